@@ -68,7 +68,7 @@ REFUSED = {
     "--out x.onnx": "--out must be a name that ends in .safetensors or .pt, or without a suffix",
     "--out x --scores none.json": "none.json is not a report",
     "--out hf:x": "must be of the form hf:owner/name",
-    "--out hf:me/x": "hf:me/x is not in the cache of this machine, and the hub is out of reach",
+    "--out hf:me/x": "hf:me/x is out of reach, and not in the cache of this machine; connect",
 }
 
 

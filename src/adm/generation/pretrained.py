@@ -178,9 +178,9 @@ class Pretrained:
             f"# {_plain(self.model.name)}",
             _summary(recipe, metadata, self.classifier, size),
             _shown(self.samples, recipe, picture) if self.samples is not None else "",
-            _usage(called, self.model, self.samples and len(self.samples)),
+            _usage(called, self.model, 16 if self.samples is None else len(self.samples)),
             "## Recipe",
-            _table({**facts(recipe, metadata), "SHA-256": identify(self.model.path)}),
+            _table(facts(recipe, metadata) | self._identity()),
             "## Scores" if self.report is not None or more else "",
             _scores(self.report) if self.report is not None else "",
             more,
@@ -190,6 +190,10 @@ class Pretrained:
             terms.said,
         ]
         return "\n\n".join(part for part in parts if part) + "\n"
+
+    def _identity(self) -> dict[str, str]:
+        path = self.model.path
+        return {} if path.suffix in FOREIGN else {"identity": identify(path)}
 
     @property
     def recipe(self) -> Recipe:
@@ -338,14 +342,14 @@ def _shown(samples: Samples, recipe: Recipe, picture: str) -> str:
     )
 
 
-def _usage(called: str, model: AnyModel, count: int | None) -> str:
+def _usage(called: str, model: AnyModel, count: int) -> str:
     name = json.dumps(called)
     if isinstance(model, ClassifierModel):
         lines = [f"classifier = adm.load_classifier({name})"]
     elif model.recipe.data.low_res is not None:
         lines = [f"upsampler = adm.load({name})", "upsampler.sample(low_res=images)"]
     else:
-        lines = [f"model = adm.load({name})", f"model.sample(count={count or 16}).grid()"]
+        lines = [f"model = adm.load({name})", f"model.sample(count={count}).grid()"]
     return "\n".join(
         ["```python", "import adm  # the package ablated-diffusion", "", *lines, "```"]
     )

@@ -161,12 +161,12 @@ def _package(repository: Repository) -> Any:
 
 def _refusal(repository: Repository, error: Exception) -> Exception:
     """Return what to raise for an error of the hub."""
-    from huggingface_hub import errors
+    from huggingface_hub import constants, errors
 
     if isinstance(error, OSError) and of_system(error):  # the disk is full, ...
         return error
     login = "log in with `hf auth login`"
-    page = f"its page, https://huggingface.co/{repository.name}"
+    page = f"its page, {constants.ENDPOINT}/{repository.name}"
     if isinstance(error, errors.GatedRepoError):
         why = f"is open only to those who accept its terms; do so on {page}, and {login}"
     elif isinstance(error, errors.RepositoryNotFoundError):
@@ -175,8 +175,8 @@ def _refusal(repository: Repository, error: Exception) -> Exception:
         why = f"has no such revision; give one that is on {page}"
     elif isinstance(error, errors.OfflineModeIsEnabled | errors.LocalEntryNotFoundError):
         why = (
-            "is not in the cache of this machine, and the hub is out of reach; connect to the "
-            "network, unset HF_HUB_OFFLINE, or give the path of a folder with its files"
+            "is out of reach, and not in the cache of this machine; connect to the network, unset "
+            "HF_HUB_OFFLINE, or give the path of a folder with its files"
         )
     else:
         reason = short(printable(reason_of(error).partition("\n")[0] or type(error).__name__))
