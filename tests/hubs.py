@@ -57,7 +57,9 @@ class Speaks(BaseHTTPRequestHandler):
         given = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         self.hub.created.append(given)
         name = f"{given['organization']}/{given['name']}"
-        self.answer({"url": f"{self.hub.address}/{name}"})
+        if name in self.hub.gated:
+            return self.refuse(403, "")
+        return self.answer({"url": f"{self.hub.address}/{name}"})
 
     def do_HEAD(self) -> None:
         self.do_GET()
@@ -106,7 +108,9 @@ class Speaks(BaseHTTPRequestHandler):
 @contextmanager
 def serving(cache: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
     """Serve a hub, which `huggingface_hub` takes for the hub, with this folder for its cache."""
-    constants = pytest.importorskip("huggingface_hub.constants")
+    pytest.importorskip("huggingface_hub", minversion="1.0")  # before it, these are not read again
+    from huggingface_hub import constants
+
     there = Hub()
     here = ThreadingHTTPServer(("127.0.0.1", 0), partial(Speaks, there))
     thread = threading.Thread(target=here.serve_forever, args=(0.05,), daemon=True)

@@ -320,9 +320,11 @@ def test_a_model_is_pushed_as_one_commit(
 
 
 def test_a_refused_push_is_one_line(server: Hub, folder: Path) -> None:
-    server.address = "nothing"  # not where a repository can be
-    with pytest.raises(ValueError, match="hf:someone/tiny does not exist, or is private"):
+    server.gated.add(NAME)
+    expected = r"hf:someone/tiny did not get through \(.*403.*\); run the command again, or log in"
+    with pytest.raises(ValueError, match=expected) as raised:
         adm.load(folder).push_to_hub(NAME, images=0, token="hf_x")
+    assert "\n" not in str(raised.value)
 
 
 def test_the_card_says_what_the_hub_reads_and_what_was_measured(folder: Path) -> None:
@@ -364,7 +366,9 @@ def test_every_shipped_model_has_a_card_of_this_model(name: str) -> None:
     assert facts(recipe, metadata)["trained"] in card
 
 
-def test_without_the_extra_the_cure_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_the_extra_the_cure_is_named(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
     with pytest.raises(ValueError, match=r"hf:a/b needs huggingface_hub.*; pip install"):
         hub.snapshot(Repository("a/b"))
+    with pytest.raises(ValueError, match=r"hf:a/b needs huggingface_hub"):
+        adm.load(folder).push_to_hub("a/b", images=1000)  # before they are made

@@ -299,6 +299,7 @@ class Pipeline:
             ValueError: the hub refuses, or cannot be reached.
         """
         repository = hub.Repository.parsed(name)
+        hub.package_for(repository)  # before samples are made
         return self.pretrained(images, report).push(repository, private, **options)
 
     @staticmethod

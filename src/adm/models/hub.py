@@ -69,7 +69,7 @@ def snapshot(repository: Repository, **options: Any) -> Path:
             package; or `huggingface_hub` is not installed.
         OSError: the files cannot be written.
     """
-    package = _package(repository)
+    package = package_for(repository)
     try:
         folder = package.snapshot_download(
             repository.name,
@@ -100,7 +100,7 @@ def push(folder: Path, repository: Repository, private: bool = True, **options: 
     Raises:
         ValueError: the hub refuses, or cannot be reached; or `huggingface_hub` is not installed.
     """
-    package = _package(repository)
+    package = package_for(repository)
 
     class Folder(package.ModelHubMixin):
         def _save_pretrained(self, save_directory: Path) -> None:
@@ -149,7 +149,8 @@ def repository_of(file: Path) -> str | None:
     return held.removeprefix("models--").replace("--", "/")
 
 
-def _package(repository: Repository) -> Any:
+def package_for(repository: Repository) -> Any:
+    """Return `huggingface_hub`; raise ValueError with the cure if it is not installed."""
     try:
         import huggingface_hub  # an extra
     except ImportError:

@@ -100,7 +100,7 @@ def _publish(model: str, out: Path, images: int, scores: Path | None, public: bo
     from adm.app.scoring.report import load_report
     from adm.generation.pipeline import Pipeline
     from adm.generation.pretrained import Pretrained
-    from adm.models.hub import Repository
+    from adm.models.hub import Repository, package_for
     from adm.models.load import load_any
     from adm.models.pair import classifier_of
     from adm.models.trained import ClassifierModel
@@ -108,6 +108,8 @@ def _publish(model: str, out: Path, images: int, scores: Path | None, public: bo
     repository = Repository.parsed(str(out)) if on_hub else None
     if repository is None:
         places.folder(out)
+    else:
+        package_for(repository)  # before samples are made
     report = None if scores is None else load_report(scores)
     found = load_any(model, None)
     if isinstance(found, ClassifierModel):
