@@ -7,14 +7,21 @@ from typing import Any
 
 import torch
 
-from adm.models.convert import export_state, load_released, recipe_from_flags, script_flags
+from adm.data.naming import at_home
+from adm.models.convert import (
+    diffusers,
+    export_state,
+    load_released,
+    recipe_from_flags,
+    script_flags,
+)
 from adm.models.load import described_by, read
 from adm.models.paths import FOREIGN, resolve
 from adm.networks import Shapes, UNetConfig
 from adm.recipes.paper import released_recipe
 from adm.recipes.released import RELEASED, Released, public_files, recipe_name
 from adm.recipes.schema import ClassifierRecipe, DiffusionRecipe, Recipe
-from adm.spec import SettingError
+from adm.spec import SettingError, to_json
 from adm.store.files import new_file
 from adm.training.model_file import save_model
 
@@ -27,7 +34,7 @@ def convert(
     Tensors of a released file are not all in memory at once.
 
     Args:
-        model: a path or a name.
+        model: a path or a name, or the folder of a pipeline of diffusers.
         name: the public name of a released file, if the weights fit several.
         flags: those that a custom checkpoint in the released format was trained with.
 
@@ -35,6 +42,11 @@ def convert(
         ValueError: there is no such model, or its weights are not those of the name or the flags.
         OSError: the file cannot be written.
     """
+    folder = at_home(model)
+    if (folder / diffusers.INDEX).is_file():
+        recipe, weights, classes = diffusers.read(folder)
+        save_model(out, weights, {"recipe": to_json(recipe), "classes": classes})
+        return recipe
     path = resolve(model)
     if path.suffix in FOREIGN and (name is not None or flags is not None):
         weights, recipe = _described(path, name, flags)

@@ -2,7 +2,7 @@
 
 import shlex
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
@@ -23,6 +23,7 @@ def convert(
     images: int | None = None,
     scores: Path | None = None,
     public: Annotated[bool, Parameter(negative="")] = False,
+    to: Literal["diffusers"] | None = None,
 ) -> None:
     """Write a model in another format.
 
@@ -41,10 +42,12 @@ def convert(
 
         adm convert runs/digits --scores report.json --out hf:me/digits
 
+        adm convert fashion --to diffusers --out fashion-in-diffusers
+
     Parameters
     ----------
     model
-        A path, or a name that `adm models` lists.
+        A path, a name that `adm models` lists, hf:owner/name, or a folder of diffusers.
     out
         File, folder or repository to write; a new repository is private.
     as_
@@ -59,7 +62,15 @@ def convert(
         Report to show there, as `adm evaluate --out` writes it.
     public
         Make a new repository public.
+    to
+        Write the folder of a pipeline of diffusers, with the model's classifier, and compare both.
     """
+    if to is not None:
+        for name, value in {"as": as_, "flags": flags, "images": images, "scores": scores}.items():
+            if value is not None:
+                raise SettingError(name, "left out for {to=diffusers}")
+        _to_diffusers(model, out)
+        return
     if out.suffix not in (OURS, *RELEASED) or str(out).startswith(HUB):
         for name, value in {"as": as_, "flags": flags}.items():
             if value is not None:
@@ -81,6 +92,25 @@ def convert(
         return
     recipe = export.convert(model, out, as_, None if flags is None else parsed(flags))
     say(f"{out}: {recipe.makes} as the recipe {recipe.name}; adm info {out} shows it")
+
+
+def _to_diffusers(model: str, out: Path) -> None:
+    """Write the folder of a pipeline of diffusers."""
+    places.folder(out)
+    from adm.models.convert import diffusers
+    from adm.models.load import load_classifier, load_diffusion
+    from adm.models.pair import classifier_of
+
+    found = load_diffusion(model)
+    guide = classifier_of(model, found.path)
+    compared = diffusers.export(found, out, None if guide is None else load_classifier(guide))
+    by = "" if guide is None else f", guided by {guide}"
+    say(f"{out}: a pipeline of diffusers{by}")
+    if compared is not None:
+        say(
+            f"the largest differences are {compared.network:.1g} of the network's output, and "
+            f"{compared.ddim:.1g} (DDIM) and {compared.dpm_solver:.1g} (DPM-Solver++) of pixels"
+        )
 
 
 def _publish(model: str, out: Path, images: int, scores: Path | None, public: bool) -> None:
