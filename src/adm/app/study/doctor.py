@@ -38,7 +38,7 @@ from adm.training.model_file import metadata_of
 Verdict = Literal["ok", "look", "wrong", "skipped"]
 RANK: tuple[Verdict, ...] = ("wrong", "look", "ok", "skipped")
 SURE = 3.0  # standard errors beyond which a deviation is none of chance
-ACROSS = 8  # pictures side by side
+ACROSS, LEAST = 8, 640  # pictures side by side; pixels of the width of a figure
 DOTS: Any = {"marker": "o", "ms": 3.5, "lw": 1.4}
 ORTHOGONAL = (
     "On the left, the error should be below both guesses. On the right, bands are 3 standard "
@@ -523,11 +523,12 @@ def page(patient: Patient, findings: Findings) -> str:
     ]
     if "estimate" in made:
         about = "error of the estimate of x_0, and its calibration, by level"
-        picture = Figure(png(draw_calibration(patient, "variance" in made)), about)
+        picture = Figure(png(draw_calibration(patient, "variance" in made)), about, LEAST)
         blocks += [Title("Estimates by level"), picture, Note([ORTHOGONAL], "quiet")]
     if "classifier" in made and patient.judge.recipe.noised:
         about = "accuracy, confidence and gradient of the classifier by level"
-        blocks += [Title("The classifier by level"), Figure(png(draw_judged(patient)), about)]
+        picture = Figure(png(draw_judged(patient)), about, LEAST)
+        blocks += [Title("The classifier by level"), picture]
     if "colours" in made:
         samples = patient.samples
         row = ImageRow("", [tiles(each, ACROSS) for each in (samples.images, patient.real)])
