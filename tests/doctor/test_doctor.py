@@ -399,3 +399,12 @@ def test_a_run_that_started_from_another_model_says_so(run: Path, tmp_path: Path
     tiny.steps(recipe, tiny.stripes(), tmp_path / "next", options=options)
     with pytest.raises(Skipped, match="started from another model"):
         doctor.average(Patient(load_any(tmp_path / "next", "cpu"), count=COUNT))
+
+
+def test_raw_weights_of_another_network_are_not_compared(run: Path, tmp_path: Path) -> None:
+    shutil.copytree(run, tmp_path / "run", symlinks=True)
+    folder = latest(tmp_path / "run")
+    assert folder is not None
+    tiny.model(folder / RAW, tiny.diffusion("unet.channels=16"))
+    with pytest.raises(Skipped, match="another network"):
+        doctor.average(Patient(load_any(tmp_path / "run", "cpu"), count=COUNT))

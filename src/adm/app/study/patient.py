@@ -29,7 +29,7 @@ from adm.models.gan import GANModel
 from adm.models.load import AnyModel, load_any, load_classifier
 from adm.models.pair import check_pair, classifier_of, scale_of
 from adm.models.trained import ClassifierModel, DiffusionModel
-from adm.networks import on_meta
+from adm.networks import on_meta, shapes_of
 from adm.processes import Devices
 from adm.recipes import build
 from adm.samplers import Sampling
@@ -422,9 +422,11 @@ class Patient:
         initial = build.networks(model.recipe)
         first = next(iter(initial.values()))
         weights = load_weights(raw), load_weights(model.path), dict(first.named_parameters())
-        names = [name for name in weights[2] if all(name in each for each in weights)]
+        known = shapes_of(weights[2])
+        if any(known.items() - shapes_of(each).items() for each in weights):
+            raise Skipped(f"{RAW} beside it is of another network")
         now, mean, then = (
-            torch.cat([each[name].detach().flatten() for name in names]).double()
+            torch.cat([each[name].detach().flatten() for name in known]).double()
             for each in weights
         )
         ways, length = (mean - then) @ (now - then), (now - then) @ (now - then)
