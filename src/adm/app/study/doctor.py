@@ -90,7 +90,7 @@ def checks_of(patient: Patient) -> dict[str, Check]:
     checks: dict[str, Check] = {"settings": settings}
     if diffuses:
         checks |= {"start": start, "estimate": estimate, "variance": variance}
-        checks |= {"labels": labels} if model.classes else {}
+        checks |= {"labels": labels} if len(model.classes) > 1 else {}
         checks |= {"overfitting": overfitting}
     checks |= {"average": average, "colours": colours, "saturation": saturation}
     if model.classes and not upsamples:
