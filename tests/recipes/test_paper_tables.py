@@ -7,7 +7,7 @@ import pytest
 from adm.networks import ClassifierConfig, HeadCount, HeadWidth, UNetConfig
 from adm.recipes import ClassifierRecipe, DiffusionRecipe, recipe
 from adm.recipes.paper import classifier128_before_upsampling
-from adm.recipes.released import GUIDED, RELEASED
+from adm.recipes.released import GUIDED, IMPROVED, RELEASED, recipe_name
 
 
 class Column(NamedTuple):
@@ -151,6 +151,47 @@ def test_a_model_is_guided_by_the_classifier_of_its_size_and_schedule() -> None:
         assert (guide.size, guide.process) == (released.size, released.process)
     guided = [file for file, released in RELEASED.items() if released.classifier is not None]
     assert len(guided) == 5
+
+
+# README of improved-diffusion, and the defaults of its scripts (which rescale timesteps):
+# T, schedule, rescaled, channels, depth, heads, attention at, dropout, AdaGN, classes.
+IMPROVED_TABLE = {
+    "imagenet64_uncond_100M_1500K.pt": (4000, "cosine", True, 128, 3, 4, (16, 8), 0.0, True, None),
+    "imagenet64_uncond_vlb_100M_1500K.pt": (
+        *(4000, "cosine", True, 128, 3, 4, (16, 8), 0.0, True, None),
+    ),
+    "imagenet64_cond_270M_250K.pt": (4000, "cosine", False, 192, 3, 4, (16, 8), 0.0, True, 1000),
+    "cifar10_uncond_50M_500K.pt": (4000, "cosine", True, 128, 3, 4, (16, 8), 0.3, True, None),
+    "cifar10_uncond_vlb_50M_500K.pt": (4000, "cosine", True, 128, 3, 4, (16, 8), 0.3, True, None),
+    "upsample_cond_500K.pt": (4000, "linear", False, 192, 2, 4, (16, 8), 0.0, True, 1000),
+    "lsun_uncond_100M_1200K_bs128.pt": (
+        *(1000, "linear", False, 128, 2, 1, (16,), 0.0, False, None),
+    ),
+    "lsun_uncond_100M_2400K_bs64.pt": (
+        *(1000, "linear", False, 128, 2, 1, (16,), 0.0, False, None),
+    ),
+}
+
+
+def test_the_files_of_improved_ddpm_have_the_flags_of_its_readme() -> None:
+    found = {}
+    for file, known in RELEASED.items():
+        if known.repository is not IMPROVED:
+            continue
+        config, process = known.config, known.process
+        assert isinstance(config, UNetConfig)
+        assert isinstance(config.heads, HeadCount)
+        assert (config.resampling, config.out_channels) == ("convolution", 6)
+        at = tuple(known.size // factor for factor in config.attention_factors)
+        found[file] = (
+            *(process.steps, process.schedule, process.rescale_steps, config.channels),
+            *(config.depth, config.heads.heads, at, config.dropout),
+            *(config.adaptive_norm, config.classes),
+        )
+        chosen = recipe(recipe_name(file))
+        assert isinstance(chosen, DiffusionRecipe)
+        assert chosen.loss == ("vlb" if "vlb" in file else "hybrid")
+    assert found == IMPROVED_TABLE
 
 
 def test_only_the_newest_model_has_the_new_order_of_heads() -> None:
