@@ -49,7 +49,7 @@ def inception_state() -> dict[str, Tensor]:
 
 def dinov2_network(timm: Any) -> torch.nn.Module:
     """The small network, with blocks that count: they start out scaled by 1e-5."""
-    from adm.features.dinov2 import architecture
+    from adm.features.vision_transformers import architecture
 
     torch.manual_seed(0)
     network = architecture("dinov2-vits14", timm)

@@ -16,10 +16,10 @@ import torch
 from adm.features.classifier import classifier_features
 from adm.features.contract import Features
 from adm.features.diffusion import KIND, diffusion_features
-from adm.features.dinov2 import DEFAULT, NETWORKS, dinov2_features
 from adm.features.efficientnet_lite0 import efficientnet_features
 from adm.features.function import function_features
 from adm.features.inception import inception_features
+from adm.features.vision_transformers import DEFAULT, NETWORKS, transformer_features
 from adm.models.paths import SHIPPED
 from adm.shown import shown
 from adm.spec import SettingError
@@ -35,15 +35,15 @@ def table() -> dict[str, Open]:
     shipped = {file.stem: file for file in sorted(SHIPPED.glob("*.safetensors"))}
     return {
         **{name: partial(classifier_features, file) for name, file in shipped.items()},
-        **{name: partial(_dinov2, name) for name in NETWORKS},
+        **{name: partial(_transformer, name) for name in NETWORKS},
         "inception": lambda device: inception_features(device=device),
         "efficientnet-lite0": efficientnet_features,
-        "dinov2": partial(_dinov2, DEFAULT),
+        "dinov2": partial(_transformer, DEFAULT),
     }
 
 
-def _dinov2(name: str, device: torch.device | str) -> Features:
-    return dinov2_features(name, device=device)
+def _transformer(name: str, device: torch.device | str) -> Features:
+    return transformer_features(name, device=device)
 
 
 def open_features(spec: str, device: torch.device | str = "cpu") -> Features:
@@ -55,8 +55,8 @@ def open_features(spec: str, device: torch.device | str = "cpu") -> Features:
     Args:
         spec: `inception`, `inception+download` or `inception:/weights.pth`; `efficientnet-lite0`;
             `dinov2`, or one of its sizes as in `dinov2-vits14`, or `dinov2-vits14:/weights`;
-            a classifier that `adm train` trained, by file, run folder or shipped name;
-            `diffusion:MODEL` or `diffusion:MODEL@level=100`, a diffusion model; or
+            `clip` or `clip:/weights`; a classifier that `adm train` trained, by file, run folder or
+            shipped name; `diffusion:MODEL` or `diffusion:MODEL@level=100`, a diffusion model; or
             `module:function`.
 
     Raises:
@@ -70,7 +70,7 @@ def open_features(spec: str, device: torch.device | str = "cpu") -> Features:
     if rest and name == KIND:
         return diffusion_features(rest, device)
     if rest and (name == "dinov2" or name in NETWORKS):
-        return dinov2_features(DEFAULT if name == "dinov2" else name, rest, device)
+        return transformer_features(DEFAULT if name == "dinov2" else name, rest, device)
     if spec in table() or (spec and Path(os.path.expanduser(spec)).exists()):
         return classifier_features(spec, device)
     if name and rest:

@@ -23,8 +23,8 @@ DEFAULT_FEATURES = "inception"
 LONGEST_WAIT = timedelta(days=7)  # of a rank that is done, or that has nothing to do meanwhile
 
 FEATURES = Parameter(
-    help="Features to compare images by: inception, efficientnet-lite0, dinov2, a classifier's "
-    "file or module:function; see docs/features.md."
+    help="Features to compare images by: inception, efficientnet-lite0, dinov2, clip, a "
+    "classifier's file or module:function; see docs/features.md."
 )
 THEIR_FEATURES = Parameter(
     help=f"{FEATURES.help} Those of the reference by default, if they come with adm."
