@@ -63,7 +63,23 @@ def test_every_number_and_the_file_and_class_of_a_sample(here: Path, adm: Adm) -
     assert told[1]["class"] == "bee"
 
 
+def test_copies_are_weighed_against_images_that_were_not_trained_on(here: Path, adm: Adm) -> None:
+    new = spots(20, seed=2).batch(range(20))[0]
+    np.savez("new.npz", arr_0=new.permute(0, 2, 3, 1).numpy())
+    copies = adm("nearest", "real.npz", "real.npz", "--test", "new.npz", *WORDS[3:], "--json")
+    assert copies.status == 0, copies.err
+    told = json.loads(copies.out)
+    assert told["nearer_than_test_images"]["expected"] == 40 / 60
+    assert (told["nearer_than_test_images"]["value"], told["copied"]["value"]) == (1, 1)
+    same = adm(*WORDS, "--test", "real.npz")
+    assert (same.status, "images that the model was not trained on" in same.err) == (2, True)
+    said = adm(*WORDS, "--test", "new.npz")
+    assert "66.7% of new images would be: as if " in said.out
+    assert "nearer_than_test_images" not in json.loads(adm(*WORDS, "--json").out)
+
+
 BAD = {
+    "a test of another size": (("--test", "small.npz"), "small.npz has images of 6x6"),
     "quantile": (("--quantile", "1.5"), "quantile must be between 0 and 1, got 1.5"),
     "too many neighbours": (("--neighbours", "41"), "neighbours must be from 1 to 40"),
     "a folder for the picture": (("--out", "folder.png"), "folder.png is a folder; give --out"),

@@ -81,3 +81,50 @@ def test_what_cannot_be_compared_is_refused():
         nearest_images(drawn(3, 0), drawn(1, 0), neighbours=1)
     with pytest.raises(ValueError, match="use the same extractor"):
         nearest_images(drawn(3, 0), drawn(9, 0)[:, :4], neighbours=1)
+
+
+def halves(seed: int, count: int = 2000, dim: int = 24) -> tuple[np.ndarray, np.ndarray]:
+    """Training images and fewer test images of one distribution, in clusters."""
+    random = np.random.default_rng(seed)
+    centres = np.random.default_rng(9).normal(0, 2, size=(40, dim))
+    drawn = centres[random.integers(40, size=count)] + random.normal(size=(count, dim))
+    return drawn[: count * 4 // 5], drawn[count * 4 // 5 :]
+
+
+def test_as_many_copies_are_found_as_there_are() -> None:
+    data, test = halves(0)
+    fresh, copies = halves(1)[0], data + 1e-3 * np.random.default_rng(2).normal(size=data.shape)
+    found = []
+    for share in (0, 0.25, 0.5, 0.75, 1):
+        some = round(share * len(data))
+        samples = np.concatenate([copies[:some], fresh[some:]])
+        told = nearest_images(samples, data, test=test).copying
+        assert told is not None
+        assert told.expected == 0.8
+        assert told.copied.low <= share <= told.copied.high
+        found.append(told.copied.value)
+    assert found == sorted(found)
+    assert found[-1] == 1
+    # Test images in the place of training images are the same, seen from the other side.
+    mirrored = nearest_images(test, data, test=test).copying
+    assert mirrored is not None
+    assert mirrored.share.value == 0
+
+
+def test_the_interval_knows_that_few_images_are_the_nearest_of_many_samples() -> None:
+    # Which images are held out is drawn: over such draws, 95% of the intervals contain 0. Those of
+    # as many samples as if each had a nearest image of its own contain it far less often.
+    fresh = halves(1, 4000)[0]
+    drawn_anew = (halves(seed, 400) for seed in range(2, 62))
+    told = [nearest_images(fresh, data, test=test).copying for data, test in drawn_anew]
+    inside = [one.copied.low <= 0 <= one.copied.high for one in told if one is not None]
+    assert np.mean(inside) >= 0.85
+    assert abs(np.mean([one.copied.value for one in told if one is not None])) < 0.05
+
+
+def test_an_image_in_both_sets_says_nothing() -> None:
+    data, test = halves(0)
+    both = np.concatenate([test, data[:100]])
+    told = nearest_images(data[:100], data, test=both).copying
+    assert told is not None
+    assert told.share.value == pytest.approx(told.expected)

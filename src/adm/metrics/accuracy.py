@@ -24,7 +24,7 @@ def accuracy(logits: Tensor, labels: Tensor) -> Score:
     return wilson(int((logits.argmax(dim=1) == labels).sum()), len(labels))
 
 
-def wilson(successes: int, count: int) -> Score:
+def wilson(successes: float, count: float) -> Score:
     """`successes` of `count` as a proportion, with Wilson's interval (1927), which contains it."""
     share, spread = successes / count, Z_95**2 / count
     centre = (share + spread / 2) / (1 + spread)

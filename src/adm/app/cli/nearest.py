@@ -1,7 +1,8 @@
 """adm nearest SAMPLES DATA --out FILE -> NearestImages, as a PNG picture and JSON."""
 
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from adm.app.cli import places
 from adm.app.cli.output import OUT, AsJson, say, show
@@ -16,12 +17,17 @@ from adm.app.cli.scoring import (
 from adm.spec import SettingError
 from adm.store.files import new_file
 
+if TYPE_CHECKING:  # so that --help does not load torch
+    from adm.data import Source
+    from adm.processes import Devices
+
 
 def nearest(
     samples: str,
     data: str,
     /,
     *,
+    test: str | None = None,
     features: Annotated[str, FEATURES] = DEFAULT_FEATURES,
     count: int = 16,
     neighbours: int = 5,
@@ -36,12 +42,15 @@ def nearest(
     A sample is flagged if its nearest training image is closer than a threshold: the 1% quantile
     (--quantile) of the distances of training images to their nearest neighbours. About 1% of fresh
     images would be flagged. A sample with the same pixels as a training image is always flagged.
-    The picture shows the samples most likely to be copies first. An interrupted command resumes
-    when it is run again.
+    With --test, it also measures how much nearer samples are to training images than to test
+    images. The picture shows the samples most likely to be copies first. An interrupted command
+    resumes when it is run again.
 
     Examples:
 
         adm nearest out/samples fashion-mnist --features fashion-judge --out nearest.png
+
+        adm nearest out/samples fashion-mnist --test fashion-mnist --features fashion-judge
 
         adm nearest samples.npz photos/ --features efficientnet-lite0 --size 64 --json > near.json
 
@@ -51,6 +60,8 @@ def nearest(
         A sample folder, an .npz file (arr_0), a folder of images, an archive, ...
     data
         Data that the model was trained on; docs/data.md lists all forms.
+    test
+        Data that the model was not trained on: the test split, or all if there are no splits.
     count
         Number of samples in the picture.
     neighbours
@@ -68,6 +79,7 @@ def nearest(
     # Imported here, so that --help does not load torch.
     from adm.app.scoring import at_size, extract
     from adm.app.scoring.nearest import (
+        NONE,
         check_arguments,
         draw_nearest,
         equal_pixels,
@@ -81,23 +93,32 @@ def nearest(
     how = images.joined()
     devices = how.devices
     ours, theirs = images.source(samples, devices, pad=False), images.source(data, devices)
-    if ours.shape[0] != theirs.shape[0]:
-        raise ValueError(
-            f"{ours.name} has images of {ours.shape[0]} channels and {theirs.name} of "
-            f"{theirs.shape[0]}; give --channels, which applies to both"
-        )
+    unseen = None if test is None else _test_of(test, images, devices)
+    for other in (ours, unseen or ours):
+        if other.shape[0] != theirs.shape[0]:
+            raise ValueError(
+                f"{other.name} has images of {other.shape[0]} channels and {theirs.name} of "
+                f"{theirs.shape[0]}; give --channels, which applies to both"
+            )
     check_arguments(len(theirs), neighbours, quantile)
     ours = at_size(ours, theirs.shape[1:], resize)
+    unseen = None if unseen is None else at_size(unseen, theirs.shape[1:], resize)
     network = open_features(features, devices.device)
     with with_cache(how, out) as extraction:
         mine = extract(ours, network, extraction.part("samples"))
         real = extract(theirs, network, extraction.part("data"))
+        new = None if unseen is None else extract(unseen, network, extraction.part("test"))
+        if new is not None and (equal_pixels(new.hashes, real.hashes) != NONE).all():
+            raise SettingError(
+                "test", f"images that the model was not trained on; {theirs.name} has all of them"
+            )
 
         def act() -> None:
             found = nearest_images(
                 mine.pool,
                 real.pool,
                 equal_pixels(mine.hashes, real.hashes),
+                test=None if new is None else new.pool,
                 neighbours=neighbours,
                 quantile=quantile,
                 device="cuda" if devices.device.type == "cuda" else "cpu",
@@ -109,3 +130,13 @@ def nearest(
             say(f"{out}: the {min(count, len(ours))} samples most likely to be copies", as_json)
 
         devices.once(act)
+
+
+def _test_of(spec: str, images: ImageOptions, devices: "Devices") -> "Source":
+    """Open the test split, or all images of data without splits."""
+    from adm.data import NoSplit
+
+    try:
+        return replace(images, split="test").source(spec, devices)
+    except NoSplit:
+        return replace(images, split="train").source(spec, devices)

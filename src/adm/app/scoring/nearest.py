@@ -4,17 +4,22 @@ A sample is flagged if its nearest training image is closer than a threshold: th
 distances of up to 10,000 training images to their nearest neighbours. About 1% of fresh images from
 the same distribution would be flagged, so a larger share indicates memorization. A sample whose
 pixels equal those of a training image is always flagged.
+
+Of M training and n test images of one distribution, the nearest to a new image is a training image
+with probability M / (M + n), and to a copy certainly. So the share of samples whose nearest one is
+a training image measures copying (Meehan, Chaudhuri and Dasgupta 2020; Jiralerspong et al. 2023).
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from PIL import Image
 
 from adm.data import Source
-from adm.metrics import nearest
+from adm.metrics import Nearest, Score, nearest
+from adm.metrics.accuracy import wilson
 from adm.pictures import LONGEST, Row, sheet
 from adm.spec import SettingError
 
@@ -23,6 +28,37 @@ MOST = 10_000  # most training images whose nearest-neighbour distances set the 
 NEIGHBOURS = 5
 ACROSS = 16  # most characters of a line below an image in a picture
 NONE = -1  # no training image has the same pixels
+
+
+class Copying(NamedTuple):
+    """How much nearer samples are to training images than to test images.
+
+    Attributes:
+        share: proportion of samples that are nearer to a training image than to every test image.
+        expected: the same of new images of one distribution with the training and test images;
+            0.5 if these are equally many.
+    """
+
+    share: Score
+    expected: float
+
+    @property
+    def copied(self) -> Score:
+        """Proportion c of copies among new images that gives this share: c + (1 - c) expected.
+
+        It is 0 for a model that copies nothing, up to the interval, and 1 if all are copies.
+        """
+        return Score(*((each - self.expected) / (1 - self.expected) for each in self.share))
+
+    def __str__(self) -> str:
+        share, copied = (
+            f"{each.value:.1%} ({each.low:.1%} to {each.high:.1%})"
+            for each in (self.share, self.copied)
+        )
+        return (
+            f"{share} of the samples are nearer to a training image than to every test image, where"
+            f" {self.expected:.1%} of new images would be: as if {copied} were copies."
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,6 +72,7 @@ class NearestImages:
         threshold: distance below which a sample is flagged.
         quantile: quantile of the nearest-neighbour distances of training images that is the
             threshold.
+        copying: how much nearer they are than test images; None without test images.
     """
 
     indices: np.ndarray
@@ -43,6 +80,7 @@ class NearestImages:
     equal: np.ndarray
     threshold: float
     quantile: float
+    copying: Copying | None = None
 
     @property
     def flagged(self) -> np.ndarray:
@@ -60,20 +98,21 @@ class NearestImages:
             f"{int(flagged.sum()):,} of {len(flagged):,} samples are flagged ({flagged.mean():.1%};"
             f" {self.quantile:.1%} of new images would be). {copies:,} are exact copies."
         )
-        if self.threshold:
-            return text
-        return (
-            f"{text} More than {self.quantile:.1%} of the training images are duplicates, so the "
-            "threshold is 0."
-        )
+        if not self.threshold:
+            text += (
+                f" More than {self.quantile:.1%} of the training images are duplicates, so the "
+                "threshold is 0."
+            )
+        return text if self.copying is None else f"{text}\n{self.copying}"
 
 
-# Six parameters: the keyword-only ones are independent and have defaults.
+# Seven parameters: the keyword-only ones are independent and have defaults.
 def nearest_images(
     samples: np.ndarray,
     data: np.ndarray,
     equal: np.ndarray | None = None,
     *,
+    test: np.ndarray | None = None,
     neighbours: int = NEIGHBOURS,
     quantile: float = QUANTILE,
     device: str | torch.device = "cpu",
@@ -84,6 +123,7 @@ def nearest_images(
         samples: (N, D) features.
         data: (M, D) features of the training images, M at least 2.
         equal: (N,) int64 of `equal_pixels`; without it no sample counts as a copy.
+        test: (n, D) features of images that the model was not trained on, for `copying`.
         neighbours: number of neighbours per sample, in 1..M.
         quantile: quantile of the nearest-neighbour distances of training images, in (0, 1).
         device: device to compute the distances on; it does not affect the result.
@@ -95,7 +135,33 @@ def nearest_images(
     threshold = float(np.quantile(own_distances(data, device), quantile))
     if equal is None:
         equal = np.full(len(samples), NONE)
-    return NearestImages(found.indices, np.sqrt(found.squared), equal, threshold, quantile)
+    known = None
+    if test is not None:
+        known = copying(found, len(data), nearest(samples, test, 1, device), len(test))
+    distances = np.sqrt(found.squared)
+    return NearestImages(found.indices, distances, equal, threshold, quantile, known)
+
+
+def copying(of_data: Nearest, data: int, of_test: Nearest, test: int) -> Copying:
+    """Compare the nearest training images of N samples with the nearest test images.
+
+    Samples that have the same nearest image are near to a training image together, or not at all.
+    So the interval is Wilson's for fewer samples, 1 / (sum of w^2 - 1 / (M + n)), with w the
+    proportion of samples to which an image is the nearest (Kish 1965): the variance of the share if
+    it is drawn anew which M of the M + n images are training images.
+
+    Args:
+        of_data: the nearest training images of each sample.
+        data: number of training images.
+        of_test, test: the same of test images.
+    """
+    own, other = of_data.squared[:, 0], of_test.squared[:, 0]
+    expected = data / (data + test)
+    nearer = np.where(own == other, expected, own < other)
+    image = np.where(own <= other, of_data.indices[:, 0], data + of_test.indices[:, 0])
+    weights = np.bincount(image) / len(own)
+    variance = max(float((weights**2).sum()) - 1 / (data + test), 1 / len(own))
+    return Copying(wilson(float(nearer.mean()) / variance, 1 / variance), expected)
 
 
 def check_arguments(images: int, neighbours: int, quantile: float) -> None:
@@ -142,6 +208,15 @@ def _class_of(source: Source, index: int) -> str | None:
     return source.classes[int(source.labels[index])]
 
 
+def _copying_to_json(found: Copying | None) -> dict[str, Any]:
+    if found is None:
+        return {}
+    return {
+        "nearer_than_test_images": found.share.to_json() | {"expected": found.expected},
+        "copied": found.copied.to_json(),
+    }
+
+
 def nearest_to_json(
     found: NearestImages, features: str, samples: Source, data: Source
 ) -> dict[str, Any]:
@@ -165,6 +240,7 @@ def nearest_to_json(
         "share_flagged": float(flagged.mean()),
         "share_expected_of_fresh_images": found.quantile,
         "exact_copies": int(copies.sum()),
+        **_copying_to_json(found.copying),
         "nearest": [
             {
                 "sample": index,
