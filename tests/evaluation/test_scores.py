@@ -79,6 +79,7 @@ def test_a_set_against_itself() -> None:
     assert found["precision"].value == found["recall"].value == found["coverage"].value == 1
     assert found["density"].value == pytest.approx(1)
     assert found["kernel_distance"].value < 0.01
+    assert found["sliced_wasserstein"].value == 0
 
 
 def test_precision_is_as_sure_as_a_share_of_so_many_samples(

@@ -8,6 +8,7 @@ from adm.metrics.extrapolation import (
     frechet_at_infinity,
 )
 from adm.metrics.frechet import frechet_distance, frechet_of_few, frechet_score, frechet_to
+from adm.metrics.gaussian_kernel import gaussian_kernel_distance
 from adm.metrics.inception_score import inception_score, inception_score_interval
 from adm.metrics.kernel_distance import KernelDistance, kernel_distance, kernel_distance_of_all
 from adm.metrics.manifold import Membership, membership, neighbour_distances
@@ -19,6 +20,7 @@ from adm.metrics.precision_recall import (
     precision_recall,
     precision_recall_float16,
 )
+from adm.metrics.sliced_wasserstein import sliced_wasserstein
 from adm.metrics.table import METRICS, title
 
 __all__ = [
@@ -43,6 +45,7 @@ __all__ = [
     "frechet_of_few",
     "frechet_score",
     "frechet_to",
+    "gaussian_kernel_distance",
     "inception_score",
     "inception_score_interval",
     "kernel_distance",
@@ -55,6 +58,7 @@ __all__ = [
     "precision_recall",
     "precision_recall_float16",
     "resample",
+    "sliced_wasserstein",
     "statistics",
     "title",
 ]

@@ -10,7 +10,7 @@ import numpy as np
 from adm.metrics.bootstrap import RESAMPLES
 from adm.metrics.moments import Statistics
 
-INCEPTION = "inception"  # features whose scores have titles of their own, such as FID
+INCEPTION, CLIP = "inception", "clip"  # features with titles of their own, such as FID
 
 T = TypeVar("T")
 
@@ -85,7 +85,8 @@ class Metric:
     Attributes:
         key: in reports and in Python.
         title: to which the name of the features is added.
-        of_inception: the title with Inception's features, which needs no name; None for `title`.
+        of_inception, of_clip: the title with Inception's or CLIP's features, which needs no name of
+            theirs; None for `title`.
         lower_is_better: whether a lower score is better, or a higher one.
         score: computes the score of sets; None if they lack what it needs, or are too small.
         usual: whether every report has it, or only those that ask for all.
@@ -94,6 +95,7 @@ class Metric:
     key: str
     title: str
     of_inception: str | None = None
+    of_clip: str | None = None
     lower_is_better: bool
     score: Callable[[Sets], Score | None]
     usual: bool = True

@@ -3,10 +3,12 @@
 from adm.metrics.density_coverage import COVERAGE, DENSITY
 from adm.metrics.extrapolation import FRECHET_AT_INFINITY
 from adm.metrics.frechet import FRECHET, SPATIAL_FRECHET
+from adm.metrics.gaussian_kernel import GAUSSIAN_KERNEL
 from adm.metrics.inception_score import INCEPTION_SCORE
 from adm.metrics.kernel_distance import KERNEL_DISTANCE
-from adm.metrics.metric import INCEPTION, Metric
+from adm.metrics.metric import CLIP, INCEPTION, Metric
 from adm.metrics.precision_recall import PRECISION, PRECISION_FLOAT16, RECALL, RECALL_FLOAT16
+from adm.metrics.sliced_wasserstein import SLICED_WASSERSTEIN
 
 METRICS: dict[str, Metric] = {
     each.key: each
@@ -20,6 +22,8 @@ METRICS: dict[str, Metric] = {
         DENSITY,
         COVERAGE,
         KERNEL_DISTANCE,
+        SLICED_WASSERSTEIN,
+        GAUSSIAN_KERNEL,
         PRECISION_FLOAT16,
         RECALL_FLOAT16,
     )
@@ -35,6 +39,5 @@ def title(key: str, features: str) -> str:
     if key not in METRICS:
         raise ValueError(f"no score {key!r}; choose from {', '.join(METRICS)}")
     metric = METRICS[key]
-    if features == INCEPTION and metric.of_inception is not None:
-        return metric.of_inception
-    return f"{metric.title} ({features})"
+    own = {INCEPTION: metric.of_inception, CLIP: metric.of_clip}.get(features)
+    return own or f"{metric.title} ({features})"

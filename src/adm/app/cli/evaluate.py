@@ -41,12 +41,13 @@ def evaluate(
     """Score the images of any generator against a reference.
 
     Computes the Fréchet distance (FID, with Inception's features), sFID, Inception Score,
-    precision, recall, density, coverage and kernel distance (KID), each with its 95% interval; and
-    scores per class if samples and reference have labels. An interrupted command resumes when it is
-    run again, and torchrun distributes it over several devices. With --samples-of, a model is
-    sampled, by the settings of `adm sample`, while its images are scored, and no image is stored.
-    --seed is then that of the samples, too; it is always that of the resamples and of the subsets
-    of images, and 0 by default.
+    precision, recall, density, coverage, kernel distance (KID), sliced Wasserstein distance (MIND)
+    and Gaussian kernel distance, each with its 95% interval; and scores per class if samples and
+    reference have labels. An interrupted command resumes when it is run again, and
+    torchrun distributes it over several devices. With --samples-of, a model is sampled, by the
+    settings of `adm sample`, while its images are scored, and no image is stored. --seed is then
+    that of the samples, too; it is always that of the resamples and of the subsets of images, and 0
+    by default.
 
     Examples:
 
