@@ -15,7 +15,7 @@ def by_pairs(x: np.ndarray, y: np.ndarray) -> float:
     total = 0.0
     for own in (x, y):
         total += np.mean([kernel(a, b) for i, a in enumerate(own) for b in np.delete(own, i, 0)])
-    return 1000 * (total - 2 * np.mean([kernel(a, b) for a in x for b in y]))
+    return float(1000 * (total - 2 * np.mean([kernel(a, b) for a in x for b in y])))
 
 
 def test_it_is_the_definition_s() -> None:
@@ -46,7 +46,7 @@ def test_blocks_and_dtypes_do_not_show(block: int, monkeypatch: pytest.MonkeyPat
     whole = gaussian_kernel_distance(x, y).value
     monkeypatch.setitem(gaussian_kernel_distance.__globals__, "BLOCK", block)
     assert gaussian_kernel_distance(x, y).value == pytest.approx(whole, rel=1e-9)
-    narrow = gaussian_kernel_distance(*(each.astype(np.float32) for each in (x, y))).value
+    narrow = gaussian_kernel_distance(x.astype(np.float32), y.astype(np.float32)).value
     assert narrow == pytest.approx(whole, rel=1e-3)
 
 
