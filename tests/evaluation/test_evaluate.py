@@ -57,7 +57,8 @@ def test_the_report_says_what_it_follows_from(real: Reference, tmp_path: Path) -
     assert (generated["source"], generated["count"], generated["size"]) == ("spots", 60, [8, 8])
     assert generated["sha256"] == extract(spots(60, seed=1), blocks()).digest
     assert generated["labels"] == {"circle": 20, "square": 20, "star": 20}
-    assert generated["made"] is None
+    assert generated["balance"] == {"classes": 3, "fewest": 20, "most": 20}
+    assert (generated["made"], generated["rounding"]) == (None, None)
     assert told["reference"]["sha256"] == real.manifest["sha256"]
     assert told["reference"]["count"] == told["reference"]["images"] == COUNT
     assert (told["resamples"], told["seed"], told["resize"]) == (50, 3, None)
@@ -97,7 +98,7 @@ def test_every_process_has_the_report(real: Reference) -> None:
 
 def test_samples_of_ours_say_how_they_were_made(tmp_path: Path) -> None:
     model = load_diffusion(tiny.model(tmp_path / "m.safetensors", tiny.diffusion()))
-    sampling = Sampling(sampler=DDIM(eta=0.5), grid=Even(steps=3), seed=7)
+    sampling = Sampling(sampler=DDIM(eta=0.5), grid=Even(steps=3), seed=7, rounding="truncated")
     job = Job(DiffusionGenerator(model, sampling), [0, 1, 2, 2, 1, 0], 6)
     sample_into(tmp_path / "out", job)
     opened = open_images(str(tmp_path / "out"))
@@ -109,6 +110,7 @@ def test_samples_of_ours_say_how_they_were_made(tmp_path: Path) -> None:
     assert convert(Sampling, made["sampling"]) == sampling
     assert made["model"]["sha256"] == job.manifest()["model"]["sha256"]
     assert report.manifest["generated"]["labels"] == {"sneaker": 2, "bag": 2, "ankle boot": 2}
+    assert report.manifest["generated"]["rounding"] == "truncated"
     again = open_images(str(tmp_path / "out" / "samples.npz"))
     assert again.made == opened.made
     assert torch.equal(again.source.batch(range(6))[0], opened.source.batch(range(6))[0])

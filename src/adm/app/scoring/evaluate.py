@@ -266,6 +266,8 @@ def _manifest(
     return {
         "generated": {
             **generated.manifest(),
+            "balance": _balance(generated.label_counts),
+            "rounding": _rounding(made),
             "made": omit_labels(made),
             "statistics": "of the images" if generated.stored is None else "as stored in the file",
         },
@@ -278,6 +280,19 @@ def _manifest(
         "resize": resize,
         "versions": versions(),
     }
+
+
+def _balance(counts: Mapping[str, int] | None) -> dict[str, int] | None:
+    """Return how evenly labelled samples are spread over their classes; None without labels."""
+    if counts is None:
+        return None
+    return {"classes": len(counts), "fewest": min(counts.values()), "most": max(counts.values())}
+
+
+def _rounding(made: Mapping[str, Any] | None) -> str | None:
+    """Return how the generator rounded to bytes; None where no sample folder says it."""
+    settings = made and (made.get("sampling") or made.get("latent"))
+    return settings.get("rounding") if isinstance(settings, dict) else None
 
 
 def _of_bias(generated: FeatureSet, found: Mapping[str, Score]) -> list[str]:

@@ -1,0 +1,70 @@
+"""samples.npz, a reference in the released layout -> every score, by `adm evaluate` alone."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from cli.conftest import Adm
+from features.random_weights import inception_state, noise
+
+from adm.features import inception
+from adm.features.inception import inception_of
+
+REAL, FAKE = 24, 20
+SUITE = ("Inception Score", "FID", "sFID", "precision (inception)", "recall (inception)")
+
+
+@pytest.fixture
+def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with what a user of another generator has, and Inception in torch's cache.
+
+    Random weights have another hash than the published ones, which cannot be had here.
+    """
+    pytest.importorskip("torch_fidelity")
+    state, weights = inception_state(), tmp_path / "torch" / "hub" / "checkpoints"
+    weights.mkdir(parents=True)
+    torch.save(state, weights / inception.FILES[0])
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    monkeypatch.setattr(inception, "SHA256_BEGINS", "")
+    real, fake = noise(REAL, 3, 16, 16, seed=1), noise(FAKE, 3, 16, 16, seed=2)
+    found = inception_of(state).extract(real)
+    assert found.spatial is not None
+    pool, spatial = found.pool.double().numpy(), found.spatial.double().numpy()
+    np.savez(  # without the package's own entries, as the released script writes it
+        tmp_path / "VIRTUAL_imagenet16_labeled.npz",
+        arr_0=real.permute(0, 2, 3, 1).numpy(),
+        mu=pool.mean(axis=0).astype(np.float32),
+        sigma=np.cov(pool, rowvar=False),
+        mu_s=spatial.mean(axis=0).astype(np.float32),
+        sigma_s=np.cov(spatial, rowvar=False),
+    )
+    images = fake.permute(0, 2, 3, 1).numpy()
+    np.savez(tmp_path / "samples.npz", arr_0=images, arr_1=np.arange(FAKE) % 3)
+    np.savez(tmp_path / "real.npz", arr_0=real.permute(0, 2, 3, 1).numpy())
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.slow
+def test_one_command_is_all(places: Path, adm: Adm) -> None:
+    words = ("--reference", "VIRTUAL_imagenet16_labeled.npz", "--out", "report.json")
+    answer = adm("evaluate", "samples.npz", *words, "--resamples", 20, "--device", "cpu")
+    assert answer.status == 0, answer.err
+    told = json.loads(Path("report.json").read_text())
+    titles = {score["title"]: score["value"] for score in told["scores"].values()}
+    assert set(SUITE) <= titles.keys()
+    assert all(np.isfinite(value) for value in titles.values())
+    assert all(title in answer.out for title in SUITE)
+    generated = told["manifest"]["generated"]
+    assert generated["balance"] == {"classes": 3, "fewest": 6, "most": 7}
+    assert (generated["rounding"], generated["statistics"]) == (None, "of the images")
+    assert told["manifest"]["features"]["name"] == "inception"
+    assert told["manifest"]["reference"]["file"] == "VIRTUAL_imagenet16_labeled.npz"
+    # The images of the reference are at distance 0 from its statistics, and in its own balls.
+    itself = adm("evaluate", "real.npz", *words, "--resamples", 20, "--device", "cpu", "--json")
+    same = json.loads(itself.out)["scores"]
+    assert same["frechet"]["value"] < 1e-3 * titles["FID"]
+    assert same["spatial_frechet"]["value"] < 1e-3 * titles["sFID"]
+    assert (same["precision"]["value"], same["recall"]["value"]) == (1, 1)
