@@ -283,7 +283,7 @@ class Patient:
             usual = preview_sampling(model.recipe)
         if model.classes or not self.fits:
             return replace(usual, guide=())
-        return usual.change(scale=scale_of(model.path) or 1.0)
+        return usual.change(scale=scale_of(model.path, guided=True) or 1.0)
 
     @cached_property
     def samples(self) -> Made:
