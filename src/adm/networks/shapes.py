@@ -1,6 +1,7 @@
 """Config -> network on the meta device, number of parameters; state dict -> shapes by name."""
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import TypeAlias
 
 import torch
@@ -32,6 +33,7 @@ def on_meta(config: Config | BigGANConfig) -> UNet | Classifier | Generator:
         return unet(config) if isinstance(config, UNetConfig) else Classifier(config)
 
 
+@lru_cache(maxsize=64)
 def parameters_of(config: Config | BigGANConfig) -> int:
     """Return the number of trained parameters: without the vectors of a GAN's singular values."""
     return sum(parameter.numel() for parameter in on_meta(config).parameters())
