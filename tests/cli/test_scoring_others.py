@@ -42,7 +42,6 @@ def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     )
     images = fake.permute(0, 2, 3, 1).numpy()
     np.savez(tmp_path / "samples.npz", arr_0=images, arr_1=np.arange(FAKE) % 3)
-    np.savez(tmp_path / "real.npz", arr_0=real.permute(0, 2, 3, 1).numpy())
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -62,9 +61,3 @@ def test_one_command_is_all(places: Path, adm: Adm) -> None:
     assert (generated["rounding"], generated["statistics"]) == (None, "of the images")
     assert told["manifest"]["features"]["name"] == "inception"
     assert told["manifest"]["reference"]["file"] == "VIRTUAL_imagenet16_labeled.npz"
-    # The images of the reference are at distance 0 from its statistics, and in its own balls.
-    itself = adm("evaluate", "real.npz", *words, "--resamples", 20, "--device", "cpu", "--json")
-    same = json.loads(itself.out)["scores"]
-    assert same["frechet"]["value"] < 1e-3 * titles["FID"]
-    assert same["spatial_frechet"]["value"] < 1e-3 * titles["sFID"]
-    assert (same["precision"]["value"], same["recall"]["value"]) == (1, 1)

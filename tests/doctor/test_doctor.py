@@ -253,7 +253,7 @@ def test_a_classifier_with_its_classes_in_another_order_is_right_about_them(
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["fashion", "fashion-unlabelled", "fashion-fast"])
 def test_a_shipped_model_is_healthy(fashion: Patient, name: str) -> None:
-    findings = dict(examine(admit(name, device="cpu", count=2 * COUNT)))
+    findings = dict(examine(admit(name, device="cpu", count=COUNT)))
     assert {each.verdict for each in findings.values()} <= {"ok", "skipped"}, findings
     assert all(not each.change for each in findings.values())
     if name == "fashion":
@@ -265,7 +265,7 @@ def test_a_shipped_model_is_healthy(fashion: Patient, name: str) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["fashion-classifier", "fashion-judge"])
 def test_a_shipped_classifier_is_healthy(fashion: Patient, name: str) -> None:
-    findings = dict(examine(admit(name, device="cpu", count=2 * COUNT)))
+    findings = dict(examine(admit(name, device="cpu", count=COUNT)))
     assert {each.verdict for each in findings.values()} <= {"ok", "skipped"}, findings
     assert findings["classifier"].verdict == findings["overfitting"].verdict == "ok"
 

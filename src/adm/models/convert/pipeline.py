@@ -41,7 +41,6 @@ class NoisyClassifier(ModelMixin, ConfigMixin):
     """
 
     config_name = "config.json"
-    _keep_in_fp32_modules = ["network"]  # noqa: RUF012
 
     @register_to_config
     def __init__(self, architecture: dict[str, Any]) -> None:
@@ -62,7 +61,8 @@ class NoisyClassifier(ModelMixin, ConfigMixin):
     def forward(self, x_t: Tensor, timestep: Tensor | float) -> Tensor:
         """(B, C, H, W), one timestep -> (B, classes) logits."""
         told = torch.as_tensor(timestep, dtype=torch.float32, device=x_t.device)
-        return self.network(x_t, told.expand(len(x_t)))
+        # In float32, whatever the pipeline is loaded in: its gradient is too small for float16.
+        return self.network.float()(x_t, told.expand(len(x_t)))
 
 
 class ADMPipeline(DiffusionPipeline):
