@@ -29,7 +29,9 @@ SHELLS = ("", "sh", "bash")
 EXAMPLES = re.compile(r"^( *)(?:Examples|For example):\n\n((?:\1 {4}.*\n|\n)+)", re.MULTILINE)
 COMMAND = re.compile(r"^(?:adm|torchrun) ")
 # What is not run: it needs several devices, files that are not here, an idle machine, or minutes.
-NOT_RUN = re.compile(r"torchrun|\.pt |imagenet|adm demo|--memory|--budget|data emoji|VERB")
+NOT_RUN = re.compile(
+    r"torchrun|\.pt |openai/|hf:|imagenet|adm demo|--memory|--budget|data emoji|VERB"
+)
 # Commands that contain a pattern -> options that they get, instead of the same options.
 SHORTER = (
     (r"adm train", "--steps 4 --set train.batch_size=8 train.warmup_steps=1 watch.images=4"),

@@ -79,6 +79,8 @@ def fetch(remote: Remote, cache: Path | None = None) -> Path:
                 part.replace(target)
     except OSError as error:  # as are the errors of requests
         why = error.strerror if of_system(error) else str(error)
+        if type(error).__name__ == "ConnectionError":  # of requests, with a page of causes
+            why = f"{urlsplit(remote.url).hostname} cannot be reached"
         raise ValueError(
             f"{shown_path(remote.url)} did not arrive ({shown_path(why)}); run the command again "
             f"to go on, or put the file at {target}"
