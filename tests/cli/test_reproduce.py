@@ -14,7 +14,7 @@ from adm.app.study.reproduce import ROWS, Verdict, conclusion, verdicts
 from adm.metrics import Score
 from adm.models.convert import export_state
 from adm.networks import Classifier, HeadWidth, UNet, UNetConfig
-from adm.recipes.released import REFERENCES, RELEASED, public_files
+from adm.recipes.released import PUBLIC, REFERENCES, RELEASED
 from adm.samplers import Even, Sampling
 
 POOL = """
@@ -82,14 +82,13 @@ def test_what_another_model_gives_is_not_comparable() -> None:
 
 
 def test_every_row_names_what_was_released() -> None:
-    files = dict(public_files())
     for row in ROWS.values():
-        assert row.model in files
-        assert row.upsampler is None or row.upsampler in files
+        assert row.model in PUBLIC
+        assert row.upsampler is None or row.upsampler in PUBLIC
         assert row.reference in REFERENCES
-        known = RELEASED[files[row.model]]
+        known = RELEASED[PUBLIC[row.model]]
         assert row.settings.get("scale", 0) == 0 or known.classifier is not None
-        size = RELEASED[files[row.upsampler]].size if row.upsampler else known.size
+        size = RELEASED[PUBLIC[row.upsampler]].size if row.upsampler else known.size
         assert str(size) in row.title or "LSUN" in row.title
 
 

@@ -5,7 +5,7 @@ import math
 import re
 import shutil
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Protocol
@@ -25,7 +25,7 @@ from adm.models.trained import ClassifierModel
 from adm.networks import parameters_of
 from adm.pictures import grid, png
 from adm.recipes import build
-from adm.recipes.released import LICENCE, RELEASED, Released, recipe_name
+from adm.recipes.released import LICENCE, Released, released_as
 from adm.recipes.schema import ClassifierRecipe, DiffusionRecipe, GANRecipe, Recipe
 from adm.samplers import Sampling
 from adm.shown import count_of, printable
@@ -249,7 +249,7 @@ def _store(model: AnyModel, sampling: Sampling | LatentSampling | None, out: Pat
     sample = {} if sampling in (None, usual) else {"sample": to_json(sampling)}
     if path.suffix in FOREIGN:
         _, weights, _, metadata = read(path)
-        entries = {key: each for key, each in asdict(metadata).items() if each is not None}
+        entries = metadata.entries()
     elif sample:
         weights, entries = load_file(path), entries_of(path)
     else:
@@ -278,8 +278,7 @@ def _terms(model: AnyModel, metadata: Metadata) -> Terms:
 
 def _released(model: AnyModel) -> Released | None:
     """Return the released file that a model is; None for one that was trained since."""
-    named = (each for file, each in RELEASED.items() if recipe_name(file) == model.recipe.name)
-    return next(named, None) if not model.trained_steps else None
+    return released_as(model.recipe.name) if not model.trained_steps else None
 
 
 def _front(recipe: Recipe, terms: Terms) -> str:

@@ -49,7 +49,8 @@ def sliced_wasserstein(
     for start in range(0, directions, AT_ONCE):
         u = random.standard_normal((min(AT_ONCE, directions - start), x.shape[1]))
         u /= np.linalg.norm(u, axis=1, keepdims=True)
-        along, order = u @ x.T, np.argsort(u @ x.T, axis=1)
+        along = u @ x.T
+        order = np.argsort(along, axis=1)
         from_, to = np.take_along_axis(along, order, axis=1), np.sort(u @ y.T, axis=1)
         squared += float(((from_ - to) ** 2).mean(axis=1).sum())
         np.add.at(influences, order, _potential(from_, to))

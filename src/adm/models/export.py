@@ -1,7 +1,6 @@
 """Path or name of a model -> the same model as a file of ours, or as a released one."""
 
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ from adm.models.load import described_by, read
 from adm.models.paths import FOREIGN, resolve
 from adm.networks import Shapes, UNetConfig
 from adm.recipes.paper import released_recipe
-from adm.recipes.released import RELEASED, Released, public_files, recipe_name
+from adm.recipes.released import PUBLIC, Released, released_as
 from adm.recipes.schema import ClassifierRecipe, DiffusionRecipe, Recipe
 from adm.spec import SettingError, to_json
 from adm.store.files import new_file
@@ -57,8 +56,7 @@ def convert(
         )
     else:
         _, weights, recipe, metadata = read(path)
-    held = {key: each for key, each in asdict(metadata).items() if each is not None}
-    save_model(out, weights, held)
+    save_model(out, weights, metadata.entries())
     return recipe
 
 
@@ -66,10 +64,9 @@ def _described(
     path: Path, name: str | None, flags: Mapping[str, Any] | None
 ) -> tuple[dict[str, torch.Tensor], Recipe]:
     if name is not None:
-        known = dict(public_files())
-        if name not in known:
+        if name not in PUBLIC:
             raise SettingError("as", "a name that `adm models` lists", name)
-        return load_released(path, known[name]).state, released_recipe(known[name])
+        return load_released(path, PUBLIC[name]).state, released_recipe(PUBLIC[name])
     made = list[Recipe]()
 
     def described(shapes: Shapes) -> Released:
@@ -95,7 +92,7 @@ def convert_to_released(model: str | Path, out: Path) -> str:
     if not isinstance(recipe, DiffusionRecipe | ClassifierRecipe):
         raise ValueError(f"{path} is a GAN, which guided-diffusion does not have")
     config = recipe.config
-    written = next((r for file, r in RELEASED.items() if recipe_name(file) == recipe.name), None)
+    written = released_as(recipe.name)
     legacy = written is None or written.legacy_attention_order
     flat = written is None or written.flat_attention
     state = export_state(weights, config, legacy, flat)

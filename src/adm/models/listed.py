@@ -2,14 +2,15 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
-from adm.models.pair import SCALES, classifier_of
-from adm.models.paths import SHIPPED, metadata_of, released
+from adm.models.pair import classifier_of, scale_of
+from adm.models.paths import SHIPPED, released
 from adm.networks import ClassifierConfig, UNetConfig
-from adm.recipes.released import LICENCE, RELEASED, Released, public_files, public_name
-from adm.recipes.schema import ClassifierRecipe, DiffusionRecipe, GANRecipe, from_json
+from adm.recipes.released import LICENCE, PUBLIC, RELEASED, Released, public_name
+from adm.recipes.schema import ClassifierRecipe, DiffusionRecipe, Recipe, from_json
+from adm.training.model_file import metadata_of
 
-STUDENT = "consistency model"
 DATA = {
     "imagenet/": "ImageNet",
     "cifar10/": "CIFAR-10",
@@ -44,10 +45,8 @@ def listed() -> Iterator[Listed]:
     """Yield the shipped models, then the released ones."""
     for path in sorted(SHIPPED.glob("*.safetensors")):
         recipe = from_json(metadata_of(path).recipe)
-        yield Listed(
-            path.stem, path.stat().st_size, "MIT", _of_recipe(path.stem, recipe), str(path)
-        )
-    for name, file in public_files():
+        yield Listed(path.stem, path.stat().st_size, "MIT", _of_recipe(path, recipe), str(path))
+    for name, file in PUBLIC.items():
         known, path = RELEASED[file], released(name, download=False)
         here = path.is_file()
         size = path.stat().st_size if here else known.remote(file).sizes[0]
@@ -61,7 +60,7 @@ def listed() -> Iterator[Listed]:
         )
 
 
-def _of_recipe(name: str, recipe: DiffusionRecipe | ClassifierRecipe | GANRecipe) -> str:
+def _of_recipe(path: Path, recipe: Recipe) -> str:
     sides = "x".join(map(str, recipe.data.size))
     what = {
         "classifier": "classifier",
@@ -74,8 +73,8 @@ def _of_recipe(name: str, recipe: DiffusionRecipe | ClassifierRecipe | GANRecipe
         what = "student"
     if recipe.data.low_res is not None:
         what = "upsampler from " + "x".join(map(str, recipe.data.low_res))
-    guide = classifier_of(name)
-    by = f", guided by {guide} at scale {SCALES.get(name, 0.0):g}" if guide else ""
+    guide = classifier_of(path.stem)
+    by = f", guided by {guide} at scale {scale_of(path, guided=True):g}" if guide else ""
     return f"{recipe.data.source} {sides}: {what}{by}"
 
 
@@ -88,7 +87,7 @@ def _of_released(known: Released) -> str:
     if known.low_res is not None:
         kind = f"{kind} upsampler from {known.low_res}x{known.low_res}"
     elif known.sample.sampler.name == "consistency":
-        kind = f"{kind} {STUDENT}"
+        kind = f"{kind} consistency model"
     parts = [f"{data} {known.size}x{known.size}: {kind}"]
     if known.classifier is not None:
         parts.append(f"guided by {public_name(known.classifier)} at scale {known.scale:g}")

@@ -7,7 +7,7 @@ from adm.data.naming import at_home
 from adm.models.hub import CLASSIFIER, MODEL
 from adm.models.paths import SHIPPED
 from adm.models.trained import ClassifierModel, DiffusionModel
-from adm.recipes.released import RELEASED, public_files, public_name
+from adm.recipes.released import PUBLIC, RELEASED, public_name
 from adm.samplers import Sampling
 from adm.samplers.guide import On, Weaker
 from adm.shown import short
@@ -41,7 +41,7 @@ def classifier_of(model: str | Path, file: Path | None = None) -> str | Path | N
         model: its name or path.
         file: its file, where `model` is a folder or a name of the hub.
     """
-    if released := dict(public_files()).get(str(model)):
+    if released := PUBLIC.get(str(model)):
         own = RELEASED[released].classifier
         return None if own is None else public_name(own)
     name = f"{model}-classifier"

@@ -10,7 +10,7 @@ from adm.adversarial import GENERATOR
 from adm.data.naming import at_home
 from adm.models import hub
 from adm.recipes import RECIPES
-from adm.recipes.released import OWNER, RELEASED, public_files
+from adm.recipes.released import OWNER, PUBLIC, RELEASED
 from adm.spec import SettingError
 from adm.store.fetch import fetch
 from adm.store.files import user_cache
@@ -70,11 +70,10 @@ def released(name: str, download: bool = True) -> Path:
     Raises:
         ValueError: there is no such file, or it cannot be downloaded.
     """
-    known = dict(public_files())
-    if name not in known:
-        near = get_close_matches(name, known) or ["one that `adm models` lists"]
+    if name not in PUBLIC:
+        near = get_close_matches(name, PUBLIC) or ["one that `adm models` lists"]
         raise ValueError(f"no released model {name!r}; did you mean {' or '.join(near)}?")
-    file, cache = known[name], user_cache("released")
+    file, cache = PUBLIC[name], user_cache("released")
     remote = RELEASED[file].remote(file)
     return fetch(remote, cache) if download else remote.place(cache)
 

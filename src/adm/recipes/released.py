@@ -4,7 +4,6 @@ The settings are the flags that the README of each repository gives, completed b
 its scripts: https://github.com/openai/guided-diffusion, /improved-diffusion, /consistency_models.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from adm.diffusion import EDM, ConsistencyTarget
@@ -327,7 +326,10 @@ def recipe_name(file: str) -> str:
     return file.removesuffix(".pt").replace("_", "-")
 
 
-def public_files() -> Iterator[tuple[str, str]]:
-    """Yield the public name and the file of everything that was released."""
-    for file in RELEASED:
-        yield public_name(file), file
+PUBLIC: dict[str, str] = {public_name(file): file for file in RELEASED}  # name -> file
+
+
+def released_as(recipe: str) -> Released | None:
+    """Return the released file that has the recipe of this name; None if none has."""
+    file = PUBLIC.get(f"{OWNER}/{recipe}")
+    return None if file is None else RELEASED[file]

@@ -157,7 +157,8 @@ def _request(remote: Remote, part: Path) -> str | None:
             headers=headers,
             hooks={"response": begin},
         )(remote.url, file, None)
-    return stated[-1] or None if stated and not size else None
+    # Of a part, a server may state the hash of the part.
+    return (stated[-1] or None) if stated and not size else None
 
 
 def _verified(remote: Remote, part: Path, stated: str | None, pinned: str | None) -> str:

@@ -6,7 +6,7 @@ import math
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -68,6 +68,10 @@ class Metadata:
     width: Annotated[float, Field(gt=0, lt=1)] | None = None
     teacher: Origin | None = None
     guide: Origin | None = None
+
+    def entries(self) -> dict[str, Any]:
+        """Return what is known, as JSON values for `save_model`."""
+        return {key: value for key, value in asdict(self).items() if value is not None}
 
 
 def save_model(path: Path, weights: dict[str, Tensor], metadata: dict[str, Any]) -> None:

@@ -466,7 +466,7 @@ def admit(
     if isinstance(own, ClassifierModel) and classifier is not None:
         raise SettingError("classifier", "left out, as the model is a classifier")
     if isinstance(own, DiffusionModel) and classifier is None and not own.student:
-        classifier = classifier_of(model)
+        classifier = classifier_of(model, own.path)
     if classifier is not None:
         guide = load_classifier(classifier, own.device)
     source, settings = own.recipe.data.source, own.recipe.data

@@ -29,9 +29,7 @@ def seconds_of(job: Job, on_step: OnStep | None = None) -> float:
     The first call of a process also loads kernels, and is to be ignored.
     """
     size = job.generator.block
-    labels = job.label_tensor
-    if labels is not None:
-        labels = labels[torch.arange(size) % len(labels)]
+    labels = _labels(job, size)
     started = time.perf_counter()
     job.generator.images(labels, range(size), on_step=on_step)
     return (time.perf_counter() - started) / size
@@ -49,13 +47,16 @@ def seconds_of_call(few: Job, device: torch.device) -> float:
         marks.append((time.perf_counter(), evaluations))
 
     size = 1 if device.type == "cpu" else generator.block
-    labels = few.label_tensor
-    if labels is not None:
-        labels = labels[torch.arange(size) % len(labels)]
     mark(0)
-    generator.images(labels, range(size), on_step=mark)
+    generator.images(_labels(few, size), range(size), on_step=mark)
     first = 1 if len(marks) > 2 else 0
     return (marks[-1][0] - marks[first][0]) / sum(number for _, number in marks[first + 1 :])
+
+
+def _labels(job: Job, size: int) -> torch.Tensor | None:
+    """Return labels for so many images, those of the job in turns; None if it has none."""
+    labels = job.label_tensor
+    return None if labels is None else labels[torch.arange(size) % len(labels)]
 
 
 def slower(job: Job, before: float) -> float:
