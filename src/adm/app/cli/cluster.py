@@ -131,10 +131,9 @@ def _check_files(out: Path, page: Path | None) -> None:
     """Raise ValueError unless the files have the suffixes of what they hold."""
     from adm.app.scoring.cluster_list import check_replaceable, record_path
 
-    if out.suffix.lower() != ".csv":
-        raise ValueError(f"the list is a .csv file, got --out {out}; give --out {out.name}.csv")
-    if page is not None and page.suffix.lower() != ".html":
-        raise ValueError(f"the page is an .html file, got {page}; give --page {page.name}.html")
+    places.suffix(out, ".csv", "list", "--out")
+    if page is not None:
+        places.suffix(page, ".html", "page", "--page")
     places.file(record_path(out), "--out", "labels.csv")
     check_replaceable(out)
 

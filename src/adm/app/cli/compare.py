@@ -170,10 +170,9 @@ def _opened(
 
 def _check(out: Path, picture: Path | None, count: int) -> None:
     """Raise ValueError unless the files are of the right kinds."""
-    if out.suffix.lower() != ".html":
-        raise ValueError(f"the page is an .html file, got --out {out}; give --out {out.name}.html")
-    if picture is not None and picture.suffix.lower() != ".png":
-        raise ValueError(f"the picture is a .png file, got {picture}; give {picture.name}.png")
+    places.suffix(out, ".html", "page", "--out")
+    if picture is not None:
+        places.suffix(picture, ".png", "picture", "--picture")
     if count < 1:
         raise ValueError(f"--count must be at least 1, got {count}")
 

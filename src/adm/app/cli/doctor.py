@@ -64,8 +64,7 @@ def doctor(
         Print all findings as one JSON document.
     """
     places.file(out, "--out", "doctor.html")
-    if out.suffix.lower() != ".html":
-        raise ValueError(f"the page is an .html file, got --out {out}; give --out {out.name}.html")
+    places.suffix(out, ".html", "page", "--out")
     # Imported here, so that --help does not load torch.
     from adm.app.study import doctor as library
     from adm.app.study.patient import admit

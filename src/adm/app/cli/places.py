@@ -15,6 +15,15 @@ def file(path: Path, flag: str, example: str) -> None:
     writable(path)
 
 
+def suffix(path: Path, wanted: str, what: str, flag: str) -> None:
+    """Refuse a file whose name does not end as the names of what it holds do."""
+    if path.suffix.lower() != wanted:
+        kind = f"{'an' if wanted == '.html' else 'a'} {wanted} file"
+        raise ValueError(
+            f"the {what} is {kind}, got {flag} {path}; give {flag} {path.name}{wanted}"
+        )
+
+
 def outside(path: Path, flag: str, read: Iterable[Path]) -> None:
     """Refuse a path in a folder that is read, where it would become a part of the data."""
     for each in read:

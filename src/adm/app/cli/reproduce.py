@@ -130,15 +130,13 @@ def _carry_out(
             str(out / "samples"), row.reference, features or "inception", extraction=extraction
         )
     if devices.main:
-        found = study.report(row, scored, differing)
-        write_json(out / "report.json", found)
-        write_text(out / "page.html", study.write_page(row, scored, differing))
-        for each in found["scores"]:
-            say(
-                f"{each['title']}: {each['ours']['value']:.4g}, published "
-                f"{each['published']:g}: {each['verdict']}"
-            )
-        say(found["conclusion"])
+        found = study.Reproduction(row, scored, differing)
+        write_json(out / "report.json", found.to_json())
+        write_text(out / "page.html", found.page())
+        for each in found.verdicts:
+            ours, printed = f"{each.ours.value:.4g}", f"{float(each.published):g}"
+            say(f"{found.title(each)}: {ours}, published {printed}: {each.outcome}")
+        say(found.conclusion)
         say(f"{out / 'page.html'}: open it to see the comparison")
 
 

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Literal, TypeAlias
 
 from adm.app.report.blocks import Block, Cell, Note, Table, Title
@@ -237,59 +238,77 @@ def conclusion(found: list[Verdict], differing: list[str]) -> str:
     return f"Not reproduced: {', '.join(off)} than what was published."
 
 
-def report(row: Row, scored: Report, differing: list[str]) -> dict[str, Any]:
-    """Return the row, the verdicts and the manifest of the scores as JSON values."""
-    found = verdicts(row, scored.scores)
-    return {
-        "row": {"title": row.title, "source": row.source, "model": row.model},
-        "conclusion": conclusion(found, differing),
-        "scores": [
-            {
-                "key": each.key,
-                "title": title(each.key, scored.features),
-                "published": float(each.published),
-                "ours": each.ours.to_json(),
-                "difference": each.difference,
-                "verdict": each.outcome,
-            }
-            for each in found
-        ],
-        "warnings": list(scored.warnings),
-        "manifest": scored.manifest,
-    }
+@dataclass(frozen=True, eq=False)
+class Reproduction:
+    """A row that was sampled and scored again.
 
+    Attributes:
+        scored: the scores of the samples.
+        differing: reasons for which they are not those of the row.
+    """
 
-def to_blocks(row: Row, scored: Report, differing: list[str]) -> list[Block]:
-    """Return the blocks of the page: the conclusion, and the table."""
-    found = verdicts(row, scored.scores)
-    lines = [
-        (
-            title(each.key, scored.features),
-            each.published,
-            Cell(f"{each.ours.value:.4g}", _interval(each.ours)),
-            f"{each.difference:+.4g}",
-            each.outcome,
-        )
-        for each in found
-    ]
-    notes = [row.note] if row.note else []
-    notes += [f"{warning}." for warning in scored.warnings]
-    return [
-        Note([conclusion(found, differing)], "result"),
-        Title("Scores"),
-        Table(("score", "published", "ours", "difference", "verdict"), lines),
-        *([Note(notes, "quiet")] if notes else []),
-    ]
+    row: Row
+    scored: Report
+    differing: list[str]
 
+    @cached_property
+    def verdicts(self) -> list[Verdict]:
+        return verdicts(self.row, self.scored.scores)
 
-def write_page(row: Row, scored: Report, differing: list[str]) -> str:
-    """Return the page of a reproduction."""
-    return page(
-        row.title,
-        to_blocks(row, scored, differing),
-        lead=f"{row.source} of the paper, sampled and scored again.",
-        settings=scored.manifest,
-    )
+    @property
+    def conclusion(self) -> str:
+        return conclusion(self.verdicts, self.differing)
+
+    def title(self, verdict: Verdict) -> str:
+        """Return the title of a score, with the name of the features."""
+        return title(verdict.key, self.scored.features)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the row, the verdicts and the manifest of the scores as JSON values."""
+        return {
+            "row": {
+                "title": self.row.title,
+                "source": self.row.source,
+                "model": self.row.model,
+            },
+            "conclusion": self.conclusion,
+            "scores": [
+                {
+                    "key": each.key,
+                    "title": self.title(each),
+                    "published": float(each.published),
+                    "ours": each.ours.to_json(),
+                    "difference": each.difference,
+                    "verdict": each.outcome,
+                }
+                for each in self.verdicts
+            ],
+            "warnings": list(self.scored.warnings),
+            "manifest": self.scored.manifest,
+        }
+
+    def page(self) -> str:
+        """Return the HTML page: the conclusion, and the published scores beside ours."""
+        lines = [
+            (
+                self.title(each),
+                each.published,
+                Cell(f"{each.ours.value:.4g}", _interval(each.ours)),
+                f"{each.difference:+.4g}",
+                each.outcome,
+            )
+            for each in self.verdicts
+        ]
+        notes = [self.row.note] if self.row.note else []
+        notes += [f"{warning}." for warning in self.scored.warnings]
+        blocks: list[Block] = [
+            Note([self.conclusion], "result"),
+            Title("Scores"),
+            Table(("score", "published", "ours", "difference", "verdict"), lines),
+            *([Note(notes, "quiet")] if notes else []),
+        ]
+        lead = f"{self.row.source} of the paper, sampled and scored again."
+        return page(self.row.title, blocks, lead=lead, settings=self.scored.manifest)
 
 
 def _interval(score: Score) -> str:
