@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from adm.diffusion import NOISE, X_0
 from adm.models import export
 from adm.models.convert import config_from_flags, export_state, recipe_from_flags, released_shapes
 from adm.models.load import load_diffusion
@@ -95,6 +96,17 @@ def test_what_the_shapes_leave_open_is_named_with_the_values_that_fit() -> None:
     assert "image_size (32 or 64 or 128 or 256 or 512)" in said
     assert "diffusion_steps (1000 or 4000)" in said
     assert "noise_schedule" not in said
+
+
+def test_what_a_network_predicts_is_a_flag_and_an_unknown_schedule_is_refused() -> None:
+    shapes = released_shapes(BASE)
+    noise, _ = recipe_from_flags(HERE, shapes, OPEN)
+    x_0, _ = recipe_from_flags(HERE, shapes, OPEN | {"predict_xstart": "True"})
+    assert isinstance(noise, DiffusionRecipe)
+    assert isinstance(x_0, DiffusionRecipe)
+    assert (noise.process.prediction, x_0.process.prediction) == (NOISE, X_0)
+    with pytest.raises(SettingError, match="with noise_schedule linear or cosine, got 'sqrt'"):
+        recipe_from_flags(HERE, shapes, OPEN | {"noise_schedule": "sqrt"})
 
 
 def test_flags_that_contradict_the_shapes_are_refused(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 
+from adm.diffusion import X_0
 from adm.networks import ClassifierConfig, HeadCount, HeadWidth, UNetConfig
 from adm.networks.blocks import Heads
 from adm.networks.classifier import Pool
@@ -241,6 +242,7 @@ def script_flags(
             "dropout": config.dropout,
             "class_cond": config.classes is not None,
             "learn_sigma": config.out_channels == 2 * config.in_channels,
+            "predict_xstart": process.prediction == X_0,
             "diffusion_steps": process.steps,
             "noise_schedule": process.schedule,
             "rescale_timesteps": process.rescale_steps,

@@ -7,11 +7,12 @@ network was trained with.
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from adm.diffusion import NOISE, X_0
 from adm.models.convert.flags import UNSET, Flags, config_from_flags, read_flags
 from adm.models.convert.released import visible_settings
 from adm.networks import Shapes, UNetConfig
@@ -19,6 +20,7 @@ from adm.recipes.paper import Trained, as_released, imagenet
 from adm.recipes.schema import ClassifierRecipe, DiffusionRecipe, ProcessSettings, Recipe
 from adm.spec import SettingError
 
+SCHEDULES = ("linear", "cosine")
 HEADS = "num_heads or num_head_channels"
 # No file says how it was trained.
 UNKNOWN = as_released(Trained(1, 1, 1e-4))
@@ -47,9 +49,12 @@ def recipe_from_flags(path: Path, shapes: Shapes, given: Mapping[str, Any]) -> t
     size = flags.large_size or flags.image_size
     low = flags.small_size
     data = replace(imagenet(size), low_res=None if low is None else (low, low))
+    if flags.noise_schedule not in SCHEDULES:
+        raise SettingError("flags", f"with noise_schedule {_some(SCHEDULES)}", flags.noise_schedule)
     process = ProcessSettings(
         schedule="cosine" if flags.noise_schedule == "cosine" else "linear",
         steps=flags.diffusion_steps,
+        prediction=X_0 if flags.predict_xstart else NOISE,
         variance="learned_range" if flags.learn_sigma else "fixed_large",
         rescale_steps=flags.rescale_timesteps,
     )
@@ -68,9 +73,7 @@ def visible_flags(shapes: Shapes) -> dict[str, Any]:
     Raises:
         ValueError: the names are not those of a released network.
     """
-    seen = visible_settings(shapes)
-    channels, widths = int(str(seen["channels"])), seen["block widths"]
-    assert isinstance(widths, tuple)
+    seen: dict[str, Any] = visible_settings(shapes)
     encoder = _numbers(shapes, r"input_blocks\.(\d+)\.")
     blocks = {n for n in encoder if f"input_blocks.{n}.0.out_layers.3.weight" in shapes}
     plain = {*range(1, max(encoder))} - blocks  # which halve the size, with weights or without
@@ -79,8 +82,7 @@ def visible_flags(shapes: Shapes) -> dict[str, Any]:
     levels = (max(encoder) + 1) // (deep + 1)
     starts = [1 + level * (deep + 1) for level in range(levels)]
     width = {n: shapes[f"input_blocks.{n}.0.out_layers.3.weight"][0] for n in starts}
-    inputs, outputs = seen["input channels"], int(str(seen["outputs"] or 0))
-    images = int(str(inputs))
+    channels, images, outputs = seen["channels"], seen["input channels"], seen["outputs"]
     upsampler = seen["kind"] == "U-Net" and images == 6 and outputs in (3, 6)
     images = images // 2 if upsampler else images
     flags: dict[str, Any] = {
@@ -96,18 +98,13 @@ def visible_flags(shapes: Shapes) -> dict[str, Any]:
         "in_channels": images,
     }
     if seen["kind"] == "classifier":
-        pool = "attention" if "out.2.positional_embedding" in shapes else None
-        return (
-            flags
-            | {"kind": "classifier", "out_channels": outputs}
-            | ({"pool": pool} if pool else {})
-        )
-    classes = seen["label classes"]
+        pool = {"pool": "attention"} if "out.2.positional_embedding" in shapes else {}
+        return flags | {"kind": "classifier", "out_channels": outputs} | pool
     return flags | {
         "kind": "superres" if upsampler else "unet",
         "out_channels": outputs,
         "learn_sigma": outputs == 2 * images,
-        "num_classes": classes,
+        "num_classes": seen["label classes"],
     }
 
 
@@ -137,7 +134,7 @@ def open_flags(seen: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, s
         HEADS: f"{_some(counts)} heads, or {_some(widths)} channels each",
         "image_size": _some(sides),
         "diffusion_steps": "1000 or 4000",
-        "noise_schedule": "linear or cosine",
+        "noise_schedule": _some(SCHEDULES),
     }
     if seen["kind"] == "superres":
         sizes = fitting.pop("image_size")
@@ -153,5 +150,5 @@ def _numbers(shapes: Shapes, pattern: str) -> set[int]:
     return {int(match[1]) for name in shapes if (match := re.match(pattern, name))}
 
 
-def _some(values: list[int]) -> str:
+def _some(values: Sequence[int | str]) -> str:
     return " or ".join(map(str, values))
