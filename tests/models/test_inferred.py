@@ -6,14 +6,15 @@ from pathlib import Path
 import pytest
 import torch
 
-from adm.diffusion import NOISE, X_0
+from adm.diffusion import NOISE, VELOCITY, X_0
 from adm.models import export
 from adm.models.convert import config_from_flags, export_state, recipe_from_flags, released_shapes
 from adm.models.load import load_diffusion
 from adm.networks import ClassifierConfig, HeadCount, HeadWidth, UNet, UNetConfig
 from adm.recipes.released import RELEASED
 from adm.recipes.schema import DiffusionRecipe
-from adm.spec import SettingError
+from adm.spec import SettingError, to_json
+from adm.training.model_file import save_model
 
 HERE = Path("mine.pt")
 BASE = UNetConfig(
@@ -117,6 +118,17 @@ def test_flags_that_contradict_the_shapes_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="flag num_hats"):
         export.convert(path, tmp_path / "out.safetensors", flags=OPEN | {"num_hats": 64})
     assert sorted(each.name for each in tmp_path.iterdir()) == ["mine.pt"]
+
+
+def test_a_process_that_the_scripts_do_not_have_is_refused(tmp_path: Path) -> None:
+    recipe, _ = recipe_from_flags(HERE, released_shapes(BASE), OPEN)
+    assert isinstance(recipe, DiffusionRecipe)
+    process = replace(recipe.process, prediction=VELOCITY)
+    entries = {"recipe": to_json(replace(recipe, process=process)), "classes": [*"abcdefg"]}
+    save_model(tmp_path / "v.safetensors", UNet(BASE).state_dict(), entries)
+    with pytest.raises(SettingError, match=r"process\.prediction must be noise or x_0"):
+        export.convert_to_released(tmp_path / "v.safetensors", tmp_path / "v.pt")
+    assert not (tmp_path / "v.pt").exists()
 
 
 def test_there_and_back_by_the_flags_that_are_printed(tmp_path: Path) -> None:

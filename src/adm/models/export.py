@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from adm.data.naming import at_home
+from adm.diffusion import NOISE, X_0
 from adm.models.convert import (
     diffusers,
     export_state,
@@ -14,12 +15,13 @@ from adm.models.convert import (
     recipe_from_flags,
     script_flags,
 )
+from adm.models.convert.inferred import SCHEDULES
 from adm.models.load import described_by, read
 from adm.models.paths import FOREIGN, resolve
 from adm.networks import Shapes, UNetConfig
 from adm.recipes.paper import released_recipe
 from adm.recipes.released import PUBLIC, Released, released_as
-from adm.recipes.schema import ClassifierRecipe, DiffusionRecipe, Recipe
+from adm.recipes.schema import ClassifierRecipe, DiffusionRecipe, ProcessSettings, Recipe
 from adm.spec import SettingError, to_json
 from adm.store.files import new_file
 from adm.training.model_file import save_model
@@ -81,6 +83,15 @@ def _described(
     return load_released(path, described).state, made[0]
 
 
+def _check_known(process: ProcessSettings) -> None:
+    """Raise SettingError unless guided-diffusion's scripts have this process."""
+    if process.prediction not in (NOISE, X_0):
+        what = "noise or x_0, which is what the released scripts know"
+        raise SettingError("process.prediction", what, process.prediction.name)
+    if process.schedule not in SCHEDULES:
+        raise SettingError("process.schedule", " or ".join(SCHEDULES), process.schedule)
+
+
 def convert_to_released(model: str | Path, out: Path) -> str:
     """Write a model as a `.pt` file of guided-diffusion; return the flags of its scripts.
 
@@ -96,6 +107,8 @@ def convert_to_released(model: str | Path, out: Path) -> str:
     legacy = written is None or written.legacy_attention_order
     flat = written is None or written.flat_attention
     state = export_state(weights, config, legacy, flat)
+    if isinstance(recipe, DiffusionRecipe) and written is None:
+        _check_known(recipe.process)
     with new_file(out) as part:
         torch.save(state, part)
     process = recipe.process if isinstance(config, UNetConfig) else None
