@@ -58,7 +58,7 @@ class Noise(Generator):
     """A generator of uint8 noise."""
 
     shape: tuple[int, int, int]
-    low_shape: tuple[int, int, int] | None = None
+    input_shape: tuple[int, int, int] | None = None
     classes: tuple[str, ...] = ("a", "b")
     seed: int = 0
     evaluations: int = 1
@@ -67,7 +67,7 @@ class Noise(Generator):
         self,
         labels: Tensor | None,
         indices: Sequence[int],
-        low_res: Tensor | None = None,
+        inputs: Tensor | None = None,
         on_step: Callable[[int], None] | None = None,
     ) -> Tensor:
         random = np.random.default_rng(indices[0])

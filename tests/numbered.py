@@ -15,7 +15,7 @@ class Numbered(Generator):
     """A generator without a network: image i has the grey level i, of 256."""
 
     shape: tuple[int, int, int] = (1, 4, 4)
-    low_shape: tuple[int, int, int] | None = None
+    input_shape: tuple[int, int, int] | None = None
     classes: tuple[str, ...] = ("a", "b")
     seed: int = 0
     evaluations: int = 1
@@ -24,10 +24,10 @@ class Numbered(Generator):
         self,
         labels: Tensor | None,
         indices: Sequence[int],
-        low_res: Tensor | None = None,
+        inputs: Tensor | None = None,
         on_step: Callable[[int], None] | None = None,
     ) -> Tensor:
         return torch.tensor([[[[i % 256] * 4] * 4] for i in indices], dtype=torch.uint8)
 
     def manifest(self) -> dict[str, Any]:
-        return {"low": self.low_shape, "seed": self.seed}
+        return {"low": self.input_shape, "seed": self.seed}

@@ -60,7 +60,7 @@ def test_numbers_in_an_archive_are_the_upsampler_s_own(
     words = (tmp_path / "small.npz", *STEPS, "--count", 2, "--out", out)
     assert adm("upsample", models / "up.safetensors", *words).status == 0
     assert arrays(out)["arr_1"].tolist() == [2, 0]
-    held = json.loads((out / "samples.json").read_text())["low_res"]
+    held = json.loads((out / "samples.json").read_text())["inputs"]
     assert held["source"].endswith("small.npz")
     assert held["shape"] == [2, 1, 4, 4]
 

@@ -61,7 +61,7 @@ def test_batches_are_whole_blocks(count: int, size: int, whole: int) -> None:
 
 
 def assert_same_images(
-    generator: DiffusionGenerator, labels: Tensor | None, low_res: Tensor | None = None
+    generator: DiffusionGenerator, labels: Tensor | None, inputs: Tensor | None = None
 ) -> None:
     """Whatever the batch size, the number of images and their order."""
 
@@ -69,7 +69,7 @@ def assert_same_images(
         return None if each is None else each[list(chosen)]
 
     def made(chosen: Sequence[int]) -> Tensor:
-        return generator.images(of(labels, chosen), chosen, of(low_res, chosen))
+        return generator.images(of(labels, chosen), chosen, of(inputs, chosen))
 
     whole = made(range(COUNT))
     assert torch.equal(made(range(5)), whole[:5])

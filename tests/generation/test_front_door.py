@@ -87,8 +87,8 @@ def test_samples_are_not_saved_to_what_is_no_path(model: adm.Pipeline) -> None:
 @pytest.mark.parametrize(
     ("low", "got"),
     [
-        (torch.zeros(2, 1, 4, 4), r"torch.float32 of shape \(2, 1, 4, 4\)"),
-        (torch.zeros(1, 4, 4, dtype=torch.uint8), r"torch.uint8 of shape \(1, 4, 4\)"),
+        (torch.zeros(2, 1, 4, 4), r"a tensor of float32 \(2, 1, 4, 4\)"),
+        (torch.zeros(1, 4, 4, dtype=torch.uint8), r"a tensor of uint8 \(1, 4, 4\)"),
         (np.zeros((2, 1, 4, 4), np.uint8), "ndarray"),
         ("x.png", "str"),
     ],
@@ -96,9 +96,9 @@ def test_samples_are_not_saved_to_what_is_no_path(model: adm.Pipeline) -> None:
 def test_what_is_no_image_to_start_from_is_refused(tmp_path: Path, low: Any, got: str) -> None:
     up = adm.load(tiny.model(tmp_path / "up.safetensors", tiny.upsampler()))
     with pytest.raises(
-        ValueError, match=rf"low_res must be a uint8 tensor of shape \(N, C, h, w\), got '{got}"
+        ValueError, match=rf"inputs must be a tensor of uint8 \(N, 1, 4, 4\), got '{got}"
     ):
-        up.sample(low_res=low)
+        up.sample(inputs=low)
 
 
 @pytest.mark.parametrize("steps", [2.5, 0, 1, 21, "many"])
@@ -112,8 +112,8 @@ def test_upsampler_steps_that_it_cannot_take_are_refused(tmp_path: Path, steps: 
 def test_an_upsampler_is_sampled_step_by_step(tmp_path: Path) -> None:
     up = adm.load(tiny.model(tmp_path / "up.safetensors", tiny.upsampler()))
     low = torch.randint(0, 256, (2, 1, 4, 4), dtype=torch.uint8)
-    *_, last = up.trajectory("bag", 2, low_res=low)
-    assert torch.equal(to_uint8(last.x), up.sample("bag", 2, low_res=low).images)
+    *_, last = up.trajectory("bag", 2, inputs=low)
+    assert torch.equal(to_uint8(last.x), up.sample("bag", 2, inputs=low).images)
     with pytest.raises(ValueError, match=r"noise alone, got .*up\.safetensors.*images of 4x4"):
         up.trajectory("bag")
 

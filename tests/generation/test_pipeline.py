@@ -282,10 +282,10 @@ def test_images_in_memory_have_the_classes_and_the_number_that_are_asked_for(
 ) -> None:
     up = adm.load(tiny.model(tmp_path / "up.safetensors", tiny.upsampler()))
     low = torch.randint(0, 256, (3, 1, 4, 4), dtype=torch.uint8)
-    job = up.job(["bag", "bag", "sneaker"], low_res=low)
+    job = up.job(["bag", "bag", "sneaker"], inputs=low)
     assert (job.labels, job.count) == ([1, 1, 0], 3)
-    with pytest.raises(ValueError, match="low_res must be 2 images, one each, got 3"):
-        up.job(count=2, low_res=low)
+    with pytest.raises(ValueError, match="inputs must be 2, one for each image, got 3"):
+        up.job(count=2, inputs=low)
 
 
 def test_samples_are_a_sequence_of_images(tmp_path: Path) -> None:

@@ -106,7 +106,7 @@ def test_the_manifest_says_everything_that_the_images_follow_from(tmp_path: Path
         "count": 5,
         "labels": [0, 1, 2, 0, 1],
         "classes": list(tiny.CLASSES),
-        "low_res": None,
+        "inputs": None,
     }
 
 

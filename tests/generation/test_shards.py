@@ -24,7 +24,7 @@ from adm.store.parts import Parts
 
 COUNT = 10
 JOB = Job(Numbered(), [0, 1] * 5, COUNT)
-OTHER = replace(JOB, generator=Numbered(low_shape=None, classes=("a", "c")))
+OTHER = replace(JOB, generator=Numbered(input_shape=None, classes=("a", "c")))
 
 
 def run(out: Path, number: int, of: int, job: Job = JOB, **options: Any) -> list[range]:
@@ -161,10 +161,10 @@ def test_a_shard_that_was_killed_goes_on(
 class Telling(Numbered):
     """Tells how many images it makes."""
 
-    def images(self, labels: Any, indices: Any, low_res: Any = None, on_step: Any = None) -> Tensor:
+    def images(self, labels: Any, indices: Any, inputs: Any = None, on_step: Any = None) -> Tensor:
         if on_step is not None:
             on_step(len(indices))
-        return super().images(labels, indices, low_res)
+        return super().images(labels, indices, inputs)
 
 
 def test_the_images_are_those_of_their_indices(tmp_path: Path) -> None:

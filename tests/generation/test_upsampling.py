@@ -19,7 +19,7 @@ from adm.generation.animation import cost
 from adm.generation.cascade import CascadeGenerator, cascade, translate
 from adm.generation.diffusion import DiffusionGenerator
 from adm.generation.folder import sample_into
-from adm.generation.job import Job, LowRes
+from adm.generation.job import Job
 from adm.generation.pipeline import Pipeline
 from adm.images import to_float
 from adm.models.load import load_classifier, load_diffusion
@@ -101,17 +101,19 @@ def test_the_noise_is_not_that_from_which_the_small_image_was_made(
     ("low", "message"),
     [
         (None, "model must be one that starts from noise alone"),
-        (torch.zeros(5, 1, 4, 5, dtype=torch.uint8), "got '4x5 with 1 channel'"),
-        (torch.zeros(5, 3, 4, 4, dtype=torch.uint8), "got '4x4 with 3 channels'"),
-        (LOW[:3], "low_res must be 5 images, one each, got 3"),
+        (torch.zeros(5, 1, 4, 5, dtype=torch.uint8), "got 'a tensor of uint8 (5, 1, 4, 5)'"),
+        (
+            torch.zeros(5, 3, 4, 4, dtype=torch.uint8),
+            "inputs must be a tensor of uint8 (N, 1, 4, 4)",
+        ),
+        (LOW[:3], "inputs must be 5, one for each image, got 3"),
     ],
 )
 def test_images_that_are_not_what_it_starts_from_are_refused(
     model: DiffusionModel, low: Tensor | None, message: str
 ) -> None:
-    start = None if low is None else LowRes(low, "memory")
     with pytest.raises(SettingError, match=re.escape(message)):
-        Job(DiffusionGenerator(model, SETTINGS), LABELS.tolist(), 5, start)
+        Job(DiffusionGenerator(model, SETTINGS), LABELS.tolist(), 5, low)
 
 
 @pytest.fixture(scope="module")
@@ -188,19 +190,14 @@ def test_a_cascade_takes_the_noise_of_the_upsampler_or_another(
     assert not torch.equal(made[0].images, made[1].images)
 
 
-def test_small_images_are_bytes() -> None:
-    with pytest.raises(SettingError, match="low_res must be a uint8 tensor"):
-        LowRes(LOW.float(), "memory")
-
-
 def test_no_other_model_takes_small_images(plain: DiffusionModel) -> None:
     assert plain.low_shape is None
-    with pytest.raises(SettingError, match="low_res must be left out"):
-        Job(DiffusionGenerator(plain, SETTINGS), LABELS.tolist(), 5, LowRes(LOW, "memory"))
+    with pytest.raises(SettingError, match="inputs must be left out"):
+        Job(DiffusionGenerator(plain, SETTINGS), LABELS.tolist(), 5, LOW)
 
 
-def job_of(model: DiffusionModel, low_res: LowRes | None = None) -> Job:
-    return Job(DiffusionGenerator(model, SETTINGS), LABELS.tolist(), 5, low_res)
+def job_of(model: DiffusionModel, low: Tensor | None = None) -> Job:
+    return Job(DiffusionGenerator(model, SETTINGS), LABELS.tolist(), 5, low, "small.npz")
 
 
 def test_the_manifest_says_where_the_small_images_came_from(
@@ -210,8 +207,8 @@ def test_the_manifest_says_where_the_small_images_came_from(
     last_differs = torch.cat([LOW[:-1], 255 - LOW[-1:]])
     lows = {"one": LOW, "two": LOW, "three": 255 - LOW, "four": last_differs}
     for name, low in lows.items():
-        sample_into(tmp_path / name, job_of(model, LowRes(low, "small.npz")))
-        found.append(json.loads((tmp_path / name / MANIFEST).read_text())["low_res"])
+        sample_into(tmp_path / name, job_of(model, low))
+        found.append(json.loads((tmp_path / name / MANIFEST).read_text())["inputs"])
     assert (found[0]["source"], found[0]["shape"]) == ("small.npz", [5, 1, 4, 4])
     assert found[0] == found[1]
     assert len({held["sha256"] for held in found}) == 3, "every image counts"
@@ -231,7 +228,7 @@ def test_a_cascade_is_one_model_after_the_other(
     assert sum(told) - cost(job) == job.evaluations == 2 * 5 * SETTINGS.grid.steps
     assert isinstance(job.generator, CascadeGenerator)
     low = sample_into(tmp_path / "low", job_of(base), batch_size=2)
-    alone = Job(job.generator.upsampler, LABELS.tolist(), 5, LowRes(low, "low"))
+    alone = Job(job.generator.upsampler, LABELS.tolist(), 5, low, "low")
     high = sample_into(tmp_path / "high", alone, batch_size=2, animate=True)
     assert torch.equal(images, high)
     both, after = contents(tmp_path / "both"), contents(tmp_path / "high")

@@ -106,7 +106,7 @@ def test_a_name_is_fetched_converted_converted_back_and_sampled(
     start = None if low is None else torch.zeros(2, 3, low, low, dtype=torch.uint8)
     one_step = RELEASED[file].sample.sampler.name == "consistency"
     settings = {} if one_step else {"steps": 2}
-    images = [each.sample(count=2, low_res=start, scale=0, **settings) for each in pipelines]
+    images = [each.sample(count=2, inputs=start, scale=0, **settings) for each in pipelines]
     assert images[0].images.shape == (2, *model.shape)
     assert torch.equal(images[0].images, images[1].images)
 

@@ -82,7 +82,7 @@ def test_a_base_and_its_upsampler_are_a_cascade(released: Path, base: str, upsam
     job = pipeline.job("207:2", scale=1.0)
     assert job.labels == [207, 207]
     assert isinstance(job.generator, CascadeGenerator)
-    assert job.generator.upsampler.low_shape == pipeline.shape
+    assert job.generator.upsampler.input_shape == pipeline.shape
     assert job.evaluations == 2 * (250 + 250)
 
 

@@ -89,8 +89,7 @@ def _noisy(job: Job, indices: list[int], on_step: OnStep | None) -> Iterator[Ten
     noises = [generator.noise(batch) for batch in batches]
     yield torch.cat([to_uint8(noise.start()).cpu() for noise in noises])
     runs = [
-        generator.trajectory(job.labels_of(batch), batch, job.low_res_of(batch))
-        for batch in batches
+        generator.trajectory(job.labels_of(batch), batch, job.inputs_of(batch)) for batch in batches
     ]
     for step, states in enumerate(zip(*runs, strict=True), start=1):
         yield torch.cat([to_uint8(state.x).cpu() for state in states])

@@ -109,7 +109,7 @@ class ModelGenerator(Generator, Generic[Model, Settings]):
         self,
         labels: Tensor | None,
         indices: Sequence[int],
-        low_res: Tensor | None = None,
+        inputs: Tensor | None = None,
         on_step: OnStep | None = None,
     ) -> Tensor:
         """Generate any number of images: (N, C, H, W) uint8 on the CPU.
@@ -130,7 +130,7 @@ class ModelGenerator(Generator, Generic[Model, Settings]):
             x = self.compute(
                 None if labels is None else labels[block.filled],
                 [indices[position] for position in block.filled],
-                None if low_res is None else low_res[block.filled],
+                None if inputs is None else inputs[block.filled],
                 step,
             )
             found[block.positions] = ROUNDING[self.sampling.rounding](x[block.places]).cpu()
@@ -141,13 +141,13 @@ class ModelGenerator(Generator, Generic[Model, Settings]):
         self,
         labels: Tensor | None,
         indices: Sequence[int],
-        low_res: Tensor | None,
+        inputs: Tensor | None,
         on_step: OnStep,
     ) -> Tensor:
         """Generate the images of a block: (B, C, H, W) in [-1, 1] on the model's device.
 
         Args:
-            labels, indices, low_res: as those of `images`.
+            labels, indices, inputs: as those of `images`.
             on_step: called after every step with the network evaluations of one image.
         """
         ...

@@ -39,7 +39,7 @@ class CascadeGenerator(Generator):
     translation: Mapping[int, int] | None = None
 
     def __post_init__(self) -> None:
-        wanted, made = self.upsampler.low_shape, self.base.shape
+        wanted, made = self.upsampler.input_shape, self.base.shape
         if wanted != made:
             what = "no upsampler" if wanted is None else f"one of {sized(wanted)}"
             raise SettingError(
@@ -57,9 +57,9 @@ class CascadeGenerator(Generator):
         return self.upsampler.shape
 
     @property
-    def low_shape(self) -> tuple[int, int, int] | None:
+    def input_shape(self) -> tuple[int, ...] | None:
         """(C, h, w) of the images that the base starts from, if that is an upsampler as well."""
-        return self.base.low_shape
+        return self.base.input_shape
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -101,7 +101,7 @@ class CascadeGenerator(Generator):
         self,
         labels: Tensor | None,
         indices: Sequence[int],
-        low_res: Tensor | None = None,
+        inputs: Tensor | None = None,
         on_step: OnStep | None = None,
     ) -> Tensor:
         """Generate small images and enlarge them: (N, C, H, W) uint8 on the CPU.
@@ -109,7 +109,7 @@ class CascadeGenerator(Generator):
         Raises:
             FloatingPointError: a step gave NaN or infinity.
         """
-        small = self.base.images(labels, indices, low_res, on_step)
+        small = self.base.images(labels, indices, inputs, on_step)
         return self.upsampler.images(self._labels_of_upsampler(labels), indices, small, on_step)
 
     def noise(self, indices: Sequence[int]) -> ImageNoise:
@@ -117,10 +117,10 @@ class CascadeGenerator(Generator):
         return self.upsampler.noise(indices)
 
     def trajectory(
-        self, labels: Tensor | None, indices: Sequence[int], low_res: Tensor | None = None
+        self, labels: Tensor | None, indices: Sequence[int], inputs: Tensor | None = None
     ) -> Iterator[State]:
         """Generate small images, and enlarge them step by step; see `DiffusionGenerator`."""
-        small = self.base.images(labels, indices, low_res)
+        small = self.base.images(labels, indices, inputs)
         yield from self.upsampler.trajectory(self._labels_of_upsampler(labels), indices, small)
 
     def _labels_of_upsampler(self, labels: Tensor | None) -> Tensor | None:

@@ -66,7 +66,7 @@ class DiffusionGenerator(ModelGenerator[DiffusionModel, Sampling]):
             check_of_schedule(self.gradient, self.schedule)
 
     @property
-    def low_shape(self) -> tuple[int, int, int] | None:
+    def input_shape(self) -> tuple[int, ...] | None:
         return self.model.low_shape
 
     @property
@@ -125,7 +125,7 @@ class DiffusionGenerator(ModelGenerator[DiffusionModel, Sampling]):
         self,
         labels: Tensor | None,
         indices: Sequence[int],
-        low_res: Tensor | None = None,
+        inputs: Tensor | None = None,
     ) -> Iterator[State]:
         """Sample one batch, step by step.
 
@@ -134,7 +134,7 @@ class DiffusionGenerator(ModelGenerator[DiffusionModel, Sampling]):
         Args:
             labels: (B,) int64; None for an unconditional batch.
             indices: (B,) global index of each image, which with the seed determines its noise.
-            low_res: (B, C, h, w) uint8, the images that an upsampler starts from.
+            inputs: (B, C, h, w) uint8, the images that an upsampler starts from.
 
         Yields:
             State after every step; `x` of the last one is (B, C, H, W), the images in [-1, 1].
@@ -155,7 +155,7 @@ class DiffusionGenerator(ModelGenerator[DiffusionModel, Sampling]):
             self.sampling,
             labels=labels,
             told=labels if self.tells else None,
-            low_res=None if low_res is None else self._diffused(low_res, indices),
+            low_res=None if inputs is None else self._diffused(inputs, indices),
             # The x_0 of a student says where its step leads, and may be outside of [-1, 1].
             threshold=None if model.student else before,
         )
@@ -168,18 +168,18 @@ class DiffusionGenerator(ModelGenerator[DiffusionModel, Sampling]):
         differentiated = self.gradient is not None or through_network(self.sampling)
         return with_grad(states) if differentiated else without_grad(states)
 
-    def _diffused(self, low_res: Tensor, indices: Sequence[int]) -> Tensor:
+    def _diffused(self, inputs: Tensor, indices: Sequence[int]) -> Tensor:
         """Diffuse images (B, C, h, w) uint8 to the level of `low_res_noise`."""
-        small, level = to_float(low_res.to(self.model.device)), self.sampling.low_res_noise
+        small, level = to_float(inputs.to(self.model.device)), self.sampling.low_res_noise
         if not level:
             return small
-        assert self.low_shape is not None
-        noise = replace(self.noise(indices), shape=self.low_shape)
+        assert self.input_shape is not None
+        noise = replace(self.noise(indices), shape=self.input_shape)
         return process.diffuse(self.model.schedule, small, noise(START, LOW_RES), level)
 
     def noise(self, indices: Sequence[int]) -> ImageNoise:
         """Return the noise of one batch; `start()` is the noise that sampling starts from."""
-        upsamples = self.low_shape is not None
+        upsamples = self.input_shape is not None
         numbers = [UPSAMPLED + index for index in indices] if upsamples else indices
         return ImageNoise(self.seed, numbers, self.model.shape, self.model.device)
 
@@ -187,10 +187,10 @@ class DiffusionGenerator(ModelGenerator[DiffusionModel, Sampling]):
         self,
         labels: Tensor | None,
         indices: Sequence[int],
-        low_res: Tensor | None,
+        inputs: Tensor | None,
         on_step: OnStep,
     ) -> Tensor:
-        states = self.trajectory(labels, indices, low_res)
+        states = self.trajectory(labels, indices, inputs)
         x = torch.empty(0)
         sound = finite(states, lambda step, place: self._not_finite(step, indices[place]))
         for step, state in enumerate(sound, start=1):

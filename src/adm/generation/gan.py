@@ -37,7 +37,7 @@ class GANGenerator(ModelGenerator[GANModel, LatentSampling]):
         self,
         labels: Tensor | None,
         indices: Sequence[int],
-        low_res: Tensor | None,
+        inputs: Tensor | None,
         on_step: OnStep,
     ) -> Tensor:
         model, sampling = self.model, self.sampling

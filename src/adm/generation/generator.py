@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias, runtime_checkable
 
+import torch
 from torch import Tensor
 
 from adm.models.identity import identify
@@ -57,9 +58,14 @@ class Generator(Protocol):
         ...
 
     @property
-    def low_shape(self) -> tuple[int, int, int] | None:
-        """(C, h, w) of the images that an upsampler starts from; None for any other generator."""
+    def input_shape(self) -> tuple[int, ...] | None:
+        """Shape of what an image is made from, such as the small one of an upsampler; or None."""
         return None
+
+    @property
+    def input_dtype(self) -> torch.dtype:
+        """Type of what an image is made from."""
+        return torch.uint8
 
     @property
     @abstractmethod
@@ -104,7 +110,7 @@ class Generator(Protocol):
         self,
         labels: Tensor | None,
         indices: Sequence[int],
-        low_res: Tensor | None = None,
+        inputs: Tensor | None = None,
         on_step: OnStep | None = None,
     ) -> Tensor:
         """Generate one batch: (B, C, H, W) uint8 on the CPU.
@@ -112,7 +118,7 @@ class Generator(Protocol):
         Args:
             labels: (B,) int64; None for an unconditional batch.
             indices: (B,) global index of each image, which with the seed determines its noise.
-            low_res: (B, C, h, w) uint8, the images that an upsampler starts from.
+            inputs: (B, *input_shape), what each image is made from.
             on_step: called after every step with the network evaluations that it took.
         """
         ...
@@ -140,7 +146,7 @@ class Stepwise(Protocol):
         ...
 
     def trajectory(
-        self, labels: Tensor | None, indices: Sequence[int], low_res: Tensor | None = None
+        self, labels: Tensor | None, indices: Sequence[int], inputs: Tensor | None = None
     ) -> Iterator[State]:
         """Generate one batch step by step; arguments as those of `Generator.images`."""
         ...

@@ -16,37 +16,6 @@ from adm.store.hashes import sha256_of
 
 
 @dataclass(frozen=True, eq=False)
-class LowRes:
-    """Images that an upsampler starts from.
-
-    Attributes:
-        images: (N, C, h, w) uint8.
-        source: description of their origin, for the manifest.
-
-    Raises:
-        ValueError: the images have another type or number of dimensions.
-    """
-
-    images: Tensor
-    source: str
-
-    def __post_init__(self) -> None:
-        given: object = self.images
-        if isinstance(given, Tensor) and given.dtype == torch.uint8 and given.ndim == 4:
-            return
-        got = type(given).__name__
-        if isinstance(given, Tensor):
-            got = f"{given.dtype} of shape {tuple(given.shape)}"
-        raise SettingError("low_res", "a uint8 tensor of shape (N, C, h, w)", got)
-
-    def manifest(self) -> dict[str, Any]:
-        """Source, shape and SHA-256 of the images, as JSON values."""
-        shape = list(self.images.shape)
-        pixels = self.images.contiguous().numpy().tobytes()
-        return {"source": self.source, "shape": shape, "sha256": sha256_of(pixels)}
-
-
-@dataclass(frozen=True, eq=False)
 class Job:
     """The images that one call is to make; their indices are 0..count - 1.
 
@@ -54,32 +23,38 @@ class Job:
         generator: makes the images.
         labels: one per image, or None for an unconditional generator.
         count: number of images.
-        low_res: what an upsampler starts from; None for any other generator.
+        inputs: (count, ...) what each image is made from, such as the small image that an upsampler
+            enlarges; None for a generator that starts from noise alone.
+        source: description of the origin of the inputs, for the manifest.
 
     Raises:
-        ValueError: `low_res` has not the shape or the number of images that the generator needs.
+        SettingError: `inputs` has not the type, the shape or the number that the generator needs.
     """
 
     generator: Generator
     labels: list[int] | None
     count: int
-    low_res: LowRes | None = None
+    inputs: Tensor | None = None
+    source: str = "memory"
 
     def __post_init__(self) -> None:
-        wanted, given = self.generator.low_shape, self.low_res
+        wanted, given = self.generator.input_shape, self.inputs
         name = self.generator.name
         if given is None:
             if wanted is not None:
-                cure = f"`adm upsample`, or {{low_res}}, gives it its images of {sized(wanted)}"
+                cure = f"`adm upsample`, or {{inputs}}, gives it its images of {sized(wanted)}"
                 raise SettingError("model", "one that starts from noise alone", name, cure)
             return
         if wanted is None:
-            raise SettingError("low_res", f"left out, as {name} is not an upsampler")
-        if tuple(given.images.shape[1:]) != tuple(wanted):
-            got = sized(given.images.shape[1:])
-            raise SettingError("low_res", f"images of {sized(wanted)}", got)
-        if len(given.images) != self.count:
-            raise SettingError("low_res", f"{self.count} images, one each", len(given.images))
+            raise SettingError("inputs", f"left out, as {name} starts from noise alone")
+        kind = self.generator.input_dtype
+        if not (
+            isinstance(given, Tensor)
+            and (given.dtype, tuple(given.shape[1:])) == (kind, tuple(wanted))
+        ):
+            raise SettingError("inputs", typed(kind, ("N", *wanted)), _type_of(given))
+        if len(given) != self.count:
+            raise SettingError("inputs", f"{self.count}, one for each image", len(given))
 
     @property
     def label_tensor(self) -> Tensor | None:
@@ -102,16 +77,16 @@ class Job:
         Args:
             on_step: called after every step with the network evaluations that it took.
         """
-        labels, low = self.labels_of(indices), self.low_res_of(indices)
-        return self.generator.images(labels, indices, low, on_step)
+        labels, inputs = self.labels_of(indices), self.inputs_of(indices)
+        return self.generator.images(labels, indices, inputs, on_step)
 
     def labels_of(self, indices: Sequence[int]) -> Tensor | None:
         """Return the labels of some images, (B,) int64."""
         return None if self.labels is None else torch.tensor([self.labels[i] for i in indices])
 
-    def low_res_of(self, indices: Sequence[int]) -> Tensor | None:
-        """Return the images that some images are made of, (B, C, h, w) uint8."""
-        return None if self.low_res is None else self.low_res.images[[*indices]]
+    def inputs_of(self, indices: Sequence[int]) -> Tensor | None:
+        """Return what some images are made from, (B, ...)."""
+        return None if self.inputs is None else self.inputs[[*indices]]
 
     def manifest(self) -> dict[str, Any]:
         """Everything that the images depend on, as JSON values."""
@@ -120,10 +95,28 @@ class Job:
             "count": self.count,
             "labels": self.labels,
             "classes": list(self.generator.classes),
-            "low_res": None if self.low_res is None else self.low_res.manifest(),
+            "inputs": self._input_manifest(),
         }
+
+    def _input_manifest(self) -> dict[str, Any] | None:
+        """Source, shape and SHA-256 of the inputs, as JSON values."""
+        if self.inputs is None:
+            return None
+        values = self.inputs.contiguous().numpy().tobytes()
+        shape = list(self.inputs.shape)
+        return {"source": self.source, "shape": shape, "sha256": sha256_of(values)}
 
     @cached_property
     def fingerprint(self) -> str:
         """SHA-256 of the manifest: jobs of one fingerprint have the same images."""
         return sha256_of(json.dumps(self.manifest(), sort_keys=True).encode())
+
+
+def typed(dtype: torch.dtype, shape: Sequence[object]) -> str:
+    """Type, shape -> such as `a tensor of uint8 (N, 3, 8, 8)`."""
+    name = str(dtype).removeprefix("torch.")
+    return f"a tensor of {name} ({', '.join(map(str, shape))})"
+
+
+def _type_of(value: object) -> str:
+    return typed(value.dtype, value.shape) if isinstance(value, Tensor) else type(value).__name__

@@ -17,7 +17,7 @@ from adm.generation.cascade import cascade
 from adm.generation.diffusion import DiffusionGenerator, OfSchedule
 from adm.generation.gan import GANGenerator
 from adm.generation.generator import Generator, OnStep
-from adm.generation.job import Job, LowRes
+from adm.generation.job import Job
 from adm.generation.labels import Classes, labels_of, positive
 from adm.generation.pretrained import Pretrained, Scored
 from adm.generation.resolve import resolve
@@ -154,7 +154,7 @@ class Pipeline:
         classes: Classes | None = None,
         count: int | None = None,
         *,
-        low_res: Tensor | None = None,
+        inputs: Tensor | None = None,
         upsampler_steps: int | None = None,
         upsampler_noise: int | None = None,
         **settings: Any,
@@ -162,7 +162,7 @@ class Pipeline:
         """Return the job of a call of `sample` with the same arguments, without running it.
 
         Args:
-            low_res: (N, C, h, w) uint8, the images that an upsampler starts from.
+            inputs: (N, C, h, w) uint8, the small images that an upsampler enlarges.
             upsampler_steps: evaluations of the upsampler per image; its recipe's value by default.
             upsampler_noise: level of the noise on the images that the upsampler enlarges, likewise.
 
@@ -173,13 +173,13 @@ class Pipeline:
         for name, value in own.items():
             if value is not None and self.upsampler is None:
                 raise SettingError("upsampler", f"given where {{{name}}} is")
-        base = _job(self.generator(**settings), classes, count, low_res)
+        base = _job(self.generator(**settings), classes, count, inputs)
         if self.upsampler is None:
             return base
         larger = cascade(
             base.generator, self.upsampler, base.labels, upsampler_steps, upsampler_noise
         )
-        return Job(larger, base.labels, base.count, base.low_res)
+        return Job(larger, base.labels, base.count, base.inputs)
 
     def sample(
         self,
@@ -198,7 +198,7 @@ class Pipeline:
             count: number of images, if `classes` has no counts.
             batch_size: images that are sampled between two saves by `adm sample`; affects no image.
             on_step: called after every step with the network evaluations that it took.
-            settings: settings to change, by name; `low_res`, `upsampler_steps`, `upsampler_noise`,
+            settings: settings to change, by name; `inputs`, `upsampler_steps`, `upsampler_noise`,
                 see `job`; and `gradient`, see `generator`.
 
         Returns:
@@ -219,7 +219,7 @@ class Pipeline:
         classes: Classes | None = None,
         count: int | None = None,
         *,
-        low_res: Tensor | None = None,
+        inputs: Tensor | None = None,
         **settings: Any,
     ) -> Iterator[State]:
         """Sample one batch of images step by step; `sample` describes the arguments.
@@ -227,7 +227,7 @@ class Pipeline:
         The images may differ by rounding from those of `sample`, which are computed in blocks.
 
         Args:
-            low_res: (N, C, h, w) uint8, the images that an upsampler starts from.
+            inputs: (N, C, h, w) uint8, the small images that an upsampler enlarges.
 
         Yields:
             State after every step; `prediction.x_0` is the guided estimate of the images, and `x`
@@ -236,8 +236,8 @@ class Pipeline:
         generator = self.generator(**settings)
         if not isinstance(generator, DiffusionGenerator):
             raise SettingError("model", "one that samples step by step", self.model.name)
-        job = _job(generator, classes, count, low_res)
-        return generator.trajectory(job.label_tensor, range(job.count), low_res)
+        job = _job(generator, classes, count, inputs)
+        return generator.trajectory(job.label_tensor, range(job.count), inputs)
 
     def pretrained(self, images: int = 16, report: Scored | None = None) -> Pretrained:
         """Return what `save_pretrained` writes with these arguments, which it describes."""
@@ -370,11 +370,10 @@ def _job(
     generator: Generator,
     classes: Classes | None,
     count: int | None,
-    low_res: Tensor | None,
+    inputs: Tensor | None,
 ) -> Job:
-    """Return the job of a generator, with one image for each of `low_res` unless told otherwise."""
-    start = None if low_res is None else LowRes(low_res, "memory")
-    if start is not None and classes is None and count is None:
-        count = len(start.images)
+    """Return the job of a generator, with one image for each of `inputs` unless told otherwise."""
+    if inputs is not None and classes is None and count is None:
+        count = len(inputs)
     labels, number = labels_of(classes, generator.classes, count)
-    return Job(generator, labels, number, start)
+    return Job(generator, labels, number, inputs)

@@ -346,7 +346,7 @@ def _usage(called: str, model: AnyModel, count: int) -> str:
     if isinstance(model, ClassifierModel):
         lines = [f"classifier = adm.load_classifier({name})"]
     elif model.recipe.data.low_res is not None:
-        lines = [f"upsampler = adm.load({name})", "upsampler.sample(low_res=images)"]
+        lines = [f"upsampler = adm.load({name})", "upsampler.sample(inputs=images)"]
     else:
         lines = [f"model = adm.load({name})", f"model.sample(count={count}).grid()"]
     return "\n".join(

@@ -68,7 +68,7 @@ def upsample(
 
     from adm.app.scoring.images import readable
     from adm.generation.cascade import translate
-    from adm.generation.job import Job, LowRes
+    from adm.generation.job import Job
     from adm.spec import SettingError
 
     devices = joined(helpers.device)
@@ -88,7 +88,7 @@ def upsample(
     labels = None
     if generator.classes:
         labels = translate(source.labels[:number].tolist(), source.classes, generator.classes)
-    job = Job(generator, labels, number, LowRes(low, f"{images}, shrunk" if shrink else images))
+    job = Job(generator, labels, number, low, f"{images}, shrunk" if shrink else images)
     output.write(out, job, f"upsampling {number} images", devices)
 
 
