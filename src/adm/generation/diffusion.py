@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor
 
-from adm.diffusion import Schedule, process
+from adm.diffusion import Denoise, Schedule, Threshold, process
 from adm.generation.blocks import ModelGenerator
 from adm.generation.finite import finite, not_finite
 from adm.generation.generator import Cost, OnStep, evaluations_of, identity
@@ -19,7 +19,7 @@ from adm.images import to_float
 from adm.models.compiled import check_compiles
 from adm.models.pair import check_guides, classes_of
 from adm.models.trained import ClassifierModel, DiffusionModel
-from adm.samplers import ImageNoise, Sampling, State
+from adm.samplers import ImageNoise, Sampler, Sampling, State
 from adm.samplers.noise import START
 from adm.spec import SettingError, text, to_json
 
@@ -142,44 +142,52 @@ class DiffusionGenerator(ModelGenerator[DiffusionModel, Sampling]):
         Raises:
             ValueError: there is guidance and no labels.
         """
-        model, schedule = self.model, self.schedule
-        sampler = self.sampling.sampler.visiting(self.sampling.grid.visited(model.schedule))
-        labels = None if labels is None else labels.to(model.device, copy=True)
-        threshold = before = self.sampling.threshold
-        if sampler.draws:
-            before = model.parameterization.mean_threshold(threshold)
-        networks = Networks(
-            model,
-            self.classifier,
-            self.weak,
-            self.sampling,
-            labels=labels,
-            told=labels if self.tells else None,
-            low_res=None if inputs is None else self._diffused(inputs, indices),
-            # The x_0 of a student says where its step leads, and may be outside of [-1, 1].
-            threshold=None if model.student else before,
-        )
-        denoise, pull = networks.guided()
-        if self.gradient is not None:
-            own = self.gradient(schedule)
-            pull = own if pull is None else total(pull, own)
+        model, sampler, threshold = self.model, self.sampler, self.sampling.threshold
+        low_res = None if inputs is None else self._diffused(inputs, indices)
+        before = model.parameterization.mean_threshold(threshold) if sampler.draws else threshold
+        # The x_0 of a student says where its step leads, and may be outside of [-1, 1].
+        denoise, pull = self.guided(labels, None if model.student else before, low_res)
         noise = self.noise(indices)
-        states = sampler(denoise, noise.start(), schedule, noise, pull, threshold)
+        states = sampler(denoise, noise.start(), self.schedule, noise, pull, threshold)
         differentiated = self.gradient is not None or through_network(self.sampling)
         return with_grad(states) if differentiated else without_grad(states)
+
+    @property
+    def sampler(self) -> Sampler:
+        """The sampler of the respaced process."""
+        return self.sampling.sampler.visiting(self.sampling.grid.visited(self.model.schedule))
+
+    def guided(
+        self, labels: Tensor | None, threshold: Threshold | None, low_res: Tensor | None = None
+    ) -> tuple[Denoise, Gradient | None]:
+        """Return the denoiser that is sampled, and the gradient that guides it; None for none.
+
+        Args:
+            labels: (B,) int64.
+            threshold: of x_0, before the gradient.
+            low_res: (B, C, h, w) in [-1, 1], the images that an upsampler starts from.
+        """
+        labels = None if labels is None else labels.to(self.model.device, copy=True)
+        told = labels if self.tells else None
+        models = (self.model, self.classifier, self.weak, self.sampling)
+        denoise, pull = Networks(*models, labels, told, low_res, threshold).guided()
+        if self.gradient is None:
+            return denoise, pull
+        own = self.gradient(self.schedule)
+        return denoise, own if pull is None else total(pull, own)
 
     def _diffused(self, inputs: Tensor, indices: Sequence[int]) -> Tensor:
         """Diffuse images (B, C, h, w) uint8 to the level of `low_res_noise`."""
         small, level = to_float(inputs.to(self.model.device)), self.sampling.low_res_noise
         if not level:
             return small
-        assert self.input_shape is not None
-        noise = replace(self.noise(indices), shape=self.input_shape)
+        assert self.model.low_shape is not None
+        noise = replace(self.noise(indices), shape=self.model.low_shape)
         return process.diffuse(self.model.schedule, small, noise(START, LOW_RES), level)
 
     def noise(self, indices: Sequence[int]) -> ImageNoise:
         """Return the noise of one batch; `start()` is the noise that sampling starts from."""
-        upsamples = self.input_shape is not None
+        upsamples = self.model.low_shape is not None
         numbers = [UPSAMPLED + index for index in indices] if upsamples else indices
         return ImageNoise(self.seed, numbers, self.model.shape, self.model.device)
 

@@ -21,13 +21,16 @@ from adm.generation.job import Job
 from adm.generation.labels import Classes, labels_of, positive
 from adm.generation.pretrained import Pretrained, Scored
 from adm.generation.resolve import resolve
+from adm.generation.restored import Problem, Restorer
 from adm.generation.samples import Samples, sample
+from adm.images import to_float
 from adm.models import hub, paths
 from adm.models.device import pick
 from adm.models.gan import GANModel
 from adm.models.load import load_classifier, load_diffusion, load_sampled
 from adm.models.pair import classifier_of, scale_of
 from adm.models.trained import ClassifierModel, DiffusionModel
+from adm.restoration import DPS, Method, Operator, operator_of
 from adm.samplers import Sampling, State
 from adm.shown import count_of
 from adm.spec import SettingError
@@ -123,10 +126,18 @@ class Pipeline:
         """Return the denoiser, (x_t, level) -> Prediction; see `DiffusionModel.denoise`."""
         return self.diffusion.denoise(labels, **options)
 
-    def generator(self, *, gradient: OfSchedule | None = None, **settings: Any) -> Generator:
+    def generator(
+        self,
+        *,
+        gradient: OfSchedule | None = None,
+        problem: Problem | None = None,
+        **settings: Any,
+    ) -> Generator:
         """Return the generator with these settings, (labels, indices) -> images.
 
         Args:
+            problem: to restore the images of measurements, its inputs; settings default to those of
+                the method, without guidance.
             gradient: guidance of the caller's, added to the classifier's: a function of the
                 schedule that is sampled, which returns the gradient. It may differentiate the
                 denoiser; the manifest has only its name.
@@ -136,6 +147,8 @@ class Pipeline:
         """
         for name in OF_LOAD & settings.keys():
             raise SettingError(name, "left out", cure="pass it to adm.load")
+        if problem is not None:
+            settings = problem.settings(self.diffusion, settings)
         sampling = self.sampling.change(**settings)
         if isinstance(self.model, GANModel):
             assert isinstance(sampling, LatentSampling)
@@ -146,8 +159,8 @@ class Pipeline:
         needed = sampling.by_classifier and (self.guide or not self.model.student)
         guides = self.classifier if needed else None
         weak = self.weaker if any(g.against == "weak" for g in sampling.by_contrast) else None
-        known = resolve(self.model, sampling)
-        return DiffusionGenerator(self.model, known, guides, weak, gradient)
+        parts = (self.model, resolve(self.model, sampling), guides, weak, gradient)
+        return DiffusionGenerator(*parts) if problem is None else Restorer(*parts, problem=problem)
 
     def job(
         self,
@@ -213,6 +226,84 @@ class Pipeline:
         bar = self.bar(f"sampling {count_of(job.count, 'image')}", job.evaluations)
         with nullcontext(on_step) if on_step else bar as advance:
             return sample(job, batch_size, advance)
+
+    def restore(
+        self,
+        y: Tensor,
+        operator: str | Operator,
+        method: str | Method = "mmps",
+        *,
+        sigma: float = 0.0,
+        samples: int = 1,
+        classes: Classes | None = None,
+        batch_size: int = 64,
+        on_step: OnStep | None = None,
+        **settings: Any,
+    ) -> Samples:
+        """Sample the images that were measured as y = operator(image) + sigma noise.
+
+        Args:
+            y: (N, ...) measurements in units of [-1, 1], or uint8 images; see `measure`.
+            operator: a spec, such as "inpaint:box=4-4-10-10", "downsample:factor=4",
+                "blur:gaussian=3" or "module:function"; `adm help operator` lists them.
+            method: a spec, such as "mmps", "dps:step=0.3" or "ddnm"; `adm help method` lists them.
+            sigma: standard deviation of the noise of y, in units of [-1, 1].
+            samples: images for each measurement.
+            classes: one class for all images, or one each; by default the model is told none.
+            batch_size, on_step: as for `sample`.
+            settings: of `Sampling`, by name, to change those of the method.
+
+        Returns:
+            N x `samples` images; those of measurement i from i x `samples` on.
+
+        Raises:
+            ValueError: the operator does not fit the model, the method or y; or as `sample`.
+            FloatingPointError: the method diverges.
+        """
+        problem = Problem.parsed(operator, method, sigma)
+        job = self.restoration(y, problem, samples, classes, **settings)
+        bar = self.bar(f"restoring {count_of(job.count, 'image')}", job.evaluations)
+        with nullcontext(on_step) if on_step else bar as advance:
+            return sample(job, positive("batch_size", batch_size), advance)
+
+    def restoration(
+        self,
+        y: Tensor,
+        problem: Problem,
+        samples: int = 1,
+        classes: Classes | None = None,
+        source: str = "memory",
+        **settings: Any,
+    ) -> Job:
+        """Return the job of a call of `restore` with the same arguments, without running it.
+
+        Args:
+            source: description of the origin of y, for the manifest.
+        """
+        usual: dict[str, Any] = {"scale": 0.0} if classes is None else {}
+        restorer = self.generator(problem=problem, **(usual | settings))
+        inputs = (to_float(y) if y.dtype == torch.uint8 else y).cpu().float()
+        problem.operator.check(inputs)
+        each = positive("samples", samples)
+        count, labels = len(y) * each, None
+        if classes is not None:
+            labels, given = labels_of(classes, restorer.classes)
+            if count % given:
+                raise SettingError("classes", f"one, or one for each of {len(y)} images", given)
+            labels = [label for label in labels or [] for _ in range(count // given)]
+        return Job(restorer, labels, count, inputs.repeat_interleave(each, dim=0), source)
+
+    def measure(
+        self, images: Tensor, operator: str | Operator, *, sigma: float = 0.0, seed: int = 0
+    ) -> Tensor:
+        """Measure images, (N, C, H, W) uint8 -> (N, ...) float32, as `restore` takes them.
+
+        Args:
+            operator, sigma: as for `restore`.
+            seed: of the noise, with the index of an image.
+        """
+        problem = Problem(operator_of(operator), DPS(), sigma)
+        return problem.measure(images, problem.operator.on(self.shape), seed)
 
     def trajectory(
         self,

@@ -25,6 +25,7 @@ GROUPS = {  # what a person wants -> verbs and their summaries
     "Make": {
         "sample": "Sample images from a model.",
         "upsample": "Upsample images with an upsampler.",
+        "restore": "Restore images: fill in, enlarge, deblur, colour.",
         "demo": "Sample the shipped model at several guidance scales, and write a report.",
     },
     "Train": {
@@ -57,7 +58,17 @@ GROUPS = {  # what a person wants -> verbs and their summaries
 VERBS = {verb: text for verbs in GROUPS.values() for verb, text in verbs.items()}
 # Verbs that keep what they have done when they are stopped.
 RESUMING = (
-    *("sample", "upsample", "train", "data pack", "cluster", "reference", "evaluate", "sweep"),
+    *(
+        "sample",
+        "upsample",
+        "restore",
+        "train",
+        "data pack",
+        "cluster",
+        "reference",
+        "evaluate",
+        "sweep",
+    ),
     *("frontier", "nearest", "compare", "demo", "reproduce"),
 )
 STARTS_AGAIN = "the same command starts again from the beginning"

@@ -26,7 +26,9 @@ TOPICS = {  # what comes before a kind, or before a setting, on the command line
     "levels": "adm train --set levels=",
     "weight": "adm train --set weight=",
     "optimizer": "adm train --set train.optimizer=",
-    "method": "adm train --set distillation.method=",
+    "distillation": "adm train --set distillation.method=",
+    "operator": "adm restore --operator ",
+    "method": "adm restore --method ",
 }
 ENTRY = re.compile(r"^( {4})(\w+(?:, \w+)*): ", re.MULTILINE)
 SIGNS = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below"}
@@ -49,8 +51,8 @@ def help(topic: str | None = None, /, *, as_json: AsJson = False) -> None:
     Parameters
     ----------
     topic
-        sampler, grid, guide, threshold or sampling; recipe, and of one prediction, levels, weight,
-        optimizer or method, of distillation.
+        sampler, grid, guide, threshold or sampling; operator or method of `adm restore`; recipe,
+        and of one prediction, levels, weight, optimizer or distillation.
     as_json
         Print the names with their parameters as one JSON document.
     """
@@ -62,9 +64,10 @@ def help(topic: str | None = None, /, *, as_json: AsJson = False) -> None:
     # Imported here, so that --help does not load torch.
     from adm.adversarial import LatentSampling
     from adm.diffusion import TARGETS
-    from adm.distillation import METHODS
+    from adm.distillation import METHODS as DISTILLATIONS
     from adm.losses import WEIGHTS
     from adm.recipes import ClassifierRecipe, DiffusionRecipe, GANRecipe
+    from adm.restoration import METHODS, OPERATORS
     from adm.samplers.settings import KINDS, Sampling
     from adm.training.levels import LEVELS
     from adm.training.optimizers import OPTIMIZERS
@@ -79,14 +82,16 @@ def help(topic: str | None = None, /, *, as_json: AsJson = False) -> None:
             settings |= {path: each for path, each in _settings(kind, "") if path not in settings}
         show(lambda: settings, as_json, lambda: _print(f"{TOPICS[topic]}NAME=VALUE", settings))
         return
-    of_recipes = {
+    others = {
         "prediction": TARGETS,
         "levels": LEVELS,
         "weight": WEIGHTS,
         "optimizer": OPTIMIZERS,
+        "distillation": DISTILLATIONS,
+        "operator": OPERATORS,
         "method": METHODS,
     }
-    kinds = {**KINDS, **of_recipes}[topic]
+    kinds = {**KINDS, **others}[topic]
     found = {name: _described(kind) for name, kind in kinds.items()}
     show(lambda: found, as_json, lambda: _print_kinds(TOPICS[topic], found))
 

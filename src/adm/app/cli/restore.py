@@ -1,0 +1,173 @@
+"""adm restore MODEL IMAGES --operator OP --out DIR -> sample folder, with maps and scores."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from adm.app.cli import lists, places
+from adm.app.cli.output import OUT, say
+from adm.app.cli.sampling import ALONE, DEFAULT, USUAL, Helpers, Output, Settings
+from adm.app.cli.scoring import Split, joined
+from adm.data.naming import MANIFEST
+
+if TYPE_CHECKING:  # so that --help does not load torch
+    from torch import Tensor
+
+    from adm.features.contract import Features
+    from adm.processes import Devices
+
+
+# Twelve parameters: what was measured, how it is restored, and the options of `adm sample`.
+def restore(
+    model: str,
+    images: str | None = None,
+    /,
+    *,
+    operator: str,
+    out: Annotated[Path, OUT],
+    method: str = "mmps",
+    sigma: float = 0.0,
+    truth: str | None = None,
+    split: Split = "test",
+    count: int | None = None,
+    samples: int = 1,
+    classes: Annotated[tuple[str, ...] | None, lists.CLASSES] = None,
+    features: str | None = None,
+    settings: Settings = DEFAULT,
+    helpers: Helpers = ALONE,
+    output: Output = USUAL,
+) -> None:
+    """Restore images: fill in, enlarge, deblur, colour.
+
+    The folder is that of `adm sample`, with --samples images for each input in turn. Beside them
+    are restored.png, which shows what was measured, the samples, their mean and their standard
+    deviation; restored.npz, which holds these; and restored.json, with the scores. The same command
+    resumes. Noise is given in units of [-1, 1], the range of images.
+
+    Examples:
+
+        adm restore fashion hole.png --operator inpaint:mask=mask.png --samples 4 --out out/filled
+
+        adm restore fashion --truth fashion-mnist --operator downsample --count 16 --out out/large
+
+        adm restore emoji blurred/ --operator blur:gaussian=2 --method diffpir --out out/sharp
+
+        adm restore fashion y.npy --operator camera.py:expose --classes bag --scale 2 --out out/bags
+
+    Parameters
+    ----------
+    model
+        A path (a file or a run folder) or a name, such as fashion.
+    images
+        What was measured: images as the operator leaves them, in its size and channels, or a .npy
+        file (N, ...) in units of [-1, 1]. With --truth, they may be left out.
+    operator
+        What was done to the images, as in inpaint:box=8-8-12-12 or module:function; `adm help
+        operator` lists them.
+    method
+        How they are restored, as in mmps or dps:step=0.3; `adm help method` lists the methods.
+    sigma
+        Standard deviation of the noise of what was measured: 0.05 for 6 of 255.
+    truth
+        The images themselves, to compare with. Without IMAGES they are measured first, with noise.
+    split
+        Split of the truth, if it is data that has several.
+    count
+        Restore only the first COUNT images.
+    samples
+        Images for each input.
+    classes
+        Class of all images, or one for each; by default the model is told none, and not guided.
+    features
+        Features of the perceptual distance to the truth; efficientnet-lite0 if it is installed.
+    """
+    places.folder(out, MANIFEST)
+    # Imported here, so that --help does not load torch.
+    from adm.app.scoring.restored import PICTURE, Restored, written
+    from adm.generation.folder import images_of
+    from adm.generation.restored import Problem
+    from adm.spec import SettingError
+
+    if images is None and truth is None:
+        raise SettingError("images", "given, or {truth}")
+    devices = joined(helpers.device)
+    pipeline = helpers.load(model, devices.device)
+    problem = Problem.parsed(operator, method, sigma)
+    built, given = problem.built(pipeline.diffusion), settings.given
+    known = None
+    if truth is not None:
+        known = opened(truth, pipeline.shape, split, count, devices)
+    if images is not None:
+        y = measured(images, built.shape, count, devices)
+    else:
+        assert known is not None
+        y = problem.measure(known, built, given.get("seed", 0))
+    if known is not None and len(known) != len(y):
+        raise SettingError("truth", f"as many images as there are inputs, {len(y)}", len(known))
+    source = f"{truth}, measured" if images is None else images
+    job = pipeline.restoration(y, problem, samples, lists.joined(classes), source=source, **given)
+    compared = None if known is None else perceptual(features, devices)
+    output.write(out, job, f"restoring {job.count} images", devices)
+    if devices.main and (out / MANIFEST).is_file():
+        found = Restored(job, images_of(out, job), samples, known, compared)
+        found.save(out)
+        for what, scores in found.scores.items():
+            say(f"{what}: {', '.join(map(written, scores, scores.values()))}")
+        say(f"{out / PICTURE}: what was measured beside what was restored")
+
+
+def opened(
+    spec: str, shape: tuple[int, ...], split: str, count: int | None, devices: "Devices"
+) -> "Tensor":
+    """Open images at a shape: (N, C, H, W) uint8."""
+    from adm.app.scoring import open_images
+    from adm.data import NoSplit
+
+    size = (shape[1], shape[2])
+
+    def source(split: str) -> "Tensor":
+        opened = open_images(spec, split=split, size=size, channels=shape[0], devices=devices)
+        number = len(opened.source)
+        return opened.source.batch(range(number if count is None else min(count, number)))[0]
+
+    try:
+        return source(split)
+    except NoSplit:
+        return source("train")
+
+
+def measured(spec: str, shape: tuple[int, ...], count: int | None, devices: "Devices") -> "Tensor":
+    """Open what was measured, as it is: (N, *shape) uint8, or float32 of a .npy file."""
+    import numpy as np
+    import torch
+
+    from adm.app.scoring import open_images
+    from adm.data.naming import at_home
+    from adm.spec import SettingError
+    from adm.store.arrays import load_array
+
+    if spec.endswith(".npy"):
+        array = load_array(at_home(spec))
+        if array.dtype.kind not in "fiu" or not np.isfinite(array).all():
+            raise SettingError("images", "finite real numbers", str(array.dtype))
+        y = torch.from_numpy(array.astype(np.float32))[:count]
+    elif len(shape) != 3 or shape[0] not in (1, 3, 4):
+        raise SettingError("images", f"a .npy file of numbers (N, {shape})", spec)
+    else:
+        source = open_images(spec, channels=shape[0], pad=False, devices=devices).source
+        y = source.batch(range(min(count or len(source), len(source))))[0]
+    if tuple(y.shape[1:]) != tuple(shape):
+        expected = f"of shape {tuple(shape)}, as {{operator}} leaves the images of the model"
+        raise SettingError("images", expected, tuple(y.shape[1:]))
+    return y
+
+
+def perceptual(features: str | None, devices: "Devices") -> "Features | None":
+    """Open the features of the perceptual distance; by default those that are installed."""
+    from adm.features import open_features
+
+    if features is not None:
+        return open_features(features, devices.device)
+    try:
+        return open_features("efficientnet-lite0", devices.device)
+    except ValueError:
+        return None

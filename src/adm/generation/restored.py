@@ -1,0 +1,180 @@
+"""DiffusionModel, Sampling, Operator, Method -> Restorer: measurements -> uint8 images."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from adm.generation.diffusion import DiffusionGenerator, with_grad, without_grad
+from adm.generation.generator import Cost
+from adm.images import to_float
+from adm.models.trained import DiffusionModel
+from adm.restoration import METHODS, Built, Method, Operator, Prior, operator_of
+from adm.samplers import ImageNoise, State
+from adm.samplers.noise import START
+from adm.spec import SettingError, parse, text
+
+MEASURED = 2  # the draw at `START` that is the noise of a measurement
+
+
+@dataclass(frozen=True, eq=False)
+class Problem:
+    """What was done to images, and how it is undone.
+
+    Attributes:
+        operator: what was measured of an image.
+        method: how images are sampled that agree with it.
+        sigma: standard deviation of the noise of the measurement, in units of [-1, 1].
+    """
+
+    operator: Operator
+    method: Method
+    sigma: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.sigma <= 10:
+            raise SettingError("sigma", "in 0..10, of images in [-1, 1]", self.sigma)
+
+    @classmethod
+    def parsed(
+        cls, operator: str | Operator, method: str | Method, sigma: float = 0.0
+    ) -> "Problem":
+        """Return the problem of specs or objects."""
+        return cls(operator_of(operator), parse(METHODS, method, "method"), sigma)
+
+    def settings(self, model: DiffusionModel, given: dict[str, Any]) -> dict[str, Any]:
+        """Return the settings of sampling with the usual ones of the method where none are given.
+
+        The number of steps is that of its paper, at most that of the model's process.
+        """
+        method, usual = self.method, dict[str, Any]()
+        if "grid" not in given:
+            usual["grid"] = method.grid
+            usual["steps"] = min(method.steps, model.schedule.last - 1)
+        if method.sampler is not None:
+            usual["sampler"] = method.sampler
+        elif given.get("sampler") is not None:
+            raise SettingError("sampler", f"left out, as {method.name} takes its own steps")
+        return usual | given
+
+    def built(self, model: DiffusionModel) -> Built:
+        """Return the operator for the images of a model.
+
+        Raises:
+            SettingError: it cannot be applied to them, or the method cannot take it.
+        """
+        built, name = self.operator.on(model.shape, model.device), self.method.name
+        if self.method.masks and built.mask is None:
+            raise SettingError("method", "another one than repaint, which is for inpaint", name)
+        if self.method.linear and built.adjoint is None:
+            free = ", ".join(kind.name for kind in METHODS.values() if not kind.linear)
+            spec = text(self.operator)
+            raise SettingError("method", f"one of {free}, as {spec} is not linear", name)
+        return built
+
+    def measure(self, images: Tensor, built: Built, seed: int, start: int = 0) -> Tensor:
+        """Measure images: (N, ...) float32 on the CPU.
+
+        Args:
+            images: (N, C, H, W) uint8.
+            built: see `built`.
+            start: index of the first image, which with the seed determines its noise.
+        """
+        made = []
+        for number, image in enumerate(images, start):
+            noise = ImageNoise(seed, [number], built.shape)  # type: ignore[arg-type]
+            y = built.forward(to_float(image[None])).float()
+            made.append(y + self.sigma * noise(START, MEASURED))
+        return torch.cat(made)
+
+    def manifest(self) -> dict[str, Any]:
+        """Everything that the images depend on, as JSON values."""
+        return {
+            "operator": text(self.operator),
+            "method": text(self.method),
+            "sigma": self.sigma,
+            **self.operator.manifest(),
+        }
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Restorer(DiffusionGenerator):
+    """A diffusion model that samples the images that measurements may be of.
+
+    Its inputs are the measurements, float32.
+
+    Attributes:
+        problem: what was measured, and the method.
+
+    Raises:
+        SettingError: the model, the operator and the method do not fit.
+    """
+
+    problem: Problem
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.model.student or self.model.low_shape is not None:
+            what = "student" if self.model.student else "upsampler"
+            raise SettingError("model", f"a model that starts from noise, not a {what}", self.name)
+        assert self.built is not None
+
+    @cached_property
+    def built(self) -> Built:
+        """The operator for the images of the model."""
+        return self.problem.built(self.model)
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        return self.built.shape
+
+    @property
+    def input_dtype(self) -> torch.dtype:
+        return torch.float32
+
+    @property
+    def steps(self) -> int:
+        return self.problem.method.states(self.sampling.grid.steps)
+
+    @property
+    def evaluations(self) -> int:
+        return self.cost.network
+
+    @property
+    def cost(self) -> Cost:
+        method, guides = self.problem.method, super().cost
+        calls = method.calls(self.sampling.sampler, self.sampling.grid.steps)
+        each = guides.network // self.sampling.sampler.evaluations(self.sampling.grid.steps)
+        classifier = guides.classifier * calls // self.sampling.grid.steps
+        return Cost(calls * max(each, 1) * (1 + method.backward), classifier)
+
+    @torch.inference_mode(False)
+    def trajectory(
+        self, labels: Tensor | None, indices: Sequence[int], inputs: Tensor | None = None
+    ) -> Iterator[State]:
+        """Restore one batch, step by step; see `DiffusionGenerator.trajectory`.
+
+        Args:
+            inputs: (B, *input_shape) float32, the measurements.
+        """
+        assert inputs is not None, "measurements"
+        problem, noise = self.problem, self.noise(indices)
+        denoise, pull = self.guided(labels, None)
+        prior = Prior(denoise, self.schedule, pull, self.sampling.threshold)
+        y = inputs.to(self.model.device, copy=True)
+        measurement = self.built.measured(y, problem.sigma)
+        states = problem.method.sample(prior, measurement, noise.start(), noise, self.sampler)
+        return with_grad(states) if problem.method.differentiates else without_grad(states)
+
+    def _not_finite(self, step: int, index: int) -> FloatingPointError:
+        method = self.problem.method
+        return FloatingPointError(
+            f"{method.name} gave NaN or infinity in image {index} at step {step} of {self.steps}; "
+            f"{method.cure}, or guide with a smaller scale"
+        )
+
+    def manifest(self) -> dict[str, Any]:
+        return {**super().manifest(), "restoration": self.problem.manifest()}
