@@ -73,6 +73,19 @@ class Mixture:
         spread = self.variances[drawn].sqrt().reshape(-1, 1, 1, 1)
         return self.means[drawn] + spread * noise, self.labels[drawn]
 
+    def posterior(self, matrix: Tensor, y: Tensor, sigma: float) -> "Posterior":
+        """x_0 given y = matrix x_0 + sigma noise; matrix (M, D), y (M,)."""
+        means, eye = self.means.flatten(1), torch.eye(matrix.shape[1]).double()
+        noise = sigma**2 * torch.eye(len(y)).double()
+        inner = self.variances[:, None, None] * (matrix @ matrix.T) + noise  # (K, M, M)
+        gain = self.variances[:, None, None] * matrix.T @ torch.linalg.inv(inner)
+        missed = y - means @ matrix.T
+        of_each = means + torch.einsum("kdm,km->kd", gain, missed)
+        within = self.variances[:, None, None] * eye - gain @ matrix * self.variances[:, None, None]
+        likely = torch.distributions.MultivariateNormal(torch.zeros_like(missed), inner)
+        weights = (self.weights.log() + likely.log_prob(missed)).softmax(dim=0)
+        return Posterior(weights, of_each, within)
+
     def denoise(self, schedule: Schedule, label: Tensor | None = None) -> Denoise:
         """The ideal model: E[x_0 | x_t], its noise, and the variance of x_(t-1) given x_t.
 
@@ -173,6 +186,40 @@ class Mixture:
         return (
             joint if label is None else joint.masked_fill(self.labels != label[:, None], -math.inf)
         )
+
+
+@dataclass(frozen=True, eq=False)
+class Posterior:
+    """A mixture of K normal components in D dimensions.
+
+    Attributes:
+        weights: (K,).
+        means: (K, D).
+        covariances: (K, D, D), of each component.
+    """
+
+    weights: Tensor
+    means: Tensor
+    covariances: Tensor
+
+    @property
+    def mean(self) -> Tensor:
+        """(D,)."""
+        return self.weights @ self.means
+
+    @property
+    def covariance(self) -> Tensor:
+        """(D, D)."""
+        away = self.means - self.mean
+        between = torch.einsum("k,ki,kj->ij", self.weights, away, away)
+        return torch.einsum("k,kij->ij", self.weights, self.covariances) + between
+
+    def sample(self, count: int, generator: torch.Generator) -> Tensor:
+        """Draw (count, D)."""
+        drawn = torch.multinomial(self.weights, count, replacement=True, generator=generator)
+        noise = torch.randn(count, self.means.shape[1], dtype=torch.float64, generator=generator)
+        roots = torch.linalg.cholesky(self.covariances)[drawn]
+        return self.means[drawn] + torch.einsum("nij,nj->ni", roots, noise)
 
 
 def four_modes() -> Mixture:

@@ -288,7 +288,7 @@ class Pipeline:
         count, labels = len(y) * each, None
         if classes is not None:
             labels, given = labels_of(classes, restorer.classes)
-            if count % given:
+            if given not in (1, len(y), count):
                 raise SettingError("classes", f"one, or one for each of {len(y)} images", given)
             labels = [label for label in labels or [] for _ in range(count // given)]
         return Job(restorer, labels, count, inputs.repeat_interleave(each, dim=0), source)

@@ -86,8 +86,8 @@ class Problem:
         made = []
         for number, image in enumerate(images, start):
             noise = ImageNoise(seed, [number], built.shape)  # type: ignore[arg-type]
-            y = built.forward(to_float(image[None])).float()
-            made.append(y + self.sigma * noise(START, MEASURED))
+            y = built.forward(to_float(image[None])) + self.sigma * noise(START, MEASURED)
+            made.append((y if built.mask is None else y * built.mask).float())
         return torch.cat(made)
 
     def manifest(self) -> dict[str, Any]:

@@ -233,6 +233,10 @@ class Grey(Operator):
         weights = torch.tensor(LUMA, device=device).reshape(1, -1, 1, 1)
         return lambda x: (x * weights.to(x.dtype)).sum(dim=1, keepdim=True)
 
+    def baseline(self, measurement: Measurement, shape: tuple[int, int, int]) -> Tensor | None:
+        """(B, 3, H, W), without colours."""
+        return measurement.y.expand(-1, *shape)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Phase(Operator):

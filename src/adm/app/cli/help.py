@@ -29,6 +29,7 @@ TOPICS = {  # what comes before a kind, or before a setting, on the command line
     "distillation": "adm train --set distillation.method=",
     "operator": "adm restore --operator ",
     "method": "adm restore --method ",
+    "preset": "adm restore --preset ",
 }
 ENTRY = re.compile(r"^( {4})(\w+(?:, \w+)*): ", re.MULTILINE)
 SIGNS = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below"}
@@ -51,8 +52,8 @@ def help(topic: str | None = None, /, *, as_json: AsJson = False) -> None:
     Parameters
     ----------
     topic
-        sampler, grid, guide, threshold or sampling; operator or method of `adm restore`; recipe,
-        and of one prediction, levels, weight, optimizer or distillation.
+        sampler, grid, guide, threshold or sampling; operator, method or preset of `adm restore`;
+        recipe, and of one prediction, levels, weight, optimizer or distillation.
     as_json
         Print the names with their parameters as one JSON document.
     """
@@ -68,6 +69,7 @@ def help(topic: str | None = None, /, *, as_json: AsJson = False) -> None:
     from adm.losses import WEIGHTS
     from adm.recipes import ClassifierRecipe, DiffusionRecipe, GANRecipe
     from adm.restoration import METHODS, OPERATORS
+    from adm.restoration.presets import PRESETS
     from adm.samplers.settings import KINDS, Sampling
     from adm.training.levels import LEVELS
     from adm.training.optimizers import OPTIMIZERS
@@ -76,6 +78,10 @@ def help(topic: str | None = None, /, *, as_json: AsJson = False) -> None:
         "sampling": (Sampling, LatentSampling),
         "recipe": (DiffusionRecipe, ClassifierRecipe, GANRecipe),
     }
+    if topic == "preset":
+        presets = {name: vars(each) | {"summary": each.published} for name, each in PRESETS.items()}
+        show(lambda: presets, as_json, lambda: _print_presets(presets))
+        return
     if topic in of_several:
         settings: dict[str, Any] = {}
         for kind in of_several[topic]:
@@ -94,6 +100,15 @@ def help(topic: str | None = None, /, *, as_json: AsJson = False) -> None:
     kinds = {**KINDS, **others}[topic]
     found = {name: _described(kind) for name, kind in kinds.items()}
     show(lambda: found, as_json, lambda: _print_kinds(TOPICS[topic], found))
+
+
+def _print_presets(presets: dict[str, dict[str, Any]]) -> None:
+    for name, each in presets.items():
+        print(
+            f"{TOPICS['preset']}{name}\n"
+            f"    --operator {each['operator']} --method {each['method']} --steps {each['steps']} "
+            f"--sigma {each['sigma']:g}\n    {each['summary']}"
+        )
 
 
 def _described(kind: type[Any]) -> dict[str, Any]:

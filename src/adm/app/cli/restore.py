@@ -22,10 +22,11 @@ def restore(
     images: str | None = None,
     /,
     *,
-    operator: str,
+    operator: str | None = None,
     out: Annotated[Path, OUT],
-    method: str = "mmps",
-    sigma: float = 0.0,
+    method: str | None = None,
+    sigma: float | None = None,
+    preset: str | None = None,
     truth: str | None = None,
     split: Split = "test",
     count: int | None = None,
@@ -64,9 +65,13 @@ def restore(
         What was done to the images, as in inpaint:box=8-8-12-12 or module:function; `adm help
         operator` lists them.
     method
-        How they are restored, as in mmps or dps:step=0.3; `adm help method` lists the methods.
+        How they are restored, as in mmps, the default, or dps:step=0.3; `adm help method` lists
+        the methods.
     sigma
-        Standard deviation of the noise of what was measured: 0.05 for 6 of 255.
+        Standard deviation of the noise of what was measured: 0.05 for 6 of 255; 0 by default.
+    preset
+        Operator, method, sigma and steps of a published table where they are not given, such as
+        diffpir-blur; `adm help preset` lists them with their figures.
     truth
         The images themselves, to compare with. Without IMAGES they are measured first, with noise.
     split
@@ -85,14 +90,26 @@ def restore(
     from adm.app.scoring.restored import PICTURE, Restored, written
     from adm.generation.folder import images_of
     from adm.generation.restored import Problem
+    from adm.restoration.presets import PRESETS
     from adm.spec import SettingError
 
     if images is None and truth is None:
         raise SettingError("images", "given, or {truth}")
     devices = joined(helpers.device)
     pipeline = helpers.load(model, devices.device)
-    problem = Problem.parsed(operator, method, sigma)
-    built, given = problem.built(pipeline.diffusion), settings.given
+    given = settings.given
+    if preset is not None:
+        if preset not in PRESETS:
+            raise SettingError("preset", f"one of {', '.join(PRESETS)}", preset)
+        usual = PRESETS[preset]
+        operator, method = operator or usual.operator, method or usual.method
+        sigma = usual.sigma if sigma is None else sigma
+        given = given if "grid" in given else {"steps": usual.steps} | given
+        say(usual.published)
+    if operator is None:
+        raise SettingError("operator", "given, or {preset}")
+    problem = Problem.parsed(operator, method or "mmps", sigma or 0.0)
+    built = problem.built(pipeline.diffusion)
     known = None
     if truth is not None:
         known = opened(truth, pipeline.shape, split, count, devices)

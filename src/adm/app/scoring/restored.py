@@ -134,8 +134,9 @@ class Restored:
             columns.append(("baseline", self.baseline[:, None]))
         columns.append(("samples", self.of_each[:, :MOST_SAMPLES]))
         if self.samples > 1:
-            largest = self.deviation.flatten(1).amax(dim=1).clamp(min=1).reshape(-1, 1, 1, 1)
-            bright = (self.deviation / largest * 255).to(torch.uint8)
+            deviation = self.deviation.mean(dim=1, keepdim=True)
+            largest = deviation.flatten(1).amax(dim=1).clamp(min=1).reshape(-1, 1, 1, 1)
+            bright = (deviation / largest * 255).to(torch.uint8)
             columns += [("mean", self.mean[:, None]), ("deviation", bright[:, None])]
         return columns
 

@@ -1,0 +1,77 @@
+"""adm restore -> sample folder, maps, scores and picture."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from cli.conftest import Adm
+from PIL import Image
+
+STEPS = ("--method", "ddnm", "--steps", 3)
+BOX = ("--operator", "inpaint:box=2-2-4-4")
+
+
+@pytest.fixture(scope="module")
+def truth(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("truth") / "truth.npz"
+    images = np.random.default_rng(0).integers(0, 256, (3, 8, 8, 1), dtype=np.uint8)
+    np.savez(path, arr_0=images)
+    return path
+
+
+def test_truth_is_measured_restored_and_scored(
+    adm: Adm, models: Path, truth: Path, tmp_path: Path
+) -> None:
+    words = ("--truth", truth, *BOX, *STEPS, "--samples", 2, "--features", "pixels.py:flat")
+    (tmp_path / "pixels.py").write_text("def flat(x):\n    return x.flatten(1).float() + 1\n")
+    words = (*words[:-1], f"{tmp_path}/pixels.py:flat")
+    out = tmp_path / "out"
+    for said in ("6 images, samples.npz", "is complete: it holds these images"):
+        answer = adm("restore", models / "small8.safetensors", *words, "--out", out)
+        assert answer.status == 0, answer.err
+        assert said in answer.out
+        assert "samples: PSNR" in answer.out
+    found = json.loads((out / "restored.json").read_text())
+    assert found["scores"].keys() == {"samples", "mean", "baseline"}
+    assert found["restoration"]["operator"] == "inpaint:box=2-2-4-4"
+    scores = found["scores"]["samples"]
+    assert scores["PSNR"]["low"] <= scores["PSNR"]["value"] <= scores["PSNR"]["high"]
+    with np.load(out / "restored.npz") as maps:
+        assert maps["mean"].shape == maps["deviation"].shape == (3, 1, 8, 8)
+        assert maps["deviation"][:, :, 0].max() == 0
+        assert maps["deviation"][:, :, 2:6, 2:6].max() > 0
+    Image.open(out / "restored.png").verify()
+
+
+def test_what_was_measured_is_restored_as_it_is(adm: Adm, models: Path, tmp_path: Path) -> None:
+    image = np.random.default_rng(1).integers(0, 256, (8, 8), dtype=np.uint8)
+    Image.fromarray(image).save(tmp_path / "hole.png")
+    mask = np.full((8, 8), 255, np.uint8)
+    mask[:, 4:] = 0
+    Image.fromarray(mask).save(tmp_path / "mask.png")
+    words = ("--operator", f"inpaint:mask={tmp_path}/mask.png", *STEPS, "--out", tmp_path / "out")
+    answer = adm("restore", models / "small8.safetensors", tmp_path / "hole.png", *words)
+    assert answer.status == 0, answer.err
+    with np.load(tmp_path / "out" / "samples.npz") as held:
+        restored = held["arr_0"][0, :, :, 0]
+    assert np.array_equal(restored[:, :4], image[:, :4])
+    assert not np.array_equal(restored[:, 4:], image[:, 4:])
+
+
+def test_measurements_that_cannot_be_are_refused(
+    adm: Adm, models: Path, truth: Path, tmp_path: Path
+) -> None:
+    model, out = models / "small8.safetensors", ("--out", tmp_path / "out")
+    Image.new("L", (6, 6)).save(tmp_path / "small.png")
+    np.save(tmp_path / "nan.npy", np.full((1, 1, 8, 8), np.nan))
+    mask = f"inpaint:mask={tmp_path}/small.png"
+    for words, message in (
+        ((*BOX,), "IMAGES must be given, or --truth"),
+        ((tmp_path / "small.png", *BOX), "IMAGES must be of shape (1, 8, 8), as --operator leaves"),
+        ((tmp_path / "nan.npy", *BOX), "IMAGES must be finite real numbers"),
+        (("--truth", truth, "--operator", mask), "must be a picture of 8x8, got '6x6'"),
+        (("--truth", truth, "--operator", "phase", "--method", "ddnm"), "one of dps, daps"),
+        ((tmp_path / "small.png", "--operator", "phase"), "a .npy file of numbers"),
+    ):
+        assert message in adm("restore", model, *words, *out).refusal(), words

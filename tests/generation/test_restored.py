@@ -1,0 +1,137 @@
+"""Measurements, Problem -> images: resuming, blocks, refusals."""
+
+from pathlib import Path
+
+import pytest
+import tiny
+import torch
+from samples import contents
+
+import adm
+from adm.generation.folder import sample_into
+from adm.generation.restored import Problem, Restorer
+from adm.spec import SettingError
+
+OPERATOR = "inpaint:box=2-2-4-4"
+METHODS = ("mmps:iterations=2", "pgdm", "dps", "ddnm", "diffpir", "repaint:jump=2,times=2", "daps")
+IMAGES = tiny.stripes(6).batch(range(6))[0]
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> adm.Pipeline:
+    folder = tmp_path_factory.mktemp("models")
+    own = tiny.model(folder / "own.safetensors", tiny.diffusion())
+    return adm.load(own, tiny.model(folder / "guide.safetensors", tiny.classifier()))
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_an_image_is_the_same_alone_and_among_others(model: adm.Pipeline, method: str) -> None:
+    y = model.measure(IMAGES, OPERATOR, sigma=0.05)
+    whole = model.restore(y, OPERATOR, method, sigma=0.05, samples=2, steps=5)
+    assert whole.images.shape == (12, 1, 8, 8)
+    job = whole.job
+    assert torch.equal(job.images([7, 3]), whole.images[[7, 3]])
+    assert not torch.equal(whole.images[0], whole.images[1]), "samples differ"
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_the_calls_that_it_says_are_those_that_it_takes(model: adm.Pipeline, method: str) -> None:
+    y = model.measure(IMAGES[:1], OPERATOR)
+    guided = {"classes": "bag", "scale": 1.0, "steps": 5}
+    job = model.restoration(y, Problem.parsed(OPERATOR, method), **guided)
+    told = list[int]()
+    job.images([0], told.append)
+    assert sum(told) == job.evaluations
+    assert job.cost.classifier == job.cost.network // (1 + job.generator.problem.method.backward)
+
+
+def test_a_stopped_restoration_resumes(tmp_path: Path, model: adm.Pipeline) -> None:
+    y = model.measure(IMAGES, OPERATOR)
+    jobs = [
+        model.restoration(y, Problem.parsed(OPERATOR, "ddnm"), samples=24, steps=3)
+        for _ in range(2)
+    ]
+    sample_into(tmp_path / "whole", jobs[0], batch_size=16)
+
+    def stop(calls: int) -> None:
+        told.append(calls)
+        if sum(told) > jobs[1].evaluations // 2:
+            raise KeyboardInterrupt
+
+    told = list[int]()
+    with pytest.raises(KeyboardInterrupt):
+        sample_into(tmp_path / "stopped", jobs[1], batch_size=16, on_step=stop)
+    sample_into(tmp_path / "stopped", jobs[1], batch_size=16)
+    assert contents(tmp_path / "stopped") == contents(tmp_path / "whole")
+
+
+def test_known_pixels_come_back(model: adm.Pipeline) -> None:
+    y = model.measure(IMAGES, OPERATOR)
+    known = torch.ones(8, 8, dtype=torch.bool)
+    known[2:6, 2:6] = False
+    for method in ("ddnm", "repaint:times=1"):
+        restored = model.restore(y, OPERATOR, method, steps=5).images
+        assert torch.equal(restored[..., known], IMAGES[..., known]), method
+
+
+def test_what_is_under_a_mask_does_not_matter(model: adm.Pipeline) -> None:
+    y = model.measure(IMAGES, OPERATOR)
+    one, other = (
+        model.restore(each, OPERATOR, "ddnm", steps=3).images for each in (y, y + (y == 0) * 0.7)
+    )
+    assert torch.equal(one, other)
+
+
+@pytest.mark.parametrize(
+    ("operator", "method", "settings", "message"),
+    [
+        ("downsample", "repaint", {}, "method must be another one than repaint"),
+        ("phase", "ddnm", {}, "method must be one of dps, daps, as phase is not linear"),
+        ("grey", "ddnm", {}, "operator must be another one for images of one channel"),
+        (OPERATOR, "daps", {"sampler": "ddim"}, "sampler must be left out, as daps takes its own"),
+        (OPERATOR, "ddnm", {"classes": "bag,bag"}, "classes must be one, or one for each of 6"),
+        (OPERATOR, "ddnm", {"sigma": -1.0}, "sigma must be in 0..10"),
+        (OPERATOR, "dpss", {}, "method must be one of mmps, pgdm, dps"),
+        (OPERATOR, "ddnm", {"steps": 21}, "steps must be in 2..20"),
+    ],
+)
+def test_what_does_not_fit_is_refused(
+    model: adm.Pipeline, operator: str, method: str, settings: dict, message: str
+) -> None:
+    with pytest.raises(SettingError, match=message):
+        model.restore(IMAGES, operator, method, **settings)
+
+
+def test_y_has_the_shape_that_the_operator_leaves(model: adm.Pipeline) -> None:
+    with pytest.raises(SettingError, match=r"inputs must be a tensor of float32 \(N, 1, 4, 4\)"):
+        model.restore(IMAGES, "downsample:factor=2")
+    with pytest.raises(SettingError, match="y must be magnitudes, which are not negative"):
+        model.restore(-torch.ones(1, 1, 16, 16), "phase", "dps")
+
+
+def test_other_models_are_refused(tmp_path: Path) -> None:
+    up = adm.load(tiny.model(tmp_path / "up.safetensors", tiny.upsampler()))
+    with pytest.raises(SettingError, match="model must be a model that starts from noise, not"):
+        up.restore(IMAGES, OPERATOR)
+    tiny.steps(tiny.gan(), tiny.stripes(), tmp_path / "gan")
+    gan = adm.load(tmp_path / "gan")
+    with pytest.raises(SettingError, match="model must be a diffusion model"):
+        gan.restore(IMAGES, OPERATOR)
+
+
+def test_divergence_stops_with_the_step_and_what_to_lower(
+    tmp_path: Path, model: adm.Pipeline
+) -> None:
+    camera = tmp_path / "camera.py"
+    camera.write_text("def burst(x):\n    return (1e30 * x) ** 3\n")
+    y, burst = torch.zeros(1, 1, 8, 8), f"{camera}:burst"
+    with pytest.raises(FloatingPointError, match=r"dps gave NaN .* step 1 of 5; give a smaller"):
+        model.restore(y, burst, "dps", steps=5)
+
+
+def test_unlabelled_by_default(model: adm.Pipeline) -> None:
+    y = model.measure(IMAGES, OPERATOR)
+    restorer = model.restore(y, OPERATOR, "ddnm", steps=3).job
+    assert restorer.labels is None
+    assert isinstance(restorer.generator, Restorer)
+    assert restorer.generator.guidance == ""
