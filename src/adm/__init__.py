@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from adm.app.runs.run import train as train
     from adm.app.scoring.evaluate import evaluate as evaluate
+    from adm.app.study.likelihood import likelihood as likelihood
     from adm.app.study.sweep import sweep as sweep
     from adm.generation.pipeline import Pipeline as Pipeline
     from adm.generation.pipeline import load as load
@@ -32,6 +33,7 @@ _HOMES = {
     "Samples": "adm.generation.samples",
     "Sampling": "adm.samplers.settings",
     "evaluate": "adm.app.scoring.evaluate",
+    "likelihood": "adm.app.study.likelihood",
     "load": "adm.app.front",
     "load_classifier": "adm.models.load",
     "sweep": "adm.app.study.sweep",
@@ -42,6 +44,7 @@ __all__ = [
     "Samples",
     "Sampling",
     "evaluate",
+    "likelihood",
     "load",
     "load_classifier",
     "sweep",

@@ -1,4 +1,4 @@
-"""x_0 -> bits: the bound against the likelihood that is known in closed form."""
+"""x_0 -> bits: the bound and the ODE against the likelihood that is known in closed form."""
 
 import math
 
@@ -8,9 +8,14 @@ from oracle import by_angle, four_modes, normal, one_gaussian, seeded
 
 from adm.diffusion import Prediction, Variance, cosine, process
 from adm.diffusion.likelihood import (
+    HALF_BIN,
+    Levels,
     approximate_normal_cdf,
     binned_log_likelihood,
     bits_per_dimension,
+    dequantize,
+    draw_levels,
+    flow_likelihood,
     kl,
     prior_term,
 )
@@ -159,3 +164,99 @@ def test_the_approximate_cdf_is_within_its_stated_error():
     x = torch.linspace(-6, 6, 2001, dtype=torch.float64)
     error = (approximate_normal_cdf(x) - torch.special.ndtr(x)).abs().max()
     assert 1e-5 < error < 2e-4
+
+
+@pytest.mark.parametrize("count", [2, 3, 7, 19, 20])
+def test_every_level_is_drawn_as_often_as_any_other_that_the_same_draw_stands_for(count):
+    """So the weighted sum of the terms of the levels drawn has the sum of all as its mean."""
+    many = 5000
+    even = (torch.arange(many) + 0.5) / many
+    level, weight = draw_levels(20, even[:, None].expand(many, count))
+    assert level[0, -1] == level[-1, -1] == weight[-1] == 1  # the decoder
+    expected = torch.zeros(21, dtype=torch.float64)
+    for column, stands_for in zip(level.T, weight, strict=True):
+        expected += stands_for * column.bincount(minlength=21) / many
+    torch.testing.assert_close(expected[1:], torch.ones(20).double(), rtol=0, atol=20 / many)
+    assert draw_levels(20, torch.ones(1, count)).level.max() == 20  # float32 may round up to 1
+
+
+def test_some_levels_have_the_terms_of_all_and_all_of_them_are_the_whole():
+    data, schedule = four_modes(), cosine(8)
+    x_0 = eight_bit(data.sample(5, seeded(0))[0])
+
+    def noise(level):
+        each = level.tolist() if torch.is_tensor(level) else [level] * len(x_0)
+        return torch.stack([normal((len(x_0), 1, 2, 2), t)[i] for i, t in enumerate(each)])
+
+    def bits(levels=None):
+        return bits_per_dimension(data.denoise(schedule), schedule, x_0, noise, levels)
+
+    whole, some = bits(), bits(Levels(torch.tensor([7, 3]), torch.tensor([2.0, 0.5]).double()))
+    assert torch.equal(some.terms, whole.terms[:, [1, 5]])
+    torch.testing.assert_close(
+        some.total, whole.prior + some.terms @ torch.tensor([2, 0.5]).double()
+    )
+    drawn = bits(draw_levels(8, torch.rand(5, 8, generator=seeded(1))))
+    torch.testing.assert_close(drawn.total, whole.total)
+    torch.testing.assert_close(drawn.terms, whole.terms)
+
+
+def axes(x_0):
+    """Probes along each axis in turn, whose mean is the trace itself."""
+    size = x_0[0].numel()
+    each = math.sqrt(size) * torch.eye(size).double().reshape(size, 1, *x_0.shape[1:])
+    return lambda level: each.expand(size, *x_0.shape)
+
+
+def exact_bits(data, schedule, x_0):
+    """Of the density of x_1 / signal, in bins of 8-bit pixels."""
+    nats = data.log_density(schedule, schedule.signal[1] * x_0, 1) / x_0[0].numel()
+    return -(nats + schedule.signal[1].log() + math.log(2 * HALF_BIN)) / math.log(2)
+
+
+@pytest.mark.parametrize("make", [four_modes, lambda: one_gaussian(0.05)])
+def test_the_ode_converges_to_the_density_with_the_square_of_the_step(make):
+    data, errors = make(), list[float]()
+    x_0, _ = data.sample(64, seeded(0))
+    for steps in (16, 32, 64):
+        schedule = cosine(1000).at_log_snr(torch.linspace(-8.7, 9.5, steps, dtype=torch.float64))
+        found = flow_likelihood(data.denoise(schedule), schedule, x_0, axes(x_0))
+        errors.append(float((found.total - exact_bits(data, schedule, x_0)).abs().mean()))
+        torch.testing.assert_close(found.total, found.terms.sum(1) + found.prior)
+        # Of the trace: all dimensions are noise at the noisiest level, and hardly any at level 1.
+        assert (found.trace[:, 0] > 0.999).all()
+        assert (found.trace[:, -1] < 0.01).all()
+    assert errors[0] > 3.5 * errors[1] > 12 * errors[2], errors
+    assert errors[2] < 0.01, errors  # of 6 bits
+
+
+@pytest.mark.parametrize("signs", [True, False])
+def test_random_probes_are_unbiased_and_their_spread_is_the_error(signs):
+    data, schedule, many = four_modes(), by_angle(12, first=0.1), 200
+    x_0, _ = data.sample(20, seeded(0))
+
+    def probe(level):
+        drawn = normal((many, *x_0.shape), level)
+        return drawn.sign() if signs else drawn
+
+    denoise = data.denoise(schedule)
+    exact = flow_likelihood(denoise, schedule, x_0, axes(x_0))
+    found = flow_likelihood(denoise, schedule, x_0, probe)
+    torch.testing.assert_close(found.total, found.by_probe.mean(0))
+    away = (found.total - exact.total) / (found.by_probe.std(0) / many**0.5)
+    assert away.abs().max() < 4, away
+    assert 0.5 < away.std() < 1.6, away  # of 20 images, each with its own error
+
+
+def test_the_ode_of_spread_pixels_takes_no_fewer_bits_than_the_pixels():
+    """And hardly more, where the bins and the noise of level 1 are small."""
+    data = four_modes()
+    schedule = cosine(1000).at_log_snr(torch.linspace(-8.7, 10, 64, dtype=torch.float64))
+    x_0 = eight_bit(data.sample(500, seeded(0))[0].clamp(-0.98, 0.98))
+    x = dequantize(x_0, torch.rand(x_0.shape, generator=seeded(1), dtype=torch.float64))
+    assert torch.equal(eight_bit(x), x_0)
+    assert HALF_BIN * 0.99 < (x - x_0).abs().max() < HALF_BIN
+    found = flow_likelihood(data.denoise(schedule), schedule, x, axes(x_0))
+    gap = found.total - data.bits(x_0)
+    error = gap.std() / len(gap) ** 0.5
+    assert -4 * error - 0.008 < gap.mean() < 0.02, (gap.mean(), error)

@@ -40,6 +40,7 @@ GROUPS = {  # what a person wants -> verbs and their summaries
         "nearest": "Show the nearest training images of each sample, and flag likely copies.",
         "compare": "Show images of the same classes from several models side by side.",
         "doctor": "Examine a model: what is right with it, what is not, and what to change.",
+        "likelihood": "Measure how many bits per dimension images take by a model.",
     },
     "Tune": {
         "sweep": "Score samples at several guidance scales, and plot the trade-off.",
@@ -58,18 +59,8 @@ GROUPS = {  # what a person wants -> verbs and their summaries
 VERBS = {verb: text for verbs in GROUPS.values() for verb, text in verbs.items()}
 # Verbs that keep what they have done when they are stopped.
 RESUMING = (
-    *(
-        "sample",
-        "upsample",
-        "restore",
-        "train",
-        "data pack",
-        "cluster",
-        "reference",
-        "evaluate",
-        "sweep",
-    ),
-    *("frontier", "nearest", "compare", "demo", "reproduce"),
+    *("sample", "upsample", "restore", "train", "data pack", "cluster", "reference", "evaluate"),
+    *("sweep", "frontier", "nearest", "compare", "demo", "reproduce", "likelihood"),
 )
 STARTS_AGAIN = "the same command starts again from the beginning"
 OF_EVERY_VERB = Group("Options of every command", sort_key=100)

@@ -20,6 +20,7 @@ TOPICS = {  # what comes before a kind, or before a setting, on the command line
     "grid": "--grid ",
     "guide": "--guide ",
     "threshold": "--set threshold=",
+    "bound": "adm likelihood --bound ",
     "sampling": "adm sample --set ",
     "recipe": "adm train --set ",
     "prediction": "adm train --set process.prediction=",
@@ -53,7 +54,8 @@ def help(topic: str | None = None, /, *, as_json: AsJson = False) -> None:
     ----------
     topic
         sampler, grid, guide, threshold or sampling; operator, method or preset of `adm restore`;
-        recipe, and of one prediction, levels, weight, optimizer or distillation.
+        bound of `adm likelihood`; recipe, and of one prediction, levels, weight, optimizer or
+        distillation.
     as_json
         Print the names with their parameters as one JSON document.
     """
@@ -64,6 +66,7 @@ def help(topic: str | None = None, /, *, as_json: AsJson = False) -> None:
         raise ValueError(f"no topic {topic!r}; give one of {', '.join(TOPICS)}, or adm VERB --help")
     # Imported here, so that --help does not load torch.
     from adm.adversarial import LatentSampling
+    from adm.app.study.bounds import BOUNDS
     from adm.diffusion import TARGETS
     from adm.distillation import METHODS as DISTILLATIONS
     from adm.losses import WEIGHTS
@@ -89,6 +92,7 @@ def help(topic: str | None = None, /, *, as_json: AsJson = False) -> None:
         show(lambda: settings, as_json, lambda: _print(f"{TOPICS[topic]}NAME=VALUE", settings))
         return
     others = {
+        "bound": BOUNDS,
         "prediction": TARGETS,
         "levels": LEVELS,
         "weight": WEIGHTS,

@@ -1,0 +1,85 @@
+"""adm likelihood MODEL DATA --out DIR -> Bits: bits per dimension, report.html."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from cyclopts import Parameter
+
+from adm.app.cli import places
+from adm.app.cli.output import OUT, AsJson, say, show
+from adm.app.cli.scoring import Device, joined
+from adm.app.progress import progress
+
+
+def likelihood(
+    model: str,
+    data: str,
+    /,
+    *,
+    out: Annotated[Path, OUT],
+    bound: Annotated[tuple[str, ...], Parameter(negative="")] = (),
+    count: int | None = None,
+    split: Literal["train", "test"] | None = None,
+    labels: Literal["own", "none"] = "own",
+    seed: int = 0,
+    batch_size: int = 32,
+    device: Device = None,
+    as_json: AsJson = False,
+) -> None:
+    """Measure how many bits per dimension images take by a model.
+
+    Writes report.html with the terms, their intervals over images and a curve over the levels;
+    report.json; and the numbers of every image in parts/. An interrupted command resumes when it is
+    run again, also with more images, and torchrun distributes it over several devices. Files of
+    images are resized and cropped to the size of the model, and smaller arrays are padded, as in
+    training.
+
+    Examples:
+
+        adm likelihood fashion fashion-mnist --count 256 --out out/bits
+
+        adm likelihood fashion fashion-mnist --count 256 --bound ode:steps=64 --out out/bits
+
+        adm likelihood runs/photos photos/ --bound variational --bound ode --out out/photos
+
+        torchrun --nproc-per-node 8 -m adm likelihood runs/photos photos/ --out out/photos
+
+    Parameters
+    ----------
+    model
+        A path (a file or a run folder) or a shipped name, such as fashion; a diffusion model.
+    data
+        Images, in any of the forms of adm train --data; docs/data.md lists them.
+    out
+        Folder to write or to resume.
+    bound
+        variational, the bound of the stochastic sampler, by all levels or, as in
+        variational:drawn=64, the default, by so many that are drawn for each image; or
+        ode:steps=64,probes=2, the likelihood by the probability-flow ODE. May be given several
+        times; `adm help bound` lists the parameters.
+    count
+        Number of images, which the seed chooses; by default all.
+    split
+        Split of the data; by default the test images, if there are any.
+    labels
+        own: a model with classes is told that of the image, by its name. none: it is told none.
+    seed
+        Of the choice of images, and of all noise.
+    batch_size
+        Images that are evaluated together, and saved. It affects results by rounding.
+    as_json
+        Print the whole report as one JSON document.
+    """
+    places.resumable(out, "the report needs")
+    # Imported here, so that --help does not load torch.
+    from adm.app.study.likelihood import PAGE, run, task_of
+    from adm.generation.pipeline import load
+
+    devices = joined(device)
+    how = {"count": count, "split": split, "labels": labels, "seed": seed}
+    pipeline = load(model, device=devices.device)
+    task = task_of(pipeline, data, bound, batch_size=batch_size, **how)
+    bits = run(task, out, devices, lambda what, n: progress(what, n, "network evaluations"))
+    if bits is not None:
+        show(bits.to_json, as_json, lambda: print(bits))
+        say(f"{out / PAGE}: open it in a browser", as_json)

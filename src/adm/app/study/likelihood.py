@@ -1,0 +1,493 @@
+"""Model, images, bounds -> Bits: what an image takes in bits per dimension, by term; Bits -> page.
+
+Images are measured in parts of a batch, and each finished part is a file of the folder. It does not
+depend on the rank that made it, so the result is the same for any number of ranks and after an
+interruption.
+"""
+
+import json
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+import matplotlib
+import numpy as np
+import torch
+from matplotlib.figure import Figure as Drawing
+from numpy.typing import NDArray
+from torch import Tensor
+
+from adm.app import front
+from adm.app.progress import watched
+from adm.app.report import Block, Cell, Figure, ImageRow, Images, Note, Table, Title
+from adm.app.report import page as page_of
+from adm.app.report.pictures import tiles
+from adm.app.scoring import Score
+from adm.app.scoring.extraction import Bar, hashes_of, silent
+from adm.app.scoring.manifest import versions
+from adm.app.study.bounds import BOUNDS, Arrays, Bound, Variational
+from adm.app.study.comparison import Z
+from adm.app.study.curve import formatted, parts
+from adm.app.study.patient import labelled
+from adm.app.study.plots import FAINT, LINES, STYLE
+from adm.cached import Cached
+from adm.data import NoSplit, Source, shuffle
+from adm.data.export import safe_names
+from adm.data.fitting import at_one_size
+from adm.data.naming import at_home
+from adm.data.registry import find
+from adm.diffusion import Level, Prediction, clip
+from adm.generation.generator import identity
+from adm.generation.labels import positive
+from adm.generation.pipeline import Pipeline
+from adm.images import to_float
+from adm.metrics.bootstrap import mean_interval
+from adm.models.trained import DiffusionModel
+from adm.pictures import png
+from adm.processes import Devices
+from adm.samplers import ImageNoise
+from adm.samplers.settings import Seed
+from adm.shown import short
+from adm.spec import SettingError, check_type, convert, parse, text
+from adm.store.files import write_bytes
+from adm.store.hashes import sha256_of
+from adm.store.parts import Parts
+from adm.store.spans import divide
+
+PARTS, PAGE, REPORT = "parts", "report.html", "report.json"  # in the folder
+BATCH = 32
+SHOWN, ACROSS = 16, 8  # images of a kind on the page, and side by side
+DRAWN = 64  # levels of each image by default, whose error is far below that of the images
+WIDE = 900  # pixels of a figure, below which it scrolls
+OF_DATA = "Bits per dimension are comparable for the same images at the same size only."
+
+Advance: TypeAlias = Callable[[int], object]
+Told = Literal["own", "none"]
+
+
+@dataclass(frozen=True, eq=False)
+class Task:
+    """The images that are measured, and how.
+
+    Attributes:
+        model: that is measured.
+        source: all images of the data, of the model's shape, with its labels if it is told them.
+        order: indices of those that are measured.
+        bounds: by which they are.
+        told: whether the model is told the labels.
+        seed: of the order and of the noise; that of an image depends on its place in the order.
+        batch_size: images that are evaluated together; affects results by rounding.
+    """
+
+    model: DiffusionModel
+    source: Source
+    order: Sequence[int]
+    bounds: Sequence[Bound]
+    told: bool
+    seed: int
+    batch_size: int
+
+    @cached_property
+    def identity(self) -> dict[str, Any]:
+        """What identifies the model."""
+        return identity(self.model)
+
+    def evaluations(self, *bounds: Bound) -> int:
+        """Return the network evaluations for each image."""
+        return sum(bound.evaluations(self.model.schedule.last) for bound in bounds)
+
+    def parts(self, bound: Bound, folder: Path) -> Parts:
+        """Return the parts of a bound in a folder; other settings have others."""
+        settings = [text(bound), self.told, self.seed, self.batch_size]
+        job = sha256_of(json.dumps([self.identity["sha256"], *settings]).encode())
+        return Parts(folder / PARTS / f"{bound.name}-{job[:12]}", job)
+
+    def measure(self, bound: Bound, span: range, images: Tensor, on: Advance) -> dict[str, Tensor]:
+        """Measure images at these places of the order, (B, C, H, W) uint8."""
+        model, schedule = self.model, bound.of(self.model.schedule)
+        labels = None
+        if self.told:
+            labels = self.source.labels[list(map(self.order.__getitem__, span))].to(model.device)
+        threshold = model.parameterization.mean_threshold(clip) if bound.clips else None
+        evaluate = model.denoise(labels, schedule, threshold)
+
+        def denoise(x_t: Tensor, level: Level) -> Prediction:
+            found = evaluate(x_t, level)
+            on(len(x_t))
+            return found
+
+        noise = ImageNoise(self.seed, span, model.shape, model.device)
+        with torch.no_grad():
+            found = bound.measure(denoise, schedule, to_float(images).to(model.device), noise)
+        lost = (~found["total"].isfinite()).nonzero()
+        if len(lost):
+            raise FloatingPointError(
+                f"{model.path.name} gave NaN or infinity for image {self.order[span[lost[0]]]} of "
+                f"{self.source.name}, by {text(bound)}; use another checkpoint"
+            )
+        return {name: each.cpu() for name, each in found.items()}
+
+
+@dataclass(frozen=True, eq=False)
+class Estimate:
+    """Bits per dimension of N images by one bound.
+
+    Attributes:
+        bound: its settings.
+        level: (L,) the level of each column, of the model's process; its mean if levels are drawn.
+        weight: (L,) the levels for which each column stands.
+        arrays: of all images: `total`, `prior` and `terms` in bits per dimension, and more.
+    """
+
+    bound: Bound
+    level: NDArray[np.float64]
+    weight: NDArray[np.float64]
+    arrays: Arrays
+
+    @cached_property
+    def bits(self) -> Score:
+        """The mean over images, with its 95% interval."""
+        return _score(self.arrays["total"])
+
+    @cached_property
+    def terms(self) -> dict[str, Score]:
+        """What adds up to it, by name."""
+        return {name: _score(each) for name, each in self.bound.parts_of(self.arrays).items()}
+
+    @property
+    def by_probes(self) -> Score | None:
+        """The mean with the interval that other probes would give; None for fewer than two."""
+        each = self.arrays.get("by_probe")
+        if each is None or each.shape[1] < 2:
+            return None
+        variance = each.astype(np.float64).var(axis=1, ddof=1).mean() / each.size
+        half = Z * float(np.sqrt(variance))
+        return Score(self.bits.value, self.bits.value - half, self.bits.value + half)
+
+    @property
+    def curve(self) -> dict[str, list[float]]:
+        """Means over images of what was measured at each level, the noisiest first."""
+        return {
+            name: each.mean(axis=0, dtype=np.float64).tolist()
+            for name, each in self.arrays.items()
+            if each.ndim == 2 and name != "by_probe"
+        }
+
+    def to_json(self) -> dict[str, Any]:
+        """Return everything as JSON values."""
+        probes = {} if self.by_probes is None else {"by_probes": self.by_probes.to_json()}
+        return {
+            "bound": text(self.bound),
+            "bits_per_dimension": self.bits.to_json(),
+            **probes,
+            "terms": {name: score.to_json() for name, score in self.terms.items()},
+            "curve": {"level": self.level.tolist(), "weight": self.weight.tolist(), **self.curve},
+            "images": self.arrays["total"].tolist(),
+        }
+
+
+@dataclass(frozen=True, eq=False)
+class Bits:
+    """Bits per dimension of the images of a task, by each of its bounds."""
+
+    task: Task
+    estimates: Sequence[Estimate]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return estimates, images and settings as JSON values."""
+        task = self.task
+        return {
+            "model": task.identity,
+            "data": {"source": task.source.name, "images": list(task.order)},
+            "labels": "own" if task.told else "none",
+            "estimates": [each.to_json() for each in self.estimates],
+            "seed": task.seed,
+            "batch_size": task.batch_size,
+            "noise": "the image at place i: Philox, key (seed, i), counter (draw, level)",
+            "versions": versions(),
+        }
+
+    def __str__(self) -> str:
+        return "\n".join(
+            f"{formatted(each.bits)} bits per dimension by {text(each.bound)}: "
+            + ", ".join(f"{name} {score.value:.4f}" for name, score in each.terms.items())
+            for each in self.estimates
+        )
+
+
+# Many parameters: those by keyword mirror the options of `adm likelihood` in name and meaning.
+def likelihood(
+    model: str | Path | Pipeline,
+    data: str | Path | Source,
+    *,
+    bound: str | Bound | Sequence[str | Bound] = (),
+    count: int | None = None,
+    split: str | None = None,
+    labels: Told = "own",
+    seed: int = 0,
+    batch_size: int = BATCH,
+    out: str | Path | None = None,
+) -> Bits:
+    """Measure how many bits per dimension images take, as `adm likelihood` does.
+
+    Args:
+        model: a diffusion model, or its path or shipped name.
+        data: a data spec, or images of the model's shape.
+        bound: specs: "variational", "variational:drawn=64", "ode:steps=64,probes=2", ...; by default
+            the variational bound by 64 levels that are drawn for each image.
+        count: images that are measured, chosen by the seed; by default all.
+        split: "train" or "test"; by default the test images if there are any.
+        labels: "own" if a model with classes is told that of the image, "none" if it is not.
+        seed: of the choice of images, and of all noise.
+        batch_size: images that are evaluated together.
+        out: the folder to write or to resume, which gets report.html; None for none.
+
+    Raises:
+        ValueError: the images cannot be measured, or not by these settings.
+    """
+    check_type("out", out, (str, Path, type(None)), "the path of a folder")
+    pipeline = model if isinstance(model, Pipeline) else front.load(model)
+    how = {"count": count, "split": split, "labels": labels, "seed": seed, "batch_size": batch_size}
+    task = task_of(pipeline, data, bound, **how)
+
+    def bar(what: str, total: int) -> Any:
+        return watched(what, total, "network evaluations")
+
+    folder = None if out is None else at_home(out)
+    bits = run(task, folder, Devices(pipeline.device), bar)
+    assert bits is not None  # there is one rank
+    return bits
+
+
+def task_of(
+    pipeline: Pipeline,
+    data: str | Path | Source,
+    bound: str | Bound | Sequence[str | Bound],
+    *,
+    count: int | None,
+    split: str | None,
+    labels: str,
+    seed: int,
+    batch_size: int,
+) -> Task:
+    """Return the task of the arguments of `likelihood`.
+
+    Raises:
+        ValueError: as `likelihood`.
+    """
+    model = pipeline.diffusion
+    kinds = {"a student": model.student, "an upsampler": model.low_shape is not None}
+    if kind := next((name for name, own in kinds.items() if own), None):
+        cure = f"{model.name} is {kind}, which has no density of images"
+        raise SettingError("model", "a diffusion model of whole images", cure=cure)
+    given = [bound] if isinstance(bound, str | Bound) else list(bound)
+    usual = Variational(drawn=DRAWN if model.schedule.last > DRAWN else None)
+    bounds = [parse(BOUNDS, each, "bound") for each in given] or [usual]
+    specs = list(map(text, bounds))
+    if len(set(specs)) < len(specs):
+        raise SettingError("bound", "given once each", ", ".join(specs))
+    for each in bounds:
+        try:
+            each.check(model.schedule.last)
+        except SettingError as error:
+            raise error.within("bound") from None
+    if labels not in ("own", "none"):
+        raise SettingError("labels", "own or none", labels)
+    source, told = _open(data, split, model), labels == "own" and bool(model.classes)
+    if told:
+        source = _with_labels(source, model)
+    count = len(source) if count is None else count
+    if not 2 <= count <= len(source):
+        raise SettingError(
+            "count", f"from 2 to {len(source)}, the number of images of {source.name}", count
+        )
+    order = shuffle(convert(Seed, seed, "seed"), len(source), 0, count)
+    return Task(model, source, order, bounds, told, seed, positive("batch_size", batch_size))
+
+
+def run(task: Task, out: Path | None, devices: Devices, bar: Bar) -> Bits | None:
+    """Measure what the folder does not hold, together with the other ranks; write the page.
+
+    Args:
+        out: the folder, on a disk that all ranks share; None for none, and a single rank.
+        bar: opens a progress bar for a description and a number of network evaluations.
+
+    Returns:
+        The bits on the main rank; None on the others.
+    """
+    spans = [*divide([range(len(task.order))], task.batch_size)]
+    own = spans[devices.rank :: devices.world]
+    what = f"measuring {len(task.order):,} images of {task.source.name}"
+    results = list[Bits]()
+    with _folder(out, devices) as folder:
+        total = sum(map(len, own)) * task.evaluations(*task.bounds)
+        with (bar if devices.main else silent)(what, total) as advance:
+            devices.each(lambda: _measure(task, own, folder, advance))
+        devices.once(lambda: results.append(_collect(task, spans, folder)))
+        if out is not None:
+            devices.once(lambda: write(results[0], out))
+    return results[0] if results else None
+
+
+def write(bits: Bits, out: Path) -> None:
+    """Write report.json, the figures and report.html."""
+    document = json.dumps(bits.to_json(), indent=1, ensure_ascii=False) + "\n"
+    write_bytes(out / REPORT, document.encode())
+    drawn = [png(draw(each)) for each in bits.estimates]
+    names = safe_names([text(each.bound) for each in bits.estimates])
+    for name, picture in zip(names, drawn, strict=True):
+        write_bytes(out / f"{name}.png", picture)
+    write_bytes(out / PAGE, page(bits, drawn).encode())
+
+
+def page(bits: Bits, drawn: Sequence[bytes]) -> str:
+    """Return the HTML page, with a drawing of each estimate."""
+    task, blocks = bits.task, list[Block]()
+    every = [each.bits for each in bits.estimates]
+    named = [text(each.bound) for each in bits.estimates]
+    found = [f"{formatted(each, every)} by {name}" for each, name in zip(every, named, strict=True)]
+    blocks.append(Note([f"Bits per dimension: {'; '.join(found)}."], "result"))
+    for each, name, picture in zip(bits.estimates, named, drawn, strict=True):
+        rows = {"bits per dimension": each.bits, **each.terms}
+        cells = [[key, Cell(*parts(score, [each.bits]))] for key, score in rows.items()]
+        if each.by_probes is not None:
+            cells.append(["by other probes", Cell(*parts(each.by_probes, [each.bits]))])
+        figure = Figure(picture, f"what {each.bound.name} measures by level", WIDE)
+        blocks += [Title(f"By {name}"), Note([each.bound.about]), figure]
+        blocks += [Table(["term", "mean"], cells)]
+    blocks.append(Note([f"In small letters: 95% intervals over images. {OF_DATA}"], "quiet"))
+    order = np.argsort(bits.estimates[0].arrays["total"], kind="stable")
+    ends = [order[:SHOWN].tolist(), order[::-1][:SHOWN].tolist()]
+    pictures = [tiles(task.source.batch([task.order[i] for i in end])[0], ACROSS) for end in ends]
+    blocks.append(Title(f"Images by {named[0]}"))
+    blocks.append(Images([ImageRow("", pictures)], ["fewest bits", "most bits"], ACROSS))
+    told = "own" if task.told else "none"
+    facts = [("model", task.model.name), ("data", f"{task.source.name}, {len(task.order):,}")]
+    facts += [("labels", told), ("seed", str(task.seed))]
+    settings = bits.to_json()
+    for each in settings["estimates"]:  # which the file has
+        del each["images"], each["curve"]
+    del settings["data"]["images"]
+    return page_of(f"Likelihood: {task.model.name}", blocks, facts=facts, settings=settings)
+
+
+def draw(estimate: Estimate) -> Drawing:
+    """Draw what was measured at each level."""
+    level, curve = estimate.level, estimate.curve
+    panels = {
+        "Bits per dimension of a level": curve["terms"],
+        "Squared error of x_0": curve.get("x_0_mse"),
+        "Squared error of the noise": curve.get("noise_mse"),
+        "Share of the dimensions that are noise": curve.get("trace"),
+    }
+    shown = {title: values for title, values in panels.items() if values is not None}
+    with matplotlib.rc_context(STYLE):
+        drawn = Drawing(figsize=(4.2 * len(shown), 3.3), dpi=144, layout="constrained")
+        for axes, (title, values) in zip(
+            drawn.subplots(1, len(shown), squeeze=False)[0], shown.items(), strict=True
+        ):
+            axes.plot(level, values, color=LINES[0], lw=1.4, marker="o", ms=2)
+            axes.set_xscale("log")
+            axes.set_title(title)
+            axes.set_xlabel("level")
+            axes.set_yscale("log" if min(values) > 0 else "linear")
+            axes.grid(color=FAINT, lw=0.8)
+            axes.set_axisbelow(True)
+    return drawn
+
+
+def _measure(task: Task, spans: Sequence[range], folder: Path, advance: Advance) -> None:
+    """Measure the images of parts that are not there."""
+    for span in spans:
+        images, labels = task.source.batch([task.order[i] for i in span])
+        same = {"hashes": hashes_of(images), "labels": labels.numpy()}
+        for bound in task.bounds:
+            parts = task.parts(bound, folder)
+            if _read(parts, span, same) is not None:
+                advance(Cached(len(span) * task.evaluations(bound)))
+                continue
+            found = task.measure(bound, span, images, advance)
+            parts.write(span, **same, **{name: each.numpy() for name, each in found.items()})
+
+
+def _read(parts: Parts, span: range, same: Arrays) -> Arrays | None:
+    """Return the arrays of a part; None if it is absent, damaged, or of other images or labels."""
+    found = parts.read(span)
+    if found is None or not all(np.array_equal(found.pop(key, ()), same[key]) for key in same):
+        return None
+    return found
+
+
+def _collect(task: Task, spans: Sequence[range], folder: Path) -> Bits:
+    """Join the parts of all ranks."""
+    estimates = list[Estimate]()
+    for bound in task.bounds:
+        parts, read = task.parts(bound, folder), list[Mapping[str, Any]]()
+        for span in spans:
+            part = parts.read(span)
+            if part is None:
+                raise ValueError(
+                    f"{parts.path(span)}, which another process was to write, is missing or "
+                    "damaged; choose a folder on a disk that all processes share, and run the same "
+                    "command again"
+                )
+            read.append(part)
+        names = [name for name in read[0] if name not in ("hashes", "labels")]
+        arrays = {name: np.concatenate([each[name] for each in read]) for name in names}
+        estimates.append(Estimate(bound, *bound.columns(task.model.schedule), arrays))
+    return Bits(task, estimates)
+
+
+@contextmanager
+def _folder(out: Path | None, devices: Devices) -> Iterator[Path]:
+    """Hold the folder, or a temporary one of a single rank."""
+    passing = nullcontext() if out is not None else tempfile.TemporaryDirectory()
+    with passing as made, devices.holding(out or Path(str(made))):
+        yield out or Path(str(made))
+
+
+def _open(data: str | Path | Source, split: str | None, model: DiffusionModel) -> Source:
+    """Open images as the model was trained on them: files are resized, arrays are padded."""
+    channels, *size = model.shape
+    if isinstance(data, Source):
+        found = data
+    else:
+        try:
+            found = find(str(data), split=split or "test")
+        except NoSplit:
+            if split is not None:
+                raise
+            found = find(str(data))
+        if found.files is not None:
+            return at_one_size(found, size=(size[0], size[1]), channels=channels, strict=True)
+    own = found.shape if len(found) else model.shape
+    fits = own[0] == channels and own[1] <= size[0] and own[2] <= size[1]
+    if not fits or (isinstance(data, Source) and own != model.shape):
+        raise SettingError(
+            "data",
+            f"images of (C, H, W) = {model.shape}, as those of {model.name}",
+            own,
+            "convert them, or give a folder of image files, which are resized and cropped",
+        )
+    return at_one_size(found, size=(size[0], size[1])) if found is not data else found
+
+
+def _with_labels(source: Source, model: DiffusionModel) -> Source:
+    """Return the images with the labels of the model, by the names of their classes."""
+    found = labelled(source, model.classes)
+    if found is None or len(found) < len(source):
+        raise SettingError(
+            "labels",
+            f"none, as {source.name} has the classes {short(', '.join(source.classes))}, and "
+            f"{model.name} has {short(', '.join(model.classes))}",
+        )
+    return found
+
+
+def _score(values: NDArray[np.float32]) -> Score:
+    each = values.astype(np.float64)
+    return Score(float(each.mean()), *(mean_interval(each) if len(each) > 1 else ()))

@@ -1,0 +1,213 @@
+"""adm likelihood, adm.likelihood -> bits of few images, the same however they were come by."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tiny
+import torch
+from cli.conftest import Adm
+from evaluation.stubs import together
+
+import adm as front
+from adm.app.scoring.extraction import silent
+from adm.app.study.likelihood import run, task_of
+from adm.data.source import in_memory
+from adm.generation.pipeline import load
+from adm.store.parts import Parts
+
+SOURCE = tiny.stripes(7)
+EVERY = ("variational", "variational:drawn=5", "ode:steps=6,probes=3")
+
+
+def npz(folder: Path, source=SOURCE, name: str = "data.npz") -> Path:
+    images, labels = source.batch(range(len(source)))
+    arrays = {"arr_0": images.permute(0, 2, 3, 1).numpy(), "arr_1": labels.numpy()}
+    np.savez(folder / name, classes=np.array(source.classes), **arrays)
+    return folder / name
+
+
+def words(models: Path, data: Path, out: Path, *bounds: str) -> list[object]:
+    options = [word for bound in bounds for word in ("--bound", bound)]
+    fixed = ["--batch-size", 2, "--device", "cpu", "--out", out]
+    return ["likelihood", models / "model.safetensors", data, *options, *fixed]
+
+
+def estimates(out: Path) -> dict[str, dict]:
+    return {
+        each["bound"]: each for each in json.loads((out / "report.json").read_text())["estimates"]
+    }
+
+
+@pytest.fixture(scope="module")
+def measured(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The report of all bounds, from Python."""
+    folder = tmp_path_factory.mktemp("whole")
+    how = {"bound": EVERY, "batch_size": 2, "out": folder / "out"}
+    front.likelihood(models / "model.safetensors", str(npz(folder)), **how)
+    return folder
+
+
+def test_a_total_is_the_sum_of_its_terms_and_has_an_interval(measured: Path) -> None:
+    found = estimates(measured / "out")
+    assert [*found] == [*EVERY]
+    for each in found.values():
+        bits = each["bits_per_dimension"]
+        assert bits["value"] == pytest.approx(sum(t["value"] for t in each["terms"].values()))
+        assert bits["value"] == pytest.approx(np.mean(each["images"]))
+        assert bits["low"] < bits["value"] < bits["high"]
+        assert sum(each["curve"]["weight"]) == (6 if "ode" in each["bound"] else 20)
+    assert {"prior", "divergences", "decoder"} == found["variational"]["terms"].keys()
+    whole, drawn, ode = found.values()
+    assert drawn["terms"]["decoder"] == whole["terms"]["decoder"]  # of the same noise
+    assert ode["by_probes"]["low"] < ode["bits_per_dimension"]["value"] < ode["by_probes"]["high"]
+    assert {path.name for path in (measured / "out").iterdir()} == {
+        *("parts", "report.json", "report.html", "variational.png"),
+        *("variational-drawn-5.png", "ode-steps-6-probes-3.png"),
+    }
+    text = (measured / "out/report.html").read_text()
+    assert text.count("data:image/png") == 5  # figures, and images at both ends
+    assert "by variational:drawn=5" in text
+
+
+def test_a_stopped_command_goes_on_and_ends_with_the_same_report(
+    adm: Adm, models: Path, measured: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write, written = Parts.write, list[range]()
+
+    def deadly(parts: Parts, span: range, **arrays: np.ndarray) -> None:
+        if len(written) == 5:
+            raise KeyboardInterrupt
+        written.append(span)
+        write(parts, span, **arrays)
+
+    monkeypatch.setattr(Parts, "write", deadly)
+    call, out = words(models, measured / "data.npz", tmp_path / "out", *EVERY), tmp_path / "out"
+    stopped = adm(*call)
+    assert "run the same command again to resume" in stopped.err
+    assert not (out / "report.json").exists()
+    monkeypatch.setattr(
+        Parts, "write", lambda *given, **own: (written.append(0), write(*given, **own))
+    )
+    ended = adm(*call)
+    assert ended.status == 0
+    assert len(written) == 4 * len(EVERY)  # each part once
+    assert (out / "report.json").read_bytes() == (measured / "out/report.json").read_bytes()
+    assert ended.out.count("bits per dimension by") == len(EVERY)
+
+
+def test_several_ranks_measure_what_one_does(models: Path, measured: Path, tmp_path: Path) -> None:
+    pipeline = load(models / "model.safetensors", device="cpu")
+    how = {"count": None, "split": None, "labels": "own", "seed": 0, "batch_size": 2}
+    task = task_of(pipeline, str(measured / "data.npz"), EVERY, **how)
+    found = together(3, lambda devices: run(task, tmp_path / "out", devices, silent))
+    assert [each is None for each in found] == [False, True, True]
+    report = (tmp_path / "out/report.json").read_bytes()
+    assert report == (measured / "out/report.json").read_bytes()
+
+
+def test_some_levels_have_their_own_terms_and_all_of_them_are_the_whole(
+    adm: Adm, models: Path, measured: Path, tmp_path: Path
+) -> None:
+    every = ("variational:drawn=20", "variational:levels=2-9", "variational:steps=20")
+    assert adm(*words(models, measured / "data.npz", tmp_path / "out", *every)).status == 0
+    whole = estimates(measured / "out")["variational"]
+    drawn, some, spaced = estimates(tmp_path / "out").values()
+    assert drawn["images"] == pytest.approx(whole["images"], rel=1e-5)
+    assert spaced["images"] == whole["images"]
+    assert some["curve"]["level"] == [9, 2]
+    assert some["curve"]["terms"] == [whole["curve"]["terms"][i] for i in (-9, -2)]
+    assert some["terms"].keys() == {"prior", "divergences"}
+
+
+def test_a_model_is_told_the_class_by_its_name(
+    adm: Adm, models: Path, measured: Path, tmp_path: Path
+) -> None:
+    images, labels = SOURCE.batch(range(len(SOURCE)))
+    turned = in_memory("data", SOURCE.classes[::-1], images, 2 - labels)
+    model = models / "model.safetensors"
+
+    def bits(source, **how) -> list[float]:
+        found = front.likelihood(model, source, bound=EVERY[0], batch_size=2, **how)
+        return found.estimates[0].arrays["total"].tolist()
+
+    own = estimates(measured / "out")["variational"]["images"]
+    assert bits(turned) == own
+    assert bits(SOURCE, labels="none") != own
+    others = in_memory("others", ("cat", "dog", "bag"), images, labels)
+    refused = adm(*words(models, npz(tmp_path, others), tmp_path / "out")).refusal()
+    assert "--labels must be none, as" in refused
+    assert bits(others, labels="none") == bits(SOURCE, labels="none")
+
+
+def test_more_images_keep_those_that_are_there(models: Path, tmp_path: Path) -> None:
+    model, how = models / "model.safetensors", {"bound": "variational:levels=1", "batch_size": 2}
+    few, many = (
+        front.likelihood(model, SOURCE, count=count, out=tmp_path, **how) for count in (4, 6)
+    )
+    assert few.task.order == many.task.order[:4]
+    total = many.estimates[0].arrays["total"]
+    assert few.estimates[0].arrays["total"].tolist() == total[:4].tolist()
+
+
+REFUSED = {
+    "count 0": (["--count", 0], "--count must be from 2 to 7"),
+    "too many": (["--count", 8], "--count must be from 2 to 7"),
+    "steps beyond T": (["--bound", "ode:steps=21"], "steps of --bound must be in 2..20, got 21"),
+    "levels beyond T": (
+        ["--bound", "variational:levels=3-21"],
+        "levels of --bound must be in 1..20",
+    ),
+    "levels beyond the steps": (
+        ["--bound", "variational:steps=5,drawn=6"],
+        "drawn of --bound must be in 2..5",
+    ),
+    "no such bound": (["--bound", "elbo"], "--bound must be one of variational, ode"),
+    "twice": (["--bound", "ode", "--bound", "ode"], "--bound must be given once each"),
+    "a batch of none": (["--batch-size", 0], "--batch-size must be a whole number from 1"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_settings_that_cannot_be_used_are_refused(
+    adm: Adm, models: Path, measured: Path, tmp_path: Path, case: str
+) -> None:
+    options, expected = REFUSED[case]
+    call = ["likelihood", models / "model.safetensors", measured / "data.npz", *options]
+    assert expected in adm(*call, "--out", tmp_path / "out").refusal()
+
+
+@pytest.mark.parametrize(
+    ("model", "expected"),
+    [
+        ("up.safetensors", "an upsampler, which has no density of images"),
+        ("guide.safetensors", "give a diffusion model"),
+        ("gan", "MODEL must be a diffusion model"),
+        ("fashion-fast", "a student, which has no density of images"),
+    ],
+)
+def test_models_without_a_density_are_refused(
+    adm: Adm, models: Path, gan: Path, measured: Path, tmp_path: Path, model: str, expected: str
+) -> None:
+    given = {"gan": gan, "fashion-fast": model}.get(model, models / model)
+    call = ["likelihood", given, measured / "data.npz", "--out", tmp_path / "out"]
+    assert expected in adm(*call).refusal()
+
+
+@pytest.mark.parametrize("how", [{"channels": 3}, {"size": (9, 8)}])
+def test_images_of_another_shape_are_refused(
+    adm: Adm, models: Path, tmp_path: Path, how: dict
+) -> None:
+    data = npz(tmp_path, tiny.stripes(6, **how))
+    refused = adm(*words(models, data, tmp_path / "out")).refusal()
+    assert "DATA must be images of (C, H, W) = (1, 8, 8)" in refused
+    assert "resized and cropped" in refused
+
+
+def test_infinite_weights_are_named_with_the_image(models: Path, tmp_path: Path) -> None:
+    pipeline = load(models / "model.safetensors", device="cpu")
+    with torch.no_grad():
+        next(iter(pipeline.diffusion.network.parameters())).fill_(torch.inf)
+    with pytest.raises(FloatingPointError, match="NaN or infinity for image"):
+        front.likelihood(pipeline, SOURCE, bound="variational:drawn=2")
