@@ -13,6 +13,7 @@ from evaluation.stubs import together
 import adm as front
 from adm.app.scoring.extraction import silent
 from adm.app.study.likelihood import run, task_of
+from adm.data import shuffle
 from adm.data.source import in_memory
 from adm.generation.pipeline import load
 from adm.store.parts import Parts
@@ -100,20 +101,19 @@ def test_a_stopped_command_goes_on_and_ends_with_the_same_report(
 def test_several_ranks_measure_what_one_does(models: Path, measured: Path, tmp_path: Path) -> None:
     pipeline = load(models / "model.safetensors", device="cpu")
     how = {"count": None, "split": None, "labels": "own", "seed": 0, "batch_size": 2}
-    task = task_of(pipeline, str(measured / "data.npz"), EVERY, **how)
+    task = task_of(pipeline, str(measured / "data.npz"), EVERY[1:], **how)
     found = together(3, lambda devices: run(task, tmp_path / "out", devices, silent))
     assert [each is None for each in found] == [False, True, True]
-    report = (tmp_path / "out/report.json").read_bytes()
-    assert report == (measured / "out/report.json").read_bytes()
+    assert estimates(tmp_path / "out").items() <= estimates(measured / "out").items()
 
 
 def test_some_levels_have_their_own_terms_and_all_of_them_are_the_whole(
-    adm: Adm, models: Path, measured: Path, tmp_path: Path
+    models: Path, measured: Path
 ) -> None:
     every = ("variational:drawn=20", "variational:levels=2-9", "variational:steps=20")
-    assert adm(*words(models, measured / "data.npz", tmp_path / "out", *every)).status == 0
+    found = front.likelihood(models / "model.safetensors", SOURCE, bound=every, batch_size=2)
     whole = estimates(measured / "out")["variational"]
-    drawn, some, spaced = estimates(tmp_path / "out").values()
+    drawn, some, spaced = (each.to_json() for each in found.estimates)
     assert drawn["images"] == pytest.approx(whole["images"], rel=1e-5)
     assert spaced["images"] == whole["images"]
     assert some["curve"]["level"] == [9, 2]
@@ -129,23 +129,27 @@ def test_a_model_is_told_the_class_by_its_name(
     model = models / "model.safetensors"
 
     def bits(source, **how) -> list[float]:
-        found = front.likelihood(model, source, bound=EVERY[0], batch_size=2, **how)
+        found = front.likelihood(model, source, bound="variational:levels=9", **how)
         return found.estimates[0].arrays["total"].tolist()
 
-    own = estimates(measured / "out")["variational"]["images"]
+    own = bits(SOURCE)
     assert bits(turned) == own
     assert bits(SOURCE, labels="none") != own
+    shown = labels[shuffle(0, len(SOURCE), 0, len(SOURCE))]
+    for label in range(3):
+        alike = bits(in_memory("alike", SOURCE.classes, images, torch.full_like(labels, label)))
+        same = np.isclose(alike, own, rtol=1e-6)
+        assert same[shown == label].all()
+        assert not same[shown != label].any()
     others = in_memory("others", ("cat", "dog", "bag"), images, labels)
     refused = adm(*words(models, npz(tmp_path, others), tmp_path / "out")).refusal()
     assert "--labels must be none, as" in refused
     assert bits(others, labels="none") == bits(SOURCE, labels="none")
 
 
-def test_more_images_keep_those_that_are_there(models: Path, tmp_path: Path) -> None:
+def test_more_images_are_others_beside_the_same(models: Path) -> None:
     model, how = models / "model.safetensors", {"bound": "variational:levels=1", "batch_size": 2}
-    few, many = (
-        front.likelihood(model, SOURCE, count=count, out=tmp_path, **how) for count in (4, 6)
-    )
+    few, many = (front.likelihood(model, SOURCE, count=count, **how) for count in (4, 6))
     assert few.task.order == many.task.order[:4]
     total = many.estimates[0].arrays["total"]
     assert few.estimates[0].arrays["total"].tolist() == total[:4].tolist()

@@ -237,8 +237,8 @@ def likelihood(
     Args:
         model: a diffusion model, or its path or shipped name.
         data: a data spec, or images of the model's shape.
-        bound: specs: "variational", "variational:drawn=64", "ode:steps=64,probes=2", ...; by default
-            the variational bound by 64 levels that are drawn for each image.
+        bound: specs: "variational", "variational:drawn=64", "ode:steps=64,probes=2", ...; by
+            default the variational bound by 64 levels that are drawn for each image.
         count: images that are measured, chosen by the seed; by default all.
         split: "train" or "test"; by default the test images if there are any.
         labels: "own" if a model with classes is told that of the image, "none" if it is not.
