@@ -127,6 +127,14 @@ VERBS: Mapping[str, Verb] = {
         ),
         ("out.html",),
     ),
+    "likelihood": Verb(
+        ("model.safetensors", "data.npz"),
+        (
+            *("likelihood", "model.safetensors", "data.npz", "--bound", "variational:drawn=3"),
+            *("--bound", "ode:steps=3", "--labels", "none", "--out", "out", *BATCHES),
+        ),
+        ("out",),
+    ),
     "demo": Verb(
         (),
         ("demo", "--per-class", 2, "--scales", "0,2", "--out", "out", *CPU),

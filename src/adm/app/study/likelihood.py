@@ -52,8 +52,8 @@ from adm.processes import Devices
 from adm.samplers import ImageNoise
 from adm.samplers.settings import Seed
 from adm.shown import short
-from adm.spec import SettingError, check_type, convert, parse, text
-from adm.store.files import write_bytes
+from adm.spec import SettingError, check_type, convert, parse, text, to_json
+from adm.store.files import remove_leftovers, write_bytes
 from adm.store.hashes import sha256_of
 from adm.store.parts import Parts
 from adm.store.spans import divide
@@ -102,7 +102,7 @@ class Task:
 
     def parts(self, bound: Bound, folder: Path) -> Parts:
         """Return the parts of a bound in a folder; other settings have others."""
-        settings = [text(bound), self.told, self.seed, self.batch_size]
+        settings = [to_json(bound), self.told, self.seed, self.batch_size]
         job = sha256_of(json.dumps([self.identity["sha256"], *settings]).encode())
         return Parts(folder / PARTS / f"{bound.name}-{job[:12]}", job)
 
@@ -408,6 +408,7 @@ def _measure(task: Task, spans: Sequence[range], folder: Path, advance: Advance)
         for bound in task.bounds:
             parts = task.parts(bound, folder)
             if _read(parts, span, same) is not None:
+                remove_leftovers(parts.path(span))
                 advance(Cached(len(span) * task.evaluations(bound)))
                 continue
             found = task.measure(bound, span, images, advance)
