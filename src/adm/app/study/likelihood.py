@@ -355,7 +355,7 @@ def page(bits: Bits, drawn: Sequence[bytes]) -> str:
         rows = {"bits per dimension": each.bits, **each.terms}
         cells = [[key, Cell(*parts(score, [each.bits]))] for key, score in rows.items()]
         if each.by_probes is not None:
-            cells.append(["by other probes", Cell(*parts(each.by_probes, [each.bits]))])
+            cells.append(["by other probes", Cell(*parts(each.by_probes))])
         figure = Figure(picture, f"what {each.bound.name} measures by level", WIDE)
         blocks += [Title(f"By {name}"), Note([each.bound.about]), figure]
         blocks += [Table(["term", "mean"], cells)]
