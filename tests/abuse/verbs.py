@@ -55,6 +55,15 @@ VERBS: Mapping[str, Verb] = {
         ),
         ("out",),
     ),
+    "restore": Verb(
+        ("model.safetensors", "data.npz", "feats.py"),
+        (
+            *("restore", "model.safetensors", "--truth", "data.npz", "--count", 3, "--samples", 2),
+            *("--operator", "inpaint:random=0.5", "--method", "ddnm", "--steps", 4, *POOL),
+            *("--out", "out", *BATCHES),
+        ),
+        ("out",),
+    ),
     "train": Verb(
         ("recipe.json", "data.npz"),
         ("train", "recipe.json", "--data", "data.npz", "--out", "out", *TRAIN),
