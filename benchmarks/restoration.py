@@ -52,13 +52,13 @@ OPERATORS = {
     ),
 }
 SPECS = {  # method -> its spec and steps
-    "mmps": ("mmps", 30),
-    "pgdm": ("pgdm:variance=0.5", 100),
-    "dps": ("dps:step=0.5", 250),
-    "ddnm": ("ddnm", 100),
-    "diffpir": ("diffpir", 100),
-    "repaint": ("repaint:jump=5,times=5", 50),
-    "daps": ("daps", 50),
+    "mmps": ("mmps", 20),
+    "pgdm": ("pgdm:variance=0.5", 50),
+    "dps": ("dps:step=0.5", 100),
+    "ddnm": ("ddnm", 50),
+    "diffpir": ("diffpir", 50),
+    "repaint": ("repaint:jump=4,times=3", 30),
+    "daps": ("daps", 25),
 }
 POSTERIOR = (
     *("mmps", "pgdm:variance=0.3", "dps", "ddnm", "diffpir", "daps"),

@@ -20,7 +20,8 @@ IMAGES = tiny.stripes(6).batch(range(6))[0]
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> adm.Pipeline:
     folder = tmp_path_factory.mktemp("models")
-    own = tiny.model(folder / "own.safetensors", tiny.diffusion())
+    dropped = tiny.diffusion("train.label_dropout=0.1")
+    own = tiny.model(folder / "own.safetensors", dropped)
     return adm.load(own, tiny.model(folder / "guide.safetensors", tiny.classifier()))
 
 
@@ -43,6 +44,20 @@ def test_the_calls_that_it_says_are_those_that_it_takes(model: adm.Pipeline, met
     job.images([0], told.append)
     assert sum(told) == job.evaluations
     assert job.cost.classifier == job.cost.network // (1 + job.generator.problem.method.backward)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_is_guided_as_sampling_is(model: adm.Pipeline, method: str) -> None:
+    """By a classifier in an interval, and by the contrast with the model without the label."""
+    y = model.measure(IMAGES[:2], OPERATOR)
+    classifier = "classifier:scale=40,interval=5-20"
+    guides = (("free:scale=1",), (classifier,), ("free:scale=3",), (classifier, "free:scale=3"))
+    made = [
+        model.restore(y, OPERATOR, method, classes="bag", guide=guide, steps=5).images
+        for guide in guides
+    ]
+    for index, one in enumerate(made):
+        assert not any(torch.equal(one, other) for other in made[:index]), guides[index]
 
 
 def test_a_stopped_restoration_resumes(tmp_path: Path, model: adm.Pipeline) -> None:
