@@ -189,7 +189,7 @@ def sample(
         return
     (base,) = (each for each in contest.rows if each.name == row.base)
     sample(contest, base, results_costs.without_upsampler(options), runner, place)
-    runner.adm("upsample", options["upsampler"], place / base.name, *count)
+    runner.adm("sample", options["upsampler"], "--condition", place / base.name, *count)
 
 
 def flags(options: dict[str, Any]) -> list[object]:

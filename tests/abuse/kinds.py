@@ -68,7 +68,8 @@ def model(random: Random, folder: Path, material: Material) -> Case:
     if how == "upsample":
         images = np.zeros((2, 4, 4, 1), np.uint8)
         np.savez(folder / "small.npz", arr_0=images)
-        return Case(("upsample", file, "small.npz", "--out", "out", "--steps", 2, *CPU), ("out",))
+        words = ("sample", file, "--condition", "small.npz", "--out", "out", "--steps", 2)
+        return Case((*words, *CPU), ("out",))
     material.put("data.npz", folder)
     if how == "features":
         words = ("reference", "data.npz", "--features", file, "--out", "ref.npz", *CPU)

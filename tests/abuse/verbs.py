@@ -50,8 +50,8 @@ VERBS: Mapping[str, Verb] = {
     "upsample": Verb(
         ("upsampler.safetensors", "data.npz"),
         (
-            *("upsample", "upsampler.safetensors", "data.npz", "--shrink", "--count", 6),
-            *("--steps", 4, "--out", "out", *BATCHES),
+            *("sample", "upsampler.safetensors", "--condition", "data.npz", "--shrink"),
+            *("--count", 6, "--steps", 4, "--out", "out", *BATCHES),
         ),
         ("out",),
     ),

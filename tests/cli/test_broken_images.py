@@ -29,7 +29,18 @@ VERBS: dict[str, tuple[object, ...]] = {
     "nearest of": ("nearest", "photos", "real", *POOL, "--json", "--out", "near.png"),
     "cluster": ("cluster", "photos", *POOL, "--clusters", 2, "--out", "labels.csv"),
     "compare": ("compare", "photos", "real", *POOL, "--json", "--out", "page.html"),
-    "upsample": ("upsample", "up", "photos", "--shrink", "--steps", 2, *CPU, "--out", "large"),
+    "sample": (
+        "sample",
+        "up",
+        "--condition",
+        "photos",
+        "--shrink",
+        "--steps",
+        2,
+        *CPU,
+        "--out",
+        "large",
+    ),
 }
 WRITTEN = ("made.npz", "near.png", "labels.csv", "labels.json", "page.html", "large")
 

@@ -33,7 +33,7 @@ def test_a_gan_s_images_are_upsampled(adm: Adm, gan: Path, models: Path, tmp_pat
     assert answer.status == 0, answer.err
     assert adm(*words, "--out", tmp_path / "low").status == 0
     told = ("--steps", 3, "--out", tmp_path / "two")
-    assert adm("upsample", up[1], tmp_path / "low", *told).status == 0
+    assert adm("sample", up[1], "--condition", tmp_path / "low", *told).status == 0
     one, two = (np.load(tmp_path / name / "samples.npz")["arr_0"] for name in ("one", "two"))
     assert one.shape == (3, 16, 16, 1)
     assert np.array_equal(one, two)

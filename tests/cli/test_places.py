@@ -26,7 +26,6 @@ def here(tmp_path: Path, models: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 WRITERS: dict[str, tuple[tuple[str, ...], str]] = {
     "sample": (("model",), ""),
-    "upsample": (("model", "images"), ""),
     "train": (("digits",), ""),
     "demo": ((), ""),
     "sweep": (("model", "--reference", "images"), ""),
@@ -61,7 +60,7 @@ def test_no_verb_starts_work_whose_result_it_cannot_write(here: Path, adm: Adm, 
         assert sorted(here.rglob("*")) == before
 
 
-@pytest.mark.parametrize("verb", ["sample", "upsample", "data example"])
+@pytest.mark.parametrize("verb", ["sample", "data example"])
 @pytest.mark.parametrize("out", [".", "/"])
 def test_the_current_folder_is_not_replaced(here: Path, adm: Adm, verb: str, out: str) -> None:
     (here / "empty").mkdir()

@@ -1,4 +1,4 @@
-"""adm upsample, adm sample --upsampler -> larger images, told the classes by name."""
+"""adm sample --condition, --upsampler -> larger images, told the classes by name."""
 
 import json
 from pathlib import Path
@@ -26,7 +26,7 @@ def low(adm: Adm, models: Path, tmp_path: Path) -> Path:
 def test_one_command_does_what_two_do(adm: Adm, models: Path, low: Path, tmp_path: Path) -> None:
     two, one = tmp_path / "two", tmp_path / "one"
     up = models / "up.safetensors"
-    answer = adm("upsample", up, low, "--seed", 7, "--steps", 4, "--out", two)
+    answer = adm("sample", up, "--condition", low, "--seed", 7, "--steps", 4, "--out", two)
     assert answer.status == 0, answer.err
     assert "3 images, samples.npz, samples.json" in answer.out
     words = ("--classes", "bag:2,sneaker", "--seed", 7, *STEPS, "--upsampler-steps", 4)
@@ -41,13 +41,14 @@ def test_one_command_does_what_two_do(adm: Adm, models: Path, low: Path, tmp_pat
 def test_classes_are_told_by_name(adm: Adm, models: Path, low: Path, tmp_path: Path) -> None:
     up = models / "turned.safetensors"
     out = tmp_path / "out"
-    assert adm("upsample", up, low, *STEPS, "--out", out).status == 0
+    assert adm("sample", up, "--condition", low, *STEPS, "--out", out).status == 0
     assert arrays(low)["arr_1"].tolist() == [1, 1, 0]  # sneaker, bag, ankle boot
     assert arrays(out)["arr_1"].tolist() == [1, 1, 2]
-    answer = adm("upsample", models / "strange.safetensors", low, *STEPS, "--out", tmp_path / "no")
+    strange = ("sample", models / "strange.safetensors", "--condition", low)
+    answer = adm(*strange, *STEPS, "--out", tmp_path / "no")
     assert "known to both models: bag, cat, dog, got 'sneaker'" in answer.refusal()
     words = ("--set", "use_labels=false", *STEPS, "--out", tmp_path / "unlabelled")
-    assert adm("upsample", models / "strange.safetensors", low, *words).status == 0
+    assert adm(*strange, *words).status == 0
     assert set(arrays(tmp_path / "unlabelled")) == {"arr_0"}
 
 
@@ -57,8 +58,8 @@ def test_numbers_in_an_archive_are_the_upsampler_s_own(
     images = np.random.default_rng(0).integers(0, 256, (3, 4, 4, 1), dtype=np.uint8)
     np.savez(tmp_path / "small.npz", arr_0=images, arr_1=np.array([2, 0, 1]))
     out = tmp_path / "out"
-    words = (tmp_path / "small.npz", *STEPS, "--count", 2, "--out", out)
-    assert adm("upsample", models / "up.safetensors", *words).status == 0
+    words = ("--condition", tmp_path / "small.npz", *STEPS, "--count", 2, "--out", out)
+    assert adm("sample", models / "up.safetensors", *words).status == 0
     assert arrays(out)["arr_1"].tolist() == [2, 0]
     held = json.loads((out / "samples.json").read_text())["inputs"]
     assert held["source"].endswith("small.npz")
@@ -69,7 +70,7 @@ def test_large_images_are_shrunk_where_asked(adm: Adm, models: Path, tmp_path: P
     large = np.zeros((1, 8, 8, 1), np.uint8)
     large[0, 0, :2, 0] = 200  # half of the four pixels that become one
     np.savez(tmp_path / "large.npz", arr_0=large)
-    words = ("upsample", models / "up.safetensors", tmp_path / "large.npz", *STEPS)
+    words = ("sample", models / "up.safetensors", "--condition", tmp_path / "large.npz", *STEPS)
     refused = adm(*words, "--out", tmp_path / "out").refusal()
     up = models / "up.safetensors"
     assert f"images of 8x8 and the upsampler {up} starts from 4x4; give images of that" in refused
@@ -77,7 +78,7 @@ def test_large_images_are_shrunk_where_asked(adm: Adm, models: Path, tmp_path: P
     small = np.zeros((1, 4, 4, 1), np.uint8)
     small[0, 0, 0, 0] = 100
     np.savez(tmp_path / "small.npz", arr_0=small)
-    words = ("upsample", models / "up.safetensors", tmp_path / "small.npz", *STEPS)
+    words = ("sample", models / "up.safetensors", "--condition", tmp_path / "small.npz", *STEPS)
     assert adm(*words, "--out", tmp_path / "same").status == 0
     same, out = arrays(tmp_path / "same"), arrays(tmp_path / "out")
     assert np.array_equal(same["arr_0"], out["arr_0"])
@@ -87,6 +88,8 @@ def test_samples_that_are_not_as_they_were_written_are_refused(
     adm: Adm, models: Path, low: Path, tmp_path: Path
 ) -> None:
     (low / "samples.json").write_text("{")
-    line = adm("upsample", models / "up.safetensors", low, "--out", tmp_path / "out").refusal()
+    line = adm(
+        *("sample", models / "up.safetensors", "--condition", low, "--out", tmp_path / "out")
+    ).refusal()
     assert "samples.json is not as it was written" in line
     assert not (tmp_path / "out").exists()

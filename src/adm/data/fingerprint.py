@@ -8,7 +8,7 @@ import hashlib
 import io
 import os
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from typing import Annotated, BinaryIO
 
 from pydantic import Field
@@ -41,7 +41,7 @@ class Fingerprint:
 
 
 def fingerprint(source: Source, pixels: bool = False) -> Fingerprint:
-    """Describe a data set by its names and sizes.
+    """Describe a data set by its names and sizes; of pairs, by those of images and conditions.
 
     Args:
         pixels: whether to hash every image, too, which reads all of them.
@@ -49,6 +49,17 @@ def fingerprint(source: Source, pixels: bool = False) -> Fingerprint:
     Raises:
         ValueError: a file cannot be read.
     """
+    own = _fingerprint(source, pixels)
+    if source.condition is None:
+        return own
+    _, *ours = astuple(own)
+    _, *theirs = astuple(_fingerprint(source.condition, pixels))
+    both = (filter(None, pair) for pair in zip(ours, theirs, strict=True))
+    joined = (tuple(each.encode() for each in pair) for pair in both)
+    return Fingerprint(own.images, *(_hash(parts) if parts else None for parts in joined))
+
+
+def _fingerprint(source: Source, pixels: bool) -> Fingerprint:
     rows, files = list(map(source.row, range(len(source)))), source.files
     if files is None:
         names, sizes = None, [source.shape]

@@ -33,7 +33,7 @@ class NoSplit(ValueError):
 
 
 class Decoded(NamedTuple):
-    image: Tensor  # (C, H, W) uint8
+    images: list[Tensor]  # (C, H, W) uint8; the image, or it and its condition
     used: int  # index of the image; not the requested one if that is corrupt
     corrupt: list[str]  # paths of skipped images
 
@@ -57,6 +57,8 @@ class Source:
         rows: (N,) the row of each image; None for 0..N - 1.
         names: row -> the name by which a list of labels calls the image; None for images that
             `registry.find` has not opened.
+        condition: images of which a model is told one for each, in the same order, such as its
+            edges (`pairs.pair`); None for images alone.
         paths: row -> file that the image of an array is in, too; None without such files.
         left_out: number of images that a list of labels omits.
         strict: whether `batch` refuses a corrupt image, instead of replacing it by the next one.
@@ -71,6 +73,7 @@ class Source:
     rows: np.ndarray | None = None
     names: Callable[[int], str] | None = None
     paths: Callable[[int], str | None] | None = None
+    condition: "Source | None" = None
     left_out: int = 0
     strict: bool = False
     skipped: list[str] = field(default_factory=list)
@@ -95,7 +98,7 @@ class Source:
         files = self.files
         if files is not None and files.size is not None:
             return files.channels, *files.size
-        first = self.read(0) if files is None else self._decode(files, 0, None).image
+        first = self.read(0) if files is None else self._decode([self], 0, None).images[0]
         channels, height, width = first.shape
         return channels, height, width
 
@@ -120,6 +123,7 @@ class Source:
             name=name or self.name,
             labels=self.labels[torch.from_numpy(indices)],
             rows=indices if self.rows is None else self.rows[indices],
+            condition=None if self.condition is None else self.condition.subset(indices),
             skipped=[],
         )
 
@@ -127,14 +131,18 @@ class Source:
         """Return the source with its share of the processors, for one of several local ranks."""
         return replace(self, threads=max(1, processors() // ranks))
 
-    def read(self, index: int) -> Tensor:
+    def read(self, index: int, crop: Uniforms | None = None) -> Tensor:
         """Read one (C, H, W) uint8 image.
+
+        Args:
+            index: of the image.
+            crop: to crop the image of a file at random; None for the centre.
 
         Raises:
             CorruptImage: it cannot be decoded.
         """
         if isinstance(self.images, Files):
-            return self.images.read(self.row(index))
+            return self.images.read(self.row(index), crop)
         return self.images([self.row(index)])[0]
 
     def batch(
@@ -154,45 +162,69 @@ class Source:
             ValueError: crops for images that cannot be cropped, or not one per image; only corrupt
                 images.
         """
+        (images,), labels = self._batch([self], indices, crops)
+        return images, labels
+
+    def pairs(
+        self, indices: Sequence[int], crops: Sequence[Uniforms] | None = None
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Read as `batch`, and the (B, C, h, w) conditions, cropped alike; None without any.
+
+        An image whose condition is corrupt counts as corrupt.
+        """
+        if self.condition is None:
+            return *self.batch(indices, crops), None
+        (images, conditions), labels = self._batch([self, self.condition], indices, crops)
+        return images, labels, conditions
+
+    def _batch(
+        self, sources: "list[Source]", indices: Sequence[int], crops: Sequence[Uniforms] | None
+    ) -> tuple[list[Tensor], Tensor]:
+        """The images of each source, and the labels."""
         chosen = list(indices)
-        if crops is not None and not self.can_crop:
+        if crops is not None and not all(each.can_crop for each in sources):
             raise SettingError("data.crop", f"centre for {self.name}, which has no random crops")
-        if isinstance(self.images, Files):
+        if any(each.files is not None for each in sources):
             each = [None] * len(chosen) if crops is None else crops
-            images, chosen = self._gather(self.images, list(zip(chosen, each, strict=True)))
+            images, chosen = self._gather(sources, list(zip(chosen, each, strict=True)))
         else:
-            images = self.images(list(map(self.row, chosen)))
+            images = [each._rows(chosen) for each in sources]
         return images, self.labels[chosen]
 
+    def _rows(self, indices: list[int]) -> Tensor:
+        assert not isinstance(self.images, Files)
+        return self.images(list(map(self.row, indices)))
+
     def _gather(
-        self, files: Files, wanted: list[tuple[int, Uniforms | None]]
-    ) -> tuple[Tensor, list[int]]:
-        """The images in one tensor, and the index of each."""
-        images = torch.empty((len(wanted), *self.shape), dtype=torch.uint8).numpy()
+        self, sources: "list[Source]", wanted: list[tuple[int, Uniforms | None]]
+    ) -> tuple[list[Tensor], list[int]]:
+        """The images of each source in one tensor, and the index of each."""
+        shapes = [(len(wanted), *each.shape) for each in sources]
+        batches = [torch.empty(shape, dtype=torch.uint8).numpy() for shape in shapes]
 
         def place(position: int) -> tuple[int, list[str]]:
-            found = self._decode(files, *wanted[position])
-            if found.image.shape != self.shape:
-                where = files.path(self.row(found.used))
-                first, own = self.shape[1:], found.image.shape[1:]
-                raise unequal("the first image", first, where, own)
-            # Copied now, so that the next image can reuse the memory of this one.
-            images[position] = found.image.numpy()
+            found = self._decode(sources, *wanted[position])
+            for source, images, image in zip(sources, batches, found.images, strict=True):
+                if image.shape != source.shape:
+                    where, own = source.path(found.used) or source.name, image.shape[1:]
+                    raise unequal("the first image", source.shape[1:], where, own)
+                # Copied now, so that the next image can reuse the memory of this one.
+                images[position] = image.numpy()
             return found.used, found.corrupt
 
         placed = map_in_threads(place, list(range(len(wanted))), self.threads)
         for path in (path for _, corrupt in placed for path in corrupt):
             if path not in self.skipped:
                 self.skipped.append(path)
-        return torch.from_numpy(images), [index for index, _ in placed]
+        return list(map(torch.from_numpy, batches)), [index for index, _ in placed]
 
-    def _decode(self, files: Files, index: int, crop: Uniforms | None) -> Decoded:
-        """The image, or the next one that can be decoded."""
+    def _decode(self, sources: "list[Source]", index: int, crop: Uniforms | None) -> Decoded:
+        """The image of each source, or the next ones that can all be decoded."""
         corrupt: list[str] = []
         for offset in range(min(len(self), MAX_CORRUPT)):
             here = (index + offset) % len(self) if offset else index
             try:
-                return Decoded(files.read(self.row(here), crop), here, corrupt)
+                return Decoded([each.read(here, crop) for each in sources], here, corrupt)
             except CorruptImage as error:
                 if self.strict:
                     raise

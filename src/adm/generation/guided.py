@@ -17,6 +17,7 @@ from adm.models.trained import ClassifierModel, DiffusionModel, Network
 from adm.samplers import ClassifierGuide, Sampling
 from adm.samplers.guide import Weaker
 from adm.spec import SettingError
+from adm.training.objective import WITHHELD
 
 
 class Evaluates(Protocol):
@@ -60,7 +61,7 @@ class Networks:
         weak: the weak model of autoguidance, if there is one.
         labels: (B,) int64 that the classifier guides to.
         told: (B,) int64 that the diffusion networks are given; None for none.
-        low_res: (B, C, h, w) images in [-1, 1] that an upsampler starts from, with their noise.
+        low_res: (B, C, h, w) images in [-1, 1] that the model is told, with their noise.
         threshold: of x_0. With contrasts it is applied after them, as the released system applies
             it to what a network predicts: the extrapolation leaves the range of images.
     """
@@ -86,9 +87,11 @@ class Networks:
     def denoise(self, weaker: Weaker | None = None) -> Denoise:
         model = self.model
         evaluate: Callable[..., Network] = model.prepared
-        told = self.told
+        told, low_res = self.told, self.low_res
         if weaker == "unlabelled":
-            if told is None:
+            if model.recipe.data.paired and low_res is not None:
+                low_res = torch.full_like(low_res, WITHHELD)
+            elif told is None:
                 raise SettingError("classes", "given for guide=free, which guides to them")
             told = None
         elif weaker == "perturbed":
@@ -101,7 +104,7 @@ class Networks:
             told,
             sampling.grid.of(self.model.schedule),
             None if sampling.by_contrast else self.threshold,
-            self.low_res,
+            low_res,
             network=evaluate(sampling.precision, sampling.compile),
             scale=sampling.scale,  # of a student
             low_res_noise=sampling.low_res_noise or 0,

@@ -42,7 +42,7 @@ class Job:
         name = self.generator.name
         if given is None:
             if wanted is not None:
-                cure = f"`adm upsample`, or {{inputs}}, gives it its images of {sized(wanted)}"
+                cure = f"`adm sample --condition`, or inputs in Python, gives it {sized(wanted)}"
                 raise SettingError("model", "one that starts from noise alone", name, cure)
             return
         if wanted is None:

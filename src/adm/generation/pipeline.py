@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -175,9 +175,21 @@ class Pipeline:
         """Return the job of a call of `sample` with the same arguments, without running it.
 
         Args:
-            inputs: (N, C, h, w) uint8, the small images that an upsampler enlarges.
+            inputs: (N, C, h, w) uint8, what each image is made from, by a model that is told an
+                image: the small ones that an upsampler enlarges, or the conditions of pairs.
             upsampler_steps: evaluations of the upsampler per image; its recipe's value by default.
             upsampler_noise: level of the noise on the images that the upsampler enlarges, likewise.
+
+        Raises:
+            ValueError: as `sample`.
+        """
+        base = _job(self.generator(**settings), classes, count, inputs)
+        return self.enlarged(base, upsampler_steps, upsampler_noise)
+
+    def enlarged(
+        self, job: Job, upsampler_steps: int | None = None, upsampler_noise: int | None = None
+    ) -> Job:
+        """Return the job of the upsampler's images; the job itself without an upsampler.
 
         Raises:
             ValueError: as `sample`.
@@ -186,13 +198,12 @@ class Pipeline:
         for name, value in own.items():
             if value is not None and self.upsampler is None:
                 raise SettingError("upsampler", f"given where {{{name}}} is")
-        base = _job(self.generator(**settings), classes, count, inputs)
         if self.upsampler is None:
-            return base
+            return job
         larger = cascade(
-            base.generator, self.upsampler, base.labels, upsampler_steps, upsampler_noise
+            job.generator, self.upsampler, job.labels, upsampler_steps, upsampler_noise
         )
-        return Job(larger, base.labels, base.count, base.inputs)
+        return replace(job, generator=larger)
 
     def sample(
         self,
@@ -318,7 +329,7 @@ class Pipeline:
         The images may differ by rounding from those of `sample`, which are computed in blocks.
 
         Args:
-            inputs: (N, C, h, w) uint8, the small images that an upsampler enlarges.
+            inputs: (N, C, h, w) uint8; see `job`.
 
         Yields:
             State after every step; `prediction.x_0` is the guided estimate of the images, and `x`

@@ -317,7 +317,8 @@ def _summary(
         told = "a class-conditional" if recipe.config.classes else "an unconditional"
         what = recipe.makes.replace("a", told, 1)
     if recipe.data.low_res is not None:
-        purpose = f" It enlarges images of {'x'.join(map(str, recipe.data.low_res))}."
+        does = "is told" if recipe.data.paired else "enlarges"
+        purpose = f" It {does} images of {'x'.join(map(str, recipe.data.low_res))}."
     if classifier is not None:
         assert isinstance(recipe, DiffusionRecipe)
         purpose += (
@@ -346,7 +347,8 @@ def _usage(called: str, model: AnyModel, count: int) -> str:
     if isinstance(model, ClassifierModel):
         lines = [f"classifier = adm.load_classifier({name})"]
     elif model.recipe.data.low_res is not None:
-        lines = [f"upsampler = adm.load({name})", "upsampler.sample(inputs=images)"]
+        what = "model" if model.recipe.data.paired else "upsampler"
+        lines = [f"{what} = adm.load({name})", f"{what}.sample(inputs=images)"]
     else:
         lines = [f"model = adm.load({name})", f"model.sample(count={count}).grid()"]
     return "\n".join(

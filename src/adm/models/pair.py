@@ -159,8 +159,8 @@ def _processes(
 def _check_unlabelled(
     model: DiffusionModel, sampling: Sampling, weak: DiffusionModel | None
 ) -> None:
-    """Raise SettingError unless the model has a prediction without the label."""
-    if model.network.config.classes is None:
+    """Raise SettingError unless the model has a prediction without what it is told."""
+    if model.network.config.classes is None and not model.recipe.data.paired:
         raise SettingError(
             "guide",
             f"another one than free, as {model.path} takes no labels",

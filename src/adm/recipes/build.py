@@ -227,7 +227,11 @@ def conditions(recipe: DiffusionRecipe) -> tuple[Condition, ...]:
 
 
 def low_res_of(recipe: DiffusionRecipe) -> Callable[[torch.Tensor], torch.Tensor] | None:
-    """Return the function that makes the input of an upsampler; None for other networks."""
+    """Return the function that makes the input of an upsampler; None for other networks.
+
+    Of a model of pairs, it stands in for the conditions where there are only images, as in
+    estimates of memory.
+    """
     if recipe.data.low_res is None:
         return None
     return training.area_mean(recipe.data.low_res, rounded=recipe.data.low_res_rounded)
@@ -351,6 +355,10 @@ def _check_low_res(recipe: DiffusionRecipe) -> None:
         raise ValueError(
             "data.low_res is for upsamplers; set it to null, or set unet.super_resolution=true"
         )
+    if recipe.data.paired and low is None:
+        raise SettingError("data.paired", "false for a model that is told no image", True)
+    if recipe.data.paired and recipe.data.crop == "random" and low != size:
+        raise SettingError("data.crop", f"centre for conditions of {low}, another size", "random")
     if low is not None and any(big % small for big, small in zip(size, low, strict=True)):
         raise ValueError(
             f"data.size={size} is not a multiple of data.low_res={low}; choose sizes such that "

@@ -10,7 +10,7 @@ from typing import Any
 from adm.diffusion import EDM
 from adm.recipes import build
 from adm.recipes.schema import DiffusionRecipe, Recipe, override
-from adm.spec import Checked, text
+from adm.spec import Checked, SettingError, text
 
 
 def following(
@@ -44,6 +44,20 @@ def following(
         )
     known = classes if classes > 1 else None
     return changed(recipe, settings, recipe.section, classes=known)
+
+
+def paired(recipe: Recipe, settings: Sequence[str] = ()) -> Recipe:
+    """Return a recipe with settings whose model is told the other image of each pair.
+
+    Raises:
+        SettingError: it is not that of a diffusion model trained on images.
+    """
+    if not isinstance(recipe, DiffusionRecipe) or recipe.distillation is not None:
+        raise SettingError("condition", "left out, as only a diffusion model is told an image")
+    recipe = override(recipe, settings)
+    low = recipe.data.low_res or recipe.data.size
+    recipe = replace(recipe, unet=replace(recipe.unet, super_resolution=True))
+    return changed(recipe, settings, "data", paired=True, low_res=low)
 
 
 def measured(recipe: Recipe, deviation: Callable[[], float]) -> Recipe:

@@ -47,7 +47,10 @@ class DataSettings:
         crop: the centre, or at random 80% to 100% of the shorter side.
         augment: probability of each change by mirroring, rotation, size, stretch and translation; a
             diffusion model is told of them, and none is made in sampling (see `training.augment`).
-        low_res: (h, w) of the images that an upsampler enlarges; None for other models.
+        low_res: (h, w) of the images that a model is told: an upsampler those that it enlarges, a
+            model of pairs its conditions; None for other models.
+        paired: the images come in pairs, and the model is told the other one of each, instead of
+            the image itself at `low_res`. `adm train --condition` sets it.
         low_res_rounded: train an upsampler on low-resolution images rounded to 8 bits, as they are
             in sampling; the released ones were trained on unrounded means.
         low_res_noise: the highest level of the noise that is added to them in training, of which an
@@ -61,6 +64,7 @@ class DataSettings:
     crop: Literal["centre", "random"] = "centre"
     augment: Probability = 0.0
     low_res: tuple[Side, Side] | None = None
+    paired: bool = False
     low_res_rounded: bool = True
     low_res_noise: Annotated[int, Field(ge=0, le=MOST_LEVELS)] = 0
 

@@ -98,6 +98,7 @@ class Batch(NamedTuple):
     labels: Tensor  # (B,) int64
     draws: Draws
     changes: Tensor | None = None  # (B, `TOLD`) float32, by which a network is told; None for none
+    condition: Tensor | None = None  # (B, C, h, w) uint8, the other images of pairs; None for none
 
     @property
     def size(self) -> int:
@@ -106,9 +107,13 @@ class Batch(NamedTuple):
     def part(self, start: int, stop: int, step: int = 1) -> "Batch":
         """Return rows start to stop - 1, every `step`-th of them."""
         rows = slice(start, stop, step)
-        changes = None if self.changes is None else self.changes[rows]
-        draws = self.draws.part(start, stop, step)
-        return Batch(self.images[rows], self.labels[rows], draws, changes)
+        part = self._each(lambda tensor: tensor[rows])
+        return part._replace(draws=self.draws.part(start, stop, step))
+
+    def changed(self, change: Callable[[Tensor], Tensor]) -> "Batch":
+        """Change the images and, of pairs, the conditions alike."""
+        condition = None if self.condition is None else change(self.condition)
+        return self._replace(images=change(self.images), condition=condition)
 
     def to(self, device: torch.device) -> "Batch":
         """Copy all tensors to a device; the uniform draws stay on the CPU, in NumPy."""
@@ -121,8 +126,8 @@ class Batch(NamedTuple):
     def _each(self, copied: Callable[[Tensor], Tensor]) -> "Batch":
         """Copy all tensors."""
         draws = Draws._make(copied(x) if isinstance(x, Tensor) else x for x in self.draws)
-        changes = None if self.changes is None else copied(self.changes)
-        return Batch(copied(self.images), copied(self.labels), draws, changes)
+        own = (copied(x) if isinstance(x, Tensor) else x for x in self)
+        return Batch._make(own)._replace(draws=draws)
 
 
 class Augmentation(NamedTuple):
@@ -130,7 +135,8 @@ class Augmentation(NamedTuple):
 
     Attributes:
         changes: the probability of each of the changes that a network is told.
-        low_res: (h, w) of an upsampler's input, to which noise is added; None for no noise.
+        low_res: (h, w) of the input of a model that is told an image, to which noise is added; None
+            for no noise.
     """
 
     flip: bool = False
@@ -157,15 +163,16 @@ def with_draws(
     low = augmentation.low_res and (source.shape[0], *augmentation.low_res)
     draws = draw(seed, start, len(indices), source.shape, low)
     crops = draws.crop.tolist() if augmentation.crop else None
-    images, labels = source.batch(indices, crops)
+    images, labels, condition = source.pairs(indices, crops)
+    batch = Batch(images, labels, draws, condition=condition)
     if augmentation.flip:
-        mirrored = torch.from_numpy(draws.flip < 0.5)
-        images = torch.where(mirrored[:, None, None, None], images.flip(3), images)
+        mirrored = torch.from_numpy(draws.flip < 0.5)[:, None, None, None]
+        batch = batch.changed(lambda each: torch.where(mirrored, each.flip(3), each))
     if not augmentation.changes:
-        return Batch(images, labels, draws)
+        return batch
     every = (stream(seed, start + i, CHANGES) for i in range(len(indices)))
     changes = np.stack([draw_changes(augmentation.changes, one) for one in every])
-    return Batch(change(images, changes), labels, draws, tell(changes))
+    return batch.changed(lambda each: change(each, changes))._replace(changes=tell(changes))
 
 
 def blank(count: int, shape: tuple[int, int, int]) -> Batch:

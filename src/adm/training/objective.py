@@ -36,6 +36,7 @@ class Outcome(NamedTuple):
 
 Objective: TypeAlias = Callable[[nn.Module, Batch], Outcome]
 UNWEIGHTED = losses.Unweighted()
+WITHHELD = 0.0  # every pixel of a condition that is withheld: an even grey
 
 
 # Nine parameters: the first three define the loss, the others are options, by keyword.
@@ -59,10 +60,12 @@ def diffusion(
     Args:
         labelled: whether the network takes labels.
         label_dropout: fraction of images trained without their label, so that one network is both
-            a conditional and an unconditional model (Ho & Salimans 2022).
+            a conditional and an unconditional model (Ho & Salimans 2022). Of pairs, the condition
+            is withheld with it: the network gets `WITHHELD` in its place.
         levels: draws the levels; uniform if None.
         weight: of the mean squared error, by level.
-        low_res: for an upsampler, makes its input of images (B, C, H, W) in [-1, 1].
+        low_res: for an upsampler, makes its input of images (B, C, H, W) in [-1, 1], unless they
+            come with one: a batch of pairs.
         low_res_noise: the highest level to which that input is diffused; the network is told the
             level of each image. It is 0 for a batch without such draws.
         autocast: context of the network's forward pass; the loss is computed in float32.
@@ -79,10 +82,14 @@ def diffusion(
         seen = parameterization.inputs(schedule, example.x_t, level)
         inputs = [*seen, labels if labelled else None]
         if low_res is not None:
-            inputs.append(low_res(x_0))
-        if low_res_noise:
-            inputs[-1], timestep = _diffused(schedule, inputs[-1], draws, low_res_noise)
-            inputs.append(timestep[:, None])
+            other = batch.condition
+            image, timesteps = low_res(x_0) if other is None else to_float(other), []
+            if low_res_noise:
+                image, timestep = _diffused(schedule, image, draws, low_res_noise)
+                timesteps = [timestep[:, None]]
+            if other is not None:
+                image = image.masked_fill(dropped[:, None, None, None], WITHHELD)
+            inputs += [image, *timesteps]
         told = {} if batch.changes is None else {"changes": batch.changes}
         with autocast():
             raw = network(*inputs, **told)

@@ -24,7 +24,6 @@ Start with `adm demo`, or `adm sample fashion --classes sneaker:8 --scale 2 --ou
 GROUPS = {  # what a person wants -> verbs and their summaries
     "Make": {
         "sample": "Sample images from a model.",
-        "upsample": "Upsample images with an upsampler.",
         "restore": "Restore images: fill in, enlarge, deblur, colour.",
         "demo": "Sample the shipped model at several guidance scales, and write a report.",
     },
@@ -59,8 +58,8 @@ GROUPS = {  # what a person wants -> verbs and their summaries
 VERBS = {verb: text for verbs in GROUPS.values() for verb, text in verbs.items()}
 # Verbs that keep what they have done when they are stopped.
 RESUMING = (
-    *("sample", "upsample", "restore", "train", "data pack", "cluster", "reference", "evaluate"),
-    *("sweep", "frontier", "nearest", "compare", "demo", "reproduce", "likelihood"),
+    *("sample", "restore", "train", "data pack", "cluster", "reference", "evaluate", "sweep"),
+    *("frontier", "nearest", "compare", "demo", "reproduce", "likelihood"),
 )
 STARTS_AGAIN = "the same command starts again from the beginning"
 OF_EVERY_VERB = Group("Options of every command", sort_key=100)

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Annotated
 
 from adm.app.cli import budgets, lists, places
+from adm.app.cli.condition import NOTHING, Conditions
 from adm.app.cli.output import OUT
 from adm.app.cli.proportions import labels_like
 from adm.app.cli.sampling import ALONE, DEFAULT, USUAL, Helpers, Output, Settings
@@ -19,6 +20,7 @@ def sample(
     classes: Annotated[tuple[str, ...] | None, lists.CLASSES] = None,
     count: int | None = None,
     proportions: str | None = None,
+    conditions: Conditions = NOTHING,
     settings: Settings = DEFAULT,
     helpers: Helpers = ALONE,
     upsampler: str | None = None,
@@ -31,7 +33,8 @@ def sample(
 
     The folder holds a PNG file for each image, grid.png with all of them or the first of each
     class, samples.npz (arr_0 uint8 NHWC, arr_1 labels), samples.json, which records how the images
-    were sampled, and SHA256SUMS. The same command writes the same files: an interrupted one resumes
+    were sampled, and SHA256SUMS. With --condition, an upsampler enlarges images, and a model of
+    pairs makes one from each. The same command writes the same files: an interrupted one resumes
     when it is run again, and a finished one is done. torchrun, or --shard without it, distributes
     the images over processes and machines (docs/many-images.md).
 
@@ -46,6 +49,8 @@ def sample(
         adm sample runs/digits --classifier runs/digits-classifier --scale 1 --out out/digits
 
         adm sample 64x64_diffusion.pt --upsampler 64_256_upsampler.pt --out out/large
+
+        adm sample runs/fashion-upsampler --condition out/small --out out/large
 
         torchrun --nproc-per-node 8 -m adm sample fashion --count 50000 --out out/many
 
@@ -82,5 +87,9 @@ def sample(
     if proportions is not None:
         wanted, count = labels_like(proportions, chosen, pipeline.classes, count), None
     own = {"upsampler_steps": upsampler_steps, "upsampler_noise": upsampler_noise}
-    job = pipeline.job(wanted, count, **own, **given)
+    if conditions.condition is None:
+        job = pipeline.job(wanted, count, **own, **given)
+    else:
+        base = conditions.job(pipeline, wanted, count, given, devices)
+        job = pipeline.enlarged(base, **own)
     output.write(out, job, f"sampling {job.count} images", devices)

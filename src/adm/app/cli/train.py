@@ -17,6 +17,7 @@ def train(
     *,
     out: Annotated[Path, OUT],
     data: str | None = None,
+    condition: str | None = None,
     labels: str | None = None,
     validation: str | None = None,
     hold_out: float | None = None,
@@ -57,6 +58,8 @@ def train(
 
         adm train fashion-distilled --teacher fashion --out runs/fast
 
+        adm train emoji --data emoji --condition edges --out runs/from-edges
+
         torchrun --nproc-per-node 8 -m adm train 64x64-diffusion --data imagenet/ --out runs/64
 
     Parameters
@@ -68,6 +71,9 @@ def train(
     data
         fashion-mnist[:/FOLDER], digits, a folder, an archive, shards, hf:NAME, ...
         docs/data.md lists all forms. The recipe's data by default.
+    condition
+        Images that the model is told, one for each image of the data and of the same path, such as
+        its edges (docs/conditions.md).
     labels
         Where labels come from: folders (the default), prefix (as in dog_0001.png), none, or a CSV
         or JSON file.
@@ -127,12 +133,14 @@ def train(
     settings = list(set or []) + ([f"train.steps={steps}"] if steps is not None else [])
     devices = training.place(device, shard)
     guided = None if teacher is None else Teacher.load(teacher, teacher_classifier, devices.device)
-    choice = choose(name, settings, None if guided is None else guided.model)
+    teaching = None if guided is None else guided.model
+    choice = choose(name, settings, teaching, condition=condition is not None)
     choice = fit_precision(choice, out, devices)
     build.check(choice.recipe)
     build.check_sampling(choice.recipe)
     options = DataOptions(
         data=data,
+        condition=condition,
         labels=labels,
         validation=validation,
         hold_out=hold_out,

@@ -173,7 +173,7 @@ def _finish(recipe: Recipe, out: Path, devices: Devices) -> None:
         say(f"best validation: {winner}")
     use = build.by_kind(
         recipe,
-        diffusion=lambda r: f"upsample {out} IMAGES" if r.data.low_res else f"sample {out}",
+        diffusion=lambda r: f"sample {out}{' --condition IMAGES' * bool(r.data.low_res)}",
         classifier=lambda _: f"sample MODEL --classifier {out}",
         gan=lambda _: f"sample {out} --truncation 1",
     )

@@ -10,7 +10,9 @@ from adm.app.processor import half_precision
 from adm.app.runs.folder import recipe_in
 from adm.data import NoSplit, Source, hold_out
 from adm.data.fitting import at_one_size, channels_of, deviation_of
+from adm.data.labels import NO_LABELS
 from adm.data.naming import at_home
+from adm.data.pairs import pair
 from adm.data.registry import BUILTIN, find
 from adm.diffusion import EDM
 from adm.models.load import recipe_of
@@ -18,7 +20,7 @@ from adm.models.teacher import follow_teacher
 from adm.models.trained import DiffusionModel
 from adm.processes import Devices
 from adm.recipes import RECIPES, Recipe, build
-from adm.recipes.following import changed, following, measured, told
+from adm.recipes.following import changed, following, measured, paired, told
 from adm.recipes.schema import DiffusionRecipe, override
 from adm.shown import shown
 from adm.spec import SettingError
@@ -55,6 +57,8 @@ class DataOptions:
 
     Attributes:
         data: a data spec or a source; None for the recipe's own data.
+        condition: a data spec of the images that the model is told, one for each of `data` and of
+            the same name (`data.pairs`); None for none, and for a source, which has its own.
         labels: a file of labels, or a labelling rule; see `open_source`.
         validation: a data spec of the validation images; None for the test split of `data`.
         hold_out: fraction of the images to use for validation instead of training.
@@ -65,6 +69,7 @@ class DataOptions:
     """
 
     data: str | Source | None = None
+    condition: str | None = None
     labels: str | None = None
     validation: str | None = None
     hold_out: float | None = None
@@ -73,6 +78,8 @@ class DataOptions:
     def __post_init__(self) -> None:
         if self.validation is not None and self.hold_out is not None:
             raise SettingError("hold_out", "left out with {validation}, or the other way round")
+        if self.condition is not None and isinstance(self.data, Source):
+            raise SettingError("condition", "left out with a Source, which has its own; see `pair`")
 
 
 class TrainingData(NamedTuple):
@@ -96,6 +103,7 @@ def choose(
     recipe: str | Path | Recipe,
     settings: Sequence[str] = (),
     teacher: DiffusionModel | None = None,
+    condition: bool = False,
 ) -> Choice:
     """Return a recipe with settings.
 
@@ -104,12 +112,16 @@ def choose(
     it is. Network, process and data of a recipe of distillation follow from the teacher unless they
     are set.
 
+    Args:
+        condition: whether the data are pairs, which the recipe then is for.
+
     Raises:
         ValueError: there is no such recipe, or a setting is invalid.
     """
+    fitting = partial(paired, settings=settings) if condition else override
     if not isinstance(recipe, str | Path):
-        return Choice(override(recipe, settings))
-    read = override(recipe_of(str(recipe)), settings)
+        return Choice(fitting(recipe, settings=settings))
+    read = fitting(recipe_of(str(recipe)), settings=settings)
     named, written = str(recipe) in RECIPES, Path(recipe).suffix == ".json"
     own = tuple(settings) if named else None
     if teacher is not None:
@@ -162,9 +174,14 @@ def open_data(choice: Choice, options: DataOptions) -> TrainingData:
         recipe = following(recipe, choice.settings, channels, classes)
     build.check(recipe)
 
-    def sized(data: Source) -> Source:
-        size, kept = recipe.data.size, recipe.data.channels
-        return at_one_size(data, size=size, channels=kept, strict=options.strict)
+    def sized(data: Source, split: str = "train") -> Source:
+        kept, strict = recipe.data.channels, options.strict
+        images = at_one_size(data, size=recipe.data.size, channels=kept, strict=strict)
+        if options.condition is None:
+            return images
+        others = find(options.condition, split=split, labels=NO_LABELS)
+        size = recipe.data.low_res
+        return pair(images, at_one_size(others, size=size, channels=kept, strict=strict))
 
     training, validation = spec if isinstance(spec, Source) else sized(data), None
     name = training.name
@@ -174,7 +191,7 @@ def open_data(choice: Choice, options: DataOptions) -> TrainingData:
         validation = sized(_find(options.validation, options))
     elif not isinstance(spec, Source):
         try:
-            validation = sized(_find(spec, options, "test"))
+            validation = sized(_find(spec, options, "test"), "test")
         except NoSplit:
             validation = None
     recipe = measured(recipe, lambda: choice.deviation or deviation_of(training, recipe.train.seed))
@@ -195,10 +212,23 @@ def check_source(recipe: Recipe, source: Source) -> None:
             f"{source.name} has images of (C, H, W) = {got}, and the recipe needs {wanted}; "
             "set data.size and data.channels, or give other data"
         )
+    _check_pairs(recipe, source)
     config = recipe.config
     if config.classes is not None and config.classes != len(source.classes):
         expected = f"{len(source.classes)}, the number of classes in {source.name}"
         raise SettingError(f"{recipe.section}.classes", expected, config.classes)
+
+
+def _check_pairs(recipe: Recipe, source: Source) -> None:
+    """Raise SettingError unless the data are pairs if the recipe is for them, and only then."""
+    other = source.condition
+    if other is None and recipe.data.paired:
+        raise SettingError("condition", f"given, as {recipe.name} is told an image of each pair")
+    if other is not None and not recipe.data.paired:
+        raise SettingError("data.paired", f"true, as {source.name} are pairs", False)
+    if other is not None and other.shape != (recipe.data.channels, *(recipe.data.low_res or ())):
+        low = recipe.data.low_res
+        raise SettingError("data.low_res", f"{other.shape[1:]}, the size of the conditions", low)
 
 
 def _own_data(choice: Choice) -> str:

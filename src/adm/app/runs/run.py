@@ -66,12 +66,13 @@ class TrainOptions:
         return None if self.teacher is None else self.teacher.teach
 
 
-# Eight parameters: those by keyword mirror the options of `adm train` in name and meaning.
+# Nine parameters: those by keyword mirror the options of `adm train` in name and meaning.
 def train(
     recipe: str | Path | Recipe,
     *,
     out: str | Path,
     data: str | Path | Source | None = None,
+    condition: str | Path | None = None,
     steps: int | None = None,
     settings: Sequence[str] = (),
     device: str | torch.device | None = None,
@@ -87,6 +88,8 @@ def train(
         out: the run folder; absent, empty, or that of the same run.
         data: a data spec such as "fashion-mnist" or "photos/", or a source; None for the recipe's
             own. A data spec with a test split is also validated on it.
+        condition: a data spec of the images that the model is told, one for each of `data` and of
+            the same name; None for none.
         steps: total optimizer steps; None for the recipe's.
         settings: changes to the recipe, such as "unet.dropout=0.1".
         device: such as "cpu" or "cuda:1"; None for the best that the machine has.
@@ -105,14 +108,17 @@ def train(
     check_type("recipe", recipe, (str, Path, *get_args(Recipe)), "a name, a path or a recipe")
     check_type("out", out, (str, Path), "the path of a folder")
     check_type("data", data, (str, Path, Source, type(None)), "a data spec or a Source")
+    check_type("condition", condition, (str, Path, type(None)), "a data spec")
     check_type("settings", settings, (list, tuple), "a list such as ['unet.dropout=0.1']")
     check_type("options", options, (TrainOptions,), "TrainOptions(...)")
     wanted = [*settings, *([] if steps is None else [f"train.steps={steps}"])]
     folder, devices = at_home(out), Devices(pick(device))
-    choice = fit_precision(choose(recipe, wanted), folder, devices)
+    told = None if condition is None else str(condition)
+    choice = choose(recipe, wanted, condition=told is not None)
+    choice = fit_precision(choice, folder, devices)
     spec = str(data) if isinstance(data, Path) else data
     with sole_writer(folder, devices):
-        fitted, source, validation, _ = open_data(choice, DataOptions(data=spec))
+        fitted, source, validation, _ = open_data(choice, DataOptions(data=spec, condition=told))
         check(fitted, source, devices, options)
         watch = watching(Watched(fitted, source, validation, folder, devices, options.teach))
         shown = nullcontext(on_progress) if on_progress else _bar(fitted, folder)

@@ -463,6 +463,8 @@ def admit(
     if count < LEAST:
         raise SettingError("count", f"at least {LEAST}", count)
     own, guide = load_any(model, device), None
+    if own.recipe.data.paired:
+        raise SettingError("model", "one that is told no image of a pair", own.name)
     if isinstance(own, ClassifierModel) and classifier is not None:
         raise SettingError("classifier", "left out, as the model is a classifier")
     if isinstance(own, DiffusionModel) and classifier is None and not own.student:

@@ -171,8 +171,9 @@ def layout(classes: int | None, count: int) -> tuple[Tensor | None, int]:
 def upsampled(run: Watched, recipe: DiffusionRecipe) -> Draw:
     """Return a function that draws up to eight held-out images, downsampled and upsampled again.
 
-    Every preview uses the same images and noise. Once half of the training is done, a warning says
-    if the colours of the upsampled images differ from those of the originals.
+    Of pairs, they are sampled from their conditions. Every preview uses the same images and noise.
+    Once half of the training is done, a warning says if the colours of the upsampled images differ
+    from those of the originals.
     """
     lower, held_out = build.low_res_of(recipe), run.held_out or run.training
     assert lower is not None
@@ -180,13 +181,15 @@ def upsampled(run: Watched, recipe: DiffusionRecipe) -> Draw:
     indices = shuffle(SEED, len(held_out), 0, count)
 
     def draw(done: int, weights: Weights) -> Drawn:
-        originals, labels = held_out.batch(indices)
-        low = lower(to_float(originals))
+        originals, labels, condition = held_out.pairs(indices)
+        low = lower(to_float(originals)) if condition is None else to_float(condition)
         raw, mean = (_upsample(run.model(each, done), low, labels) for each in weights)
-        bicubic = F.interpolate(low, tuple(originals.shape[2:]), mode="bicubic", antialias=False)
+        given = {"low resolution": to_uint8(low)} if condition is None else {"condition": condition}
+        if condition is None:
+            size = tuple(originals.shape[2:])
+            given["bicubic"] = to_uint8(F.interpolate(low, size, mode="bicubic", antialias=False))
         columns = {
-            "low resolution": to_uint8(low),
-            "bicubic": to_uint8(bicubic),
+            **given,
             **dict(zip(COLUMNS, (raw, mean), strict=True)),
             "original": originals,
         }

@@ -1,0 +1,142 @@
+"""Options, Pipeline -> Job of a model that is told an image: an upsampler, or one of pairs."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import Parameter
+
+from adm.app.cli.sampling import FLAG
+from adm.data.naming import ARCHIVE, MANIFEST
+
+if TYPE_CHECKING:  # so that --help does not load torch
+    from torch import Tensor
+
+    from adm.data import Source
+    from adm.generation.job import Job
+    from adm.generation.labels import Classes
+    from adm.generation.pipeline import Pipeline
+    from adm.models.trained import DiffusionModel
+    from adm.processes import Devices
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class Conditions:
+    """What images are made from, by a model that is told an image.
+
+    Parameters
+    ----------
+    condition
+        Images that the model is told, such as the small ones that an upsampler enlarges: a sample
+        folder, or any data that `adm train` takes. One image is made from each, or --count images,
+        from all in turn. By default they also say the classes, matched by name.
+    shrink
+        Shrink the images first, by area averaging, as in the training of an upsampler.
+    strict
+        Refuse images that cannot be decoded. By default they are left out, and listed.
+    """
+
+    condition: str | None = None
+    shrink: Annotated[bool, FLAG] = False
+    strict: Annotated[bool, FLAG] = False
+
+    def __post_init__(self) -> None:
+        from adm.spec import SettingError
+
+        for name in ("shrink", "strict"):
+            if getattr(self, name) and self.condition is None:
+                raise SettingError("condition", f"given where {{{name}}} is")
+
+    def job(
+        self,
+        pipeline: "Pipeline",
+        classes: "Classes | None",
+        count: int | None,
+        given: Mapping[str, Any],
+        devices: "Devices",
+    ) -> "Job":
+        """Return the job of a model and settings, without an upsampler of its images.
+
+        Args:
+            classes, count: as of `Pipeline.job`; by default those of the images.
+            given: settings by name.
+        """
+        # Imported here, so that --help does not load torch.
+        import torch
+
+        from adm.app.scoring.images import readable
+        from adm.generation.cascade import translate
+        from adm.generation.job import Job
+        from adm.generation.labels import labels_of, positive
+        from adm.spec import SettingError
+
+        assert self.condition is not None
+        model, generator = pipeline.diffusion, pipeline.generator(**given)
+        if model.low_shape is None:
+            raise SettingError("condition", f"left out, as {model.name} is told no image")
+        named = bool(generator.classes) and classes is None
+        source = readable(self.opened(model, named), devices)
+        if classes is None:
+            number = len(source) if count is None else positive("count", count)
+            turns = [i % len(source) for i in range(number)]
+            own, labels = source.labels[turns].tolist(), None
+            if named:
+                labels = translate(own, source.classes, generator.classes)
+        else:
+            labels, number = labels_of(classes, generator.classes, count)
+            turns = [i % len(source) for i in range(number)]
+        every = [self.fitted(source.read(i), model) for i in range(min(number, len(source)))]
+        what = f"{self.condition}, shrunk" if self.shrink else self.condition
+        return Job(generator, labels, number, torch.stack(every)[turns], what)
+
+    def opened(self, model: "DiffusionModel", named: bool) -> "Source":
+        """Open the images; if `named`, with the class names of their manifest or of the model."""
+        from adm.data import open_source
+        from adm.data.naming import at_home
+        from adm.generation.folder import check
+        from adm.generation.manifest import read_manifest
+
+        images = self.condition
+        assert images is not None
+        data, spec, classes = model.recipe.data, images, None
+        folder = at_home(images)
+        if (folder / MANIFEST).is_file() and (folder / ARCHIVE).is_file():
+            check(folder)
+            made = read_manifest(folder) or {}
+            spec = str(folder / ARCHIVE)
+            classes = None if made.get("labels") is None else tuple(made.get("classes", ()))
+        size = data.low_res if data.paired else data.size if self.shrink else None
+        source = open_source(spec, size=size, channels=data.channels, strict=self.strict)
+        numbers = tuple(map(str, range(len(source.classes))))
+        if classes is None and source.classes == numbers:
+            classes = model.classes  # labels without names are those of the model
+        if classes is None or not named:
+            return source
+        if len(classes) < len(source.classes):
+            raise ValueError(
+                f"{images} holds {len(source.classes)} classes and the model knows {len(classes)}; "
+                "add --set use_labels=false, or give images of its classes"
+            )
+        return replace(source, classes=classes)
+
+    def fitted(self, image: "Tensor", model: "DiffusionModel") -> "Tensor":
+        """(C, H, W) uint8 -> (C, h, w) uint8; raise ValueError for another size."""
+        from adm.images import to_float, to_uint8
+        from adm.training.objective import area_mean
+
+        shape = model.low_shape
+        assert shape is not None
+        if self.shrink:
+            return to_uint8(area_mean(shape[1:], rounded=False)(to_float(image)[None]))[0]
+        if tuple(image.shape) != shape:
+            (h, w), (height, width) = shape[1:], image.shape[1:]
+            raise ValueError(
+                f"{self.condition} has images of {height}x{width} and the upsampler {model.path} "
+                f"starts from {h}x{w}; give images of that size, or add --shrink to shrink these "
+                "first"
+            )
+        return image
+
+
+NOTHING = Conditions()

@@ -1,0 +1,47 @@
+"""Source, Source of conditions -> Source of pairs."""
+
+from dataclasses import replace
+
+import numpy as np
+
+from adm.data.source import Source
+from adm.shown import count_of, shown_path
+from adm.spec import SettingError
+
+MOST_NAMED = 3  # files in a message
+
+
+def pair(images: Source, conditions: Source) -> Source:
+    """Give each image the condition of the same name: its path in the data, without its suffix.
+
+    Images of arrays have numbers, so that image 17 belongs to condition 17. What belongs to no
+    image is left out.
+
+    Args:
+        images, conditions: from `registry.find`, or at one size.
+
+    Raises:
+        SettingError: images without a condition, or with several; names the first of them.
+    """
+    rows: dict[str, list[int]] = {}
+    for index in range(len(conditions)):
+        rows.setdefault(_stem(conditions.listed(index)), []).append(index)
+    names = list(map(images.listed, range(len(images))))
+    found = [rows.get(_stem(name), []) for name in names]
+    wrong = [name for name, own in zip(names, found, strict=True) if len(own) != 1]
+    if wrong:
+        first = ", ".join(map(shown_path, wrong[:MOST_NAMED])) + ", ..." * (len(wrong) > MOST_NAMED)
+        raise SettingError(
+            "condition",
+            f"one image for each of {images.name}, of the same path but for the suffix; "
+            f"{conditions.name} has none, or several, for {count_of(len(wrong), 'image')}",
+            cure=f"add or rename the partners of {first}",
+        )
+    chosen = conditions.subset(np.array([own for (own,) in found], np.int64))
+    return replace(images, name=f"{images.name} from {conditions.name}", condition=chosen)
+
+
+def _stem(name: str) -> str:
+    """Such as `train/cat/1` of `train/cat/1.png`; a number stays."""
+    folder, slash, last = name.rpartition("/")
+    return folder + slash + (last.rpartition(".")[0] or last)
