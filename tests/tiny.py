@@ -1,6 +1,7 @@
 """settings -> the smallest recipes, data and models that go through every part of the system."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -63,6 +64,13 @@ def upsampler(*settings: str) -> DiffusionRecipe:
     return diffusion("unet.super_resolution=true", "data.low_res=4,4", *settings)
 
 
+def paired(*settings: str) -> DiffusionRecipe:
+    """A model of `pairs`."""
+    return diffusion(
+        *("unet.super_resolution=true", "data.low_res=8,8", "data.paired=true"), *settings
+    )
+
+
 def student(*settings: str) -> DiffusionRecipe:
     """A student of `diffusion` and `classifier`, by trajectory distillation in 1, 2 or 4 steps."""
     distilled = override(
@@ -106,6 +114,13 @@ def stripes(count: int = 30, size: tuple[int, int] = (8, 8), channels: int = 1) 
         image[:, label * third : (label + 1) * third] += 180
     kept = images.to(torch.uint8)
     return in_memory("stripes", CLASSES, kept, labels)
+
+
+def pairs(count: int = 30) -> Source:
+    """Stripes, whose conditions are the same images upside down."""
+    images, other = stripes(count), stripes(count).batch(range(count))[0].flip(2)
+    conditions = in_memory("upside down", ("all",), other, torch.zeros(count))
+    return replace(images, condition=conditions)
 
 
 def steps(

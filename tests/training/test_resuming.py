@@ -27,6 +27,7 @@ RECIPES = {
     ),
     "upsampler": tiny.upsampler("unet.dropout=0.3"),
     "noisy upsampler": tiny.upsampler("data.low_res_noise=9", "unet.conditions=low_res"),
+    "paired": tiny.paired("train.label_dropout=0.5", "data.flip=true"),
     "recomputed": tiny.diffusion("train.checkpoint_activations=true", "unet.dropout=0.3"),
     "classifier": tiny.classifier("classifier.dropout=0.3", "train.weight_decay=0.1"),
     "muon": tiny.diffusion("train.optimizer=muon", "process.prediction=edm:sigma_data=0.5"),
@@ -68,7 +69,7 @@ def test_killed_between_checkpoints_and_continued_is_uninterrupted(
 ) -> None:
     settings = ("train.save_every_steps=2",)
     chosen = override(RECIPES[name], settings)
-    source = tiny.stripes()
+    source = tiny.pairs() if chosen.data.paired else tiny.stripes()
     tiny.steps(chosen, source, tmp_path / "whole")
     tiny.steps(chosen, source, tmp_path / "killed", count=3)
     assert len(tiny.steps(chosen, source, tmp_path / "killed")) == 2  # from the checkpoint of 2

@@ -1,0 +1,134 @@
+"""Pairs -> a model that follows its condition, in training and in sampling."""
+
+import re
+from dataclasses import replace
+
+import pytest
+import tiny
+import torch
+from torch import Tensor, nn
+
+from adm.app.runs.data import DataOptions, check_source, choose, open_data
+from adm.generation.diffusion import DiffusionGenerator
+from adm.generation.job import Job
+from adm.generation.pipeline import Pipeline
+from adm.images import to_float
+from adm.models.load import load_diffusion
+from adm.models.trained import DiffusionModel
+from adm.networks import NO_LABEL
+from adm.recipes import build
+from adm.samplers import DDIM, Even, Sampling
+from adm.spec import SettingError
+from adm.training.batches import batch_at
+
+DROPPED = ("train.label_dropout=0.5", "data.low_res_noise=9", "unet.conditions=low_res")
+
+
+class Listener(nn.Module):
+    """A network that keeps the labels and the condition that it is given."""
+
+    def forward(
+        self, x_t: Tensor, step: Tensor, label: Tensor, low: Tensor, told: Tensor
+    ) -> Tensor:
+        self.label, self.low = label, low
+        return torch.zeros(len(x_t), 2, *x_t.shape[2:])
+
+
+def test_a_condition_is_withheld_with_the_label_and_is_else_the_other_image() -> None:
+    network, batch = Listener(), batch_at(tiny.pairs(), 0, 0, 200)
+    (objective,) = build.objectives(tiny.paired(*DROPPED), torch.device("cpu"))
+    objective(network, batch)
+    dropped = network.label == NO_LABEL
+    assert 60 < int(dropped.sum()) < 140
+    assert (network.low[dropped] == 0).all()
+    upside_down = to_float(batch.images.flip(2))
+    assert torch.equal(network.low[~dropped], upside_down[~dropped])
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> DiffusionModel:
+    path = tmp_path_factory.mktemp("models") / "paired.safetensors"
+    return load_diffusion(tiny.model(path, tiny.paired("train.label_dropout=0.1")))
+
+
+def test_free_guidance_contrasts_with_the_model_that_is_told_neither(
+    model: DiffusionModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen, network = [], model.prepared()
+
+    def listening(x: Tensor, t: Tensor, label: Tensor, low: Tensor, told: Tensor) -> Tensor:
+        seen.append((label, low))
+        return network(x, t, label, low, told)
+
+    monkeypatch.setattr(DiffusionModel, "prepared", lambda *_: listening)
+    sampling = Sampling(sampler=DDIM(), grid=Even(steps=2)).change(guide="free:scale=2")
+    _, labels, condition = tiny.pairs().pairs(range(4))
+    assert condition is not None
+    list(DiffusionGenerator(model, sampling).trajectory(labels, range(4), condition))
+    told = [(label, low) for label, low in seen if low.any()]
+    untold = [(label, low) for label, low in seen if not low.any()]
+    assert len(told) == len(untold) == 2
+    for label, low in told:
+        assert torch.equal(label, labels)
+        assert torch.equal(low, to_float(condition))
+    assert all((label == NO_LABEL).all() for label, _ in untold)
+
+
+def test_a_model_of_pairs_needs_a_condition_for_each_image(model: DiffusionModel) -> None:
+    generator = DiffusionGenerator(model, Sampling(sampler=DDIM(), grid=Even(steps=2)))
+    with pytest.raises(SettingError, match="`adm sample --condition`, or inputs in Python"):
+        Job(generator, [0, 1], 2)
+    with pytest.raises(SettingError, match=r"uint8 \(N, 1, 8, 8\)"):
+        Job(generator, [0, 1], 2, torch.zeros(2, 1, 4, 4, dtype=torch.uint8))
+
+
+class Copying(nn.Module):
+    """The best estimate of x_0 where it equals the condition."""
+
+    def forward(self, x_t: Tensor, step: Tensor, label: Tensor, low: Tensor) -> Tensor:
+        return torch.cat([low, torch.zeros_like(low)], dim=1)
+
+
+def test_copies_are_learned_by_copying_and_sampled_so(
+    model: DiffusionModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = tiny.paired("process.prediction=x_0", "loss=simple")
+    (objective,) = build.objectives(recipe, torch.device("cpu"))
+    data = tiny.stripes()
+    copies = replace(data, condition=data)
+    assert (objective(Copying(), batch_at(copies, 0, 0, 20)).loss == 0).all()
+    assert (objective(Copying(), batch_at(tiny.pairs(), 0, 0, 20)).loss > 0.01).all()
+    reading = build.parameterization(recipe.process)
+    known = replace(model, recipe=recipe, parameterization=reading)
+    monkeypatch.setattr(
+        DiffusionModel,
+        "prepared",
+        lambda *_: lambda x, t, label, low, told: Copying()(x, t, label, low),
+    )
+    inputs, labels = data.batch(range(6))
+    made = Pipeline(known).sample(labels, inputs=inputs, steps=5, sampler="ancestral")
+    assert torch.equal(made.images, inputs)
+
+
+def test_a_recipe_becomes_one_of_pairs_by_the_data() -> None:
+    choice = choose("digits", ["data.size=16,16"], condition=True)
+    data = choice.recipe.data
+    assert (data.paired, data.low_res, choice.recipe.config.super_resolution) == (
+        *(True, (16, 16), True),
+    )
+    build.check(choice.recipe)
+    larger = choose("digits-upsampler", condition=True).recipe
+    assert (larger.data.paired, larger.data.low_res) == (True, (4, 4))
+    for name in ("digits-classifier", "fashion-biggan", "fashion-distilled"):
+        with pytest.raises(SettingError, match="condition must be left out"):
+            choose(name, condition=True)
+    with pytest.raises(SettingError, match=r"condition must be given, as digits is told"):
+        check_source(tiny.paired(), tiny.stripes())
+    with pytest.raises(SettingError, match=re.escape("data.paired must be true")):
+        check_source(tiny.diffusion(), tiny.pairs())
+    with pytest.raises(SettingError, match=re.escape("data.low_res must be (8, 8)")):
+        check_source(tiny.paired("data.low_res=4,4"), tiny.pairs())
+    with pytest.raises(SettingError, match=re.escape("data.paired must be false")):
+        build.check(tiny.diffusion("data.paired=true"))
+    with pytest.raises(SettingError, match="condition must be left out with a Source"):
+        open_data(choice, DataOptions(data=tiny.pairs(), condition="digits"))
