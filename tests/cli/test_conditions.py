@@ -10,6 +10,7 @@ from cli.conftest import Adm
 from PIL import Image
 
 import adm as package
+from adm.data import open_source
 from adm.spec import to_json
 
 FEW = ("--steps", 3, "--device", "cpu")
@@ -66,7 +67,7 @@ def test_conditions_take_turns_and_say_the_class(
     assert np.array_equal(more["arr_0"][:3], each["arr_0"])
     assert not np.array_equal(more["arr_0"][3:6], each["arr_0"])  # the same with other noise
     assert more["arr_1"].tolist() == [*each["arr_1"].tolist() * 2, each["arr_1"][0]]
-    source = package.data.open_source(str(edges), size=(8, 8), channels=3)
+    source = open_source(str(edges), size=(8, 8), channels=3)
     inputs = source.batch(range(3))[0]
     names = [source.classes[label] for label in source.labels.tolist()]
     made = package.load(run, device="cpu").sample(names, inputs=inputs, steps=3)

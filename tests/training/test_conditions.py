@@ -16,7 +16,7 @@ from adm.images import to_float
 from adm.models.load import load_diffusion
 from adm.models.trained import DiffusionModel
 from adm.networks import NO_LABEL
-from adm.recipes import build
+from adm.recipes import DiffusionRecipe, build
 from adm.samplers import DDIM, Even, Sampling
 from adm.spec import SettingError
 from adm.training.batches import batch_at
@@ -112,10 +112,9 @@ def test_copies_are_learned_by_copying_and_sampled_so(
 
 def test_a_recipe_becomes_one_of_pairs_by_the_data() -> None:
     choice = choose("digits", ["data.size=16,16"], condition=True)
-    data = choice.recipe.data
-    assert (data.paired, data.low_res, choice.recipe.config.super_resolution) == (
-        *(True, (16, 16), True),
-    )
+    assert isinstance(choice.recipe, DiffusionRecipe)
+    assert choice.recipe.unet.super_resolution
+    assert (choice.recipe.data.paired, choice.recipe.data.low_res) == (True, (16, 16))
     build.check(choice.recipe)
     larger = choose("digits-upsampler", condition=True).recipe
     assert (larger.data.paired, larger.data.low_res) == (True, (4, 4))

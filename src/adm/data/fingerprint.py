@@ -8,7 +8,7 @@ import hashlib
 import io
 import os
 from collections.abc import Iterable, Iterator
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from typing import Annotated, BinaryIO
 
 from pydantic import Field
@@ -52,11 +52,15 @@ def fingerprint(source: Source, pixels: bool = False) -> Fingerprint:
     own = _fingerprint(source, pixels)
     if source.condition is None:
         return own
-    _, *ours = astuple(own)
-    _, *theirs = astuple(_fingerprint(source.condition, pixels))
-    both = (filter(None, pair) for pair in zip(ours, theirs, strict=True))
-    joined = (tuple(each.encode() for each in pair) for pair in both)
-    return Fingerprint(own.images, *(_hash(parts) if parts else None for parts in joined))
+    other = _fingerprint(source.condition, pixels)
+
+    def both(one: str | None, two: str | None) -> str | None:
+        parts = [each.encode() for each in (one, two) if each is not None]
+        return _hash(parts) if parts else None
+
+    sizes = _hash([own.sizes.encode(), other.sizes.encode()])
+    names, stored = both(own.names, other.names), both(own.pixels, other.pixels)
+    return Fingerprint(own.images, names, sizes, stored)
 
 
 def _fingerprint(source: Source, pixels: bool) -> Fingerprint:

@@ -42,7 +42,8 @@ class Job:
         name = self.generator.name
         if given is None:
             if wanted is not None:
-                cure = f"`adm sample --condition`, or inputs in Python, gives it {sized(wanted)}"
+                what = f"images of {sized(wanted)}"
+                cure = f"`adm sample --condition`, or inputs in Python, gives it {what}"
                 raise SettingError("model", "one that starts from noise alone", name, cure)
             return
         if wanted is None:

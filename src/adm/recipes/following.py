@@ -54,10 +54,10 @@ def paired(recipe: Recipe, settings: Sequence[str] = ()) -> Recipe:
     """
     if not isinstance(recipe, DiffusionRecipe) or recipe.distillation is not None:
         raise SettingError("condition", "left out, as only a diffusion model is told an image")
-    recipe = override(recipe, settings)
-    low = recipe.data.low_res or recipe.data.size
-    recipe = replace(recipe, unet=replace(recipe.unet, super_resolution=True))
-    return changed(recipe, settings, "data", paired=True, low_res=low)
+    told = replace(recipe, unet=replace(recipe.unet, super_resolution=True))
+    own = override(told, settings)
+    low = own.data.low_res or own.data.size
+    return changed(own, settings, "data", paired=True, low_res=low)
 
 
 def measured(recipe: Recipe, deviation: Callable[[], float]) -> Recipe:
