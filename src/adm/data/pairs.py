@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from adm.data.numbering import NUMBERED
 from adm.data.source import Source
 from adm.shown import count_of, shown_path
 from adm.spec import SettingError
@@ -14,8 +15,8 @@ MOST_NAMED = 3  # files in a message
 def pair(images: Source, conditions: Source) -> Source:
     """Give each image the condition of the same name: its path in the data, without its suffix.
 
-    Images of arrays have numbers, so that image 17 belongs to condition 17. What belongs to no
-    image is left out.
+    Images of arrays and of shards have numbers, so that image 17 belongs to condition 17, and there
+    are as many of both. Of files, a condition that belongs to no image is left out.
 
     Args:
         images, conditions: from `registry.find`, or at one size.
@@ -23,6 +24,10 @@ def pair(images: Source, conditions: Source) -> Source:
     Raises:
         SettingError: images without a condition, or with several; names the first of them.
     """
+    total = len(images) + images.left_out
+    if NUMBERED.fullmatch(conditions.listed(0)) and len(conditions) != total:
+        expected = f"of as many images as {images.name}, {total}, as they are paired by number"
+        raise SettingError("condition", expected, len(conditions))
     rows: dict[str, list[int]] = {}
     for index in range(len(conditions)):
         rows.setdefault(_stem(conditions.listed(index)), []).append(index)

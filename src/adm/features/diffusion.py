@@ -100,8 +100,8 @@ def _load(model: str, device: torch.device | str) -> DiffusionModel:
         )
     if loaded.low_shape is not None:
         raise ValueError(
-            f"{loaded.path} is an upsampler, which sees images beside smaller ones; give a "
-            "diffusion model that starts from noise"
+            f"{loaded.path} is told an image beside the noisy one; give a diffusion model that "
+            "starts from noise alone"
         )
     return loaded
 

@@ -31,7 +31,8 @@ class TrainSettings:
         ema_widths: relative widths of power-function averages, stored at every checkpoint so that
             an average of any width can be reconstructed later (see `training.posthoc`).
         gradient_clip: largest norm of the gradient; None for no limit.
-        label_dropout: fraction of images trained without their label.
+        label_dropout: fraction of images trained without their label and, of pairs, their
+            condition.
         precision: of the network's arithmetic. Weights, averages and losses are always float32, and
             norms and softmax accumulate in float32. float16 uses loss scaling.
         patience: validations in a row without a better one than before after which the run ends;
