@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from adm.app.runs.data import DataOptions, check_source, choose, open_data
+from adm.app.runs.watch.validation import measure
 from adm.generation.diffusion import DiffusionGenerator
 from adm.generation.job import Job
 from adm.generation.pipeline import Pipeline
@@ -16,11 +17,14 @@ from adm.images import to_float
 from adm.models.load import load_diffusion
 from adm.models.trained import DiffusionModel
 from adm.networks import NO_LABEL
+from adm.processes import Devices
 from adm.recipes import DiffusionRecipe, build
 from adm.samplers import DDIM, Even, Sampling
 from adm.spec import SettingError
-from adm.training.batches import batch_at
+from adm.training.batches import batch_at, blank
 
+CPU = Devices(torch.device("cpu"))
+COPIED = tiny.paired("process.prediction=x_0", "loss=simple")
 DROPPED = ("train.label_dropout=0.5", "data.low_res_noise=9", "unet.conditions=low_res")
 
 
@@ -43,6 +47,27 @@ def test_a_condition_is_withheld_with_the_label_and_is_else_the_other_image() ->
     assert (network.low[dropped] == 0).all()
     upside_down = to_float(batch.images.flip(2))
     assert torch.equal(network.low[~dropped], upside_down[~dropped])
+
+
+def test_validation_is_of_pairs_as_training_is() -> None:
+    """Copying is right about copies and wrong about pairs, of held-out images too."""
+    (objective,) = build.objectives(COPIED, torch.device("cpu"))
+    losses = [
+        measure(objective, Copying(), source, devices=CPU, count=8, batch_size=4).mean("loss")
+        for source in (replace(tiny.stripes(), condition=tiny.stripes()), tiny.pairs())
+    ]
+    assert losses[0] == 0
+    assert losses[1] > 0.01
+
+
+def test_an_image_is_never_its_own_condition_by_default() -> None:
+    (objective,), network = (
+        build.objectives(tiny.paired(), CPU.device),
+        build.network(tiny.paired()),
+    )
+    with pytest.raises(ValueError, match="needs a low-resolution image"):
+        objective(network, blank(2, (1, 8, 8)))
+    assert objective(network, blank(2, (1, 8, 8), (1, 8, 8))).loss.isfinite().all()
 
 
 @pytest.fixture(scope="module")
@@ -92,14 +117,13 @@ class Copying(nn.Module):
 def test_copies_are_learned_by_copying_and_sampled_so(
     model: DiffusionModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    recipe = tiny.paired("process.prediction=x_0", "loss=simple")
-    (objective,) = build.objectives(recipe, torch.device("cpu"))
+    (objective,) = build.objectives(COPIED, torch.device("cpu"))
     data = tiny.stripes()
     copies = replace(data, condition=data)
     assert (objective(Copying(), batch_at(copies, 0, 0, 20)).loss == 0).all()
     assert (objective(Copying(), batch_at(tiny.pairs(), 0, 0, 20)).loss > 0.01).all()
-    reading = build.parameterization(recipe.process)
-    known = replace(model, recipe=recipe, parameterization=reading)
+    reading = build.parameterization(COPIED.process)
+    known = replace(model, recipe=COPIED, parameterization=reading)
     monkeypatch.setattr(
         DiffusionModel,
         "prepared",

@@ -227,12 +227,8 @@ def conditions(recipe: DiffusionRecipe) -> tuple[Condition, ...]:
 
 
 def low_res_of(recipe: DiffusionRecipe) -> Callable[[torch.Tensor], torch.Tensor] | None:
-    """Return the function that makes the input of an upsampler; None for other networks.
-
-    Of a model of pairs, it stands in for the conditions where there are only images, as in
-    estimates of memory.
-    """
-    if recipe.data.low_res is None:
+    """Return the function that makes the input of an upsampler; None for other networks."""
+    if recipe.data.low_res is None or recipe.data.paired:
         return None
     return training.area_mean(recipe.data.low_res, rounded=recipe.data.low_res_rounded)
 

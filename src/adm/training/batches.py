@@ -175,10 +175,16 @@ def with_draws(
     return batch.changed(lambda each: change(each, changes))._replace(changes=tell(changes))
 
 
-def blank(count: int, shape: tuple[int, int, int]) -> Batch:
-    """Return black images (C, H, W) of class 0, with the draws of the stream's first positions."""
-    images = torch.zeros(count, *shape, dtype=torch.uint8)
-    return Batch(images, torch.zeros(count, dtype=torch.int64), draw(0, 0, count, shape))
+def blank(count: int, shape: Shape, condition: Shape | None = None) -> Batch:
+    """Return black images of class 0, with the draws of the stream's first positions.
+
+    Args:
+        shape: (C, H, W) of the images.
+        condition: (C, h, w) of the other images of pairs; None for none.
+    """
+    images, labels = torch.zeros(count, *shape, dtype=torch.uint8), torch.zeros(count).long()
+    other = None if condition is None else torch.zeros(count, *condition, dtype=torch.uint8)
+    return Batch(images, labels, draw(0, 0, count, shape), condition=other)
 
 
 def batches(

@@ -64,8 +64,8 @@ def diffusion(
             is withheld with it: the network gets `WITHHELD` in its place.
         levels: draws the levels; uniform if None.
         weight: of the mean squared error, by level.
-        low_res: for an upsampler, makes its input of images (B, C, H, W) in [-1, 1], unless they
-            come with one: a batch of pairs.
+        low_res: for an upsampler, makes its input of images (B, C, H, W) in [-1, 1]. That of a
+            model of pairs is the condition in the batch.
         low_res_noise: the highest level to which that input is diffused; the network is told the
             level of each image. It is 0 for a batch without such draws.
         autocast: context of the network's forward pass; the loss is computed in float32.
@@ -80,19 +80,17 @@ def diffusion(
         dropped = torch.from_numpy(draws.label < label_dropout).to(x_0.device)
         labels = batch.labels.masked_fill(dropped, NO_LABEL)
         seen = parameterization.inputs(schedule, example.x_t, level)
-        inputs = [*seen, labels if labelled else None]
-        if low_res is not None:
-            other = batch.condition
-            image, timesteps = low_res(x_0) if other is None else to_float(other), []
-            if low_res_noise:
-                image, timestep = _diffused(schedule, image, draws, low_res_noise)
-                timesteps = [timestep[:, None]]
-            if other is not None:
-                image = image.masked_fill(dropped[:, None, None, None], WITHHELD)
-            inputs += [image, *timesteps]
+        image = [] if low_res is None else [low_res(x_0)]
+        if batch.condition is not None:
+            image = [to_float(batch.condition)]
+        if low_res_noise:
+            noisy, timestep = _diffused(schedule, image[0], draws, low_res_noise)
+            image = [noisy, timestep[:, None]]
+        if batch.condition is not None:
+            image[0] = image[0].masked_fill(dropped[:, None, None, None], WITHHELD)
         told = {} if batch.changes is None else {"changes": batch.changes}
         with autocast():
-            raw = network(*inputs, **told)
+            raw = network(*seen, labels if labelled else None, *image, **told)
         terms = loss(parameterization, schedule, raw.float(), example)
         shown = {k: v.detach() for k, v in terms._asdict().items() if v is not None}
         weighted = weight(terms, parameterization, schedule, level).loss

@@ -173,8 +173,10 @@ def _peaks(
     # The last step, whose stage is a student's last.
     state = RunState({n: idle(net) for n, net in networks.items()}, step=recipe.train.steps - 1)
     turn, parts = build.turn(recipe, state, torch.device("cpu"), teach), recipe.parts
-    shape = (recipe.data.channels, *recipe.data.size)
-    return [_peak(turn, state, blank(size * parts, shape), fake, copying) for size in sizes]
+    data = recipe.data
+    other = (data.channels, *(data.low_res or data.size)) if data.paired else None
+    batches = [blank(size * parts, (data.channels, *data.size), other) for size in sizes]
+    return [_peak(turn, state, batch, fake, copying) for batch in batches]
 
 
 def _peak(turn: Turn, state: RunState, batch: Batch, fake: FakeTensorMode, copying: bool) -> int:

@@ -176,18 +176,19 @@ def upsampled(run: Watched, recipe: DiffusionRecipe) -> Draw:
     from those of the originals.
     """
     lower, held_out = build.low_res_of(recipe), run.held_out or run.training
-    assert lower is not None
     count = min(recipe.watch.images, UPSAMPLED, len(held_out))
     indices = shuffle(SEED, len(held_out), 0, count)
 
     def draw(done: int, weights: Weights) -> Drawn:
         originals, labels, condition = held_out.pairs(indices)
-        low = lower(to_float(originals)) if condition is None else to_float(condition)
+        if lower is None:
+            assert condition is not None
+            given, low = {"condition": condition}, to_float(condition)
+        else:
+            low, size = lower(to_float(originals)), tuple(originals.shape[2:])
+            bicubic = F.interpolate(low, size, mode="bicubic", antialias=False)
+            given = {"low resolution": to_uint8(low), "bicubic": to_uint8(bicubic)}
         raw, mean = (_upsample(run.model(each, done), low, labels) for each in weights)
-        given = {"low resolution": to_uint8(low)} if condition is None else {"condition": condition}
-        if condition is None:
-            size = tuple(originals.shape[2:])
-            given["bicubic"] = to_uint8(F.interpolate(low, size, mode="bicubic", antialias=False))
         columns = {
             **given,
             **dict(zip(COLUMNS, (raw, mean), strict=True)),

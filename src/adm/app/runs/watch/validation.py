@@ -153,7 +153,7 @@ def _batch(source: Source, order: list[int], start: int, stop: int) -> Batch:
     """Return positions start to stop - 1 without augmentation, at stratified levels."""
     batch = with_draws(source, order[start:stop], SEED, FAR + start)
     level = stratify(batch.draws.level, start, len(order))
-    return Batch(batch.images, batch.labels, batch.draws._replace(level=level))
+    return batch._replace(draws=batch.draws._replace(level=level))
 
 
 def gap(held_out: Losses, trained: Losses) -> float:
