@@ -23,7 +23,7 @@ from adm.data.pairs import pair
 from adm.pictures import Row, sheet
 
 EDGE = 64  # least level of an edge that is given
-GUIDES = ("none", "free:scale=1.5", "free:scale=2.5")
+GUIDES = ("none", "free:scale=2")
 ROWS, EACH = 10, 4  # of the picture: images, and samples of each
 
 
