@@ -118,8 +118,8 @@ class Restorer(DiffusionGenerator):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.model.student or self.model.low_shape is not None:
-            what = "student" if self.model.student else "upsampler"
-            raise SettingError("model", f"a model that starts from noise, not a {what}", self.name)
+            what = "a student" if self.model.student else "one that is told an image"
+            raise SettingError("model", f"a model that starts from noise, not {what}", self.name)
         assert self.built is not None
 
     @cached_property
