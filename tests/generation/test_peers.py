@@ -1,0 +1,305 @@
+"""A model in deepinv and azula, and their operators here: the same numbers in their units."""
+
+from pathlib import Path
+
+import oracle
+import pytest
+import tiny
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+import adm
+from adm.diffusion import Threshold, clip, process
+from adm.generation.peers import from_azula, from_deepinv, to_azula, to_deepinv
+from adm.images import to_float
+from adm.restoration import DPS, DiffPIR, Measurement, Prior
+from adm.restoration.method import Method
+from adm.restoration.operators import Built, operator_of
+from adm.samplers import Noise
+from adm.spec import SettingError
+
+BOX = "inpaint:box=2-2-4-4"
+LEVELS = (1, 350, 1000)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> adm.Pipeline:
+    folder = tmp_path_factory.mktemp("models")
+    recipe = tiny.diffusion("process.schedule=linear", "process.steps=1000")  # deepinv's own
+    return adm.load(tiny.model(folder / "d.safetensors", recipe), device="cpu")
+
+
+@pytest.fixture(scope="module")
+def x_t(model: adm.Pipeline) -> Tensor:
+    return oracle.normal((len(LEVELS), *model.shape), seed=0)
+
+
+@pytest.fixture(scope="module")
+def x_0(model: adm.Pipeline, x_t: Tensor) -> Tensor:
+    """What the model itself estimates, of one level and class for each image."""
+    return model.denoise(torch.arange(3), threshold=None)(x_t.float(), torch.tensor(LEVELS)).x_0
+
+
+def test_a_denoiser_of_deepinv_is_the_model_in_its_units(
+    model: adm.Pipeline, x_t: Tensor, x_0: Tensor
+) -> None:
+    deepinv = pytest.importorskip("deepinv")
+    signal, sigma = (
+        table[list(LEVELS)].reshape(-1, 1, 1, 1)
+        for table in (model.schedule.signal, model.schedule.sigma)
+    )
+    denoiser = to_deepinv(model)
+    assert isinstance(denoiser, deepinv.models.Denoiser)
+    given, noise = (x_t / signal + 1) / 2, sigma / signal / 2  # of an image of [0, 1]
+    together = denoiser(given, noise.flatten(), class_labels=torch.arange(3))
+    alone = denoiser(given[1:2], float(noise[1]), class_labels=torch.tensor([1]))
+    torch.testing.assert_close(2 * together.float() - 1, x_0, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(alone, together[1:2], rtol=1e-5, atol=1e-5)
+
+
+def test_a_denoiser_of_azula_is_the_model_at_its_times(
+    model: adm.Pipeline, x_t: Tensor, x_0: Tensor
+) -> None:
+    azula = pytest.importorskip("azula")
+    noise = pytest.importorskip("azula.noise")
+    denoise = pytest.importorskip("azula.denoise")
+    assert azula.__version__
+    denoiser = to_azula(model)
+    time = torch.tensor(LEVELS) / model.schedule.last
+    got = denoiser(x_t.float(), time, label=torch.arange(3))
+    assert isinstance(got, denoise.DiracPosterior)
+    torch.testing.assert_close(got.mean, x_0, rtol=1e-5, atol=1e-5)
+    # With another process the model is told the level of the same noise.
+    denoiser.schedule = noise.VESchedule(0.02, 20.0)
+    alpha, sigma = denoiser.schedule(torch.tensor(0.5))
+    level = model.schedule.level_of(-2 * (sigma / alpha).double().log()[None])
+    own = model.denoise(schedule=model.schedule.visiting(level.tolist()), threshold=None)
+    x = x_t.float()
+    wanted = own(x / (1 + sigma**2).sqrt(), 1).x_0
+    torch.testing.assert_close(denoiser(x, torch.tensor(0.5)).mean, wanted, rtol=1e-5, atol=1e-5)
+
+
+def test_the_process_in_azula_has_our_levels_and_some_noise_at_time_0(model: adm.Pipeline) -> None:
+    pytest.importorskip("azula")
+    time = torch.linspace(0, 1, model.schedule.last + 1, dtype=torch.float64)
+    alpha, sigma = to_azula(model).schedule(time)
+    torch.testing.assert_close(alpha[1:], model.schedule.signal[1:])
+    torch.testing.assert_close(sigma[1:], model.schedule.sigma[1:])
+    assert 0 < sigma[0] < 0.11 * sigma[1]
+    alpha, sigma = to_azula(model).schedule(torch.linspace(0, 1, 7777).double())
+    assert ((sigma / alpha).diff() > 0).all()
+    torch.testing.assert_close(alpha**2 + sigma**2, torch.ones(7777).double())
+
+
+def test_gradients_go_through_the_network(model: adm.Pipeline, x_t: Tensor) -> None:
+    pytest.importorskip("deepinv")
+    denoiser, x = to_deepinv(model), x_t[:1].clone().requires_grad_()
+    away = 1e-3 * oracle.normal(tuple(x.shape), seed=1)
+    slope = torch.autograd.grad(denoiser(x, 0.3).sum(), x)[0]
+    rise = denoiser(x + away, 0.3).sum() - denoiser(x - away, 0.3).sum()
+    assert float((slope * away).sum()) == pytest.approx(rise.item() / 2, rel=0.02)
+    clipped = to_deepinv(model, clip)(30 * x, 0.3)
+    assert clipped.min() >= -1e-6
+    assert clipped.max() <= 1 + 1e-6
+
+
+def test_operators_of_deepinv_are_ours(model: adm.Pipeline) -> None:
+    physics = pytest.importorskip("deepinv.physics")
+    images = (oracle.normal((3, *model.shape), seed=2).clamp(-3, 3) / 3).float()
+    mean = torch.full((1, 1, 4, 4), 1 / 16)
+    known = _built(model, BOX).mask
+    pairs = {
+        BOX: physics.Inpainting(model.shape, mask=known),
+        "downsample:factor=4": physics.Downsampling(
+            model.shape, filter=mean, factor=4, padding="valid"
+        ),
+    }
+    for spec, theirs in pairs.items():
+        theirs.noise_model = physics.GaussianNoise(0.05)
+        own, clean = _built(model, spec), theirs.A((images + 1) / 2)
+        y, operator, sigma = from_deepinv(theirs, clean)
+        built = operator.on(model.shape)
+        assert built.shape == own.shape
+        assert sigma == pytest.approx(0.1)
+        torch.testing.assert_close(y, own.forward(images), rtol=0, atol=1e-5)
+        assert built.adjoint is not None
+        torch.testing.assert_close(built.adjoint(y), theirs.A_adjoint(y), rtol=0, atol=1e-5)
+        assert own.adjoint is not None
+        torch.testing.assert_close(built.adjoint(y), own.adjoint(y), rtol=0, atol=1e-5)
+
+
+def test_an_operator_that_is_not_linear_keeps_its_units(model: adm.Pipeline) -> None:
+    physics = pytest.importorskip("deepinv.physics")
+    theirs = physics.Physics(A=lambda x: x**2, noise_model=physics.GaussianNoise(0.05))
+    images = to_float(torch.full((2, *model.shape), 200, dtype=torch.uint8))
+    y, operator, sigma = from_deepinv(theirs, ((images + 1) / 2) ** 2)
+    built = operator.on(model.shape)
+    assert built.adjoint is None
+    assert sigma == pytest.approx(0.05)
+    torch.testing.assert_close(built.forward(images), y)
+
+
+def test_physics_of_other_noise_or_of_each_image_is_refused(model: adm.Pipeline) -> None:
+    physics = pytest.importorskip("deepinv.physics")
+    masks = torch.ones(2, *model.shape)
+    y = torch.zeros(2, *model.shape)
+    with pytest.raises(SettingError, match="Gaussian noise of one sigma, got 'PoissonNoise'"):
+        from_deepinv(physics.Denoising(physics.PoissonNoise()), y)
+    with pytest.raises(SettingError, match="the same for all images"):
+        from_deepinv(physics.Inpainting(model.shape, mask=masks), y)
+    assert from_deepinv(physics.Inpainting(model.shape, mask=masks[:1]), y).sigma == 0
+
+
+def test_students_and_upsamplers_are_refused(tmp_path: Path) -> None:
+    pytest.importorskip("azula")
+    for name, recipe in (("u", tiny.upsampler()), ("s", tiny.student())):
+        made = adm.load(tiny.model(tmp_path / f"{name}.safetensors", recipe), device="cpu")
+        with pytest.raises(SettingError, match="no student, upsampler"):
+            to_azula(made)
+
+
+def test_our_methods_take_their_operators(model: adm.Pipeline) -> None:
+    physics = pytest.importorskip("deepinv.physics")
+    images = torch.full((2, *model.shape), 200, dtype=torch.uint8)
+    y = model.measure(images, BOX, sigma=0.1)
+    own = model.restore(y, BOX, "diffpir", sigma=0.1, steps=5).images
+    mask = _built(model, BOX).mask
+    theirs = physics.Inpainting(model.shape, mask=mask, noise_model=physics.GaussianNoise(0.05))
+    given = from_deepinv(theirs, theirs.A((y + 1) / 2))
+    samples = model.restore(given.y, given.operator, "diffpir", sigma=given.sigma, steps=5)
+    assert (samples.images.int() - own.int()).abs().max() <= 1
+    function = from_azula(theirs.A, "hole")
+    again = model.restore(y, function, "diffpir", sigma=0.1, steps=5)
+    assert (again.images.int() - own.int()).abs().max() <= 1
+    assert again.job.manifest()["restoration"]["operator"] == "function:of=hole"
+
+
+def test_dps_is_algorithm_1_of_its_paper() -> None:
+    """x_(t-1) of ancestral sampling, and then step times the gradient of the norm off it."""
+    mixture, schedule, step = oracle.four_modes(), oracle.by_angle(12, first=0.1), 0.3
+    denoise = mixture.denoise(schedule)
+    measurement = Measurement(lambda x: F.avg_pool2d(x, 2) ** 2, oracle.normal((3, 1, 1, 1), 3))
+    x = oracle.normal((3, 1, 2, 2), seed=4)
+    noise = oracle.noise_like(x)
+    states = DPS(step=step).sample(
+        Prior(denoise, schedule), measurement, x, noise, oracle.sampler_of("ancestral")
+    )
+    for state, t in zip(states, range(schedule.last, 0, -1), strict=True):
+        x = x.requires_grad_()
+        p = denoise(x, t)
+        drawn = p.variance.value.sqrt() * noise(t) if t > 1 else 0.0
+        following = process.posterior(schedule, p.x_0, x, t).mean + drawn
+        distance = (measurement.y - measurement.forward(p.x_0)).flatten(1).norm(dim=1)
+        slope = torch.autograd.grad(distance.sum(), x)[0]
+        x = (following - step * slope).detach()
+        torch.testing.assert_close(state.x, x, rtol=1e-9, atol=1e-9)
+
+
+def test_dps_of_azula_takes_our_steps(model: adm.Pipeline) -> None:
+    guidance = pytest.importorskip("azula.guidance")
+    levels, step = [200, 400, 600, 800, 1000], 0.3
+    y, forward = oracle.normal((1, 1, 4, 4), seed=5).float(), lambda x: F.avg_pool2d(x, 2)
+    start = oracle.normal((1, *model.shape), seed=6).float()
+    torch.manual_seed(0)
+    prior, x = _prior(model, levels), start
+    own = _states(DPS(step=step), prior, Measurement(forward, y), x, "ddim:eta=1")
+    torch.manual_seed(0)
+    theirs = guidance.DPSSampler(to_azula(model), y, forward, zeta=step, steps=5, silent=True)
+    for wanted, (t, s) in zip(own, theirs.timesteps.unfold(0, 2, 1), strict=True):
+        x = theirs.step(x, t, s)
+        # At the end theirs leave noise, a tenth of that of level 1, and ours none.
+        tolerance = 1e-4 if s else 0.5 * float(model.schedule.sigma[1])
+        torch.testing.assert_close(x, wanted, rtol=0, atol=tolerance)
+
+
+def test_dps_of_deepinv_takes_our_steps_with_a_weight_of_each_level(model: adm.Pipeline) -> None:
+    """Its gradient is added to the score, so that the step size grows with the noise removed."""
+    deepinv = pytest.importorskip("deepinv")
+    step, x = 0.3, oracle.normal((2, *model.shape), seed=7).float()
+    physics = deepinv.physics.Downsampling(
+        model.shape, filter=torch.full((1, 1, 4, 4), 1 / 16), factor=4, padding="valid"
+    )
+    y = (oracle.normal((2, 1, 2, 2), seed=8).float() + 1) / 2
+    theirs = deepinv.sampling.DPS(
+        to_deepinv(model), num_steps=6, rng=torch.Generator(), dtype=torch.float32
+    )
+    theirs.data_fidelity.clip = None
+    times = theirs.solver.timesteps[2:4]
+    ratios = torch.stack([theirs.sde.sigma_t(t) for t in times])
+    signal = (1 + ratios**2).rsqrt()
+    kept = (ratios[1] / ratios[0]) ** 2
+    theirs.data_fidelity.weight = float(2 * step / (signal.prod() * ratios[0] ** 2 * (1 - kept)))
+    theirs.solver.rng.manual_seed(0)
+    got, _ = theirs.solver.step(theirs.posterior, *times, x, y=y, physics=physics)
+
+    drawn = torch.randn(x.shape, dtype=x.dtype, generator=torch.Generator().manual_seed(0))
+    prior = _prior(model, model.schedule.level_of(-2 * ratios.double().log()).flip(0).tolist())
+    given = from_deepinv(physics, y)
+    measurement = given.operator.on(model.shape).measured(given.y, given.sigma)
+    own = _states(DPS(step=step), prior, measurement, x, "ddim:eta=1", lambda *_: drawn)
+    torch.testing.assert_close(got, own[0], rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("package", ["azula", "deepinv"])
+def test_diffpir_of_others_takes_our_steps(package: str, model: adm.Pipeline) -> None:
+    """Without fresh noise azula's sampler is DDIM's; in deepinv lambda is twice our weight."""
+    pytest.importorskip(package)
+    weight, built = 3.5, _built(model, "downsample:factor=4")
+    y, sigma = oracle.normal((2, 1, 2, 2), seed=9).float(), 0.1
+    x = oracle.normal((2, *model.shape), seed=10).float()
+    fresh = 0.0 if package == "azula" else 0.3
+    levels = [200, 400, 600, 800, 1000] if package == "azula" else [1, 134, 293, 500, 1000]
+    theirs: list[Tensor] = []
+    torch.manual_seed(0)
+    if package == "azula":
+        from azula.guidance import DiffPIRDenoiser
+        from azula.sample import DDIMSampler
+
+        denoiser = to_azula(model, clip)
+        guided = DiffPIRDenoiser(denoiser, y, built.forward, sigma**2, lmbda=weight)
+        sampler, now = DDIMSampler(guided, eta=0.0, steps=5, silent=True), x
+        for t, s in sampler.timesteps.unfold(0, 2, 1):
+            theirs.append(now := sampler.step(now, t, s))
+    else:
+        from deepinv.optim.data_fidelity import L2
+        from deepinv.physics import Downsampling, GaussianNoise
+        from deepinv.sampling import DiffPIR as Theirs
+
+        mean = torch.full((1, 1, 4, 4), 1 / 16)
+        noise = GaussianNoise(sigma / 2)
+        physics = Downsampling(model.shape, mean, 4, padding="valid", noise_model=noise)
+        restorer = Theirs(to_deepinv(model), L2(), sigma / 2, 5, zeta=fresh, lambda_=2 * weight)
+        out = restorer((y + 1) / 2, physics, x_init=torch.full_like(x, 0.5))
+        theirs.append(2 * out - 1)
+        torch.manual_seed(0)
+        last = model.schedule.noise_to_signal[-1].float()
+        x = (last**2 - sigma**2).sqrt() * torch.randn_like(x) * model.schedule.signal[-1].float()
+    prior = _prior(model, levels, clip)
+    own = _states(DiffPIR(weight=weight, fresh=fresh), prior, built.measured(y, sigma), x)
+    wanted = own[:-1] if package == "azula" else own[-2:-1]  # both leave some noise at the end
+    for one, other in zip(theirs, wanted, strict=False):
+        torch.testing.assert_close(one, other, rtol=0, atol=1e-3)
+
+
+def _built(model: adm.Pipeline, spec: str) -> Built:
+    return operator_of(spec).on(model.shape)
+
+
+def _prior(model: adm.Pipeline, levels: list[float], threshold: Threshold | None = None) -> Prior:
+    schedule = model.schedule.visiting(levels)
+    return Prior(model.denoise(schedule=schedule, threshold=None), schedule, threshold=threshold)
+
+
+def _states(
+    method: Method,
+    prior: Prior,
+    measurement: Measurement,
+    x: Tensor,
+    sampler: str = "ddim",
+    noise: Noise | None = None,
+) -> list[Tensor]:
+    """All states of sampling, with noise of the global generator unless it is given."""
+    drawn = noise or (lambda level, draw=0: torch.randn_like(x))
+    made = method.sample(prior, measurement, x, drawn, oracle.sampler_of(sampler))
+    return [state.x.detach() for state in made]
