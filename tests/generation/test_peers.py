@@ -19,6 +19,7 @@ from adm.restoration.operators import Built, operator_of
 from adm.samplers import Noise
 from adm.spec import SettingError
 
+pytestmark = pytest.mark.xdist_group("peers")  # deepinv takes seconds to import
 BOX = "inpaint:box=2-2-4-4"
 LEVELS = (1, 350, 1000)
 
@@ -61,10 +62,7 @@ def test_a_denoiser_of_deepinv_is_the_model_in_its_units(
 def test_a_denoiser_of_azula_is_the_model_at_its_times(
     model: adm.Pipeline, x_t: Tensor, x_0: Tensor
 ) -> None:
-    azula = pytest.importorskip("azula")
-    noise = pytest.importorskip("azula.noise")
-    denoise = pytest.importorskip("azula.denoise")
-    assert azula.__version__
+    noise, denoise = pytest.importorskip("azula.noise"), pytest.importorskip("azula.denoise")
     denoiser = to_azula(model)
     time = torch.tensor(LEVELS) / model.schedule.last
     got = denoiser(x_t.float(), time, label=torch.arange(3))
