@@ -58,7 +58,7 @@ class Estimate(nn.Module):
             labels = torch.full((len(x),), NO_LABEL, device=x.device)
         schedule = self.model.schedule.visiting(levels.tolist())
         denoise = self.model.denoise(labels, schedule, self.threshold, network=self.network)
-        signal = (1 + each.square()).rsqrt().to(x.device, torch.float32).reshape(-1, 1, 1, 1)
+        signal = (1 + each.square()).rsqrt().float().to(x.device).reshape(-1, 1, 1, 1)
         level = 1 if len(levels) == 1 else 1 + places
         return denoise(signal * x.float(), level).x_0.to(x.dtype)
 
@@ -125,7 +125,8 @@ def to_azula(model: Pipeline, threshold: Threshold | None = None) -> Any:
             level = t.detach().to("cpu").double() * own.last
             below = level.floor().long().clamp(0, own.last - 1)
             between = torch.lerp(log_snr[below], log_snr[below + 1], level - below)
-            return between.sigmoid().sqrt().to(t), (-between).sigmoid().sqrt().to(t)
+            alpha, sigma = between.sigmoid().sqrt(), (-between).sigmoid().sqrt()
+            return alpha.to(t.dtype).to(t.device), sigma.to(t.dtype).to(t.device)
 
     class ADM(Denoiser):
         def __init__(self) -> None:
