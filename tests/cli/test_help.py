@@ -14,6 +14,7 @@ from adm.app.cli import VERBS
 from adm.app.cli.help import TOPICS
 from adm.diffusion import TARGETS
 from adm.distillation import METHODS
+from adm.generation.edit import EDITS
 from adm.losses import WEIGHTS
 from adm.recipes import recipe
 from adm.samplers import settings as samplers
@@ -55,6 +56,7 @@ def test_help_shows_commands_as_they_are_written(adm: Adm, verb: str) -> None:
 
 KINDS = {
     **samplers.KINDS,
+    "edit": EDITS,
     "prediction": TARGETS,
     "levels": LEVELS,
     "weight": WEIGHTS,

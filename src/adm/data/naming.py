@@ -11,7 +11,9 @@ from typing import BinaryIO
 from adm.shown import shown, shown_path
 
 ARCHIVE, MANIFEST = "samples.npz", "samples.json"  # in a sample folder
-SHEET, ANIMATION = "grid.png", "denoising.gif"  # pictures of the samples, and not samples
+# Pictures of the samples, and not samples.
+SHEET, ANIMATION, MAPS = "grid.png", "denoising.gif", "anomalies.png"
+PICTURES = (SHEET, ANIMATION, MAPS)
 EXTENSIONS = ("png", "jpg", "jpeg", "bmp", "webp", "gif", "tif", "tiff")
 LONGEST_NAME = 4_096  # characters of a path, or of a name in an archive
 MAX_BYTES = 1 << 29  # of one encoded image
@@ -55,7 +57,7 @@ def in_order(names: Iterable[str]) -> list[str]:
         elif last in (ARCHIVE, MANIFEST):
             sampled.add(folder)
     for folder in sampled & folders.keys():
-        folders[folder] = [last for last in folders[folder] if last not in (SHEET, ANIMATION)]
+        folders[folder] = [last for last in folders[folder] if last not in PICTURES]
     visible = {
         folder: [natural(part) for part in folder.split("/")] if folder else []
         for folder in folders

@@ -77,7 +77,7 @@ def _stepwise(job: Job) -> Stepwise:
 
 
 def _noisy(job: Job, indices: list[int], on_step: OnStep | None) -> Iterator[Tensor]:
-    """Yield the noise that sampling starts from, and x_t after every step.
+    """Yield x_t from which sampling starts, and after every step.
 
     All batches advance together, so that only one step of the images is in memory.
 
@@ -86,8 +86,8 @@ def _noisy(job: Job, indices: list[int], on_step: OnStep | None) -> Iterator[Ten
     """
     generator, size = _stepwise(job), job.generator.block
     batches = [indices[i : i + size] for i in range(0, len(indices), size)]
-    noises = [generator.noise(batch) for batch in batches]
-    yield torch.cat([to_uint8(noise.start()).cpu() for noise in noises])
+    starts = [generator.start(batch, job.inputs_of(batch)) for batch in batches]
+    yield torch.cat([to_uint8(start).cpu() for start in starts])
     runs = [
         generator.trajectory(job.labels_of(batch), batch, job.inputs_of(batch)) for batch in batches
     ]

@@ -11,7 +11,7 @@ from adm.generation.diffusion import DiffusionGenerator
 from adm.generation.generator import Cost, Generator, OnStep
 from adm.generation.resolve import resolve
 from adm.models.trained import DiffusionModel
-from adm.samplers import ImageNoise, State
+from adm.samplers import State
 from adm.spec import SettingError
 
 # What a setting of the upsampler is called where it is one of both models.
@@ -112,9 +112,9 @@ class CascadeGenerator(Generator):
         small = self.base.images(labels, indices, inputs, on_step)
         return self.upsampler.images(self._labels_of_upsampler(labels), indices, small, on_step)
 
-    def noise(self, indices: Sequence[int]) -> ImageNoise:
+    def start(self, indices: Sequence[int], inputs: Tensor | None = None) -> Tensor:
         """Return the noise that the upsampler starts from."""
-        return self.upsampler.noise(indices)
+        return self.upsampler.start(indices)
 
     def trajectory(
         self, labels: Tensor | None, indices: Sequence[int], inputs: Tensor | None = None

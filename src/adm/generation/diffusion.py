@@ -26,8 +26,8 @@ from adm.spec import SettingError, text, to_json
 # The process that is sampled, respaced to the levels visited -> the gradient at these levels. So a
 # gradient cannot be of other levels than those that it is asked for.
 OfSchedule: TypeAlias = Callable[[Schedule], Gradient]
-# Added to the index of an image that is upsampled: its noise must be independent of the noise from
-# which the base model sampled it under the same seed.
+# Added to the index of an image that is made from another, as in upsampling: its noise must be
+# independent of the noise from which a model sampled that one under the same seed.
 UPSAMPLED = 2**48
 LOW_RES = 1  # the draw at `START` that is added to the images that an upsampler starts from
 
@@ -134,7 +134,7 @@ class DiffusionGenerator(ModelGenerator[DiffusionModel, Sampling]):
         Args:
             labels: (B,) int64; None for an unconditional batch.
             indices: (B,) global index of each image, which with the seed determines its noise.
-            inputs: (B, C, h, w) uint8, the images that an upsampler starts from.
+            inputs: (B, *input_shape) uint8, the images that these are made from.
 
         Yields:
             State after every step; `x` of the last one is (B, C, H, W), the images in [-1, 1].
@@ -143,14 +143,18 @@ class DiffusionGenerator(ModelGenerator[DiffusionModel, Sampling]):
             ValueError: there is guidance and no labels.
         """
         model, sampler, threshold = self.model, self.sampler, self.sampling.threshold
-        low_res = None if inputs is None else self._diffused(inputs, indices)
+        low_res = self._diffused(inputs, indices)
         before = model.parameterization.mean_threshold(threshold) if sampler.draws else threshold
         # The x_0 of a student says where its step leads, and may be outside of [-1, 1].
         denoise, pull = self.guided(labels, None if model.student else before, low_res)
-        noise = self.noise(indices)
-        states = sampler(denoise, noise.start(), self.schedule, noise, pull, threshold)
+        noise, start = self.noise(indices), self.start(indices, inputs)
+        states = sampler(denoise, start, self.schedule, noise, pull, threshold)
         differentiated = self.gradient is not None or through_network(self.sampling)
         return with_grad(states) if differentiated else without_grad(states)
+
+    def start(self, indices: Sequence[int], inputs: Tensor | None = None) -> Tensor:
+        """(B, C, H, W) x_t at the noisiest level, from which sampling starts: pure noise."""
+        return self.noise(indices).start()
 
     @property
     def sampler(self) -> Sampler:
@@ -176,8 +180,10 @@ class DiffusionGenerator(ModelGenerator[DiffusionModel, Sampling]):
         own = self.gradient(self.schedule)
         return denoise, own if pull is None else total(pull, own)
 
-    def _diffused(self, inputs: Tensor, indices: Sequence[int]) -> Tensor:
-        """Diffuse images (B, C, h, w) uint8 to the level of `low_res_noise`."""
+    def _diffused(self, inputs: Tensor | None, indices: Sequence[int]) -> Tensor | None:
+        """Diffuse images (B, C, h, w) uint8 to the level of `low_res_noise`, of an upsampler."""
+        if inputs is None or self.model.low_shape is None:
+            return None
         small, level = to_float(inputs.to(self.model.device)), self.sampling.low_res_noise
         if not level:
             return small
@@ -186,9 +192,9 @@ class DiffusionGenerator(ModelGenerator[DiffusionModel, Sampling]):
         return process.diffuse(self.model.schedule, small, noise(START, LOW_RES), level)
 
     def noise(self, indices: Sequence[int]) -> ImageNoise:
-        """Return the noise of one batch; `start()` is the noise that sampling starts from."""
-        upsamples = self.model.low_shape is not None
-        numbers = [UPSAMPLED + index for index in indices] if upsamples else indices
+        """Return the noise of one batch."""
+        made = self.input_shape is not None
+        numbers = [UPSAMPLED + index for index in indices] if made else indices
         return ImageNoise(self.seed, numbers, self.model.shape, self.model.device)
 
     def compute(

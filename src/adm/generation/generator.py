@@ -10,7 +10,7 @@ from torch import Tensor
 
 from adm.models.identity import identify
 from adm.models.trained import TrainedModel
-from adm.samplers import ImageNoise, State
+from adm.samplers import State
 
 # Called after a step with the network evaluations that it took, one image each.
 OnStep: TypeAlias = Callable[[int], None]
@@ -105,6 +105,17 @@ class Generator(Protocol):
         """The settings, by name, that an upsampler of its images takes over."""
         return {"seed": self.seed}
 
+    def beside(self, given: Tensor) -> Sequence[Tensor]:
+        """Return what to show beside the images that are made from the same: by default nothing.
+
+        Args:
+            given: (*input_shape), what they are made from.
+
+        Returns:
+            (C, h, w) uint8 pictures: the first is shown before the images, others after them.
+        """
+        return ()
+
     @abstractmethod
     def images(
         self,
@@ -141,8 +152,8 @@ class Stepwise(Protocol):
         """The number of states of a trajectory."""
         ...
 
-    def noise(self, indices: Sequence[int]) -> ImageNoise:
-        """Return the noise of one batch; `start()` is the noise that sampling starts from."""
+    def start(self, indices: Sequence[int], inputs: Tensor | None = None) -> Tensor:
+        """Return x_t of one batch from which sampling starts, (B, C, H, W)."""
         ...
 
     def trajectory(

@@ -15,6 +15,7 @@ from adm.data.naming import at_home
 from adm.diffusion import Denoise, Schedule
 from adm.generation.cascade import cascade
 from adm.generation.diffusion import DiffusionGenerator, OfSchedule
+from adm.generation.edit import Edit, edit_job
 from adm.generation.gan import GANGenerator
 from adm.generation.generator import Generator, OnStep
 from adm.generation.job import Job
@@ -340,6 +341,41 @@ class Pipeline:
             raise SettingError("model", "one that samples step by step", self.model.name)
         job = _job(generator, classes, count, inputs)
         return generator.trajectory(job.label_tensor, range(job.count), inputs)
+
+    def edit(
+        self,
+        images: Tensor,
+        edit: str | Edit = "noise",
+        classes: Classes | None = None,
+        samples: int = 1,
+        *,
+        batch_size: int = 64,
+        on_step: OnStep | None = None,
+        **settings: Any,
+    ) -> Samples:
+        """Sample from images: noised, encoded or between two; `adm help edit` lists the kinds.
+
+        Args:
+            images: (N, C, H, W) uint8, of the model's shape.
+            edit: such as "noise:strength=0.5", "invert" or "interpolate:count=7".
+            classes: those to which each image is changed, as of `sample`: "bag", "all", "bag:4".
+                By default neither the network nor a classifier is told one.
+            samples: number of edits of each image for each of `classes`.
+            batch_size, on_step: as of `sample`.
+            settings: settings to change, by name.
+
+        Returns:
+            The edits, those of an image in sequence; of `interpolate`, those of two neighbours.
+
+        Raises:
+            SettingError: images of another shape, an unknown edit, class or setting, or a model
+                that cannot start from images: a GAN, an upsampler, or a distilled one.
+            FloatingPointError: sampling gave NaN or infinity.
+        """
+        job = edit_job(self, images, edit, classes, samples, **settings)
+        bar = self.bar(f"editing {count_of(len(images), 'image')}", job.evaluations)
+        with nullcontext(on_step) if on_step else bar as advance:
+            return sample(job, positive("batch_size", batch_size), advance)
 
     def pretrained(self, images: int = 16, report: Scored | None = None) -> Pretrained:
         """Return what `save_pretrained` writes with these arguments, which it describes."""

@@ -135,6 +135,10 @@ class Restorer(DiffusionGenerator):
     def input_dtype(self) -> torch.dtype:
         return torch.float32
 
+    def noise(self, indices: Sequence[int]) -> ImageNoise:
+        """Return the noise of one batch, that of samples of the same seed."""
+        return ImageNoise(self.seed, indices, self.model.shape, self.model.device)
+
     @property
     def steps(self) -> int:
         return self.problem.method.states(self.sampling.grid.steps)

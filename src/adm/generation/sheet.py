@@ -1,6 +1,7 @@
 """Job -> Layout, the images that its contact sheet shows; Layout, images -> PIL image."""
 
 import math
+from itertools import groupby, pairwise
 from typing import NamedTuple
 
 from PIL import Image
@@ -41,12 +42,16 @@ class Layout(NamedTuple):
 def contact_sheet(job: Job, images: Tensor) -> Image.Image:
     """Draw the images of a job: a row for each class, or a square without classes.
 
+    Images that are made from others, as edits are, have a row for each of these, beside them.
+
     Images are enlarged by an integer factor, or reduced if there are many large ones. Of many
     images and classes only some are shown, and a line says which.
 
     Args:
         images: (N, C, H, W) uint8, all images of the job.
     """
+    if job.inputs is not None and job.generator.beside(job.inputs[0]):
+        return _beside(job, job.inputs, images)
     plan = layout(job)
     return draw(plan, images[plan.indices])
 
@@ -88,6 +93,30 @@ def draw(plan: Layout, images: Tensor, pixels: int = PIXELS) -> Image.Image:
         rows.append(Row(name, list(images[start : start + len(indices)])))
         start += len(indices)
     return sheet(plan.note, [("", plan.columns)], rows, LEAST, largest)
+
+
+def _beside(job: Job, inputs: Tensor, images: Tensor) -> Image.Image:
+    """Draw images beside what they are made from: a row for those that are made from the same."""
+    new = (inputs[1:] != inputs[:-1]).flatten(1).any(dim=1).nonzero()[:, 0] + 1
+    runs = list(pairwise([0, *new.tolist(), job.count]))
+    shown = [range(start, min(stop, start + MOST_OF_CLASS)) for start, stop in runs[:MOST_CLASSES]]
+    widest = max(shown, key=len)
+    after = job.generator.beside(inputs[0])[1:]
+    columns = [job.labels[i] if job.labels else None for i in widest]
+    same = all(job.labels is None or [job.labels[i] for i in row] == columns for row in shown)
+    names = job.generator.classes
+    headings = [("from", 1)]
+    for label, group in groupby(columns if same else [None] * len(widest)):
+        headings.append(("" if label is None else names[label], len(list(group))))
+    headings += [("to" if len(after) == 1 else "", len(after))] * bool(after)
+    rows = list[Row]()
+    for row in shown:
+        first, *others = job.generator.beside(inputs[row.start])
+        rows.append(Row("", [first, *images[row.start : row.stop], *others]))
+    note = "" if len(runs) <= len(shown) else f"Shown: the first {len(shown)} of {len(runs)} rows."
+    wide = len(widest) + len(after) + 1
+    largest = min(LARGEST, math.isqrt(PIXELS // (len(rows) * wide)))
+    return sheet(note, headings, rows, LEAST, largest)
 
 
 def _square(count: int, most: int) -> Layout:

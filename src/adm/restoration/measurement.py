@@ -53,17 +53,17 @@ class Measurement:
         return self.residual(x_0).flatten(1).norm(dim=1)
 
     def pull_back(self, residual: Tensor, ridge: float) -> Tensor:
-        """Return A^T (A A^T + ridge)^-1 residual, for the matrix A of a linear `forward`.
+        """Return (A^T A + ridge)^-1 A^T residual, for the matrix A of a linear `forward`.
 
-        Without a ridge it is the pseudo-inverse.
+        Without a ridge it is the pseudo-inverse, also of what no image can have been measured as.
         """
         forward, adjoint = self.forward, self.adjoint
         assert adjoint is not None, "a linear measurement"
 
         def product(v: Tensor) -> Tensor:
-            return forward(adjoint(v)) + ridge * v
+            return adjoint(forward(v)) + ridge * v
 
-        return adjoint(solve(product, residual))
+        return solve(product, adjoint(residual))
 
     def correct(self, x_0: Tensor, ridge: float = 0.0) -> Tensor:
         """Return the minimum of |y - A x|^2 + ridge |x - x_0|^2; without a ridge, its limit."""

@@ -24,6 +24,7 @@ Start with `adm demo`, or `adm sample fashion --classes sneaker:8 --scale 2 --ou
 GROUPS = {  # what a person wants -> verbs and their summaries
     "Make": {
         "sample": "Sample images from a model.",
+        "edit": "Edit images: make them anew from noise, encode and change them, or interpolate.",
         "restore": "Restore images: fill in, enlarge, deblur, colour.",
         "demo": "Sample the shipped model at several guidance scales, and write a report.",
     },
@@ -36,6 +37,7 @@ GROUPS = {  # what a person wants -> verbs and their summaries
         "evaluate": "Score images against a reference.",
         "reference": "Compute the reference statistics that samples are scored against.",
         "reproduce": "Sample and score a row of the paper's tables, and compare.",
+        "anomalies": "Show where images differ from their nearest versions that a model knows.",
         "nearest": "Show the nearest training images of each sample, and flag likely copies.",
         "compare": "Show images of the same classes from several models side by side.",
         "doctor": "Examine a model: what is right with it, what is not, and what to change.",
@@ -58,8 +60,8 @@ GROUPS = {  # what a person wants -> verbs and their summaries
 VERBS = {verb: text for verbs in GROUPS.values() for verb, text in verbs.items()}
 # Verbs that keep what they have done when they are stopped.
 RESUMING = (
-    *("sample", "restore", "train", "data pack", "cluster", "reference", "evaluate", "sweep"),
-    *("frontier", "nearest", "compare", "demo", "reproduce", "likelihood"),
+    *("sample", "edit", "restore", "anomalies", "train", "data pack", "cluster", "reference"),
+    *("evaluate", "sweep", "frontier", "nearest", "compare", "demo", "reproduce", "likelihood"),
 )
 STARTS_AGAIN = "the same command starts again from the beginning"
 OF_EVERY_VERB = Group("Options of every command", sort_key=100)

@@ -21,6 +21,7 @@ TOPICS = {  # what comes before a kind, or before a setting, on the command line
     "guide": "--guide ",
     "threshold": "--set threshold=",
     "bound": "adm likelihood --bound ",
+    "edit": "adm edit --edit ",
     "sampling": "adm sample --set ",
     "recipe": "adm train --set ",
     "prediction": "adm train --set process.prediction=",
@@ -53,9 +54,9 @@ def help(topic: str | None = None, /, *, as_json: AsJson = False) -> None:
     Parameters
     ----------
     topic
-        sampler, grid, guide, threshold or sampling; operator, method or preset of `adm restore`;
-        bound of `adm likelihood`; recipe, and of one prediction, levels, weight, optimizer or
-        distillation.
+        sampler, grid, guide, threshold or sampling; edit of `adm edit`; operator, method or preset
+        of `adm restore`; bound of `adm likelihood`; recipe, and of one prediction, levels, weight,
+        optimizer or distillation.
     as_json
         Print the names with their parameters as one JSON document.
     """
@@ -69,6 +70,7 @@ def help(topic: str | None = None, /, *, as_json: AsJson = False) -> None:
     from adm.app.study.bounds import BOUNDS
     from adm.diffusion import TARGETS
     from adm.distillation import METHODS as DISTILLATIONS
+    from adm.generation.edit import EDITS
     from adm.losses import WEIGHTS
     from adm.recipes import ClassifierRecipe, DiffusionRecipe, GANRecipe
     from adm.restoration import METHODS, OPERATORS
@@ -93,6 +95,7 @@ def help(topic: str | None = None, /, *, as_json: AsJson = False) -> None:
         return
     others = {
         "bound": BOUNDS,
+        "edit": EDITS,
         "prediction": TARGETS,
         "levels": LEVELS,
         "weight": WEIGHTS,

@@ -1,0 +1,148 @@
+"""adm edit MODEL IMAGES --out DIR -> sample folder of images that are made from others."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Parameter
+
+from adm.app.cli import lists, places
+from adm.app.cli.output import OUT
+from adm.app.cli.sampling import ALONE, DEFAULT, FLAG, USUAL, Helpers, Output, Settings
+from adm.app.cli.scoring import Split, Strict, joined
+from adm.data.naming import MANIFEST
+
+if TYPE_CHECKING:
+    from adm.data import Source
+    from adm.generation.job import Job
+    from adm.generation.pipeline import Pipeline
+    from adm.processes import Devices
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class Editing:
+    """What is edited, and how.
+
+    Parameters
+    ----------
+    edit
+        As in noise:strength=0.5, invert:steps=100 or interpolate:count=7; `adm help edit` lists
+        them.
+    classes
+        Classes that each image is changed to: bag, or all, or bag:4,coat for four and one of each
+        image. By default the model is told none.
+    samples
+        Edits of each image, for each of the classes.
+    split
+        Split of the images, if they are data that has several.
+    count
+        Edit only the first COUNT images.
+    resize
+        Resize and crop images of another size, as in the training of the model.
+    strict
+        Refuse images that cannot be decoded. By default they are left out, and listed.
+    """
+
+    edit: str | None = None
+    classes: Annotated[tuple[str, ...] | None, lists.CLASSES] = None
+    samples: int = 1
+    split: Split = "train"
+    count: int | None = None
+    resize: Annotated[bool, FLAG] = False
+    strict: Strict = False
+
+    def open(self, images: str, pipeline: "Pipeline", devices: "Devices") -> "Source":
+        """Open the images that are edited.
+
+        Raises:
+            SettingError: they have another size than the model's, or there are none.
+        """
+        import numpy as np
+
+        from adm.app.scoring import open_images
+        from adm.generation.cascade import sized
+        from adm.spec import SettingError
+
+        channels, *size = pipeline.shape
+        wanted, cure = f"of {sized(pipeline.shape)}, as the model makes", "or add {resize}"
+        how = {"split": self.split, "channels": channels, "strict": self.strict}
+        height, width = size
+        try:
+            fitted = (height, width) if self.resize else None
+            found = open_images(images, size=fitted, devices=devices, **how).source
+        except SettingError as error:
+            if error.field != "size" or self.resize:
+                raise
+            raise SettingError("images", wanted, "images of several sizes", cure) from None
+        number = len(found) if self.count is None else min(self.count, len(found))
+        if number < 1:
+            raise SettingError("count", "at least 1", self.count)
+        if found.shape != pipeline.shape:
+            raise SettingError("images", wanted, sized(found.shape), cure)
+        return found.subset(np.arange(number))
+
+    # Six parameters: what is edited, by what and how.
+    def job(
+        self,
+        pipeline: "Pipeline",
+        source: "Source",
+        images: str,
+        settings: Settings,
+        helpers: Helpers,
+        usual: str,
+    ) -> "Job":
+        """Return the job of the edits of all images of a source."""
+        from adm.generation.edit import edit_job
+
+        given, classes = settings.given, lists.joined(self.classes)
+        helpers.check_used(pipeline.sampling.change(**given))
+        pixels, _ = source.batch(range(len(source)))
+        edit = self.edit or usual
+        return edit_job(pipeline, pixels, edit, classes, self.samples, images, **given)
+
+
+NOTHING = Editing()
+
+
+def edit(
+    model: str,
+    images: str,
+    /,
+    *,
+    out: Annotated[Path, OUT],
+    editing: Editing = NOTHING,
+    settings: Settings = DEFAULT,
+    helpers: Helpers = ALONE,
+    output: Output = USUAL,
+) -> None:
+    """Edit images: make them anew from noise, encode and change them, or interpolate.
+
+    Writes a sample folder like that of `adm sample`, in which the edits of an image follow one
+    another; grid.png shows them beside it. An interrupted command resumes when it is run again, and
+    torchrun or --shard distributes it as they do `adm sample`.
+
+    Examples:
+
+        adm edit fashion fashion-mnist --count 8 --edit noise:strength=0.4 --samples 4 --out four
+
+        adm edit fashion photo.png --edit invert:strength=0.8 --classes bag,coat --scale 4 --out bag
+
+        adm edit fashion out/pair --edit interpolate:count=7 --out out/between
+
+    Parameters
+    ----------
+    model
+        A diffusion model: a path (a file or a run folder) or a shipped name, such as fashion.
+    images
+        Images to edit: a sample folder, or any data that `adm train` takes, such as a folder of
+        images or an .npz file.
+    out
+        Sample folder to write.
+    """
+    places.folder(out, MANIFEST)
+    devices = joined(helpers.device)
+    pipeline = helpers.load(model, devices.device)
+    source = editing.open(images, pipeline, devices)
+    job = editing.job(pipeline, source, images, settings, helpers, "noise")
+    output.write(out, job, f"editing {len(source)} images", devices)

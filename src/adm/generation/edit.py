@@ -1,0 +1,388 @@
+"""Images, Edit, settings -> Job of their edits: sampling starts from x_t of an image.
+
+An edit says which x_t: the image with noise added (SDEdit), its code by DDIM's inverse, or a code
+between those of two images. From there the model is sampled as always, with any classes and guides,
+so that an edit has all that a sample has: blocks, resuming, shards, ranks and a manifest.
+"""
+
+import math
+from abc import abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields, replace
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NamedTuple
+
+import torch
+from pydantic import Field
+from torch import Tensor
+from torch.nn import functional as F
+
+from adm.diffusion import Denoise, Schedule, process
+from adm.generation.diffusion import DiffusionGenerator
+from adm.generation.generator import Cost
+from adm.generation.job import Job, typed
+from adm.generation.labels import Classes, labels_of, positive
+from adm.images import to_float
+from adm.limits import MOST_LEVELS
+from adm.models.trained import DiffusionModel
+from adm.samplers import ClassifierGuide, FreeGuide, Levels, Sampling, encode
+from adm.spec import Checked, SettingError, parse, text
+
+if TYPE_CHECKING:
+    from adm.generation.pipeline import Pipeline
+
+
+@dataclass(frozen=True, kw_only=True)
+class Edit(Checked):
+    """Where sampling starts.
+
+    Attributes:
+        strength: share of the way from level 1 to the noisiest level that sampling visits. All
+            levels are moved towards level 1 by it, so that their number stays.
+    """
+
+    strength: Annotated[float, Field(gt=0, le=1)] = 0.5
+    images: ClassVar[int] = 1  # that each is made of
+    together: ClassVar[int] = 1  # how many are made of the same images, in sequence
+
+    def moved(self, sampling: Sampling, process: Schedule) -> Sampling:
+        """Return the settings with the levels that they visit moved by the strength."""
+        if self.strength == 1:
+            return sampling
+        visited = sampling.grid.visited(process)
+        levels = tuple(1 + (level - 1) * self.strength for level in visited)
+        return replace(sampling, grid=Levels(levels=levels))
+
+    def levels(self, start: float) -> list[float]:
+        """Return the levels that lead from the image up to where sampling starts."""
+        return [start]
+
+    def check(self, model: DiffusionModel, sampling: Sampling) -> None:
+        """Raise SettingError if a model with these settings has no such edit."""
+
+    @abstractmethod
+    def start(
+        self, denoise: Denoise, x_0: Tensor, schedule: Schedule, noise: Tensor, share: Tensor
+    ) -> Tensor:
+        """Return x_t, (B, C, H, W), at the last level of a schedule.
+
+        Args:
+            denoise: the model without labels and guides.
+            x_0: (B, C, H, W) in [-1, 1]; (B, images, C, H, W) if each is made of several.
+            schedule: the process of `levels`.
+            noise: (B, C, H, W) standard normal.
+            share: (B,) place of each among those made of the same images, from 0 to 1.
+        """
+
+
+@dataclass(frozen=True, kw_only=True)
+class NoiseEdit(Edit):
+    """Noise is added to the image (SDEdit, Meng et al. 2022): what it hides is made anew.
+
+    Attributes:
+        strength: share of the way to pure noise. 1 is sampling without an image, and the image
+            comes back as it falls to 0.
+    """
+
+    name: ClassVar[str] = "noise"
+
+    def start(
+        self, denoise: Denoise, x_0: Tensor, schedule: Schedule, noise: Tensor, share: Tensor
+    ) -> Tensor:
+        if self.strength == 1:  # where sampling takes x_t for noise alone
+            return noise
+        return process.diffuse(schedule, x_0, noise, schedule.last)
+
+
+@dataclass(frozen=True, kw_only=True)
+class InvertEdit(Edit):
+    """The image is encoded by DDIM's inverse, without labels and guides: no noise is drawn.
+
+    Sampled without either, the code gives the image again, up to an error that falls with the
+    steps. With a class, it gives the image of that class that is near.
+
+    Attributes:
+        strength: share of the way to pure noise; the lower, the more of the image stays.
+        steps: levels of the way up, evenly spaced, that are visited for encoding.
+    """
+
+    steps: Annotated[int, Field(ge=2, le=MOST_LEVELS)] = 50
+    name: ClassVar[str] = "invert"
+
+    def levels(self, start: float) -> list[float]:
+        last = self.steps - 1
+        return [*(1 + (start - 1) * step / last for step in range(last)), start]
+
+    def check(self, model: DiffusionModel, sampling: Sampling) -> None:
+        if sampling.sampler.random:
+            raise SettingError(
+                "sampler",
+                f"one that adds no noise, which the code of {self.name} does not survive",
+                text(sampling.sampler),
+                "pass {sampler=ddim}, or {edit=noise}",
+            )
+        if model.network.config.classes is not None and not model.recipe.train.label_dropout:
+            raise SettingError(
+                "edit",
+                f"noise, as {model.path} was trained without label dropout, so that it has no "
+                "prediction without a label to encode by",
+                self.name,
+            )
+
+    def start(
+        self, denoise: Denoise, x_0: Tensor, schedule: Schedule, noise: Tensor, share: Tensor
+    ) -> Tensor:
+        return code(denoise, x_0, schedule)
+
+
+@dataclass(frozen=True, kw_only=True)
+class InterpolateEdit(InvertEdit):
+    """Images between two, from codes on the arc between theirs (DDIM, Song et al. 2021, D.5).
+
+    Attributes:
+        strength: share of the way to pure noise at which codes are taken.
+        count: images for each pair of neighbours; the first and the last one are those of the pair,
+            encoded and sampled.
+    """
+
+    strength: Annotated[float, Field(gt=0, le=1)] = 1.0
+    count: Annotated[int, Field(ge=2, le=1000)] = 7
+    name: ClassVar[str] = "interpolate"
+    images: ClassVar[int] = 2
+
+    @property
+    def together(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride]
+        return self.count
+
+    def start(
+        self, denoise: Denoise, x_0: Tensor, schedule: Schedule, noise: Tensor, share: Tensor
+    ) -> Tensor:
+        ends = [code(denoise, each, schedule) for each in x_0.unbind(1)]
+        return on_arc(ends[0], ends[1], share)
+
+
+EDITS: dict[str, type[Edit]] = {
+    kind.name: kind for kind in (NoiseEdit, InvertEdit, InterpolateEdit)
+}
+
+
+def code(denoise: Denoise, x_0: Tensor, schedule: Schedule) -> Tensor:
+    """(B, C, H, W) images -> x_t at the last level, from which DDIM samples them again."""
+    return next(state.x for state in encode(denoise, x_0, schedule) if state.level == schedule.last)
+
+
+def on_arc(start: Tensor, end: Tensor, share: Tensor) -> Tensor:
+    """Return points of the arc between two codes (DDIM, equation 67).
+
+    On a straight line they would be too short: noise of many dimensions has nearly always the same
+    length.
+
+    Args:
+        start, end: (B, C, H, W).
+        share: (B,) place on the arc, 0 at `start` and 1 at `end`.
+    """
+    one, other = start.flatten(1).double(), end.flatten(1).double()
+    cosine = F.cosine_similarity(one, other, dim=1).clamp(-1, 1)
+    angle, place = cosine.acos()[:, None], share.double()[:, None]
+    # Codes of one direction have no arc, but a line.
+    flat = angle.sin() < 1e-6
+    whole = torch.where(flat, 1.0, angle.sin())
+    before = torch.where(flat, 1 - place, ((1 - place) * angle).sin() / whole)
+    after = torch.where(flat, place, (place * angle).sin() / whole)
+    return (before * one + after * other).reshape(start.shape).to(start.dtype)
+
+
+@dataclass(frozen=True, eq=False)
+class EditGenerator(DiffusionGenerator):
+    """A diffusion model that starts from images; its levels are those of the edit.
+
+    Attributes:
+        edit: where sampling starts.
+
+    Raises:
+        SettingError: the model cannot start there.
+    """
+
+    edit: Edit = field(kw_only=True)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.edit.check(self.model, self.sampling)
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        several = () if self.edit.images == 1 else (self.edit.images,)
+        return (*several, *self.shape)
+
+    @property
+    def on_the_way(self) -> Schedule:
+        """The process that leads from the image up to where sampling starts."""
+        *_, start = self.sampling.grid.visited(self.model.schedule)
+        return self.model.schedule.visiting(self.edit.levels(start))
+
+    @property
+    def encoding(self) -> int:
+        """Network evaluations per image before sampling starts."""
+        return self.edit.images * (self.on_the_way.last - 1)
+
+    @property
+    def evaluations(self) -> int:
+        return super().evaluations + self.encoding
+
+    @property
+    def cost(self) -> Cost:
+        return super().cost + Cost(self.encoding)
+
+    @torch.inference_mode(False)
+    @torch.no_grad()
+    def start(self, indices: Sequence[int], inputs: Tensor | None = None) -> Tensor:
+        assert inputs is not None
+        schedule, sampling = self.on_the_way, self.sampling
+        network = self.model.prepared(sampling.precision, sampling.compile)
+        denoise = self.model.denoise(None, schedule, sampling.threshold, network=network)
+        x_0 = to_float(inputs.to(self.model.device))
+        places = torch.tensor([index % self.edit.together for index in indices])
+        share = (places / max(1, self.edit.together - 1)).to(x_0.device)
+        return self.edit.start(denoise, x_0, schedule, super().start(indices), share)
+
+    def beside(self, given: Tensor) -> list[Tensor]:
+        return [given] if self.edit.images == 1 else list(given)
+
+    def manifest(self) -> dict[str, Any]:
+        return {**super().manifest(), "edit": text(self.edit)}
+
+
+# Six parameters: the images and how to edit them; `Pipeline.edit` describes them.
+def edit_job(
+    pipeline: "Pipeline",
+    images: Tensor,
+    edit: str | Edit,
+    classes: Classes | None = None,
+    samples: int = 1,
+    source: str = "memory",
+    **settings: Any,
+) -> Job:
+    """Return the job of a call of `Pipeline.edit` with the same arguments, without running it.
+
+    Args:
+        source: description of the origin of the images, for the manifest.
+
+    Raises:
+        SettingError: as `Pipeline.edit`.
+    """
+    how = parse(EDITS, edit, "edit")
+    _check_starts(pipeline)
+    if classes is None:  # neither the network nor a guide is told one
+        usual = pipeline.sampling
+        assert isinstance(usual, Sampling)
+        told = (ClassifierGuide, FreeGuide)
+        untold = tuple(guide for guide in usual.guide if not isinstance(guide, told))
+        settings = {"use_labels": False, "guide": untold, **settings}
+    plain = pipeline.generator(**settings)
+    assert isinstance(plain, DiffusionGenerator)
+    own = {each.name: getattr(plain, each.name) for each in fields(plain)}
+    own["sampling"] = how.moved(plain.sampling, plain.model.schedule)
+    generator = EditGenerator(**own, edit=how)
+    kinds = _kinds(classes, generator)
+    groups = _groups(images, generator)
+    of_kind = positive("samples", samples) * how.together
+    of_group = of_kind * (1 if kinds is None else len(kinds))
+    inputs = groups.repeat_interleave(of_group, dim=0)
+    labels = None
+    if kinds is not None:
+        labels = [label for label in kinds for _ in range(of_kind)] * len(groups)
+    return Job(generator, labels, len(inputs), inputs, source)
+
+
+def _check_starts(pipeline: "Pipeline") -> None:
+    """Raise SettingError unless a model can start from x_t of an image, at any level."""
+    model = pipeline.diffusion
+    if pipeline.upsampler is not None:
+        raise SettingError("upsampler", "left out", cure="upsample the edits")
+    if model.low_shape is not None:
+        cure = "`adm upsample` makes images of others with it"
+        raise SettingError("model", "one that starts from noise alone", model.name, cure)
+    if model.student:
+        cure = "give its teacher"
+        raise SettingError("model", "one that visits any level", f"{model.name}, distilled", cure)
+
+
+def _kinds(classes: Classes | None, generator: EditGenerator) -> list[int] | None:
+    """Return the labels of the edits of each image; None if no class is told."""
+    if classes is None:
+        if generator.classes:
+            raise SettingError("classes", "given, as a guide or the model is told one")
+        return None
+    if not generator.classes:
+        cure = "pass {classifier} with {scale} to guide to classes"
+        raise SettingError("classes", "left out with a model that is told none", classes, cure)
+    return labels_of(classes, generator.classes)[0]
+
+
+def _groups(images: Tensor, generator: EditGenerator) -> Tensor:
+    """Return what edits are made of: (N, *input_shape) uint8, each image or each two neighbours."""
+    wanted = typed(torch.uint8, ("N", *generator.shape))
+    if not isinstance(images, Tensor):
+        raise SettingError("images", wanted, type(images).__name__)
+    if images.dtype != torch.uint8 or tuple(images.shape[1:]) != generator.shape:
+        got = typed(images.dtype, images.shape)
+        raise SettingError("images", wanted, got, "resize the images, or convert their channels")
+    least = generator.edit.images
+    if len(images) < least:
+        raise SettingError("images", f"at least {least} for {generator.edit.name}", len(images))
+    return images if least == 1 else torch.stack([images[:-1], images[1:]], dim=1)
+
+
+class Nearest(NamedTuple):
+    """The edit of each image that differs least from it.
+
+    Attributes:
+        place: (N,) int64, which of the edits it is.
+        version: (N, C, H, W) uint8, the edit.
+        map: (N, H, W) float32, where it differs; see `differences`.
+        score: (N,) float64, the mean of the map.
+    """
+
+    place: Tensor
+    version: Tensor
+    map: Tensor
+    score: Tensor
+
+
+def nearest(images: Tensor, edits: Tensor, smooth: float = 0.0) -> Nearest:
+    """Return the edits that differ least from images, and where they differ.
+
+    By a model of healthy images they are the nearest healthy versions, and the maps show what is
+    anomalous (Wolleb et al. 2022; Sanchez et al. 2022).
+
+    Args:
+        images: (N, C, H, W) uint8.
+        edits: (N, K, C, H, W) uint8, the same number of each; or (N K, C, H, W), as of `Samples`.
+        smooth: as of `differences`.
+    """
+    several = edits.reshape(len(images), -1, *images.shape[1:])
+    maps = torch.stack([differences(images, each, smooth) for each in several.unbind(1)], dim=1)
+    means = maps.double().mean(dim=(2, 3))
+    place, every = means.argmin(dim=1), torch.arange(len(images))
+    return Nearest(place, several[every, place], maps[every, place], means[every, place])
+
+
+def differences(images: Tensor, others: Tensor, smooth: float = 0.0) -> Tensor:
+    """Return where images differ from others, such as their nearest healthy versions.
+
+    Args:
+        images, others: (N, C, H, W) uint8.
+        smooth: standard deviation in pixels of a Gaussian that blurs the maps; 0 for none.
+
+    Returns:
+        (N, H, W) float32: the absolute difference, summed over channels, where 1 is the whole
+        range of a channel.
+    """
+    found = (images.float() - others.float()).abs().sum(dim=1) / 255
+    if not smooth:
+        return found
+    reach = min(math.ceil(3 * smooth), min(found.shape[1:]) - 1)
+    steps = torch.arange(-reach, reach + 1, dtype=torch.float32)
+    kernel = torch.exp(-0.5 * (steps / smooth) ** 2)
+    kernel = kernel / kernel.sum()
+    padded = F.pad(found[:, None], (reach,) * 4, mode="reflect")
+    return F.conv2d(F.conv2d(padded, kernel[None, None, :, None]), kernel[None, None, None])[:, 0]
