@@ -1,9 +1,10 @@
-"""logits -> accuracy and its interval."""
+"""logits -> accuracy, scores -> area under the ROC curve, and their intervals."""
 
+import numpy as np
 import pytest
 import torch
 
-from adm.metrics.accuracy import accuracy, wilson
+from adm.metrics.accuracy import accuracy, roc_area, wilson
 
 
 @pytest.mark.parametrize("count", [1, 2, 49, 1000])
@@ -35,3 +36,28 @@ def test_accuracy_counts_the_most_likely_class() -> None:
     assert accuracy(logits, torch.tensor([0, 1, 1, 0])).value == 0.75
     with pytest.raises(ValueError, match="at least one image"):
         accuracy(logits[:0], torch.zeros(0, dtype=torch.long))
+
+
+def test_the_roc_area_is_the_share_of_pairs_in_order() -> None:
+    random = np.random.default_rng(0)
+    scores, positive = random.integers(0, 6, 60).astype(float), random.random(60) < 0.4
+    own, others = scores[positive][:, None], scores[~positive]
+    wanted = ((own > others) + (own == others) / 2).mean()
+    found = roc_area(scores, positive)
+    assert found.value == pytest.approx(wanted)
+    assert found.low < wanted < found.high
+    assert roc_area(np.exp(scores), positive) == found
+    assert roc_area(scores, ~positive).value == pytest.approx(1 - wanted)
+    assert tuple(roc_area(positive.astype(float), positive)) == (1, 1, 1)
+    with pytest.raises(ValueError, match="both kinds"):
+        roc_area(scores, np.ones(60, bool))
+
+
+def test_the_interval_of_a_roc_area_holds_the_truth_as_often_as_it_says() -> None:
+    """Normal scores a standard deviation apart have an area of Phi(1 / sqrt(2))."""
+    random, positive = np.random.default_rng(0), np.arange(120) < 60
+    held = 0
+    for _ in range(150):
+        found = roc_area(random.normal(size=120) + positive, positive, resamples=200)
+        held += found.low <= 0.7602 <= found.high
+    assert 0.88 <= held / 150 <= 0.99
