@@ -40,7 +40,7 @@ class Edit(Checked):
             levels are moved towards level 1 by it, so that their number stays.
     """
 
-    strength: Annotated[float, Field(gt=0, le=1)] = 0.5
+    strength: Annotated[float, Field(ge=0.001, le=1)] = 0.5
     images: ClassVar[int] = 1  # that each is made of
     together: ClassVar[int] = 1  # how many are made of the same images, in sequence
 
@@ -144,7 +144,7 @@ class InterpolateEdit(InvertEdit):
             encoded and sampled.
     """
 
-    strength: Annotated[float, Field(gt=0, le=1)] = 1.0
+    strength: Annotated[float, Field(ge=0.001, le=1)] = 1.0
     count: Annotated[int, Field(ge=2, le=1000)] = 7
     name: ClassVar[str] = "interpolate"
     images: ClassVar[int] = 2

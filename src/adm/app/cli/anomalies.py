@@ -52,10 +52,9 @@ def anomalies(
 
     Examples:
 
-        adm anomalies runs/healthy scans/ --edit noise:strength=0.4 --samples 4 --out out/noised
+        adm anomalies runs/healthy scans/ --edit noise:strength=0.4 --samples 4 --out noised
 
-        adm anomalies runs/no-bag fashion-mnist --split test --count 500 --classes all \
-            --anomalous bag --out out/bags
+        adm anomalies runs/no-bag data/test.npz --classes all --anomalous bag --out bags
 
     Parameters
     ----------
