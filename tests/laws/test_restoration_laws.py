@@ -95,28 +95,30 @@ def of_mask(data: Mixture, sigma: float):
 
 @pytest.mark.parametrize("spec", LINEAR)
 def test_a_linear_operator_and_its_adjoint_have_one_inner_product(spec):
-    built = operator_of(spec).on(SHAPE)
-    x, y = torch.randn(2, *SHAPE), torch.randn(2, *built.shape)
-    assert is_linear(built.forward, SHAPE)
-    one, other = (built.forward(x) * y).sum(), (x * built.adjoint(y)).sum()
+    instrument = operator_of(spec).on(SHAPE)
+    x, y = torch.randn(2, *SHAPE), torch.randn(2, *instrument.shape)
+    assert is_linear(instrument.forward, SHAPE)
+    one, other = (instrument.forward(x) * y).sum(), (x * instrument.adjoint(y)).sum()
     torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-3)
 
 
 @pytest.mark.parametrize("spec", LINEAR[:-1])
 def test_an_operator_leaves_a_grey_image_as_it_is_where_it_says_anything(spec):
     """Its weights sum to 1."""
-    built = operator_of(spec).on(SHAPE)
-    y = built.forward(torch.full((1, *SHAPE), 0.4))
+    instrument = operator_of(spec).on(SHAPE)
+    y = instrument.forward(torch.full((1, *SHAPE), 0.4))
     known = y[y != 0]
     torch.testing.assert_close(known, torch.full_like(known, 0.4))
 
 
 def test_phases_do_not_matter_to_magnitudes_and_they_are_not_linear():
-    built = operator_of("phase").on(SHAPE)
+    instrument = operator_of("phase").on(SHAPE)
     x = torch.randn(1, *SHAPE)
-    torch.testing.assert_close(built.forward(x), built.forward(x.flip(2, 3)), rtol=1e-3, atol=1e-4)
-    assert built.adjoint is None
-    assert not is_linear(built.forward, SHAPE)
+    torch.testing.assert_close(
+        instrument.forward(x), instrument.forward(x.flip(2, 3)), rtol=1e-3, atol=1e-4
+    )
+    assert instrument.adjoint is None
+    assert not is_linear(instrument.forward, SHAPE)
 
 
 def test_a_function_of_ones_own_is_measured_and_transposed(tmp_path):

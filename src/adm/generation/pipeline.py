@@ -314,8 +314,7 @@ class Pipeline:
             operator, sigma: as for `restore`.
             seed: of the noise, with the index of an image.
         """
-        problem = Problem(operator_of(operator), DPS(), sigma)
-        return problem.measure(images, problem.operator.on(self.shape), seed)
+        return Problem(operator_of(operator), DPS(), sigma).measure(images, seed)
 
     def trajectory(
         self,

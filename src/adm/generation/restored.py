@@ -10,9 +10,9 @@ from torch import Tensor
 
 from adm.generation.diffusion import DiffusionGenerator, with_grad, without_grad
 from adm.generation.generator import Cost
-from adm.images import to_float
+from adm.images import to_float, to_uint8
 from adm.models.trained import DiffusionModel
-from adm.restoration import METHODS, Built, Method, Operator, Prior, operator_of
+from adm.restoration import METHODS, Instrument, Method, Operator, Prior, operator_of
 from adm.samplers import ImageNoise, State
 from adm.samplers.noise import START
 from adm.spec import SettingError, parse, text
@@ -60,34 +60,35 @@ class Problem:
             raise SettingError("sampler", f"left out, as {method.name} takes its own steps")
         return usual | given
 
-    def built(self, model: DiffusionModel) -> Built:
+    def instrument(self, model: DiffusionModel) -> Instrument:
         """Return the operator for the images of a model.
 
         Raises:
             SettingError: it cannot be applied to them, or the method cannot take it.
         """
-        built, name = self.operator.on(model.shape, model.device), self.method.name
-        if self.method.masks and built.mask is None:
+        instrument, name = self.operator.on(model.shape, model.device), self.method.name
+        if self.method.masks and instrument.mask is None:
             raise SettingError("method", "another one than repaint, which is for inpaint", name)
-        if self.method.linear and built.adjoint is None:
+        if self.method.linear and instrument.adjoint is None:
             free = ", ".join(kind.name for kind in METHODS.values() if not kind.linear)
             spec = text(self.operator)
             raise SettingError("method", f"one of {free}, as {spec} is not linear", name)
-        return built
+        return instrument
 
-    def measure(self, images: Tensor, built: Built, seed: int, start: int = 0) -> Tensor:
+    def measure(self, images: Tensor, seed: int = 0) -> Tensor:
         """Measure images: (N, ...) float32 on the CPU.
 
         Args:
             images: (N, C, H, W) uint8.
-            built: see `built`.
-            start: index of the first image, which with the seed determines its noise.
+            seed: of the noise, with the index of an image.
         """
+        channels, height, width = images.shape[1:]
+        instrument = self.operator.on((channels, height, width))
         made = []
-        for number, image in enumerate(images, start):
-            noise = ImageNoise(seed, [number], built.shape)  # type: ignore[arg-type]
-            y = built.forward(to_float(image[None])) + self.sigma * noise(START, MEASURED)
-            made.append((y if built.mask is None else y * built.mask).float())
+        for number, image in enumerate(images):
+            noise = ImageNoise(seed, [number], instrument.shape)
+            y = instrument.forward(to_float(image[None])) + self.sigma * noise(START, MEASURED)
+            made.append((y if instrument.mask is None else y * instrument.mask).float())
         return torch.cat(made)
 
     def manifest(self) -> dict[str, Any]:
@@ -120,16 +121,20 @@ class Restorer(DiffusionGenerator):
         if self.model.student or self.model.low_shape is not None:
             what = "a student" if self.model.student else "one that is told an image"
             raise SettingError("model", f"a model that starts from noise, not {what}", self.name)
-        assert self.built is not None
+        assert self.instrument is not None
 
     @cached_property
-    def built(self) -> Built:
-        """The operator for the images of the model."""
-        return self.problem.built(self.model)
+    def instrument(self) -> Instrument:
+        """What measures the images of the model."""
+        return self.problem.instrument(self.model)
 
     @property
     def input_shape(self) -> tuple[int, ...]:
-        return self.built.shape
+        return self.instrument.shape
+
+    def beside(self, given: Tensor) -> Sequence[Tensor]:
+        """Return what was measured, if it is an image."""
+        return [to_uint8(given)] if given.ndim == 3 else []
 
     @property
     def input_dtype(self) -> torch.dtype:
@@ -169,7 +174,7 @@ class Restorer(DiffusionGenerator):
         denoise, pull = self.guided(labels, None)
         prior = Prior(denoise, self.schedule, pull, self.sampling.threshold)
         y = inputs.to(self.model.device, copy=True)
-        measurement = self.built.measured(y, problem.sigma)
+        measurement = self.instrument.measured(y, problem.sigma)
         states = problem.method.sample(prior, measurement, noise.start(), noise, self.sampler)
         return with_grad(states) if problem.method.differentiates else without_grad(states)
 

@@ -15,7 +15,7 @@ from adm.restoration.dps import DPS
 from adm.restoration.measurement import Measurement, adjoint_of, solve
 from adm.restoration.method import Likelihood, Method, Prior, Projection
 from adm.restoration.mmps import MMPS
-from adm.restoration.operators import OPERATORS, Built, Operator, is_linear, operator_of
+from adm.restoration.operators import OPERATORS, Instrument, Operator, is_linear, operator_of
 from adm.restoration.pgdm import PGDM
 from adm.restoration.repaint import RePaint
 
@@ -31,8 +31,8 @@ __all__ = [
     "MMPS",
     "OPERATORS",
     "PGDM",
-    "Built",
     "DiffPIR",
+    "Instrument",
     "Likelihood",
     "Measurement",
     "Method",

@@ -24,7 +24,7 @@ class DPS(Likelihood):
     the mean of x_(t-1), in which form other samplers take it too.
 
     Attributes:
-        step: the step size; the paper takes 0.3 for blur and fewer pixels, 0.5 for inpainting, and
+        step: the step size; its code takes 0.3 for blur and fewer pixels, 0.5 for inpainting, and
             1 for phase retrieval.
     """
 

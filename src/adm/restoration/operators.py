@@ -26,8 +26,8 @@ Seed = Annotated[int, Field(ge=0, lt=2**32)]
 Share = Annotated[float, Field(gt=0, lt=1)]
 
 
-class Built(NamedTuple):
-    """An operator for images of one shape.
+class Instrument(NamedTuple):
+    """What measures images of one shape: an operator that knows it.
 
     Attributes:
         forward: (B, C, H, W) -> (B, ...).
@@ -60,7 +60,7 @@ class Operator(Checked):
             SettingError: it cannot be applied to such images.
         """
 
-    def on(self, shape: tuple[int, int, int], device: torch.device | str = "cpu") -> Built:
+    def on(self, shape: tuple[int, int, int], device: torch.device | str = "cpu") -> Instrument:
         """Return the operator for images of one shape.
 
         Args:
@@ -72,7 +72,7 @@ class Operator(Checked):
         forward = self.forward(shape, torch.device(device))
         made = forward(torch.zeros(1, *shape, device=device))
         adjoint = adjoint_of(forward, shape) if self.linear else None
-        return Built(forward, tuple(made.shape[1:]), adjoint)
+        return Instrument(forward, tuple(made.shape[1:]), adjoint)
 
     def check(self, y: Tensor) -> None:
         """Raise SettingError if no image can have been measured as y."""
@@ -115,9 +115,9 @@ class Inpaint(Operator):
         if sum(each is not None for each in (self.mask, self.box, self.random)) != 1:
             raise SettingError("operator", "inpaint with one of mask, box and random")
 
-    def on(self, shape: tuple[int, int, int], device: torch.device | str = "cpu") -> Built:
+    def on(self, shape: tuple[int, int, int], device: torch.device | str = "cpu") -> Instrument:
         mask = self.known(shape[1:]).to(device)
-        return Built(lambda x: x * mask, shape, lambda y: y * mask, mask)
+        return Instrument(lambda x: x * mask, shape, lambda y: y * mask, mask)
 
     def forward(self, shape: tuple[int, int, int], device: torch.device) -> Forward:
         return self.on(shape, device).forward
@@ -287,9 +287,13 @@ class Function(Operator):
             raise SettingError("operator", f"a function from (2, {shape}) to (2, ...)", str(got))
         return compute
 
-    def on(self, shape: tuple[int, int, int], device: torch.device | str = "cpu") -> Built:
-        built = super().on(shape, device)
-        return built if is_linear(built.forward, shape, device) else built._replace(adjoint=None)
+    def on(self, shape: tuple[int, int, int], device: torch.device | str = "cpu") -> Instrument:
+        instrument = super().on(shape, device)
+        return (
+            instrument
+            if is_linear(instrument.forward, shape, device)
+            else instrument._replace(adjoint=None)
+        )
 
 
 OPERATORS: dict[str, type[Operator]] = {

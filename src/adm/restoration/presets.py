@@ -35,7 +35,8 @@ class Preset:
 
 
 BLUR, MOTION, LARGER = "blur:gaussian=3", "motion:size=61", "downsample:factor=4,filter=bicubic"
-DIFFPIR, DPS = "diffpir:weight=1,fresh=0.1", "dps:step=0.3"
+# Its code has lambda 1 with sigma in units of [0, 1] and noise in those of [-1, 1].
+DIFFPIR, DPS = "diffpir:weight=0.25,fresh=0.1", "dps:step=0.3"
 PRESETS = {
     "diffpir-blur": Preset(BLUR, DIFFPIR, 100, (27.36, 22.80), (0.236, 0.355)),
     "diffpir-motion": Preset(MOTION, DIFFPIR, 100, (26.57, None), (0.255, None)),

@@ -24,13 +24,13 @@ class ImageNoise:
     Attributes:
         seed: random seed of all images.
         indices: (B,) global index of each image in the batch.
-        shape: (C, H, W).
+        shape: (C, H, W), or that of another tensor of each image.
         device: device of the returned noise.
     """
 
     seed: int
     indices: Sequence[int]
-    shape: tuple[int, int, int]
+    shape: tuple[int, ...]
     device: torch.device | str = "cpu"
 
     def start(self) -> Tensor:

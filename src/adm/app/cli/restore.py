@@ -109,15 +109,15 @@ def restore(
     if operator is None:
         raise SettingError("operator", "given, or {preset}")
     problem = Problem.parsed(operator, method or "mmps", sigma or 0.0)
-    built = problem.built(pipeline.diffusion)
+    instrument = problem.instrument(pipeline.diffusion)
     known = None
     if truth is not None:
         known = opened(truth, pipeline.shape, split, count, devices)
     if images is not None:
-        y = measured(images, built.shape, count, devices)
+        y = measured(images, instrument.shape, count, devices)
     else:
         assert known is not None
-        y = problem.measure(known, built, given.get("seed", 0))
+        y = problem.measure(known, given.get("seed", 0))
     if known is not None and len(known) != len(y):
         raise SettingError("truth", f"as many images as there are inputs, {len(y)}", len(known))
     source = f"{truth}, measured" if images is None else images

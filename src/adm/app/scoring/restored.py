@@ -76,7 +76,7 @@ class Restored:
     def baseline(self) -> Tensor | None:
         """(N, C, H, W) uint8, the restoration without a model; None if there is none."""
         problem, model = self.restorer.problem, self.restorer.model
-        measurement = self.restorer.built.measured(self.y.to(model.device), problem.sigma)
+        measurement = self.restorer.instrument.measured(self.y.to(model.device), problem.sigma)
         found = problem.operator.baseline(measurement, model.shape)
         return None if found is None else to_uint8(found.cpu())
 
