@@ -12,11 +12,13 @@ from cli.conftest import Adm
 import adm as adm_package
 from adm.app.cli import VERBS
 from adm.app.cli.help import TOPICS
+from adm.app.study.bounds import BOUNDS
 from adm.diffusion import TARGETS
-from adm.distillation import METHODS
+from adm.distillation import METHODS as DISTILLATIONS
 from adm.generation.edit import EDITS
 from adm.losses import WEIGHTS
 from adm.recipes import recipe
+from adm.restoration import METHODS, OPERATORS
 from adm.samplers import settings as samplers
 from adm.spec import paths_of
 from adm.training.levels import LEVELS
@@ -61,7 +63,10 @@ KINDS = {
     "levels": LEVELS,
     "weight": WEIGHTS,
     "optimizer": OPTIMIZERS,
+    "distillation": DISTILLATIONS,
+    "operator": OPERATORS,
     "method": METHODS,
+    "bound": BOUNDS,
 }
 
 

@@ -9,6 +9,7 @@ from cli.conftest import Adm
 from PIL import Image
 
 STEPS = ("--method", "ddnm", "--steps", 3)
+PHASE = ("--operator", "phase", "--method", "dps")
 BOX = ("--operator", "inpaint:box=2-2-4-4")
 
 
@@ -23,12 +24,12 @@ def truth(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_truth_is_measured_restored_and_scored(
     adm: Adm, models: Path, truth: Path, tmp_path: Path
 ) -> None:
-    words = ("--truth", truth, *BOX, *STEPS, "--samples", 2, "--features", "pixels.py:flat")
     (tmp_path / "pixels.py").write_text("def flat(x):\n    return x.flatten(1).float() + 1\n")
-    words = (*words[:-1], f"{tmp_path}/pixels.py:flat")
+    words = ("--truth", truth, *BOX, *STEPS, "--samples", 2)
+    words = (*words, "--features", f"{tmp_path}/pixels.py:flat")
     out = tmp_path / "out"
     for said in ("6 images, samples.npz", "is complete: it holds these images"):
-        answer = adm("restore", models / "small8.safetensors", *words, "--out", out)
+        answer = adm("restore", models / "model.safetensors", *words, "--out", out)
         assert answer.status == 0, answer.err
         assert said in answer.out
         assert "samples: PSNR" in answer.out
@@ -51,7 +52,7 @@ def test_what_was_measured_is_restored_as_it_is(adm: Adm, models: Path, tmp_path
     mask[:, 4:] = 0
     Image.fromarray(mask).save(tmp_path / "mask.png")
     words = ("--operator", f"inpaint:mask={tmp_path}/mask.png", *STEPS, "--out", tmp_path / "out")
-    answer = adm("restore", models / "small8.safetensors", tmp_path / "hole.png", *words)
+    answer = adm("restore", models / "model.safetensors", tmp_path / "hole.png", *words)
     assert answer.status == 0, answer.err
     with np.load(tmp_path / "out" / "samples.npz") as held:
         restored = held["arr_0"][0, :, :, 0]
@@ -62,7 +63,7 @@ def test_what_was_measured_is_restored_as_it_is(adm: Adm, models: Path, tmp_path
 def test_measurements_that_cannot_be_are_refused(
     adm: Adm, models: Path, truth: Path, tmp_path: Path
 ) -> None:
-    model, out = models / "small8.safetensors", ("--out", tmp_path / "out")
+    model, out = models / "model.safetensors", ("--out", tmp_path / "out")
     Image.new("L", (6, 6)).save(tmp_path / "small.png")
     np.save(tmp_path / "nan.npy", np.full((1, 1, 8, 8), np.nan))
     mask = f"inpaint:mask={tmp_path}/small.png"
@@ -72,6 +73,6 @@ def test_measurements_that_cannot_be_are_refused(
         ((tmp_path / "nan.npy", *BOX), "IMAGES must be finite real numbers"),
         (("--truth", truth, "--operator", mask), "must be a picture of 8x8, got '6x6'"),
         (("--truth", truth, "--operator", "phase", "--method", "ddnm"), "one of dps, daps"),
-        ((tmp_path / "small.png", "--operator", "phase"), "a .npy file of numbers"),
+        ((tmp_path / "small.png", *PHASE), "IMAGES must be of shape (1, 16, 16)"),
     ):
         assert message in adm("restore", model, *words, *out).refusal(), words

@@ -15,7 +15,7 @@ from adm.generation.peers import Estimate, from_azula, from_deepinv, to_azula, t
 from adm.images import to_float
 from adm.restoration import DPS, DiffPIR, Measurement, Prior
 from adm.restoration.method import Method
-from adm.restoration.operators import Built, operator_of
+from adm.restoration.operators import Instrument, operator_of
 from adm.samplers import Noise
 from adm.spec import SettingError
 
@@ -120,7 +120,7 @@ def test_operators_of_deepinv_are_ours(model: adm.Pipeline) -> None:
     physics = pytest.importorskip("deepinv.physics")
     images = (oracle.normal((3, *model.shape), seed=2).clamp(-3, 3) / 3).float()
     mean = torch.full((1, 1, 4, 4), 1 / 16)
-    known = _built(model, BOX).mask
+    known = _instrument(model, BOX).mask
     pairs = {
         BOX: physics.Inpainting(model.shape, mask=known),
         "downsample:factor=4": physics.Downsampling(
@@ -129,16 +129,16 @@ def test_operators_of_deepinv_are_ours(model: adm.Pipeline) -> None:
     }
     for spec, theirs in pairs.items():
         theirs.noise_model = physics.GaussianNoise(0.05)
-        own, clean = _built(model, spec), theirs.A((images + 1) / 2)
+        own, clean = _instrument(model, spec), theirs.A((images + 1) / 2)
         y, operator, sigma = from_deepinv(theirs, clean)
-        built = operator.on(model.shape)
-        assert built.shape == own.shape
+        instrument = operator.on(model.shape)
+        assert instrument.shape == own.shape
         assert sigma == pytest.approx(0.1)
         torch.testing.assert_close(y, own.forward(images), rtol=0, atol=1e-5)
-        assert built.adjoint is not None
-        torch.testing.assert_close(built.adjoint(y), theirs.A_adjoint(y), rtol=0, atol=1e-5)
+        assert instrument.adjoint is not None
+        torch.testing.assert_close(instrument.adjoint(y), theirs.A_adjoint(y), rtol=0, atol=1e-5)
         assert own.adjoint is not None
-        torch.testing.assert_close(built.adjoint(y), own.adjoint(y), rtol=0, atol=1e-5)
+        torch.testing.assert_close(instrument.adjoint(y), own.adjoint(y), rtol=0, atol=1e-5)
 
 
 def test_an_operator_that_is_not_linear_keeps_its_units(model: adm.Pipeline) -> None:
@@ -146,10 +146,10 @@ def test_an_operator_that_is_not_linear_keeps_its_units(model: adm.Pipeline) -> 
     theirs = physics.Physics(A=lambda x: x**2, noise_model=physics.GaussianNoise(0.05))
     images = to_float(torch.full((2, *model.shape), 200, dtype=torch.uint8))
     y, operator, sigma = from_deepinv(theirs, ((images + 1) / 2) ** 2)
-    built = operator.on(model.shape)
-    assert built.adjoint is None
+    instrument = operator.on(model.shape)
+    assert instrument.adjoint is None
     assert sigma == pytest.approx(0.05)
-    torch.testing.assert_close(built.forward(images), y)
+    torch.testing.assert_close(instrument.forward(images), y)
 
 
 def test_physics_of_other_noise_or_of_each_image_is_refused(model: adm.Pipeline) -> None:
@@ -175,7 +175,7 @@ def test_our_methods_take_their_operators(model: adm.Pipeline) -> None:
     images = torch.full((2, *model.shape), 200, dtype=torch.uint8)
     y = model.measure(images, BOX, sigma=0.1)
     own = model.restore(y, BOX, "diffpir", sigma=0.1, steps=5).images
-    mask = _built(model, BOX).mask
+    mask = _instrument(model, BOX).mask
     theirs = physics.Inpainting(model.shape, mask=mask, noise_model=physics.GaussianNoise(0.05))
     given = from_deepinv(theirs, theirs.A((y + 1) / 2))
     samples = model.restore(given.y, given.operator, "diffpir", sigma=given.sigma, steps=5)
@@ -256,7 +256,7 @@ def test_dps_of_deepinv_takes_our_steps_with_a_weight_of_each_level(model: adm.P
 def test_diffpir_of_others_takes_our_steps(package: str, model: adm.Pipeline) -> None:
     """Without fresh noise azula's sampler is DDIM's; in deepinv lambda is twice our weight."""
     pytest.importorskip(package)
-    weight, built = 3.5, _built(model, "downsample:factor=4")
+    weight, instrument = 3.5, _instrument(model, "downsample:factor=4")
     y, sigma = oracle.normal((2, 1, 2, 2), seed=9).float(), 0.1
     x = oracle.normal((2, *model.shape), seed=10).float()
     fresh = 0.0 if package == "azula" else 0.3
@@ -268,7 +268,7 @@ def test_diffpir_of_others_takes_our_steps(package: str, model: adm.Pipeline) ->
         from azula.sample import DDIMSampler
 
         denoiser = to_azula(model, clip)
-        guided = DiffPIRDenoiser(denoiser, y, built.forward, sigma**2, lmbda=weight)
+        guided = DiffPIRDenoiser(denoiser, y, instrument.forward, sigma**2, lmbda=weight)
         sampler, now = DDIMSampler(guided, eta=0.0, steps=5, silent=True), x
         for t, s in sampler.timesteps.unfold(0, 2, 1):
             theirs.append(now := sampler.step(now, t, s))
@@ -287,13 +287,13 @@ def test_diffpir_of_others_takes_our_steps(package: str, model: adm.Pipeline) ->
         last = model.schedule.noise_to_signal[-1].float()
         x = (last**2 - sigma**2).sqrt() * torch.randn_like(x) * model.schedule.signal[-1].float()
     prior = _prior(model, levels, clip)
-    own = _states(DiffPIR(weight=weight, fresh=fresh), prior, built.measured(y, sigma), x)
+    own = _states(DiffPIR(weight=weight, fresh=fresh), prior, instrument.measured(y, sigma), x)
     wanted = own[:-1] if package == "azula" else own[-2:-1]  # both leave some noise at the end
     for one, other in zip(theirs, wanted, strict=False):
         torch.testing.assert_close(one, other, rtol=0, atol=1e-5)
 
 
-def _built(model: adm.Pipeline, spec: str) -> Built:
+def _instrument(model: adm.Pipeline, spec: str) -> Instrument:
     return operator_of(spec).on(model.shape)
 
 

@@ -1,4 +1,4 @@
-"""Folder of image files -> Tree."""
+"""Folder of image files, or one -> Tree."""
 
 import os
 from collections.abc import Iterator
@@ -33,6 +33,13 @@ def image_folder(path: Path) -> Tree:
 
     files = Files(lambda row: open_image(place(row)), lambda row: shown_path(place(row)))
     return Tree(title, title, shown_path(path), names, files, reader_of(path))
+
+
+def image_file(path: Path) -> Tree:
+    """Return the tree of one image, whose class is its name."""
+    files = Files(lambda _: open_image(str(path)), lambda _: shown_path(path))
+    title = path.resolve().stem
+    return Tree(title, title, shown_path(path), [path.name], files, reader_of(path.parent))
 
 
 def _names(root: Path) -> Iterator[str]:

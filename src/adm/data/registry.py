@@ -11,12 +11,12 @@ from adm.data.archive import zip_archive
 from adm.data.arrays import read_arrays
 from adm.data.digits import digits
 from adm.data.fitting import at_one_size
-from adm.data.folder import image_folder
+from adm.data.folder import image_file, image_folder
 from adm.data.hub import hub
 from adm.data.idx import fashion_mnist, idx_folder
 from adm.data.labels import NO_LABELS, SPLITS
 from adm.data.lists import LISTS
-from adm.data.naming import at_home, natural, open_regular
+from adm.data.naming import at_home, is_image, natural, open_regular
 from adm.data.numbering import by_number, is_list
 from adm.data.source import NoSplit, Source
 from adm.shown import LONGEST_PATH, shown, shown_path
@@ -26,7 +26,7 @@ BUILTIN = ("fashion-mnist", "digits")  # data at a place of their own, which no 
 FORMS = (
     "fashion-mnist, fashion-mnist:/FOLDER, digits, idx:/FOLDER, hf:NAME[@CONFIG], hf:/FOLDER, a "
     "folder of images with one sub-folder per class, a .zip or .tar of such a folder, WebDataset "
-    "shards (a folder of them, or a-*.tar), or an .npz or .npy file"
+    "shards (a folder of them, or a-*.tar), an .npz or .npy file, or one image"
 )
 WRITTEN = "emoji"  # the folder of a data set that a command writes
 ARRAYS = (".npz", ".npy")
@@ -98,6 +98,8 @@ def find(spec: str, *, split: str = "train", labels: str | None = None) -> Sourc
         return zip_archive(path).source(split, labels)
     if suffix in ARRAYS:
         return _arrays(path, split, labels)
+    if is_image(path.name):
+        return image_file(path).source(split, labels)
     raise ValueError(f"{shown_path(path)} has an unknown format; unpack it, or give {FORMS}")
 
 
