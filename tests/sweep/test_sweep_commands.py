@@ -2,13 +2,10 @@
 
 import json
 import re
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import launch
 import numpy as np
 import pytest
 import tiny
@@ -144,22 +141,6 @@ def test_features_of_a_released_reference_are_extracted_once(
     status, said = adm(*words)
     assert status == 0, said
     assert calls.read_text().split() == ["2"]  # of noise, to check that it takes such images
-
-
-@pytest.mark.slow
-def test_two_processes_launched_together_leave_what_one_leaves(
-    files: Path, data: Path, tmp_path: Path, adm: Callable[..., tuple[int, str]]
-) -> None:
-    words = ["sweep", files / "model.safetensors", "--classifier", files / "guide.safetensors"]
-    words += ["--reference", data, "--features", f"{tmp_path}/rows.py:rows", "--count", "8"]
-    words += ["--vary", "scale=0,2", "--vary", "steps=2", "--device", "cpu", "--out"]
-    status, said = adm(*words, tmp_path / "one")
-    assert status == 0, said
-    several = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "adm"]
-    command = [*map(str, (sys.executable, *several, *words, tmp_path / "two"))]
-    done = subprocess.run(command, env=launch.environment(), capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert contents(tmp_path / "two") == contents(tmp_path / "one")
 
 
 @pytest.mark.parametrize(

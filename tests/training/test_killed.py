@@ -9,7 +9,7 @@ import tiny
 
 from adm.store.locks import FILE
 
-KILLS = 3
+KILLS = 2
 SETTINGS = (
     "train.steps=40",
     "train.save_every_steps=3",

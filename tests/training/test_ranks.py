@@ -5,9 +5,6 @@ import pytest
 import tiny
 import torch
 
-from adm.app.runs.run import TrainOptions
-from adm.models.load import load_classifier, load_diffusion
-from adm.models.teacher import Teacher
 from adm.recipes.schema import override
 
 SETTINGS = (
@@ -51,22 +48,6 @@ def test_two_processes_train_the_gan_that_one_trains(tmp_path):
         one, two = launch.losses(tmp_path / "one", name), launch.losses(tmp_path / "two", name)
         assert len(two) >= 2
         torch.testing.assert_close(two, one, **(CLOSE | {"rtol": 2e-3}))
-
-
-def test_two_processes_distil_what_one_distils(tmp_path):
-    recipe = tiny.student(*SETTINGS, "watch.validation_images=2", *CONSISTENCY)
-    teacher = tiny.model(tmp_path / "d.safetensors", tiny.diffusion())
-    guide = tiny.model(tmp_path / "c.safetensors", tiny.classifier(), seed=1)
-    options = ("--teacher", str(teacher), "--teacher-classifier", str(guide))
-    source = tiny.stripes()
-    launch.finish(
-        launch.train(tmp_path / "b", recipe, source, tmp_path / "two", *options, processes=2)
-    )
-    taught = TrainOptions(teacher=Teacher(load_diffusion(teacher), load_classifier(guide)))
-    tiny.steps(recipe, source, tmp_path / "one", options=taught)
-    one, two = launch.losses(tmp_path / "one"), launch.losses(tmp_path / "two")
-    assert len(two) == 8
-    torch.testing.assert_close(two, one, **CLOSE)
 
 
 def test_a_sharded_run_of_two_processes_is_watched_and_goes_on_with_one(tmp_path):
