@@ -76,8 +76,10 @@ def test_bits_are_the_sum_of_their_terms(tour):
 
 @pytest.mark.slow
 def test_more_steps_bring_an_image_back_more_exactly(tour):
-    few, many = ((tour[name] - tour["known"]).abs().mean() for name in ("few", "many"))
+    few, many = ((tour[name] - tour["images"]).abs().mean() for name in ("few", "many"))
     assert many < 0.5 * few
+    assert len(tour["variations"]) == 8
+    assert tour["bags"].labels.tolist() == [8] * 4
 
 
 @pytest.mark.slow
