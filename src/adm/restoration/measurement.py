@@ -16,7 +16,7 @@ Forward: TypeAlias = Callable[[Tensor], Tensor]  # (B, C, H, W) images -> (B, ..
 Adjoint: TypeAlias = Callable[[Tensor], Tensor]  # (B, ...) -> (B, C, H, W)
 # Standard deviation of the error of rounding [-1, 1] to 256 values: no measurement is exacter.
 ROUNDING_SIGMA = 2 / 255 / 12**0.5
-ITERATIONS, TOLERANCE = 100, 1e-6  # of conjugate gradients
+ITERATIONS, TOLERANCE = 30, 1e-5  # of conjugate gradients
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,7 +91,7 @@ def solve(
 ) -> Tensor:
     """Solve product(v) = right by conjugate gradients, for each image by itself.
 
-    An image is done when its residual is 1e-6 of what it was, or along a direction in which the
+    An image is done when its residual is 1e-5 of what it was, or along a direction in which the
     product is not positive.
 
     Args:
