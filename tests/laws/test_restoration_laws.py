@@ -130,6 +130,9 @@ def test_a_function_of_ones_own_is_measured_and_transposed(tmp_path):
     x, y = torch.randn(2, *SHAPE), torch.randn(2, *halved.shape)
     torch.testing.assert_close((halved.forward(x) * y).sum(), (x * halved.adjoint(y)).sum())
     assert bright.adjoint is None
+    before = operator_of(f"{file}:bright").manifest()
+    file.write_text(file.read_text().replace("x**2", "x**4"))
+    assert operator_of(f"{file}:bright").manifest() != before
 
 
 def test_conjugate_gradients_solve_each_image_by_itself():

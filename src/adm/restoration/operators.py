@@ -1,8 +1,10 @@
 """Operator, (C, H, W) -> forward, adjoint and mask of a Measurement: what is done to an image."""
 
+import inspect
 import math
 from abc import abstractmethod
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
@@ -18,7 +20,7 @@ from adm.functions import load_function
 from adm.restoration.measurement import Adjoint, Forward, Measurement, adjoint_of
 from adm.spec import Checked, SettingError, parse
 from adm.store.arrays import load_array
-from adm.store.hashes import sha256
+from adm.store.hashes import sha256, sha256_of
 
 LARGEST_KERNEL = 1 << 10  # side of a kernel
 LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
@@ -288,12 +290,15 @@ class Function(Operator):
         return compute
 
     def on(self, shape: tuple[int, int, int], device: torch.device | str = "cpu") -> Instrument:
-        instrument = super().on(shape, device)
-        return (
-            instrument
-            if is_linear(instrument.forward, shape, device)
-            else instrument._replace(adjoint=None)
-        )
+        found = super().on(shape, device)
+        return found if is_linear(found.forward, shape, device) else found._replace(adjoint=None)
+
+    def manifest(self) -> dict[str, Any]:
+        """The hash of the module's source, if it has one."""
+        module = load_function(self.of, "an operator")[1]
+        with suppress(TypeError, OSError):
+            return {"sha256": sha256_of(inspect.getsource(module).encode())}
+        return {}
 
 
 OPERATORS: dict[str, type[Operator]] = {
