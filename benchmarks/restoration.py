@@ -201,11 +201,15 @@ def main() -> None:
     parser.add_argument("--docs", type=Path, default=Path("docs"))
     parser.add_argument("--count", type=int, default=100)
     parser.add_argument("--emoji", default="emoji", help="data of emoji, as `adm data` writes it")
-    parser.add_argument("--only", nargs="*", default=list(OPERATORS))
+    parser.add_argument("--only", nargs="*", default=[*OPERATORS, "posterior"])
     options = parser.parse_args()
     torch.set_num_threads(1)
-    page = (options.docs / "restoration.md").read_text()
-    for name in options.only:
+    place = options.docs / "restoration.md"
+    if "posterior" in options.only:
+        headings = ["method", "mean", "covariance", "sliced Wasserstein"]
+        content = table(headings, posterior())
+        write_text(place, replaced(place.read_text(), "posterior", content))
+    for name in OPERATORS.keys() & {*options.only}:
         model = adm.load(name)
         channels, high, wide = model.shape
         spec = options.emoji if name == "emoji" else "fashion-mnist"
@@ -213,13 +217,9 @@ def main() -> None:
         # Evenly spaced: images of a folder are sorted by class.
         images = source.batch([i * len(source) // options.count for i in range(options.count)])[0]
         results = run(name, images, options.out)
-        page = replaced(page, name, tables(name, results))
+        write_text(place, replaced(place.read_text(), name, tables(name, results)))
         drawn = picture(name, images, options.out)
         write_bytes(options.docs / "images" / f"restored-{name}.png", drawn)
-    if len(options.only) > 1:
-        headings = ["method", "mean", "covariance", "sliced Wasserstein"]
-        page = replaced(page, "posterior", table(headings, posterior()))
-    write_text(options.docs / "restoration.md", page)
 
 
 if __name__ == "__main__":
