@@ -164,6 +164,9 @@ def from_azula(forward: Forward, name: str = "") -> Operator:
         def forward(self, shape: tuple[int, int, int], device: torch.device) -> Forward:
             return forward
 
+        def manifest(self) -> dict[str, Any]:  # its name is no place of code
+            return {}
+
     return Given(of=name or getattr(forward, "__qualname__", type(forward).__qualname__))
 
 
