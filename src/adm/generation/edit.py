@@ -299,7 +299,7 @@ def _check_starts(pipeline: "Pipeline") -> None:
     if pipeline.upsampler is not None:
         raise SettingError("upsampler", "left out", cure="upsample the edits")
     if model.low_shape is not None:
-        cure = "`adm upsample` makes images of others with it"
+        cure = "`adm sample --condition` makes images of others with it"
         raise SettingError("model", "one that starts from noise alone", model.name, cure)
     if model.student:
         cure = "give its teacher"
