@@ -8,6 +8,8 @@ import pytest
 from cli.conftest import Adm
 from PIL import Image
 
+from adm.data.folder import image_folder
+
 STEPS = ("--method", "ddnm", "--steps", 3)
 PHASE = ("--operator", "phase", "--method", "dps")
 BOX = ("--operator", "inpaint:box=2-2-4-4")
@@ -43,6 +45,7 @@ def test_truth_is_measured_restored_and_scored(
         assert maps["deviation"][:, :, 0].max() == 0
         assert maps["deviation"][:, :, 2:6, 2:6].max() > 0
     Image.open(out / "restored.png").verify()
+    assert len(image_folder(out).source("train", None)) == 6, "pictures of the folder are no samples"
 
 
 def test_what_was_measured_is_restored_as_it_is(adm: Adm, models: Path, tmp_path: Path) -> None:

@@ -13,7 +13,8 @@ from adm.shown import shown, shown_path
 ARCHIVE, MANIFEST = "samples.npz", "samples.json"  # in a sample folder
 # Pictures of the samples, and not samples.
 SHEET, ANIMATION, MAPS = "grid.png", "denoising.gif", "anomalies.png"
-PICTURES = (SHEET, ANIMATION, MAPS)
+RESTORED = "restored.png"
+PICTURES = (SHEET, ANIMATION, MAPS, RESTORED)
 EXTENSIONS = ("png", "jpg", "jpeg", "bmp", "webp", "gif", "tif", "tiff")
 LONGEST_NAME = 4_096  # characters of a path, or of a name in an archive
 MAX_BYTES = 1 << 29  # of one encoded image

@@ -7,7 +7,7 @@ from adm.app.cli import lists, places
 from adm.app.cli.output import OUT, say
 from adm.app.cli.sampling import ALONE, DEFAULT, USUAL, Helpers, Output, Settings
 from adm.app.cli.scoring import Split, joined
-from adm.data.naming import MANIFEST
+from adm.data.naming import MANIFEST, RESTORED
 
 if TYPE_CHECKING:  # so that --help does not load torch
     from torch import Tensor
@@ -87,7 +87,7 @@ def restore(
     """
     places.folder(out, MANIFEST)
     # Imported here, so that --help does not load torch.
-    from adm.app.scoring.restored import PICTURE, Restored, written
+    from adm.app.scoring.restored import Restored, written
     from adm.generation.folder import images_of
     from adm.generation.restored import Problem
     from adm.restoration.presets import PRESETS
@@ -129,7 +129,7 @@ def restore(
         found.save(out)
         for what, scores in found.scores.items():
             say(f"{what}: {', '.join(map(written, scores, scores.values()))}")
-        say(f"{out / PICTURE}: what was measured beside what was restored")
+        say(f"{out / RESTORED}: what was measured beside what was restored")
 
 
 def opened(

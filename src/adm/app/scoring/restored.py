@@ -1,6 +1,5 @@
 """Job of a Restorer, its images, truth -> Restored: scores, mean and deviation, a picture."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,6 +11,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from adm.data.naming import RESTORED
 from adm.features.contract import Features
 from adm.generation.job import Job
 from adm.generation.restored import Restorer
@@ -21,9 +21,9 @@ from adm.metrics.bootstrap import mean_interval
 from adm.metrics.similarity import psnr, ssim
 from adm.pictures import Row, png, sheet
 from adm.store.arrays import write_npz
-from adm.store.files import write_bytes, write_text
+from adm.store.files import write_bytes, write_json
 
-PICTURE, MAPS, SCORES = "restored.png", "restored.npz", "restored.json"
+MAPS, SCORES = "restored.npz", "restored.json"
 MOST_ROWS, MOST_SAMPLES = 16, 6  # of the picture
 
 
@@ -158,12 +158,11 @@ class Restored:
 
     def save(self, folder: Path) -> None:
         """Write the picture, the maps and the scores into the sample folder."""
-        write_bytes(folder / PICTURE, png(self.picture()), sync=False)
+        write_bytes(folder / RESTORED, png(self.picture()), sync=False)
         maps = {"mean": self.mean.numpy(), "deviation": self.deviation.numpy()}
         maps["measured"] = np.ascontiguousarray(self.y.numpy())
         write_npz(folder / MAPS, maps)
-        text = json.dumps(self.to_json(), indent=1, ensure_ascii=False) + "\n"
-        write_text(folder / SCORES, text)
+        write_json(folder / SCORES, self.to_json())
 
 
 def written(name: str, score: Score) -> str:
