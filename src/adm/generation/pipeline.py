@@ -235,9 +235,13 @@ class Pipeline:
         """
         batch_size = positive("batch_size", batch_size)
         job = self.job(classes, count, **settings)
-        bar = self.bar(f"sampling {count_of(job.count, 'image')}", job.evaluations)
+        return self._watched(job, f"sampling {count_of(job.count, 'image')}", batch_size, on_step)
+
+    def _watched(self, job: Job, what: str, batch_size: int, on_step: OnStep | None) -> Samples:
+        """Sample a job with `on_step`, or by default with a progress bar."""
+        bar = self.bar(what, job.evaluations)
         with nullcontext(on_step) if on_step else bar as advance:
-            return sample(job, batch_size, advance)
+            return sample(job, positive("batch_size", batch_size), advance)
 
     def restore(
         self,
@@ -274,9 +278,7 @@ class Pipeline:
         """
         problem = Problem.parsed(operator, method, sigma)
         job = self.restoration(y, problem, samples, classes, **settings)
-        bar = self.bar(f"restoring {count_of(job.count, 'image')}", job.evaluations)
-        with nullcontext(on_step) if on_step else bar as advance:
-            return sample(job, positive("batch_size", batch_size), advance)
+        return self._watched(job, f"restoring {count_of(job.count, 'image')}", batch_size, on_step)
 
     def restoration(
         self,
@@ -372,9 +374,7 @@ class Pipeline:
             FloatingPointError: sampling gave NaN or infinity.
         """
         job = edit_job(self, images, edit, classes, samples, **settings)
-        bar = self.bar(f"editing {count_of(len(images), 'image')}", job.evaluations)
-        with nullcontext(on_step) if on_step else bar as advance:
-            return sample(job, positive("batch_size", batch_size), advance)
+        return self._watched(job, f"editing {count_of(len(images), 'image')}", batch_size, on_step)
 
     def pretrained(self, images: int = 16, report: Scored | None = None) -> Pretrained:
         """Return what `save_pretrained` writes with these arguments, which it describes."""
