@@ -45,7 +45,9 @@ def test_truth_is_measured_restored_and_scored(
         assert maps["deviation"][:, :, 0].max() == 0
         assert maps["deviation"][:, :, 2:6, 2:6].max() > 0
     Image.open(out / "restored.png").verify()
-    assert len(image_folder(out).source("train", None)) == 6, "pictures of the folder are no samples"
+    assert len(image_folder(out).source("train", None)) == 6, (
+        "pictures of the folder are no samples"
+    )
 
 
 def test_what_was_measured_is_restored_as_it_is(adm: Adm, models: Path, tmp_path: Path) -> None:
