@@ -6,7 +6,10 @@ colon `key=value` pairs, separated by commas:
     ddim:eta=0.5    levels:86,273.2,980    classifier:scale=2,interval=300-980
 
 Values without a key belong to the first field. A list inside a value is separated by hyphens, a
-list of specs by commas: one that a name follows begins the next spec.
+list of specs by commas: one that a name follows begins the next spec. Where a value is a spec
+itself, or several joined by +, parameters that are not of the outer one are of the inner one:
+
+    at:500,classes=bag,guide=classifier:scale=4,interval=100-400
 """
 
 import re
@@ -214,7 +217,7 @@ def parse(kinds: Mapping[str, type[T]], spec: str | T, field: str, current: T | 
         raise SettingError(field, f"one of {', '.join(kinds)}", spec, cure)
     kind = kinds[name]
     known = {each.name: each for each in fields(kind)}  # type: ignore[arg-type]
-    values = dict[str, Any]()
+    types, values = _types(kind), dict[str, Any]()
     bare = list[str]()
     for part in filter(None, (piece.strip() for piece in rest.split(","))):
         key, equals, text = (piece.strip() for piece in part.partition("="))
@@ -224,13 +227,14 @@ def parse(kinds: Mapping[str, type[T]], spec: str | T, field: str, current: T | 
             raise SettingError(f"{field}.{key}", "given once", part)
         elif key in known:
             values[key] = text
+        elif values and _takes_specs(types[last := next(reversed(values))]):
+            values[last] += f",{part}"  # a parameter of the last of these
         else:
             raise _unknown(field, name, known, part)
     if bare:
         if not known:
             raise _unknown(field, name, known, bare[0])
         values[next(iter(known))] = "-".join(bare)
-    types = _types(kind)
     read = {key: _read(types[key], text) for key, text in values.items()}
     if type(current) is kind:
         return change(current, read, field)
@@ -286,8 +290,11 @@ def _default(field: "Field[Any]") -> Any:
 
 
 def _written(value: Any, separator: str = "-") -> str:
+    if isinstance(value, Checked):
+        return text(value)
     if isinstance(value, tuple | list):
-        return separator.join(map(_written, value))
+        specs = any(isinstance(each, Checked) for each in value)
+        return ("+" if specs else separator).join(map(_written, value))
     if isinstance(value, bool):
         return str(value).lower()
     if value is None:
@@ -402,6 +409,13 @@ def _alternatives(kind: Any) -> list[Any]:
     return [kind]
 
 
+def _takes_specs(kind: Any) -> bool:
+    """Whether a value of a type is a list of specs."""
+    inner = [get_args(each)[0] for each in _alternatives(kind) if get_origin(each) is tuple]
+    marks = [mark for each in inner for mark in getattr(each, "__metadata__", ())]
+    return any(isinstance(mark, SpecOf) for mark in marks)
+
+
 def _read(kind: Any, given: str, separator: str = "-") -> Any:
     """Return a text as what pydantic converts to a type: none, a list, or the text itself."""
     kinds = _alternatives(kind)
@@ -414,7 +428,7 @@ def _read(kind: Any, given: str, separator: str = "-") -> Any:
     if is_none:
         return []
     inner = get_args(lists[0])
-    if any(isinstance(each, SpecOf) for each in getattr(inner[0], "__metadata__", ())):
+    if _takes_specs(kind):
         parts = PLUS.split(given)  # of specs, which have commas of their own
     else:
         parts = HYPHEN.split(given) if separator == "-" else given.strip("[]()").split(separator)

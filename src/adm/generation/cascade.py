@@ -27,8 +27,8 @@ class CascadeGenerator(Generator):
     Attributes:
         base: makes the small images.
         upsampler: makes the large ones of them.
-        translation: label of the base -> label of the same class in the upsampler; None if the
-            upsampler is told no class.
+        translation: label of an image of the base -> label of the same class in the upsampler; None
+            if the upsampler is told no class.
 
     Raises:
         ValueError: the upsampler starts from images of another shape.
@@ -125,9 +125,10 @@ class CascadeGenerator(Generator):
 
     def _labels_of_upsampler(self, labels: Tensor | None) -> Tensor | None:
         """(B,) labels of the base -> (B,) labels that the upsampler is told."""
-        if labels is None or self.translation is None:
+        made = self.base.ends(labels)
+        if made is None or self.translation is None:
             return None
-        return torch.tensor([self.translation[label] for label in labels.tolist()])
+        return torch.tensor([self.translation[label] for label in made.tolist()])
 
     def manifest(self) -> dict[str, Any]:
         """That of the upsampler, and `base`, that of the other, as JSON values."""
@@ -162,8 +163,9 @@ def cascade(
         field = OF_UPSAMPLER.get(error.field, error.field)
         raise SettingError(field, error.expected, error.got, error.cure) from None
     translation = None
-    if labels is not None:
-        used = sorted(set(labels))
+    made = base.ends(None if labels is None else torch.tensor(labels))
+    if made is not None:
+        used = sorted(set(made.tolist()))
         theirs = translate(used, base.classes, upsampler.classes)
         translation = None if theirs is None else dict(zip(used, theirs, strict=True))
     return CascadeGenerator(base, larger, translation)

@@ -13,7 +13,8 @@ from adm.diffusion import Denoise, Schedule, Threshold, process
 from adm.generation.blocks import ModelGenerator
 from adm.generation.finite import finite, not_finite
 from adm.generation.generator import Cost, OnStep, evaluations_of, identity
-from adm.generation.guided import Counter, Networks, calls, unguided
+from adm.generation.guided import Counter, Networks, calls, in_stages, unguided
+from adm.generation.labels import label_of
 from adm.guidance import Gradient, total
 from adm.images import to_float
 from adm.models.compiled import check_compiles
@@ -21,6 +22,7 @@ from adm.models.pair import check_guides, classes_of
 from adm.models.trained import ClassifierModel, DiffusionModel
 from adm.samplers import ImageNoise, Sampler, Sampling, State
 from adm.samplers.noise import START
+from adm.samplers.settings import Stage
 from adm.spec import SettingError, text, to_json
 
 # The process that is sampled, respaced to the levels visited -> the gradient at these levels. So a
@@ -62,6 +64,9 @@ class DiffusionGenerator(ModelGenerator[DiffusionModel, Sampling]):
         self.sampling.sampler.check(self.model.schedule.last)
         check_guides(self.model, self.sampling, self.classifier, self.weak)
         check_low_res_noise(self.sampling.low_res_noise or 0, self.model, self.weak)
+        for each in self.sampling.then:
+            each.check(self.model.schedule.last)
+            self._label_of(each.classes)
         if self.gradient is not None:
             check_of_schedule(self.gradient, self.schedule)
 
@@ -93,7 +98,8 @@ class DiffusionGenerator(ModelGenerator[DiffusionModel, Sampling]):
     def guidance(self) -> str:
         models = {"classifier": self.classifier, "weak": self.weak}
         used = [(text(guide), models.get(guide.name)) for guide in self.sampling.guide]
-        return ", ".join(f"{spec} ({model.name})" if model else spec for spec, model in used)
+        found = [f"{spec} ({model.name})" if model else spec for spec, model in used]
+        return ", ".join([*found, *(f"then {text(each)}" for each in self.sampling.then)])
 
     @property
     def shared(self) -> dict[str, Any]:
@@ -172,13 +178,42 @@ class DiffusionGenerator(ModelGenerator[DiffusionModel, Sampling]):
             low_res: (B, C, h, w) in [-1, 1], the images that an upsampler starts from.
         """
         labels = None if labels is None else labels.to(self.model.device, copy=True)
-        told = labels if self.tells else None
-        models = (self.model, self.classifier, self.weak, self.sampling)
-        denoise, pull = Networks(*models, labels, told, low_res, threshold).guided()
+
+        def part(stage: Stage) -> tuple[Denoise, Gradient | None]:
+            own = self._in_stage(labels, stage)
+            told = own if self.tells else None
+            models = (self.model, self.classifier, self.weak, stage.sampling)
+            return Networks(*models, own, told, low_res, threshold).guided()
+
+        denoise, pull = in_stages(self.sampling, self.model.schedule, part)
         if self.gradient is None:
             return denoise, pull
         own = self.gradient(self.schedule)
         return denoise, own if pull is None else total(pull, own)
+
+    def ends(self, labels: Tensor | None) -> Tensor | None:
+        stages = self.sampling.stages(self.sampling.grid.visited(self.model.schedule))
+        return self._in_stage(labels, stages[-1])
+
+    def _in_stage(self, labels: Tensor | None, stage: Stage) -> Tensor | None:
+        """Return the labels, (B,), or that of the stage for all."""
+        label = self._label_of(stage.classes)
+        if label is None:
+            return labels
+        if labels is None:
+            raise SettingError("classes", "given, as {then} changes them")
+        return torch.full_like(labels, label)
+
+    def _label_of(self, name: str | None) -> int | None:
+        """Return the label of a class of `then`."""
+        if name is None:
+            return None
+        if not self.classes:
+            raise SettingError("then.classes", "left out with a model that is told none", name)
+        try:
+            return label_of(name, self.classes)
+        except SettingError as error:
+            raise error.within("then") from None
 
     def _diffused(self, inputs: Tensor | None, indices: Sequence[int]) -> Tensor | None:
         """Diffuse images (B, C, h, w) uint8 to the level of `low_res_noise`, of an upsampler."""

@@ -116,6 +116,14 @@ class Generator(Protocol):
         """
         return ()
 
+    def ends(self, labels: Tensor | None) -> Tensor | None:
+        """Return the labels of what images have become, (B,): those given, unless some changed.
+
+        Args:
+            labels: (B,) int64; None for an unconditional batch.
+        """
+        return labels
+
     @abstractmethod
     def images(
         self,

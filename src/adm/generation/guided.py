@@ -1,7 +1,7 @@
 """Sampling, models, labels -> guided Denoise, Gradient; the calls that they take -> Cost."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import torch
@@ -11,11 +11,12 @@ from adm.diffusion import Denoise, Level, Prediction, Schedule, Threshold
 from adm.diffusion.prediction import Variance
 from adm.diffusion.schedule import at
 from adm.generation.generator import Cost
-from adm.guidance import Gradient, Temperatures, contrasted, thresholded, total
+from adm.guidance import Gradient, Temperatures, contrasted, switched, thresholded, total
 from adm.models.pair import guides_on
 from adm.models.trained import ClassifierModel, DiffusionModel, Network
 from adm.samplers import ClassifierGuide, Sampling
 from adm.samplers.guide import Weaker
+from adm.samplers.settings import Stage
 from adm.spec import SettingError
 from adm.training.objective import WITHHELD
 
@@ -51,9 +52,31 @@ def guided(
     return denoise, total(*pulls) if len(pulls) > 1 else next(iter(pulls), None)
 
 
+def in_stages(
+    sampling: Sampling,
+    process: Schedule,
+    part: Callable[[Stage], tuple[Denoise, Gradient | None]],
+) -> tuple[Denoise, Gradient | None]:
+    """Return what `part` gives for the stages of sampling, each at its own levels.
+
+    Args:
+        process: the process that the model was trained on.
+    """
+    stages = sampling.stages(sampling.grid.visited(process))
+    made = [(stage.top, *part(stage)) for stage in stages]
+    denoise = switched([(top, each) for top, each, _ in made])
+    if all(pull is None for *_, pull in made):
+        return denoise, None
+    return denoise, switched([(top, _nothing if pull is None else pull) for top, _, pull in made])
+
+
+def _nothing(x_t: Tensor, level: Level, prediction: Prediction) -> Tensor:
+    return torch.zeros_like(x_t)
+
+
 @dataclass(frozen=True, eq=False)
 class Networks:
-    """The networks of one batch.
+    """The networks of one batch, in one stage.
 
     Attributes:
         model: the diffusion model.
@@ -131,7 +154,7 @@ class Networks:
 
 def unguided(sampling: Sampling) -> Sampling:
     """Return the settings without guides: a student takes the scale as an input."""
-    return sampling.change(guide="none")
+    return replace(sampling, guide=(), then=())
 
 
 class Counter:
@@ -191,7 +214,9 @@ def calls(sampling: Sampling, process: Schedule) -> Counter:
     """
     schedule, pixel = sampling.grid.of(process), torch.zeros(1, 1, 1, 1)
     counter = Counter(schedule)
-    denoise, pull = guided(sampling, process, counter)
+    denoise, pull = in_stages(
+        sampling, process, lambda stage: guided(stage.sampling, process, counter)
+    )
     for _ in sampling.sampler(denoise, pixel, schedule, lambda *_: pixel, pull):
         pass
     return counter

@@ -131,10 +131,10 @@ def _labels(classes: Classes, known: Sequence[str]) -> list[int]:
     elif isinstance(classes, Iterable) and not (_is_array(classes) or isinstance(classes, bytes)):
         if isinstance(classes, Set):
             raise SettingError("classes", "a list, because a set has no order", classes)
-        found = [_one(each, known) for each in islice(classes, MOST_IMAGES + 1)]
+        found = [label_of(each, known) for each in islice(classes, MOST_IMAGES + 1)]
         _check_total(len(found))
     else:
-        found = [_one(classes, known)]
+        found = [label_of(classes, known)]
     if not found:
         raise SettingError("classes", f"one class or more, as in {EXAMPLES}")
     return found
@@ -146,7 +146,7 @@ def _is_array(value: object) -> "TypeGuard[Tensor | NDArray[Any]]":
     return isinstance(value, np.ndarray) or (torch is not None and isinstance(value, torch.Tensor))
 
 
-def _one(value: object, known: Sequence[str]) -> int:
+def label_of(value: object, known: Sequence[str]) -> int:
     """Return the label of a class by its name or number."""
     number = _whole(value)
     if number is None and not isinstance(value, str):
@@ -178,7 +178,7 @@ def _repeated(pairs: Sequence[tuple[str | int, int]], known: Sequence[str]) -> l
 
 def _chosen(name: str | int, known: Sequence[str]) -> Sequence[int]:
     every = isinstance(name, str) and name.casefold() == "all"
-    return range(len(known)) if every else [_one(name, known)]
+    return range(len(known)) if every else [label_of(name, known)]
 
 
 def _check_total(number: int) -> None:

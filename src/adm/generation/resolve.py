@@ -45,13 +45,14 @@ def _of_student(model: DiffusionModel, sampling: Sampling) -> Levels:
     how, grid = model.recipe.distillation, sampling.grid
     assert how is not None
     low, high = how.scales
-    if not low <= sampling.scale <= high:
-        raise SettingError(
-            "scale", f"from {low:g} to {high:g}, as this model is distilled", sampling.scale
-        )
-    plain = tuple(ClassifierGuide(scale=each.scale) for each in sampling.by_classifier)
-    if sampling.guide != plain:
-        raise SettingError("guide", "a scale alone, as this model is distilled", sampling.guide)
+    for each in sampling.in_turn:
+        if not low <= each.scale <= high:
+            raise SettingError(
+                "scale", f"from {low:g} to {high:g}, as this model is distilled", each.scale
+            )
+        plain = tuple(ClassifierGuide(scale=guide.scale) for guide in each.by_classifier)
+        if each.guide != plain:
+            raise SettingError("guide", "a scale alone, as this model is distilled", each.guide)
     if sampling.sampler != how.method.sampler():
         name = how.method.sampler.name
         raise SettingError("sampler", f"{name}, as this model is distilled", sampling.sampler)

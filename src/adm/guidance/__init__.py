@@ -5,7 +5,7 @@ combine     Gradients -> Gradient
 denoisers   Denoise, Gradient -> Denoise; Denoise, weaker ones -> Denoise
 """
 
-from adm.guidance.combine import between, capped, every, scaled, total
+from adm.guidance.combine import between, capped, every, scaled, switched, total
 from adm.guidance.denoisers import (
     Contrast,
     contrast,
@@ -40,6 +40,7 @@ __all__ = [
     "folded",
     "scaled",
     "shifted",
+    "switched",
     "thresholded",
     "through_denoiser",
     "total",

@@ -1,12 +1,15 @@
-"""Gradients -> Gradient: scaled, added, limited to an interval of levels, reused, capped."""
+"""Gradients -> Gradient: scaled, added, limited to levels, reused, capped, switched on the way."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor
 
 from adm.diffusion import Level, Prediction
 from adm.guidance.gradients import Gradient
+
+OfLevel = TypeVar("OfLevel", bound=Callable[..., Any])  # a Gradient, or a Denoise
 
 
 def scaled(gradient: Gradient, scale: float | Callable[[Level], float | Tensor]) -> Gradient:
@@ -109,6 +112,28 @@ def capped(gradient: Gradient, norm: float) -> Gradient:
         return pull * (norm / length).clamp(max=1).reshape(-1, *[1] * (pull.dim() - 1))
 
     return combined
+
+
+def switched(parts: Sequence[tuple[int, OfLevel]]) -> OfLevel:
+    """Return a gradient, or a denoiser, that is another one from some levels down.
+
+    A sampler that uses values of earlier levels uses those of the part that they were of.
+
+    Args:
+        parts: (highest level, what it is from there down), the highest first.
+
+    Returns:
+        A function of one level for all images.
+    """
+    if len(parts) == 1:
+        return parts[0][1]
+
+    def combined(x_t: Tensor, level: Level, *others: Any) -> Any:
+        assert isinstance(level, int)
+        chosen = [part for top, part in parts if level <= top][-1]
+        return chosen(x_t, level, *others)
+
+    return cast("OfLevel", combined)
 
 
 def _same(one: Level, other: Level) -> bool:

@@ -73,7 +73,7 @@ def check_guides(
     weak: DiffusionModel | None,
 ) -> None:
     """Raise ValueError unless these models can be sampled together with these settings."""
-    for guide in sampling.guide:
+    for guide in sampling.guides:
         guide.check(model.schedule.last)
     for guide in sampling.by_contrast:
         CONTRASTS[guide.against](model, sampling, weak)

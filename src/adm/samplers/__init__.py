@@ -33,6 +33,7 @@ from adm.samplers.sampler import Sampler
 from adm.samplers.settings import SAMPLERS, Sampling
 from adm.samplers.splitting import Splitting
 from adm.samplers.state import Noise, State
+from adm.samplers.then import Then
 from adm.samplers.threshold import THRESHOLDS, Clip, Dynamic
 from adm.samplers.unipc import UniPC
 
@@ -70,6 +71,7 @@ __all__ = [
     "Splitting",
     "State",
     "Strided",
+    "Then",
     "UniPC",
     "WeakGuide",
     "ancestral",

@@ -1,10 +1,13 @@
 """Sampler, Grid, Guides, seed -> Sampling; settings by name -> Sampling."""
 
+from bisect import bisect_right
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from difflib import get_close_matches
-from typing import Annotated, Any, Literal
+from itertools import pairwise
+from typing import Annotated, Any, Literal, NamedTuple
 
-from pydantic import Field
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 
 from adm.limits import MOST_LEVELS
 from adm.samplers.ancestral import Ancestral
@@ -17,6 +20,7 @@ from adm.samplers.heun import Heun
 from adm.samplers.ipndm import IPNDM
 from adm.samplers.sampler import Sampler
 from adm.samplers.splitting import Splitting
+from adm.samplers.then import THENS, Then
 from adm.samplers.threshold import THRESHOLDS, Clip, Thresholding
 from adm.samplers.unipc import UniPC
 from adm.spec import Checked, SettingError, SpecOf, change, convert, parse
@@ -38,7 +42,27 @@ SAMPLERS: dict[str, type[Sampler]] = {
     )
 }
 # What a parameter that is given by its own name belongs to.
-KINDS = {"sampler": SAMPLERS, "grid": GRIDS, "guide": GUIDES, "threshold": THRESHOLDS}
+KINDS: dict[str, Mapping[str, type[Checked]]] = {
+    "sampler": SAMPLERS,
+    "grid": GRIDS,
+    "guide": GUIDES,
+    "then": THENS,
+    "threshold": THRESHOLDS,
+}
+
+
+class Stage(NamedTuple):
+    """Settings of one part of the way from noise to the image.
+
+    Attributes:
+        top: its highest level, of the process that is sampled, which numbers the visited ones.
+        sampling: the settings, without `then`.
+        classes: the class of all images by name or number; None for that of each.
+    """
+
+    top: int
+    sampling: "Sampling"
+    classes: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +77,7 @@ class Sampling(Checked):
         grid: the noise levels visited.
         guide: what steers: a classifier's gradient, and contrasts with weaker predictions, whose
             differences add up; empty for no guidance.
+        then: what changes on the way, from a level down, the highest first; empty for nothing.
         use_labels: whether a class-conditional model receives the class; otherwise only the
             guidance depends on it.
         threshold: how estimates of x_0 are limited to [-1, 1], the range of images.
@@ -71,6 +96,7 @@ class Sampling(Checked):
     sampler: Annotated[Sampler, SpecOf(SAMPLERS)] = field(default_factory=Ancestral)
     grid: Annotated[Grid, SpecOf(GRIDS)] = field(default_factory=lambda: Even(steps=250))
     guide: tuple[Annotated[Guide, SpecOf(GUIDES)], ...] = ()
+    then: tuple[Annotated[Then, SpecOf(THENS)], ...] = ()
     use_labels: bool = True
     threshold: Annotated[Thresholding, SpecOf(THRESHOLDS)] = field(default_factory=Clip)
     precision: Precision = "float32"
@@ -79,29 +105,69 @@ class Sampling(Checked):
     rounding: Rounding = "nearest"
     low_res_noise: Annotated[int, Field(ge=0, le=MOST_LEVELS)] | None = None
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for before, after in pairwise(self.then):
+            if before.level <= after.level:
+                levels = (before.level, after.level)
+                raise SettingError("then", "in the order of sampling, from high to low", levels)
+
+    @model_serializer(mode="wrap")
+    def _stored(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave `then` out where it is empty, so that what was stored without it is the same."""
+        found: dict[str, Any] = handler(self)
+        return found if self.then else {k: value for k, value in found.items() if k != "then"}
+
+    @property
+    def in_turn(self) -> tuple["Sampling", ...]:
+        """The settings at first, and from each of `then` on, without `then`."""
+        found = [replace(self, then=()) if self.then else self]
+        for each in self.then:
+            found.append(found[-1].change(guide=each.guide, scale=each.scale))
+        return tuple(found)
+
+    def stages(self, levels: Sequence[float]) -> list[Stage]:
+        """Return the stages of sampling, the noisiest first; each has at least one level.
+
+        Args:
+            levels: those that are visited, of the process that the model was trained on, ascending.
+        """
+        first, *others = self.in_turn
+        found = [Stage(len(levels), first)]
+        for each, sampling in zip(self.then, others, strict=True):
+            top = bisect_right(levels, each.level)
+            before = found.pop() if top == found[-1].top else found[-1]  # which had no level
+            found.append(Stage(top, sampling, each.classes or before.classes))
+        return [each for each in found if each.top]
+
+    @property
+    def guides(self) -> tuple[Guide, ...]:
+        """All that steer at some time, those of `then` included."""
+        return tuple(guide for each in self.in_turn for guide in each.guide)
+
     @property
     def by_classifier(self) -> tuple[ClassifierGuide, ...]:
-        """The guides that are a classifier's gradient."""
-        return tuple(each for each in self.guide if isinstance(each, ClassifierGuide))
+        """Those of `guides` that are a classifier's gradient."""
+        return tuple(each for each in self.guides if isinstance(each, ClassifierGuide))
 
     @property
     def by_contrast(self) -> tuple[ContrastGuide, ...]:
-        """The guides that contrast with a weaker prediction, without those of no effect."""
-        contrasts = (each for each in self.guide if isinstance(each, ContrastGuide))
+        """Those of `guides` that contrast with a weaker prediction, unless of no effect."""
+        contrasts = (each for each in self.guides if isinstance(each, ContrastGuide))
         return tuple(each for each in contrasts if each.factor)
 
     @property
     def scale(self) -> float:
-        """Sum of the scales of a classifier's guidance; 0 for none."""
-        return sum(each.scale for each in self.by_classifier)
+        """Sum of the scales of a classifier's guidance, at first; 0 for none."""
+        return sum(each.scale for each in self.guide if isinstance(each, ClassifierGuide))
 
     def change(self, **settings: Any) -> "Sampling":
         """Return the settings with some changed by name.
 
         Args:
-            settings: fields of `Sampling`, where `sampler`, `grid`, `guide` and `threshold` may be
-                specs, such as "ddim:eta=0.5"; `steps`, those of the grid; and `scale`, that of
-                guidance by a classifier, 0 for none. None changes nothing.
+            settings: fields of `Sampling`, where `sampler`, `grid`, `guide`, `then` and `threshold`
+                may be specs, such as "ddim:eta=0.5"; `steps`, those of the grid; and `scale`, that
+                of guidance by a classifier, 0 for none. None changes nothing.
 
         Raises:
             SettingError: a setting is unknown, or its value is out of range.
@@ -112,7 +178,9 @@ class Sampling(Checked):
             if name in given:
                 given[name] = parse(kinds, given[name], name, getattr(self, name))
         if "guide" in given:
-            given["guide"] = _guides(given["guide"])
+            given["guide"] = _several(GUIDES, given["guide"], "guide")
+        if "then" in given:
+            given["then"] = _several(THENS, given["then"], "then")
         if unknown := given.keys() - {each.name for each in fields(self)}:
             raise _unknown(min(unknown))
         made = change(self, given)
@@ -121,12 +189,12 @@ class Sampling(Checked):
         return made if scale is None else replace(made, guide=_with_scale(made.guide, scale))
 
 
-def _guides(given: Any) -> tuple[Guide, ...]:
-    """Return the guides of specs or objects; none for "none"."""
+def _several(kinds: Mapping[str, type[Any]], given: Any, name: str) -> tuple[Any, ...]:
+    """Return the dataclasses of specs or objects; none for "none"."""
     if given == "none":
         return ()
-    each = [given] if isinstance(given, str | Guide) else given
-    return tuple(parse(GUIDES, one, "guide") for one in each)
+    each = [given] if isinstance(given, str | Checked) else given
+    return tuple(parse(kinds, one, name) for one in each)
 
 
 def _with_steps(grid: Grid, steps: Any) -> Grid:

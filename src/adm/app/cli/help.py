@@ -19,6 +19,7 @@ TOPICS = {  # what comes before a kind, or before a setting, on the command line
     "sampler": "--sampler ",
     "grid": "--grid ",
     "guide": "--guide ",
+    "then": "--then ",
     "threshold": "--set threshold=",
     "bound": "adm likelihood --bound ",
     "edit": "adm edit --edit ",
@@ -54,9 +55,9 @@ def help(topic: str | None = None, /, *, as_json: AsJson = False) -> None:
     Parameters
     ----------
     topic
-        sampler, grid, guide, threshold or sampling; edit of `adm edit`; operator, method or preset
-        of `adm restore`; bound of `adm likelihood`; recipe, and of one prediction, levels, weight,
-        optimizer or distillation.
+        sampler, grid, guide, then, threshold or sampling; edit of `adm edit`; operator, method or
+        preset of `adm restore`; bound of `adm likelihood`; recipe, and of one prediction, levels,
+        weight, optimizer or distillation.
     as_json
         Print the names with their parameters as one JSON document.
     """

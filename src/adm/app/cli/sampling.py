@@ -57,6 +57,7 @@ class Settings:
     sampler: str | None = None
     grid: str | None = None
     guide: Annotated[tuple[str, ...], Parameter(negative="", show_default=False)] = ()
+    then: Annotated[tuple[str, ...], Parameter(negative="", show_default=False)] = ()
     truncation: str | None = None
     seed: int | None = None
     precision: str | None = None
@@ -110,7 +111,7 @@ class Helpers:
         """Raise SettingError if a classifier or a weak model is given that guides nothing."""
         from adm.spec import SettingError
 
-        guides = getattr(sampling, "guide", ())
+        guides = getattr(sampling, "guides", ())
         if self.weak is not None and "weak" not in {each.name for each in guides}:
             raise SettingError(
                 "guide",
