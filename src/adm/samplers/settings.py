@@ -191,10 +191,9 @@ class Sampling(Checked):
 
 def _several(kinds: Mapping[str, type[Any]], given: Any, name: str) -> tuple[Any, ...]:
     """Return the dataclasses of specs or objects; none for "none"."""
-    if given == "none":
-        return ()
-    each = [given] if isinstance(given, str | Checked) else given
-    return tuple(parse(kinds, one, name) for one in each)
+    several = isinstance(given, Sequence) and not isinstance(given, str)
+    each = [*given] if several else [given]
+    return () if each == ["none"] else tuple(parse(kinds, one, name) for one in each)
 
 
 def _with_steps(grid: Grid, steps: Any) -> Grid:

@@ -1,0 +1,230 @@
+"""Pipeline, class, index, settings -> Recall; Recall <-> PNG; Recall -> command, lines of Python.
+
+An image is a function of its model, class, index and settings, and of no other image. So the
+command makes the images of its class up to it, of which it is the last, and the lines make it
+alone.
+"""
+
+import io
+import json
+import re
+import shlex
+import zlib
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, fields
+from importlib.metadata import version
+from typing import Annotated, Any, ClassVar, TypeAlias
+
+from PIL.PngImagePlugin import PngInfo
+from pydantic import ConfigDict, Field
+from torch import Tensor
+
+from adm.adversarial import LatentSampling
+from adm.data.pixels import to_picture
+from adm.generation.labels import MOST_IMAGES
+from adm.generation.pipeline import Pipeline
+from adm.limits import MOST_CHARACTERS, MOST_TEXT
+from adm.recipes.released import OWNER
+from adm.samplers import Sampling
+from adm.shown import exactly
+from adm.spec import Checked, SettingError, convert, to_json
+from adm.store.parsed import as_type, parse_json
+
+KEYWORD = b"adm"  # of the text chunk
+SIGNATURE = b"\x89PNG\r\n\x1a\n"
+FRAME = 12  # bytes of a chunk around its data: its length, its type and its checksum
+MOST_BYTES, MOST_CHUNKS = 1 << 26, 10_000  # of a PNG
+# What the command line has options for; `--set NAME=VALUE` takes the others.
+OPTIONS = ("steps", "scale", "sampler", "grid", "guide", "then", "truncation", "seed", "precision")
+OF_UPSAMPLER = ("upsampler_steps", "upsampler_noise")
+# Of the hub, of the released files, or of a shipped model or a run: no path.
+NAME = re.compile(rf"((hf:\w[\w.-]*|{OWNER})/)?\w[^/\\:]*")
+
+Name: TypeAlias = Annotated[str, Field(max_length=200)]
+Text: TypeAlias = Annotated[str, Field(max_length=MOST_TEXT)]
+Value: TypeAlias = bool | int | float | Text | tuple[Text, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recall(Checked):
+    """What makes one image, which is untrusted where it is read: names and settings within bounds.
+
+    `pipeline.job(classes, index + 1, **settings).images([index])` makes it.
+
+    Attributes:
+        model: name of a shipped or a released model, hf:owner/name, or the name of a run.
+        index: of the image, which with the seed determines its noise.
+        classes: its class by name or number; None for a model that is told none.
+        settings: of `Pipeline.job` by name, such as steps, then or upsampler_steps.
+        classifier, upsampler, weak: names of the models beside it; None for the usual ones.
+        version: of this package.
+
+    Raises:
+        SettingError: a name is a path, or a setting is unknown or out of range.
+    """
+
+    model: Name
+    index: Annotated[int, Field(ge=0, lt=MOST_IMAGES)] = 0
+    classes: Annotated[str, Field(max_length=MOST_CHARACTERS)] | None = None
+    settings: Mapping[str, Value] = field(default_factory=dict)
+    classifier: Name | None = None
+    upsampler: Name | None = None
+    weak: Name | None = None
+    version: Annotated[str, Field(max_length=100)] = field(
+        default_factory=lambda: version("ablated-diffusion")
+    )
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for place, name in {"model": self.model, **self.beside}.items():
+            if not NAME.fullmatch(name) or ".." in name or not name.isprintable():
+                raise SettingError(place, "the name of a model, and no path", name)
+        one = "x" if self.classes is None else self.classes
+        if one[:1] in ("", "-") or {*",:"} & {*one} or not one.isprintable() or one == "all":
+            raise SettingError("classes", "one class by name or number", one)
+        for name, value in self.settings.items():
+            if not "".join(map(str, _each(value))).isprintable():
+                raise SettingError(f"settings.{name}", "a printable text", value)
+        own = {key: value for key, value in self.settings.items() if key not in OF_UPSAMPLER}
+        (LatentSampling if "truncation" in own else Sampling)().change(**own)
+        for name in OF_UPSAMPLER:
+            convert(Annotated[int, Field(ge=0)], self.settings.get(name, 0), f"settings.{name}")
+
+    @property
+    def beside(self) -> dict[str, str]:
+        """The models that are loaded beside the model, by the argument of `adm.load`."""
+        own = {name: getattr(self, name) for name in ("classifier", "upsampler", "weak")}
+        return {name: value for name, value in own.items() if value is not None}
+
+
+def differing(pipeline: Pipeline, **given: Any) -> dict[str, Value]:
+    """Return settings of `Pipeline.job` as those of a `Recall`: without those of the model.
+
+    Raises:
+        SettingError: a setting is unknown, or its value is out of range.
+    """
+    found = {name: given.pop(name) for name in OF_UPSAMPLER if given.get(name) is not None}
+    usual = pipeline.sampling
+    made = usual.change(**{name: given[name] for name in given if name not in OF_UPSAMPLER})
+    before, after = to_json(usual), to_json(made)
+    for name in (each.name for each in fields(made)):
+        value = after.get(name, [])
+        if value != before.get(name, []):
+            none = value is None or value == []
+            found[name] = "none" if none else tuple(value) if isinstance(value, list) else value
+    if isinstance(made, Sampling):  # shorter
+        for name, short, value in (
+            ("guide", "scale", made.scale),
+            ("grid", "steps", made.grid.steps),
+        ):
+            with suppress(SettingError):
+                if name in found and getattr(usual.change(**{short: value}), name) == getattr(
+                    made, name
+                ):
+                    found = {key: found[key] for key in found if key != name} | {short: value}
+    return found
+
+
+def command(recall: Recall, out: str, places: Mapping[str, str] | None = None) -> str:
+    """Return the line of the shell that makes the image: the last one of the folder `out`.
+
+    Args:
+        places: name of a model -> its path, where the name alone does not find it.
+    """
+    where = places or {}
+    pairs = [] if recall.classes is None else [("classes", recall.classes)]
+    pairs.append(("count", str(recall.index + 1)))
+    for name, value in recall.settings.items():
+        plain = name in (*OPTIONS, *OF_UPSAMPLER)
+        for word in map(_word, _each(value)):
+            pairs.append((name, word) if plain else ("set", f"{name}={word}"))
+    pairs += [(name, where.get(own, own)) for name, own in recall.beside.items()]
+    words = ["adm", "sample", where.get(recall.model, recall.model)]
+    for name, word in [*pairs, ("out", out)]:
+        option = f"--{name.replace('_', '-')}"
+        words += [f"{option}={word}"] if word.startswith("-") else [option, word]
+    return shlex.join(words)
+
+
+def lines(recall: Recall, places: Mapping[str, str] | None = None) -> str:
+    """Return the lines of Python after which `image` is it, (C, H, W) uint8.
+
+    Args:
+        places: as of `command`.
+    """
+    where = places or {}
+    beside = {name: where.get(own, own) for name, own in recall.beside.items()}
+    loaded = _call([where.get(recall.model, recall.model)], beside)
+    classes = [] if recall.classes is None else [recall.classes]
+    asked = _call(classes, {"count": recall.index + 1, **recall.settings})
+    return (
+        f"import adm\n\nmodel = adm.load({loaded})\n"
+        f"image = model.job({asked}).images([{recall.index}])[0]\n"
+    )
+
+
+def write(image: Tensor, recall: Recall) -> bytes:
+    """Return a PNG of an image, (C, H, W) uint8, that says what makes it."""
+    stored = {key: value for key, value in to_json(recall).items() if value not in (None, {})}
+    note, buffer = PngInfo(), io.BytesIO()
+    note.add_text(KEYWORD.decode(), json.dumps(stored))
+    to_picture(image).save(buffer, "PNG", pnginfo=note)
+    return buffer.getvalue()
+
+
+def read(content: bytes) -> Recall:
+    """Return what makes the image of a PNG. Nothing of it is decoded but an uncompressed text.
+
+    Raises:
+        SettingError: this is no PNG, too large or damaged, or does not say what makes it.
+    """
+    try:
+        return as_type(Recall, parse_json(_text(content)))
+    except ValueError as error:
+        cure = f"give one that `adm studio` has written ({error})"
+        raise SettingError("picture", "a PNG that says what makes it", cure=cure) from None
+
+
+def _text(content: bytes) -> bytes:
+    """Return the text of the first `tEXt` chunk with our keyword."""
+    if len(content) > MOST_BYTES:
+        raise ValueError(f"it has more than {MOST_BYTES} bytes")
+    if not content.startswith(SIGNATURE):
+        raise ValueError("it is no PNG")
+    place = len(SIGNATURE)
+    for _ in range(MOST_CHUNKS):
+        size, start = int.from_bytes(content[place : place + 4]), place + 8
+        place += FRAME + size
+        if place > len(content):
+            raise ValueError("it ends early, or has no such text")
+        if content.startswith(b"tEXt" + KEYWORD + b"\0", start - 4):
+            check = int.from_bytes(content[place - 4 : place])
+            if size > MOST_TEXT or zlib.crc32(content[start - 4 : place - 4]) != check:
+                raise ValueError("its text is too long or damaged")
+            return content[start + len(KEYWORD) + 1 : place - 4]
+    raise ValueError(f"it has more than {MOST_CHUNKS} chunks")
+
+
+def _each(value: Value) -> Sequence[Any]:
+    return value if isinstance(value, tuple) else [value]
+
+
+def _word(value: Any) -> str:
+    """Return a value for the command line."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    return exactly(value) if isinstance(value, float) else str(value)
+
+
+def _call(values: Sequence[str], named: Mapping[str, Any]) -> str:
+    """Return the arguments of a call in Python."""
+    pairs = [f"{name}={_literal(value)}" for name, value in named.items()]
+    return ", ".join([*map(_literal, values), *pairs])
+
+
+def _literal(value: Any) -> str:
+    if isinstance(value, tuple):
+        return f"[{', '.join(map(_literal, value))}]"
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, str) else repr(value)
