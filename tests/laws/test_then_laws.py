@@ -13,8 +13,8 @@ from adm.adversarial import LatentSampling
 from adm.diffusion import cosine
 from adm.generation.pipeline import Pipeline
 from adm.guidance import scaled, switched
-from adm.samplers import SAMPLERS, Even, Sampling, Then
-from adm.spec import SettingError, text, to_json
+from adm.samplers import SAMPLERS, ClassifierGuide, Even, FreeGuide, Sampling, Then
+from adm.spec import SettingError, convert, text, to_json
 
 DATA, STEPS = four_modes(), 40
 SCHEDULE = cosine(1000).visiting(Even(steps=STEPS).visited(cosine(1000)))
@@ -200,7 +200,22 @@ def test_a_gan_has_no_level_to_change_at():
         LatentSampling().change(then="at:9,scale=2")
 
 
-def test_a_change_is_a_setting_like_others():
-    assert Then(level=9, scale=2) == Sampling().change(then="at:9,scale=2").then[0]
+@pytest.mark.parametrize(
+    "change",
+    [
+        Then(level=9, scale=2),
+        Then(level=273.2 / 3, classes="ankle boot", scale=-1e-5),
+        Then(level=0, guide=()),
+        Then(level=9, guide=(ClassifierGuide(scale=2, every=3, temperatures=(1, 0.5)),), scale=1),
+        Then(level=9, guide=(FreeGuide(scale=-2), ClassifierGuide(scale=3, interval=(2, 5)))),
+    ],
+    ids=text,
+)
+def test_a_change_is_a_setting_like_others(change):
+    assert Sampling().change(then=text(change)).then == (change,)
+    assert Sampling(then=(change,)) == convert(Sampling, to_json(Sampling(then=(change,))))
+
+
+def test_a_level_is_a_parameter_of_a_change():
     with pytest.raises(SettingError, match=r"did you mean|it is a parameter: then=at:level="):
         Sampling().change(level=9)

@@ -183,7 +183,7 @@ def read(content: bytes) -> Recall:
     try:
         return as_type(Recall, parse_json(_text(content)))
     except ValueError as error:
-        cure = f"give one that `adm studio` has written ({error})"
+        cure = f"give one that the studio has written ({error})"
         raise SettingError("picture", "a PNG that says what makes it", cure=cure) from None
 
 

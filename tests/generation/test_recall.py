@@ -1,0 +1,285 @@
+"""settings -> PNG -> settings -> command, lines of Python -> the same image, byte for byte."""
+
+import io
+import json
+import shlex
+import zlib
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tiny
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+
+import adm
+from adm.app.cli import main
+from adm.app.cli.sampling import Settings
+from adm.generation import recall
+from adm.generation.recall import MOST_CHUNKS, OPTIONS, SIGNATURE, Recall, command, differing, lines
+from adm.limits import MOST_TEXT
+from adm.spec import SettingError
+
+IMAGE = torch.arange(64, dtype=torch.uint8).reshape(1, 8, 8)
+PLAIN = Recall(
+    model="fashion", index=7, classes="bag", settings={"scale": 2.0, "guide": ("free:1",)}
+)
+WHOLE = recall.write(IMAGE, PLAIN)
+THEN = "at:9,classes=sneaker,guide=classifier:scale=4,interval=3-20"
+# What makes it: the models and the settings; and what is recalled of these.
+CASES: dict[str, tuple[dict[str, str], dict[str, Any], dict[str, Any]]] = {
+    "by default": ({"model": "m"}, {}, {}),
+    "classes": ({"model": "m"}, {"classes": "sneaker:2,ankle boot:2"}, {}),
+    "a seed": ({"model": "m"}, {"seed": 2**64 - 1, "scale": None}, {"seed": 2**64 - 1}),
+    "specs": (
+        {"model": "m", "classifier": "c", "weak": "w"},
+        {
+            "sampler": "ddim:eta=0.5",
+            "grid": "karras:steps=3,end=2",
+            "guide": ["classifier:scale=2,interval=3-9", "weak:scale=1.5"],
+            "threshold": "dynamic",
+            "rounding": "truncated",
+        },
+        {
+            "sampler": "ddim:eta=0.5",
+            "grid": "karras:steps=3,end=2",
+            "guide": ("classifier:scale=2,interval=3-9", "weak:scale=1.5"),
+            "threshold": "dynamic",
+            "rounding": "truncated",
+        },
+    ),
+    "then": (
+        {"model": "m", "classifier": "c"},
+        {"scale": -1.5, "steps": 3, "then": [THEN, "at:3,scale=0"]},
+        {
+            "then": (f"at:level={THEN[3:]}", "at:level=3,scale=0"),
+            "scale": -1.5,
+            "steps": 3,
+        },
+    ),
+    "a GAN": ({"model": "g"}, {"truncation": 0.5, "seed": 3}, {"truncation": 0.5, "seed": 3}),
+    "a student": (
+        {"model": "s"},
+        {"steps": 2, "scale": 1, "use_labels": True},
+        {"scale": 1.0, "steps": 2},
+    ),
+    "an upsampler": (
+        {"model": "b", "upsampler": "u"},
+        {"steps": 3, "upsampler_steps": 2},
+        {"upsampler_steps": 2, "steps": 3},
+    ),
+    "no classes": (
+        {"model": "n"},
+        {"classes": None, "precision": "bfloat16"},
+        {"precision": "bfloat16"},
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def places(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    folder = tmp_path_factory.mktemp("models")
+    tiny.steps(tiny.gan("train.steps=1", "train.batch_size=2"), tiny.stripes(), folder / "g")
+    recipes = {
+        "m": tiny.diffusion(),
+        "w": tiny.diffusion(),
+        "c": tiny.classifier(),
+        "s": tiny.student(),
+        "b": tiny.diffusion("data.size=4,4"),
+        "u": tiny.upsampler(),
+    }
+    paths = {
+        name: tiny.model(folder / f"{name}.safetensors", chosen, seed=ord(name))
+        for name, chosen in recipes.items()
+    }
+    bare = tiny.diffusion("unet.classes=null")
+    paths["n"] = tiny.model(folder / "n.safetensors", bare, ())
+    return {name: str(path) for name, path in (paths | {"g": folder / "g"}).items()}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_the_command_and_the_lines_make_exactly_this_image(
+    case: str, places: dict[str, str], tmp_path: Path
+) -> None:
+    models, asked, wanted = CASES[case]
+    asked = {"classes": "bag:4", **asked}
+    pipeline = adm.load(**{name: places[model] for name, model in models.items()})
+    classes = asked.pop("classes")
+    samples = pipeline.sample(classes, 4 if classes is None else None, **asked)
+    index = 2
+    name = None if samples.labels is None else samples.classes[samples.labels[index]]
+    found = differing(pipeline, **asked)
+    assert found == wanted
+    made = Recall(**models, index=index, classes=name, settings=found)
+    assert recall.read(recall.write(samples[index], made)) == made
+
+    scope: dict[str, Any] = {}
+    exec(lines(made, places), scope)
+    assert torch.equal(scope["image"], samples[index])
+
+    out = tmp_path / "the image's"
+    words = shlex.split(command(made, str(out), places))
+    assert words[0] == "adm"
+    with pytest.raises(SystemExit) as end:
+        main(words[1:])
+    assert not end.value.code
+    *_, file = sorted(out.glob("*_0*.png"))
+    assert file.stem.endswith(f"{index:06d}")
+    assert np.array_equal(np.asarray(Image.open(file)), samples[index].permute(1, 2, 0).squeeze(2))
+
+
+def test_the_picture_is_the_image_and_pillow_reads_its_text() -> None:
+    picture = Image.open(io.BytesIO(WHOLE))
+    assert np.array_equal(np.asarray(picture), IMAGE[0])
+    assert json.loads(picture.text["adm"])["model"] == "fashion"  # type: ignore[attr-defined]
+    assert recall.read(WHOLE) == PLAIN
+    assert recall.write(IMAGE, PLAIN) == WHOLE
+
+
+def test_what_has_an_option_is_given_by_it() -> None:
+    assert {*OPTIONS} == {each.name for each in fields(Settings)} - {"set"}
+
+
+def test_words_that_a_shell_would_act_upon_are_quoted() -> None:
+    found = Recall(model="m; rm", classes="bag$(x)", settings={"scale": -2.0})
+    words = shlex.split(command(found, "out/a b"))
+    assert words[:3] == ["adm", "sample", "m; rm"]
+    assert "bag$(x)" in words
+    assert "--scale=-2" in words
+    scope: dict[str, Any] = {}
+    text = lines(found).replace("import adm", "import builtins as adm").replace("adm.load", "str")
+    exec(text.splitlines()[2], scope)
+    assert scope["model"] == "m; rm"
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"model": "../m"},
+        {"model": "/etc/passwd"},
+        {"model": "a\\b"},
+        {"model": "runs/m"},
+        {"model": "hf:a/../b"},
+        {"model": "-m"},
+        {"model": ""},
+        {"model": "m\n"},
+        {"model": "m", "upsampler": "../u"},
+        {"model": "m", "index": -1},
+        {"model": "m", "index": 10**8},
+        {"model": "m", "classes": "--overwrite"},
+        {"model": "m", "classes": "bag:3"},
+        {"model": "m", "classes": "all"},
+        {"model": "m", "classes": "bag\x1b[2J"},
+        {"model": "m", "settings": {"out": "x"}},
+        {"model": "m", "settings": {"gradient": "os.system"}},
+        {"model": "m", "settings": {"steps": 10**9}},
+        {"model": "m", "settings": {"sampler": "os:system=1"}},
+        {"model": "m", "settings": {"guide": 3}},
+        {"model": "m", "settings": {"then": ("at:9",)}},
+        {"model": "m", "settings": {"truncation": 1.0, "steps": 3}},
+        {"model": "m", "settings": {"upsampler_steps": "many"}},
+        {"model": "m", "settings": {"seed": "1\n2"}},
+    ],
+    ids=str,
+)
+def test_what_is_no_name_or_no_setting_is_refused(given: dict[str, Any]) -> None:
+    with pytest.raises(SettingError):
+        Recall(**given)
+    with pytest.raises(SettingError, match="picture must be a PNG that says what makes it"):
+        recall.read(noted(json.dumps(given).encode()))
+
+
+def noted(text: bytes, kind: bytes = b"tEXt", key: bytes = b"adm\0") -> bytes:
+    """A PNG with one chunk of text, before all others."""
+    data = kind + key + text
+    size, check = (len(key + text)).to_bytes(4), zlib.crc32(data).to_bytes(4)
+    return SIGNATURE + size + data + check + WHOLE[len(SIGNATURE) :].replace(b"adm\0", b"not\0")
+
+
+BOMB = zlib.compress(b" " * (1 << 26))
+HOSTILE = {
+    "nothing": b"",
+    "another format": b"GIF89a" + WHOLE,
+    "text that is no JSON": noted(b"{"),
+    "a list": noted(b"[]"),
+    "an unknown key": noted(b'{"model": "m", "out": "/tmp"}'),
+    "a key twice": noted(b'{"model": "m", "model": "m"}'),
+    "a number for a text": noted(b'{"model": 3}'),
+    "a text for a number": noted(b'{"model": "m", "index": "3"}'),
+    "deep nesting": noted(b"[" * 30_000),
+    "more text than a PNG of ours has": noted(b" " * MOST_TEXT + b'{"model": "m"}'),
+    "a length beyond the end": SIGNATURE + b"\xff\xff\xff\xfftEXtadm\0",
+    "chunks without end": SIGNATURE + b"\0\0\0\0tIMEcccc" * (MOST_CHUNKS + 1) + WHOLE[8:],
+    "a compressed bomb": noted(b"\0" + BOMB, b"zTXt"),
+    "an international bomb": noted(b"\1\0\0\0" + BOMB, b"iTXt"),
+    "no text": noted(b"", key=b"not\0"),
+}
+
+
+@pytest.mark.parametrize("case", HOSTILE)
+def test_a_hostile_picture_is_refused(case: str) -> None:
+    with pytest.raises(SettingError, match="picture must be a PNG that says what makes it"):
+        recall.read(HOSTILE[case])
+
+
+def test_a_picture_that_is_too_large_is_not_searched() -> None:
+    with pytest.raises(SettingError, match="more than"):
+        recall.read(WHOLE + bytes(recall.MOST_BYTES))
+
+
+def test_pixels_are_not_decoded() -> None:
+    """The settings are read of a picture of four gigapixels, which take no memory."""
+    note = PngInfo()
+    note.add_text("adm", json.dumps({"model": "m"}))
+    buffer = io.BytesIO()
+    Image.new("L", (1, 1)).save(buffer, "PNG", pnginfo=note)
+    huge = (1 << 16).to_bytes(4)
+    content = buffer.getvalue()
+    assert recall.read(content[:16] + huge + huge + content[24:]).model == "m"
+
+
+@settings(deadline=None)
+@given(st.integers(0, len(WHOLE) - 1))
+def test_a_picture_that_ends_early_is_whole_or_refused(stop: int) -> None:
+    text = WHOLE.index(b"IDAT") - 4  # where the text has ended
+    if stop >= text:
+        assert recall.read(WHOLE[:stop]) == PLAIN
+    else:
+        with pytest.raises(SettingError):
+            recall.read(WHOLE[:stop])
+
+
+@settings(deadline=None)
+@given(st.integers(0, len(WHOLE) - 1), st.integers(1, 255))
+def test_a_byte_that_is_changed_changes_nothing_or_is_noticed(place: int, by: int) -> None:
+    content = bytearray(WHOLE)
+    content[place] ^= by
+    try:
+        assert recall.read(bytes(content)) == PLAIN
+    except SettingError:
+        assert place < WHOLE.index(b"IDAT")
+
+
+TEXTS = st.text("ab9,:=-/é\n", max_size=6)
+WORDS = st.none() | st.booleans() | st.integers() | st.floats() | TEXTS
+VALUES = WORDS | st.lists(WORDS, max_size=3) | st.dictionaries(TEXTS, WORDS, max_size=2)
+NAMES = st.sampled_from([each.name for each in fields(Recall)])
+OF_SETTINGS = st.dictionaries(st.sampled_from(["steps", "guide", "then", "scale", "x"]), VALUES)
+
+
+@settings(deadline=None)
+@given(st.dictionaries(NAMES, VALUES, max_size=3), OF_SETTINGS)
+def test_whatever_a_text_holds_is_read_or_refused(others: Any, own: Any) -> None:
+    values = {"model": "m", "settings": own} | others
+    try:
+        found = recall.read(noted(json.dumps(values).encode()))
+    except SettingError:
+        return
+    assert recall.read(recall.write(IMAGE, found)) == found
+    assert shlex.split(command(found, "out"))[:3] == ["adm", "sample", found.model]
+    compile(lines(found), "lines", "exec")
