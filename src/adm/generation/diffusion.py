@@ -66,7 +66,8 @@ class DiffusionGenerator(ModelGenerator[DiffusionModel, Sampling]):
         check_low_res_noise(self.sampling.low_res_noise or 0, self.model, self.weak)
         for each in self.sampling.then:
             each.check(self.model.schedule.last)
-            self._label_of(each.classes)
+            if each.classes is not None:
+                self._label_of(each.classes)
         if self.gradient is not None:
             check_of_schedule(self.gradient, self.schedule)
 
@@ -197,19 +198,14 @@ class DiffusionGenerator(ModelGenerator[DiffusionModel, Sampling]):
 
     def _in_stage(self, labels: Tensor | None, stage: Stage) -> Tensor | None:
         """Return the labels, (B,), or that of the stage for all."""
-        label = self._label_of(stage.classes)
-        if label is None:
+        if stage.classes is None:
             return labels
         if labels is None:
             raise SettingError("classes", "given, as {then} changes them")
-        return torch.full_like(labels, label)
+        return torch.full_like(labels, self._label_of(stage.classes))
 
-    def _label_of(self, name: str | None) -> int | None:
+    def _label_of(self, name: str) -> int:
         """Return the label of a class of `then`."""
-        if name is None:
-            return None
-        if not self.classes:
-            raise SettingError("then.classes", "left out with a model that is told none", name)
         try:
             return label_of(name, self.classes)
         except SettingError as error:

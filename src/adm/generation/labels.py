@@ -219,4 +219,5 @@ def _label(name: str, classes: Sequence[str]) -> int:
         return int(name)
     near = get_close_matches(name[:LONGEST_NAME].casefold(), folded, n=3, cutoff=0.5)
     hint = " or ".join(near) if near else ", ".join(list(classes)[:20])
-    raise SettingError("classes", "classes of the model", name, f"did you mean {hint}?")
+    cure = f"did you mean {hint}?" if hint else "it is told none"
+    raise SettingError("classes", "classes of the model", name, cure)

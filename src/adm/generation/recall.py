@@ -12,7 +12,7 @@ import shlex
 import zlib
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from typing import Annotated, Any, ClassVar, TypeAlias
 
@@ -79,7 +79,7 @@ class Recall(Checked):
     def __post_init__(self) -> None:
         super().__post_init__()
         for place, name in {"model": self.model, **self.beside}.items():
-            if not NAME.fullmatch(name) or ".." in name or not name.isprintable():
+            if not NAME.fullmatch(name) or not name.isprintable():
                 raise SettingError(place, "the name of a model, and no path", name)
         one = "x" if self.classes is None else self.classes
         if one[:1] in ("", "-") or {*",:"} & {*one} or not one.isprintable() or one == "all":
@@ -105,25 +105,20 @@ def differing(pipeline: Pipeline, **given: Any) -> dict[str, Value]:
     Raises:
         SettingError: a setting is unknown, or its value is out of range.
     """
-    found = {name: given.pop(name) for name in OF_UPSAMPLER if given.get(name) is not None}
-    usual = pipeline.sampling
-    made = usual.change(**{name: given[name] for name in given if name not in OF_UPSAMPLER})
-    before, after = to_json(usual), to_json(made)
-    for name in (each.name for each in fields(made)):
-        value = after.get(name, [])
-        if value != before.get(name, []):
-            none = value is None or value == []
-            found[name] = "none" if none else tuple(value) if isinstance(value, list) else value
-    if isinstance(made, Sampling):  # shorter
-        for name, short, value in (
-            ("guide", "scale", made.scale),
-            ("grid", "steps", made.grid.steps),
-        ):
+    larger = {name: given.pop(name, None) for name in OF_UPSAMPLER}
+    usual, found = pipeline.sampling, {name: own for name, own in larger.items() if own is not None}
+    made = usual.change(**given)
+    before, after = ({"then": [], **to_json(each)} for each in (usual, made))
+    for name, value in after.items():
+        if value != before[name]:
+            own = tuple(value) if isinstance(value, list) else value
+            found[name] = "none" if own in (None, ()) else own
+    if isinstance(made, Sampling):  # shorter, where it means the same
+        for name, short in (("guide", {"scale": made.scale}), ("grid", {"steps": made.grid.steps})):
             with suppress(SettingError):
-                if name in found and getattr(usual.change(**{short: value}), name) == getattr(
-                    made, name
-                ):
-                    found = {key: found[key] for key in found if key != name} | {short: value}
+                if name in found and getattr(usual.change(**short), name) == getattr(made, name):
+                    del found[name]
+                    found |= short
     return found
 
 

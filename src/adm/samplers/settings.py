@@ -121,7 +121,7 @@ class Sampling(Checked):
     @property
     def in_turn(self) -> tuple["Sampling", ...]:
         """The settings at first, and from each of `then` on, without `then`."""
-        found = [replace(self, then=()) if self.then else self]
+        found: list[Sampling] = [replace(self, then=()) if self.then else self]
         for each in self.then:
             found.append(found[-1].change(guide=each.guide, scale=each.scale))
         return tuple(found)
@@ -159,7 +159,7 @@ class Sampling(Checked):
     @property
     def scale(self) -> float:
         """Sum of the scales of a classifier's guidance, at first; 0 for none."""
-        return sum(each.scale for each in self.guide if isinstance(each, ClassifierGuide))
+        return sum(each.scale for each in self.in_turn[0].by_classifier)
 
     def change(self, **settings: Any) -> "Sampling":
         """Return the settings with some changed by name.
@@ -192,7 +192,7 @@ class Sampling(Checked):
 def _several(kinds: Mapping[str, type[Any]], given: Any, name: str) -> tuple[Any, ...]:
     """Return the dataclasses of specs or objects; none for "none"."""
     several = isinstance(given, Sequence) and not isinstance(given, str)
-    each = [*given] if several else [given]
+    each: list[Any] = [*given] if several else [given]
     return () if each == ["none"] else tuple(parse(kinds, one, name) for one in each)
 
 

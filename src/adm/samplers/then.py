@@ -14,8 +14,8 @@ from adm.spec import Checked, SettingError, SpecOf
 class Then(Checked):
     """From a level down, another class or other guides, by the same sampler, levels and noise.
 
-    Down to the level, the images are those that are sampled without it. What is not given stays as
-    before, and a classifier's gradient is not reused from before (`every`).
+    Predictions above the level are those without it. What is not given stays as before, and a
+    classifier's gradient is not reused from before (`every`).
 
     Attributes:
         level: the first visited level at or below it is the first that changes, in levels of the
