@@ -12,6 +12,7 @@ from oracle import four_modes, last, noise_like, normal, sampler_of
 import adm
 from adm.adversarial import LatentSampling
 from adm.diffusion import cosine
+from adm.generation.diffusion import DiffusionGenerator
 from adm.generation.pipeline import Pipeline
 from adm.guidance import scaled, switched
 from adm.samplers import SAMPLERS, ClassifierGuide, Even, FreeGuide, Sampling, Then
@@ -157,7 +158,9 @@ def test_a_student_takes_another_class_and_scale(tmp_path: Path):
     student = adm.load(tiny.model(tmp_path / "s.safetensors", tiny.student()))
     made = lambda label, **settings: last(student.trajectory(label, 2, steps=4, **settings))  # noqa: E731
     first = made("bag")
-    top, *_, low = reversed(student.generator(steps=4).sampling.grid.levels)
+    generator = student.generator(steps=4)
+    assert isinstance(generator, DiffusionGenerator)
+    top, *_, low = reversed(generator.sampling.grid.visited(student.schedule))
     for then, alone in (("classes=sneaker", made("sneaker")), ("scale=2", made("bag", scale=2))):
         assert torch.equal(made("bag", then=f"at:{top},{then}"), alone)
         mixed = made("bag", then=f"at:{low},{then}")
