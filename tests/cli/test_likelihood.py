@@ -185,10 +185,10 @@ def test_settings_that_cannot_be_used_are_refused(
 @pytest.mark.parametrize(
     ("model", "expected"),
     [
-        ("up.safetensors", "an upsampler, which has no density of images"),
+        ("up.safetensors", "no student, upsampler or model of pairs"),
         ("guide.safetensors", "give a diffusion model"),
         ("gan", "MODEL must be a diffusion model"),
-        ("fashion-fast", "a student, which has no density of images"),
+        ("fashion-fast", "no student, upsampler or model of pairs"),
     ],
 )
 def test_models_without_a_density_are_refused(

@@ -1,7 +1,8 @@
 """Data spec string -> Source."""
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from difflib import get_close_matches
 from glob import glob
 from pathlib import Path
@@ -65,12 +66,20 @@ def open_source(
     return at_one_size(found, size=size, channels=channels, strict=strict)
 
 
-def find(spec: str, *, split: str = "train", labels: str | None = None) -> Source:
+def find(spec: str, *, split: str | Sequence[str] = "train", labels: str | None = None) -> Source:
     """Open data by a spec string without decoding or resizing; image files stay encoded.
+
+    Args:
+        split: `train` or `test`; or several, of which the first that the data have is opened.
 
     Raises:
         ValueError: no such data, split or labels.
     """
+    if not isinstance(split, str):
+        first, *others = split
+        with suppress(*[NoSplit] * bool(others)):
+            return find(spec, split=first, labels=labels)
+        return find(spec, split=others, labels=labels)
     if split not in SPLITS:
         raise SettingError("split", " or ".join(SPLITS), split)
     if not spec:

@@ -16,6 +16,7 @@ from adm.features.contract import Extracted, Features, check_shape, fingerprint_
 from adm.images import to_float
 from adm.limits import MOST_LEVELS
 from adm.models.load import load_any
+from adm.models.pair import check_from_noise
 from adm.models.paths import SHIPPED
 from adm.models.trained import DiffusionModel
 from adm.networks.unet import embedded
@@ -92,17 +93,13 @@ def diffusion_features(spec: str, device: torch.device | str = "cpu") -> Feature
 
 def _load(model: str, device: torch.device | str) -> DiffusionModel:
     """Load a diffusion model that starts from noise, or raise ValueError."""
-    loaded = load_any(model, device, "diffusion")
+    loaded = load_any(model, device)
     if not isinstance(loaded, DiffusionModel):
         raise ValueError(
             f"{loaded.path} is a classifier, whose features are opened by its path alone; leave "
             f"out {KIND}: before it, and the settings after the @"
         )
-    if loaded.low_shape is not None:
-        raise ValueError(
-            f"{loaded.path} is told an image beside the noisy one; give a diffusion model that "
-            "starts from noise alone"
-        )
+    check_from_noise(loaded)
     return loaded
 
 

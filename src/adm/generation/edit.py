@@ -23,6 +23,7 @@ from adm.generation.job import Job, typed
 from adm.generation.labels import Classes, labels_of, positive
 from adm.images import to_float
 from adm.limits import MOST_LEVELS
+from adm.models.pair import check_from_noise
 from adm.models.trained import DiffusionModel
 from adm.samplers import ClassifierGuide, FreeGuide, Levels, Sampling, encode
 from adm.spec import Checked, SettingError, parse, text
@@ -298,12 +299,7 @@ def _check_starts(pipeline: "Pipeline") -> None:
     model = pipeline.diffusion
     if pipeline.upsampler is not None:
         raise SettingError("upsampler", "left out", cure="upsample the edits")
-    if model.low_shape is not None:
-        cure = "`adm sample --condition` makes images of others with it"
-        raise SettingError("model", "one that starts from noise alone", model.name, cure)
-    if model.student:
-        cure = "give its teacher"
-        raise SettingError("model", "one that visits any level", f"{model.name}, distilled", cure)
+    check_from_noise(model)
 
 
 def _kinds(classes: Classes | None, generator: EditGenerator) -> list[int] | None:

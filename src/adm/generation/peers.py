@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from adm.diffusion import Threshold
 from adm.generation.pipeline import Pipeline
+from adm.models.pair import check_from_noise
 from adm.models.trained import DiffusionModel
 from adm.networks import NO_LABEL
 from adm.restoration import Operator
@@ -39,9 +40,10 @@ class Estimate(nn.Module):
     def __init__(self, model: Pipeline, threshold: Threshold | None) -> None:
         super().__init__()
         self.model: DiffusionModel = model.diffusion
-        if self.model.student or self.model.low_shape or self.model.parameterization.target.is_mean:
-            expected = "one that estimates x_0 at any level: no student, upsampler or previous_mean"
-            raise SettingError("model", expected, self.model.name)
+        check_from_noise(self.model)
+        if self.model.parameterization.target.is_mean:
+            what = "another than previous_mean, which is of one level alone"
+            raise SettingError("process.prediction", what, self.model.name)
         self.network = self.model.prepared()
         self.threshold = threshold
 

@@ -11,6 +11,7 @@ from torch import Tensor
 from adm.generation.diffusion import DiffusionGenerator, with_grad, without_grad
 from adm.generation.generator import Cost
 from adm.images import to_float, to_uint8
+from adm.models.pair import check_from_noise
 from adm.models.trained import DiffusionModel
 from adm.restoration import METHODS, Instrument, Method, Operator, Prior, operator_of
 from adm.samplers import ImageNoise, State
@@ -118,9 +119,7 @@ class Restorer(DiffusionGenerator):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.model.student or self.model.low_shape is not None:
-            what = "a student" if self.model.student else "one that is told an image"
-            raise SettingError("model", f"a model that starts from noise, not {what}", self.name)
+        check_from_noise(self.model)
         assert self.instrument is not None
 
     @cached_property

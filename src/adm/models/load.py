@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TypeAlias, TypeVar
+from typing import TypeAlias
 
 import torch
 from torch import Tensor
@@ -11,7 +11,7 @@ from adm.data.naming import at_home
 from adm.models.convert import load_released
 from adm.models.device import pick
 from adm.models.gan import GANModel
-from adm.models.paths import FOREIGN, Kind, is_of_run, of_another_kind, resolve
+from adm.models.paths import FOREIGN, is_of_run, resolve
 from adm.models.trained import ClassifierModel, DiffusionModel
 from adm.networks import Classifier, UNet, on_meta, shapes_of
 from adm.networks.biggan import Generator
@@ -32,17 +32,18 @@ from adm.training.model_file import (
 
 PICKLED = ".pkl"
 AnyModel: TypeAlias = DiffusionModel | ClassifierModel | GANModel
-Loaded = TypeVar("Loaded", DiffusionModel, ClassifierModel)
 
 
 def load_diffusion(model: str | Path, device: torch.device | str | None = "cpu") -> DiffusionModel:
     """Load a diffusion model by the path of a file or a run folder, or by name (`resolve`).
 
     Raises:
-        ValueError: there is no such model, the file is damaged or of another kind, or it is a
-            classifier.
+        ValueError: there is no such model, or the file is damaged or of another kind.
     """
-    return _load_kind(model, device, "diffusion", DiffusionModel)
+    found = load_any(model, device)
+    if not isinstance(found, DiffusionModel):
+        raise _of_another_kind(found, DiffusionRecipe)
+    return found
 
 
 def load_classifier(
@@ -51,10 +52,12 @@ def load_classifier(
     """Load a classifier by the path of a file or a run folder, or by name (`resolve`).
 
     Raises:
-        ValueError: there is no such model, the file is damaged or of another kind, or it is a
-            diffusion model.
+        ValueError: there is no such model, or the file is damaged or of another kind.
     """
-    return _load_kind(model, device, "classifier", ClassifierModel)
+    found = load_any(model, device)
+    if not isinstance(found, ClassifierModel):
+        raise _of_another_kind(found, ClassifierRecipe)
+    return found
 
 
 def load_sampled(
@@ -65,36 +68,28 @@ def load_sampled(
     Raises:
         ValueError: there is no such model, the file is damaged, or it is a classifier.
     """
-    found = load_any(model, device, "diffusion")
+    found = load_any(model, device)
     if isinstance(found, ClassifierModel):
-        raise of_another_kind(found.path, "classifier", "diffusion")
+        raise _of_another_kind(found, DiffusionRecipe)
     return found
 
 
-def _load_kind(
-    model: str | Path, device: torch.device | str | None, kind: Kind, wanted: type[Loaded]
-) -> Loaded:
-    found = load_any(model, device, kind)
-    if not isinstance(found, wanted):
-        raise of_another_kind(found.path, found.recipe.kind, kind)
-    return found
+def _of_another_kind(found: AnyModel, wanted: type[Recipe]) -> ValueError:
+    return ValueError(f"{found.path} is {found.recipe.makes}; give {wanted.makes}")
 
 
 @torch.inference_mode(False)  # in which guidance could not differentiate the classifier
-def load_any(
-    model: str | Path, device: torch.device | str | None = "cpu", kind: Kind | None = None
-) -> AnyModel:
+def load_any(model: str | Path, device: torch.device | str | None = "cpu") -> AnyModel:
     """Load a model of any kind by the path of a file or a run folder, or by name (`resolve`).
 
     Args:
         device: such as "cpu" or "cuda:1"; None for the best that the machine has.
-        kind: the kind of model that an error suggests if there is no such model.
 
     Raises:
         ValueError: there is no such model or device, or the file is damaged or of another kind.
     """
     place = pick(device)
-    path, weights, recipe, metadata = read(model, kind)
+    path, weights, recipe, metadata = read(model)
     network = _filled(recipe, weights, path, place)
     # Data have at least one class, also those of a network that is not told it.
     classes = metadata.classes if recipe.config.classes is not None else ()
@@ -143,16 +138,14 @@ def recipe_of(name: str) -> Recipe:
         ) from None
 
 
-def read(
-    model: str | Path, kind: Kind | None = None
-) -> tuple[Path, dict[str, Tensor], Recipe, Metadata]:
+def read(model: str | Path) -> tuple[Path, dict[str, Tensor], Recipe, Metadata]:
     """Read a model file or a released file: its path, weights, recipe and metadata.
 
     Raises:
         ValueError: there is no such model, or the file is damaged, of another kind or of another
             checkpoint than the one that it is in.
     """
-    path = resolve(model, kind)
+    path = resolve(model)
     if is_web_page(path):
         raise ValueError(f"{path} is a web page, not a model; download the file that it shows")
     if path.suffix in FOREIGN:

@@ -56,6 +56,22 @@ def classifier_of(model: str | Path, file: Path | None = None) -> str | Path | N
     return beside if beside is not None and beside.exists() else None
 
 
+def check_from_noise(model: DiffusionModel) -> None:
+    """Raise SettingError unless a model estimates x_0 from x_t alone, at any level."""
+    for kind, cure in (
+        (model.student and "distilled", "give its teacher"),
+        (model.low_shape and "told an image", "`adm sample --condition` makes images with it"),
+    ):
+        if kind:
+            raise SettingError(
+                "model",
+                "one that starts from noise alone, at any level: no student, upsampler or model of "
+                "pairs",
+                f"{model.name}, {kind}",
+                cure,
+            )
+
+
 def classes_of(model: DiffusionModel, classifier: ClassifierModel | None) -> tuple[str, ...]:
     """Return the classes that can be sampled: the model's, otherwise the classifier's."""
     return model.classes or (() if classifier is None else classifier.classes)

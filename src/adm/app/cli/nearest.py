@@ -1,8 +1,7 @@
 """adm nearest SAMPLES DATA --out FILE -> NearestImages, as a PNG picture and JSON."""
 
-from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 from adm.app.cli import places
 from adm.app.cli.output import OUT, AsJson, say, show
@@ -16,10 +15,6 @@ from adm.app.cli.scoring import (
 )
 from adm.spec import SettingError
 from adm.store.files import new_file
-
-if TYPE_CHECKING:  # so that --help does not load torch
-    from adm.data import Source
-    from adm.processes import Devices
 
 
 def nearest(
@@ -92,8 +87,11 @@ def nearest(
         raise SettingError("count", "at least 1", count)
     how = images.joined()
     devices = how.devices
-    ours, theirs = images.source(samples, devices, pad=False), images.source(data, devices)
-    unseen = None if test is None else _test_of(test, images, devices)
+    ours, theirs = (
+        images.source(samples, devices, split="train", pad=False),
+        images.source(data, devices),
+    )
+    unseen = None if test is None else images.source(test, devices, split=("test", "train"))
     for other in (ours, unseen or ours):
         if other.shape[0] != theirs.shape[0]:
             raise ValueError(
@@ -130,13 +128,3 @@ def nearest(
             say(f"{out}: the {min(count, len(ours))} samples most likely to be copies", as_json)
 
         devices.once(act)
-
-
-def _test_of(spec: str, images: ImageOptions, devices: "Devices") -> "Source":
-    """Open the test split, or all images of data without splits."""
-    from adm.data import NoSplit
-
-    try:
-        return replace(images, split="test").source(spec, devices)
-    except NoSplit:
-        return replace(images, split="train").source(spec, devices)

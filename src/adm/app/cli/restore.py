@@ -12,6 +12,7 @@ from adm.data.naming import MANIFEST, RESTORED
 if TYPE_CHECKING:  # so that --help does not load torch
     from torch import Tensor
 
+    from adm.data import Source
     from adm.features.contract import Features
     from adm.processes import Devices
 
@@ -87,6 +88,7 @@ def restore(
     """
     places.folder(out, MANIFEST)
     # Imported here, so that --help does not load torch.
+    from adm.app.scoring import open_images
     from adm.app.scoring.restored import Restored, written
     from adm.generation.folder import images_of
     from adm.generation.restored import Problem
@@ -110,9 +112,10 @@ def restore(
         raise SettingError("operator", "given, or {preset}")
     problem = Problem.parsed(operator, method or "mmps", sigma or 0.0)
     instrument = problem.instrument(pipeline.diffusion)
-    known = None
+    known, (channels, *size) = None, pipeline.shape
     if truth is not None:
-        known = opened(truth, pipeline.shape, split, count, devices)
+        how = {"split": (split, "train"), "size": tuple(size), "channels": channels}
+        known = all_of(open_images(truth, devices=devices, **how).source, count)
     if images is not None:
         y = measured(images, instrument.shape, count, devices)
     else:
@@ -132,24 +135,9 @@ def restore(
         say(f"{out / RESTORED}: what was measured beside what was restored")
 
 
-def opened(
-    spec: str, shape: tuple[int, ...], split: str, count: int | None, devices: "Devices"
-) -> "Tensor":
-    """Open images at a shape: (N, C, H, W) uint8."""
-    from adm.app.scoring import open_images
-    from adm.data import NoSplit
-
-    size = (shape[1], shape[2])
-
-    def source(split: str) -> "Tensor":
-        opened = open_images(spec, split=split, size=size, channels=shape[0], devices=devices)
-        number = len(opened.source)
-        return opened.source.batch(range(number if count is None else min(count, number)))[0]
-
-    try:
-        return source(split)
-    except NoSplit:
-        return source("train")
+def all_of(source: "Source", count: int | None) -> "Tensor":
+    """Read the first `count` images, or all: (N, C, H, W) uint8."""
+    return source.batch(range(len(source))[:count])[0]
 
 
 def measured(spec: str, shape: tuple[int, ...], count: int | None, devices: "Devices") -> "Tensor":
@@ -170,8 +158,7 @@ def measured(spec: str, shape: tuple[int, ...], count: int | None, devices: "Dev
     elif len(shape) != 3 or shape[0] not in (1, 3, 4):
         raise SettingError("images", f"a .npy file of numbers (N, {shape})", spec)
     else:
-        source = open_images(spec, channels=shape[0], pad=False, devices=devices).source
-        y = source.batch(range(min(count or len(source), len(source))))[0]
+        y = all_of(open_images(spec, channels=shape[0], pad=False, devices=devices).source, count)
     if tuple(y.shape[1:]) != tuple(shape):
         expected = f"of shape {tuple(shape)}, as {{operator}} leaves the images of the model"
         raise SettingError("images", expected, tuple(y.shape[1:]))

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
@@ -76,20 +76,13 @@ class ImageOptions:
     batch_size: int = 64
     device: Device = None
 
-    def source(
-        self, spec: str, devices: "Devices", *, labels: str | None = None, pad: bool = True
-    ) -> "Source":
-        """Open images; for the arguments see `open_images`. Samples have no splits and no padding.
-
-        Args:
-            pad: False for samples.
-        """
+    def source(self, spec: str, devices: "Devices", **others: Any) -> "Source":
+        """Open images; `others` are of `open_images`, and take the place of these options."""
         from adm.app.scoring import open_images
 
         size = lists.height_and_width(self.size)
-        options = {"size": size, "channels": self.channels, "labels": labels, "pad": pad}
-        options |= {"strict": self.strict, "devices": devices}
-        return open_images(spec, split=self.split if pad else "train", **options).source
+        own = {"split": self.split, "size": size, "channels": self.channels, "strict": self.strict}
+        return open_images(spec, devices=devices, **own | others).source
 
     def joined(self) -> "Extraction":
         """Join the ranks that were launched together, which share the images."""

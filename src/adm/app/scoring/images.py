@@ -1,7 +1,7 @@
 """Data spec, Samples, Job -> Opened: a Source to score, and its sampling manifest."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -43,7 +43,7 @@ class Opened(NamedTuple):
 def open_images(
     spec: str,
     *,
-    split: str = "train",
+    split: str | Sequence[str] = "train",
     size: tuple[int, int] | None = None,
     channels: int | None = None,
     labels: str | None = None,
@@ -56,7 +56,8 @@ def open_images(
     Args:
         spec: a sample folder, an .npz file of the released layout, or anything that `open_source`
             takes.
-        split, size, channels, labels: see `open_source`.
+        split: as of `find`.
+        size, channels, labels: see `open_source`.
         pad: whether to pad arrays smaller than `size` with black, as in training. Pass False for
             samples, which must be scored unchanged.
         strict: see `Source`.
@@ -71,7 +72,7 @@ def open_images(
     if ours:  # of a sample folder, whose parts must be intact
         check(archive.parent)
         made = read_manifest(archive.parent)
-    if labels is None and split == "train" and _is_npz(archive):
+    if labels is None and "train" in split and _is_npz(archive):
         classes = tuple(made.get("classes", ())) if made else ()
         found = read_arrays(archive, classes=classes or None, in_memory=False)
         name = path.resolve().name if path.is_dir() else found.name

@@ -46,6 +46,7 @@ from adm.generation.labels import positive
 from adm.generation.pipeline import Pipeline
 from adm.images import to_float
 from adm.metrics.bootstrap import mean_interval
+from adm.models.pair import check_from_noise
 from adm.models.trained import DiffusionModel
 from adm.pictures import png
 from adm.processes import Devices
@@ -280,10 +281,7 @@ def task_of(
         ValueError: as `likelihood`.
     """
     model = pipeline.diffusion
-    kinds = {"a student": model.student, "an upsampler": model.low_shape is not None}
-    if kind := next((name for name, own in kinds.items() if own), None):
-        cure = f"{model.name} is {kind}, which has no density of images"
-        raise SettingError("model", "a diffusion model of whole images", cure=cure)
+    check_from_noise(model)
     given = [bound] if isinstance(bound, str | Bound) else list(bound)
     usual = Variational(drawn=DRAWN if model.schedule.last > DRAWN else None)
     bounds = [parse(BOUNDS, each, "bound") for each in given] or [usual]
