@@ -14,8 +14,8 @@ from torch import Tensor
 
 from adm.app.runs.run import TrainOptions
 from adm.app.study import doctor
-from adm.app.study.doctor import Finding, examine
-from adm.app.study.patient import RAW, Patient, Skipped, admit, labelled
+from adm.app.study.doctor import RAW, Finding, examine
+from adm.app.study.patient import Patient, Skipped, admit, labelled
 from adm.data import Source, open_source
 from adm.diffusion import Level, Schedule
 from adm.diffusion.targets import Velocity

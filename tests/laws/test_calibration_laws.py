@@ -8,8 +8,8 @@ import torch
 from oracle import Mixture
 from torch import Tensor
 
-from adm.app.study.doctor import estimate, labels
-from adm.app.study.patient import Calibration, age_of, calibrate
+from adm.app.study.doctor import age_of, estimate, labels
+from adm.app.study.patient import Calibration, calibrate
 from adm.diffusion import Denoise, Level, Prediction, Schedule, Variance, cosine, linear
 
 COUNT, LEVELS = 400, [2, 10, 30, 60, 85]

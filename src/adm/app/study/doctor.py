@@ -5,12 +5,11 @@ A check is a function of a `Patient` that returns a `Finding`, or raises `Skippe
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Literal, NamedTuple, TypeAlias
 
-import matplotlib
 import numpy as np
 import torch
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Drawing
 from torch import Tensor
 
@@ -18,11 +17,11 @@ from adm.app.report import Block, Cell, Figure, ImageRow, Images, Note, Table, T
 from adm.app.report import page as page_of
 from adm.app.report.pictures import tiles
 from adm.app.runs.watch.drift import LEVELS as FAR_OFF
-from adm.app.runs.watch.drift import differences
+from adm.app.runs.watch.drift import Compared, compare, differences, moments, reference
 from adm.app.runs.watch.validation import allowed, gap
 from adm.app.study.comparison import within_class
-from adm.app.study.patient import MARGIN, Patient, Skipped
-from adm.app.study.plots import FAINT, INK, LINES, PALE, STYLE
+from adm.app.study.patient import MANY, MARGIN, Patient, Skipped
+from adm.app.study.plots import INK, LINES, PALE, panels
 from adm.generation.generator import identity
 from adm.images import to_uint8
 from adm.metrics.accuracy import accuracy
@@ -30,15 +29,19 @@ from adm.models.gan import GANModel
 from adm.models.pair import check_pair
 from adm.models.paths import FOREIGN
 from adm.models.trained import ClassifierModel, DiffusionModel
+from adm.networks import on_meta, shapes_of
 from adm.pictures import png
 from adm.recipes import build
 from adm.spec import SettingError
-from adm.training.model_file import metadata_of
+from adm.training.ema import Exponential
+from adm.training.model_file import entries_of, load_weights, metadata_of
 
 Verdict = Literal["ok", "look", "wrong", "skipped"]
 RANK: tuple[Verdict, ...] = ("wrong", "look", "ok", "skipped")
+RAW = "raw.safetensors"  # beside the average, in the folder of a checkpoint
 SURE = 3.0  # standard errors beyond which a deviation is none of chance
 ACROSS, LEAST = 8, 640  # pictures side by side; pixels of the width of a figure
+SIZE = (10.4, 3.5)  # inches of a figure
 DOTS: Any = {"marker": "o", "ms": 3.5, "lw": 1.4}
 ORTHOGONAL = (
     "On the left, the error should be below both guesses. On the right, bands are 3 standard "
@@ -53,7 +56,7 @@ class Finding(NamedTuple):
     Attributes:
         verdict: `ok`; `look`, for what may be meant, or matters little; `wrong`; `skipped`.
         says: what was found, with numbers, in a sentence or two.
-        change: what to do about it; not shown if it is ok.
+        change: what to do about it, the worst first; nothing if it is ok.
         figures: numbers by name.
     """
 
@@ -67,12 +70,19 @@ Check: TypeAlias = Callable[[Patient], Finding]
 Findings: TypeAlias = Mapping[str, Finding]  # by the name of the check
 
 
+def finding(says: str, cures: Mapping[str, Verdict], **figures: float) -> Finding:
+    """Return the worst of several verdicts, with the cure of each that is not ok."""
+    amiss = sorted(
+        (each for each in cures if cures[each] != "ok"), key=lambda c: RANK.index(cures[c])
+    )
+    return Finding(worst(cures.values()), says, joined(amiss), figures)
+
+
 def examine(patient: Patient) -> Iterator[tuple[str, Finding]]:
     """Yield the name and the finding of every check that concerns the model."""
     for name, check in checks_of(patient).items():
         try:
-            found = check(patient)
-            yield name, found._replace(change="") if found.verdict == "ok" else found
+            yield name, check(patient)
         except Skipped as reason:
             yield name, Finding("skipped", joined([str(reason)]))
         except (SettingError, FloatingPointError) as error:
@@ -81,23 +91,21 @@ def examine(patient: Patient) -> Iterator[tuple[str, Finding]]:
 
 def checks_of(patient: Patient) -> dict[str, Check]:
     """Return the checks that concern a model, by name."""
-    model = patient.model
-    judging: dict[str, Check] = {"classifier": classifier, "gradient": gradient}
+    model, upsamples = patient.model, patient.upsamples
+    judging: list[Check] = [classifier, gradient]
     if isinstance(model, ClassifierModel):
-        ends: dict[str, Check] = {"overfitting": overfitting, "average": average}
-        return {"settings": settings, **judging, **ends}
-    diffuses, upsamples = isinstance(model, DiffusionModel), patient.upsamples
-    checks: dict[str, Check] = {"settings": settings}
-    if diffuses:
-        checks |= {"start": start, "estimate": estimate, "variance": variance}
-        checks |= {"labels": labels} if len(model.classes) > 1 else {}
-        checks |= {"overfitting": overfitting}
-    checks |= {"average": average, "colours": colours, "saturation": saturation}
-    if model.classes and not upsamples:
-        checks |= {"variety": variety}
-    if patient.classifier is None:
-        return checks if upsamples else checks | {"classifier": classifier}
-    return checks | ({"pair": pair, **judging} if diffuses else {}) | {"agreement": agreement}
+        chosen: list[Check] = [settings, *judging, overfitting, average]
+    else:
+        diffuses = isinstance(model, DiffusionModel)
+        told = [labels] * (len(model.classes) > 1)
+        chosen = [settings, *([start, estimate, variance, *told, overfitting] * diffuses)]
+        chosen += [average, colours, saturation]
+        chosen += [variety] * bool(model.classes and not upsamples)
+        if patient.classifier is not None:
+            chosen += [*([pair, *judging] * diffuses), agreement]
+        elif not upsamples:
+            chosen.append(classifier)
+    return {each.__name__: each for each in chosen}
 
 
 def graded(value: float, look: float, wrong: float) -> Verdict:
@@ -109,11 +117,7 @@ def graded(value: float, look: float, wrong: float) -> Verdict:
 
 def worst(verdicts: Iterable[Verdict]) -> Verdict:
     """Return the worst of several verdicts."""
-    found = set(verdicts)
-    for rank in RANK:
-        if rank in found:
-            return rank
-    return "ok"
+    return min(verdicts, key=RANK.index, default="ok")
 
 
 def joined(parts: Sequence[str]) -> str:
@@ -124,31 +128,29 @@ def joined(parts: Sequence[str]) -> str:
 
 def settings(patient: Patient) -> Finding:
     """The file says what is needed to use it: sampling that fits its process, names of classes."""
-    model, wrong, look = patient.model, list[str](), list[str]()
+    model, cures = patient.model, dict[str, Verdict]()
     recipe, classes = model.recipe, model.classes
     says = f"A released file, recognised as {recipe.name}"
     try:
         build.check_sampling(recipe)
     except ValueError as error:
-        wrong.append(f"its settings of sampling do not fit its process: {error}")
+        cures[f"its settings of sampling do not fit its process: {error}"] = "wrong"
     if model.path.suffix not in FOREIGN:
         metadata, steps = metadata_of(model.path), model.trained_steps
         says = f"Recipe {recipe.name}, {steps:,} of {recipe.train.steps:,} steps"
         says += f" of {metadata.data}" if metadata.data else ""
         if "sample" not in metadata.recipe and not isinstance(model, ClassifierModel):
-            look.append("it has no settings of sampling, so that those by default are used")
+            cures["it has no settings of sampling, so that those by default are used"] = "look"
         if metadata.weights == "raw":
-            look.append("it holds the raw weights: sample the average, model.safetensors")
+            cures["it holds the raw weights: sample the average, model.safetensors"] = "look"
         if not steps:
-            look.append("it was not trained, as it states 0 steps")
+            cures["it was not trained, as it states 0 steps"] = "look"
     if len(set(classes)) < len(classes):
-        wrong.append("two classes have the same name: name them apart")
+        cures["two classes have the same name: name them apart"] = "wrong"
     elif len(classes) > 10 and all(name.isdigit() for name in classes):
-        look.append("its classes have numbers and no names: ask for them by number")
+        cures["its classes have numbers and no names: ask for them by number"] = "look"
     named = f"{len(classes)} classes" if classes else "no classes"
-    figures = {"steps": model.trained_steps, "classes": len(classes)}
-    verdict: Verdict = "wrong" if wrong else "look" if look else "ok"
-    return Finding(verdict, f"{says}; {named}.", joined(wrong + look), figures)
+    return finding(f"{says}; {named}.", cures, steps=model.trained_steps, classes=len(classes))
 
 
 def start(patient: Patient) -> Finding:
@@ -165,9 +167,10 @@ def start(patient: Patient) -> Finding:
     schedule, last = model.schedule, model.schedule.last
     signal = float(schedule.signal[level])
     says = f"Sampling starts at level {level} of {last}, where sqrt(alpha_bar) is {signal:.4f}"
-    figures = {"level": level, "signal": signal}
     if patient.upsamples:
-        return Finding("ok", f"{says}; the small image tells the colours.", "", figures)
+        return finding(
+            f"{says}; the small image tells the colours.", {}, level=level, signal=signal
+        )
     mean, spread, of = patient.brightness
 
     def lost(level: int) -> tuple[float, float]:
@@ -184,12 +187,12 @@ def start(patient: Patient) -> Finding:
         f"shifts samples by about {shift:.1f} of 255 towards grey, and leaves "
         f"{math.sqrt(1 - share**2):.0%} of the spread of their brightness."
     )
-    change = "Train with a schedule that ends in noise, such as process.schedule=cosine."
+    change = "train with a schedule that ends in noise, such as process.schedule=cosine"
     better = (each for each in range(level, last + 1) if lost(each)[1] <= FAR_OFF / 4)
     if (noisier := next(better, level)) > level:
-        change = f"Start at a noisier level, as with --grid karras:start={noisier}."
+        change = f"start at a noisier level, as with --grid karras:start={noisier}"
     verdict = worst([graded(share, 0.3, 0.6), graded(shift, FAR_OFF / 2, 2 * FAR_OFF)])
-    return Finding(verdict, says, change, figures | {"read": share, "shift": shift})
+    return finding(says, {change: verdict}, level=level, signal=signal, read=share, shift=shift)
 
 
 def estimate(patient: Patient) -> Finding:
@@ -214,17 +217,13 @@ def estimate(patient: Patient) -> Finding:
         f"most {ratio:.2f} of that of a linear guess."
     )
     change = (
-        f"It is worst at level {level}. Check that process.schedule, process.prediction and "
+        f"it is worst at level {level}. Check that process.schedule, process.prediction and "
         "process.rescale_steps are those of the training, and that the data are its own; else "
-        "train longer."
+        "train longer"
     )
+    grades = (graded(slope, 0.12, 0.25), graded(energy, 0.12, 0.25), graded(guess, 0, 0.25))
     figures = {"slope_low": low, "slope_high": high, "noise_low": least, "noise_high": most}
-    grades: list[Verdict] = [
-        graded(slope, 0.12, 0.25),
-        graded(energy, 0.12, 0.25),
-        graded(guess, 0, 0.25),
-    ]
-    return Finding(worst(grades), says, change, figures | {"of_linear": ratio})
+    return finding(says, {change: worst(grades)}, **figures, of_linear=ratio)
 
 
 def variance(patient: Patient) -> Finding:
@@ -240,9 +239,9 @@ def variance(patient: Patient) -> Finding:
         f"The squared distance of x_(t-1) from its predicted mean is {ratio:.2f} of the predicted "
         f"variance at level {level}, where they differ most."
     )
-    change = "Sample without it, as with --sampler ddim, or train with loss=hybrid."
+    change = "sample without it, as with --sampler ddim, or train with loss=hybrid"
     verdict = graded(float(off[place]), math.log(1.3), math.log(2))
-    return Finding(verdict, says, change, {"ratio": ratio, "level": level})
+    return finding(says, {change: verdict}, ratio=ratio, level=level)
 
 
 def labels(patient: Patient) -> Finding:
@@ -255,13 +254,15 @@ def labels(patient: Patient) -> Finding:
         f"Denoised with {errors.shape[1]} labels each at level {patient.guessing}, {share:.0%} of "
         f"the images have the least error with their own; it varies by {effect:.0%} with the label."
     )
-    figures = {"share": share, "chance": chance, "effect": effect}
-    if share > chance + SURE * math.sqrt(chance * (1 - chance) / len(errors)):
-        return Finding("ok", says, "", figures)
-    if effect > 0.1:
-        change = "Name the classes in the order of the training, or check the labels of the data."
-        return Finding("wrong", says, change, figures)
-    return Finding("look", says, "Labels have no effect: train longer, or without.", figures)
+    cures: dict[str, Verdict] = {}
+    if share <= chance + SURE * math.sqrt(chance * (1 - chance) / len(errors)):
+        cures = {"labels have no effect: train longer, or without": "look"}
+        if effect > 0.1:
+            change = (
+                "name the classes in the order of the training, or check the labels of the data"
+            )
+            cures = {change: "wrong"}
+    return finding(says, cures, share=share, chance=chance, effect=effect)
 
 
 def overfitting(patient: Patient) -> Finding:
@@ -281,43 +282,75 @@ def overfitting(patient: Patient) -> Finding:
         quarters = ", ".join(f"{value:.3f}" for value in held_out.quarters[name].tolist())
         says += f" ({quarters} by quarter of the levels, the cleanest first)"
     change = (
-        "It has learned the training images: take an earlier checkpoint, more data, data.augment, "
-        "dropout or weight decay."
+        "it has learned the training images: take an earlier checkpoint, more data, data.augment, "
+        "dropout or weight decay"
     )
-    beyond = apart / allowed(trained) if apart > SURE * error else 0.0
+    beyond = graded(apart / allowed(trained) if apart > SURE * error else 0.0, 1, 3)
     figures = {"training": both[0], "held_out": both[1], "error": error}
-    return Finding(graded(beyond, 1, 3), f"{says}.", change, figures)
+    return finding(f"{says}.", {change: beyond}, **figures)
 
 
 def average(patient: Patient) -> Finding:
     """The average of the weights follows them, and its loss is no higher."""
-    found = patient.lag
-    says = (
-        f"The average has come {found.way:.0%} of the way of the raw weights from their initial "
-        f"values, and ends {found.apart:.0%} of it apart from them; by the decay, the weights in "
-        f"it are {found.age:.0%} of the training old."
+    model, raw = patient.model, patient.model.path.with_name(RAW)
+    if not raw.exists():
+        raise Skipped("only the folder of a checkpoint has the raw weights beside the average")
+    if {"start", "teacher"} & entries_of(model.path).keys():
+        raise Skipped("it started from another model, whose weights are not beside it")
+    first = next(iter(build.networks(model.recipe).values()))
+    weights = load_weights(raw), load_weights(model.path), dict(first.named_parameters())
+    known = shapes_of(weights[2])
+    if any(known.items() - shapes_of(each).items() for each in weights):
+        raise Skipped(f"{RAW} beside it is of another network")
+    now, mean, then = (
+        torch.cat([each[name].detach().flatten() for name in known]).double() for each in weights
     )
-    figures = {"way": found.way, "apart": found.apart, "age": found.age}
+    # Of the average from the initial weights, along that of the raw weights, whose is 1.
+    length = (now - then) @ (now - then)
+    way, apart = float((mean - then) @ (now - then) / length), float((mean - now).norm())
+    apart /= float(length.sqrt())
+    age = age_of(model.recipe.train.ema_decay, model.trained_steps)
+    says = (
+        f"The average has come {way:.0%} of the way of the raw weights from their initial "
+        f"values, and ends {apart:.0%} of it apart from them; by the decay, the weights in "
+        f"it are {age:.0%} of the training old."
+    )
     # Of weights that move evenly, an average of this age has come so far.
-    behind = 1 - found.way / (1 - found.age)
-    cures: dict[str, Verdict] = {
-        "it does not follow the weights: sample raw.safetensors, or train again": graded(
-            behind, 0.3, 0.6
-        )
-    }
-    if found.losses is not None:
-        raw, mean = (each.mean("loss") for each in found.losses)
-        says += f" Its loss is {mean:.4f}, and that of the raw weights {raw:.4f}."
-        figures |= {"loss": mean, "raw_loss": raw}
-        worse = graded((mean - raw) / abs(raw), 0.1, 0.5)
+    behind = graded(1 - way / (1 - age), 0.3, 0.6)
+    cures = {"it does not follow the weights: sample raw.safetensors, or train again": behind}
+    figures = {"way": way, "apart": apart, "age": age}
+    unlabelled = bool(model.classes and patient.unlabelled)
+    if not isinstance(model, GANModel) and patient.training is not None and not unlabelled:
+        network = on_meta(model.recipe.config)
+        network.load_state_dict(weights[0], assign=True)
+        fast = replace(model, network=network.to(model.device).eval().requires_grad_(False))
+        ours, fresh = (patient.losses(each, patient.data).mean("loss") for each in (model, fast))
+        says += f" Its loss is {ours:.4f}, and that of the raw weights {fresh:.4f}."
+        figures |= {"loss": ours, "raw_loss": fresh}
+        worse = graded((ours - fresh) / abs(fresh), 0.1, 0.5)
         cures["the raw weights are better: sample raw.safetensors, or train longer"] = worse
-    change = joined([cure for cure, grade in cures.items() if grade != "ok"][:1])
-    return Finding(worst(cures.values()), says, change, figures)
+    return finding(says, cures, **figures)
+
+
+def age_of(decay: float, steps: int) -> float:
+    """Return the mean age of the weights in an exponential average, in parts of the training."""
+    average, age = Exponential(decay), 0.0
+    for step in range(min(steps, 1_000_000)):  # by then it is that of a constant decay
+        age = average(step) * (age + 1)
+    return min(1.0, age / max(1, steps))
 
 
 def colours(patient: Patient) -> Finding:
     """The channels of samples have the mean and the deviation of those of the data."""
-    found = differences(patient.compared)
+    made, asked = patient.samples, None
+    if patient.upsamples or patient.training is None:
+        compared = compare(made.images, patient.real)
+    else:
+        if made.labels is not None and not patient.unlabelled:
+            asked = tuple(made.labels.unique().tolist())
+        known = reference(patient.training, asked, MANY * patient.count)
+        compared = Compared(moments(made.images), known)
+    found = differences(compared)
     wrong = [each for each in found if each.exceeds(FAR_OFF)]
     some = wrong or [each for each in found if each.exceeds(FAR_OFF / 2)]
     most = max(some or found, key=lambda each: each.off)
@@ -327,11 +360,11 @@ def colours(patient: Patient) -> Finding:
         f"the largest of {len(found)} differences."
     )
     change = (
-        "See what `start` says; take more steps; compare the raw weights with the average; else "
-        "train longer."
+        "see what `start` says; take more steps; compare the raw weights with the average; else "
+        "train longer"
     )
     figures = {f"{each.what}_{each.channel}": each.got - each.wanted for each in found}
-    return Finding("wrong" if wrong else "look" if some else "ok", says, change, figures)
+    return finding(says, {change: "wrong" if wrong else "look" if some else "ok"}, **figures)
 
 
 def saturation(patient: Patient) -> Finding:
@@ -348,8 +381,8 @@ def saturation(patient: Patient) -> Finding:
         says += f"; before they are clipped, {made.beyond:.1%} are more than {MARGIN:g} beyond"
         figures["beyond"] = made.beyond
         grades.append(graded(made.beyond, 0.03, 0.15))
-    change = "Lower the guidance scale, take more steps, or --set threshold=dynamic."
-    return Finding(worst(grades), f"{says}.", change, figures)
+    change = "lower the guidance scale, take more steps, or --set threshold=dynamic"
+    return finding(f"{says}.", {change: worst(grades)}, **figures)
 
 
 def variety(patient: Patient) -> Finding:
@@ -370,10 +403,10 @@ def variety(patient: Patient) -> Finding:
         "images of the data."
     )
     change = (
-        "Samples look alike: lower the guidance scale, raise the truncation, or take an earlier "
-        "checkpoint of a GAN."
+        "samples look alike: lower the guidance scale, raise the truncation, or take an earlier "
+        "checkpoint of a GAN"
     )
-    return Finding(graded(1 - ratio, 0.3, 0.6), says, change, {"ratio": ratio})
+    return finding(says, {change: graded(1 - ratio, 0.3, 0.6)}, ratio=ratio)
 
 
 def pair(patient: Patient) -> Finding:
@@ -383,12 +416,12 @@ def pair(patient: Patient) -> Finding:
         check_pair(model, judge)
     except SettingError as error:
         says = f"{judge.name} cannot guide {model.name}: it must be {error.expected}"
-        return Finding("wrong", f"{says}, and has {error.got}.", joined([error.cure]))
+        return finding(f"{says}, and has {error.got}.", {error.cure: "wrong"})
     process = judge.recipe.process
     how = f"has the same {process.schedule} schedule of {process.steps} steps"
     how = how if judge.recipe.noised else "guides at the estimate of x_0"
     same = f"the {len(judge.classes)} classes" if model.classes else "the images"
-    return Finding("ok", f"{judge.name} is for {same} of {model.name}, and {how}.")
+    return finding(f"{judge.name} is for {same} of {model.name}, and {how}.", {})
 
 
 def classifier(patient: Patient) -> Finding:
@@ -402,38 +435,31 @@ def classifier(patient: Patient) -> Finding:
     under = max(-each - error for each, error in zip(apart, errors, strict=True))
     rise = max(b - a for i, a in enumerate(right) for b in right[i:]) - errors[0]
     of = "by quarter of the levels, the cleanest first, " if len(right) > 1 else ""
+    shares = [", ".join(f"{value:.0%}" for value in values) for values in (right, sure)]
     says = (
-        f"It is right about {percents(right)} of the images {of}and by its own confidence about "
-        f"{percents(sure)}; {chance:.0%} are of the commonest class."
+        f"It is right about {shares[0]} of the images {of}and by its own confidence about "
+        f"{shares[1]}; {chance:.0%} are of the commonest class."
     )
+    surer = (
+        "it is surer than it is right: check that its process is that of its training and that it "
+        "was trained on noisy images; else take more data, data.augment or an earlier checkpoint"
+    )
+    levels = "check its process.schedule and process.steps"
+    lost = found.told[0] < -SURE * found.told[1]
     cures: dict[str, Verdict] = {
         "it knows no class of these data: check the order of its classes": graded(
             chance + errors[0] - right[0], 0, 0
         ),
-        "it is surer than it is right: check that its process is that of its training and that it "
-        "was trained on noisy images; else take more data, data.augment or an earlier checkpoint": (
-            graded(over, 0.1, 0.25)
-        ),
-        "it is less sure than it is right: check its process.schedule and process.steps": graded(
-            under, 0.1, 0.5
-        ),
-        "it does better when it is told another level: check its process": (
-            "wrong" if found.told[0] < -SURE * found.told[1] else "ok"
-        ),
-        "it is better on noisier images: check its process.schedule and process.steps": graded(
-            rise, 0.1, 0.5
-        ),
+        surer: graded(over, 0.1, 0.25),
+        f"it is less sure than it is right: {levels}": graded(under, 0.1, 0.5),
+        "it does better when it is told another level: check its process": "wrong"
+        if lost
+        else "ok",
+        f"it is better on noisier images: {levels}": graded(rise, 0.1, 0.5),
     }
     figures = {f"accuracy_q{i}": value for i, value in enumerate(right, 1)}
     figures |= {f"confidence_q{i}": value for i, value in enumerate(sure, 1)}
-    figures |= {"told": found.told[0]}
-    change = joined([cure for cure, grade in cures.items() if grade != "ok"])
-    return Finding(worst(cures.values()), says, change, figures)
-
-
-def percents(values: Sequence[float]) -> str:
-    """Return shares as text."""
-    return ", ".join(f"{value:.0%}" for value in values)
+    return finding(says, cures, **figures, told=found.told[0])
 
 
 def gradient(patient: Patient) -> Finding:
@@ -447,11 +473,11 @@ def gradient(patient: Patient) -> Finding:
         f"At scale 1, guidance adds {low:.2%} to {high:.1%} of the noise's magnitude to the "
         f"predicted noise, most at level {level}."
     )
-    figures = {"low": low, "high": high, "level": level}
-    if high < 0.001:
-        return Finding("look", says, "It hardly guides: give a --scale above 10.", figures)
-    change = f"Guide with a --scale below {0.3 / high:.2g}, or in an interval of levels."
-    return Finding(graded(high, 0.3, 1.0), says, change, figures)
+    cures: dict[str, Verdict] = {"it hardly guides: give a --scale above 10": "look"}
+    if high >= 0.001:
+        change = f"guide with a --scale below {0.3 / high:.2g}, or in an interval of levels"
+        cures = {change: graded(high, 0.3, 1.0)}
+    return finding(says, cures, low=low, high=high, level=level)
 
 
 def agreement(patient: Patient) -> Finding:
@@ -467,9 +493,9 @@ def agreement(patient: Patient) -> Finding:
         f"{judge.name} recognises the class that was asked for in {both[0]} of the "
         f"samples, and that of the label in {both[1]} of the data."
     )
-    change = "Check that both have the same classes in the same order, and look at the samples."
-    figures = {"samples": ours.value, "data": theirs.value}
-    return Finding(graded(theirs.low - ours.high, 0, 0.3), says, change, figures)
+    change = "check that both have the same classes in the same order, and look at the samples"
+    verdict = graded(theirs.low - ours.high, 0, 0.3)
+    return finding(says, {change: verdict}, samples=ours.value, data=theirs.value)
 
 
 def summary(findings: Findings) -> str:
@@ -554,13 +580,12 @@ def draw_calibration(patient: Patient, learned: bool) -> Drawing:
         ("predicted noise and what it leaves", found.energy, found.energy_spread),
         ("actual over predicted variance", found.variance, 0 * found.variance),
     ]
-    with matplotlib.rc_context(STYLE):
-        drawn, (left, right) = _panels()
+    titles = ("Squared error of the estimate of x_0", "What should be 1")
+    with panels(titles, "level", SIZE) as (drawn, (left, right)):
         left.plot(x, found.error, color=LINES[0], label="the model", **DOTS)
         left.plot(x, found.linear, "--", color=LINES[1], lw=1.4, label="linear in each pixel")
         left.axhline(found.constant, color=PALE, lw=1, ls=":", label="a constant image")
         left.set_yscale("log")
-        left.set_title("Squared error of the estimate of x_0")
         for (name, values, spread), colour in zip(lines[: 2 + learned], LINES[2:], strict=False):
             low, high = values - SURE * spread, values + SURE * spread
             right.fill_between(x, low, high, color=colour, alpha=0.15, lw=0)
@@ -568,8 +593,6 @@ def draw_calibration(patient: Patient, learned: bool) -> Drawing:
         right.axhline(1, color=INK, lw=0.8)
         low, high = right.get_ylim()
         right.set_ylim(min(low, 0.8), max(high, 1.2))
-        right.set_title("What should be 1")
-        _finish(left, right)
     return drawn
 
 
@@ -577,28 +600,15 @@ def draw_judged(patient: Patient) -> Drawing:
     """Draw the accuracy of the classifier, and its gradient, by level."""
     found = patient.judged
     x = found.levels.tolist()
-    with matplotlib.rc_context(STYLE):
-        drawn, (left, right) = _panels()
+    titles = (
+        f"Share of images that {patient.judge.name} classifies rightly",
+        "What it adds to the predicted noise at scale 1, in percent",
+    )
+    with panels(titles, "level", SIZE) as (drawn, (left, right)):
         left.plot(x, found.accuracy, color=LINES[0], label="right", **DOTS)
         left.plot(x, found.confidence, "--", color=LINES[1], lw=1.4, label="by its own confidence")
         left.axhline(found.commonest, color=PALE, lw=1, ls=":", label="the commonest class")
         left.set_ylim(0, 1.02)
-        left.set_title(f"Share of images that {patient.judge.name} classifies rightly")
         right.plot(x, 100 * found.pull, color=LINES[0], label="sigma times its gradient", **DOTS)
         right.set_yscale("log")
-        right.set_title("What it adds to the predicted noise at scale 1, in percent")
-        _finish(left, right)
     return drawn
-
-
-def _panels() -> tuple[Drawing, Sequence[Axes]]:
-    drawn = Drawing(figsize=(10.4, 3.5), dpi=144, layout="constrained")
-    return drawn, drawn.subplots(1, 2)
-
-
-def _finish(*panels: Axes) -> None:
-    for axes in panels:
-        axes.set_xlabel("level")
-        axes.grid(color=FAINT, lw=0.8)
-        axes.set_axisbelow(True)
-        axes.legend(fontsize=8)

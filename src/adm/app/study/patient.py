@@ -14,7 +14,6 @@ from typing import NamedTuple, TypeAlias
 import torch
 from torch import Tensor
 
-from adm.app.runs.watch.drift import Compared, compare, moments, reference
 from adm.app.runs.watch.previews import layout, preview_sampling
 from adm.app.runs.watch.validation import FAR, QUARTERS, SEED, Losses, measure
 from adm.app.runs.watch.watched import PIXELS
@@ -29,15 +28,12 @@ from adm.models.gan import GANModel
 from adm.models.load import AnyModel, load_any, load_classifier
 from adm.models.pair import check_pair, classifier_of, scale_of
 from adm.models.trained import ClassifierModel, DiffusionModel
-from adm.networks import on_meta, shapes_of
 from adm.processes import Devices
 from adm.recipes import build
 from adm.samplers import Sampling
 from adm.shown import short, shown
 from adm.spec import SettingError
 from adm.training.batches import draw
-from adm.training.ema import Exponential
-from adm.training.model_file import entries_of, load_weights
 
 Part: TypeAlias = slice  # of a batch of images
 COUNT, LEAST = 48, 8  # images of a measurement
@@ -49,7 +45,6 @@ MOST_LABELS = 6  # that an image is denoised with
 PER_QUARTER = 3  # levels of a classifier in each quarter
 MOST_STEPS = 25  # of sampling; a recipe with more is sampled as its previews are
 MARGIN = 0.1  # beyond [-1, 1] within which an estimate of an extreme pixel is none the worse
-RAW = "raw.safetensors"
 
 
 class Skipped(Exception):
@@ -131,22 +126,6 @@ class Judged(NamedTuple):
         """Accuracy and confidence of each quarter of the levels, the cleanest first."""
         parts = QUARTERS if len(self.levels) >= QUARTERS else 1
         return self.accuracy.view(parts, -1).mean(1), self.confidence.view(parts, -1).mean(1)
-
-
-class Lag(NamedTuple):
-    """How the average of the weights follows them.
-
-    Attributes:
-        way: of the average from the initial weights, along that of the raw weights, whose is 1.
-        apart: distance of both, in parts of the way of the raw weights.
-        age: mean age of the weights in the average by its decay, in parts of the training.
-        losses: of both on the same images, the raw weights first; None without data.
-    """
-
-    way: float
-    apart: float
-    age: float
-    losses: tuple[Losses, Losses] | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -294,9 +273,6 @@ class Patient:
             labels, _ = layout(len(model.classes) or None, self.count)
             total = self.count if labels is None else len(labels)
             return Made(latent.images(labels, range(total)), labels, math.nan, "in one call")
-        return self._sampled(model)
-
-    def _sampled(self, model: DiffusionModel) -> Made:
         sampling = resolve(model, self.sampling)
         guides = self.classifier if sampling.by_classifier else None
         generator = DiffusionGenerator(model, sampling, guides)
@@ -306,13 +282,10 @@ class Patient:
             labels = self.labels.cpu() if model.classes else None
         total = self.count if labels is None else len(labels)
         images, beyond = list[Tensor](), list[Tensor]()
-        for part in self.parts:
-            indices = range(total)[part]
-            if not indices:
-                break
+        for part in filter(lambda part: range(total)[part], self.parts):
             own = None if labels is None else labels[part].to(model.device)
             low = None if lower is None else to_uint8(lower(self.images[part]))
-            *before, last = generator.trajectory(own, indices, low)
+            *before, last = generator.trajectory(own, range(total)[part], low)
             raw = last.x
             if before and not model.student:
                 told = own if generator.tells else None
@@ -322,10 +295,9 @@ class Patient:
                     raw = denoise(before[-1].x, before[-1].level).x_0
             images.append(to_uint8(last.x).cpu())
             beyond.append((raw.abs() > 1 + MARGIN).float().cpu())
-        steps = f"in {sampling.grid.steps} steps of {sampling.sampler.name}"
-        guided = f", guided by {generator.guidance}" if guides else ""
-        share = float(torch.cat(beyond).mean())
-        return Made(torch.cat(images), labels, share, steps + guided)
+        how = f"in {sampling.grid.steps} steps of {sampling.sampler.name}"
+        how += f", guided by {generator.guidance}" if guides else ""
+        return Made(torch.cat(images), labels, float(torch.cat(beyond).mean()), how)
 
     @cached_property
     def real(self) -> Tensor:
@@ -342,17 +314,6 @@ class Patient:
             for label in labels.unique().tolist()
         }
         return self.data.batch([next(of[label]) for label in labels.tolist()])[0]
-
-    @cached_property
-    def compared(self) -> Compared:
-        """The colours of samples, and of training images of the same classes."""
-        images, labels = self.samples.images, self.samples.labels
-        if self.upsamples or self.training is None:
-            return compare(images, self.real)
-        asked = None
-        if labels is not None and not self.unlabelled:
-            asked = tuple(labels.unique().tolist())
-        return Compared(moments(images), reference(self.training, asked, MANY * self.count))
 
     @cached_property
     def judged(self) -> Judged:
@@ -411,35 +372,6 @@ class Patient:
         objective = build.objectives(model.recipe, model.device)[-1]
         how = {"devices": devices, "count": MORE * self.count, "batch_size": self.parts[0].stop}
         return measure(objective, model.network, source, **how)
-
-    @cached_property
-    def lag(self) -> Lag:
-        model, raw = self.model, self.model.path.with_name(RAW)
-        if not raw.exists():
-            raise Skipped("only the folder of a checkpoint has the raw weights beside the average")
-        if {"start", "teacher"} & entries_of(model.path).keys():
-            raise Skipped("it started from another model, whose weights are not beside it")
-        initial = build.networks(model.recipe)
-        first = next(iter(initial.values()))
-        weights = load_weights(raw), load_weights(model.path), dict(first.named_parameters())
-        known = shapes_of(weights[2])
-        if any(known.items() - shapes_of(each).items() for each in weights):
-            raise Skipped(f"{RAW} beside it is of another network")
-        now, mean, then = (
-            torch.cat([each[name].detach().flatten() for name in known]).double()
-            for each in weights
-        )
-        ways, length = (mean - then) @ (now - then), (now - then) @ (now - then)
-        age = age_of(model.recipe.train.ema_decay, model.trained_steps)
-        apart = float((mean - now).norm() / length.sqrt())
-        losses = None
-        unlabelled = bool(model.classes and self.unlabelled)
-        if not isinstance(model, GANModel) and self.training is not None and not unlabelled:
-            network = on_meta(model.recipe.config)
-            network.load_state_dict(weights[0], assign=True)
-            fast = replace(model, network=network.to(model.device).eval().requires_grad_(False))
-            losses = (self.losses(fast, self.data), self.losses(model, self.data))
-        return Lag(float(ways / length), apart, age, losses)
 
 
 def admit(
@@ -614,13 +546,3 @@ def judge(
     commonest = float(labels.cpu().bincount().max()) / len(labels)
     told = float(gain.mean()), float(gain.std()) / len(gain) ** 0.5
     return Judged(torch.tensor(levels), right, sure, force.sqrt(), told, len(x_0), commonest)
-
-
-def age_of(decay: float, steps: int) -> float:
-    """Return the mean age of the weights in an exponential average, in parts of the training."""
-    if steps < 1:
-        return 0.0
-    average, age = Exponential(decay), 0.0
-    for step in range(min(steps, 1_000_000)):  # by then it is that of a constant decay
-        age = average(step) * (age + 1)
-    return min(1.0, age / steps)

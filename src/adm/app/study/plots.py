@@ -1,7 +1,8 @@
 """Scores -> matplotlib Figure: distance, precision and recall over a setting, or over time."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from itertools import cycle
 from typing import Any, NamedTuple
 
@@ -123,6 +124,28 @@ def over_time(
             axes.set_axis_off()
         _legend(drawn, colours, markers)
     return drawn
+
+
+@contextmanager
+def panels(
+    titles: Sequence[str], x: str, size: tuple[float, float]
+) -> Iterator[tuple[Figure, Sequence[Axes]]]:
+    """Yield a figure of so many inches, with a panel for each title, that the block draws in.
+
+    Args:
+        x: name of the axis that all share.
+    """
+    with matplotlib.rc_context(STYLE):
+        drawn = Figure(figsize=size, dpi=144, layout="constrained")
+        places = drawn.subplots(1, len(titles), squeeze=False)[0]
+        yield drawn, places
+        for axes, title in zip(places, titles, strict=True):
+            axes.set_title(title)
+            axes.set_xlabel(x)
+            axes.grid(color=FAINT, lw=0.8)
+            axes.set_axisbelow(True)
+            if axes.get_legend_handles_labels()[0]:
+                axes.legend(fontsize=8)
 
 
 def keyed(names: Sequence[str], signs: Sequence[str]) -> dict[str, str]:
