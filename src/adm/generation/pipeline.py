@@ -494,9 +494,9 @@ def load(
     place = pick(device)
     # Refuses what is not there; `Pipeline` loads it when it is needed.
     if classifier is not None and not isinstance(classifier, ClassifierModel):
-        paths.resolve(classifier, "classifier")
+        paths.resolve(classifier)
     if weak is not None and not isinstance(weak, DiffusionModel):
-        paths.resolve(weak, "diffusion")
+        paths.resolve(weak)
     own = load_sampled(model, place)
     larger = None if upsampler is None else load_diffusion(upsampler, place)
     guide = classifier_of(model, own.path) if classifier is None else classifier

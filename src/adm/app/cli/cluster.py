@@ -73,17 +73,17 @@ def cluster(
     as_json
         Print the content of labels.json as one JSON document.
     """
-    places.file(out, "--out", "labels.csv")
+    places.file(out, "--out", "labels.csv", "list")
     if page is not None:
-        places.file(page, "--page", "page.html")
-    _check_files(out, page)
+        places.file(page, "--page", "page.html", "page")
     # Imported here, so that --help does not load torch.
     from adm.app.scoring import extract
-    from adm.app.scoring.cluster_list import write_list
+    from adm.app.scoring.cluster_list import check_replaceable, write_list
     from adm.app.scoring.cluster_page import cluster_page
     from adm.app.scoring.clusters import Clustering, find_clusters
     from adm.features import open_features
 
+    check_replaceable(out)
     how = Clustering(clusters=clusters, seed=seed)
     extracting = images.joined()
     own = _opened(data, labels, images, extracting.devices)
@@ -125,17 +125,6 @@ def _opened(
     source = at_one_size(found, size=size, channels=images.channels, strict=images.strict)
     source = readable(source, devices)
     return NamedImages(source, names_of(source), images.split)
-
-
-def _check_files(out: Path, page: Path | None) -> None:
-    """Raise ValueError unless the files have the suffixes of what they hold."""
-    from adm.app.scoring.cluster_list import check_replaceable, record_path
-
-    places.suffix(out, ".csv", "list", "--out")
-    if page is not None:
-        places.suffix(page, ".html", "page", "--page")
-    places.file(record_path(out), "--out", "labels.csv")
-    check_replaceable(out)
 
 
 def _print(found: "Found", record: "Record") -> None:

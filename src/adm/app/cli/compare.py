@@ -2,14 +2,15 @@
 
 from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
 from adm.app.cli import lists, places
 from adm.app.cli.output import OUT, AsJson, say, show
-from adm.app.cli.scoring import DEFAULT_FEATURES, Split, Strict, extraction_of, joined, with_cache
+from adm.app.cli.scoring import DEFAULT_FEATURES, USUAL_IMAGES, ImageOptions, with_cache
 from adm.data.naming import ARCHIVE, at_home
+from adm.spec import SettingError
 from adm.store.files import new_file, write_text
 
 if TYPE_CHECKING:
@@ -29,13 +30,7 @@ def compare(
     count: int = 24,
     features: str = DEFAULT_FEATURES,
     picture: Path | None = None,
-    split: Split = "train",
-    size: lists.Size = None,
-    channels: int | None = None,
-    work: Path | None = None,
-    strict: Strict = False,
-    batch_size: int = 64,
-    device: str | None = None,
+    how: ImageOptions = USUAL_IMAGES,
     as_json: AsJson = False,
 ) -> None:
     r"""Show images of the same classes from several models, and of real ones, side by side.
@@ -69,28 +64,15 @@ def compare(
         classifier's file or module:function; see docs/features.md.
     picture
         PNG file to draw the same images in.
-    size
-        Image size: H,W, HxW or one number. Image files are resized and cropped to it. By default
-        that of the first set.
-    channels
-        Number of channels: 1, 3 or 4. By default those of the first set.
-    work
-        Folder that caches the features of every image; it must be on a disk that all machines
-        share. By default it is beside --out and removed at the end.
-    strict
-        Refuse images that cannot be decoded. By default they are left out, and listed.
-    batch_size
-        Images per batch. It affects memory use and speed, and results only by rounding.
-    device
-        Device: cpu, cuda, cuda:1 or mps. The best available by default.
     as_json
         Print the distances as one JSON document.
     """
-    places.file(out, "--out", "page.html")
+    places.file(out, "--out", "page.html", "page")
     if picture is not None:
-        places.file(picture, "--picture", "page.png")
-    _check(out, picture, count)
-    for flag, path in {"--out": out, "--picture": picture, "--work": work}.items():
+        places.file(picture, "--picture", "page.png", "picture")
+    if count < 1:
+        raise SettingError("count", "at least 1", count)
+    for flag, path in {"--out": out, "--picture": picture, "--work": how.work}.items():
         if path is not None:
             places.outside(path, flag, [at_home(spec) for spec in images])
     # Imported here, so that --help does not load torch.
@@ -98,12 +80,13 @@ def compare(
     from adm.app.study import comparison as library
     from adm.features import open_features
 
-    devices = joined(device)
-    sources = _opened(_sets(images), split, size, channels, strict, devices)
+    extracting = how.joined()
+    devices = extracting.devices
+    sources = _opened(_sets(images), how, devices)
     every = library.shared_classes(sources)
     shown = library.shared_classes(sources, classes) if classes else every[:SHOWN]
     network = open_features(features, devices.device)
-    with with_cache(extraction_of(devices, batch_size, work), out) as extraction:
+    with with_cache(extracting, out) as extraction:
         seen = [
             extract(source, network, extraction.part(str(number)))
             for number, source in enumerate(sources)
@@ -143,38 +126,17 @@ def _sets(images: tuple[str, ...]) -> list[str]:
     return found
 
 
-def _opened(
-    images: list[str],
-    split: str,
-    size: lists.Size,
-    channels: int | None,
-    strict: bool,
-    devices: "Devices",
-) -> "list[Source]":
+def _opened(specs: list[str], how: ImageOptions, devices: "Devices") -> "list[Source]":
     """Open all sets at the size and with the channels of the first, unless they are given."""
-    from adm.app.scoring import open_images
-
-    sides, kept = lists.height_and_width(size), channels
     found: list[Source] = []
-    for spec in images:
+    for spec in specs:
         path = at_home(spec)
         made = path.suffix == ".npz" or (path / ARCHIVE).is_file()  # samples have no splits
-        of = "train" if made else split
-        how = {"size": sides, "channels": kept, "strict": strict, "devices": devices}
-        source = open_images(spec, split=of, pad=False, **how).source
-        kept, *shape = source.shape
-        sides = (shape[0], shape[1])
-        found.append(source)
+        options: dict[str, Any] = {"split": "train" if made else how.split, "pad": False}
+        if found:
+            options |= {"channels": found[0].shape[0], "size": found[0].shape[1:]}
+        found.append(how.source(spec, devices, **options))
     return found
-
-
-def _check(out: Path, picture: Path | None, count: int) -> None:
-    """Raise ValueError unless the files are of the right kinds."""
-    places.suffix(out, ".html", "page", "--out")
-    if picture is not None:
-        places.suffix(picture, ".png", "picture", "--picture")
-    if count < 1:
-        raise ValueError(f"--count must be at least 1, got {count}")
 
 
 def _print(found: "SideBySide") -> None:

@@ -63,8 +63,7 @@ def doctor(
     as_json
         Print all findings as one JSON document.
     """
-    places.file(out, "--out", "doctor.html")
-    places.suffix(out, ".html", "page", "--out")
+    places.file(out, "--out", "doctor.html", "page")
     # Imported here, so that --help does not load torch.
     from adm.app.study import doctor as library
     from adm.app.study.patient import admit

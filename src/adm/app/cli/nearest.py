@@ -68,9 +68,7 @@ def nearest(
     as_json
         Print the neighbours and distances of every sample as one JSON document.
     """
-    places.file(out, "--out", "nearest.png")
-    if out.suffix.lower() != ".png":
-        raise ValueError(f"the picture is a PNG file, got --out {out}; give --out {out.name}.png")
+    places.file(out, "--out", "nearest.png", "picture")
     # Imported here, so that --help does not load torch.
     from adm.app.scoring import at_size, extract
     from adm.app.scoring.nearest import (

@@ -8,19 +8,21 @@ from contextlib import suppress
 from pathlib import Path
 
 
-def file(path: Path, flag: str, example: str) -> None:
-    """Refuse a path that is a folder, or where no file can be written."""
+def file(path: Path, flag: str, example: str, holds: str | None = None) -> None:
+    """Refuse a path that is a folder, or where no file can be written.
+
+    Args:
+        flag, example: of the file, for messages.
+        holds: what it is, if its name must end as that of the example.
+    """
     if path.is_dir():
         raise ValueError(f"{path} is a folder; give {flag} a file, such as {path / example}")
     writable(path)
-
-
-def suffix(path: Path, wanted: str, what: str, flag: str) -> None:
-    """Refuse a file whose name does not end as the names of what it holds do."""
-    if path.suffix.lower() != wanted:
-        kind = f"{'an' if wanted == '.html' else 'a'} {wanted} file"
+    wanted = Path(example).suffix
+    if holds is not None and path.suffix.lower() != wanted:
+        kind = f"{'an' if wanted in ('.html', '.npz') else 'a'} {wanted} file"
         raise ValueError(
-            f"the {what} is {kind}, got {flag} {path}; give {flag} {path.name}{wanted}"
+            f"the {holds} is {kind}, got {flag} {path}; give {flag} {path.name}{wanted}"
         )
 
 

@@ -54,9 +54,7 @@ def reference(
     as_json
         Print what the file records of the images as one JSON document.
     """
-    places.file(out, "--out", "reference.npz")
-    if out.suffix.lower() != ".npz":
-        raise ValueError(f"a reference is an .npz file, got --out {out}; give --out {out.name}.npz")
+    places.file(out, "--out", "reference.npz", "reference")
     from adm.app.scoring import make_reference
     from adm.app.scoring.images import first
     from adm.features import open_features

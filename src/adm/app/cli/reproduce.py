@@ -8,7 +8,7 @@ from cyclopts import Parameter
 
 from adm.app.cli.output import OUT, say
 from adm.app.cli.sampling import FLAG, Output
-from adm.app.cli.scoring import THEIR_FEATURES, Device, joined
+from adm.app.cli.scoring import THEIR_FEATURES, Device, extraction_of, joined, with_cache
 from adm.spec import SettingError
 
 if TYPE_CHECKING:
@@ -67,57 +67,39 @@ def reproduce(
         Another one than the row's. The verdict then says that it is not comparable.
     """
     # Imported here, so that --help does not load torch.
-    from adm.app.study.reproduce import ROWS
-
-    if row is None:
-        for name, each in ROWS.items():
-            numbers = f"FID {each.published['frechet']}"
-            print(f"{name:30}{each.title:42}{numbers:12}{each.source}")
-        return
-    if row not in ROWS:
-        raise SettingError("row", f"one of {', '.join(ROWS)}", row)
-    if out is None and not dry_run:
-        raise SettingError("out", "given, unless {dry_run} stops before anything is written")
-    own = {"model": model, "upsampler": upsampler, "reference": reference}
-    chosen = replace(ROWS[row], **{key: each for key, each in own.items() if each is not None})
-    given = own | {"classifier": classifier, "features": features}
-    differing = [f"--{key} {each}" for key, each in given.items() if each is not None]
-    _carry_out(
-        chosen, out, dry_run, seed, batch_size, device, count, classifier, features, differing
-    )
-
-
-def _carry_out(
-    row: "Row",
-    out: Path | None,
-    dry_run: bool,
-    seed: int,
-    batch_size: int,
-    device: str | None,
-    count: int | None,
-    classifier: str | None,
-    features: str | None,
-    differing: list[str],
-) -> None:
-    from adm.app.cli.scoring import extraction_of, with_cache
     from adm.app.scoring import evaluate
     from adm.app.study import reproduce as study
     from adm.generation.pipeline import load
     from adm.store.files import write_json, write_text
 
+    if row is None:
+        for name, each in study.ROWS.items():
+            numbers = f"FID {each.published['frechet']}"
+            print(f"{name:30}{each.title:42}{numbers:12}{each.source}")
+        return
+    if row not in study.ROWS:
+        raise SettingError("row", f"one of {', '.join(study.ROWS)}", row)
+    if out is None and not dry_run:
+        raise SettingError("out", "given, unless {dry_run} stops before anything is written")
+    own = {"model": model, "upsampler": upsampler, "reference": reference}
+    chosen = replace(
+        study.ROWS[row], **{key: each for key, each in own.items() if each is not None}
+    )
+    given = own | {"classifier": classifier, "features": features}
+    differing = [f"--{key} {each}" for key, each in given.items() if each is not None]
     devices = joined(device)
-    pipeline = load(row.model, classifier, row.upsampler, devices.device)
+    pipeline = load(chosen.model, classifier, chosen.upsampler, devices.device)
     wanted = study.COUNT if count is None else count
     if wanted != study.COUNT:
-        differing = [*differing, f"{wanted:,} images in place of {study.COUNT:,}"]
-    settings: dict[str, Any] = {**row.settings, "seed": seed}
+        differing.append(f"{wanted:,} images in place of {study.COUNT:,}")
+    settings: dict[str, Any] = {**chosen.settings, "seed": seed}
     job = pipeline.job(None, wanted, **settings)
     short = {key: each for key, each in settings.items() if key != "grid"}
-    larger = FEW if row.upsampler is not None else None
+    larger = FEW if chosen.upsampler is not None else None
     few = pipeline.job(None, wanted, upsampler_steps=larger, steps=FEW, **short)
     cost = study.plan(job, few, devices)
     if devices.main:
-        _say(row, cost)
+        _say(chosen, cost)
     if dry_run:
         return
     assert out is not None
@@ -127,10 +109,10 @@ def _carry_out(
     extracting = extraction_of(devices, batch_size)
     with with_cache(extracting, out / "report.json") as extraction:
         scored = evaluate(
-            str(out / "samples"), row.reference, features or "inception", extraction=extraction
+            str(out / "samples"), chosen.reference, features or "inception", extraction=extraction
         )
     if devices.main:
-        found = study.Reproduction(row, scored, differing)
+        found = study.Reproduction(chosen, scored, differing)
         write_json(out / "report.json", found.to_json())
         write_text(out / "page.html", found.page())
         for each in found.verdicts:

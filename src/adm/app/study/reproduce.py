@@ -21,7 +21,6 @@ Outcome: TypeAlias = Literal["agrees", "better", "worse"]
 RELATIVE, ABSOLUTE = 0.01, 0.005
 SHARES = ("precision", "recall")
 DROPOUT = "ADM (dropout)"
-KEYS = ("frechet", "spatial_frechet", "inception_score", *SHARES)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,98 +47,67 @@ class Row:
     note: str = ""
 
 
-def _scores(
-    fid: str, sfid: str, precision: str, recall: str, inception: str = ""
-) -> dict[str, str]:
-    values = dict(zip(KEYS, (fid, sfid, inception, precision, recall), strict=True))
-    return {key: value for key, value in values.items() if value}
+IN_25: dict[str, Any] = {"sampler": "ddim", "grid": "strided:steps=25"}
+OF_README = "The scale of the base is not stated in the table; it is that of its README."
 
 
-def _imagenet(size: int, name: str, published: dict[str, str], **settings: Any) -> Row:
+def _imagenet(size: int, name: str, scores: str, base: int | None = None, **settings: Any) -> Row:
+    """Return a row of Table 5, or of Table 6 if the images of `base` pixels a side are enlarged."""
+    upsampled = base is not None and settings["scale"] > 0
     return Row(
         title=f"{name}, ImageNet {size}x{size}",
-        source="Table 5",
-        model=f"openai/{size}x{size}-diffusion",
+        source="Table 5" if base is None else "Table 6",
+        model=f"openai/{base or size}x{base or size}-diffusion",
+        upsampler=None if base is None else f"openai/{base}-{size}-upsampler",
         reference=f"openai/imagenet{size}-reference",
         settings=settings,
-        published=published,
+        published=_scores(scores),
+        note=OF_README if upsampled else "",
     )
 
 
-def _lsun(name: str, what: str, file: str, published: dict[str, str]) -> Row:
+def _lsun(name: str, file: str, scores: str) -> Row:
+    what = file.removesuffix("-nodropout")
+    reference = f"openai/lsun-{what}-reference"
+    title, model = f"{name}, LSUN {what}", f"openai/lsun-{file}"
     return Row(
-        title=f"{name}, LSUN {what}",
-        source="Table 5",
-        model=f"openai/{file}",
-        reference=f"openai/lsun-{what}-reference",
-        published=published,
+        title=title, source="Table 5", model=model, reference=reference, published=_scores(scores)
     )
 
 
-def _upsampled(size: int, base: int, scale: float, published: dict[str, str]) -> Row:
-    name, note = ("ADM-G, ADM-U" if scale else "ADM-U"), ""
-    if scale:
-        note = "The scale of the base is not stated in the table; it is that of its README."
-    return Row(
-        title=f"{name}, ImageNet {size}x{size}",
-        source="Table 6",
-        model=f"openai/{base}x{base}-diffusion",
-        upsampler=f"openai/{base}-{size}-upsampler",
-        reference=f"openai/imagenet{size}-reference",
-        settings={"scale": scale},
-        published=published,
-        note=note,
-    )
+def _scores(printed: str) -> dict[str, str]:
+    """FID, sFID, precision, recall and, of some rows, Inception Score, as they were printed."""
+    keys = ("frechet", "spatial_frechet", *SHARES, "inception_score")
+    return dict(zip(keys, printed.split(), strict=False))
 
 
 # Second-hand: the scales of 25 steps, from users of the released models, and all Inception Scores
 # but that of ADM-G, ADM-U at 256x256, from papers that score the released samples.
-_IN_25 = {"sampler": "ddim", "grid": "strided:steps=25"}
+# fmt: off
 ROWS: dict[str, Row] = {
-    "imagenet64": _imagenet(64, DROPOUT, _scores("2.07", "4.29", "0.74", "0.63"), scale=0.0),
-    "imagenet128": _imagenet(128, "ADM", _scores("5.91", "5.09", "0.70", "0.65"), scale=0.0),
-    "imagenet128-guided-25": _imagenet(
-        128, "ADM-G, 25 steps", _scores("5.98", "7.04", "0.78", "0.51"), scale=1.25, **_IN_25
-    ),
-    "imagenet128-guided": _imagenet(
-        128, "ADM-G", _scores("2.97", "5.09", "0.78", "0.59"), scale=0.5
-    ),
-    "imagenet256": _imagenet(
-        256, "ADM", _scores("10.94", "6.02", "0.69", "0.63", "100.98"), scale=0.0
-    ),
-    "imagenet256-guided-25": _imagenet(
-        256, "ADM-G, 25 steps", _scores("5.44", "5.32", "0.81", "0.49"), scale=2.5, **_IN_25
-    ),
-    "imagenet256-guided": _imagenet(
-        256, "ADM-G", _scores("4.59", "5.25", "0.82", "0.52", "186.70"), scale=1.0
-    ),
-    "imagenet512": _imagenet(
-        512, "ADM", _scores("23.24", "10.19", "0.73", "0.60", "58.06"), scale=0.0
-    ),
-    "imagenet512-guided-25": _imagenet(
-        512, "ADM-G, 25 steps", _scores("8.41", "9.67", "0.83", "0.47"), scale=9.0, **_IN_25
-    ),
-    "imagenet512-guided": _imagenet(
-        512, "ADM-G", _scores("7.72", "6.57", "0.87", "0.42", "172.71"), scale=4.0
-    ),
-    "imagenet256-upsampled": _upsampled(
-        256, 64, 0.0, _scores("7.49", "5.13", "0.72", "0.63", "127.49")
-    ),
-    "imagenet256-guided-upsampled": _upsampled(
-        256, 64, 1.0, _scores("3.94", "6.14", "0.83", "0.53", "215.84")
-    ),
-    "imagenet512-upsampled": _upsampled(
-        512, 128, 0.0, _scores("9.96", "5.62", "0.75", "0.64", "121.78")
-    ),
-    "lsun-bedroom": _lsun(
-        DROPOUT, "bedroom", "lsun-bedroom", _scores("1.90", "5.59", "0.66", "0.51")
-    ),
-    "lsun-horse": _lsun(DROPOUT, "horse", "lsun-horse", _scores("2.57", "6.81", "0.71", "0.55")),
-    "lsun-horse-nodropout": _lsun(
-        "ADM", "horse", "lsun-horse-nodropout", _scores("2.95", "5.94", "0.69", "0.55")
-    ),
-    "lsun-cat": _lsun(DROPOUT, "cat", "lsun-cat", _scores("5.57", "6.69", "0.63", "0.52")),
+    "imagenet64": _imagenet(64, DROPOUT, "2.07 4.29 0.74 0.63", scale=0.0),
+    "imagenet128": _imagenet(128, "ADM", "5.91 5.09 0.70 0.65", scale=0.0),
+    "imagenet128-guided-25":
+        _imagenet(128, "ADM-G, 25 steps", "5.98 7.04 0.78 0.51", scale=1.25, **IN_25),
+    "imagenet128-guided": _imagenet(128, "ADM-G", "2.97 5.09 0.78 0.59", scale=0.5),
+    "imagenet256": _imagenet(256, "ADM", "10.94 6.02 0.69 0.63 100.98", scale=0.0),
+    "imagenet256-guided-25":
+        _imagenet(256, "ADM-G, 25 steps", "5.44 5.32 0.81 0.49", scale=2.5, **IN_25),
+    "imagenet256-guided": _imagenet(256, "ADM-G", "4.59 5.25 0.82 0.52 186.70", scale=1.0),
+    "imagenet512": _imagenet(512, "ADM", "23.24 10.19 0.73 0.60 58.06", scale=0.0),
+    "imagenet512-guided-25":
+        _imagenet(512, "ADM-G, 25 steps", "8.41 9.67 0.83 0.47", scale=9.0, **IN_25),
+    "imagenet512-guided": _imagenet(512, "ADM-G", "7.72 6.57 0.87 0.42 172.71", scale=4.0),
+    "imagenet256-upsampled": _imagenet(256, "ADM-U", "7.49 5.13 0.72 0.63 127.49", 64, scale=0.0),
+    "imagenet256-guided-upsampled":
+        _imagenet(256, "ADM-G, ADM-U", "3.94 6.14 0.83 0.53 215.84", 64, scale=1.0),
+    "imagenet512-upsampled": _imagenet(512, "ADM-U", "9.96 5.62 0.75 0.64 121.78", 128, scale=0.0),
+    "lsun-bedroom": _lsun(DROPOUT, "bedroom", "1.90 5.59 0.66 0.51"),
+    "lsun-horse": _lsun(DROPOUT, "horse", "2.57 6.81 0.71 0.55"),
+    "lsun-horse-nodropout": _lsun("ADM", "horse-nodropout", "2.95 5.94 0.69 0.55"),
+    "lsun-cat": _lsun(DROPOUT, "cat", "5.57 6.69 0.63 0.52"),
 }
+# fmt: on
 
 
 @dataclass(frozen=True)
@@ -266,11 +234,7 @@ class Reproduction:
     def to_json(self) -> dict[str, Any]:
         """Return the row, the verdicts and the manifest of the scores as JSON values."""
         return {
-            "row": {
-                "title": self.row.title,
-                "source": self.row.source,
-                "model": self.row.model,
-            },
+            "row": {name: getattr(self.row, name) for name in ("title", "source", "model")},
             "conclusion": self.conclusion,
             "scores": [
                 {
@@ -289,16 +253,12 @@ class Reproduction:
 
     def page(self) -> str:
         """Return the HTML page: the conclusion, and the published scores beside ours."""
-        lines = [
-            (
-                self.title(each),
-                each.published,
-                Cell(f"{each.ours.value:.4g}", _interval(each.ours)),
-                f"{each.difference:+.4g}",
-                each.outcome,
-            )
-            for each in self.verdicts
-        ]
+        lines = []
+        for each in self.verdicts:
+            value, low, high = (f"{x:.4g}" for x in each.ours)
+            ours = Cell(value, "" if low == "nan" else f"{low} to {high}")
+            shift = f"{each.difference:+.4g}"
+            lines.append((self.title(each), each.published, ours, shift, each.outcome))
         notes = [self.row.note] if self.row.note else []
         notes += [f"{warning}." for warning in self.scored.warnings]
         blocks: list[Block] = [
@@ -309,7 +269,3 @@ class Reproduction:
         ]
         lead = f"{self.row.source} of the paper, sampled and scored again."
         return page(self.row.title, blocks, lead=lead, settings=self.scored.manifest)
-
-
-def _interval(score: Score) -> str:
-    return "" if math.isnan(score.low) else f"{score.low:.4g} to {score.high:.4g}"
