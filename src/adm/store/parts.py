@@ -54,12 +54,19 @@ class Parts:
         with new_file(self.path(span)) as part:
             write_npz(part, {JOB: np.array([self.job, *sorted(arrays)]), **arrays})
 
-    def read(self, span: range) -> dict[str, np.ndarray] | None:
-        """Return the arrays of a part; None if it is absent, damaged, or of another job."""
+    def read(self, span: range, **same: np.ndarray) -> dict[str, np.ndarray] | None:
+        """Return the arrays of a part; None if it is absent, damaged, or of another job.
+
+        Args:
+            same: arrays that it must hold as they are given.
+        """
         path = self.path(span)
         try:
             found = load_arrays(path, array_names(path))
         except ValueError:
             return None
         held = found.pop(JOB, None)
-        return found if held is not None and held.tolist() == [self.job, *sorted(found)] else None
+        if held is None or held.tolist() != [self.job, *sorted(found)]:
+            return None
+        alike = (np.array_equal(found.get(name, ()), array) for name, array in same.items())
+        return found if all(alike) else None

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 
 from adm.app.cli.sampling import FLAG
-from adm.data.naming import ARCHIVE, MANIFEST
 
 if TYPE_CHECKING:  # so that --help does not load torch
     from torch import Tensor
@@ -65,7 +64,6 @@ class Conditions:
         # Imported here, so that --help does not load torch.
         import torch
 
-        from adm.app.scoring.images import readable
         from adm.generation.cascade import translate
         from adm.generation.job import Job
         from adm.generation.labels import labels_of, positive
@@ -76,7 +74,7 @@ class Conditions:
         if model.low_shape is None:
             raise SettingError("condition", f"left out, as {model.name} is told no image")
         named = bool(generator.classes) and classes is None
-        source = readable(self.opened(model, named), devices)
+        source = self.opened(model, named, devices)
         if classes is None:
             number = len(source) if count is None else positive("count", count)
             turns = [i % len(source) for i in range(number)]
@@ -90,32 +88,21 @@ class Conditions:
         what = f"{self.condition}, shrunk" if self.shrink else self.condition
         return Job(generator, labels, number, torch.stack(every)[turns], what)
 
-    def opened(self, model: "DiffusionModel", named: bool) -> "Source":
-        """Open the images; if `named`, with the class names of their manifest or of the model."""
-        from adm.data import open_source
-        from adm.data.naming import at_home
-        from adm.generation.folder import check
-        from adm.generation.manifest import read_manifest
+    def opened(self, model: "DiffusionModel", named: bool, devices: "Devices") -> "Source":
+        """Open the images; if `named`, labels without names are those of the model."""
+        from adm.app.scoring import open_images
 
-        images = self.condition
-        assert images is not None
-        data, spec, classes = model.recipe.data, images, None
-        folder = at_home(images)
-        if (folder / MANIFEST).is_file() and (folder / ARCHIVE).is_file():
-            check(folder)
-            made = read_manifest(folder) or {}
-            spec = str(folder / ARCHIVE)
-            classes = None if made.get("labels") is None else tuple(made.get("classes", ()))
+        assert self.condition is not None
+        data = model.recipe.data
         size = data.low_res if data.paired else data.size if self.shrink else None
-        source = open_source(spec, size=size, channels=data.channels, strict=self.strict)
-        numbers = tuple(map(str, range(len(source.classes))))
-        if classes is None and source.classes == numbers:
-            classes = model.classes  # labels without names are those of the model
-        if classes is None or not named:
+        how = {"size": size, "channels": data.channels, "strict": self.strict}
+        source = open_images(self.condition, devices=devices, **how).source
+        count, classes = len(source.classes), model.classes
+        if not named or source.classes != tuple(map(str, range(count))):
             return source
-        if len(classes) < len(source.classes):
+        if len(classes) < count:
             raise ValueError(
-                f"{images} holds {len(source.classes)} classes and the model knows {len(classes)}; "
+                f"{self.condition} holds {count} classes and the model knows {len(classes)}; "
                 "add --set use_labels=false, or give images of its classes"
             )
         return replace(source, classes=classes)

@@ -126,7 +126,9 @@ class FeatureSet:
     @property
     def digest(self) -> str:
         """SHA-256 of the number of images, their shape, and their hashes in order."""
-        return _digest((self.count, self.channels, *self.size), self.hashes)
+        whole = hashlib.sha256(f"{(self.count, self.channels, *self.size)}".encode())
+        whole.update(np.ascontiguousarray(self.hashes).tobytes())
+        return whole.hexdigest()
 
     @property
     def label_counts(self) -> dict[str, int] | None:
@@ -187,19 +189,19 @@ def extract(source: Source, features: Features, extraction: Extraction = DEFAULT
     if len(source) < 2:
         held = count_of(len(source), "image")
         raise ValueError(f"{source.name} has {held}, and scores need at least 2; give more images")
-    spans = _spans(len(source))
+    spans = [*divide([range(len(source))], PART)]
     own = spans[devices.rank :: devices.world]
     what = f"extracting features of {source.name} by {features.name}"
     bar = extraction.bar if devices.main else silent
     with (
-        _folder(extraction.work, devices) as folder,
+        work_in(extraction.work, devices) as folder,
         bar(what, sum(map(len, own))) as advance,
     ):
         parts = Parts(folder, features.fingerprint)
         size = extraction.batch_size
-        hashes = _merge(
-            devices, lambda: _extract_parts(source, features, parts, own, size, advance)
-        )
+        act = partial(_extract_parts, source, features, parts, own, size, advance)
+        every = devices.gather(devices.each(act))
+        hashes = {start: rows for part in every for start, rows in part.items()}
         devices.once(lambda: _join(parts, spans, hashes))
         # No rank may return and remove the folder before all have opened the arrays in it.
         arrays = devices.each(lambda: load_arrays(folder / WHOLE, ARRAYS))
@@ -225,13 +227,8 @@ def hashes_of(images: Tensor) -> np.ndarray:
     return np.frombuffer(b"".join(each), np.uint8).reshape(len(images), 32)
 
 
-def _spans(count: int) -> list[range]:
-    """Return the indices of the images of each part."""
-    return [*divide([range(count)], PART)]
-
-
 @contextmanager
-def _folder(work: Path | None, devices: Devices) -> Iterator[Path]:
+def work_in(work: Path | None, devices: Devices) -> Iterator[Path]:
     """Yield the cache folder: `work`, or a temporary one that is removed once all ranks opened it.
 
     Mapped files remain valid after they are removed, until the last rank exits. Removal at exit is
@@ -252,7 +249,7 @@ def _folder(work: Path | None, devices: Devices) -> Iterator[Path]:
             if error.errno not in FULL:
                 raise
             raise ValueError(
-                f"the temporary folder {tempfile.gettempdir()} has no room for the features of all "
+                f"the temporary folder {tempfile.gettempdir()} has no room for the numbers of all "
                 "images; free space there, or set the environment variable TMPDIR to another"
             ) from None
 
@@ -269,7 +266,7 @@ def _extract_parts(
     hashes: dict[int, np.ndarray] = {}
     for span, images in _prefetch(source, spans):
         own = hashes[span.start] = hashes_of(images)
-        if _read(parts, span, own) is not None:
+        if parts.read(span, hashes=own) is not None:
             advance(Cached(len(span)))
             continue
         batches, first = [], span.start
@@ -289,13 +286,6 @@ def _extract_parts(
     return hashes
 
 
-def _read(parts: Parts, span: range, hashes: np.ndarray) -> dict[str, np.ndarray] | None:
-    """Return the arrays of a part; None if it is absent, damaged, or of other images."""
-    arrays = parts.read(span)
-    same = arrays is not None and np.array_equal(arrays.get("hashes", ()), hashes)
-    return arrays if same else None
-
-
 def _join(parts: Parts, spans: Sequence[range], hashes: Hashes) -> None:
     """Write the arrays of all images as one file, in constant memory.
 
@@ -306,7 +296,7 @@ def _join(parts: Parts, spans: Sequence[range], hashes: Hashes) -> None:
     likes: dict[str, np.ndarray] = {}  # the arrays of a part, without any image
     for span in spans:
         which = f"the features of images {span.start} to {span.stop - 1}"
-        arrays = _read(parts, span, hashes[span.start])
+        arrays = parts.read(span, hashes=hashes[span.start])
         if arrays is None:
             raise ValueError(
                 f"{parts.folder} lacks {which}, which another rank extracted; give work=... a "
@@ -343,18 +333,6 @@ def _statistics(features: np.ndarray) -> Statistics:
     for start in range(0, len(features), ROWS):
         total += Moments.of(features[start : start + ROWS])
     return statistics(total)
-
-
-def _merge(devices: Devices, act: Callable[[], Hashes]) -> Hashes:
-    """Merge the hashes that `act` returns on every rank."""
-    parts = devices.gather(devices.each(act))
-    return {start: rows for part in parts for start, rows in part.items()}
-
-
-def _digest(shape: tuple[int, ...], hashes: np.ndarray) -> str:
-    whole = hashlib.sha256(f"{shape}".encode())
-    whole.update(np.ascontiguousarray(hashes).tobytes())
-    return whole.hexdigest()
 
 
 def _prefetch(source: Source, spans: Sequence[range]) -> Iterator[tuple[range, Tensor]]:

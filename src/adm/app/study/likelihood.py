@@ -6,15 +6,12 @@ interruption.
 """
 
 import json
-import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
-import matplotlib
 import numpy as np
 import torch
 from matplotlib.figure import Figure as Drawing
@@ -27,15 +24,15 @@ from adm.app.report import Block, Cell, Figure, ImageRow, Images, Note, Table, T
 from adm.app.report import page as page_of
 from adm.app.report.pictures import tiles
 from adm.app.scoring import Score
-from adm.app.scoring.extraction import Bar, hashes_of, silent
+from adm.app.scoring.extraction import Bar, hashes_of, silent, work_in
 from adm.app.scoring.manifest import versions
 from adm.app.study.bounds import BOUNDS, Arrays, Bound, Variational
 from adm.app.study.comparison import Z
 from adm.app.study.curve import formatted, parts
 from adm.app.study.patient import labelled
-from adm.app.study.plots import FAINT, LINES, STYLE
+from adm.app.study.plots import LINES, panels
 from adm.cached import Cached
-from adm.data import NoSplit, Source, shuffle
+from adm.data import Source, shuffle
 from adm.data.export import safe_names
 from adm.data.fitting import at_one_size
 from adm.data.naming import at_home
@@ -321,7 +318,7 @@ def run(task: Task, out: Path | None, devices: Devices, bar: Bar) -> Bits | None
     own = spans[devices.rank :: devices.world]
     what = f"measuring {len(task.order):,} images of {task.source.name}"
     results = list[Bits]()
-    with _folder(out, devices) as folder:
+    with work_in(out, devices) as folder:
         total = sum(map(len, own)) * task.evaluations(*task.bounds)
         with (bar if devices.main else silent)(what, total) as advance:
             devices.each(lambda: _measure(task, own, folder, advance))
@@ -375,26 +372,21 @@ def page(bits: Bits, drawn: Sequence[bytes]) -> str:
 
 def draw(estimate: Estimate) -> Drawing:
     """Draw what was measured at each level."""
-    level, curve = estimate.level, estimate.curve
-    panels = {
-        "Bits per dimension of a level": curve["terms"],
-        "Squared error of x_0": curve.get("x_0_mse"),
-        "Squared error of the noise": curve.get("noise_mse"),
-        "Share of the dimensions that are noise": curve.get("trace"),
-    }
-    shown = {title: values for title, values in panels.items() if values is not None}
-    with matplotlib.rc_context(STYLE):
-        drawn = Drawing(figsize=(4.2 * len(shown), 3.3), dpi=144, layout="constrained")
-        for axes, (title, values) in zip(
-            drawn.subplots(1, len(shown), squeeze=False)[0], shown.items(), strict=True
-        ):
-            axes.plot(level, values, color=LINES[0], lw=1.4, marker="o", ms=2)
+    curve, named = (
+        estimate.curve,
+        {
+            "Bits per dimension of a level": "terms",
+            "Squared error of x_0": "x_0_mse",
+            "Squared error of the noise": "noise_mse",
+            "Share of the dimensions that are noise": "trace",
+        },
+    )
+    shown = {title: curve[name] for title, name in named.items() if name in curve}
+    with panels([*shown], "level", (4.2 * len(shown), 3.3)) as (drawn, places):
+        for axes, values in zip(places, shown.values(), strict=True):
+            axes.plot(estimate.level, values, color=LINES[0], lw=1.4, marker="o", ms=2)
             axes.set_xscale("log")
-            axes.set_title(title)
-            axes.set_xlabel("level")
             axes.set_yscale("log" if min(values) > 0 else "linear")
-            axes.grid(color=FAINT, lw=0.8)
-            axes.set_axisbelow(True)
     return drawn
 
 
@@ -405,20 +397,12 @@ def _measure(task: Task, spans: Sequence[range], folder: Path, advance: Advance)
         same = {"hashes": hashes_of(images), "labels": labels.numpy()}
         for bound in task.bounds:
             parts = task.parts(bound, folder)
-            if _read(parts, span, same) is not None:
+            if parts.read(span, **same) is not None:
                 remove_leftovers(parts.path(span))
                 advance(Cached(len(span) * task.evaluations(bound)))
                 continue
             found = task.measure(bound, span, images, advance)
             parts.write(span, **same, **{name: each.numpy() for name, each in found.items()})
-
-
-def _read(parts: Parts, span: range, same: Arrays) -> Arrays | None:
-    """Return the arrays of a part; None if it is absent, damaged, or of other images or labels."""
-    found = parts.read(span)
-    if found is None or not all(np.array_equal(found.pop(key, ()), same[key]) for key in same):
-        return None
-    return found
 
 
 def _collect(task: Task, spans: Sequence[range], folder: Path) -> Bits:
@@ -441,38 +425,24 @@ def _collect(task: Task, spans: Sequence[range], folder: Path) -> Bits:
     return Bits(task, estimates)
 
 
-@contextmanager
-def _folder(out: Path | None, devices: Devices) -> Iterator[Path]:
-    """Hold the folder, or a temporary one of a single rank."""
-    passing = nullcontext() if out is not None else tempfile.TemporaryDirectory()
-    with passing as made, devices.holding(out or Path(str(made))):
-        yield out or Path(str(made))
-
-
 def _open(data: str | Path | Source, split: str | None, model: DiffusionModel) -> Source:
     """Open images as the model was trained on them: files are resized, arrays are padded."""
     channels, *size = model.shape
-    if isinstance(data, Source):
-        found = data
-    else:
-        try:
-            found = find(str(data), split=split or "test")
-        except NoSplit:
-            if split is not None:
-                raise
-            found = find(str(data))
-        if found.files is not None:
-            return at_one_size(found, size=(size[0], size[1]), channels=channels, strict=True)
-    own = found.shape if len(found) else model.shape
-    fits = own[0] == channels and own[1] <= size[0] and own[2] <= size[1]
-    if not fits or (isinstance(data, Source) and own != model.shape):
+    found, options = data, {"size": tuple(size), "strict": True}
+    if not isinstance(found, Source):
+        found = find(str(data), split=split or ("test", "train"))
+        options |= {"channels": channels} if found.files is not None else {}
+    resized = found is not data and found.files is not None
+    own = found.shape if len(found) and not resized else model.shape
+    larger = any(one > other for one, other in zip(own[1:], size, strict=True))
+    if own[0] != channels or larger or (found is data and own != model.shape):
         raise SettingError(
             "data",
             f"images of (C, H, W) = {model.shape}, as those of {model.name}",
             own,
             "convert them, or give a folder of image files, which are resized and cropped",
         )
-    return at_one_size(found, size=(size[0], size[1])) if found is not data else found
+    return found if found is data else at_one_size(found, **options)
 
 
 def _with_labels(source: Source, model: DiffusionModel) -> Source:
