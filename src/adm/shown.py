@@ -2,6 +2,7 @@
 
 import re
 import unicodedata
+from collections.abc import Sequence
 from typing import Any
 
 LONGEST = 80  # characters of a value in a message
@@ -57,6 +58,11 @@ def reason_of(error: Exception) -> str:
 def count_of(number: int, one: str, more: str | None = None) -> str:
     """Such as "2 classes" for (2, "class", "classes"); the default plural adds an s."""
     return f"{number} {one if number == 1 else more or f'{one}s'}"
+
+
+def few(names: Sequence[str], most: int) -> str:
+    """Return some names in a list, and an ellipsis for more."""
+    return ", ".join(names[:most]) + ", ..." * (len(names) > most)
 
 
 def shown_path(path: object) -> str:

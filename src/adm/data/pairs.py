@@ -6,7 +6,7 @@ import numpy as np
 
 from adm.data.numbering import NUMBERED
 from adm.data.source import Source
-from adm.shown import count_of, shown_path
+from adm.shown import count_of, few, shown_path
 from adm.spec import SettingError
 
 MOST_NAMED = 3  # files in a message
@@ -35,12 +35,11 @@ def pair(images: Source, conditions: Source) -> Source:
     found = [rows.get(_stem(name), []) for name in names]
     wrong = [name for name, own in zip(names, found, strict=True) if len(own) != 1]
     if wrong:
-        first = ", ".join(map(shown_path, wrong[:MOST_NAMED])) + ", ..." * (len(wrong) > MOST_NAMED)
         raise SettingError(
             "condition",
             f"one image for each of {images.name}, of the same path but for the suffix; "
             f"{conditions.name} has none, or several, for {count_of(len(wrong), 'image')}",
-            cure=f"add or rename the partners of {first}",
+            cure=f"add or rename the partners of {few([*map(shown_path, wrong)], MOST_NAMED)}",
         )
     chosen = conditions.subset(np.array([own for (own,) in found], np.int64))
     return replace(images, name=f"{images.name} from {conditions.name}", condition=chosen)

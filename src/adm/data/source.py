@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from adm.data.files import CorruptImage, Files, Uniforms
-from adm.shown import count_of
+from adm.shown import count_of, few
 from adm.spec import SettingError
 
 MAX_CORRUPT = 1000  # consecutive corrupt images; more are a fault of the disk, not of the images
@@ -237,8 +237,8 @@ class Source:
 
 def left_out(name: str, paths: Sequence[str]) -> str:
     """Return the notice of the images of a source that cannot be decoded."""
-    first = ", ".join(paths[:MOST_NAMED]) + ", ..." * (len(paths) > MOST_NAMED)
-    return f"{name}: {count_of(len(paths), 'image')} cannot be decoded, and left out: {first}"
+    first, images = few(paths, MOST_NAMED), count_of(len(paths), "image")
+    return f"{name}: {images} cannot be decoded, and left out: {first}"
 
 
 def unequal(one: str, first: Sequence[int], other: str, second: Sequence[int]) -> SettingError:

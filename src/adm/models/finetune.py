@@ -13,6 +13,7 @@ from adm.models.identity import identify
 from adm.models.load import read
 from adm.networks import CHANGE_EMBEDDING, ClassifierConfig, UNetConfig, on_meta, shapes_of
 from adm.recipes.schema import ClassifierRecipe, DiffusionRecipe, GANRecipe, Recipe
+from adm.shown import few
 from adm.spec import Checked, SettingError, text
 from adm.training.model_file import check_finite
 
@@ -228,12 +229,6 @@ def _class_notes(plan: Plan, renamed: Mapping[str, str] | None) -> Iterator[str]
         "dropped": dropped,
     }.items():
         if names:
-            yield f"classes {what}: {_list(names)}"
+            yield f"classes {what}: {few(names, MOST_NAMED)}"
     if not kept:
         yield ("no class has a name of the model's; rename some to match them")
-
-
-def _list(names: Sequence[str]) -> str:
-    if len(names) <= MOST_NAMED:
-        return ", ".join(names)
-    return f"{', '.join(names[:MOST_NAMED])} and {len(names) - MOST_NAMED} more"

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from adm.extras import installing
-from adm.shown import printable, reason_of, short, shown_path
+from adm.shown import few, printable, reason_of, short, shown_path
 from adm.spec import SettingError
 from adm.store.files import of_system
 from adm.store.parsed import CLASSES, read_json
@@ -191,6 +191,5 @@ def _held(package: Any, repository: Repository, options: dict[str, Any]) -> str:
         files = package.HfApi(token=options.get("token")).list_repo_files(
             repository.name, revision=repository.revision
         )
-        more = ", ..." if len(files) > MOST_LISTED else ""
-        return f", only {shown_path(', '.join(files[:MOST_LISTED]))}{more}" if files else ""
+        return f", only {shown_path(few(files, MOST_LISTED))}" if files else ""
     return ""

@@ -26,7 +26,7 @@ from adm.data import Source
 from adm.models.device import pick
 from adm.processes import Devices, join, launched
 from adm.recipes import Recipe, build
-from adm.shown import count_of
+from adm.shown import count_of, few
 from adm.spec import SettingError, to_json
 from adm.training import checkpoint
 from adm.training.loop import MicroBatch, Progress
@@ -59,11 +59,9 @@ class Services:
 def describe(source: Source) -> str:
     """Describe data in one line: the number of images in each class."""
     counts = torch.bincount(source.labels, minlength=len(source.classes)).tolist()
-    pairs = list(zip(source.classes, counts, strict=False))
-    listed = ", ".join(f"{name} {count}" for name, count in pairs[:MOST_NAMED])
-    more = ", ..." if len(pairs) > MOST_NAMED else ""
+    pairs = [f"{name} {count}" for name, count in zip(source.classes, counts, strict=False)]
     images, classes = count_of(len(source), "image"), count_of(len(pairs), "class", "classes")
-    return f"{source.name}: {images} of {classes}: {listed}{more}"
+    return f"{source.name}: {images} of {classes}: {few(pairs, MOST_NAMED)}"
 
 
 def parse_micro_batch(text: str | None) -> MicroBatch:
@@ -123,7 +121,11 @@ def follow(
         for line in (describe(source), *images.notes):
             say(line)
         say(f"validation: {held.name if held else 'none; see --hold-out'}")
-    writers = _writers(recipe, out, services) if devices.main else []
+    writers = list[Writer]()
+    if devices.main and services.tensorboard:
+        writers.append(tensorboard(out / "tensorboard"))
+    if devices.main and services.wandb:
+        writers.append(wandb(services.wandb, out, to_json(recipe)))
     pictures = [writer.picture for writer in writers]
     watch = watching(Watched(recipe, source, held, out, devices, options.teach), pictures)
     with saving() as stop:
@@ -140,11 +142,6 @@ def follow(
     if number and newest is not None and checkpoint.read_numbers(newest).step < recipe.train.steps:
         _leave(newest, number, devices)
     _finish(recipe, out, devices)
-
-
-def _writers(recipe: Recipe, out: Path, services: Services) -> list[Writer]:
-    writers = [tensorboard(out / "tensorboard")] if services.tensorboard else []
-    return [*writers, wandb(services.wandb, out, to_json(recipe))] if services.wandb else writers
 
 
 def show(steps: Iterator[Progress], name: str, total: int, devices: Devices, done: int) -> None:

@@ -263,10 +263,14 @@ def _report(
 def _manifest(
     generated: FeatureSet, reference: Reference, made: dict[str, Any] | None, resize: Resize | None
 ) -> dict[str, Any]:
+    counts, balance = generated.label_counts, None
+    if counts is not None:  # how evenly labelled samples are spread over their classes
+        each = counts.values()
+        balance = {"classes": len(counts), "fewest": min(each), "most": max(each)}
     return {
         "generated": {
             **generated.manifest(),
-            "balance": _balance(generated.label_counts),
+            "balance": balance,
             "rounding": _rounding(made),
             "made": omit_labels(made),
             "statistics": "of the images" if generated.stored is None else "as stored in the file",
@@ -280,13 +284,6 @@ def _manifest(
         "resize": resize,
         "versions": versions(),
     }
-
-
-def _balance(counts: Mapping[str, int] | None) -> dict[str, int] | None:
-    """Return how evenly labelled samples are spread over their classes; None without labels."""
-    if counts is None:
-        return None
-    return {"classes": len(counts), "fewest": min(counts.values()), "most": max(counts.values())}
 
 
 def _rounding(made: Mapping[str, Any] | None) -> str | None:

@@ -1,9 +1,8 @@
 """Data spec, Samples, Job -> Opened: a Source to score, and its sampling manifest."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -72,12 +71,20 @@ def open_images(
     if ours:  # of a sample folder, whose parts must be intact
         check(archive.parent)
         made = read_manifest(archive.parent)
-    if labels is None and "train" in split and _is_npz(archive):
+    if (
+        labels is None
+        and "train" in split
+        and archive.suffix.lower() == ".npz"
+        and archive.is_file()
+    ):
         classes = tuple(made.get("classes", ())) if made else ()
         found = read_arrays(archive, classes=classes or None, in_memory=False)
         name = path.resolve().name if path.is_dir() else found.name
-        files = _png_files(archive.parent, len(found)) if ours else None
-        found = replace(found, name=name, paths=files)
+        pngs = archive.parent.glob("*_*.png") if ours else ()
+        numbered = {file.stem.rpartition("_")[2]: str(file) for file in pngs}
+        files = {int(number): file for number, file in numbered.items() if number.isdecimal()}
+        complete = files.keys() == {*range(len(found))}
+        found = replace(found, name=name, paths=files.__getitem__ if complete else None)
     else:
         made, found = None, find(spec, split=split, labels=labels)
     if found.files is None and not pad:
@@ -177,14 +184,3 @@ def _check_unpadded(source: Source, size: tuple[int, int] | None) -> None:
             "image files and real images",
             cure="{resize=to-reference} resizes arrays to the reference",
         )
-
-
-def _png_files(folder: Path, count: int) -> Callable[[int], str] | None:
-    """Return index -> PNG file of a sample folder; None unless each image has one, by number."""
-    numbered = {file.stem.rpartition("_")[2]: str(file) for file in folder.glob("*_*.png")}
-    found = {int(number): file for number, file in numbered.items() if number.isdecimal()}
-    return found.__getitem__ if found.keys() == set(range(count)) else None
-
-
-def _is_npz(path: Path) -> bool:
-    return path.suffix.lower() == ".npz" and path.is_file()

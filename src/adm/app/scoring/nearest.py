@@ -196,25 +196,11 @@ def equal_pixels(samples: np.ndarray, data: np.ndarray) -> np.ndarray:
     return np.array([first.get(row.tobytes(), NONE) for row in samples], np.int64)
 
 
-def _file_of(source: Source, index: int) -> str | None:
-    """Return the location of an image's file, or None."""
-    return source.path(index)
-
-
 def _class_of(source: Source, index: int) -> str | None:
     """Return the class of an image; None if all images have the same."""
     if len(source.classes) < 2:
         return None
     return source.classes[int(source.labels[index])]
-
-
-def _copying_to_json(found: Copying | None) -> dict[str, Any]:
-    if found is None:
-        return {}
-    return {
-        "nearer_than_test_images": found.share.to_json() | {"expected": found.expected},
-        "copied": found.copied.to_json(),
-    }
 
 
 def nearest_to_json(
@@ -226,7 +212,10 @@ def nearest_to_json(
         features: their name.
         samples, data: the images, whose files and classes are named where they are known.
     """
-    flagged, copies = found.flagged, found.equal != NONE
+    flagged, copies, copying = found.flagged, found.equal != NONE, dict[str, Any]()
+    if (known := found.copying) is not None:
+        near = known.share.to_json() | {"expected": known.expected}
+        copying = {"nearer_than_test_images": near, "copied": known.copied.to_json()}
     return {
         "features": features,
         "rule": (
@@ -240,14 +229,14 @@ def nearest_to_json(
         "share_flagged": float(flagged.mean()),
         "share_expected_of_fresh_images": found.quantile,
         "exact_copies": int(copies.sum()),
-        **_copying_to_json(found.copying),
+        **copying,
         "nearest": [
             {
                 "sample": index,
-                "file": _file_of(samples, index),
+                "file": samples.path(index),
                 "class": _class_of(samples, index),
                 "images": (near := found.indices[index].tolist()),
-                "files": [_file_of(data, i) for i in near],
+                "files": [data.path(i) for i in near],
                 "classes": [_class_of(data, i) for i in near],
                 "distances": found.distances[index].tolist(),
                 "same_pixels_as": int(found.equal[index]) if copies[index] else None,
@@ -287,7 +276,7 @@ def draw_nearest(
 
 def _named(source: Source, index: int, what: str, most: int) -> str:
     """Return the name of an image's file, or its index, in up to `most` characters."""
-    path = _file_of(source, index)
+    path = source.path(index)
     return _cut(path.rpartition("/")[2], most) if path else f"{what} {index}"
 
 

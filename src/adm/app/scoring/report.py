@@ -60,17 +60,21 @@ class Report:
     def show(self, console: Console) -> None:
         """Print the tables, and the warnings unless notices are switched off."""
         sides = (self.manifest.get(side, {}) for side in ("generated", "reference"))
-        names = (f"{side.get('source', '?')} ({_count(side.get('count'))})" for side in sides)
+        names = list[str]()
+        for side in sides:
+            count = side.get("count")
+            of = "number of images unknown" if count is None else f"{count:,} images"
+            names.append(f"{side.get('source', '?')} ({of})")
         table = _table(" against ".join(names))
         table.add_column("score")
         table.add_column("value", justify="right")
         table.add_column("95% interval", justify="right")
         for key, score in self.scores.items():
-            table.add_row(
-                Text(printable(title(key, self.features))), _number(score.value), _range(score)
-            )
+            value, low, high = map(_number, score)
+            ends = f"{low} to {high}" if low and high else ""
+            table.add_row(Text(printable(title(key, self.features))), value, ends)
         console.print(table)
-        if any(_number(value) for row in self.classes for value in _values(row)):
+        if any(_number(value) for row in self.classes for value in row[3:]):
             console.print(_class_table(self.classes, self.features))
         for warning in () if quiet() else self.warnings:
             console.print(f"note: {printable(warning)}", highlight=False, markup=False, emoji=False)
@@ -122,26 +126,13 @@ def _number(value: float | None) -> str:
     return f"{value:.{digits}f}"
 
 
-def _range(score: Score) -> str:
-    known = math.isfinite(score.low) and math.isfinite(score.high)
-    return f"{_number(score.low)} to {_number(score.high)}" if known else ""
-
-
-def _count(count: int | None) -> str:
-    return "number of images unknown" if count is None else f"{count:,} images"
-
-
-def _values(row: ClassScores) -> tuple[float | None, ...]:
-    return row.frechet, row.precision, row.recall
-
-
 def _class_table(classes: Sequence[ClassScores], features: str) -> Table:
     more = f", the first {CLASSES_SHOWN} of {len(classes)}" if len(classes) > CLASSES_SHOWN else ""
     table = _table(f"by class ({features}){more}")
     for name in ("class", "samples", "real", "Fréchet distance", "precision", "recall"):
         table.add_column(name, justify="left" if name == "class" else "right")
     for row in classes[:CLASSES_SHOWN]:
-        numbers = map(_number, _values(row))
+        numbers = map(_number, row[3:])
         table.add_row(Text(printable(row.name)), f"{row.generated:,}", f"{row.real:,}", *numbers)
     return table
 

@@ -19,7 +19,7 @@ from adm.app.scoring import FeatureSet, Score
 from adm.app.study.curve import formatted, parts
 from adm.data import Source
 from adm.pictures import Row, sheet
-from adm.shown import printable, short
+from adm.shown import few, printable, short
 
 MOST = 2000  # images of a class between which distances are computed; the first ones
 Z = 1.959964  # of a 95% interval
@@ -105,7 +105,7 @@ def shared_classes(sources: Sequence[Source], wanted: Sequence[str] | None = Non
     known = [{name.casefold() for name in source.classes} for source in sources]
     both = [name for name in sources[0].classes if all(name.casefold() in each for each in known)]
     if not both:
-        listed = "; ".join(f"{each.name} has {_listed(each.classes)}" for each in sources)
+        listed = "; ".join(f"{each.name} has {_named(each.classes)}" for each in sources)
         raise ValueError(f"no class is in all of the images: {listed}")
     if wanted is None:
         return both
@@ -113,7 +113,7 @@ def shared_classes(sources: Sequence[Source], wanted: Sequence[str] | None = Non
     if strange := [name for name in wanted if name.casefold() not in folded]:
         raise ValueError(
             f"no class {', '.join(map(repr, strange))} is in all of the images; those are "
-            f"{_listed(both)}"
+            f"{_named(both)}"
         )
     return [folded[name.casefold()] for name in wanted]
 
@@ -130,7 +130,9 @@ def compare(
     """
     classes = []
     for name in names:
-        indices = [_indices(source, name) for source in sources]
+        labels = [[*map(str.casefold, each.classes)].index(name.casefold()) for each in sources]
+        wanted = zip(sources, labels, strict=True)
+        indices = [torch.nonzero(each.labels == label)[:, 0].tolist() for each, label in wanted]
         pairs = zip(seen, indices, strict=True)
         distances = [within_class(np.asarray(each.pool[chosen])) for each, chosen in pairs]
         classes.append(OfClass(name, indices, distances))
@@ -178,7 +180,7 @@ def page(
     for each in comparison.classes:
         if each.name in shown:
             pairs = zip(sources, each.indices, strict=True)
-            pictures = [tiles(_first(*pair, count), ACROSS) for pair in pairs]
+            pictures = [tiles(source.batch(of[:count])[0], ACROSS) for source, of in pairs]
             row = ImageRow("", pictures, [formatted(score, every) for score in each.distances])
             blocks += [Title(each.name), Images([row], comparison.sources, ACROSS)]
     rows = [*((each.name, each.distances) for each in comparison.classes)]
@@ -202,7 +204,7 @@ def picture(
         Row(
             each.name,
             [
-                tiled(_first(source, indices, count))
+                tiled(source.batch(indices[:count])[0])
                 for source, indices in zip(sources, each.indices, strict=True)
             ],
             [formatted(score, comparison.every) for score in each.distances],
@@ -225,15 +227,5 @@ def tiled(images: Tensor) -> Tensor:
     return rows.permute(2, 0, 3, 1, 4).flatten(3).flatten(1, 2)
 
 
-def _first(source: Source, indices: Sequence[int], count: int) -> Tensor:
-    return source.batch(indices[:count])[0]
-
-
-def _indices(source: Source, name: str) -> list[int]:
-    label = [each.casefold() for each in source.classes].index(name.casefold())
-    return torch.nonzero(source.labels == label)[:, 0].tolist()
-
-
-def _listed(names: Sequence[str]) -> str:
-    some = ", ".join(names[:MOST_NAMED])
-    return short(printable(some + ", ..." * (len(names) > MOST_NAMED)))
+def _named(classes: Sequence[str]) -> str:
+    return short(printable(few(classes, MOST_NAMED)))

@@ -194,10 +194,12 @@ def _scorers(
         raise ValueError(
             f"got {len(networks)} features and {len(files)} references; give one reference for each"
         )
-    return [
-        Scorer(features, cached_completion(reference, features, out, extraction))
-        for features, reference in zip(networks, opened, strict=True)
-    ]
+    found = list[Scorer]()
+    for features, reference in zip(networks, opened, strict=True):
+        work = out / REFERENCES / f"{safe_names([features.name])[0]}.seen"
+        own = replace(extraction, work=work)
+        found.append(Scorer(features, complete_reference(reference, features, own)))
+    return found
 
 
 def _judge_labels(judge: ClassifierModel, study: Study) -> list[int]:
@@ -224,22 +226,8 @@ def reference_of_study(
     return found
 
 
-def cached_completion(
-    reference: Reference, features: Features, out: Path, extraction: Extraction = DEFAULT
-) -> Reference:
-    """`complete_reference`, whose features are cached in the folder of the study."""
-    work = out / REFERENCES / f"{safe_names([features.name])[0]}.seen"
-    return complete_reference(reference, features, replace(extraction, work=work))
-
-
 def score_point(
-    scorer: Scorer,
-    point: str,
-    place: Path,
-    out: Path,
-    extraction: Extraction,
-    *,
-    seed: int = 0,
+    scorer: Scorer, point: str, place: Path, out: Path, extraction: Extraction
 ) -> Report:
     """Score the samples of a point, unless the folder of the study has the report already.
 
@@ -248,22 +236,17 @@ def score_point(
         place: its sample folder.
         out: the folder of the study.
         extraction: of one rank, since the ranks share the points to score.
-        seed: of the resampling.
 
     Raises:
         ValueError: samples that cannot be scored.
     """
     path = out / POINTS / f"{point}.{safe_names([scorer.features.name])[0]}.json"
     opened = open_images(str(place))
-    report = _cached_report(path)
-    if report is None or not _is_of(report, scorer, opened.made, seed):
-        report = evaluate(
-            opened,
-            scorer.reference,
-            scorer.features,
-            Comparison(seed=seed, resize=scorer.resize),
-            extraction,
-        )
+    report, how = None, Comparison(resize=scorer.resize)
+    with suppress(ValueError):  # there is none, or a damaged one
+        report = load_report(path)
+    if report is None or not _is_of(report, scorer, opened.made, how):
+        report = evaluate(opened, scorer.reference, scorer.features, how, extraction)
         report.save(path)
     else:
         with extraction.bar(point, len(opened.source)) as advance:
@@ -315,22 +298,14 @@ def _noise(shape: Sequence[int]) -> Tensor:
     return torch.randint(256, (2, *shape), dtype=torch.uint8, generator=generator)
 
 
-def _cached_report(path: Path) -> Report | None:
-    """The report of an earlier call; None where there is none, or a damaged one."""
-    try:
-        return load_report(path)
-    except ValueError:
-        return None
-
-
-def _is_of(report: Report, scorer: Scorer, made: dict[str, Any] | None, seed: int) -> bool:
+def _is_of(report: Report, scorer: Scorer, made: dict[str, Any] | None, how: Comparison) -> bool:
     """Whether a report is of these samples, features, reference and options."""
     wanted = {
         "generated": {"made": omit_labels(made)},
         "features": {"name": scorer.features.name, "fingerprint": scorer.features.fingerprint},
         "reference": {key: scorer.reference.manifest.get(key) for key in ("file_sha256", "sha256")},
-        "seed": seed,
-        "resize": scorer.resize,
+        "seed": how.seed,
+        "resize": how.resize,
     }
     return _has(report.manifest, through_json(wanted))
 

@@ -225,7 +225,12 @@ def select_points(measured: Sequence[Measured], keep: int) -> list[Measured]:
     chosen: list[Measured] = []
     for points in by_scale(measured).values():
         compared = [one for one in points if one.error is not None]
-        ahead = [one for one in compared if not _beaten(one, compared)]
+        ahead = [
+            one
+            for one in compared  # no other has a lower error in the time, or the same sooner
+            if factor(one, compared) <= 1
+            and not any(of.error == one.error and of.seconds < one.seconds for of in compared)
+        ]
         others = [one for one in compared if one not in ahead]
         others.sort(key=lambda one: (factor(one, compared), one.seconds))
         promising = [*ahead, *others[: max(0, keep - len(ahead))]]
@@ -241,12 +246,6 @@ def factor(point: Measured, points: Sequence[Measured]) -> float:
     errors = [one.error for one in points if one.seconds <= within and one.error is not None]
     lowest = min(errors)
     return point.error / lowest if lowest else float(point.error > 0) or 1.0
-
-
-def _beaten(point: Measured, points: Sequence[Measured]) -> bool:
-    """Whether another point has a lower error in the same time, or the same error sooner."""
-    sooner = (one for one in points if one.seconds < point.seconds)
-    return factor(point, points) > 1 or any(one.error == point.error for one in sooner)
 
 
 def describe_left_out(measured: Sequence[Measured], full: Sequence[Measured]) -> list[str]:

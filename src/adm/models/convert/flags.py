@@ -12,7 +12,6 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 
 from adm.diffusion import X_0
 from adm.networks import ClassifierConfig, HeadCount, HeadWidth, UNetConfig
-from adm.networks.blocks import Heads
 from adm.networks.classifier import Pool
 from adm.recipes.schema import ProcessSettings
 
@@ -86,6 +85,10 @@ class Flags(BaseModel):
     rescale_timesteps: bool = False
     rescale_learned_sigmas: bool = False
 
+    @property
+    def upsamples(self) -> bool:
+        return self.kind == "superres" or self.large_size is not None
+
 
 def read_flags(given: Mapping[str, Any]) -> Flags:
     """Parse flags of any of the released scripts.
@@ -124,14 +127,17 @@ def config_from_flags(given: Mapping[str, Any]) -> UNetConfig | ClassifierConfig
             multipliers.
     """
     flags = read_flags(given)
+    resampling = "convolution" if flags.conv_resample else "plain"
+    counted = flags.num_head_channels == UNSET
+    heads = HeadCount(flags.num_heads) if counted else HeadWidth(flags.num_head_channels)
     shared: dict[str, Any] = {
         "in_channels": flags.in_channels,
         "channels": flags.num_channels,
         "multipliers": _multipliers(flags),
         "depth": flags.num_res_blocks,
         "attention_factors": _attention_factors(flags),
-        "heads": _heads(flags),
-        "resampling": _resampling(flags),
+        "heads": heads,
+        "resampling": "biggan" if flags.resblock_updown else resampling,
         "adaptive_norm": flags.use_scale_shift_norm,
         "dropout": flags.dropout,
     }
@@ -147,25 +153,17 @@ def config_from_flags(given: Mapping[str, Any]) -> UNetConfig | ClassifierConfig
         **shared,
         out_channels=flags.out_channels or flags.in_channels * (2 if flags.learn_sigma else 1),
         classes=IMAGENET_CLASSES if flags.class_cond else flags.num_classes,
-        super_resolution=_upsamples(flags),
+        super_resolution=flags.upsamples,
         # The released network ignores this flag if the width of a head is set.
-        decoder_heads=(
-            HeadCount(flags.num_heads_upsample)
-            if decoder_heads and flags.num_head_channels == UNSET
-            else None
-        ),
+        decoder_heads=(HeadCount(flags.num_heads_upsample) if decoder_heads and counted else None),
     )
-
-
-def _upsamples(flags: Flags) -> bool:
-    return flags.kind == "superres" or flags.large_size is not None
 
 
 def _multipliers(flags: Flags) -> tuple[float, ...]:
     if flags.channel_mult:
         return flags.channel_mult
     size = flags.large_size or flags.image_size
-    known = UPSAMPLER_MULTIPLIERS if _upsamples(flags) else MULTIPLIERS
+    known = UPSAMPLER_MULTIPLIERS if flags.upsamples else MULTIPLIERS
     if size not in known:
         raise ValueError(
             f"images of size {size} have no default multipliers; "
@@ -181,23 +179,8 @@ def _attention_factors(flags: Flags) -> tuple[int, ...]:
         size = flags.large_size or flags.image_size
         asked = tuple(sorted(size // resolution for resolution in flags.attention_resolutions))
     # The released network ignores factors that no resolution has.
-    return tuple(factor for factor in asked if factor in _level_factors(flags))
-
-
-def _level_factors(flags: Flags) -> list[int]:
-    return [2**level for level in range(len(_multipliers(flags)))]
-
-
-def _heads(flags: Flags) -> Heads:
-    if flags.num_head_channels == UNSET:
-        return HeadCount(flags.num_heads)
-    return HeadWidth(flags.num_head_channels)
-
-
-def _resampling(flags: Flags) -> Literal["biggan", "convolution", "plain"]:
-    if flags.resblock_updown:
-        return "biggan"
-    return "convolution" if flags.conv_resample else "plain"
+    levels = [2**level for level in range(len(_multipliers(flags)))]
+    return tuple(factor for factor in asked if factor in levels)
 
 
 def script_flags(

@@ -5,7 +5,7 @@ reads values, so that networks of any size can be checked with meta tensors.
 """
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 
 from torch import Tensor
@@ -114,7 +114,7 @@ def import_state(
     state = flattened(state)
     check(shapes_of(state), released_shapes(config))
     ours = {name: state[released] for name, released in names.items()}
-    return _reorder(ours, config, _per_part) if legacy_attention_order else ours
+    return _reorder(ours, config, by_head=True) if legacy_attention_order else ours
 
 
 def flattened(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -148,7 +148,7 @@ def export_state(
             "give the configuration they were trained with"
         )
     if legacy_attention_order:
-        state = _reorder(state, config, _per_head)
+        state = _reorder(state, config, by_head=False)
     exported = {released: state[name] for name, released in names.items()}
     if flat_attention:
         return exported
@@ -158,9 +158,13 @@ def export_state(
     }
 
 
-def _reorder(
-    state: Mapping[str, Tensor], config: Config, order: Callable[[Tensor, int], Tensor]
-) -> dict[str, Tensor]:
+def _reorder(state: Mapping[str, Tensor], config: Config, by_head: bool) -> dict[str, Tensor]:
+    """Return weights whose rows of qkv, that are grouped by head, are grouped by part; or back."""
+
+    def turned(rows: Tensor, heads: int) -> Tensor:
+        sizes = (heads, 3, -1) if by_head else (3, heads, -1)
+        return rows.unflatten(0, sizes).transpose(0, 1).flatten(0, 2)
+
     heads = {
         f"{name}.qkv.{kind}": module.heads
         for name, module in on_meta(config).named_modules()
@@ -168,19 +172,9 @@ def _reorder(
         for kind in ("weight", "bias")
     }
     return {
-        name: order(tensor, heads[name]) if name in heads else tensor
+        name: turned(tensor, heads[name]) if name in heads else tensor
         for name, tensor in state.items()
     }
-
-
-def _per_part(rows: Tensor, heads: int) -> Tensor:
-    """(heads x 3 x c, ...) -> (3 x heads x c, ...)."""
-    return rows.unflatten(0, (heads, 3, -1)).transpose(0, 1).flatten(0, 2)
-
-
-def _per_head(rows: Tensor, heads: int) -> Tensor:
-    """(3 x heads x c, ...) -> (heads x 3 x c, ...)."""
-    return rows.unflatten(0, (3, heads, -1)).transpose(0, 1).flatten(0, 2)
 
 
 @lru_cache(maxsize=32)

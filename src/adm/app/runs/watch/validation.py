@@ -22,6 +22,7 @@ from adm.models.gan import GANModel
 from adm.processes import Devices
 from adm.recipes import build
 from adm.recipes.schema import GANRecipe
+from adm.shown import few
 from adm.spec import SettingError
 from adm.training.batches import Batch, with_draws
 from adm.training.loop import Watch
@@ -193,15 +194,11 @@ def _figures(result: Losses, noised: bool) -> dict[str, float]:
 
 def _check_classes(held_out: Source, training: Source) -> None:
     if training.classes != held_out.classes:
+        both = (few(each.classes, MOST_NAMED) for each in (held_out, training))
         raise ValueError(
             f"{held_out.name} and {training.name} differ in their classes or the order of them: "
-            f"{_list(held_out)} and {_list(training)}; validate on data of the same classes"
+            f"{' and '.join(both)}; validate on data of the same classes"
         )
-
-
-def _list(source: Source) -> str:
-    names = ", ".join(source.classes[:MOST_NAMED])
-    return f"{names}, ..." if len(source.classes) > MOST_NAMED else names
 
 
 def watch_distance(run: Watched, held_out: Source) -> Watch:
