@@ -1,4 +1,7 @@
-"""Sequence[str] -> exit status; one module per verb, imported when its verb is given."""
+"""Sequence[str] -> exit status; one module per verb, imported when its verb is given.
+
+A verb imports what loads torch within its function, so that its --help is fast.
+"""
 
 import os
 import re

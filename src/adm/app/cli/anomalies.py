@@ -70,7 +70,6 @@ def anomalies(
         Standard deviation in pixels of a Gaussian that blurs the maps.
     """
     places.folder(out, MANIFEST)
-    # Imported here, so that --help does not load torch.
     from adm.generation.folder import holds
     from adm.spec import SettingError
 

@@ -57,8 +57,6 @@ def average(
         List the stored averages, and exit.
     plot
         File to plot the requested and the reconstructed profiles to: PNG, PDF or SVG.
-    as_json
-        Print the result as one JSON document.
     """
     if not run.is_dir():
         what = "is a file" if run.exists() else "does not exist"
@@ -73,7 +71,6 @@ def average(
     if width is None or out is None:
         missing = "width" if width is None else "out"
         raise SettingError(missing, "given, unless {list} lists the stored averages")
-    # Imported here, so that --help does not load torch.
     from adm.training import posthoc
 
     fits = {}

@@ -70,13 +70,10 @@ def cluster(
         in dog_0001.png), none, or a CSV or JSON file.
     seed
         Random seed of K-means.
-    as_json
-        Print the content of labels.json as one JSON document.
     """
     places.file(out, "--out", "labels.csv", "list")
     if page is not None:
         places.file(page, "--page", "page.html", "page")
-    # Imported here, so that --help does not load torch.
     from adm.app.scoring import extract
     from adm.app.scoring.cluster_list import check_replaceable, write_list
     from adm.app.scoring.cluster_page import cluster_page

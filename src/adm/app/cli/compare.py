@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 
 from adm.app.cli import lists, places
+from adm.app.cli.options import DEFAULT_FEATURES
 from adm.app.cli.output import OUT, AsJson, say, show
-from adm.app.cli.scoring import DEFAULT_FEATURES, USUAL_IMAGES, ImageOptions, with_cache
+from adm.app.cli.scoring import USUAL_IMAGES, ImageOptions, with_cache
 from adm.data.naming import ARCHIVE, at_home
 from adm.spec import SettingError
 from adm.store.files import new_file, write_text
@@ -64,8 +65,6 @@ def compare(
         classifier's file or module:function; see docs/features.md.
     picture
         PNG file to draw the same images in.
-    as_json
-        Print the distances as one JSON document.
     """
     places.file(out, "--out", "page.html", "page")
     if picture is not None:
@@ -75,7 +74,6 @@ def compare(
     for flag, path in {"--out": out, "--picture": picture, "--work": how.work}.items():
         if path is not None:
             places.outside(path, flag, [at_home(spec) for spec in images])
-    # Imported here, so that --help does not load torch.
     from adm.app.scoring import extract
     from adm.app.study import comparison as library
     from adm.features import open_features

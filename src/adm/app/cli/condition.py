@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from adm.app.cli.sampling import FLAG
+from adm.app.cli.options import FLAG, Strict
 
 if TYPE_CHECKING:  # so that --help does not load torch
     from torch import Tensor
@@ -32,13 +32,11 @@ class Conditions:
         from all in turn. By default they also say the classes, matched by name.
     shrink
         Shrink the images first, by area averaging, as in the training of an upsampler.
-    strict
-        Refuse images that cannot be decoded. By default they are left out, and listed.
     """
 
     condition: str | None = None
     shrink: Annotated[bool, FLAG] = False
-    strict: Annotated[bool, FLAG] = False
+    strict: Strict = False
 
     def __post_init__(self) -> None:
         from adm.spec import SettingError
@@ -61,7 +59,6 @@ class Conditions:
             classes, count: as of `Pipeline.job`; by default those of the images.
             given: settings by name.
         """
-        # Imported here, so that --help does not load torch.
         import torch
 
         from adm.generation.cascade import translate

@@ -82,7 +82,6 @@ def convert(
         if value is not None:
             raise SettingError(name, "left out for a file, which has no model card")
     places.file(out, "--out", "model.safetensors")
-    # Imported here, so that --help does not load torch.
     from adm.models import export
 
     if out.suffix in RELEASED:
@@ -125,7 +124,6 @@ def _publish(model: str, out: Path, images: int, scores: Path | None, public: bo
         )
     if public and not on_hub:
         raise SettingError("public", "left out for a folder")
-    # Imported here, so that --help does not load torch.
     from adm.app.front import bar
     from adm.app.scoring.report import load_report
     from adm.generation.pipeline import Pipeline

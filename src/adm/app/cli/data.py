@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import App, Parameter
 
 from adm.app.cli import VERBS, lists, places
+from adm.app.cli.options import Labels, Strict
 from adm.app.cli.output import OUT, AsJson, say, show
 from adm.app.notices import notice
 from adm.app.progress import progress
@@ -40,7 +41,7 @@ def inspect(
     /,
     *,
     split: str = "train",
-    labels: str | None = None,
+    labels: Labels = None,
     out: Annotated[Path | None, OUT] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -60,13 +61,8 @@ def inspect(
         Data, in any of the forms of `adm train --data`.
     split
         Split of the data: train or test.
-    labels
-        Where labels come from: folders (the default), prefix (as in dog_0001.png), none, or a CSV
-        or JSON file.
     out
         HTML page to write: the report, with some images of each class.
-    as_json
-        Print the whole report as one JSON document.
     """
     if out is not None:
         places.file(out, "--out", "data.html")
@@ -90,12 +86,12 @@ def pack(
     *,
     out: Annotated[Path, OUT],
     split: str = "train",
-    labels: str | None = None,
+    labels: Labels = None,
     size: lists.Size = None,
     channels: int | None = None,
     format: str = "png",
     shard_size: int = 10_000,
-    strict: Annotated[bool, Parameter(negative="")] = False,
+    strict: Strict = False,
 ) -> None:
     """Write WebDataset shards.
 
@@ -119,9 +115,6 @@ def pack(
         Folder to write; it may hold the shards of other splits.
     split
         Split of the data: train or test.
-    labels
-        Where labels come from: folders (the default), prefix (as in dog_0001.png), none, or a CSV
-        or JSON file.
     size
         Image size: H,W, HxW or one number. Images are resized and cropped to it; by default they
         keep their size.
@@ -132,8 +125,6 @@ def pack(
         unchanged).
     shard_size
         Images per shard.
-    strict
-        Refuse images that cannot be decoded. By default they are left out, and listed.
     """
     places.resumable(out, "shards need")
     from adm.data import pack as library

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Annotated
 
 from adm.app.cli import lists, places
+from adm.app.cli.options import Device
 from adm.app.cli.output import OUT, AsJson, say, show
 from adm.app.progress import progress
 
@@ -14,7 +15,7 @@ def demo(
     per_class: int = 12,
     scales: Annotated[tuple[float, ...], lists.numbers("0,1,2")] = (0.0, 1.0, 2.0, 4.0, 8.0),
     seed: int = 0,
-    device: str | None = None,
+    device: Device = None,
     as_json: AsJson = False,
 ) -> None:
     """Sweep the guidance scale of the shipped Fashion-MNIST model, which needs no data.
@@ -41,13 +42,8 @@ def demo(
         Guidance scales to sample at, separated by commas or spaces; 0 is no guidance.
     seed
         Random seed. Each image depends on the seed and its index only.
-    device
-        Device: cpu, cuda, cuda:1 or mps. The best available by default.
-    as_json
-        Print all scores as one JSON document.
     """
     places.resumable(out, "a demo needs")
-    # Imported here, so that --help does not load torch.
     from adm.app.study import demo as library
     from adm.app.study.page import PAGE
     from adm.app.study.scoring import alone

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from adm.app.cli import places
+from adm.app.cli.options import Classifier, Device
 from adm.app.cli.output import OUT, AsJson, say, show
 from adm.app.progress import progress
 from adm.shown import printable
@@ -20,11 +21,11 @@ def doctor(
     model: str,
     /,
     *,
-    classifier: str | None = None,
+    classifier: Classifier = None,
     data: str | None = None,
     out: Annotated[Path, OUT] = Path("doctor.html"),
     count: int = 48,
-    device: str | None = None,
+    device: Device = None,
     as_json: AsJson = False,
 ) -> None:
     """Examine a model: what is right with it, what is not, and what to change.
@@ -49,8 +50,6 @@ def doctor(
     model
         A path (a file or a run folder) or a shipped name, such as fashion; a diffusion model, an
         upsampler, a student, a GAN or a classifier.
-    classifier
-        Classifier that guides: path or shipped name; by default the one that belongs to the model.
     data
         Data that the model was trained on, in any of the forms of adm train --data; by default
         those of its recipe, if they are built in.
@@ -58,13 +57,8 @@ def doctor(
         HTML file to write the page to.
     count
         Images of a measurement; more take longer, and find smaller faults.
-    device
-        cpu, cuda, cuda:1 or mps; by default the best available.
-    as_json
-        Print all findings as one JSON document.
     """
     places.file(out, "--out", "doctor.html", "page")
-    # Imported here, so that --help does not load torch.
     from adm.app.study import doctor as library
     from adm.app.study.patient import admit
 

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from adm.app.cli import lists, places
+from adm.app.cli.options import FLAG, Split, Strict
 from adm.app.cli.output import OUT
-from adm.app.cli.sampling import ALONE, DEFAULT, FLAG, USUAL, Helpers, Output, Settings
-from adm.app.cli.scoring import Split, Strict, joined
+from adm.app.cli.sampling import ALONE, DEFAULT, USUAL, Helpers, Output, Settings
+from adm.app.cli.scoring import joined
 from adm.data.naming import MANIFEST
 
 if TYPE_CHECKING:
@@ -34,14 +35,10 @@ class Editing:
         image. By default the model is told none.
     samples
         Edits of each image, for each of the classes.
-    split
-        Split of the images, if they are data that has several.
     count
         Edit only the first COUNT images.
     resize
         Resize and crop images of another size, as in the training of the model.
-    strict
-        Refuse images that cannot be decoded. By default they are left out, and listed.
     """
 
     edit: str | None = None

@@ -6,15 +6,10 @@ from typing import Annotated, Any
 from cyclopts import Group, Parameter
 
 from adm.app.cli import lists, places
+from adm.app.cli.options import THEIR_FEATURES, Classifier, Resize, Weak
 from adm.app.cli.output import OUT, AsJson, say, show
 from adm.app.cli.sampling import DEFAULT, Helpers, Settings
-from adm.app.cli.scoring import (
-    THEIR_FEATURES,
-    USUAL_IMAGES,
-    ImageOptions,
-    Resize,
-    with_cache,
-)
+from adm.app.cli.scoring import USUAL_IMAGES, ImageOptions, with_cache
 
 SAMPLED = Parameter(group=Group("With --samples-of", sort_key=1))
 
@@ -34,8 +29,8 @@ def evaluate(
     as_json: AsJson = False,
     samples_of: Annotated[str | None, SAMPLED] = None,
     classes: Annotated[tuple[str, ...] | None, lists.CLASSES, SAMPLED] = None,
-    classifier: Annotated[str | None, SAMPLED] = None,
-    weak: Annotated[str | None, SAMPLED] = None,
+    classifier: Annotated[Classifier, SAMPLED] = None,
+    weak: Annotated[Weak, SAMPLED] = None,
     settings: Annotated[Settings, SAMPLED] = DEFAULT,
 ) -> None:
     """Score the images of any generator against a reference.
@@ -75,16 +70,10 @@ def evaluate(
         Bootstrap resamples for each interval.
     float16
         Add precision and recall computed in float16, as the released evaluator does on a GPU.
-    as_json
-        Print the whole report as one JSON document.
     samples_of
         Model to sample instead of SAMPLES: a path or a shipped name, such as fashion.
     classes
         Classes by name or number, with counts, as in `adm sample`. By default all take turns.
-    classifier
-        Classifier that guides: path or shipped name; by default the one that belongs to the model.
-    weak
-        Worse model of the same images, for --guide weak:scale=1.5.
     """
     chosen, given, helpers = (
         lists.joined(classes),

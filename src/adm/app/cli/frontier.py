@@ -4,6 +4,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from adm.app.cli.options import Model
 from adm.app.cli.output import AsJson, say, show
 from adm.app.cli.studies import StudyOptions, Vary, bar_of
 from adm.shown import printable
@@ -23,7 +24,7 @@ UNGUIDED = "scale=0"
 
 
 def frontier(
-    model: str,
+    model: Model,
     /,
     *,
     how: StudyOptions,
@@ -52,8 +53,6 @@ def frontier(
 
     Parameters
     ----------
-    model
-        A path (a file or a run folder) or a shipped name, such as fashion.
     vary
         A setting of sampling and its values, as in steps=5,10; may be given several times, and
         with one value for a setting of all points. Those that are not given have usual values.
@@ -64,11 +63,8 @@ def frontier(
     keep
         Points of each scale that are sampled in full; more if the frontier of the first pass has
         more. Those whose sampler adds noise come on top.
-    as_json
-        Print frontier.json.
     """
     pipeline, devices = how.opened(model)
-    # Imported here, so that --help does not load torch.
     from adm.app.study.page import PAGE, write
     from adm.app.study.recommended import best_and_fast, recommendations
     from adm.app.study.scoring import scoring_of

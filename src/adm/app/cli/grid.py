@@ -5,6 +5,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
 from adm.app.cli import lists
+from adm.app.cli.options import Classifier, Device, Model
 from adm.app.cli.output import AsJson, say, show
 from adm.app.progress import progress
 
@@ -13,16 +14,16 @@ if TYPE_CHECKING:
 
 
 def grid(
-    model: str,
+    model: Model,
     /,
     *,
     steps: Annotated[tuple[int, ...], lists.whole_numbers("5,8,10")],
     scale: float | None = None,
-    classifier: str | None = None,
+    classifier: Classifier = None,
     start: int | None = None,
     count: int = 256,
     seed: int = 0,
-    device: str | None = None,
+    device: Device = None,
     as_json: AsJson = False,
 ) -> None:
     """Search the noise levels for few sampling steps, and store them beside the model.
@@ -46,15 +47,10 @@ def grid(
 
     Parameters
     ----------
-    model
-        A path (a file or a run folder) or a shipped name, such as fashion.
     steps
         Numbers of sampling steps, from 2 to 60, separated by commas or spaces.
     scale
         Guidance scale of the images; the recipe's value by default, which is 0 for most.
-    classifier
-        Noisy classifier that guides: a path or a shipped name. By default the one that belongs to
-        the model.
     start
         Noisiest level; by default the recipe's, or the noisiest one at which the noise is at most
         80 times the signal.
@@ -62,12 +58,7 @@ def grid(
         Number of images.
     seed
         Random seed of the images.
-    device
-        Device: cpu, cuda, cuda:1 or mps. The best available by default.
-    as_json
-        Print the result as one JSON document.
     """
-    # Imported here, so that --help does not load torch.
     from adm.generation.diffusion import DiffusionGenerator
     from adm.generation.grid_search import search, teacher_of
     from adm.generation.pipeline import load

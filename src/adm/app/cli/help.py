@@ -58,15 +58,12 @@ def help(topic: str | None = None, /, *, as_json: AsJson = False) -> None:
         sampler, grid, guide, then, threshold or sampling; edit of `adm edit`; operator, method or
         preset of `adm restore`; bound of `adm likelihood`; recipe, and of one prediction, levels,
         weight, optimizer or distillation.
-    as_json
-        Print the names with their parameters as one JSON document.
     """
     if topic is None:
         print("\n".join(f"adm help {name:10} values of {words}" for name, words in TOPICS.items()))
         return
     if topic not in TOPICS:
         raise ValueError(f"no topic {topic!r}; give one of {', '.join(TOPICS)}, or adm VERB --help")
-    # Imported here, so that --help does not load torch.
     from adm.adversarial import LatentSampling
     from adm.app.study.bounds import BOUNDS
     from adm.diffusion import TARGETS

@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from adm.app.cli.options import Model
 from adm.app.cli.output import AsJson, as_document, show
 from adm.shown import printable
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def info(
-    model: str,
+    model: Model,
     /,
     *,
     recipe: Annotated[bool, Parameter(negative="")] = False,
@@ -33,14 +34,9 @@ def info(
 
     Parameters
     ----------
-    model
-        A path (a file or a run folder) or a shipped name, such as fashion.
     recipe
         Print the whole recipe as JSON.
-    as_json
-        Print the contents as one JSON document, with the whole recipe.
     """
-    # Imported here, so that --help does not load torch.
     from adm.generation.pretrained import weights_of
     from adm.models.load import read
     from adm.models.pair import classifier_of

@@ -6,8 +6,9 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 
 from adm.app.cli import places
+from adm.app.cli.options import Device
 from adm.app.cli.output import OUT, AsJson, say, show
-from adm.app.cli.scoring import Device, joined
+from adm.app.cli.scoring import joined
 from adm.app.progress import progress
 
 
@@ -67,11 +68,8 @@ def likelihood(
         Of the choice of images, and of all noise.
     batch_size
         Images that are evaluated together, and saved. It affects results by rounding.
-    as_json
-        Print the whole report as one JSON document.
     """
     places.resumable(out, "the report needs")
-    # Imported here, so that --help does not load torch.
     from adm.app.study.likelihood import PAGE, run, task_of
     from adm.generation.pipeline import load
 

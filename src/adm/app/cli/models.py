@@ -29,10 +29,7 @@ def models(*words: str, as_json: AsJson = False) -> None:
     ----------
     words
         List the models whose name or description has all these words.
-    as_json
-        Print the list as one JSON document.
     """
-    # Imported here, so that --help does not load torch.
     from dataclasses import asdict
 
     from adm.models.listed import listed

@@ -4,15 +4,9 @@ from pathlib import Path
 from typing import Annotated
 
 from adm.app.cli import places
+from adm.app.cli.options import DEFAULT_FEATURES, FEATURES, Resize
 from adm.app.cli.output import OUT, AsJson, say, show
-from adm.app.cli.scoring import (
-    DEFAULT_FEATURES,
-    FEATURES,
-    USUAL_IMAGES,
-    ImageOptions,
-    Resize,
-    with_cache,
-)
+from adm.app.cli.scoring import USUAL_IMAGES, ImageOptions, with_cache
 from adm.spec import SettingError
 from adm.store.files import new_file
 
@@ -65,11 +59,8 @@ def nearest(
         Quantile of the nearest-neighbour distances of training images that is the threshold.
     out
         PNG file to write the picture to.
-    as_json
-        Print the neighbours and distances of every sample as one JSON document.
     """
     places.file(out, "--out", "nearest.png", "picture")
-    # Imported here, so that --help does not load torch.
     from adm.app.scoring import at_size, extract
     from adm.app.scoring.nearest import (
         NONE,

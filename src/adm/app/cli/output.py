@@ -12,7 +12,9 @@ from adm.app.notices import notice
 from adm.shown import printable
 
 OUT = Parameter(name=("--out", "-o"))
-AsJson = Annotated[bool, Parameter(name="--json", negative="")]
+AsJson = Annotated[
+    bool, Parameter(name="--json", negative="", help="Print the result as one JSON document.")
+]
 
 
 def show(value: Callable[[], Any], as_json: bool, text: Callable[[], None]) -> None:

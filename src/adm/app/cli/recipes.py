@@ -40,15 +40,12 @@ def recipes(
     memory
         Also print the estimated memory of a training step, which takes up to a minute for large
         networks.
-    as_json
-        Print all as one JSON document.
 
     Raises
     ------
     ValueError
         There is no such recipe; names similar ones.
     """
-    # Imported here, so that --help does not load torch.
     from adm.recipes import RECIPES, recipe
 
     if name is not None:

@@ -4,14 +4,9 @@ from pathlib import Path
 from typing import Annotated
 
 from adm.app.cli import places
+from adm.app.cli.options import DEFAULT_FEATURES, FEATURES, Labels
 from adm.app.cli.output import OUT, AsJson, say, show
-from adm.app.cli.scoring import (
-    DEFAULT_FEATURES,
-    FEATURES,
-    USUAL_IMAGES,
-    ImageOptions,
-    with_cache,
-)
+from adm.app.cli.scoring import USUAL_IMAGES, ImageOptions, with_cache
 
 
 def reference(
@@ -20,7 +15,7 @@ def reference(
     *,
     out: Annotated[Path, OUT],
     features: Annotated[str, FEATURES] = DEFAULT_FEATURES,
-    labels: str | None = None,
+    labels: Labels = None,
     count: int | None = None,
     images: ImageOptions = USUAL_IMAGES,
     as_json: AsJson = False,
@@ -46,13 +41,8 @@ def reference(
         docs/data.md lists all forms.
     out
         .npz file to write.
-    labels
-        Where labels come from: folders (the default), prefix (as in dog_0001.png), none, or a CSV
-        or JSON file.
     count
         Use only the first COUNT images.
-    as_json
-        Print what the file records of the images as one JSON document.
     """
     places.file(out, "--out", "reference.npz", "reference")
     from adm.app.scoring import make_reference

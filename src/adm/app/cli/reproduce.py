@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
+from adm.app.cli.options import FLAG, THEIR_FEATURES, Device
 from adm.app.cli.output import OUT, say
-from adm.app.cli.sampling import FLAG, Output
-from adm.app.cli.scoring import THEIR_FEATURES, Device, extraction_of, joined, with_cache
+from adm.app.cli.sampling import Output
+from adm.app.cli.scoring import extraction_of, joined, with_cache
 from adm.spec import SettingError
 
 if TYPE_CHECKING:
@@ -66,7 +67,6 @@ def reproduce(
     model, classifier, upsampler, reference, features
         Another one than the row's. The verdict then says that it is not comparable.
     """
-    # Imported here, so that --help does not load torch.
     from adm.app.scoring import evaluate
     from adm.app.study import reproduce as study
     from adm.generation.pipeline import load

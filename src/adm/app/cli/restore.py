@@ -4,9 +4,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from adm.app.cli import lists, places
+from adm.app.cli.options import Split
 from adm.app.cli.output import OUT, say
 from adm.app.cli.sampling import ALONE, DEFAULT, USUAL, Helpers, Output, Settings
-from adm.app.cli.scoring import Split, joined
+from adm.app.cli.scoring import joined
 from adm.data.naming import MANIFEST, RESTORED
 
 if TYPE_CHECKING:  # so that --help does not load torch
@@ -87,7 +88,6 @@ def restore(
         Features of the perceptual distance to the truth; efficientnet-lite0 if it is installed.
     """
     places.folder(out, MANIFEST)
-    # Imported here, so that --help does not load torch.
     from adm.app.scoring import open_images
     from adm.app.scoring.restored import Restored, written
     from adm.generation.folder import images_of

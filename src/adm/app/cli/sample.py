@@ -5,6 +5,7 @@ from typing import Annotated
 
 from adm.app.cli import budgets, lists, places
 from adm.app.cli.condition import NOTHING, Conditions
+from adm.app.cli.options import Model
 from adm.app.cli.output import OUT
 from adm.app.cli.proportions import labels_like
 from adm.app.cli.sampling import ALONE, DEFAULT, USUAL, Helpers, Output, Settings
@@ -13,7 +14,7 @@ from adm.data.naming import MANIFEST
 
 
 def sample(
-    model: str,
+    model: Model,
     /,
     *,
     out: Annotated[Path, OUT],
@@ -56,8 +57,6 @@ def sample(
 
     Parameters
     ----------
-    model
-        A path (a file or a run folder) or a shipped name, such as fashion.
     out
         Sample folder to write.
     classes

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
+from adm.app.cli.options import FLAG, Classifier, Device, Weak
 from adm.app.cli.output import say
 from adm.app.progress import Advance, progress
 
@@ -18,9 +19,6 @@ if TYPE_CHECKING:  # so that --help does not load torch
     from adm.processes import Devices
 
 MOST_NAMED = 8  # shards in a message
-
-
-FLAG = Parameter(negative="", show_default=False)
 
 
 @Parameter(name="*")
@@ -85,21 +83,11 @@ class Settings:
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
 class Helpers:
-    """Models beside the one that is sampled, and the device of all.
+    """Models beside the one that is sampled, and the device of all."""
 
-    Parameters
-    ----------
-    classifier
-        Classifier that guides: path or shipped name; by default the one that belongs to the model.
-    weak
-        Worse model of the same images, for --guide weak:scale=1.5.
-    device
-        cpu, cuda, cuda:1 or mps; by default the best available.
-    """
-
-    classifier: str | None = None
-    weak: str | None = None
-    device: str | None = None
+    classifier: Classifier = None
+    weak: Weak = None
+    device: Device = None
 
     def load(self, model: str, device: "torch.device", upsampler: str | None = None) -> "Pipeline":
         """Load a model with these beside it."""

@@ -7,11 +7,12 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from cyclopts import Parameter
 
 from adm.app.cli import lists
+from adm.app.cli.options import Device, Split, Strict
 from adm.app.progress import progress
 
 if TYPE_CHECKING:  # so that --help does not load torch
@@ -19,31 +20,7 @@ if TYPE_CHECKING:  # so that --help does not load torch
     from adm.data import Source
     from adm.processes import Devices
 
-DEFAULT_FEATURES = "inception"
 LONGEST_WAIT = timedelta(days=7)  # of a rank that is done, or that has nothing to do meanwhile
-
-FEATURES = Parameter(
-    help="Features to compare images by: inception, efficientnet-lite0, dinov2, clip, a "
-    "classifier's file or module:function; see docs/features.md."
-)
-THEIR_FEATURES = Parameter(
-    help=f"{FEATURES.help} Those of the reference by default, if they come with adm."
-)
-Split = Annotated[
-    Literal["train", "test"],
-    Parameter(help="Split of real images, if they are data that has several."),
-]
-Resize = Annotated[
-    Literal["to-reference", "none"] | None,
-    Parameter(
-        help="For images of another size than those of the reference or the data: to-reference "
-        "resizes them; none leaves both to the preprocessing of the features."
-    ),
-]
-Strict = Annotated[bool, Parameter(negative="")]
-Device = Annotated[
-    str | None, Parameter(help="Device: cpu, cuda, cuda:1 or mps. The best available by default.")
-]
 
 
 @Parameter(name="*")
@@ -62,8 +39,6 @@ class ImageOptions:
         Folder that caches the features of every image; it must be on a disk that all machines
         share. Other commands with the same folder reuse the features of the same images. By
         default it is beside --out, or in the user's cache without --out, and removed at the end.
-    strict
-        Refuse images that cannot be decoded. By default they are left out, and listed.
     batch_size
         Images per batch. It affects memory use and speed, and results only by rounding.
     """

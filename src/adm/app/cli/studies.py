@@ -10,16 +10,10 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from adm.app.cli import lists, places
+from adm.app.cli.options import THEIR_FEATURES, Classifier, Device, Resize, Split, Weak
 from adm.app.cli.output import OUT
 from adm.app.cli.proportions import labels_like
-from adm.app.cli.scoring import (
-    THEIR_FEATURES,
-    Device,
-    Resize,
-    Split,
-    extraction_of,
-    joined,
-)
+from adm.app.cli.scoring import extraction_of, joined
 from adm.app.progress import progress
 
 if TYPE_CHECKING:  # so that --help does not load torch
@@ -45,11 +39,6 @@ class StudyOptions:
         separated by commas or spaces; the first of the features decides what is best.
     out
         Folder to write or to resume.
-    classifier
-        Classifier that guides: a path or a shipped name. By default the one that belongs to the
-        model.
-    weak
-        Worse model of the same images, that guidance by a weak model leads away from.
     count
         Images per point. Distances of few images are biased, and comparable within one folder only.
     classes
@@ -67,8 +56,8 @@ class StudyOptions:
 
     reference: Annotated[tuple[str, ...], lists.names("a.npz,b.npz")]
     out: Annotated[Path, OUT]
-    classifier: str | None = None
-    weak: str | None = None
+    classifier: Classifier = None
+    weak: Weak = None
     count: int = 1000
     classes: Annotated[tuple[str, ...] | None, lists.CLASSES] = None
     proportions: str | None = None

@@ -1,5 +1,6 @@
 """adm sweep MODEL --vary NAME=VALUES --reference REF --out DIR -> samples, scores, report.html."""
 
+from adm.app.cli.options import Model
 from adm.app.cli.output import AsJson, say, show
 from adm.app.cli.studies import StudyOptions, Vary, bar_of
 
@@ -7,7 +8,7 @@ SCALES = "scale=0,0.5,1,2,4,8"
 
 
 def sweep(
-    model: str, /, *, how: StudyOptions, vary: Vary = (SCALES,), as_json: AsJson = False
+    model: Model, /, *, how: StudyOptions, vary: Vary = (SCALES,), as_json: AsJson = False
 ) -> None:
     r"""Score samples at several values of any settings, and plot what changes.
 
@@ -27,17 +28,12 @@ def sweep(
 
     Parameters
     ----------
-    model
-        A path (a file or a run folder) or a shipped name, such as fashion.
     vary
         A setting of sampling and its values, as in scale=0,1,2; may be given several times, and
         with one value for a setting of all points. What follows a colon belongs to one value, as in
         grid=karras:end=3,levels:3,40,980.
-    as_json
-        Print all scores as one JSON document.
     """
     pipeline, devices = how.opened(model)
-    # Imported here, so that --help does not load torch.
     from adm.app.study.page import PAGE
     from adm.app.study.study import axis
     from adm.app.study.sweep import score_all

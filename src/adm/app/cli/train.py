@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 
 from adm.app.cli import lists, places
+from adm.app.cli.options import Device, Labels
 from adm.app.cli.output import OUT
 from adm.spec import SettingError
 
@@ -18,7 +19,7 @@ def train(
     out: Annotated[Path, OUT],
     data: str | None = None,
     condition: str | None = None,
-    labels: str | None = None,
+    labels: Labels = None,
     validation: str | None = None,
     hold_out: float | None = None,
     strict: Annotated[bool, Parameter(negative="")] = False,
@@ -33,7 +34,7 @@ def train(
     check_data: Literal["names", "pixels", "none"] = "names",
     tensorboard: Annotated[bool, Parameter(negative="")] = False,
     wandb: str | None = None,
-    device: str | None = None,
+    device: Device = None,
     dry_run: Annotated[bool, Parameter(negative="")] = False,
 ) -> None:
     r"""Train a diffusion model, a noisy classifier or an upsampler, or distil a sampler.
@@ -74,9 +75,6 @@ def train(
     condition
         Images that the model is told, one for each image of the data and of the same path, such as
         its edges (docs/conditions.md).
-    labels
-        Where labels come from: folders (the default), prefix (as in dog_0001.png), none, or a CSV
-        or JSON file.
     validation
         Data to validate on. By default the test split of the data, if there is one.
     hold_out
@@ -112,15 +110,12 @@ def train(
         Also write the log for TensorBoard, to tensorboard/ in the run folder.
     wandb
         Weights & Biases project to log to.
-    device
-        Device: cpu, cuda, cuda:1 or mps. The best available by default.
     dry_run
         Print the recipe with all changes as JSON, and exit.
     """
     places.resumable(out, "a run needs")
     if teacher_classifier is not None and teacher is None:
         raise SettingError("teacher_classifier", "given together with {teacher}, which it guides")
-    # Imported here, so that --help does not load torch.
     from adm.app.cli import training
     from adm.app.runs.data import DataOptions, choose, fit_precision, open_data
     from adm.app.runs.folder import sole_writer
