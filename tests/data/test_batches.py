@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from adm.data import CorruptImage, Source, hold_out, open_source, pixels, shuffle
-from adm.data.source import in_memory, map_ahead, map_in_threads
+from adm.data.source import in_memory, map_ahead
 
 COUNT = 12
 
@@ -77,8 +77,11 @@ def test_threads_change_nothing(photos: Path) -> None:
         assert torch.equal(found, torch.stack(one))
 
 
-@pytest.mark.parametrize("run", [map_in_threads, lambda f, values: list(map_ahead(f, values))])
-def test_values_come_in_order_and_the_first_failure_is_raised(run: Callable) -> None:
+@pytest.mark.parametrize("threads", [None, 1, 5])
+def test_values_come_in_order_and_the_first_failure_is_raised(threads: int | None) -> None:
+    def run(function: Callable, values: list[int]) -> list:
+        return list(map_ahead(function, values, threads))
+
     assert run(lambda n: n * n, list(range(500))) == [n * n for n in range(500)]
     assert run(lambda n: n, []) == []
 

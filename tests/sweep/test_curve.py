@@ -6,7 +6,7 @@ import math
 import pytest
 
 from adm.app.scoring import Score
-from adm.app.study.curve import Line, formatted, lowest_of_all, sentences
+from adm.app.study.curve import Line, Series, formatted, lowest_of_all, sentences
 from adm.app.study.page import marks
 from adm.app.study.plots import figure
 from adm.pictures import png
@@ -27,12 +27,13 @@ def line(
     recall: tuple[float, ...],
     half: float,
 ) -> Line:
-    return Line("", SCALES, *(scores(each, half) for each in (distance, precision, recall)))
+    every = zip(NAMES, (distance, precision, recall), strict=True)
+    return Line("", *(Series(name, SCALES, scores(each, half)) for name, each in every))
 
 
 def said(*values: tuple[float, ...], half: float = 0.01) -> list[str]:
     distance, precision, recall = values
-    return sentences(*line(distance, precision, recall, half).series(NAMES))
+    return sentences(*line(distance, precision, recall, half)[1:])
 
 
 def test_all_three_parts_make_the_trade_off() -> None:

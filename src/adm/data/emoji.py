@@ -218,11 +218,7 @@ def _pictures(archive: Path, package: Package) -> Iterator[tuple[str, Image.Imag
 
 
 def _members(archive: Path, start: str) -> dict[str, bytes]:
-    """Return the content of regular files whose names begin so; nothing is extracted.
-
-    Raises:
-        ValueError: the archive is damaged.
-    """
+    """Return the content of regular files whose names begin so; nothing is extracted."""
     contents: dict[str, bytes] = {}
     try:
         with tarfile.open(archive, "r:gz") as opened:

@@ -73,11 +73,7 @@ def _names(root: Path) -> Iterator[str]:
 
 
 def _entries(folder: Path, listed: set[tuple[int, int]]) -> list[os.DirEntry[str]]:
-    """What a folder contains, without what is hidden; nothing if it is absent or `listed`.
-
-    Raises:
-        ValueError: it cannot be listed; without that, a class would be missing.
-    """
+    """What a folder contains, without what is hidden; nothing if it is absent or `listed`."""
     try:
         facts = folder.stat()
         if (facts.st_dev, facts.st_ino) in listed:

@@ -78,9 +78,6 @@ def random_crop(
         size: (H, W) of the crop.
         uniforms: three numbers in [0, 1), for the size of the picture and the top and left of the
             crop.
-
-    Raises:
-        ValueError: as `cover`.
     """
     height, width = size
     short = min(size)

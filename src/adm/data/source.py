@@ -20,7 +20,6 @@ from adm.spec import SettingError
 MAX_CORRUPT = 1000  # consecutive corrupt images; more are a fault of the disk, not of the images
 
 MOST_NAMED = 5  # corrupt images in a notice
-CHUNKS = 4  # per thread, so that a thread with small files does not wait for one with large files
 AHEAD = 16  # arguments per thread in progress
 
 A = TypeVar("A")
@@ -212,7 +211,7 @@ class Source:
                 images[position] = image.numpy()
             return found.used, found.corrupt
 
-        placed = map_in_threads(place, list(range(len(wanted))), self.threads)
+        placed = list(map_ahead(place, range(len(wanted)), self.threads))
         for path in (path for _, corrupt in placed for path in corrupt):
             if path not in self.skipped:
                 self.skipped.append(path)
@@ -273,23 +272,14 @@ def of_arrays(
     return Source(name, classes, labels, read)
 
 
-def map_in_threads(
-    function: Callable[[A], B], arguments: list[A], threads: int | None = None
-) -> list[B]:
-    """As list(map(function, arguments)), in threads; raises the first exception in order."""
-    threads = threads or processors()
-    if threads == 1 or len(arguments) < 2:
-        return list(map(function, arguments))
-    size = -(-len(arguments) // (CHUNKS * threads))
-    chunks = [arguments[i : i + size] for i in range(0, len(arguments), size)]
-    pool = _pool(threads)
-    waiting = [pool.submit(lambda part: list(map(function, part)), chunk) for chunk in chunks]
-    return [value for future in waiting for value in future.result()]
-
-
-def map_ahead(function: Callable[[A], B], arguments: Iterable[A]) -> Iterator[B]:
+def map_ahead(
+    function: Callable[[A], B], arguments: Iterable[A], threads: int | None = None
+) -> Iterator[B]:
     """As map(function, arguments), in threads that work ahead of the caller."""
-    remaining, threads = iter(arguments), processors()
+    remaining, threads = iter(arguments), threads or processors()
+    if threads == 1:
+        yield from map(function, remaining)
+        return
     waiting: deque[Future[B]] = deque()
     try:
         while True:

@@ -129,11 +129,7 @@ def _extract_part(name: str, dim: int | None, extract: Extract, images: Tensor) 
 
 
 def _join(name: str, parts: Sequence[Tensor | None]) -> Tensor | None:
-    """The whole batch.
-
-    Raises:
-        ValueError: values that are not finite, or so large that their distances overflow.
-    """
+    """The whole batch."""
     given = [part for part in parts if part is not None]
     if not given:
         return None

@@ -104,11 +104,7 @@ def _load(model: str, device: torch.device | str) -> DiffusionModel:
 
 
 def _parse(spec: str) -> tuple[str, AddedNoise]:
-    """Split a spec into the model and the noise.
-
-    Raises:
-        SettingError: a setting is unknown, or out of range.
-    """
+    """Split a spec into the model and the noise."""
     model, at, settings = spec.rpartition("@")
     if not at or "=" not in settings:
         return spec, AddedNoise()

@@ -61,9 +61,6 @@ class Teacher:
         Args:
             model: a path (a file or a run folder) or a shipped name.
             classifier: the same; None for the one that belongs to the model.
-
-        Raises:
-            ValueError: as the constructor, or a model cannot be loaded.
         """
         found = load_diffusion(model, device)
         if classifier is None and not found.student:

@@ -226,11 +226,7 @@ def _mapped(path: Path, header: Header, offset: int) -> np.ndarray:
 
 
 def _native(array: np.ndarray) -> np.ndarray:
-    """Return the array in the byte order of this machine, which torch requires.
-
-    Raises:
-        ValueError: text with characters that Unicode does not have, at which numpy fails.
-    """
+    """Return the array in the byte order of this machine, which torch requires."""
     if not array.dtype.isnative:
         array = array.astype(array.dtype.newbyteorder("="))
     codes = np.ascontiguousarray(array).view(np.uint32) if array.dtype.kind == "U" else []

@@ -137,11 +137,7 @@ def through_json(value: Any) -> Any:
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Return the object of these pairs: of two values of a key, readers would take different ones.
-
-    Raises:
-        ValueError: a key is given twice.
-    """
+    """Return the object of these pairs; of two values of a key, readers take different ones."""
     found = dict(pairs)
     if len(found) < len(pairs):
         counts = Counter(key for key, _ in pairs)

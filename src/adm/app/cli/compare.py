@@ -8,7 +8,7 @@ from cyclopts import Parameter
 
 from adm.app.cli import lists, places
 from adm.app.cli.options import DEFAULT_FEATURES
-from adm.app.cli.output import OUT, AsJson, say, show
+from adm.app.cli.output import OUT, AsJson, say, show, table
 from adm.app.cli.scoring import USUAL_IMAGES, ImageOptions, with_cache
 from adm.data.naming import ARCHIVE, at_home
 from adm.spec import SettingError
@@ -103,11 +103,7 @@ def compare(
 
 
 def _sets(images: tuple[str, ...]) -> list[str]:
-    """Return the sets; a folder of sample folders is replaced by those of its commonest classes.
-
-    Raises:
-        ValueError: there are fewer than two.
-    """
+    """Return the sets; a folder of sample folders is replaced by those of its commonest classes."""
     from adm.generation.manifest import read_manifest
 
     found = list[str]()
@@ -141,10 +137,11 @@ def _print(found: "SideBySide") -> None:
     """Print the distances of every class."""
     from adm.app.study.curve import formatted
 
-    print(f"mean distance between two images of a class, by {found.features}")
-    wide = max(len(each.name) for each in found.classes)
-    print(" " * wide, *(f"{name:>24}" for name in found.sources))
     rows = [(each.name, each.distances) for each in found.classes]
     rows.append(("mean", found.mean()))
-    for name, scores in rows:
-        print(f"{name:{wide}}", *(f"{formatted(score, found.every):>24}" for score in scores))
+    table(
+        ((name, *(formatted(score, found.every) for score in scores)) for name, scores in rows),
+        ("class", *(f">{name}" for name in found.sources)),
+        f"mean distance between two images of a class, by {found.features}",
+        None,
+    )

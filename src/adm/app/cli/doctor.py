@@ -3,9 +3,11 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
+from rich.text import Text
+
 from adm.app.cli import places
 from adm.app.cli.options import Classifier, Device
-from adm.app.cli.output import OUT, AsJson, say, show
+from adm.app.cli.output import OUT, AsJson, say, show, table
 from adm.app.progress import progress
 from adm.shown import printable
 from adm.store.files import write_text
@@ -14,7 +16,6 @@ if TYPE_CHECKING:
     from adm.app.study.doctor import Finding
 
 COLOURS = {"ok": "green", "look": "yellow", "wrong": "bold red"}
-WIDTH = 100
 
 
 def doctor(
@@ -78,17 +79,12 @@ def doctor(
 
 def _print(findings: "dict[str, Finding]") -> None:
     """Print a row for each finding: its verdict, what was found, and what to change."""
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
     from adm.app.study.doctor import reasons
 
-    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
-    for name, each in findings.items():
-        if each.verdict != "skipped":
-            says = printable(f"{each.says} {each.change}".rstrip())
-            table.add_row(Text(each.verdict, COLOURS[each.verdict]), Text(name), Text(says))
-    Console(width=WIDTH).print(table)
+    table(
+        (Text(each.verdict, COLOURS[each.verdict]), name, f"{each.says} {each.change}".rstrip())
+        for name, each in findings.items()
+        if each.verdict != "skipped"
+    )
     for each in reasons(findings):
         print(printable(each))

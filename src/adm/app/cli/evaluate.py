@@ -1,16 +1,21 @@
 """adm evaluate SAMPLES --reference REF -> Report, printed and written as JSON."""
 
+import math
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Group, Parameter
 
 from adm.app.cli import lists, places
 from adm.app.cli.options import THEIR_FEATURES, Classifier, Resize, Weak
-from adm.app.cli.output import OUT, AsJson, say, show
+from adm.app.cli.output import OUT, AsJson, say, show, table
 from adm.app.cli.sampling import DEFAULT, Helpers, Settings
 from adm.app.cli.scoring import USUAL_IMAGES, ImageOptions, with_cache
 
+if TYPE_CHECKING:  # so that --help does not load torch
+    from adm.app.scoring import Report
+
+CLASSES_SHOWN = 20  # rows printed; the file has all
 SAMPLED = Parameter(group=Group("With --samples-of", sort_key=1))
 
 
@@ -84,8 +89,6 @@ def evaluate(
     _check_one_of(samples, samples_of, of_model, count)
     if out is not None:
         places.file(out, "--out", "report.json")
-    from rich.console import Console
-
     from adm.app.scoring import Comparison
     from adm.app.scoring import evaluate as compare
 
@@ -116,7 +119,7 @@ def evaluate(
         if out is not None:
             devices.once(lambda: report.save(out))
     if devices.main:
-        show(report.to_json, as_json, lambda: report.show(Console()))
+        show(report.to_json, as_json, lambda: print_report(report))
         if out is not None:
             say(f"{out}: the whole report", as_json)
 
@@ -138,3 +141,38 @@ def _check_one_of(
         return
     for name in (name for name, value in of_model.items() if value is not None and name != "seed"):
         raise ValueError(f"--{name} is for a model to sample; add --samples-of, or leave it out")
+
+
+def print_report(report: "Report") -> None:
+    """Print the scores, those of the classes, and the warnings unless notices are off."""
+    from adm.metrics import title
+
+    names, named = list[str](), report.features
+    for side in (report.manifest.get(side, {}) for side in ("generated", "reference")):
+        count = side.get("count")
+        of = "number of images unknown" if count is None else f"{count:,} images"
+        names.append(f"{side.get('source', '?')} ({of})")
+    rows = list[tuple[str, ...]]()
+    for key, score in report.scores.items():
+        value, low, high = map(_number, score)
+        rows.append((title(key, named), value, f"{low} to {high}" if low and high else ""))
+    table(rows, ("score", ">value", ">95% interval"), " against ".join(names))
+    if any(_number(value) for each in report.classes for value in each[3:]):
+        shown, count = report.classes[:CLASSES_SHOWN], len(report.classes)
+        more = f", the first {CLASSES_SHOWN} of {count}" if count > CLASSES_SHOWN else ""
+        counts = ("class", ">samples", ">real", ">Fréchet distance", ">precision", ">recall")
+        of_class = [
+            (each.name, f"{each.generated:,}", f"{each.real:,}", *map(_number, each[3:]))
+            for each in shown
+        ]
+        table(of_class, counts, f"by class ({named}){more}")
+    for warning in report.warnings:
+        say(f"note: {warning}")
+
+
+def _number(value: float | None) -> str:
+    """Format a number with about four significant digits; None and NaN are empty."""
+    if value is None or math.isnan(value):
+        return ""
+    digits = max(0, min(5, 4 - math.floor(math.log10(abs(value))) - 1)) if value else 1
+    return f"{value:.{digits}f}"

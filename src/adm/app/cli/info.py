@@ -4,13 +4,9 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from adm.app.cli.options import Model
-from adm.app.cli.output import AsJson, as_document, show
-from adm.shown import printable
+from adm.app.cli.output import AsJson, as_document, show, table
 
 if TYPE_CHECKING:
     from adm.recipes import Recipe
@@ -72,10 +68,7 @@ def _print(chosen: "Recipe", metadata: "Metadata", held: dict[str, Any]) -> None
     from adm.generation.pretrained import facts
     from adm.recipes import DiffusionRecipe
 
-    table = Table(show_header=False, box=None)
     rows = {"file": f"{held['file']} ({held['bytes'] / 1e6:.1f} MB)"} | facts(chosen, metadata)
     if isinstance(chosen, DiffusionRecipe) and chosen.distillation is None:
         rows["classifier"] = held["classifier"] or "none is found for it"
-    for name, value in rows.items():
-        table.add_row(name, Text(printable(value)))
-    Console(width=100).print(table)
+    table(rows.items())

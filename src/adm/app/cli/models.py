@@ -2,11 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
-
-from adm.app.cli.output import AsJson, show
+from adm.app.cli.output import AsJson, show, table
 
 if TYPE_CHECKING:
     from adm.models.listed import Listed
@@ -45,14 +41,14 @@ def models(*words: str, as_json: AsJson = False) -> None:
 
 
 def _print(chosen: "list[Listed]") -> None:
-    table = Table(box=None, pad_edge=False)
-    table.add_column("name", overflow="fold", no_wrap=True)
-    table.add_column("MB", justify="right")
-    table.add_column("licence")
-    table.add_column("here")
-    table.add_column("what it is for")
-    for each in chosen:
-        size = f"{each.bytes / 1e6:,.1f}" if each.bytes < 1e8 else f"{each.bytes / 1e6:,.0f}"
-        here = "yes" if each.path is not None else ""
-        table.add_row(each.name, size, each.licence, here, Text(each.use))
-    Console(width=120).print(table)
+    rows = [
+        (
+            each.name,
+            f"{each.bytes / 1e6:,.1f}" if each.bytes < 1e8 else f"{each.bytes / 1e6:,.0f}",
+            each.licence,
+            "yes" if each.path is not None else "",
+            each.use,
+        )
+        for each in chosen
+    ]
+    table(rows, ("name", ">MB", "licence", "here", "what it is for"), width=120)

@@ -3,10 +3,14 @@
 import json
 import math
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Annotated, Any
 
 from cyclopts import Parameter
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
 
 from adm.app.notices import notice
 from adm.shown import printable
@@ -27,6 +31,28 @@ def show(value: Callable[[], Any], as_json: bool, text: Callable[[], None]) -> N
         print(as_document(_finite(value()), indent=1))
     else:
         text()
+
+
+def table(
+    rows: Iterable[Sequence[str | Text]],
+    headings: Sequence[str] = (),
+    title: str = "",
+    width: int | None = 100,
+) -> None:
+    """Print a table, whose names are literal: rich would read [husky] and :dog: as markup.
+
+    Args:
+        headings: of the columns; one that starts with > is to the right.
+        width: characters of a line, in which long text is broken; None for those of the terminal.
+    """
+    above = Text(printable(title), style="table.title") if title else None
+    made = Table(title=above, title_justify="left", box=SIMPLE_HEAD if headings else None)
+    made.show_header = bool(headings)
+    for name in headings:
+        made.add_column(name.lstrip(">"), justify="right" if name.startswith(">") else "left")
+    for row in rows:
+        made.add_row(*(each if isinstance(each, Text) else Text(printable(each)) for each in row))
+    Console(width=width).print(made)
 
 
 def as_document(value: Any, indent: int) -> str:

@@ -1,5 +1,6 @@
 """adm reproduce ROW --out DIR -> samples of a published row, their scores, and a verdict."""
 
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,7 +14,8 @@ from adm.app.cli.scoring import extraction_of, joined, with_cache
 from adm.spec import SettingError
 
 if TYPE_CHECKING:
-    from adm.app.study.reproduce import Plan, Row
+    from adm.app.study.reproduce import Row
+    from adm.generation.job import Job
 
 FEW = 3  # steps that are measured
 STAND_IN = Parameter(group="Of a stand-in")
@@ -69,6 +71,7 @@ def reproduce(
     """
     from adm.app.scoring import evaluate
     from adm.app.study import reproduce as study
+    from adm.app.study.timing import seconds_of_call
     from adm.generation.pipeline import load
     from adm.store.files import write_json, write_text
 
@@ -97,9 +100,9 @@ def reproduce(
     short = {key: each for key, each in settings.items() if key != "grid"}
     larger = FEW if chosen.upsampler is not None else None
     few = pipeline.job(None, wanted, upsampler_steps=larger, steps=FEW, **short)
-    cost = study.plan(job, few, devices)
+    seconds = seconds_of_call(few, devices.device)
     if devices.main:
-        _say(chosen, cost)
+        _say(chosen, job, seconds, devices.world)
     if dry_run:
         return
     assert out is not None
@@ -122,17 +125,19 @@ def reproduce(
         say(f"{out / 'page.html'}: open it to see the comparison")
 
 
-def _say(row: "Row", cost: "Plan") -> None:
-    """Print what will be done, and what it costs here."""
+def _say(row: "Row", job: "Job", seconds: float, processes: int) -> None:
+    """Print what will be done, and what it costs here, by the seconds of an evaluation."""
     settings = ", ".join(f"{key}={value}" for key, value in row.settings.items())
     say(f"{row.title} ({row.source}): {row.model}{f', {settings}' if settings else ''}")
     if row.upsampler is not None:
         say(f"enlarged by {row.upsampler}")
     if row.note:
         say(row.note)
-    share = f" in {cost.processes} processes" if cost.processes > 1 else ""
+    hours, size = job.evaluations * seconds / processes / 3600, math.prod(job.generator.shape)
+    share = f" in {processes} processes" if processes > 1 else ""
+    files = 3 * job.count * size  # bytes at most: the archive, its parts, and PNG files
     say(
-        f"{cost.images:,} images, {cost.evaluations // cost.images:,} network evaluations each: "
-        f"about {cost.hours:,.1f} hours{share} at {cost.seconds:.3g} s an evaluation, and "
-        f"{cost.bytes / 1e9:,.1f} GB on the disk; then scored against {row.reference}"
+        f"{job.count:,} images, {job.evaluations // job.count:,} network evaluations each: "
+        f"about {hours:,.1f} hours{share} at {seconds:.3g} s an evaluation, and "
+        f"{files / 1e9:,.1f} GB on the disk; then scored against {row.reference}"
     )

@@ -156,4 +156,4 @@ def train(
     )
     with sole_writer(out, devices):
         images = open_data(choice, options)
-        training.follow(images, out, devices, how, training.Services(tensorboard, wandb))
+        training.follow(images, out, devices, how, tensorboard, wandb)

@@ -6,7 +6,7 @@ import platform
 import signal
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -41,19 +41,6 @@ MOST_NAMED = 12  # classes listed
 TRIM, MMAP = -1, -3  # M_TRIM_THRESHOLD and M_MMAP_THRESHOLD of mallopt(3)
 NEVER = 2**31 - 1  # bytes, the largest int that mallopt takes
 LARGEST = (2**30, 2**25)  # bytes; older versions of glibc accept only the second
-
-
-@dataclass(frozen=True)
-class Services:
-    """Where the log of a run goes in addition to log.jsonl.
-
-    Attributes:
-        tensorboard: whether to write event files for TensorBoard.
-        wandb: a Weights & Biases project, or None.
-    """
-
-    tensorboard: bool = False
-    wandb: str | None = None
 
 
 def describe(source: Source) -> str:
@@ -111,10 +98,21 @@ def place(device: str | None, shard: bool) -> Devices:
     return joined
 
 
+# Six parameters: the last two are services that get the log in addition to log.jsonl.
 def follow(
-    images: TrainingData, out: Path, devices: Devices, options: TrainOptions, services: Services
+    images: TrainingData,
+    out: Path,
+    devices: Devices,
+    options: TrainOptions,
+    to_tensorboard: bool,
+    to_wandb: str | None,
 ) -> None:
-    """Train to the end or to a signal, and print the progress."""
+    """Train to the end or to a signal, and print the progress.
+
+    Args:
+        to_tensorboard: whether to write event files for TensorBoard.
+        to_wandb: a Weights & Biases project, or None.
+    """
     recipe, source, held = images.recipe, images.training, images.validation
     run.check(recipe, source, devices, options)
     if devices.main:
@@ -122,10 +120,10 @@ def follow(
             say(line)
         say(f"validation: {held.name if held else 'none; see --hold-out'}")
     writers = list[Writer]()
-    if devices.main and services.tensorboard:
+    if devices.main and to_tensorboard:
         writers.append(tensorboard(out / "tensorboard"))
-    if devices.main and services.wandb:
-        writers.append(wandb(services.wandb, out, to_json(recipe)))
+    if devices.main and to_wandb:
+        writers.append(wandb(to_wandb, out, to_json(recipe)))
     pictures = [writer.picture for writer in writers]
     watch = watching(Watched(recipe, source, held, out, devices, options.teach), pictures)
     with saving() as stop:

@@ -30,9 +30,6 @@ def cached_reference(
         source: real images of one size.
         features: the extractor.
         extraction: ranks, batch size, cache of features and progress.
-
-    Raises:
-        ValueError: an error of `make_reference`.
     """
     devices = extraction.devices
     path = folder / devices.once(lambda: _name(source, features))

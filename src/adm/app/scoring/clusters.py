@@ -197,9 +197,6 @@ def find_clusters(
     Args:
         images: at least as many as `how.fits` needs.
         advance: called with 1 after each fit of K-means.
-
-    Raises:
-        ValueError: those of `points_of` and `fit_clusters`.
     """
     points = points_of(images.pool, images.hashes, images.name)
     if how.clusters is None:

@@ -287,12 +287,7 @@ def _extract_parts(
 
 
 def _join(parts: Parts, spans: Sequence[range], hashes: Hashes) -> None:
-    """Write the arrays of all images as one file, in constant memory.
-
-    Raises:
-        ValueError: a part is missing, or of other images or features. A folder that the ranks do
-            not share may hold parts of an earlier call instead.
-    """
+    """Write the arrays of all images as one file, in constant memory."""
     likes: dict[str, np.ndarray] = {}  # the arrays of a part, without any image
     for span in spans:
         which = f"the features of images {span.start} to {span.stop - 1}"

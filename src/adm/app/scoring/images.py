@@ -61,9 +61,6 @@ def open_images(
             samples, which must be scored unchanged.
         strict: see `Source`.
         devices: the ranks that share the images, all of which must call.
-
-    Raises:
-        ValueError: an error of `open_source`, or arrays of another size with `pad=False`.
     """
     path = at_home(spec)
     archive = path / ARCHIVE if path.is_dir() else path

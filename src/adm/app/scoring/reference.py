@@ -176,9 +176,6 @@ def make_reference(
 
     Returns:
         The reference, equal on every rank.
-
-    Raises:
-        ValueError: an error of `extract`.
     """
     source = readable(source, extraction.devices)
     real = extract(source, features, extraction)

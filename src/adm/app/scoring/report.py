@@ -1,4 +1,4 @@
-"""Scores, ClassScores, manifest -> Report, a JSON file, printed tables."""
+"""Scores, ClassScores, manifest -> Report <-> a JSON file."""
 
 import json
 import math
@@ -7,18 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
-
-from adm.app.notices import quiet
 from adm.app.scoring.scores import ClassScores
 from adm.metrics import Score, title
-from adm.shown import printable
 from adm.store.files import write_text
 from adm.store.parsed import CLASSES, as_type, read_json
-
-CLASSES_SHOWN = 20  # rows printed; the file has all
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,28 +49,6 @@ class Report:
         text = json.dumps(self.to_json(), indent=1, ensure_ascii=False) + "\n"
         write_text(Path(path), text)
 
-    def show(self, console: Console) -> None:
-        """Print the tables, and the warnings unless notices are switched off."""
-        sides = (self.manifest.get(side, {}) for side in ("generated", "reference"))
-        names = list[str]()
-        for side in sides:
-            count = side.get("count")
-            of = "number of images unknown" if count is None else f"{count:,} images"
-            names.append(f"{side.get('source', '?')} ({of})")
-        table = _table(" against ".join(names))
-        table.add_column("score")
-        table.add_column("value", justify="right")
-        table.add_column("95% interval", justify="right")
-        for key, score in self.scores.items():
-            value, low, high = map(_number, score)
-            ends = f"{low} to {high}" if low and high else ""
-            table.add_row(Text(printable(title(key, self.features))), value, ends)
-        console.print(table)
-        if any(_number(value) for row in self.classes for value in row[3:]):
-            console.print(_class_table(self.classes, self.features))
-        for warning in () if quiet() else self.warnings:
-            console.print(f"note: {printable(warning)}", highlight=False, markup=False, emoji=False)
-
 
 def load_report(path: str | Path) -> Report:
     """Open a file of `Report.save`.
@@ -116,27 +86,3 @@ class _Stored:
     classes: tuple[ClassScores, ...]
     warnings: tuple[str, ...]
     manifest: dict[str, Any]
-
-
-def _number(value: float | None) -> str:
-    """Format a number with about four significant digits; None and NaN are empty."""
-    if value is None or math.isnan(value):
-        return ""
-    digits = max(0, min(5, 4 - math.floor(math.log10(abs(value))) - 1)) if value else 1
-    return f"{value:.{digits}f}"
-
-
-def _class_table(classes: Sequence[ClassScores], features: str) -> Table:
-    more = f", the first {CLASSES_SHOWN} of {len(classes)}" if len(classes) > CLASSES_SHOWN else ""
-    table = _table(f"by class ({features}){more}")
-    for name in ("class", "samples", "real", "Fréchet distance", "precision", "recall"):
-        table.add_column(name, justify="left" if name == "class" else "right")
-    for row in classes[:CLASSES_SHOWN]:
-        numbers = map(_number, row[3:])
-        table.add_row(Text(printable(row.name)), f"{row.generated:,}", f"{row.real:,}", *numbers)
-    return table
-
-
-def _table(heading: str) -> Table:
-    # `Text` prints names such as [husky] and :dog: literally; rich parses strings as markup.
-    return Table(title=Text(printable(heading), style="table.title"), title_justify="left")

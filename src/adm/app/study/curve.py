@@ -64,26 +64,18 @@ class Line(NamedTuple):
 
     Attributes:
         name: what the points have in common; empty for a single line.
-        x: values of the setting as text, from the weakest to the strongest.
-        distance: Fréchet distance at each value.
-        precision, recall: at each value.
+        distance, precision, recall: at each value of the setting.
     """
 
     name: str
-    x: Sequence[str]
-    distance: Sequence[Score]
-    precision: Sequence[Score]
-    recall: Sequence[Score]
+    distance: Series
+    precision: Series
+    recall: Series
 
-    def series(self, names: Sequence[str]) -> tuple[Series, Series, Series]:
-        """Return distance, precision and recall, as `sentences` takes them.
-
-        Args:
-            names: titles of the three scores.
-        """
-        parts = zip(names, (self.distance, self.precision, self.recall), strict=True)
-        first, second, third = (Series(name, self.x, scores) for name, scores in parts)
-        return first, second, third
+    @property
+    def x(self) -> Sequence[str]:
+        """Values of the setting as text, from the weakest to the strongest."""
+        return self.distance.scales
 
 
 def sentences(

@@ -272,11 +272,7 @@ def task_of(
     seed: int,
     batch_size: int,
 ) -> Task:
-    """Return the task of the arguments of `likelihood`.
-
-    Raises:
-        ValueError: as `likelihood`.
-    """
+    """Return the task of the arguments of `likelihood`."""
     model = pipeline.diffusion
     check_from_noise(model)
     given = [bound] if isinstance(bound, str | Bound) else list(bound)

@@ -112,9 +112,9 @@ def lines(result: Result, network: NetworkScores, axis: Axis) -> list[Line]:
     drawn = []
     for name, points in along(result.study, axis).items():
         rows = [network.scores[place[point]] for point in points]
-        distance, precision, recall = ([row[key] for row in rows] for key in PLOTTED)
         x = [point.text(axis.name) for point in points]
-        drawn.append(Line(name, x, distance, precision, recall))
+        own = (Series(network.short_title(key), x, [row[key] for row in rows]) for key in PLOTTED)
+        drawn.append(Line(name, *own))
     return drawn
 
 
@@ -149,9 +149,8 @@ def _results(result: Result, drawn: Mapping[str, Mapping[str, Figure]]) -> list[
         for axis in axes:
             own = lines(result, network, axis)
             if axis.is_strength:
-                names = [network.short_title(key) for key in PLOTTED]
                 for line, points in zip(own, along(result.study, axis).values(), strict=True):
-                    said = sentences(*line.series(names), axis.words)
+                    said = sentences(*line[1:], axis.words)
                     if JUDGE_ACCURACY in network.keys:
                         judged = [of[point][JUDGE_ACCURACY] for point in points]
                         said.insert(0, f"{changes(Series(JUDGE_ACCURACY, line.x, judged))}.")

@@ -14,7 +14,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from adm.app.scoring import Score
-from adm.app.study.curve import Line, lowest_of_all
+from adm.app.study.curve import Line, Series, lowest_of_all
 from adm.app.study.frontier import on_frontier
 
 INK, PALE, FAINT = "#1b1f24", "#6a737d", "#e3e7ea"
@@ -170,12 +170,12 @@ def _ticks(axes: Axes, values: Sequence[str], what: str) -> None:
 def _band(
     axes: Axes,
     x: Sequence[float],
-    scores: Sequence[Score],
+    series: Series,
     colour: str,
     label: str | None,
     style: str = "-",
 ) -> None:
-    value, low, high = columns(scores)
+    value, low, high = columns(series.scores)
     axes.fill_between(x, low, high, color=colour, alpha=0.15, lw=0)
     axes.plot(x, value, style, color=colour, marker="o", ms=4, lw=1.6, label=label)
 
@@ -187,12 +187,12 @@ def _fit(axes: Axes, most: float) -> None:
     axes.set_ylim(-0.03 * high if low < 0.3 * high else low, min(high, 1.02 * most))
 
 
-def _best(axes: Axes, x: Sequence[float], scores: Sequence[Score], colour: str) -> None:
+def _best(axes: Axes, x: Sequence[float], series: Series, colour: str) -> None:
     """Ring the lowest score, if its interval is below all others."""
-    place = lowest_of_all(scores)
+    place = lowest_of_all(series.scores)
     if place is None:
         return
-    value = scores[place].value
+    value = series.scores[place].value
     _ring(axes, (x[place], value), f"{value:.3g}", colour)
 
 
@@ -206,7 +206,10 @@ def _ring(axes: Axes, place: tuple[float, float], name: str, colour: str, up: fl
 
 def _path(axes: Axes, line: Line, colour: str) -> None:
     """Draw precision against recall; each point has both intervals."""
-    (x, x_low, x_high), (y, y_low, y_high) = columns(line.recall), columns(line.precision)
+    (x, x_low, x_high), (y, y_low, y_high) = (
+        columns(line.recall),
+        columns(line.precision),
+    )
     axes.errorbar(
         x,
         y,

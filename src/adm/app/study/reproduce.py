@@ -9,10 +9,7 @@ from typing import Any, Literal, TypeAlias
 from adm.app.report.blocks import Block, Cell, Note, Table, Title
 from adm.app.report.page import page
 from adm.app.scoring import Report
-from adm.app.study.timing import seconds_of_call
-from adm.generation.job import Job
 from adm.metrics import METRICS, Score, title
-from adm.processes import Devices
 
 COUNT = 50_000  # images of a published score
 Outcome: TypeAlias = Literal["agrees", "better", "worse"]
@@ -108,44 +105,6 @@ ROWS: dict[str, Row] = {
     "lsun-cat": _lsun(DROPOUT, "cat", "5.57 6.69 0.63 0.52"),
 }
 # fmt: on
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What a reproduction costs here.
-
-    Attributes:
-        images, evaluations: number of each; of all networks.
-        seconds: of an evaluation for an image, as measured on a few steps.
-        processes: that share the images.
-        bytes: of the sample folder, at most.
-    """
-
-    images: int
-    evaluations: int
-    seconds: float
-    processes: int
-    bytes: int
-
-    @property
-    def hours(self) -> float:
-        return self.evaluations * self.seconds / self.processes / 3600
-
-
-def plan(job: Job, few: Job, devices: Devices) -> Plan:
-    """Measure a few steps, and return what the whole job costs.
-
-    Args:
-        few: the same job in a few steps.
-    """
-    channels, height, width = job.generator.shape
-    return Plan(
-        job.count,
-        job.evaluations,
-        seconds_of_call(few, devices.device),
-        devices.world,
-        3 * job.count * channels * height * width,  # the archive, its parts, and PNG files
-    )
 
 
 @dataclass(frozen=True)

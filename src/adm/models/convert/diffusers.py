@@ -194,11 +194,7 @@ def _write_classifier(folder: Path, classifier: ClassifierModel) -> None:
 
 
 def _scheduler_of(recipe: DiffusionRecipe) -> dict[str, Any]:
-    """Return the configuration of the DDPMScheduler of a process.
-
-    Raises:
-        SettingError: there is none; names the setting and the reason.
-    """
+    """Return the configuration of the DDPMScheduler of a process."""
     process = recipe.process
     kinds = [kind for kind, target in PREDICTIONS.items() if target == process.prediction]
     if not kinds:
@@ -228,11 +224,7 @@ def _scheduler_of(recipe: DiffusionRecipe) -> dict[str, Any]:
 
 
 def _whole(process: ProcessSettings) -> Schedule:
-    """Return the process of the levels whose timesteps are whole numbers from 0.
-
-    Raises:
-        SettingError: there is none.
-    """
+    """Return the process of the levels whose timesteps are whole numbers from 0."""
     schedule = build.schedule(process)
     if not process.rescale_steps or process.steps == WHOLE:
         return schedule

@@ -145,11 +145,7 @@ def _check_exact(config: UNetConfig) -> None:
 
 
 def _head_width(config: UNetConfig) -> int | None:
-    """Return the channels per head of every attention; None for one head of all channels.
-
-    Raises:
-        SettingError: they differ.
-    """
+    """Return the channels per head of every attention; None for one head of all channels."""
     attending = [
         (width, heads)
         for heads in (config.heads, config.decoder_heads or config.heads)
