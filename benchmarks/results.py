@@ -25,7 +25,7 @@ import results_kept
 import results_page
 from results_plan import BEST, SCALES, STEERED, SWEPT, TRUNCATIONS, Contest, Row, contests
 
-from adm.app.cli.proportions import labels_like
+from adm.app.cli.sampling import labels_like
 from adm.app.scoring import Score
 from adm.app.study.scoring import judge_accuracy
 from adm.app.study.study import balanced_labels

@@ -9,7 +9,7 @@ import pytest
 from evaluation.stubs import blocks, spots, together
 
 from adm.app.scoring import Extraction, cached_reference, extract, extraction, make_reference
-from adm.app.scoring.cached_reference import MOST
+from adm.app.scoring.reference import MOST
 from adm.data import Source
 
 COUNT = 50

@@ -26,7 +26,7 @@ from adm.app.scoring import (
     open_images,
     resize_to,
 )
-from adm.app.scoring.scores import class_scores
+from adm.app.scoring.report import class_scores
 from adm.data import Source, open_source
 from adm.features import Features
 from adm.generation.diffusion import DiffusionGenerator

@@ -4,7 +4,7 @@ import pytest
 
 from adm.app.cli.evaluate import print_report
 from adm.app.scoring import Report, Score
-from adm.app.scoring.scores import ClassScores
+from adm.app.scoring.report import ClassScores
 
 
 @pytest.mark.parametrize("name", ["[/x]", "dog [husky]", ":dog:", "a\\[b]", "\\"])

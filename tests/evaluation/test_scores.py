@@ -8,7 +8,7 @@ import pytest
 from evaluation.stubs import blocks, spots, taken
 
 from adm.app.scoring import FeatureSet, Reference, extract, make_reference, scores
-from adm.app.scoring.scores import LEAST, class_scores
+from adm.app.scoring.report import LEAST, class_scores
 from adm.data.source import in_memory
 from adm.metrics import (
     METRICS,

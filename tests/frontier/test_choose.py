@@ -20,8 +20,8 @@ from adm.app.study.frontier import (
     save,
     time_of,
 )
+from adm.app.study.page import best_and_fast, command, recommendations, times
 from adm.app.study.plots import Dot, Panel, over_time
-from adm.app.study.recommended import best_and_fast, command, recommendations, times
 from adm.app.study.trial import describe_left_out, factor, select_points
 
 

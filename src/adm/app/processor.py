@@ -24,11 +24,6 @@ def half_precision() -> list[str]:
     return [extension for extension in EXTENSIONS if extension in words]
 
 
-def lacks_half_precision() -> bool:
-    """Return whether the system tells that the processor has no extension for bfloat16."""
-    return CPUINFO.is_file() and not half_precision()
-
-
 def described() -> str:
     """Return the name with the extensions: virtual machines often share a name without a model."""
     return ", ".join([processor(), *half_precision()])

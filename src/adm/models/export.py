@@ -15,7 +15,7 @@ from adm.models.convert import (
     recipe_from_flags,
     script_flags,
 )
-from adm.models.convert.inferred import SCHEDULES
+from adm.models.convert.flags import SCHEDULES
 from adm.models.load import described_by, read
 from adm.models.paths import FOREIGN, resolve
 from adm.networks import Shapes, UNetConfig

@@ -75,8 +75,7 @@ def cluster(
     if page is not None:
         places.file(page, "--page", "page.html", "page")
     from adm.app.scoring import extract
-    from adm.app.scoring.cluster_list import check_replaceable, write_list
-    from adm.app.scoring.cluster_page import cluster_page
+    from adm.app.scoring.cluster_list import check_replaceable, cluster_page, write_list
     from adm.app.scoring.clusters import Clustering, find_clusters
     from adm.features import open_features
 

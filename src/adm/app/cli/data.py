@@ -242,7 +242,7 @@ def _blocks(report: "Properties") -> "list[Block]":
 def _page(report: "Properties", found: "Source") -> str:
     """Return an HTML page of the report, with some images of each class."""
     from adm.app.report import ImageRow, Images, Title, page
-    from adm.app.report.pictures import tiles
+    from adm.app.report.page import tiles
     from adm.data.inspect import EXAMPLES, examples
 
     rows = [

@@ -65,8 +65,7 @@ def frontier(
         more. Those whose sampler adds noise come on top.
     """
     pipeline, devices = how.opened(model)
-    from adm.app.study.page import PAGE, write
-    from adm.app.study.recommended import best_and_fast, recommendations
+    from adm.app.study.page import PAGE, best_and_fast, recommendations, write
     from adm.app.study.scoring import scoring_of
     from adm.app.study.trial import Trial, run_promising
 

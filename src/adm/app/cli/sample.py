@@ -7,8 +7,7 @@ from adm.app.cli import budgets, lists, places
 from adm.app.cli.condition import NOTHING, Conditions
 from adm.app.cli.options import Model
 from adm.app.cli.output import OUT
-from adm.app.cli.proportions import labels_like
-from adm.app.cli.sampling import ALONE, DEFAULT, USUAL, Helpers, Output, Settings
+from adm.app.cli.sampling import ALONE, DEFAULT, USUAL, Helpers, Output, Settings, labels_like
 from adm.app.cli.scoring import joined
 from adm.data.naming import MANIFEST
 

@@ -12,7 +12,7 @@ from cyclopts import Parameter
 from adm.app.cli import lists, places
 from adm.app.cli.options import THEIR_FEATURES, Classifier, Device, Resize, Split, Weak
 from adm.app.cli.output import OUT
-from adm.app.cli.proportions import labels_like
+from adm.app.cli.sampling import labels_like
 from adm.app.cli.scoring import extraction_of, joined
 from adm.app.progress import progress
 

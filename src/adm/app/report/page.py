@@ -6,8 +6,10 @@ from collections.abc import Sequence
 from importlib import resources
 
 from jinja2 import Environment
+from torch import Tensor
 
 from adm.app.report.blocks import Block, Folded, Images, Note, Table, Text, Title
+from adm.pictures import LEAST, grid, png
 
 SETTINGS = "All settings, seeds, hashes and versions"
 KINDS = {b"\x89PNG": "png", b"GIF8": "gif"}  # first bytes -> type of image; else SVG
@@ -78,3 +80,12 @@ def _source(content: bytes) -> str:
     """Return the bytes of an image as the source of an HTML image."""
     kind = KINDS.get(content[:4], "svg+xml")
     return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
+
+
+MOST = 128  # most pixels of the longer side of an image
+
+
+def tiles(images: Tensor, across: int) -> bytes:
+    """Return images (N, C, H, W) uint8 in rows of `across`, as a PNG file."""
+    zoom = max(1, LEAST // max(images.shape[2:]))
+    return png(grid(images, across, zoom=zoom, most=MOST))

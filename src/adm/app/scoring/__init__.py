@@ -1,18 +1,17 @@
 """Samples, reference, features -> Report: scores with intervals; nearest images; clusters."""
 
-from adm.app.scoring.cached_reference import cached_reference
 from adm.app.scoring.evaluate import Comparison, at_size, check_sizes, evaluate
 from adm.app.scoring.extraction import Extraction, FeatureSet, extract
 from adm.app.scoring.images import Opened, open_images, resize_to
 from adm.app.scoring.reference import (
     Reference,
+    cached_reference,
     complete_reference,
     is_reference,
     load_reference,
     make_reference,
 )
-from adm.app.scoring.report import Report, load_report
-from adm.app.scoring.scores import scores
+from adm.app.scoring.report import Report, load_report, scores
 from adm.metrics import Score, title
 
 __all__ = [

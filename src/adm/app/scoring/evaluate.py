@@ -9,12 +9,12 @@ from typing import Any, Literal, TypeAlias, get_args
 
 import torch
 
-from adm.app.scoring.cached_reference import cached_reference
 from adm.app.scoring.extraction import DEFAULT, Extraction, FeatureSet, extract
 from adm.app.scoring.images import Opened, first, open_images, open_samples, resize_to
 from adm.app.scoring.manifest import omit_labels, versions
 from adm.app.scoring.reference import (
     Reference,
+    cached_reference,
     complete_reference,
     is_reference,
     load_reference,
@@ -22,8 +22,7 @@ from adm.app.scoring.reference import (
     make_reference,
     read_statistics,
 )
-from adm.app.scoring.report import Report
-from adm.app.scoring.scores import class_scores, scores
+from adm.app.scoring.report import Report, class_scores, scores
 from adm.data import Source
 from adm.features import Features, open_features, recorded_features
 from adm.generation.job import Job

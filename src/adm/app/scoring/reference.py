@@ -12,8 +12,10 @@ whose features are Inception's.
 """
 
 import json
+import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, TypeAlias
@@ -26,6 +28,7 @@ from adm.app.scoring.images import readable
 from adm.app.scoring.manifest import versions
 from adm.data import Source
 from adm.data.arrays import list_arrays, text_of
+from adm.data.fingerprint import fingerprint
 from adm.data.naming import at_home
 from adm.data.source import of_arrays
 from adm.features import Features
@@ -40,7 +43,7 @@ from adm.shown import printable, short
 from adm.store.arrays import array_names, load_arrays, write_npz
 from adm.store.fetch import fetch
 from adm.store.files import new_file, user_cache
-from adm.store.hashes import sha256
+from adm.store.hashes import sha256, sha256_of
 from adm.store.parsed import CLASSES, as_type, parse_json
 
 IMAGES = 10_000  # most images stored, as in the released files
@@ -402,3 +405,67 @@ def _images(source: Source, rows: list[int]) -> np.ndarray:
         some = source.batch(rows[start : start + 256])[0]
         images[start : start + len(some)] = some.permute(0, 2, 3, 1).numpy()
     return images
+
+
+FILE = ("file", "file_sha256")  # what `load_reference` adds to a manifest
+MOST = 16  # references that a folder keeps; each has up to 10,000 images
+
+
+def cached_reference(
+    source: Source, features: Features, folder: Path, extraction: Extraction = DEFAULT
+) -> Reference:
+    """Return the reference of images, which an earlier call may have kept in the folder.
+
+    The folder keeps the `MOST` that were used last. One that is damaged is made again; where the
+    folder cannot be written, every call makes its own.
+
+    Args:
+        source: real images of one size.
+        features: the extractor.
+        extraction: ranks, batch size, cache of features and progress.
+    """
+    devices = extraction.devices
+    path = folder / devices.once(lambda: _name(source, features))
+    found = _read(path)
+    if all(devices.gather(found is not None)) and found is not None:
+        return found
+    made = make_reference(source, features, extraction)
+    devices.once(lambda: _keep(made, path))
+    return _read(path) or made
+
+
+def _name(source: Source, features: Features) -> str:
+    """Name the file of a reference.
+
+    The bytes of all images are read, which is much faster than extracting their features: images
+    that have changed under the same names would give other scores.
+    """
+    of = {
+        "source": (source.name, source.shape, source.classes),
+        "images": asdict(fingerprint(source, pixels=True)),
+        "labels": sha256_of(source.labels.numpy().tobytes()),
+        "features": (features.name, features.fingerprint),
+        "versions": versions(),
+    }
+    return sha256_of(json.dumps(of, sort_keys=True).encode())[:32] + SUFFIX
+
+
+def _read(path: Path) -> Reference | None:
+    try:
+        found = load_reference(path)
+    except (OSError, ValueError):  # it is absent, or damaged: checksums are verified
+        return None
+    with suppress(OSError):
+        os.utime(path)
+    # What it is of describes it, and not the file in which it is kept.
+    own = {key: value for key, value in found.manifest.items() if key not in FILE}
+    return replace(found, manifest=own)
+
+
+def _keep(made: Reference, path: Path) -> None:
+    with suppress(OSError):  # no room, or no right to write: the next call makes it again
+        path.parent.mkdir(parents=True, exist_ok=True)
+        made.save(path)
+        by_use = sorted(path.parent.glob(f"*{SUFFIX}"), key=lambda each: each.stat().st_mtime)
+        for each in by_use[:-MOST]:
+            each.unlink()

@@ -1,16 +1,133 @@
-"""Scores, ClassScores, manifest -> Report <-> a JSON file."""
+"""FeatureSet, Reference -> scores of all images, and of each class; Report <-> a JSON file."""
 
 import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from adm.app.scoring.scores import ClassScores
-from adm.metrics import Score, title
+import numpy as np
+
+from adm.app.scoring.extraction import FeatureSet
+from adm.app.scoring.reference import Reference
+from adm.metrics import METRICS, Score, Sets, frechet_of_few, membership, title
+from adm.metrics.bootstrap import RESAMPLES
 from adm.store.files import write_text
 from adm.store.parsed import CLASSES, as_type, read_json
+
+USUAL = tuple(key for key, metric in METRICS.items() if metric.usual)
+LEAST = 20  # images per class in each set; with fewer, scores of neighbours are unreliable
+
+
+def scores(
+    generated: FeatureSet,
+    reference: Reference,
+    *,
+    only: Sequence[str] = USUAL,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+    device: str = "cpu",
+) -> dict[str, Score]:
+    """Compute all scores that these sets allow, in the order of `METRICS`.
+
+    A score is omitted if it needs images and the reference stores none, if the features have no
+    such kind, or if a set is too small for the number of neighbours.
+
+    Args:
+        generated: features of at least 2 samples.
+        reference: of the same features.
+        only: keys of the scores to compute; `USUAL` are all but those in half precision.
+        resamples: number of bootstrap resamples for each interval.
+        seed: of the resamples, and of the subsets for kernel distance and extrapolation.
+        device: computes the distances between features.
+
+    Returns:
+        key -> score.
+
+    Raises:
+        ValueError: sets that cannot be compared, or an unknown key.
+    """
+    for key in only:
+        title(key, generated.name)
+    sets = Sets(
+        fake=generated.pool,
+        real=reference.pool,
+        fake_statistics=generated.statistics,
+        real_statistics=reference.statistics,
+        spatial=generated.spatial,
+        fake_spatial=generated.spatial_statistics,
+        real_spatial=reference.spatial,
+        logits=generated.logits,
+        stored=generated.stored is not None,
+        real_distances=reference.reach,
+        resamples=resamples,
+        seed=seed,
+        device=device,
+    )
+    found = {key: metric.score(sets) for key, metric in METRICS.items() if key in only}
+    return {key: score for key, score in found.items() if score is not None}
+
+
+class ClassScores(NamedTuple):
+    """Scores of one class.
+
+    Attributes:
+        name: name of the class.
+        generated, real: number of its images in the samples, and in the images of the reference.
+        frechet, precision, recall: None if either number is below `LEAST`.
+    """
+
+    name: str
+    generated: int
+    real: int
+    frechet: float | None = None
+    precision: float | None = None
+    recall: float | None = None
+
+
+def class_scores(
+    generated: FeatureSet, reference: Reference, device: str = "cpu"
+) -> list[ClassScores]:
+    """Score each class of the samples that the reference also has, in the order of the samples.
+
+    Distances are larger for fewer images, so those of two classes are comparable only if the
+    classes have equally many images, and never with the distances of whole sets.
+    """
+    if generated.labels is None or reference.labels is None or reference.pool is None:
+        return []
+    theirs, real_pool = _by_name(reference.classes), reference.pool
+    labels = _merge_labels(generated.labels, generated.classes)
+    real_labels = _merge_labels(reference.labels, reference.classes)
+
+    rows = []
+    for label in np.unique(labels).tolist():
+        name = generated.classes[label]
+        if name not in theirs:
+            continue
+        real = np.asarray(real_pool[real_labels == theirs[name]])
+        fake = np.asarray(generated.pool[labels == label])
+        row = ClassScores(name, len(fake), len(real))
+        if min(len(fake), len(real)) >= LEAST:
+            found = membership(real, fake, device=device)
+            row = row._replace(
+                frechet=frechet_of_few(real, fake),
+                precision=float(found.fake_in_real.mean()),
+                recall=float(found.real_in_fake.mean()),
+            )
+        rows.append(row)
+    return rows
+
+
+def _by_name(classes: tuple[str, ...]) -> dict[str, int]:
+    """Return class name -> the first label of that name."""
+    return {name: label for label, name in reversed([*enumerate(classes)])}
+
+
+def _merge_labels(labels: np.ndarray, classes: tuple[str, ...]) -> np.ndarray:
+    """Replace labels of equal class names by the first of them; return (N,) int64."""
+    first = _by_name(classes)
+    return np.array([first[name] for name in classes], np.int64)[np.asarray(labels)]
 
 
 @dataclass(frozen=True, eq=False)

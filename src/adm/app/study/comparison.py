@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from adm.app.report import Block, Cell, ImageRow, Images, Note, Table, Title
 from adm.app.report import page as page_of
-from adm.app.report.pictures import tiles
+from adm.app.report.page import tiles
 from adm.app.scoring import FeatureSet, Score
 from adm.app.study.curve import formatted, parts
 from adm.data import Source

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from adm.app.report import Block, Figure, ImageRow, Images, Note, Title
-from adm.app.report.pictures import tiles
+from adm.app.report.page import tiles
 from adm.app.scoring import load_reference
 from adm.app.study.page import grid_of, rows_of, tables, write
 from adm.app.study.run import OnEvaluations, Result, evaluations, run

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from adm.app.report import Block, Cell, Figure, ImageRow, Images, Note, Table, Title
 from adm.app.report import page as page_of
-from adm.app.report.pictures import tiles
+from adm.app.report.page import tiles
 from adm.app.runs.watch.drift import LEVELS as FAR_OFF
 from adm.app.runs.watch.drift import Compared, compare, differences, moments, reference
 from adm.app.runs.watch.validation import allowed, gap

@@ -22,7 +22,7 @@ from adm.app import front
 from adm.app.progress import watched
 from adm.app.report import Block, Cell, Figure, ImageRow, Images, Note, Table, Title
 from adm.app.report import page as page_of
-from adm.app.report.pictures import tiles
+from adm.app.report.page import tiles
 from adm.app.scoring import Score
 from adm.app.scoring.extraction import Bar, hashes_of, silent, work_in
 from adm.app.scoring.manifest import versions

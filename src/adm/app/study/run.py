@@ -28,7 +28,7 @@ class NetworkScores(NamedTuple):
 
     Attributes:
         network: its name.
-        scores: for each point of the study, key -> score; see `adm.app.scoring.scores`.
+        scores: for each point of the study, key -> score; see `adm.app.scoring.report`.
     """
 
     network: str

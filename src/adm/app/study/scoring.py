@@ -29,8 +29,7 @@ from adm.app.scoring.evaluate import DEFAULT_FEATURES, Resize
 from adm.app.scoring.extraction import DEFAULT
 from adm.app.scoring.manifest import omit_labels
 from adm.app.scoring.report import StoredScore
-from adm.app.study.kept import Kept
-from adm.app.study.study import Study
+from adm.app.study.study import Kept, Study
 from adm.cached import Cached
 from adm.data import Source
 from adm.data.export import safe_names

@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from itertools import product
 from pathlib import Path
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Generic, Protocol, TypeAlias, TypeVar
 
 import torch
 
@@ -22,7 +22,9 @@ from adm.generation.pipeline import Pipeline
 from adm.processes import Devices
 from adm.shown import exactly
 from adm.spec import SettingError, split
+from adm.store.files import write_json
 from adm.store.hashes import sha256_of
+from adm.store.parsed import as_type, cached_json, through_json
 
 SAMPLES = "samples"  # in the folder of a study; holds a sample folder for each point
 LONGEST = 100  # characters of the name of a sample folder
@@ -321,3 +323,35 @@ def sample_job(
         on(amount, place.name)
 
     sample_into(place, job, batch_size=batch_size, on_step=tell, devices=devices)
+
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Kept(Generic[T]):
+    """A file that holds a value, and what it depends on.
+
+    Attributes:
+        of: JSON values; a stored value of others is not taken.
+        kind: type of the value.
+    """
+
+    path: Path
+    of: dict[str, Any]
+    kind: type[T]
+
+    def read(self) -> T | None:
+        """Return the value; None if there is none, it is damaged, or it depends on others."""
+        had = cached_json(self.path)
+        if had is None or had.get("of") != through_json(self.of):
+            return None
+        try:
+            return as_type(self.kind, had.get("value"))
+        except ValueError:
+            return None
+
+    def write(self, value: object) -> None:
+        """Store JSON values, atomically."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        write_json(self.path, {"of": self.of, "value": value})

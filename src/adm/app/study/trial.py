@@ -13,12 +13,12 @@ from pathlib import Path
 
 from adm.app.notices import notice
 from adm.app.study.frontier import Distance, Frontier, Measured, Seconds
-from adm.app.study.kept import Kept
 from adm.app.study.run import MODELS, Result, evaluations, run, share
 from adm.app.study.scoring import Scoring
 from adm.app.study.study import (
     SAMPLES,
     Bar,
+    Kept,
     OnEvaluations,
     Point,
     Study,

@@ -1,9 +1,14 @@
 """Released state dict <-> state dict of ours; released flags -> UNetConfig, ClassifierConfig."""
 
-from adm.models.convert.checkpoints import Loaded, load_released, recognise
-from adm.models.convert.flags import config_from_flags, read_flags, script_flags
-from adm.models.convert.inferred import recipe_from_flags
-from adm.models.convert.released import export_state, import_state, released_shapes
+from adm.models.convert.flags import config_from_flags, read_flags, recipe_from_flags, script_flags
+from adm.models.convert.released import (
+    Loaded,
+    export_state,
+    import_state,
+    load_released,
+    recognise,
+    released_shapes,
+)
 
 __all__ = [
     "Loaded",
