@@ -55,7 +55,9 @@ def zip_archive(path: Path) -> Tree:
     """
     try:
         archive = zipfile.ZipFile(path)
-        members = {plain(info.filename): info for info in archive.infolist() if _is_file(info)}
+        files = (each for each in archive.infolist() if each.filename and not each.is_dir())
+        regular = (each for each in files if not stat.S_ISLNK(each.external_attr >> 16))
+        members = {plain(info.filename): info for info in regular}
         _check_names(members)
         if len(members) > MOST_MEMBERS:
             raise ValueError(f"it has more than {MOST_MEMBERS} entries")
@@ -192,11 +194,6 @@ def _wrapper(names: Iterable[str]) -> str:
     if len(tops) != 1 or None in seconds or (len(seconds) < 2 and not seconds <= splits):
         return ""
     return f"{tops.pop()}/"
-
-
-def _is_file(info: zipfile.ZipInfo) -> bool:
-    """Whether a member is neither a folder nor a link, and has a name."""
-    return bool(info.filename) and not info.is_dir() and not stat.S_ISLNK(info.external_attr >> 16)
 
 
 def _check_names(names: Iterable[str]) -> None:

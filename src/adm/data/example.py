@@ -51,7 +51,10 @@ def write_example(out: Path, advance: Callable[[float], None] = lambda amount: N
     count = 0
     with new_folder(out) as folder:
         for name, function in PICTURES.items():
-            picture = _scaled(Image.fromarray(np.asarray(getattr(data, function)())))
+            whole = Image.fromarray(np.asarray(getattr(data, function)())).convert("RGB")
+            factor = SHORT / min(whole.size)
+            size = (round(whole.width * factor), round(whole.height * factor))
+            picture = whole.resize(size, Image.Resampling.LANCZOS)
             for split, left, top in places(picture.width, picture.height):
                 place = folder / split / name
                 place.mkdir(parents=True, exist_ok=True)
@@ -76,10 +79,3 @@ def places(width: int, height: int) -> Iterator[tuple[str, int, int]]:
             continue
         for top in range(0, height - CROP + 1, STRIDE):
             yield "test" if tests else "train", left, top
-
-
-def _scaled(picture: Image.Image) -> Image.Image:
-    """Return the picture in RGB, with `SHORT` pixels on its shorter side."""
-    factor = SHORT / min(picture.size)
-    size = (round(picture.width * factor), round(picture.height * factor))
-    return picture.convert("RGB").resize(size, Image.Resampling.LANCZOS)

@@ -102,7 +102,12 @@ def _contents(source: Source) -> Iterator[bytes]:
     """Yield what is stored of each image; nothing of one that is corrupt."""
     indices, files = range(len(source)), source.files
     if files is not None:
-        yield from map_ahead(lambda index: _stored(files, source.row(index)), indices)
+
+        def stored(index: int) -> bytes:
+            with _opened(files, source.row(index)) as file:
+                return file.read()
+
+        yield from map_ahead(stored, indices)
         return
     for start in indices[::AT_ONCE]:
         for image in source.batch(indices[start : start + AT_ONCE])[0].numpy():
@@ -112,11 +117,6 @@ def _contents(source: Source) -> Iterator[bytes]:
 def _size(files: Files, row: int) -> int:
     with _opened(files, row) as file:
         return file.seek(0, os.SEEK_END)
-
-
-def _stored(files: Files, row: int) -> bytes:
-    with _opened(files, row) as file:
-        return file.read()
 
 
 def _opened(files: Files, row: int) -> BinaryIO:

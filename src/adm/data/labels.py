@@ -174,7 +174,9 @@ def by_list(names: Sequence[str], pairs: list[tuple[str, Label]], place: str) ->
     """The label of each image in a list; None for one that it does not have."""
     lookups, labels = _lookups(names), list[Label | None]([None] * len(names))
     for file, label in pairs:
-        found = _found(lookups, file)
+        # Also of `./cat/1.png`, or Windows' `cat\\1.png`.
+        keys = (file, plain(file))
+        found = next((tier[key] for key in keys for tier in lookups if key in tier), None)
         if found is None or found == AMBIGUOUS:
             what = "does not exist" if found is None else "is the name of several files"
             raise ValueError(
@@ -273,12 +275,6 @@ def _lookups(names: Sequence[str]) -> list[dict[str, int]]:
         for tier, key in zip(tiers, (name, last, last.rpartition(".")[0]), strict=True):
             tier[key] = AMBIGUOUS if key in tier else place
     return tiers
-
-
-def _found(lookups: list[dict[str, int]], file: str) -> int | None:
-    """The place of a file in a list, also for `./cat/1.png` or Windows' `cat\\1.png`."""
-    keys = (file, plain(file))
-    return next((tier[key] for key in keys for tier in lookups if key in tier), None)
 
 
 def _split_folder(names: Sequence[str], split: str, place: str) -> str | None:

@@ -1,6 +1,7 @@
 """Arrays -> float features that can be scored, or ValueError."""
 
 import numpy as np
+import torch
 
 ROWS = 4096  # processed at a time
 
@@ -40,3 +41,9 @@ def check_comparable(real: np.ndarray, fake: np.ndarray, minimum: int = 2) -> No
             f"features of shapes {real.shape} and {fake.shape} cannot be compared; "
             "use the same extractor for both"
         )
+
+
+def as_tensor(features: np.ndarray, device: str | torch.device) -> torch.Tensor:
+    """The same numbers on a device, float64 if they are, and else float32."""
+    kind = np.float64 if features.dtype == np.float64 else np.float32
+    return torch.from_numpy(np.ascontiguousarray(features, dtype=kind)).to(device)

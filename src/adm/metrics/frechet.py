@@ -28,7 +28,9 @@ def frechet_distance(real: Statistics, fake: Statistics) -> float:
     check_statistics(real, fake)
     if _same(real, fake):
         return 0.0
-    first, second = sorted((real, fake), key=_order)  # so that both orders round alike
+    first, second = sorted(  # so that both orders round alike
+        (real, fake), key=lambda each: (float(np.trace(each.covariance)), each.mean.tobytes())
+    )
     common = factor(first.covariance).T @ factor(second.covariance)
     return _distance(first, second, np.linalg.svd(common, compute_uv=False).sum())
 
@@ -155,10 +157,6 @@ def factor(covariance: np.ndarray) -> np.ndarray:
 
 def _same(real: Statistics, fake: Statistics) -> bool:
     return np.array_equal(real.mean, fake.mean) and np.array_equal(real.covariance, fake.covariance)
-
-
-def _order(each: Statistics) -> tuple[float, bytes]:
-    return float(np.trace(each.covariance)), each.mean.tobytes()
 
 
 def _distance(real: Statistics, fake: Statistics, shared: float) -> float:

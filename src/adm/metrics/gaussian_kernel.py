@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from adm.metrics.bootstrap import RESAMPLES, mean_interval
-from adm.metrics.checks import check_comparable
+from adm.metrics.checks import as_tensor, check_comparable
 from adm.metrics.metric import Metric, Score, Sets
 
 WIDTH, FACTOR = 10.0, 1000
@@ -45,7 +45,9 @@ def gaussian_kernel_distance(
     """
     check_comparable(real, fake)
     random = np.random.default_rng(seed)
-    x, y = (_unit(_drawn(each, images, random), device) for each in (real, fake))
+    x, y = (
+        F.normalize(as_tensor(_drawn(each, images, random), device), dim=1) for each in (real, fake)
+    )
     real_pairs = _row_sums(x, x).mean() / (len(x) - 1)
     fake_pairs, pairs = _row_sums(y, y) / (len(y) - 1), _row_sums(y, x) / len(x)
     value = FACTOR * float(real_pairs + fake_pairs.mean() - 2 * pairs.mean())
@@ -73,12 +75,6 @@ def _drawn(features: np.ndarray, images: int, random: np.random.Generator) -> np
     if len(features) <= images:
         return features
     return features[np.sort(random.choice(len(features), images, replace=False))]
-
-
-def _unit(features: np.ndarray, device: str | torch.device) -> Tensor:
-    kind = np.float64 if features.dtype == np.float64 else np.float32
-    found = torch.from_numpy(np.ascontiguousarray(features, dtype=kind))
-    return F.normalize(found.to(device), dim=1)
 
 
 def _score(sets: Sets) -> Score | None:

@@ -43,7 +43,7 @@ def inception_score_interval(
         p, count = np.asarray(part, dtype=np.float64), len(part)
         drawn = [random.integers(count, size=count) for _ in range(resamples)]
         weights = np.stack([np.bincount(rows, minlength=count) for rows in drawn]) / count
-        scores.append(np.exp(weights @ _p_log_p(p).sum(axis=1) - _negative_entropies(weights @ p)))
+        scores.append(np.exp(weights @ _p_log_p(p).sum(axis=1) - _p_log_p(weights @ p).sum(axis=1)))
     estimate = inception_score(probabilities, split_size)
     return centred_interval(estimate, np.mean(scores, axis=0), level)
 
@@ -81,11 +81,6 @@ def _of_split(p: np.ndarray) -> float:
 
 def _p_log_p(p: np.ndarray) -> np.ndarray:
     return p * np.log(p, out=np.zeros_like(p), where=p > 0)
-
-
-def _negative_entropies(means: np.ndarray) -> np.ndarray:
-    """(resamples, classes) mean probabilities -> (resamples,)."""
-    return _p_log_p(means).sum(axis=1)
 
 
 def _score(sets: Sets) -> Score | None:

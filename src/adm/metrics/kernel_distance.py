@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from adm.metrics.bootstrap import LEVEL, Interval, subset_interval
-from adm.metrics.checks import check_comparable
+from adm.metrics.checks import as_tensor, check_comparable
 from adm.metrics.metric import Metric, Score, Sets
 
 SUBSETS, SUBSET_SIZE = 100, 1000
@@ -90,7 +90,7 @@ def kernel_distance_of_all(
         ValueError: not comparable.
     """
     check_comparable(real, fake)
-    x, y = (_tensor(each, device) for each in (real, fake))
+    x, y = (as_tensor(each, device) for each in (real, fake))
     within = sum(_mean_within(each) for each in (x, y))
     between = sum(_kernel(a, b) for a in x.split(BLOCK) for b in y.split(BLOCK))
     return within - 2 * float(between) / (len(x) * len(y))
@@ -110,11 +110,6 @@ def _kernel(a: Tensor, b: Tensor) -> float:
     """Sum of the kernel over all pairs."""
     products = (a @ b.T).cpu().double().div_(a.shape[1]).add_(1)
     return float(products.pow_(3).sum())
-
-
-def _tensor(features: np.ndarray, device: str | torch.device) -> Tensor:
-    kind = np.float64 if features.dtype == np.float64 else np.float32
-    return torch.from_numpy(np.ascontiguousarray(features, dtype=kind)).to(device)
 
 
 def _score(sets: Sets) -> Score | None:

@@ -127,27 +127,19 @@ def _float16(sets: Sets) -> PrecisionRecall | None:
     return precision_recall_float16(sets.real, sets.fake)
 
 
-def _precision_float16_of(sets: Sets) -> Score | None:
-    return None if (both := sets.once(_float16)) is None else Score(both.precision)
-
-
-def _recall_float16_of(sets: Sets) -> Score | None:
-    return None if (both := sets.once(_float16)) is None else Score(both.recall)
-
-
 PRECISION = Metric(key="precision", title="precision", lower_is_better=False, score=_precision_of)
 RECALL = Metric(key="recall", title="recall", lower_is_better=False, score=_recall_of)
 PRECISION_FLOAT16 = Metric(
     key="precision_float16",
     title="precision in float16",
     lower_is_better=False,
-    score=_precision_float16_of,
+    score=lambda sets: None if (both := sets.once(_float16)) is None else Score(both.precision),
     usual=False,
 )
 RECALL_FLOAT16 = Metric(
     key="recall_float16",
     title="recall in float16",
     lower_is_better=False,
-    score=_recall_float16_of,
+    score=lambda sets: None if (both := sets.once(_float16)) is None else Score(both.recall),
     usual=False,
 )

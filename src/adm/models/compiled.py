@@ -39,7 +39,8 @@ def check_compiles(device: torch.device) -> None:
         if find_spec("triton") is None:
             raise SettingError("compile", "false without triton", cure="pip install triton")
         return
-    compiler = _compiler()
+    usual = {"darwin": "clang++", "win32": "cl"}.get(sys.platform, "g++")
+    compiler = os.environ.get("CXX", usual)  # that torch runs
     if shutil.which(compiler) is None:
         raise SettingError(
             "compile",
@@ -52,12 +53,6 @@ def check_compiles(device: torch.device) -> None:
             "false without the headers of Python",
             cure="install them (Debian, Ubuntu: apt install python3-dev)",
         )
-
-
-def _compiler() -> str:
-    """The C++ compiler that torch runs."""
-    default = {"darwin": "clang++", "win32": "cl"}.get(sys.platform, "g++")
-    return os.environ.get("CXX", default)
 
 
 class Compiled:

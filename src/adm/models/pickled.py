@@ -3,7 +3,7 @@
 import pickle
 import warnings
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TypeAlias
 
@@ -38,8 +38,10 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         raise ValueError(
             f"{path} is damaged or not a .pt file{_reason(error)}; download it again"
         ) from None
-    if not isinstance(held, dict) or not all(map(_is_tensor, held.values())):
-        raise ValueError(f"{path} holds {_kind(held)}; give a plain state dict, name -> tensor")
+    if not isinstance(held, dict) or not all(isinstance(each, Tensor) for each in held.values()):
+        keys = f" of {', '.join(map(shown, list(held)[:3]))}" if isinstance(held, dict) else ""
+        what = f"{type(held).__name__}{keys}"
+        raise ValueError(f"{path} holds {what}; give a plain state dict, name -> tensor")
     for name, tensor in held.items():
         odd = _oddity(tensor) if isinstance(name, str) else "a name that is no text"
         if odd is not None:
@@ -65,21 +67,12 @@ class _Compressed(ValueError):
 def _loaded(path: Path) -> object:
     zipped = zipfile.is_zipfile(path)
     if zipped:
-        _check_stored(path)
+        with zipfile.ZipFile(path) as file:
+            if any(each.compress_type != zipfile.ZIP_STORED for each in file.infolist()):
+                raise _Compressed("it is compressed")
     with warnings.catch_warnings():  # warnings about pickle protocols; errors follow
         warnings.simplefilter("ignore")
         return torch.load(path, "cpu", weights_only=True, mmap=zipped)
-
-
-def _check_stored(path: Path) -> None:
-    """Raise _Compressed if a record is compressed."""
-    with zipfile.ZipFile(path) as file:
-        if any(each.compress_type != zipfile.ZIP_STORED for each in file.infolist()):
-            raise _Compressed("it is compressed")
-
-
-def _is_tensor(value: object) -> bool:
-    return isinstance(value, Tensor)
 
 
 def _oddity(tensor: Tensor) -> str | None:
@@ -88,12 +81,3 @@ def _oddity(tensor: Tensor) -> str | None:
     if not strided or tensor.device.type != "cpu":
         return "no dense values"
     return "complex values" if tensor.is_complex() else None
-
-
-def _kind(held: object) -> str:
-    def parts() -> Iterator[str]:
-        yield type(held).__name__
-        if isinstance(held, dict):
-            yield f"of {', '.join(map(shown, list(held)[:3]))}"
-
-    return " ".join(parts())

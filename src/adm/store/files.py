@@ -11,7 +11,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +46,8 @@ def new_file(path: Path, *, sync: bool = True) -> Iterator[Path]:
         return
     target = Path(os.path.realpath(path)) if path.is_symlink() else path  # a circle of links, too
     part = _beside(target, "part")
-    with naming(path, part), _alone(target):
+    alone = locked(path.parent, _beside(target, "lock").name, wait_s=WAIT_S, of=target)
+    with naming(path, part), alone:
         part.unlink(missing_ok=True)
         try:
             yield part
@@ -213,11 +214,6 @@ def is_web_page(path: Path) -> bool:
 def of_system(error: OSError) -> bool:
     """Whether the system has raised an error, and not code that says in a sentence what to do."""
     return error.errno is not None and error.strerror == os.strerror(error.errno)
-
-
-def _alone(path: Path) -> AbstractContextManager[None]:
-    """Hold the lock of a file that is written."""
-    return locked(path.parent, _beside(path, "lock").name, wait_s=WAIT_S, of=path)
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from adm.spec import SettingError
 from adm.store.files import new_file
 
 if TYPE_CHECKING:
-    from adm.training.posthoc import Fit, Snapshot
+    from adm.training.posthoc import Fit
 
 SUFFIX = ".safetensors"
 
@@ -103,19 +103,15 @@ def show_stored(run: Path, as_json: bool = False) -> None:
     for one in sorted(snapshots, key=lambda one: one.width):
         steps_of.setdefault(one.width, []).append(one.step)
     listed = [{"width": width, "steps": steps} for width, steps in steps_of.items()]
-    show(lambda: listed, as_json, lambda: _print(snapshots, steps_of))
 
+    def text() -> None:
+        for width, steps in steps_of.items():
+            ends = steps if len(steps) < 9 else (*steps[:3], "...", *steps[-3:])
+            print(f"width {width}: {len(steps)} stored, at steps {', '.join(map(str, ends))}")
+        size = sum(one.path.stat().st_size for one in snapshots)
+        print(f"{size / 1e6:,.1f} MB in {snapshots[0].path.parent}")
 
-def _print(snapshots: "Sequence[Snapshot]", steps_of: dict[float, list[int]]) -> None:
-    for width, steps in steps_of.items():
-        shown = (
-            [str(step) for step in steps]
-            if len(steps) < 9
-            else [*map(str, steps[:3]), "...", *map(str, steps[-3:])]
-        )
-        print(f"width {width}: {len(steps)} stored, at steps {', '.join(shown)}")
-    size = sum(one.path.stat().st_size for one in snapshots)
-    print(f"{size / 1e6:,.1f} MB in {snapshots[0].path.parent}")
+    show(lambda: listed, as_json, text)
 
 
 def _as_json(path: Path, fit: "Fit") -> dict[str, Any]:

@@ -65,32 +65,33 @@ def convert(
     to
         Write the folder of a pipeline of diffusers, with the model's classifier, and compare both.
     """
+    of_file = {"as": as_, "flags": flags}
+    of_card = {"images": images, "scores": scores, "public": public or None}
     if to is not None:
-        for name, value in {"as": as_, "flags": flags, "images": images, "scores": scores}.items():
-            if value is not None:
-                raise SettingError(name, "left out for {to=diffusers}")
+        _refuse("{to=diffusers}", **of_file, **of_card)
         _to_diffusers(model, out)
         return
     if out.suffix not in (OURS, *RELEASED) or str(out).startswith(HUB):
-        for name, value in {"as": as_, "flags": flags}.items():
-            if value is not None:
-                cure = "convert to a .safetensors file first"
-                raise SettingError(name, "left out for a folder or a repository", cure=cure)
+        _refuse("a folder or a repository", "convert to a .safetensors file first", **of_file)
         _publish(model, out, 16 if images is None else images, scores, public)
         return
-    for name, value in {"images": images, "scores": scores, "public": public or None}.items():
-        if value is not None:
-            raise SettingError(name, "left out for a file, which has no model card")
+    _refuse("a file, which has no model card", **of_card)
     places.file(out, "--out", "model.safetensors")
     from adm.models import export
 
     if out.suffix in RELEASED:
-        if as_ is not None or flags is not None:
-            raise SettingError("flags" if as_ is None else "as", "left out for a .pt file")
+        _refuse("a .pt file", **of_file)
         say(f"{out}: for the scripts with {export.convert_to_released(model, out)}")
         return
     recipe = export.convert(model, out, as_, None if flags is None else parsed(flags))
     say(f"{out}: {recipe.makes} as the recipe {recipe.name}; adm info {out} shows it")
+
+
+def _refuse(what: str, cure: str = "", **given: object) -> None:
+    """Raise SettingError if an option is given that is not for this kind of output."""
+    for name, value in given.items():
+        if value is not None:
+            raise SettingError(name, f"left out for {what}", cure=cure)
 
 
 def _to_diffusers(model: str, out: Path) -> None:

@@ -71,7 +71,16 @@ def _print(chosen: "Recipe", text: str, memory: bool) -> None:
 
     print(text)
     if memory:
-        print(memory_of(chosen))
+        print(f"Estimated memory of a training step in {chosen.train.precision}:")
+        for how, found in _estimates(chosen).items():
+            own = (how == "recomputed") == chosen.train.checkpoint_activations
+            print(
+                f"  {found.fixed / GIB:.2f} GiB plus {found.per_image / MIB:,.1f} MiB per image at "
+                f"a time, activations {how}{' (this recipe)' * own}"
+            )
+        if not chosen.divisible:
+            whole = chosen.train.batch_size // chosen.parts
+            print(f"  {whole:,} images at a time in one process: a GAN does not divide a step's")
     print(json.dumps(to_json(chosen), indent=2))
 
 
@@ -79,38 +88,18 @@ def _as_json(chosen: "Recipe", text: str, memory: bool) -> dict[str, Any]:
     from adm.spec import to_json
 
     found = {"description": text, "recipe": to_json(chosen)}
-    if not memory:
-        return found
-    estimates = {
-        "activations_recomputed" if recomputed else "activations_stored": estimate._asdict()
-        for recomputed, estimate in estimates_of(chosen)
-    }
-    return found | {"memory_in_bytes": estimates}
+    if memory:
+        every = {f"activations_{how}": each._asdict() for how, each in _estimates(chosen).items()}
+        found["memory_in_bytes"] = every
+    return found
 
 
-def estimates_of(chosen: "Recipe") -> "list[tuple[bool, StepMemory]]":
-    """Estimate the memory of a training step, with activations stored (False) and recomputed."""
+def _estimates(chosen: "Recipe") -> "dict[str, StepMemory]":
+    """Estimate the memory of a training step, with activations stored and recomputed."""
     from adm.app.runs.estimates import step_memory
 
-    def one(recomputed: bool) -> "StepMemory":
-        train = replace(chosen.train, checkpoint_activations=recomputed)
-        return step_memory(replace(chosen, train=train))
-
-    return [(False, one(False)), (True, one(True))]
-
-
-def memory_of(chosen: "Recipe") -> str:
-    """Describe the memory of a training step, with activations stored and recomputed."""
-
-    lines = [f"Estimated memory of a training step in {chosen.train.precision}:"]
-    for recomputed, found in estimates_of(chosen):
-        how = "activations recomputed" if recomputed else "activations stored"
-        mark = " (this recipe)" if recomputed == chosen.train.checkpoint_activations else ""
-        lines.append(
-            f"  {found.fixed / GIB:.2f} GiB plus {found.per_image / MIB:,.1f} MiB per image at a "
-            f"time, {how}{mark}"
-        )
-    if not chosen.divisible:
-        whole = chosen.train.batch_size // chosen.parts
-        lines.append(f"  {whole:,} images at a time in one process: a GAN does not divide a step's")
-    return "\n".join(lines)
+    found: dict[str, StepMemory] = {}
+    for how in ("stored", "recomputed"):
+        train = replace(chosen.train, checkpoint_activations=how == "recomputed")
+        found[how] = step_memory(replace(chosen, train=train))
+    return found

@@ -7,7 +7,7 @@ lower one.
 import json
 import math
 import shlex
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from operator import attrgetter
 from pathlib import Path
@@ -190,15 +190,11 @@ class Frontier:
 
     @property
     def scales(self) -> list[float]:
-        return sorted({each.scale for each in self.points})
-
-    def at(self, scale: float) -> list[Measured]:
-        """Return the points of a scale."""
-        return [each for each in self.points if each.scale == scale]
+        return sorted(by_scale(self.points))
 
     def scored(self, scale: float) -> list[Measured]:
         """Return the points of a scale whose distance was measured."""
-        return [each for each in self.at(scale) if each.distances]
+        return [each for each in by_scale(self.points).get(scale, []) if each.distances]
 
     def distance(self, point: Measured) -> Distance:
         """Return the distance by the first features, which decides what is best."""
@@ -275,6 +271,14 @@ class Frontier:
             for one in points
             if all(one.distances[name].value <= most for name, most in highest.items())
         ]
+
+
+def by_scale(points: Iterable[Measured]) -> dict[float, list[Measured]]:
+    """Group points by their scale, since those of different scales are not compared."""
+    groups: dict[float, list[Measured]] = {}
+    for one in points:
+        groups.setdefault(one.scale, []).append(one)
+    return groups
 
 
 def on_frontier(

@@ -22,7 +22,16 @@ from adm.app.study.curve import (
     parts,
     sentences,
 )
-from adm.app.study.frontier import FILE, Frontier, Measured, options, save, spoken, time_of
+from adm.app.study.frontier import (
+    FILE,
+    Frontier,
+    Measured,
+    by_scale,
+    options,
+    save,
+    spoken,
+    time_of,
+)
 from adm.app.study.plots import Dot, Panel, figure, over_time
 from adm.app.study.run import JUDGE_ACCURACY, MODELS, NetworkScores, Result
 from adm.app.study.study import SAMPLES, Axis, Point, Study, as_text
@@ -146,7 +155,7 @@ def _drawn(
     panels = []
     for scale in frontier.scales:
         dots: dict[int, Dot] = {}
-        for one in frontier.at(scale):
+        for one in by_scale(frontier.points)[scale]:
             if (score := value(one)) is not None:
                 sampler, grid = (as_text(one.settings.get(k, "")) for k in ("sampler", "grid"))
                 dots[id(one)] = Dot(sampler, grid, one.seconds, score)
@@ -174,7 +183,8 @@ def _first_pass(frontier: Frontier) -> list[Block]:
     far = Cell("error / lowest of all as fast", LOWER)
     headings = [*(name.replace("_", " ") for name in names), *TIMES, far]
     for scale in frontier.scales:
-        points = sorted(frontier.at(scale), key=lambda one: (one.seconds, one.error or math.inf))
+        alike = by_scale(frontier.points)[scale]
+        points = sorted(alike, key=lambda one: (one.seconds, one.error or math.inf))
         rows = []
         for one, taken in zip(points, times(points), strict=True):
             times_lowest = "" if one.error is None else f"{factor(one, points):.2f}"

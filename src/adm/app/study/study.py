@@ -9,13 +9,12 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from itertools import product
 from pathlib import Path
-from typing import Any, Generic, Protocol, TypeAlias, TypeVar
+from typing import Any, Generic, TypeAlias, TypeVar
 
 import torch
 
 from adm.cached import Cached
 from adm.generation.folder import holds, sample_into
-from adm.generation.generator import Generator
 from adm.generation.job import Job
 from adm.generation.labels import parse_classes, positive
 from adm.generation.pipeline import Pipeline
@@ -38,22 +37,6 @@ Bar: TypeAlias = Callable[[str, float], AbstractContextManager[OnEvaluations]]
 
 def ignore(amount: int, name: str) -> None:
     """Tell nobody what has been done."""
-
-
-class Model(Protocol):
-    """What a study samples: a loaded model of any kind, see `adm.load`."""
-
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        """(C, H, W) of the images."""
-        ...
-
-    @property
-    def classes(self) -> tuple[str, ...]: ...
-
-    def generator(self, **settings: Any) -> Generator:
-        """Return the generator with these settings."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -180,7 +163,7 @@ class Study:
     """
 
     name: str
-    model: Model
+    model: Pipeline
     axes: tuple[Axis, ...]
     labels: list[int] | None
     count: int

@@ -6,13 +6,13 @@ interruption. The main rank measures all seconds, while the others wait; all oth
 
 import math
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
 from adm.app.notices import notice
-from adm.app.study.frontier import Distance, Frontier, Measured, Seconds
+from adm.app.study.frontier import Distance, Frontier, Measured, Seconds, by_scale
 from adm.app.study.run import MODELS, Result, evaluations, run, share
 from adm.app.study.scoring import Scoring
 from adm.app.study.study import (
@@ -201,14 +201,6 @@ def run_promising(
     with bar("sampling and scoring", evaluations(second, scoring, devices)) as on:
         result = run(second, scoring, out, devices=devices, batch_size=batch_size, on=on)
     return None if result is None else _with_frontier(result, trial, measured, load)
-
-
-def by_scale(points: Iterable[Measured]) -> dict[float, list[Measured]]:
-    """Group points by their scale, since those of different scales are not compared."""
-    groups: dict[float, list[Measured]] = {}
-    for one in points:
-        groups.setdefault(one.scale, []).append(one)
-    return groups
 
 
 def select_points(measured: Sequence[Measured], keep: int) -> list[Measured]:
