@@ -4,8 +4,7 @@ Letters: B images of C channels and H x W pixels; D features, S spatial features
 """
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -67,9 +66,15 @@ def make_features(
 
     def extract_checked(images: Tensor) -> Extracted:
         nonlocal known
-        _check_images(name, images)
+        if images.dtype != torch.uint8 or images.ndim != 4 or not images.numel():
+            raise ValueError(
+                f"{name} takes images as uint8 (B, C, H, W), got {images.dtype} "
+                f"{tuple(images.shape)}; adm.images.to_uint8 converts floats in [-1, 1]"
+            )
         extracted: list[Extracted] = []
-        with torch.no_grad(), _exact():
+        # No reduced precision on a GPU, and deterministic kernels only.
+        exact = torch.backends.cudnn.flags(benchmark=False, deterministic=True, allow_tf32=False)
+        with torch.no_grad(), exact:
             for part in images.split(at_once):
                 extracted.append(_extract_part(name, known, extract, part.to(device)))
                 known = extracted[-1].pool.shape[1]
@@ -97,21 +102,6 @@ def check_shape(name: str, images: Tensor, shape: tuple[int, ...]) -> None:
             f"{name} was trained on images of (C, H, W) = {shape}, got "
             f"{tuple(images.shape[1:])}; resize or convert them, or choose features that take "
             "any size, such as efficientnet-lite0"
-        )
-
-
-@contextmanager
-def _exact() -> Iterator[None]:
-    """No reduced precision on a GPU, and deterministic kernels only."""
-    with torch.backends.cudnn.flags(benchmark=False, deterministic=True, allow_tf32=False):
-        yield
-
-
-def _check_images(name: str, images: Tensor) -> None:
-    if images.dtype != torch.uint8 or images.ndim != 4 or not images.numel():
-        raise ValueError(
-            f"{name} takes images as uint8 (B, C, H, W), got {images.dtype} "
-            f"{tuple(images.shape)}; adm.images.to_uint8 converts floats in [-1, 1]"
         )
 
 

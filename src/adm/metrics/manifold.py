@@ -85,7 +85,9 @@ def membership(
     fake_radii, jackknife = near.squared[:, neighbours - 1], None
     if jackknife_seed is not None:
         jackknife = DeleteAGroup(near, neighbours, len(real), jackknife_seed)
-    members = _no_members(len(real), len(fake), jackknife)
+    reals, fakes = np.zeros(len(real), bool), np.zeros(len(fake), bool)
+    balls = np.zeros(len(fake), np.int64)
+    members = Membership(fakes, reals, balls, reals.copy(), jackknife)
     own = [fake_radii] if jackknife is None else jackknife.radii
     for pairs in pairs_within(fake, real, own, [real_radii, density_radii], device):
         fakes, reals, squared = pairs
@@ -105,11 +107,6 @@ def _check_distances(known: np.ndarray, images: int, neighbours: int) -> None:
             f"real_distances must be ({images}, k) with k >= {neighbours}, got {known.shape}; "
             f"compute them with neighbour_distances(real, {neighbours})"
         )
-
-
-def _no_members(real: int, fake: int, jackknife: DeleteAGroup | None) -> Membership:
-    reals, fakes = np.zeros(real, bool), np.zeros(fake, bool)
-    return Membership(fakes, reals, np.zeros(fake, np.int64), reals.copy(), jackknife)
 
 
 def members(sets: Sets) -> Membership | None:

@@ -1,6 +1,5 @@
 """Path or name of a model -> DiffusionModel, ClassifierModel, GANModel, Recipe."""
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TypeAlias
 
@@ -161,17 +160,12 @@ def read(model: str | Path) -> tuple[Path, dict[str, Tensor], Recipe, Metadata]:
     try:
         recipe = from_json(metadata.recipe)
         build.check(recipe)
-        check_classes(recipe, metadata.classes)
+        told, names = recipe.config.classes, len(metadata.classes)
+        if told not in (None, names):
+            raise ValueError(f"it names {names} classes, and its network has {told}")
     except ValueError as error:
         raise damaged_metadata(path, error) from None
     return path, load_weights(path), recipe, metadata
-
-
-def check_classes(recipe: Recipe, classes: Sequence[str]) -> None:
-    """Raise ValueError if a network is told a number of classes that is not that of their names."""
-    told = recipe.config.classes
-    if told is not None and told != len(classes):
-        raise ValueError(f"it names {len(classes)} classes, and its network has {told}")
 
 
 def _released(path: Path) -> tuple[dict[str, Tensor], Recipe, Metadata]:

@@ -241,31 +241,30 @@ def autocast_for(precision: str, device: torch.device) -> Callable[[], torch.aut
 
 def check(recipe: Recipe) -> None:
     """Raise ValueError if two settings contradict each other."""
-    if not isinstance(recipe, DiffusionRecipe):
-        _check_same_size(recipe)
+    one_size = isinstance(recipe, ClassifierRecipe | GANRecipe)
+    if one_size and tuple(recipe.config.size) != tuple(recipe.data.size):
+        raise ValueError(
+            f"{recipe.section}.size={recipe.config.size} and data.size={recipe.data.size} differ; "
+            "set both to the same"
+        )
     recipe.config.check_size(recipe.data.size)
     _check_channels(recipe)
     if isinstance(recipe, GANRecipe):
-        _check_optimizer(recipe)
+        # The rates and beta_1 = 0 of BigGAN are Adam's (Brock et al. 2019, appendix C).
+        if not isinstance(recipe.train.optimizer, AdamW):
+            raise SettingError("train.optimizer", "adamw for a GAN", recipe.train.optimizer.name)
         if recipe.data.augment:
             cure = "see adversarial.augmentation"
             raise SettingError("data.augment", "0 for a GAN", recipe.data.augment, cure)
     else:
         schedule(recipe.process)
     if isinstance(recipe, DiffusionRecipe):
-        _check_weight(recipe)
+        if recipe.loss == "vlb" and not isinstance(recipe.weight, Unweighted):
+            expected = "none with loss=vlb, whose terms have weights of their own"
+            raise SettingError("weight", expected, recipe.weight.name)
         _check_changes(recipe)
         _check_low_res(recipe)
         _check_distillation(recipe)
-
-
-def _check_same_size(recipe: ClassifierRecipe | GANRecipe) -> None:
-    """Raise ValueError unless the network is for images of the size of the data."""
-    if tuple(recipe.config.size) != tuple(recipe.data.size):
-        raise ValueError(
-            f"{recipe.section}.size={recipe.config.size} and data.size={recipe.data.size} differ; "
-            "set both to the same"
-        )
 
 
 def outputs(recipe: DiffusionRecipe) -> int:
@@ -318,18 +317,6 @@ def check_sampling(recipe: Recipe) -> None:
             f"{how.method.sampler.name}, that of students by {how.method.name} distillation",
             sampling.sampler.name,
         )
-
-
-def _check_optimizer(recipe: GANRecipe) -> None:
-    # The rates and beta_1 = 0 of BigGAN are Adam's (Brock et al. 2019, appendix C).
-    if not isinstance(recipe.train.optimizer, AdamW):
-        raise SettingError("train.optimizer", "adamw for a GAN", recipe.train.optimizer.name)
-
-
-def _check_weight(recipe: DiffusionRecipe) -> None:
-    if recipe.loss == "vlb" and not isinstance(recipe.weight, Unweighted):
-        expected = "none with loss=vlb, whose terms have weights of their own"
-        raise SettingError("weight", expected, recipe.weight.name)
 
 
 def _check_changes(recipe: DiffusionRecipe) -> None:

@@ -118,11 +118,6 @@ class BaseRecipe:
     divisible: ClassVar[bool] = True
 
     @property
-    def config(self) -> UNetConfig | ClassifierConfig | BigGANConfig:
-        """The configuration of its network."""
-        return getattr(self, self.section)
-
-    @property
     def parts(self) -> int:
         return 1
 

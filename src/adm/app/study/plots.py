@@ -207,8 +207,7 @@ def _ring(axes: Axes, place: tuple[float, float], name: str, colour: str, up: fl
 def _path(axes: Axes, line: Line, colour: str) -> None:
     """Draw precision against recall; each point has both intervals."""
     (x, x_low, x_high), (y, y_low, y_high) = (
-        columns(line.recall),
-        columns(line.precision),
+        columns(each.scores) for each in (line.recall, line.precision)
     )
     axes.errorbar(
         x,
@@ -231,7 +230,8 @@ def _label(axes: Axes, line: Line) -> None:
     """Write the setting beside each point; successive points at almost one place share a label."""
     size = np.ptp(np.array([axes.get_xlim(), axes.get_ylim()]), axis=1)
     groups: list[tuple[np.ndarray, list[str]]] = []
-    for value, recall, precision in zip(line.x, line.recall, line.precision, strict=True):
+    both = line.recall.scores, line.precision.scores
+    for value, recall, precision in zip(line.x, *both, strict=True):
         place = np.array([recall.value, precision.value])
         if groups and (abs(place - groups[-1][0]) < NEAR * size).all():
             groups[-1][1].append(value)
