@@ -1,6 +1,7 @@
 """adm convert MODEL --out FILE -> the model in another format, or on the Hugging Face hub."""
 
 import shlex
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -65,29 +66,29 @@ def convert(
     to
         Write the folder of a pipeline of diffusers, with the model's classifier, and compare both.
     """
-    of_file = {"as": as_, "flags": flags}
-    of_card = {"images": images, "scores": scores, "public": public or None}
+    of_file: dict[str, object] = {"as": as_, "flags": flags}
+    of_card: dict[str, object] = {"images": images, "scores": scores, "public": public or None}
     if to is not None:
-        _refuse("{to=diffusers}", **of_file, **of_card)
+        _refuse("{to=diffusers}", of_file | of_card)
         _to_diffusers(model, out)
         return
     if out.suffix not in (OURS, *RELEASED) or str(out).startswith(HUB):
-        _refuse("a folder or a repository", "convert to a .safetensors file first", **of_file)
+        _refuse("a folder or a repository", of_file, "convert to a .safetensors file first")
         _publish(model, out, 16 if images is None else images, scores, public)
         return
-    _refuse("a file, which has no model card", **of_card)
+    _refuse("a file, which has no model card", of_card)
     places.file(out, "--out", "model.safetensors")
     from adm.models import export
 
     if out.suffix in RELEASED:
-        _refuse("a .pt file", **of_file)
+        _refuse("a .pt file", of_file)
         say(f"{out}: for the scripts with {export.convert_to_released(model, out)}")
         return
     recipe = export.convert(model, out, as_, None if flags is None else parsed(flags))
     say(f"{out}: {recipe.makes} as the recipe {recipe.name}; adm info {out} shows it")
 
 
-def _refuse(what: str, cure: str = "", **given: object) -> None:
+def _refuse(what: str, given: Mapping[str, object], cure: str = "") -> None:
     """Raise SettingError if an option is given that is not for this kind of output."""
     for name, value in given.items():
         if value is not None:

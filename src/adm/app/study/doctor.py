@@ -75,7 +75,7 @@ def finding(says: str, cures: Mapping[str, Verdict], **figures: float) -> Findin
     amiss = sorted(
         (each for each in cures if cures[each] != "ok"), key=lambda c: RANK.index(cures[c])
     )
-    return Finding(worst(cures.values()), says, joined(amiss), figures)
+    return Finding(worst(cures.values()) if cures else "ok", says, joined(amiss), figures)
 
 
 def examine(patient: Patient) -> Iterator[tuple[str, Finding]]:
@@ -117,7 +117,7 @@ def graded(value: float, look: float, wrong: float) -> Verdict:
 
 def worst(verdicts: Iterable[Verdict]) -> Verdict:
     """Return the worst of several verdicts."""
-    return min(verdicts, key=RANK.index, default="ok")
+    return min(verdicts, key=RANK.index)
 
 
 def joined(parts: Sequence[str]) -> str:
@@ -317,7 +317,8 @@ def average(patient: Patient) -> Finding:
     )
     # Of weights that move evenly, an average of this age has come so far.
     behind = graded(1 - way / (1 - age), 0.3, 0.6)
-    cures = {"it does not follow the weights: sample raw.safetensors, or train again": behind}
+    follow = "it does not follow the weights: sample raw.safetensors, or train again"
+    cures: dict[str, Verdict] = {follow: behind}
     figures = {"way": way, "apart": apart, "age": age}
     unlabelled = bool(model.classes and patient.unlabelled)
     if not isinstance(model, GANModel) and patient.training is not None and not unlabelled:
