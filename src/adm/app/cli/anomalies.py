@@ -10,6 +10,9 @@ from adm.app.cli.output import OUT, say
 from adm.app.cli.sampling import ALONE, DEFAULT, USUAL, Helpers, Output, Settings
 from adm.app.cli.scoring import joined
 from adm.data.naming import MANIFEST, MAPS
+from adm.spec import SettingError
+from adm.store.files import write_bytes, write_json
+from adm.store.hashes import read_sums, sha256, store_sums
 
 if TYPE_CHECKING:
     import numpy as np
@@ -71,7 +74,6 @@ def anomalies(
     """
     places.folder(out, MANIFEST)
     from adm.generation.folder import holds
-    from adm.spec import SettingError
 
     if not 0 <= smooth <= MOST_SMOOTH:
         raise SettingError("smooth", f"from 0 to {MOST_SMOOTH} pixels", smooth)
@@ -102,7 +104,6 @@ def positive(source: "Source", anomalous: Sequence[str]) -> "NDArray[np.bool_]":
     import numpy as np
 
     from adm.generation.labels import parse_classes
-    from adm.spec import SettingError
 
     try:
         labels = parse_classes(",".join(anomalous), source.classes)
@@ -123,8 +124,6 @@ def examined(
     from adm.generation.folder import images_of
     from adm.metrics.accuracy import roc_area
     from adm.pictures import png
-    from adm.store.files import write_bytes, write_json
-    from adm.store.hashes import read_sums, sha256, store_sums
 
     pixels, labels = source.batch(range(len(source)))
     near, each = nearest(pixels, images_of(out, job), smooth), job.count // len(pixels)

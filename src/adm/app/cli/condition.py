@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 
 from adm.app.cli.options import FLAG, Strict
+from adm.spec import SettingError
 
 if TYPE_CHECKING:  # so that --help does not load torch
     from torch import Tensor
@@ -39,7 +40,6 @@ class Conditions:
     strict: Strict = False
 
     def __post_init__(self) -> None:
-        from adm.spec import SettingError
 
         for name in ("shrink", "strict"):
             if getattr(self, name) and self.condition is None:
@@ -64,7 +64,6 @@ class Conditions:
         from adm.generation.cascade import translate
         from adm.generation.job import Job
         from adm.generation.labels import labels_of, positive
-        from adm.spec import SettingError
 
         assert self.condition is not None
         model, generator = pipeline.diffusion, pipeline.generator(**given)

@@ -12,6 +12,7 @@ from adm.app.cli.output import OUT
 from adm.app.cli.sampling import ALONE, DEFAULT, USUAL, Helpers, Output, Settings
 from adm.app.cli.scoring import joined
 from adm.data.naming import MANIFEST
+from adm.spec import SettingError
 
 if TYPE_CHECKING:
     from adm.data import Source
@@ -59,7 +60,6 @@ class Editing:
 
         from adm.app.scoring import open_images
         from adm.generation.cascade import sized
-        from adm.spec import SettingError
 
         channels, *size = pipeline.shape
         wanted, cure = f"of {sized(pipeline.shape)}, as the model makes", "or add {resize}"

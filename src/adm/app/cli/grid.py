@@ -8,6 +8,7 @@ from adm.app.cli import lists
 from adm.app.cli.options import Classifier, Device, Model
 from adm.app.cli.output import AsJson, say, show
 from adm.app.progress import progress
+from adm.spec import SettingError
 
 if TYPE_CHECKING:
     from adm.models.stored_grids import StoredGrid
@@ -63,7 +64,6 @@ def grid(
     from adm.generation.grid_search import search, teacher_of
     from adm.generation.pipeline import load
     from adm.models.stored_grids import store
-    from adm.spec import SettingError
 
     pipeline = load(model, classifier, None, device)
     # Two levels are possible from any start; the teacher has others.

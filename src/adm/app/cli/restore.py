@@ -8,7 +8,8 @@ from adm.app.cli.options import Split
 from adm.app.cli.output import OUT, say
 from adm.app.cli.sampling import ALONE, DEFAULT, USUAL, Helpers, Output, Settings
 from adm.app.cli.scoring import joined
-from adm.data.naming import MANIFEST, RESTORED
+from adm.data.naming import MANIFEST, RESTORED, at_home
+from adm.spec import SettingError
 
 if TYPE_CHECKING:  # so that --help does not load torch
     from torch import Tensor
@@ -93,7 +94,6 @@ def restore(
     from adm.generation.folder import images_of
     from adm.generation.restored import Problem
     from adm.restoration.presets import PRESETS
-    from adm.spec import SettingError
 
     if images is None and truth is None:
         raise SettingError("images", "given, or {truth}")
@@ -146,8 +146,6 @@ def measured(spec: str, shape: tuple[int, ...], count: int | None, devices: "Dev
     import torch
 
     from adm.app.scoring import open_images
-    from adm.data.naming import at_home
-    from adm.spec import SettingError
     from adm.store.arrays import load_array
 
     if spec.endswith(".npy"):

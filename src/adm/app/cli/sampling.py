@@ -11,10 +11,15 @@ from cyclopts import Parameter
 from adm.app.cli.options import FLAG, Classifier, Device, Weak
 from adm.app.cli.output import say
 from adm.app.progress import Advance, progress
+from adm.data.naming import ANIMATION, ARCHIVE, MANIFEST, SHEET
+from adm.generation.shares import Shard
 from adm.spec import SettingError
+from adm.store.spans import common
 
 if TYPE_CHECKING:  # so that --help does not load torch
     import torch
+    from numpy import int64
+    from numpy.typing import NDArray
 
     from adm.generation.job import Job
     from adm.generation.pipeline import Pipeline
@@ -70,8 +75,6 @@ class Settings:
         Raises:
             SettingError: one of `set` has no value, or is given twice.
         """
-        from adm.spec import SettingError
-
         named = {each.name: getattr(self, each.name) for each in fields(self) if each.name != "set"}
         found = {name: value for name, value in named.items() if value not in (None, ())}
         for text in self.set:
@@ -99,8 +102,6 @@ class Helpers:
 
     def check_used(self, sampling: object) -> None:
         """Raise SettingError if a classifier or a weak model is given that guides nothing."""
-        from adm.spec import SettingError
-
         guides = getattr(sampling, "guides", ())
         if self.weak is not None and "weak" not in {each.name for each in guides}:
             raise SettingError(
@@ -137,7 +138,6 @@ class Output:
 
     def __post_init__(self) -> None:
         if self.shard is not None:
-            from adm.generation.shares import Shard
             from adm.processes import launched
 
             Shard.parsed(self.shard)
@@ -151,7 +151,6 @@ class Output:
 
     def write(self, out: Path, job: "Job", title: str, devices: "Devices") -> None:
         """Sample a job with a progress bar, or say that `out` holds it; name the files."""
-        from adm.data.naming import ANIMATION
         from adm.generation.animation import check_animated, cost
         from adm.generation.folder import holds
 
@@ -173,7 +172,6 @@ class Output:
     ) -> list[range]:
         """Sample a job, or a shard of it; return what is missing beside other shards."""
         from adm.generation.folder import sample_into, sample_shard
-        from adm.generation.shares import Shard
 
         options = {"overwrite": self.overwrite, "animate": self.animate}
         if self.shard is None:
@@ -186,8 +184,6 @@ class Output:
 
     def _say(self, out: Path, job: "Job", done: bool, left: list[range]) -> None:
         """Name the files, or what is missing."""
-        from adm.data.naming import ANIMATION, ARCHIVE, MANIFEST, SHEET
-
         if not done and (left or not (out / MANIFEST).is_file()):
             say(f"shard {self.shard} of {out} is done; {_missing(job, str(self.shard), left)}")
             return
@@ -206,9 +202,6 @@ class Output:
 
 def _missing(job: "Job", shard: str, left: list[range]) -> str:
     """Say which images are missing, and of which shards they are."""
-    from adm.generation.shares import Shard
-    from adm.store.spans import common
-
     if not left:
         return "another process writes the folder, or the same command without --shard does"
     own, block = Shard.parsed(shard), job.generator.block
@@ -224,11 +217,6 @@ def _missing(job: "Job", shard: str, left: list[range]) -> str:
 
 
 DEFAULT, ALONE, USUAL = Settings(), Helpers(), Output()
-
-
-if TYPE_CHECKING:  # so that --help does not load numpy
-    from numpy import int64
-    from numpy.typing import NDArray
 
 
 def labels_like(

@@ -14,6 +14,10 @@ from cyclopts import Parameter
 from adm.app.cli import lists
 from adm.app.cli.options import Device, Split, Strict
 from adm.app.progress import progress
+from adm.data.naming import at_home
+from adm.store.files import user_cache
+from adm.store.hashes import sha256_of
+from adm.store.locks import InUse
 
 if TYPE_CHECKING:  # so that --help does not load torch
     from adm.app.scoring import Extraction
@@ -98,8 +102,6 @@ def with_cache(
             cache, or there is none if that cannot be written.
         compared: what the command compares, which names the folder in the user's cache.
     """
-    from adm.store.locks import InUse
-
     devices, given = extraction.devices, extraction.work
     if given is not None:
         with devices.holding(given):
@@ -122,10 +124,6 @@ def with_cache(
 
 def _of_user(compared: Sequence[object]) -> Path:
     """Return a folder of the user's cache, named by a hash of what is compared."""
-    from adm.data.naming import at_home
-    from adm.store.files import user_cache
-    from adm.store.hashes import sha256_of
-
     paths = [at_home(each) if isinstance(each, str) else each for each in compared]
     whole = [each.resolve() if isinstance(each, Path) and each.exists() else each for each in paths]
     return user_cache("features") / sha256_of(repr(whole).encode())[:16]
