@@ -7,8 +7,8 @@ import pytest
 import tiny
 
 from adm.models.load import load_any
-from adm.models.paths import kind_of
 from adm.training import model_file
+from adm.training.model_file import metadata_of
 
 
 def parts(path: Path) -> tuple[dict, bytes]:
@@ -71,7 +71,7 @@ def test_tensors_that_overlap_or_leave_gaps_are_refused(tmp_path: Path, second: 
     path, first = tmp_path / "m.safetensors", {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}
     write(path, {"__metadata__": {"adm": "{}"}, "a": first, "b": second}, bytes(16))
     with pytest.raises(ValueError, match="is not a model file, or it is damaged"):
-        kind_of(path)
+        metadata_of(path)
 
 
 def test_a_key_twice_is_refused(tmp_path: Path) -> None:
@@ -80,7 +80,7 @@ def test_a_key_twice_is_refused(tmp_path: Path) -> None:
     text = header["__metadata__"]["adm"]
     write(path, header | {"__metadata__": {"adm": text[:-1] + ', "classes": ["a"]}'}}, rest)
     with pytest.raises(ValueError, match="it has the key 'classes' twice"):
-        kind_of(path)
+        metadata_of(path)
 
 
 def test_a_header_above_the_limit_is_not_read(tmp_path: Path) -> None:
