@@ -22,7 +22,8 @@ from adm.app.study.demo import JUDGE
 from adm.data import open_source
 from adm.generation.pipeline import load
 from adm.images import to_float
-from adm.metrics.accuracy import Share, accuracy
+from adm.metrics import Score
+from adm.metrics.accuracy import accuracy
 from adm.metrics.frechet import Statistics, frechet_distance, statistics
 from adm.models.load import load_classifier
 from adm.models.trained import ClassifierModel
@@ -43,7 +44,7 @@ class Measured:
         features: mean and covariance of its last features.
     """
 
-    fidelity: Share
+    fidelity: Score
     distances: np.ndarray
     features: Statistics
 
