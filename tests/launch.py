@@ -1,11 +1,20 @@
-"""recipe, images -> `adm train` in a process of its own, or in several."""
+"""recipe, images -> `adm train` in a process of its own, or in several.
 
+A process is a fork of a server that has imported the package once, which takes seconds.
+"""
+
+import atexit
 import json
+import multiprocessing
 import os
-import subprocess
+import socket
 import sys
+import time
 from collections.abc import Sequence
+from multiprocessing.connection import wait
+from multiprocessing.process import BaseProcess
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -14,6 +23,16 @@ from adm.data import Source
 from adm.recipes import Recipe
 from adm.spec import to_json
 
+FORKS = multiprocessing.get_context("forkserver")
+FORKS.set_forkserver_preload(
+    [
+        *(f"adm.app.cli.{verb}" for verb in ("train", "sample", "evaluate", "nearest")),
+        *(
+            "torch._dynamo",
+            "matplotlib.backends.backend_agg",
+        ),  # which an optimizer, a figure import
+    ]
+)
 START_S = 60  # for a process to import what it needs, on a busy machine
 
 
@@ -33,6 +52,36 @@ def environment() -> dict[str, str]:
     return os.environ | {"OMP_NUM_THREADS": "1", "MPLBACKEND": "agg"}
 
 
+class Launched(NamedTuple):
+    """Processes of one command, and the file that they print to."""
+
+    processes: list[BaseProcess]
+    output: Path
+
+    @property
+    def running(self) -> bool:
+        return any(process.is_alive() for process in self.processes)
+
+    def kill(self) -> None:
+        for process in self.processes:
+            process.kill()
+
+    def wait(self, timeout_s: float = 300) -> int:
+        """Return 0, or the first other exit status, of which the other processes are killed."""
+        left, end = {each.sentinel: each for each in self.processes}, time.monotonic() + timeout_s
+        status = 0
+        while left:
+            ended = wait(left, max(end - time.monotonic(), 0))
+            assert ended, self.output.read_text()
+            for each in ended:
+                process = left.pop(each)  # type: ignore[arg-type]
+                process.join()
+                if process.exitcode and not status:
+                    status = process.exitcode
+                    self.kill()
+        return status
+
+
 def train(
     folder: Path,
     recipe: Recipe,
@@ -41,7 +90,7 @@ def train(
     *options: str,
     processes: int = 1,
     before: str = "",
-) -> subprocess.Popen[str]:
+) -> Launched:
     """Start `adm train`; `before` is Python that the process runs first."""
     path, data = files(folder, recipe, source)
     words = ["train", str(path), "--data", str(data), "--out", str(run), "--device", "cpu"]
@@ -50,24 +99,43 @@ def train(
 
 def command(
     folder: Path, words: Sequence[str], *, processes: int = 1, before: str = ""
-) -> subprocess.Popen[str]:
+) -> Launched:
     """Start `adm` in a process of its own, or in several; `before` is Python that each runs first.
 
     Args:
-        folder: where the script is put.
+        folder: where the file of what they print is put.
     """
-    script = folder / "start.py"
-    script.write_text(f"{before}\nfrom adm.app.cli import program\nprogram()\n")
-    start = [sys.executable]
-    if processes > 1:
-        start += ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
-    return subprocess.Popen(
-        [*start, str(script), *words],
-        env=environment(),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
+    output = folder / "printed"
+    output.write_text("")
+    ranks = [environment() for _ in range(processes)]
+    if processes > 1:  # as torchrun would
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": f"{free.getsockname()[1]}"}
+        place |= {"TORCHELASTIC_RUN_ID": "none", "WORLD_SIZE": f"{processes}"}
+        for rank, variables in enumerate(ranks):
+            variables |= place | {"RANK": f"{rank}", "LOCAL_RANK": f"{rank}"}
+    started = [FORKS.Process(target=_run, args=(words, before, output, each)) for each in ranks]
+    for process in started:
+        process.start()
+    return Launched(started, output)
+
+
+def _run(words: Sequence[str], before: str, output: Path, variables: dict[str, str]) -> None:
+    """Be the program `adm`."""
+    printed = os.open(output, os.O_WRONLY | os.O_APPEND)
+    for stream in (1, 2):
+        os.dup2(printed, stream)
+    os.environ.clear()
+    os.environ.update(variables)
+    sys.argv = ["adm", *words]
+    exec(before, {})
+    from adm.app.cli import program
+
+    try:
+        program()
+    finally:
+        atexit._run_exitfuncs()  # which a fork leaves out
 
 
 def at_step(step: int, signal: str) -> str:
@@ -83,10 +151,11 @@ def at_step(step: int, signal: str) -> str:
     )
 
 
-def finish(process: subprocess.Popen[str], status: int = 0) -> str:
+def finish(started: Launched, status: int = 0) -> str:
     """Wait for the end, which must have this exit status; returns what was printed."""
-    printed, _ = process.communicate(timeout=300)
-    assert process.returncode == status, printed
+    found = started.wait()
+    printed = started.output.read_text()
+    assert found == status, printed
     return printed
 
 
