@@ -48,10 +48,6 @@ def files(folder: Path, recipe: Recipe, source: Source) -> tuple[Path, Path]:
     return path, data
 
 
-def environment() -> dict[str, str]:
-    return os.environ | {"OMP_NUM_THREADS": "1", "MPLBACKEND": "agg"}
-
-
 class Launched(NamedTuple):
     """Processes of one command, and the file that they print to."""
 
@@ -107,7 +103,7 @@ def command(
     """
     output = folder / "printed"
     output.write_text("")
-    ranks = [environment() for _ in range(processes)]
+    ranks = [os.environ | {"OMP_NUM_THREADS": "1", "MPLBACKEND": "agg"} for _ in range(processes)]
     if processes > 1:  # as torchrun would
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
@@ -130,6 +126,7 @@ def _run(words: Sequence[str], before: str, output: Path, variables: dict[str, s
     os.environ.update(variables)
     sys.argv = ["adm", *words]
     exec(before, {})
+    sys.stdout, sys.stderr = (os.fdopen(stream, "w", closefd=False) for stream in (1, 2))
     from adm.app.cli import program
 
     try:

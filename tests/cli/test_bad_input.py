@@ -2,8 +2,6 @@
 
 import pickle
 import re
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -174,17 +172,6 @@ def test_a_file_that_is_no_model_is_refused_and_never_run(
     assert str(path) in answer.err
     assert not marker.exists()
     assert not out.exists()
-
-
-def test_a_refusal_is_one_line_of_the_process_itself(tmp_path: Path) -> None:
-    path, marker = tmp_path / "m.pt", tmp_path / "ran"
-    damaged("pickle", path, marker)
-    command = [sys.executable, "-m", "adm", "sample", path, "--out", tmp_path / "out"]
-    found = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-    assert found.returncode == 2
-    assert found.stderr.count("\n") == 1, found.stderr
-    assert not found.stdout
-    assert [file.name for file in tmp_path.iterdir()] == ["m.pt"]
 
 
 def test_a_folder_without_a_checkpoint_is_no_model(adm: Adm, tmp_path: Path) -> None:

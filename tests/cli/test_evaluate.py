@@ -1,11 +1,9 @@
 """adm reference, adm evaluate: what they leave, and every bad input in one line."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
+import launch
 import numpy as np
 import pytest
 from cli.conftest import Adm
@@ -170,21 +168,12 @@ def test_bad_options_are_refused(made: Path, adm: Adm, case: str) -> None:
 
 
 @pytest.mark.slow
-def test_torchrun_gives_the_scores_of_one_process(made: Path, adm: Adm) -> None:
+def test_two_processes_give_the_scores_of_one(made: Path, adm: Adm) -> None:
     words = ["evaluate", "samples.npz", "--reference", "real.npz", *map(str, POOLED)]
     archive("samples.npz", spots(700, seed=1))
     assert adm(*words, "--out", "1.json").status == 0
-    start = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    ran = subprocess.run(
-        [*start, "-m", "adm", *words, "--out", "2.json"],
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    assert ran.returncode == 0, ran.stderr
-    assert ran.stdout.count("2.json: the whole report") == 1
+    started = launch.command(made.parent, [*words, "--out", "2.json"], processes=2)
+    assert launch.finish(started).count("2.json: the whole report") == 1
     assert Path("1.json").read_bytes() == Path("2.json").read_bytes()
     left = {path.name for path in made.iterdir() if path.name.startswith(".")}
     assert not left, left

@@ -3,10 +3,11 @@
 import os
 import pty
 import signal
-import sys
+import time
 from pathlib import Path
 
 import launch
+import psutil
 import pytest
 import tiny
 
@@ -51,16 +52,18 @@ def test_an_ignored_hang_up_stays_ignored() -> None:
 @pytest.mark.slow
 def test_a_closed_terminal_ends_a_run_with_a_checkpoint(tmp_path: Path) -> None:
     recipe, source, run = tiny.diffusion("train.steps=9"), tiny.stripes(), tmp_path / "run"
-    path, data = launch.files(tmp_path, recipe, source)
-    words = ["train", str(path), "--data", str(data), "--out", str(run)]
-    script = f"{launch.at_step(3, 'SIGSTOP')}\nfrom adm.app.cli import main\nmain({words})\n"
-    pid, terminal = pty.fork()
-    if not pid:
-        os.execve(sys.executable, [sys.executable, "-c", script], launch.environment())
-    assert os.WIFSTOPPED(os.waitpid(pid, os.WUNTRACED)[1])
-    os.close(terminal)  # sends SIGHUP, and then SIGCONT, as the end of an SSH connection does
-    os.kill(pid, signal.SIGCONT)
-    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == STATUS
+    terminal, other = pty.openpty()
+    own = (  # a session of its own, in which the terminal is opened
+        f"import os\nos.setsid()\nterminal = os.open({os.ttyname(other)!r}, os.O_RDWR)\n"
+        "for stream in (1, 2):\n    os.dup2(terminal, stream)\n"
+    )
+    started = launch.train(tmp_path, recipe, source, run, before=own + launch.at_step(3, "SIGSTOP"))
+    process = psutil.Process(started.processes[0].pid)
+    while process.status() != psutil.STATUS_STOPPED:
+        time.sleep(0.01)
+    for end in (other, terminal):  # SIGHUP and SIGCONT follow, as at the end of an SSH connection
+        os.close(end)
+    assert started.wait() == STATUS
     assert saved(run) == ["step-0000003"]
     launch.finish(launch.train(tmp_path, recipe, source, run))
     assert [line["step"] for line in launch.log(run)] == [*range(1, 10)]

@@ -1,13 +1,11 @@
 """hf:owner/name on the command line, and folders as they are on the Hugging Face hub."""
 
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import launch
 import pytest
 import tiny
 from cli.conftest import Adm
@@ -126,16 +124,11 @@ def test_a_name_of_the_hub_is_a_model(adm: Adm, server: Hub, here: Path) -> None
 
 
 @pytest.mark.slow
-def test_the_hub_is_where_its_variables_say(server: Hub, here: Path) -> None:
+def test_the_hub_is_where_its_variables_say(
+    server: Hub, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     server.has(NAME, {MODEL: (here / "m.safetensors").read_bytes()})
-    done = subprocess.run(
-        [sys.executable, "-m", "adm", "info", SPEC, "--json"],
-        env=os.environ | {"HF_HOME": str(here / "hf"), "HF_ENDPOINT": server.address},
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    assert "hf/hub/models--someone--tiny/snapshots/" in json.loads(done.stdout)["file"]
-    assert done.stderr == ""
+    monkeypatch.setenv("HF_HOME", str(here / "hf"))
+    monkeypatch.setenv("HF_ENDPOINT", server.address)
+    printed = launch.finish(launch.command(here, ["info", SPEC, "--json"]))
+    assert "hf/hub/models--someone--tiny/snapshots/" in json.loads(printed)["file"]

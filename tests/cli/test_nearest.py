@@ -1,11 +1,11 @@
 """adm nearest: what it leaves, and every bad input in one line, before any feature is extracted."""
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
 
+import launch
 import numpy as np
 import pytest
 import torch
@@ -104,35 +104,31 @@ def test_samples_of_another_size_are_compared_when_asked_for(here: Path, adm: Ad
     assert Path("nearest.png").exists()
 
 
-def launched(here: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    """Two processes, whose temporary folders lie in one of their own."""
-    (here / "passing").mkdir(exist_ok=True)
-    start = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    return subprocess.run(
-        [*start, "-m", "adm", *WORDS, *words],
-        env=os.environ | {"OMP_NUM_THREADS": "1", "TMPDIR": str(here / "passing")},
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-
-
 def left(here: Path) -> list[str]:
     return [path.name for path in (here / "passing").iterdir() if "adm" in path.name]
 
 
+@pytest.fixture
+def passing(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder for what is temporary."""
+    (here / "passing").mkdir()
+    monkeypatch.setenv("TMPDIR", str(here / "passing"))
+
+
 @pytest.mark.slow
+@pytest.mark.usefixtures("passing")
 def test_processes_end_together_and_leave_nothing(here: Path) -> None:
-    ran = launched(here)
-    assert ran.returncode == 0, ran.stderr
-    assert ran.stdout.count("nearest.png: the 6 samples most") == 1
+    printed = launch.finish(launch.command(here, WORDS, processes=2))
+    assert printed.count("nearest.png: the 6 samples most") == 1
     assert left(here) == []
 
 
 @pytest.mark.slow
-def test_the_failure_of_the_main_process_ends_all_in_one_line(here: Path) -> None:
-    ran = launched(here, "--out", str(UNWRITABLE))
+@pytest.mark.usefixtures("passing")
+def test_the_failure_of_the_main_process_ends_all_of_torchrun_in_one_line(here: Path) -> None:
+    start = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    command = [*start, "-m", "adm", *WORDS, "--out", str(UNWRITABLE)]
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     assert ran.returncode == 1  # torchrun's own
     said = [line for line in ran.stderr.splitlines() if line.startswith("adm: ")]
     assert said, ran.stderr  # of one, or of both, unless torchrun ends the other first

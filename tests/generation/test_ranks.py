@@ -1,5 +1,6 @@
 """the same images by one process and by two -> the same files, after a kill too."""
 
+import signal
 from pathlib import Path
 
 import launch
@@ -58,7 +59,7 @@ def test_two_processes_write_what_one_writes_and_go_on_after_one_was_killed(tmp_
     assert said.count("24 images, samples.npz") == 1  # one process speaks for both
     assert "120 of 120 network evaluations" in said  # and counts what both do
     assert contents(two) == contents(one)
-    sample(tmp_path, resumed, processes=2, status=1, before=KILLED)
+    sample(tmp_path, resumed, processes=2, status=-signal.SIGKILL, before=KILLED)
     assert len([*work_path(resumed).glob("*.npz")]) > 1
     sample(tmp_path, resumed, processes=1)
     assert contents(resumed) == contents(one)
