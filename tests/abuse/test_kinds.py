@@ -19,7 +19,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore"),  # of decoders, which the command line quiets
     pytest.mark.xdist_group("kinds"),  # one worker makes the undamaged files
 ]
-TRIES = 12
+TRIES = 4
 NOWHERE = "nowhere"  # a device, so that what is well meant does not take long
 
 

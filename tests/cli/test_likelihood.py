@@ -18,6 +18,7 @@ from adm.data.source import in_memory
 from adm.generation.pipeline import load
 from adm.store.parts import Parts
 
+pytestmark = pytest.mark.xdist_group("likelihood")  # one worker measures what all of them use
 SOURCE = tiny.stripes(7)
 EVERY = ("variational", "variational:drawn=5", "ode:steps=6,probes=3")
 

@@ -22,6 +22,7 @@ SMALL = (
     "train.save_every_steps=2",
     "unet.channels=16",
     "unet.heads.channels_per_head=16",
+    "watch.validation_images=8",
 )
 
 

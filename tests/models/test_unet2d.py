@@ -81,7 +81,7 @@ def configs(draw: st.DrawFn) -> UNetConfig:
     )
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(config=configs(), unlabelled=st.booleans())
 def test_weights_and_configuration_come_back(config: UNetConfig, unlabelled: bool) -> None:
     state = filled(unet(config)).state_dict()

@@ -16,7 +16,11 @@ from adm.recipes.schema import override
 from adm.spec import to_json
 from adm.training.loop import Progress
 
-SETTINGS = (*tiny.COMMON[1:], "train.batch_size=8", "train.save_every_steps=2", "watch.images=4")
+SETTINGS = (
+    *(*tiny.COMMON[1:], "train.batch_size=8", "train.save_every_steps=2"),
+    *("watch.images=4", "watch.validation_images=8"),
+    *("unet.channels=16", "unet.heads.channels_per_head=16"),
+)
 
 
 def weights(folder: Path) -> dict[str, str]:

@@ -10,7 +10,7 @@ import pytest
 import tiny
 import torch
 
-from adm.app.runs import run
+from adm.app.runs import estimates, run
 from adm.app.runs.estimates import fits_in_memory, step_memory
 from adm.app.runs.folder import FREE, check_claim, claim, identity, start_of
 from adm.data.fingerprint import fingerprint
@@ -138,10 +138,11 @@ def test_shards_need_shares_of_one_size(tmp_path: Path) -> None:
 
 
 def test_processes_of_one_machine_share_its_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    needed = step_memory(tiny.diffusion(), "cpu")
+    monkeypatch.setattr(estimates, "step_memory", lambda *_: needed)
     fits = fits_in_memory(tiny.diffusion())
     monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=4 * 10**9))
     alone = largest(fits, 1 << 20)
-    needed = step_memory(tiny.diffusion(), "cpu")
     assert needed.of(alone or 0) < 0.75 * 4e9 < needed.of(2 * (alone or 0))
     beside = largest(fits_in_memory(tiny.diffusion(), ranks=4), 1 << 20)
     assert alone is not None

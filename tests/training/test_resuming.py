@@ -25,18 +25,17 @@ RECIPES = {
         *("unet.layers=magnitude", "unet.dropout=0.3", "train.label_dropout=0.3"),
         "train.checkpoint_activations=true",
     ),
-    "upsampler": tiny.upsampler("unet.dropout=0.3"),
-    "noisy upsampler": tiny.upsampler("data.low_res_noise=9", "unet.conditions=low_res"),
+    "upsampler": tiny.upsampler(
+        *("unet.dropout=0.3", "data.low_res_noise=9", "unet.conditions=low_res")
+    ),
     "paired": tiny.paired("train.label_dropout=0.5", "data.flip=true"),
-    "recomputed": tiny.diffusion("train.checkpoint_activations=true", "unet.dropout=0.3"),
     "classifier": tiny.classifier("classifier.dropout=0.3", "train.weight_decay=0.1"),
     "muon": tiny.diffusion("train.optimizer=muon", "process.prediction=edm:sigma_data=0.5"),
     "augmented": tiny.diffusion("data.augment=0.3", "unet.changes=9"),
     "gan": tiny.gan("adversarial.augmentation=colour,translation,cutout"),
-    "recomputed gan": tiny.gan("train.checkpoint_activations=true"),
     "deep gan": tiny.gan(
         *("gan.split_noise=false", "gan.deep=true", "gan.attention_factors=1"),
-        *("gan.classes=null", "train.ema_others=0.5"),
+        *("gan.classes=null", "train.ema_others=0.5", "train.checkpoint_activations=true"),
     ),
 }
 
@@ -113,7 +112,7 @@ PATIENT = tiny.diffusion("train.steps=20", "train.save_every_steps=6", "train.ke
 FALLS_THRICE = (3.0, 2.0, 2.0, math.nan, 1.0, 2.0, 1.0, 5.0, 0.0, 0.0)  # of the steps 2, 4, ...
 
 
-@pytest.mark.parametrize(("patience", "last"), [("null", 20), (1, 6), (2, 8), (3, 16), (4, 20)])
+@pytest.mark.parametrize(("patience", "last"), [("null", 20), (1, 6), (3, 16)])
 def test_a_run_ends_after_so_many_validations_in_a_row_without_a_better_one(
     tmp_path: Path, patience: object, last: int, caplog: pytest.LogCaptureFixture
 ) -> None:
