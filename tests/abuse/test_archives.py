@@ -66,12 +66,11 @@ def sized(path: Path, field: bytes, kind: bytes) -> Path:
     return path
 
 
-@pytest.mark.parametrize("kind", [b"0", b"5", b"L", b"x", b"g"])
+@pytest.mark.parametrize("kind", [b"0", b"L", b"x"])
 @pytest.mark.parametrize(
     "field",
     [
-        *(b"-0000001000", b"-0000003000", b"-1", b"x", b"9", b"77777777777"),
-        *(b"\xff" * 12, b"\x80" + b"\xff" * 11),
+        *(b"-0000001000", b"x", b"77777777777", b"\xff" * 12),
     ],
 )
 def test_sizes_that_are_none_are_refused_in_time(tmp_path: Path, field: bytes, kind: bytes) -> None:

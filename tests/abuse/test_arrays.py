@@ -46,7 +46,7 @@ HEADERS = [
 
 
 @pytest.mark.parametrize("header", HEADERS)
-@pytest.mark.parametrize("version", [b"\1\0", b"\2\0", b"\3\0", b"\7\7"])
+@pytest.mark.parametrize("version", [b"\1\0", b"\7\7"])
 def test_a_header_that_is_not_of_plain_numbers_of_that_size_is_refused(
     tmp_path: Path, header: str, version: bytes
 ) -> None:

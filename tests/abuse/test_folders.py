@@ -100,13 +100,6 @@ def test_a_folder_has_its_own_name_before_that_of_a_link(tmp_path: Path) -> None
     assert opened(tmp_path / "data").classes == ("b", "z")
 
 
-def test_links_to_files_and_hard_links_are_files(tmp_path: Path) -> None:
-    make_folder(tmp_path / "a", {"1.png": png(1)})
-    (tmp_path / "a" / "2.png").symlink_to("1.png")
-    os.link(tmp_path / "a" / "1.png", tmp_path / "a" / "3.png")
-    assert len(opened(tmp_path / "a")) == 3
-
-
 @pytest.mark.parametrize("target", ["absent.png", "1.png"])  # nothing; itself
 def test_a_link_that_leads_nowhere_is_named(tmp_path: Path, target: str) -> None:
     make_folder(tmp_path / "a", {"2.png": png(1)})
@@ -143,17 +136,3 @@ def test_names_that_would_act_on_a_terminal_are_no_classes(tmp_path: Path, name:
     assert "rename it" in text
     source = opened(tmp_path, labels="none")  # names of files may be any, and messages escape them
     assert all(source.path(i).isprintable() for i in range(2))
-
-
-@pytest.mark.parametrize("spec", ["a" * 300, "a" * 100_000, "a\0b", "a\x1b[2J", "~" + "x" * 5_000])
-@pytest.mark.parametrize("ending", ["", ".tar", ".npz", "/{0..9}.tar", ":/x"])
-def test_specs_of_any_length_are_refused_in_a_line(spec: str, ending: str) -> None:
-    assert refusal(lambda: open_source(spec + ending)) is not None
-    assert refusal(lambda: open_source("digits", labels=spec + ending)) is not None
-    assert refusal(lambda: open_source("digits", split=spec + ending)) is not None
-
-
-@pytest.mark.parametrize("rule", ["a" * 300 + ".csv", "a" * 100_000, "a\0.csv", "\x1b.json"])
-def test_rules_of_any_length_are_refused_in_a_line(tmp_path: Path, rule: str) -> None:
-    make_folder(tmp_path / "a", {"2.png": png(1)})
-    assert refusal(lambda: opened(tmp_path / "a", labels=rule)) is not None

@@ -4,14 +4,12 @@ import mmap
 import os
 import signal
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from abuse import judge, kills
+from abuse import judge
 from abuse.child import MIB, Limits, run
-from abuse.disks import own_mounts
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the harness reads /proc")
 
@@ -68,35 +66,6 @@ def test_how_a_child_ends_is_judged(
     assert [each.column for each in found] == ([] if column is None else [column]), found
 
 
-def test_a_child_that_hangs_is_killed_with_what_it_started(tmp_path: Path) -> None:
-    limits = Limits(seconds=1)
-
-    def hang() -> None:
-        if started := os.fork():
-            (tmp_path / "pid").write_text(str(started))
-        time.sleep(60)
-
-    outcome = run(hang, tmp_path / "logs", limits)
-    assert [each.column for each in judge.faults_of(outcome, limits)] == ["hangs"]
-    assert outcome.seconds < 10
-    with pytest.raises(ProcessLookupError):
-        _wait_for_the_end_of(int((tmp_path / "pid").read_text()))
-
-
-def _wait_for_the_end_of(pid: int) -> None:
-    """Signal a process until it is gone; one that has ended may wait for its parent."""
-    for _ in range(500):
-        os.kill(pid, 0)
-        if Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z":
-            raise ProcessLookupError
-        time.sleep(0.01)
-
-
-def test_an_allocation_beyond_the_limit_fails(tmp_path: Path) -> None:
-    outcome = run(lambda: bytearray(1 << 34), tmp_path / "logs", SHORT)
-    assert "MemoryError" in outcome.err
-
-
 @pytest.mark.parametrize(
     ("change", "outputs", "done", "columns"),
     [
@@ -138,24 +107,3 @@ def test_a_result_that_differs_by_a_byte_is_found(tmp_path: Path) -> None:
     (tmp_path / "b").touch()
     found = judge.differing(wanted, judge.files_of(tmp_path), ("report.html",))
     assert [each.column for each in found] == ["bytes that differ", "files left"]
-
-
-@pytest.mark.parametrize("at", [0, 1, 2])
-def test_a_process_is_killed_before_the_event_that_is_aimed_at(at: int, tmp_path: Path) -> None:
-    def write() -> None:
-        kills.watch(tmp_path / "here", at, None)
-        os.mkdir(tmp_path / "here" / "folder")
-        os.close(os.open(tmp_path / "here" / "new", os.O_WRONLY | os.O_CREAT))
-        os.replace(tmp_path / "here" / "new", tmp_path / "here" / "final")
-
-    (tmp_path / "here").mkdir()
-    outcome = run(write, tmp_path / "logs")
-    assert outcome.status == -signal.SIGKILL
-    after = [set(), {"folder"}, {"folder", "new"}]
-    assert set(judge.files_of(tmp_path / "here")) == after[at]
-
-
-def test_a_process_that_takes_mounts_of_its_own_has_them_alone(tmp_path: Path) -> None:
-    before = Path("/proc/self/mounts").read_text()
-    assert run(own_mounts, tmp_path / "logs").status == 0
-    assert Path("/proc/self/mounts").read_text() == before

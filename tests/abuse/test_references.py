@@ -24,19 +24,16 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     "array",
     [
         np.array(3),
-        np.array("text"),
         np.array([b"bytes"]),
         np.zeros((0, 0)),
         np.zeros((12, 16), complex),
         np.full((12, 16), np.nan),
-        np.full(16, np.inf, np.float32),
-        np.full((12, 16), 1e30),
         np.full((12, 16), np.inf, np.float16),
         np.full(12, 2**63, np.uint64),
         np.frombuffer(b"\xff\xff\xff\x7f" * 12, "<U1"),
         np.zeros((1,) * 20, bool),
     ],
-    ids=range(12),
+    ids=range(9),
 )
 def test_an_array_of_another_kind_is_refused(
     made: Path, tmp_path: Path, key: str, array: np.ndarray

@@ -39,7 +39,7 @@ def half(whole: Path, folder: Path) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("name", [*FILES, "failure.json", "progress.png", ".lock"])
+@pytest.mark.parametrize("name", [*FILES, ".lock"])
 @pytest.mark.parametrize(
     "make",
     [
@@ -48,10 +48,9 @@ def half(whole: Path, folder: Path) -> Path:
         lambda path: path.symlink_to("absent/file"),
         os.mkfifo,
         lambda path: path.write_bytes(b"[" * 100_000),
-        lambda path: path.write_bytes(b""),
         lambda path: None,
     ],
-    ids=["folder", "circle", "dangling", "pipe", "deep", "empty", "absent"],
+    ids=["folder", "circle", "dangling", "pipe", "deep", "absent"],
 )
 def test_anything_in_the_place_of_a_file_is_refused_or_does_no_harm(
     whole: Path, tmp_path: Path, name: str, make: Callable[[Path], object]
@@ -69,15 +68,11 @@ LINE = b'{"step": 2, "loss": 1.0}\n'
 @pytest.mark.parametrize(
     "line",
     [
-        *(b'{"loss": 1.0}\n', b'{"step": null}\n', b'{"step": -1}\n', b'{"step": 0}\n'),
-        *(b'{"step": 1e300}\n', b'{"step": 1.5}\n', b'{"step": true}\n', b'{"step": "1"}\n'),
-        b'{"step": ' + b"9" * 30 + b"}\n",
+        *(b'{"loss": 1.0}\n', b'{"step": 0}\n', b'{"step": 1.5}\n', b'{"step": true}\n'),
         b'{"step": ' + b"9" * 9999 + b"}\n",
         b'{"step": 1, "loss": "\x1b[2J"}\n',
-        b'{"step": 1, "loss": 1' + b"0" * 400 + b"}\n",
         b'{"step": 1, "loss": {"a": 1}}\n',
         b"[1, 2]\n",
-        b"null\n",
         b"\x00\xff\xfe\n",
         b"[" * 100_000 + b"\n",
         b"x" * 3_000_000 + b"\n",

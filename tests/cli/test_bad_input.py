@@ -1,7 +1,6 @@
 """bad input -> one line that names the cure, exit status 2, and nothing written."""
 
 import pickle
-import re
 from pathlib import Path
 from typing import Any
 
@@ -172,32 +171,6 @@ def test_a_file_that_is_no_model_is_refused_and_never_run(
     assert str(path) in answer.err
     assert not marker.exists()
     assert not out.exists()
-
-
-def test_a_folder_without_a_checkpoint_is_no_model(adm: Adm, tmp_path: Path) -> None:
-    line = adm("sample", tmp_path, "--out", tmp_path / "out").refusal()
-    assert "holds no checkpoint yet" in line
-
-
-def test_arrays_with_objects_in_them_are_not_unpickled(adm: Adm, tmp_path: Path) -> None:
-    data, marker = tmp_path / "data.npz", tmp_path / "ran"
-    held: Any = np.array([Runs(marker)], dtype=object)
-    np.savez(data, arr_0=held)
-    assert "npz" in adm("train", "digits", "--data", data, "--out", tmp_path / "run").refusal()
-    assert not marker.exists()
-
-
-def test_a_folder_that_holds_another_run_is_refused_and_left_alone(
-    adm: Adm, tmp_path: Path
-) -> None:
-    out = tmp_path / "run"
-    tiny.steps(tiny.diffusion(), tiny.stripes(), out, count=1)
-    before = {path: path.read_bytes() for path in out.iterdir() if path.is_file()}
-    line = adm(*TRAIN, "--out", out).refusal()
-    assert re.search(
-        r"holds another run: recipe\.\S+ is .* there and .* here; choose another", line
-    )
-    assert {path: path.read_bytes() for path in out.iterdir() if path.is_file()} == before
 
 
 def test_a_folder_that_holds_anything_is_not_sampled_into(

@@ -9,7 +9,6 @@ import tiny
 from cli.conftest import Adm, Answer
 from PIL import Image
 
-from adm.data import open_source
 from adm.spec import to_json
 
 COUNT, BROKEN = 24, (5, 13, 14)
@@ -133,19 +132,6 @@ def test_a_run_goes_on_without_the_images_that_were_removed(adm: Adm, tmp_path: 
     assert adm(*words, "--steps", 8).status == 0  # what was accepted is what is there
 
 
-def test_packing_leaves_them_out_and_says_so_once(
-    adm: Adm, ways: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(ways / "broken")
-    words = ("data", "pack", "photos", "--shard-size", 6, "--out")
-    answer = adm(*words, tmp_path / "o")
-    assert answer.status == 0, answer.err
-    assert answer.err.count("photos: 3 images cannot be decoded, and left out: photos/ant/05") == 1
-    assert "21 images written" in answer.out
-    assert len(open_source(str(tmp_path / "o"))) == COUNT - len(BROKEN)
-    assert "ant/05.png is not a usable" in adm(*words, tmp_path / "p", "--strict").refusal()
-
-
 def test_what_was_packed_in_part_is_not_taken_for_the_whole(adm: Adm, tmp_path: Path) -> None:
     broken = photographs(tmp_path / "photos")[-1]
     kept = broken.read_bytes()
@@ -160,12 +146,3 @@ def test_what_was_packed_in_part_is_not_taken_for_the_whole(adm: Adm, tmp_path: 
     assert told in adm("data", "inspect", tmp_path / "o").refusal()
     assert adm(*words).status == 0
     assert adm("data", "inspect", tmp_path / "o").status == 0
-
-
-def test_images_of_which_none_can_be_decoded_are_refused(adm: Adm, tmp_path: Path) -> None:
-    for path in photographs(tmp_path / "photos"):
-        cut(path)
-    (tmp_path / "features.py").write_text(FEATURES)
-    words = ("reference", tmp_path / "photos", "--out", tmp_path / "r.npz", *CPU)
-    refused = adm(*words, "--features", f"{tmp_path / 'features.py'}:pool").refusal()
-    assert "24 images cannot be decoded" in refused

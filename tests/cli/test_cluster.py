@@ -6,18 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import tiny
-import torch
 from cli.conftest import Adm
 from data.test_archives import png
 from evaluation.stubs import spots
 from PIL import Image
 
 from adm.app.scoring import clusters as library
-from adm.app.scoring.cluster_list import cluster_names
 from adm.data import open_source
-from adm.models.load import load_classifier
-from adm.spec import to_json
 
 POOL = """
 from pathlib import Path
@@ -138,27 +133,6 @@ def test_the_other_split_is_labelled_by_the_centres(here: Path, adm: Adm) -> Non
     assert "test" in lacking.err
 
 
-def test_a_classifier_is_trained_on_the_clusters(here: Path, adm: Adm) -> None:
-    spec = "real.npz"
-    assert adm("cluster", spec, *WORDS[2:], "--out", "labels.csv").status == 0
-    source = open_source(spec, labels="labels.csv")
-    assert source.classes == cluster_names(3)
-    assert (
-        torch.bincount(source.labels).tolist()
-        == json.loads(Path("labels.json").read_text())["sizes"]
-    )
-    recipe = tiny.classifier("train.steps=2", "watch.images=0", "train.save_every_steps=2")
-    Path("tiny.json").write_text(json.dumps(to_json(recipe)))
-    trained = adm(
-        *("train", "tiny.json", "--data", spec, "--labels", "labels.csv", "--out", "run"),
-        *("--device", "cpu"),
-    )
-    assert trained.status == 0, trained.err
-    assert "cluster-00 " in trained.out
-    assert "validation: none; see --hold-out" in trained.out
-    assert load_classifier("run").classes == cluster_names(3)
-
-
 def test_a_number_that_is_not_given_is_chosen_and_what_it_compared_printed(
     here: Path, adm: Adm
 ) -> None:
@@ -172,16 +146,6 @@ def test_a_number_that_is_not_given_is_chosen_and_what_it_compared_printed(
     assert len(record["sizes"]) == best
     assert f"chosen: {best}, the number with the largest silhouette" in answer.out
     assert f"{10:8}  {tried[10]:10.3f}" in answer.out
-
-
-def test_features_of_a_diffusion_model(here: Path, adm: Adm) -> None:
-    tiny.model(here / "model.safetensors", tiny.diffusion())
-    words = ("cluster", "real.npz", "--clusters", 3, "--out", "labels.csv", "--device", "cpu")
-    answer = adm(*words, "--features", "diffusion:model.safetensors@level=5")
-    assert answer.status == 0, answer.err
-    assert set(rows("labels.csv").values()) == set(cluster_names(3))
-    wrong = adm(*words, "--features", "diffusion:fashion")
-    assert "was trained on images of (C, H, W) = (1, 28, 28), got (1, 8, 8)" in wrong.refusal()
 
 
 BAD = {

@@ -71,18 +71,6 @@ def test_a_reference_then_scores_and_nothing_else_is_left(made: Path, adm: Adm) 
     assert {path.name for path in made.iterdir()} - before <= {"report.json", "__pycache__"}
 
 
-def test_real_images_serve_as_a_reference_too(made: Path, adm: Adm) -> None:
-    for reference in ("ref.npz", "real.npz"):
-        out = f"{reference}.json"
-        words = ("evaluate", "samples.npz", "--reference", reference, "--out", out, *POOLED)
-        assert adm(*words).status == 0
-    of_file, of_data = (
-        json.loads((made / f"{name}.json").read_text("utf-8")) for name in ("ref.npz", "real.npz")
-    )
-    assert of_file["scores"] == of_data["scores"]
-    assert of_file["classes"] == of_data["classes"]
-
-
 def test_the_features_are_the_reference_s_where_none_are_named(here: Path, adm: Adm) -> None:
     archive("real28.npz", spots(20, size=28))
     assert (
@@ -91,15 +79,6 @@ def test_the_features_are_the_reference_s_where_none_are_named(here: Path, adm: 
     answer = adm("evaluate", "real28.npz", "--reference", "r.npz", "--resamples", 20)
     assert answer.status == 0, answer.err
     assert "Fréchet distance (fashion-judge)" in answer.out
-
-
-def test_a_file_with_statistics_is_exactly_alike_to_itself(made: Path, adm: Adm) -> None:
-    words = ("evaluate", "ref.npz", "--reference", "ref.npz", "--out", "self.json", *POOLED)
-    assert adm(*words).status == 0
-    report = json.loads((made / "self.json").read_text("utf-8"))
-    assert report["scores"]["frechet"]["value"] == 0
-    assert report["scores"]["recall"]["value"] == 1
-    assert report["manifest"]["generated"]["statistics"] == "as stored in the file"
 
 
 @pytest.mark.parametrize("words", [("--count", 20), ("--channels", 3), ("--resize", "none")])
@@ -124,21 +103,6 @@ def test_samples_in_arrays_of_another_size_get_no_margins(made: Path, adm: Adm) 
     assert adm("reference", "small.npz", *words).status == 0
     with np.load("small-ref.npz") as file:
         assert file["arr_0"].shape == (20, 8, 8, 1)
-
-
-@pytest.mark.parametrize("name", ["weights:look", "./weights.py:look", "judge.safetensors"])
-def test_no_name_in_a_reference_runs_code_or_opens_a_path(made: Path, adm: Adm, name: str) -> None:
-    (made / "weights.py").write_text("open('ran', 'w')\n")
-    (made / "judge.safetensors").write_text("not opened")
-    with np.load("ref.npz") as file:
-        arrays = dict(file)
-    about = json.loads(arrays["adm"].item()) | {"features": name}
-    np.savez("stated.npz", **arrays | {"adm": np.array(json.dumps(about))})
-    words = ("evaluate", "samples.npz", "--reference", "stated.npz", "--device", "cpu")
-    refusal = adm(*words).refusal()
-    assert f"stated.npz was made with the features '{name}', which do not come with" in refusal
-    assert "give --features MODULE:FUNCTION" in refusal
-    assert not Path("ran").exists()
 
 
 def test_a_function_may_be_given_by_another_path_than_the_reference_was_made_by(

@@ -352,25 +352,6 @@ def test_timings_of_another_machine_are_rescaled(
     assert "takes 7 times as long" in answer.out
 
 
-REFUSALS: dict[str, tuple[tuple[object, ...], str]] = {
-    "no time": (("--budget", "soon"), "budget must be the time for an image"),
-    "too little": (("--budget", "0.001ms"), "budget must be at least"),
-    "settings too": (("--budget", "1s", "--steps", 5), "steps must be left out with --budget"),
-    "another scale": (
-        ("--budget", "1s", "--scale", 3),
-        "scale must be one that was measured, 0, 2",
-    ),
-}
-
-
-@pytest.mark.parametrize("name", REFUSALS)
-def test_a_budget_that_cannot_be_met_is_refused(here: Path, adm: Adm, name: str) -> None:
-    words, line = REFUSALS[name]
-    scale = () if "--scale" in words else AT_2
-    assert line in adm(*SAMPLE, *scale, *words, "--out", "refused").refusal()
-    assert not (here / "refused").exists()
-
-
 @pytest.mark.parametrize("kind", ["classifier", "weights"])
 def test_a_frontier_of_another_model_is_refused(here: Path, adm: Adm, kind: str) -> None:
     words = [*SAMPLE, *AT_2, "--budget", "1s", "--out", "s"]

@@ -11,7 +11,7 @@ import tiny
 from cli.conftest import Adm
 from hubs import Hub, files_of, serving
 
-from adm.models.hub import CLASSIFIER, CONFIG, MODEL, PICTURE
+from adm.models.hub import CONFIG, MODEL, PICTURE
 
 NAME, SPEC, CARD = "someone/tiny", "hf:someone/tiny", "README.md"
 
@@ -105,22 +105,6 @@ def test_a_repository_is_private_unless_told(
     (created,) = server.created
     stated = created.get("visibility") or ("private" if created["private"] else "public")
     assert stated == ("public" if public else "private")
-
-
-def test_a_name_of_the_hub_is_a_model(adm: Adm, server: Hub, here: Path) -> None:
-    (here / "m").mkdir()
-    (here / "m.safetensors").rename(here / "m" / MODEL)
-    (here / "c.safetensors").rename(here / "m" / CLASSIFIER)
-    server.has(NAME, files_of(here / "m"))
-    shown = json.loads(adm("info", SPEC, "--json").out)
-    assert shown["classifier"].endswith(f"/{CLASSIFIER}")
-    wanted = ("--count", 2, "--scale", 1, "--device", "cpu", "--out")
-    assert adm("sample", SPEC, *wanted, "a").status == 0
-    assert adm("sample", "m", *wanted, "b").status == 0
-    both = [(here / name / "samples.npz").read_bytes() for name in ("a", "b")]
-    assert both[0] == both[1]
-    line = adm("info", "hf:someone/other").refusal()
-    assert line.startswith("adm: hf:someone/other does not exist, or is private")
 
 
 @pytest.mark.slow

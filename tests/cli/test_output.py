@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import tiny
 from cli.conftest import Adm, Answer
 from evaluation.stubs import spots
 from PIL import Image
@@ -112,27 +111,6 @@ def test_scores_in_float16_are_added_to_the_others(here: Path, adm: Adm) -> None
     for name in added:
         wanted = usual["scores"][name.removesuffix("_float16")]["value"]
         assert half["scores"][name]["value"] == pytest.approx(wanted, abs=0.1)
-
-
-def test_a_distance_of_two_images_has_no_interval_and_says_so(here: Path, adm: Adm) -> None:
-    np.savez("two.npz", arr_0=np.load("samples.npz")["arr_0"][:2])
-    for real in ("two.npz", "real.npz"):  # at no distance, or at some
-        found = document(adm("evaluate", "two.npz", "--reference", real, *FEATURES, "--json"))
-        assert (
-            found["scores"]["frechet"] | {"low": None, "high": None} == found["scores"]["frechet"]
-        )
-        assert any("the Fréchet distance has no interval" in each for each in found["warnings"])
-
-
-def test_averages_are_a_json_document(here: Path, adm: Adm) -> None:
-    words = ("train.ema_widths=0.05,0.1", "train.save_every_steps=2", "train.keep_last=1")
-    tiny.steps(tiny.diffusion("train.steps=12", *words), tiny.stripes(), here / "run")
-    listed = document(adm("average", "run", "--list", "--json"))
-    assert [each["width"] for each in listed] == [0.05, 0.1]
-    made = document(adm("average", "run", "--width", 0.05, 0.08, "-o", "averages", "--json"))
-    assert [each["width"] for each in made] == [0.05, 0.08]
-    assert all(Path(each["file"]).exists() for each in made)
-    assert adm("-q", "average", "run", "--width", "0.05", "-o", "a.safetensors").out == ""
 
 
 def test_no_number_is_null(capsys: pytest.CaptureFixture[str]) -> None:

@@ -8,11 +8,9 @@ import pytest
 import tiny
 from cli.conftest import Adm
 from PIL import Image
-from safetensors.torch import load_file, save_file
 
 from adm.models.identity import identify
 from adm.spec import to_json
-from adm.store.hashes import seal
 from adm.training import checkpoint
 
 SETTINGS = ("train.steps=4", "watch.images=0", "watch.validation_images=8")
@@ -75,18 +73,6 @@ def photographs(folder: Path, count: int, size: int = 8) -> list[Path]:
         paths.append(place / f"{i}.jpg")
         Image.fromarray(pixels).save(paths[-1], quality=90)
     return paths
-
-
-def test_one_broken_file_is_passed_over_or_refused_with_its_path(
-    adm: Adm, tmp_path: Path, words: list[str]
-) -> None:
-    broken = photographs(tmp_path / "data", 60)[23]
-    broken.write_bytes(broken.read_bytes()[:150])
-    given = (*words, "--data", tmp_path / "data", "--set", "train.batch_size=30")
-    assert str(broken) in adm(*given, "--strict").refusal()
-    answer = adm(*given)
-    assert answer.status == 0, answer.err
-    assert f"data: 1 image cannot be decoded, and left out: {broken}" in answer.err
 
 
 def test_validation_is_measured_and_the_best_is_named(
@@ -156,38 +142,10 @@ def test_options_that_mean_nothing_are_refused_with_the_cure(
     assert not (tmp_path / "run").exists()
 
 
-def test_the_micro_batch_is_found_automatically(adm: Adm, tmp_path: Path, words: list[str]) -> None:
-    photographs(tmp_path / "data", 12)
-    adm(*words, "--data", tmp_path / "data", "--micro-batch", "auto")
-    folder = checkpoint.latest(tmp_path / "run")
-    assert folder is not None
-    assert checkpoint.read_numbers(folder).micro_batch == 4  # all of a batch of small images fits
-
-
 def contents(folder: Path) -> dict[str, bytes]:
     """The files of a folder, with the names of its folders."""
     paths = {str(path.relative_to(folder)): path for path in folder.rglob("*")}
     return {name: path.read_bytes() if path.is_file() else b"" for name, path in paths.items()}
-
-
-def test_a_run_goes_on_from_the_checkpoint_before_one_without_a_moment(
-    adm: Adm, tmp_path: Path, words: list[str]
-) -> None:
-    photographs(tmp_path / "data", 12)
-    given = (*words, "--data", tmp_path / "data", "--set", "train.save_every_steps=2")
-    assert adm(*given).status == 0
-    whole = contents(tmp_path / "run")
-    moments = tmp_path / "run/checkpoints/step-0000004/optimizer.safetensors"
-    tensors = load_file(moments)
-    del tensors["exp_avg/head.2.bias"]
-    save_file(tensors, moments)
-    seal(moments.parent)
-    answer = adm(*given)
-    assert answer.status == 0, answer.err
-    told = f"exp_avg/head.2.bias in {moments} is absent, and in this run torch.float32 (2,); it is"
-    assert told in answer.err
-    assert f"continuing {tmp_path / 'run'} from step 2" in answer.out
-    assert contents(tmp_path / "run") == whole
 
 
 @pytest.mark.parametrize(
@@ -214,16 +172,3 @@ def test_what_is_refused_changes_nothing_on_the_disk(
     if "size of an image" not in message:
         assert adm(*words).status == 0
         assert not list((tmp_path / "run/checkpoints").glob("damaged-*"))
-
-
-def test_a_run_without_a_whole_checkpoint_is_refused_as_it_is(
-    adm: Adm, tmp_path: Path, words: list[str]
-) -> None:
-    photographs(tmp_path / "data", 12)
-    words = [*words, "--data", str(tmp_path / "data")]
-    assert adm(*words).status == 0
-    moments = tmp_path / "run/checkpoints/step-0000004/optimizer.safetensors"
-    moments.write_bytes(moments.read_bytes()[:-1])
-    before = contents(tmp_path / "run")
-    assert "no checkpoint before it is whole" in adm(*words, "--steps", 6).refusal()
-    assert contents(tmp_path / "run") == before

@@ -38,20 +38,6 @@ def test_one_command_does_what_two_do(adm: Adm, models: Path, low: Path, tmp_pat
     assert {path.name for path in two.glob("*.png")} == {path.name for path in low.glob("*.png")}
 
 
-def test_classes_are_told_by_name(adm: Adm, models: Path, low: Path, tmp_path: Path) -> None:
-    up = models / "turned.safetensors"
-    out = tmp_path / "out"
-    assert adm("sample", up, "--condition", low, *STEPS, "--out", out).status == 0
-    assert arrays(low)["arr_1"].tolist() == [1, 1, 0]  # sneaker, bag, ankle boot
-    assert arrays(out)["arr_1"].tolist() == [1, 1, 2]
-    strange = ("sample", models / "strange.safetensors", "--condition", low)
-    answer = adm(*strange, *STEPS, "--out", tmp_path / "no")
-    assert "known to both models: bag, cat, dog, got 'sneaker'" in answer.refusal()
-    words = ("--set", "use_labels=false", *STEPS, "--out", tmp_path / "unlabelled")
-    assert adm(*strange, *words).status == 0
-    assert set(arrays(tmp_path / "unlabelled")) == {"arr_0"}
-
-
 def test_numbers_in_an_archive_are_the_upsampler_s_own(
     adm: Adm, models: Path, tmp_path: Path
 ) -> None:

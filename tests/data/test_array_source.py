@@ -85,8 +85,3 @@ def test_what_does_not_fit_names_file_finding_and_cure(
         arrays(path)
     assert str(path) in str(caught.value)
     assert "\n" not in str(caught.value)
-
-
-def test_an_absent_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"set\.npz does not exist; give"):
-        arrays(tmp_path / "set.npz")

@@ -59,14 +59,6 @@ def test_nothing_but_broken_images_ends(photos: Path) -> None:
         source.batch([0])
 
 
-def test_a_file_that_is_gone_is_not_skipped(photos: Path) -> None:
-    source = open_source(str(photos), size=(8, 8))
-    (photos / "ant" / "3.jpg").unlink()
-    with pytest.raises(ValueError, match=r"3\.jpg cannot be read") as caught:
-        source.batch([3])
-    assert not isinstance(caught.value, CorruptImage)
-
-
 def test_threads_change_nothing(photos: Path) -> None:
     source = open_source(str(photos), size=(8, 8))
     order = shuffle(0, COUNT, 0, 40)
@@ -151,13 +143,6 @@ def test_a_crop_moves_down_by_its_second_number_and_across_by_its_third(
     crop = pixels.to_tensor(pixels.random_crop(ramp(10, 10), (8, 8), (0.999, down, across)))
     assert crop[:2, 0, 0].tolist() == [int(3 * down), int(3 * across)]
     assert crop[:2, -1, -1].tolist() == [int(3 * down) + 7, int(3 * across) + 7]
-
-
-@pytest.mark.parametrize("size", [(8, 8), (5, 9), (20, 24), (24, 20), (64, 3)])
-@pytest.mark.parametrize("uniforms", [(0.0, 0.0, 0.0), (0.9999, 0.9999, 0.9999), (0.5, 0.1, 0.8)])
-def test_crops_have_the_size_asked(size: tuple[int, int], uniforms: tuple[float, ...]) -> None:
-    crop = pixels.random_crop(ramp(20, 24), size, uniforms)
-    assert (crop.height, crop.width) == size
 
 
 def numbered(total: int) -> Source:

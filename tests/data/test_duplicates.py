@@ -65,14 +65,6 @@ def test_pictures_are_compared_as_they_are_trained_on(tmp_path: Path, pair: str)
     assert alike(tmp_path) == same
 
 
-@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA"])
-def test_every_mode_is_like_itself_in_another_file(tmp_path: Path, mode: str) -> None:
-    picture = Image.fromarray(LEVELS).convert(mode)
-    picture.save(tmp_path / "a.png", compress_level=0)
-    picture.save(tmp_path / "b.png", compress_level=9)
-    assert alike(tmp_path)
-
-
 def test_examples_are_upright(tmp_path: Path) -> None:
     levels = np.zeros((64, 64), np.uint8)
     levels[:, :32] = 200  # left, which is the top once it is turned

@@ -127,15 +127,6 @@ def test_a_package_that_does_not_come_or_is_another_is_refused_with_the_cure(
     assert not (tmp_path / "out").exists()
 
 
-def test_no_registry_has_an_address_in_the_source() -> None:
-    package = Path(library.__file__).parents[1]
-    assert not [
-        path
-        for path in package.rglob("*.py")
-        if "registry." in path.read_text("utf-8") and "npmjs" in path.read_text("utf-8")
-    ]
-
-
 def test_a_class_for_each_group_and_a_split_for_each_emoji(packages: Path, tmp_path: Path) -> None:
     done: list[int] = []
     counts = write_emoji(tmp_path / "out", packages, advance=done.append)
@@ -171,15 +162,3 @@ def test_the_same_picture_is_kept_once(
 ) -> None:
     monkeypatch.setattr(library, "on_white", lambda content: Image.new("RGB", (SIDE, SIDE)))
     assert write_emoji(tmp_path / "out", packages) == {"google": 1, "twitter": 0, "fluent": 0}
-
-
-def test_an_archive_that_is_damaged_is_refused_and_nothing_is_left(
-    packages: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = packages / PACKAGES[0].file
-    path.write_bytes(path.read_bytes()[:300])
-    first = library.PACKAGES[0]._replace(sha256=sha256(path))
-    monkeypatch.setattr(library, "PACKAGES", (first, *library.PACKAGES[1:]))
-    with pytest.raises(ValueError, match="damaged"):
-        write_emoji(tmp_path / "out", packages)
-    assert not (tmp_path / "out").exists()

@@ -11,7 +11,7 @@ from PIL import Image
 from adm.data import Source, pixels
 from adm.data.fitting import at_one_size
 from adm.data.naming import EXTENSIONS
-from adm.data.registry import find, open_source
+from adm.data.registry import find
 
 
 def folder(
@@ -71,12 +71,6 @@ def test_hidden_files_and_other_files_are_passed_over(tmp_path: Path) -> None:
     assert (source.classes, len(source)) == (("a",), 1)
 
 
-def test_a_class_may_be_called_as_a_split(tmp_path: Path) -> None:
-    picture(tmp_path / "train" / "1.png")
-    picture(tmp_path / "tram" / "1.png")
-    assert folder(tmp_path).classes == ("train", "tram")
-
-
 @pytest.mark.parametrize(
     ("mode", "colour", "grey", "rgb", "rgba"),
     [
@@ -111,12 +105,6 @@ def test_a_palette_with_a_transparent_entry_lies_on_white(tmp_path: Path) -> Non
     assert pixels_read[:, 0, 1].tolist() == [9, 8, 7]
 
 
-def test_print_colours_are_converted(tmp_path: Path) -> None:
-    Image.new("CMYK", (8, 8), (0, 0, 0, 255)).save(tmp_path / "1.jpg")
-    assert int(folder(tmp_path).read(0).max()) < 8
-    assert int(folder(tmp_path, channels=1).read(0).max()) < 8
-
-
 def test_orientation_is_applied(tmp_path: Path) -> None:
     levels = noise(0, 2, 3)
     exif = Image.Exif()
@@ -147,15 +135,6 @@ def test_a_fine_pattern_does_not_alias(tmp_path: Path) -> None:
     Image.fromarray(stripes).save(tmp_path / "1.png")
     image = folder(tmp_path, size=(8, 8), channels=1).read(0).float()
     assert float((image - 127.5).abs().max()) <= 1
-
-
-@pytest.mark.parametrize("shape", [(8, 20), (20, 8), (9, 9), (3, 2), (100, 31)])
-@pytest.mark.parametrize("size", [(8, 8), (4, 8), (7, 3)])
-def test_any_shape_comes_to_the_size_asked(
-    tmp_path: Path, shape: tuple[int, int], size: tuple[int, int]
-) -> None:
-    Image.fromarray(noise(3, *shape)).save(tmp_path / "1.png")
-    assert folder(tmp_path, size=size, channels=1).read(0).shape == (1, *size)
 
 
 def test_the_centre_is_kept(tmp_path: Path) -> None:
@@ -193,15 +172,6 @@ def test_unequal_sizes_need_a_size(
     assert folder(tmp_path, size=(4, 4)).batch([0, 1])[0].shape == (2, 3, 4, 4)
 
 
-@pytest.mark.parametrize("content", ["<html>not found</html>", "%!PS-Adobe-3.0 EPSF-3.0\n"])
-def test_a_file_that_is_no_image_is_named_at_opening(tmp_path: Path, content: str) -> None:
-    picture(tmp_path / "1.png")
-    (tmp_path / "2.png").write_text(content)
-    with pytest.raises(ValueError, match=r"2\.png is not a PNG.*replace or remove it"):
-        open_source(str(tmp_path), size=(4, 4), strict=True)
-    assert len(folder(tmp_path, size=(4, 4))) == 2
-
-
 def test_of_very_many_files_some_all_over_are_checked(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -233,24 +203,3 @@ def test_pixels_of_unknown_range_are_refused(tmp_path: Path) -> None:
     Image.new("F", (2, 2), 0.5).save(tmp_path / "1.tif")
     with pytest.raises(ValueError, match=r"1\.tif .*32-bit.*save it with 8 or 16 bits"):
         folder(tmp_path).read(0)
-
-
-def test_a_folder_that_may_not_be_listed_is_an_error(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def refuse(path: object) -> None:
-        raise PermissionError(13, "Permission denied", str(path))
-
-    picture(tmp_path / "a" / "1.png")
-    monkeypatch.setattr("os.scandir", refuse)
-    with pytest.raises(
-        ValueError, match=r"cannot be listed \(Permission denied\); make it readable"
-    ):
-        folder(tmp_path)
-
-
-@pytest.mark.parametrize("channels", [0, 2, 5])
-def test_other_channel_counts_are_refused(tmp_path: Path, channels: int) -> None:
-    picture(tmp_path / "1.png")
-    with pytest.raises(ValueError, match=rf"channels must be 1 .*, got {channels}"):
-        folder(tmp_path, channels=channels)

@@ -79,16 +79,6 @@ def test_any_folder_of_idx_files(tmp_path: Path, prefix: str, join: str) -> None
         open_source("idx")
 
 
-def test_torchvisions_copy_is_found_in_its_root(tmp_path: Path) -> None:
-    write(tmp_path / "FashionMNIST" / "raw", zipped=False)
-    assert len(fashion_mnist(str(tmp_path))) == 3
-
-
-def test_a_folder_without_the_files_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=f"{tmp_path} must have one file of IDX images"):
-        fashion_mnist(str(tmp_path))
-
-
 @pytest.mark.parametrize(
     ("images", "labels"),
     [

@@ -5,7 +5,6 @@ import pickle
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import tiny
 import torch
@@ -46,59 +45,12 @@ def test_reprs_are_one_line(model: adm.Pipeline) -> None:
     assert "d.safetensors', digits, 8x8, 3 classes, 0 steps)" in repr(model.model)
 
 
-@pytest.mark.parametrize(
-    ("given", "message"),
-    [
-        ({"model": None}, "model must be a path or a shipped name such as fashion, got None"),
-        ({"model": ""}, "model must be a path or a shipped name"),
-        ({"classifier": "nowhere"}, "no model 'nowhere'; give a path"),
-        ({"classifier": 3}, "model must be a path or a shipped name .* got 3"),
-        ({"upsampler": 3}, "model must be a path or a shipped name .* got 3"),
-        ({"device": 1.5}, "cannot use device 1.5 .*use device='cpu'"),
-    ],
-)
-def test_what_is_no_model_or_device_is_refused(
-    model: adm.Pipeline, given: dict[str, Any], message: str
-) -> None:
-    with pytest.raises(ValueError, match=message):
-        adm.load(**{"model": model.model.path, **given})
-
-
-@pytest.mark.parametrize("device", ["gpu", "cuda:99", 1.5])
-def test_a_classifier_is_not_loaded_onto_a_device_that_is_not_there(device: Any) -> None:
-    with pytest.raises(ValueError, match=r"cannot use device .*use device='cpu'"):
-        adm.load_classifier("fashion-classifier", device)
-
-
 def test_a_home_folder_is_found_by_its_sign(
     model: adm.Pipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     assert model.sample("bag", 1).save("~/out") == tmp_path / "out"
     assert (tmp_path / "out" / "samples.json").is_file()
-
-
-def test_samples_are_not_saved_to_what_is_no_path(model: adm.Pipeline) -> None:
-    nothing: Any = None
-    with pytest.raises(ValueError, match="a path must be text or a Path, got None"):
-        model.sample("bag", 1).save(nothing)
-
-
-@pytest.mark.parametrize(
-    ("low", "got"),
-    [
-        (torch.zeros(2, 1, 4, 4), r"a tensor of float32 \(2, 1, 4, 4\)"),
-        (torch.zeros(1, 4, 4, dtype=torch.uint8), r"a tensor of uint8 \(1, 4, 4\)"),
-        (np.zeros((2, 1, 4, 4), np.uint8), "ndarray"),
-        ("x.png", "str"),
-    ],
-)
-def test_what_is_no_image_to_start_from_is_refused(tmp_path: Path, low: Any, got: str) -> None:
-    up = adm.load(tiny.model(tmp_path / "up.safetensors", tiny.upsampler()))
-    with pytest.raises(
-        ValueError, match=rf"inputs must be a tensor of uint8 \(N, 1, 4, 4\), got '{got}"
-    ):
-        up.sample(inputs=low)
 
 
 @pytest.mark.parametrize("steps", [2.5, 0, 1, 21, "many"])

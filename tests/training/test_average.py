@@ -40,15 +40,6 @@ def test_every_step_is_one_interpolation_of_each_element_bit_for_bit() -> None:
     assert all(torch.equal(average.weights[name], value) for name, value in expected.items())
 
 
-@pytest.mark.parametrize("decay", [0.999, Power(0.1)])
-def test_weights_that_stand_still_are_their_own_average(decay: float | Power) -> None:
-    network = constant(0.7)
-    average = EMA(network, decay)
-    for step in range(5):
-        average.update(network, step)
-    torch.testing.assert_close(average.weights["weight"], network.weight.detach())
-
-
 def test_it_is_float32_whatever_the_weights_are() -> None:
     network = constant(1.0).to(torch.bfloat16)
     average = EMA(network, 0.5)

@@ -1,6 +1,5 @@
 """a run's state -> a folder: whole or not at all, early, few, refused where damaged or foreign."""
 
-import pickle
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from adm.models.load import load_classifier, load_diffusion
+from adm.models.load import load_diffusion
 from adm.training import checkpoint, model_file
 
 
@@ -75,34 +74,6 @@ def test_the_model_file_holds_the_average_and_raw_the_weights(tmp_path: Path) ->
     assert any(not torch.equal(average[key], raw[key]) for key in raw)
 
 
-class Runs:
-    """A pickle of this makes a folder when it is opened."""
-
-    def __init__(self, marker: Path) -> None:
-        self.marker = marker
-
-    def __reduce__(self) -> Any:
-        return (Path.mkdir, (self.marker,))
-
-
-@pytest.mark.parametrize(
-    ("suffix", "message"),
-    [(".safetensors", "not a model file"), (".pt", "could run code, so it was not loaded")],
-)
-def test_a_pickle_is_refused_and_its_code_does_not_run(
-    tmp_path: Path, suffix: str, message: str
-) -> None:
-    marker, path = tmp_path / "ran", tmp_path / f"model{suffix}"
-    path.write_bytes(pickle.dumps(Runs(marker), protocol=2))
-    for written in ("pickle", "torch"):
-        with pytest.raises(ValueError, match=message):
-            load_diffusion(path)
-        assert not marker.exists(), written
-        torch.save({"weights": Runs(marker)}, path)
-    pickle.loads(pickle.dumps(Runs(marker)))
-    assert marker.exists()  # it would have run
-
-
 def test_weights_of_another_shape_than_the_recipe_s_are_refused(tmp_path: Path) -> None:
     path = tiny.model(tmp_path / "model.safetensors", tiny.diffusion())
     weights, metadata = model_file.load_model(path)
@@ -110,15 +81,6 @@ def test_weights_of_another_shape_than_the_recipe_s_are_refused(tmp_path: Path) 
     model_file.save_model(path, weights, metadata)
     with pytest.raises(ValueError, match="do not match its recipe"):
         load_diffusion(path)
-
-
-def test_each_kind_of_model_is_asked_for_by_its_own_name(tmp_path: Path) -> None:
-    diffusion = tiny.model(tmp_path / "d.safetensors", tiny.diffusion())
-    classifier = tiny.model(tmp_path / "c.safetensors", tiny.classifier())
-    with pytest.raises(ValueError, match=r"is a classifier; give a diffusion model"):
-        load_diffusion(classifier)
-    with pytest.raises(ValueError, match=r"is a diffusion model; give a classifier"):
-        load_classifier(diffusion)
 
 
 def test_a_folder_without_a_checkpoint_is_refused(tmp_path: Path) -> None:

@@ -231,8 +231,3 @@ def test_recipes_that_contradict_themselves_are_refused(
 ) -> None:
     with pytest.raises(ValueError, match=found):
         build.check(tiny.student(*settings))
-
-
-def test_a_sampling_that_does_not_fit_is_refused() -> None:
-    with pytest.raises(ValueError, match="must be 1 or 2 or 4, as this model is distilled"):
-        build.check_sampling(tiny.student("sample.grid.steps=3"))

@@ -213,16 +213,6 @@ def test_bad_steps_before_a_stop_count_after_it(tmp_path: Path) -> None:
         looped(tmp_path, Recorder(1), tiny.stripes())
 
 
-def test_a_report_of_failure_names_every_image_of_the_batch_worst_first(tmp_path: Path) -> None:
-    settings = replace(SETTINGS, batch_size=12, give_up_after=1)
-    with pytest.raises(FloatingPointError, match="worst at levels 7, ") as raised:
-        looped(tmp_path, Recorder(1), tiny.stripes(), settings)
-    report = json.loads((tmp_path / "failure.json").read_text())
-    assert sorted(row["level"] for row in report["worst"]) == list(range(1, 13))
-    named = str(raised.value).partition("for images ")[2].partition(" (")[0].split(", ")
-    assert [int(name) for name in named] == [row["image"] for row in report["worst"]][:8]
-
-
 def test_the_log_is_cut_after_the_step_whatever_lines_are_missing(tmp_path: Path) -> None:
     asked = iter([False, False, True])
     run = replace(run_of(tmp_path, Recorder(), tiny.stripes()), stop=lambda: next(asked))
@@ -233,21 +223,6 @@ def test_the_log_is_cut_after_the_step_whatever_lines_are_missing(tmp_path: Path
     log.write_text("".join(log.read_text().splitlines(keepends=True)[1:]) + later)
     looped(tmp_path, Recorder(), tiny.stripes())
     assert [json.loads(line)["step"] for line in log.read_text().splitlines()] == [2, 3, 4]
-
-
-def test_what_a_kill_while_older_checkpoints_go_leaves_goes_at_the_next_start(
-    tmp_path: Path,
-) -> None:
-    looped(tmp_path, Recorder(), tiny.stripes())
-    before = sorted(path.name for path in (tmp_path / "checkpoints").iterdir())
-    half = tmp_path / "checkpoints" / "step-0000001"
-    half.mkdir(exist_ok=True)
-    (half / "raw.safetensors").touch()
-    (half / "state.json").unlink(missing_ok=True)
-    (tmp_path / "checkpoints" / ".best.part").symlink_to("step-0000001")
-    looped(tmp_path, Recorder(), tiny.stripes())  # all steps are done
-    after = sorted(path.name for path in (tmp_path / "checkpoints").iterdir())
-    assert after == [name for name in before if name != half.name]
 
 
 def test_a_validation_that_is_not_finite_is_none(tmp_path: Path) -> None:

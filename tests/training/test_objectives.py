@@ -169,14 +169,6 @@ def test_the_loss_of_denoising_falls_on_digits_in_sixty_steps(tmp_path: Path) ->
     assert share_left(shown, "mse") < 0.7
 
 
-def test_the_loss_of_naming_falls_on_digits_in_sixty_steps(tmp_path: Path) -> None:
-    settings = ("classifier.classes=10", "classifier.channels=16", "train.learning_rate=0.003")
-    chosen = tiny.classifier(*settings, "noised=false", *DIGITS)
-    shown = tiny.steps(chosen, open_source("digits", size=(8, 8), channels=1), tmp_path)
-    assert share_left(shown, "loss") < 0.6
-    assert sum(step["accuracy"] for step in shown[-5:]) / 5 > 0.5
-
-
 def test_the_start_of_a_network_is_a_function_of_the_seed() -> None:
     torch.manual_seed(3)
     before = torch.get_rng_state()

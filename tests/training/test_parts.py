@@ -141,7 +141,6 @@ def test_weights_that_are_not_finite_are_not_used(
     assert f"head.2.bias in {file} has values that are not finite; it is now in" in caplog.text
 
 
-SLOTS = ("step", "exp_avg", "exp_avg_sq")
 Tensors = dict[str, torch.Tensor]
 
 
@@ -170,11 +169,7 @@ def rename(tensors: Tensors, key: str, other: str) -> None:
     ("file", "key", "other"),
     [
         ("model.safetensors", "head.2.bias", "head.2.weight"),
-        ("raw.safetensors", "head.2.bias", "head.2.weight"),
-        *(
-            ("optimizer.safetensors", f"{slot}/head.2.weight", f"{other}/head.2.bias")
-            for slot, other in zip(SLOTS, SLOTS[::-1], strict=True)
-        ),
+        ("optimizer.safetensors", "exp_avg/head.2.weight", "exp_avg_sq/head.2.bias"),
     ],
 )
 def test_a_checkpoint_with_another_tensor_than_the_run_saves_is_damaged(

@@ -1,8 +1,6 @@
 """one step, cut into micro-batches of any size, in any precision -> the same step."""
 
-import math
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
 from itertools import product
 from pathlib import Path
@@ -205,21 +203,6 @@ def test_a_gan_out_of_memory_is_told_what_a_gan_can_do(
     assert refusal(8, None, divisible=False).endswith("or choose a smaller network")
 
 
-def test_a_trial_before_training_finds_what_fits_and_changes_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    recipe = tiny.diffusion("train.batch_size=16", "unet.dropout=0.1")
-    told = trained(recipe, tmp_path / "told", 4)
-    original, full = build.objectives, out_of_memory_beyond(7)
-    monkeypatch.setattr(build, "objectives", lambda *given: [*map(full, original(*given))])
-    monkeypatch.setattr(run, "fits_in_memory", lambda *given: None)  # as on a GPU
-    options = run.TrainOptions(micro_batch="auto")
-    found = list(
-        run.train_steps(recipe, tiny.stripes(), tmp_path / "found", torch.device("cpu"), options)
-    )
-    assert [s.shown for s in found] == [s.shown for s in told]
-
-
 def out_of_memory_beyond(size: int) -> Callable:
     """An objective that fails as a full GPU does, when it is given more images than `size`."""
 
@@ -232,13 +215,3 @@ def out_of_memory_beyond(size: int) -> Callable:
         return called
 
     return limited
-
-
-def test_an_average_and_the_loss_do_not_change_when_features_are_computed_twice(
-    tmp_path: Path,
-) -> None:
-    plain = tiny.diffusion("unet.dropout=0.2")
-    twice = replace(plain, train=replace(plain.train, checkpoint_activations=True))
-    once_shown = [s.shown for s in trained(plain, tmp_path / "once")]
-    assert [s.shown for s in trained(twice, tmp_path / "twice")] == once_shown
-    assert all(math.isfinite(s["loss"]) for s in once_shown)
