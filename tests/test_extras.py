@@ -3,13 +3,11 @@
 import re
 import shlex
 import tomllib
-from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 
 import pytest
 
 import adm
-from adm import extras
 from adm.extras import installing
 
 ROOT = Path(__file__).parents[1]
@@ -35,16 +33,6 @@ def test_the_command_names_the_requirements_of_every_extra(extra: str) -> None:
     assert command[:2] == ["pip", "install"]
     assert sorted(command[2:]) == sorted(required(extra))
     assert not any("ablated-diffusion" in word for word in command)
-
-
-def test_a_package_without_metadata_is_installed_from_its_folder(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    def absent(name: str) -> list[str]:
-        raise PackageNotFoundError(name)
-
-    monkeypatch.setattr(extras, "requires", absent)
-    assert installing("hub") == 'pip install ".[hub]"'
 
 
 def test_no_message_and_no_page_installs_the_package_by_its_name() -> None:

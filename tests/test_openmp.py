@@ -54,11 +54,9 @@ def test_waiting_is_shorter_where_others_hold_the_cores(cores, spins):
         ({}, 3, None, "3"),
         ({"LOCAL_WORLD_SIZE": "4"}, 8, None, "2"),
         ({"LOCAL_WORLD_SIZE": "16"}, 8, None, "1"),
-        ({"LOCAL_WORLD_SIZE": "0"}, 3, None, "3"),
         ({"LOCAL_WORLD_SIZE": "many"}, 3, None, "3"),
         ({"OMP_NUM_THREADS": "7"}, 3, None, None),
         ({"OMP_NUM_THREADS": "7"}, 3, 5, "5"),
-        ({"LOCAL_WORLD_SIZE": "4"}, 8, 5, "5"),
     ],
 )
 def test_threads_follow_the_user_then_the_cores(environment, usable, threads, expected):
@@ -72,7 +70,6 @@ def test_a_number_of_threads_binds_the_mathematics_library_too():
 @pytest.mark.parametrize(
     ("membership", "files", "cores"),
     [
-        ("0::/\n", {"cpu.max": "150000 100000"}, 1.5),
         ("0::/a/b\n", {"a/cpu.max": "200000 100000", "a/b/cpu.max": "max 100000"}, 2),
         ("0::/a/b\n", {"a/cpu.max": "400000 100000", "a/b/cpu.max": "50000 100000"}, 0.5),
         # In a container, the path is the host's and the files are the container's own.
@@ -92,10 +89,8 @@ def test_a_number_of_threads_binds_the_mathematics_library_too():
             None,
         ),
         ("1:cpu:/\n", {"cpu/cpu.cfs_quota_us": "-1", "cpu/cpu.cfs_period_us": "100000"}, None),
-        ("0::/\n", {"cpu.max": "max 100000"}, None),
         ("0::/\n", {"cpu.max": "100000 0"}, None),
         ("0::/\n", {"cpu.max": "what is this"}, None),
-        ("0::/\n", {}, None),
         ("nonsense\n", {"cpu.max": "100000 100000"}, 1),
     ],
 )

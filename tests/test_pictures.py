@@ -93,24 +93,6 @@ def test_every_number_of_channels_has_colours() -> None:
     assert grounds == set(CHECKS)
 
 
-def test_a_sheet_holds_long_names_and_rows_of_unequal_length() -> None:
-    image = torch.zeros(1, 8, 8, dtype=torch.uint8)
-    rows = [Row("a name that is much too long to be shown", [image] * 2), Row("", [], ())]
-    rows.append(Row("level 1\n50% right", [image], ["ankle boot > sneaker"]))
-    picture = sheet("title", [("", 2)], rows)
-    assert picture.width < 700
-    assert sheet("", [("", 2)], rows).height < picture.height
-    assert sheet("none", [("", 2)], [Row("level 1", [])]).height > 0
-
-
-def test_captions_of_several_lines_have_room() -> None:
-    image = torch.zeros(1, 8, 8, dtype=torch.uint8)
-    one, two = (sheet("", [("", 1)], [Row("", [image], [text])]) for text in ("0.5", "0.5\nant"))
-    assert two.height > one.height
-    last = pixels(two)[one.height - 14 :, :, 0]
-    assert (last < 200).any()  # ink
-
-
 @pytest.mark.parametrize("mode", ["L", "RGB"])
 def test_an_animation_holds_its_frames_and_repeats(mode: str) -> None:
     frames = [Image.new(mode, (6, 4), colour) for colour in ("black", "white", "black")]

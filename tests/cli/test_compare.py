@@ -41,15 +41,6 @@ def test_a_page_a_picture_and_a_table(adm: Adm) -> None:
     assert not list(Path().glob("*work*"))
 
 
-def test_the_distances_as_json(adm: Adm) -> None:
-    found = json.loads(adm(*WORDS, "--json").out)["within_class_distance"]
-    assert list(found) == ["0", "1", "2", "3"]
-    assert found["2"]["two.npz"]["images"] == 10
-    score = found["2"]["two.npz"]
-    assert score["low"] < score["value"] < score["high"]
-    assert Path("page.html").read_text().count("<img") == 6  # three classes of two sets
-
-
 @pytest.mark.parametrize(
     ("words", "message"),
     [

@@ -58,14 +58,10 @@ def test_a_folder_is_written(adm: Adm, here: Path) -> None:
 
 REFUSED = {
     "--out c.safetensors --public": "--public must be left out for a file",
-    "--out m.pt --images 3": "--images must be left out for a file",
     "--out full": "full already exists and is not empty",
-    "--out x --public": "--public must be left out for a folder",
     "--out x --flags=--a": "--flags must be left out for a folder",
-    "--out x --as openai/a": "--as must be left out for a folder",
     "--out x.onnx": "--out must be a name that ends in .safetensors or .pt, or without a suffix",
     "--out x --scores none.json": "none.json is not a report",
-    "--out hf:x": "must be of the form hf:owner/name",
     "--out hf:me/x": "hf:me/x is out of reach, and not in the cache of this machine; connect",
 }
 

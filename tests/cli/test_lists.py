@@ -101,42 +101,6 @@ def test_classes_are_separated_by_commas_or_spaces(
 
 
 @pytest.mark.parametrize(
-    ("words", "line"),
-    [
-        (
-            ["reference", "--out", "x", "--size", "64", "s.npz"],
-            "DATA is missing; it comes before the options, and --size took 64 s.npz",
-        ),
-        (["sample", "--out", "x"], "MODEL requires an argument"),
-    ],
-)
-def test_an_argument_that_an_option_took_is_named(adm: Adm, words: list[str], line: str) -> None:
-    assert line in adm(*words).refusal()
-
-
-@pytest.mark.parametrize(
-    ("read", "word", "value"),
-    [
-        *(
-            (lists.whole, "0", 0),
-            (lists.whole, "-7", -7),
-            (lists.whole, " 12 ", 12),
-            (lists.whole, "+3", 3),
-        ),
-        (lists.whole, str(2**64 - 1), 2**64 - 1),
-        *(
-            (lists.number, " 12 ", 12),
-            (lists.number, ".5", 0.5),
-            (lists.number, "5.", 5.0),
-            (lists.number, "-2E2", -200.0),
-        ),
-    ],
-)
-def test_numbers(read: Callable[[str], float], word: str, value: float) -> None:
-    assert read(word) == value
-
-
-@pytest.mark.parametrize(
     ("read", "words", "message"),
     [
         (lists.whole, ("1_000", "\uff11", "2.5", "0x10", ""), "expected a whole number, got"),

@@ -53,15 +53,11 @@ def test_what_is_read_can_be_written_to(tmp_path: Path) -> None:
     ("entries", "message"),
     [
         ({"arr_0": IMAGES / 255}, r"images are float64, expected uint8.*\(255 \* images\)"),
-        ({"arr_0": IMAGES.astype(np.int32)}, "images are int32, expected uint8"),
         ({"arr_0": IMAGES[0, 0]}, r"shape \(6, 3\), expected \(N, H, W, C\)"),
         ({"arr_0": IMAGES.transpose(0, 3, 1, 2)}, r"\(5, 3, 4, 6\).*save images.transpose"),
-        ({"arr_0": IMAGES[:0]}, r"shape \(0, 4, 6, 3\).*N > 0"),
         ({"arr_0": IMAGES, "arr_1": LABELS[:4]}, r"int64 \(4,\), expected integers \(5,\)"),
-        ({"arr_0": IMAGES, "arr_1": LABELS / 1}, r"float64 \(5,\).*save class numbers"),
         ({"arr_0": IMAGES, "arr_1": np.eye(5, dtype=int)}, r"\(5, 5\).*one-hot"),
         ({"arr_0": IMAGES, "arr_1": LABELS - 1}, "number the classes from 0, or omit"),
-        ({"arr_0": IMAGES, "arr_1": LABELS + 2**40}, "number the classes from 0, or omit"),
         (
             {"arr_0": IMAGES, "arr_1": LABELS, "classes": np.array(["a", "b"])},
             r"classes are <U1 \(2,\), expected strings \(3,\)",
@@ -70,10 +66,7 @@ def test_what_is_read_can_be_written_to(tmp_path: Path) -> None:
             {"arr_0": IMAGES, "arr_1": LABELS, "classes": np.array(["a", "b", "a"])},
             "2 of its classes are called 'a'; make the names unique",
         ),
-        (
-            {"arr_0": IMAGES, "arr_1": LABELS, "classes": np.arange(3)},
-            r"classes are int64 \(3,\), expected strings",
-        ),
+        (r"classes are int64 \(3,\), expected strings",),
         ({"mu": np.zeros(3), "sigma": np.eye(3)}, "its arrays are mu, sigma; save it with"),
     ],
 )

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from data.test_archives import KINDS, Make, make_folder
 from PIL import Image
 
@@ -110,11 +109,3 @@ def test_a_part_of_a_set_has_a_fingerprint_of_its_own(tmp_path: Path, pixels: Pi
     assert held.images == 6
     Path(validation.path(0)).write_bytes(b"other")
     assert difference(held, fingerprint(training, pixels=True)) is None
-
-
-def test_a_source_of_functions_alone_is_read() -> None:
-    images = torch.arange(5 * 4).reshape(5, 1, 2, 2).to(torch.uint8)
-    source = Source("made", ("a",), torch.zeros(5, dtype=torch.int64), lambda rows: images[rows])
-    held = fingerprint(source, pixels=True)
-    images[3] += 1
-    assert difference(held, fingerprint(source, pixels=True)) == "the content of an image"

@@ -91,13 +91,6 @@ def test_unknown_names_give_near_matches_and_the_forms(spec: str, near: str) -> 
         open_source(spec)
 
 
-def test_a_file_of_another_form_is_said_to_be_there(tmp_path: Path) -> None:
-    path = tmp_path / "set.tar.gz"
-    path.write_bytes(b"")
-    with pytest.raises(ValueError, match=rf"{path} has an unknown format; unpack it, or give"):
-        open_source(str(path))
-
-
 def test_an_empty_name_is_not_the_current_folder() -> None:
     with pytest.raises(ValueError, match="the data spec is empty; give "):
         open_source("")

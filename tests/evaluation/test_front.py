@@ -86,18 +86,6 @@ def test_what_cannot_be_sampled_and_scored_is_refused(
     assert told in capsys.readouterr().err
 
 
-def test_the_progress_of_scoring_is_shown_where_a_person_sees_it(
-    places: dict[str, Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    def shown() -> str:
-        scored(places, places["folder"] / "samples")
-        return capsys.readouterr().err
-
-    assert shown() == ""  # no terminal
-    monkeypatch.setenv("FORCE_COLOR", "1")  # which rich takes for one
-    assert "features of samples" in shown()
-
-
 def test_samples_and_a_job_are_references_too(places: dict[str, Path]) -> None:
     model, folder = adm.load(places["model"], device="cpu"), places["folder"]
     wanted = scored(places, folder / "samples")

@@ -70,23 +70,6 @@ def test_absent_weights_are_explained(tmp_path: Path, monkeypatch: pytest.Monkey
         open_features(f"inception:{tmp_path}/absent.pth")
 
 
-def test_a_download_is_kept_only_if_its_hash_is_right(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, state: dict[str, Tensor]
-) -> None:
-    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "home"))
-    source = tmp_path / "published.pth"
-    torch.save(state, source)
-    monkeypatch.setattr(inception, "URL", source.as_uri())
-    with pytest.raises(ValueError, match="cannot be downloaded"):
-        open_features("inception+download")
-    assert not list((tmp_path / "home").rglob("*.pth"))
-    digest = hashlib.sha256(source.read_bytes()).hexdigest()
-    monkeypatch.setattr(inception, "SHA256_BEGINS", digest[:8])
-    downloaded = open_features("inception+download")
-    source.unlink()
-    assert open_features("inception").fingerprint == downloaded.fingerprint
-
-
 def test_a_weight_file_that_would_run_code_is_not_opened(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -111,22 +111,6 @@ def test_a_function_that_does_otherwise_is_refused(
         open_features(f"{mine.stem}:{function}").extract(images)
 
 
-@pytest.mark.parametrize(
-    ("spec", "complaint"),
-    [
-        ("inceptoin", "give inception"),
-        ("absent_module:f", "no module 'absent_module'"),
-        ("absent/file.py:f", r"no file absent/file\.py"),
-        ("fashion", "is a diffusion model"),
-        ("sys:getsizeof", "sys has no source .*; call it in a function in a file of yours"),
-        ("~nosuchuser/x.py:f", "no file ~nosuchuser/x.py"),
-    ],
-)
-def test_what_cannot_be_opened_is_explained(spec: str, complaint: str) -> None:
-    with pytest.raises(ValueError, match=complaint):
-        open_features(spec)
-
-
 def test_a_function_s_file_may_hold_what_a_module_may(tmp_path: Path) -> None:
     """Dataclasses whose annotations are text look their module up; siblings are imported."""
     (tmp_path / "a_sibling_of_tests.py").write_text("WEIGHT = 3.0\n")

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 from adm.app.report import Cell, Table
-from adm.app.scoring import Score
 from adm.app.study.frontier import (
     Distance,
     Frontier,
@@ -21,7 +20,6 @@ from adm.app.study.frontier import (
     time_of,
 )
 from adm.app.study.page import best_and_fast, command, recommendations, times
-from adm.app.study.plots import Dot, Panel, over_time
 from adm.app.study.trial import describe_left_out, factor, select_points
 
 
@@ -198,18 +196,6 @@ def test_nothing_is_best_where_all_intervals_overlap(margin: float, word: str) -
             each.value if isinstance(each := row[column], Cell) else each for row in table.rows
         ]
         assert len({len(cell.partition(".")[2]) for cell in cells}) == 1, cells
-
-
-def test_a_sampler_and_a_grid_look_the_same_in_all_figures_of_a_page() -> None:
-    looks = []
-    for samplers in (("ddim", "unipc"), ("unipc",)):
-        dots = [Dot(name, f"grid of {name}", 1.0, Score(2.0)) for name in samplers]
-        keys = (("ddim", "unipc"), ("grid of ddim", "grid of unipc"))
-        (legend,) = over_time([Panel("", dots, {})], "", "", *keys).legends
-        lines = {line.get_label(): line for line in legend.get_lines()}
-        assert ("ddim" in lines) == ("ddim" in samplers)
-        looks.append((lines["unipc"].get_color(), lines["grid of unipc"].get_marker()))
-    assert looks[0] == looks[1]
 
 
 SCORED = frontier(

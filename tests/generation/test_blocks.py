@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from adm.generation import blocks as module
-from adm.generation.blocks import block_size, blocks, whole_blocks
+from adm.generation.blocks import blocks, whole_blocks
 from adm.generation.diffusion import DiffusionGenerator
 from adm.models.load import load_classifier, load_diffusion
 from adm.samplers import Sampling
@@ -19,26 +19,6 @@ LABELS = torch.arange(COUNT) % 3
 ORDERS = ([17, 3, 19, 3, 0], [5], list(range(19, 4, -2)))
 BASE = Sampling().change(sampler="ddim:eta=0.5", steps=3, seed=2)
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
-
-
-@pytest.mark.parametrize(
-    ("side", "device", "size"),
-    [
-        (8, CPU, 64),
-        (28, CPU, 16),
-        (32, CPU, 16),
-        (64, CPU, 4),
-        (256, CPU, 1),
-        (28, CUDA, 64),
-        (64, CUDA, 64),
-        (256, CUDA, 8),
-        (512, CUDA, 2),
-    ],
-)
-def test_the_size_depends_on_the_resolution_and_the_kind_of_device(
-    side: int, device: torch.device, size: int
-) -> None:
-    assert block_size((3, side, side), device) == size
 
 
 def test_blocks_hold_every_image_once_at_the_place_of_its_index() -> None:
@@ -114,8 +94,3 @@ def test_an_index_may_have_several_labels(tmp_path: Path) -> None:
     for label in range(3):
         assert torch.equal(found[label : label + 1], generator.images(torch.tensor([label]), [4]))
     assert not torch.equal(found[0], found[1])
-
-
-def test_no_images_are_an_empty_batch(tmp_path: Path) -> None:
-    model = load_diffusion(tiny.model(tmp_path / "d.safetensors", tiny.diffusion()))
-    assert DiffusionGenerator(model, BASE).images(LABELS[:0], []).shape == (0, 1, 8, 8)

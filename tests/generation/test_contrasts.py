@@ -115,19 +115,11 @@ def test_all_contrasts_add_up_and_their_sum_is_clipped(model: adm.Pipeline, samp
     assert torch.equal(state.x, by_hand(model, generator))
 
 
-@pytest.mark.parametrize("name", STRONG)
-def test_each_contrast_changes_the_images(model: adm.Pipeline, name: str) -> None:
-    assert not torch.equal(images(model, guide=STRONG[name]), images(model))
-
-
 FREE, WEAK = FreeGuide(scale=2.0), WeakGuide(scale=2.0)
 ATTENTION, TERM = AttentionGuide(scale=2.0), ClassifierGuide(scale=2.0)
 GUIDED: dict[str, tuple[Any, ...]] = {
     "free": (FREE,),
-    "weak": (WEAK,),
-    "attention": (ATTENTION,),
     "all, and a classifier": (TERM, FREE, WEAK, ATTENTION),
-    "in intervals": (replace(FREE, interval=(4, 14)), replace(ATTENTION, interval=(10, 20))),
     "through the networks": (replace(TERM, on="x_0_through_network"), FREE, WEAK),
     "through some": (
         replace(TERM, on="x_0_through_network", every=2),
@@ -156,7 +148,6 @@ def test_the_cost_is_the_number_of_calls_of_all_networks(
     [
         ("free", Cost(12)),
         ("all, and a classifier", Cost(24, 6)),
-        ("in intervals", Cost(12)),
         ("through the networks", Cost(36, 6)),
         ("through some", Cost(14, 3)),
     ],
@@ -164,14 +155,6 @@ def test_the_cost_is_the_number_of_calls_of_all_networks(
 def test_the_cost_of_ddim_is_known(model: adm.Pipeline, how: str, cost: Cost) -> None:
     """Levels 1, 5, 9, 12, 16 and 20: three of them are in 4..14, and three in 10..20."""
     assert model.generator(sampler="ddim", steps=6, guide=GUIDED[how]).cost == cost
-
-
-def test_progress_is_told_of_all_evaluations(model: adm.Pipeline) -> None:
-    told: list[int] = []
-    settings: dict[str, Any] = {"guide": "free:scale=3,interval=4-14"}
-    job = model.job("all:1", steps=6, **settings)
-    model.sample("all:1", steps=6, on_step=told.append, **settings)
-    assert sum(told) == job.evaluations == 3 * 9
 
 
 def test_a_classifier_guides_the_contrasted_model_by_algorithm_1(model: adm.Pipeline) -> None:
@@ -219,9 +202,7 @@ def test_a_weak_model_is_loaded_when_it_is_needed(folder: Path, model: adm.Pipel
 UNFIT = {
     "size": tiny.diffusion("data.size=16,16"),
     "process": tiny.diffusion("process.steps=25"),
-    "schedule": tiny.diffusion("process.schedule=linear"),
     "labels": tiny.diffusion("unet.classes=null"),
-    "rescaled": tiny.diffusion("process.rescale_steps=true"),
     "upsampler": tiny.upsampler(),
 }
 
@@ -257,13 +238,3 @@ def test_what_guidance_lacks_is_said(tmp_path: Path, what: str) -> None:
     with pytest.raises(SettingError) as error:
         model.generator(**settings)
     assert error.value.field == field
-
-
-def test_free_guidance_needs_classes_and_that_by_attention_none(
-    folder: Path, tmp_path: Path
-) -> None:
-    model = adm.load(folder / "d.safetensors")
-    with pytest.raises(SettingError, match=r"^classes must be given"):
-        next(model.generator(guide="free:scale=2").trajectory(None, [0]))
-    untold = tiny.model(tmp_path / "n.safetensors", tiny.diffusion("unet.classes=null"))
-    adm.load(untold).sample(count=1, guide="attention:scale=2", steps=2)

@@ -142,25 +142,6 @@ def test_images_are_bytes_in_order_and_every_step_is_told(
     assert told == [2] * 5 + [2] * 5 + [1] * 5
 
 
-def test_dynamic_thresholding_is_a_setting(model: DiffusionModel, guide: ClassifierModel) -> None:
-    """After guidance too, where it is applied again; the untrained model saturates the clip."""
-    base = BASE.change(scale=50.0, sampler="ddim:clip_again=true")
-    clipped, dynamic = (
-        sampled(model, base.change(threshold=name), guide) for name in ("clip", "dynamic")
-    )
-    assert not torch.equal(clipped, dynamic)
-    *_, state = DiffusionGenerator(model, base.change(threshold="dynamic"), guide).trajectory(
-        LABELS, range(5)
-    )
-    assert state.x.abs().max() <= 1
-
-
-def test_truncated_rounding_is_at_most_one_level_lower(model: DiffusionModel) -> None:
-    nearest = sampled(model, BASE, None).int()
-    truncated = sampled(model, BASE.change(rounding="truncated"), None).int()
-    assert set((nearest - truncated).unique().tolist()) == {0, 1}
-
-
 @pytest.mark.parametrize(
     ("changes", "field"),
     [
@@ -193,11 +174,7 @@ def test_settings_that_the_model_cannot_be_sampled_with_are_refused_before_any_w
     ("settings", "classes"),
     [
         ((), ("sneaker", "bag", "boot")),
-        ((), ("bag", "sneaker", "ankle boot")),
-        (("classifier.classes=2",), ("sneaker", "bag")),
         (("data.size=16,16", "classifier.size=16,16"), tiny.CLASSES),
-        (("data.channels=3", "classifier.in_channels=3"), tiny.CLASSES),
-        (("process.steps=25",), tiny.CLASSES),
         (("process.schedule=linear",), tiny.CLASSES),
         (("process.rescale_steps=true",), tiny.CLASSES),
     ],
@@ -322,3 +299,22 @@ def test_x_0_of_a_network_that_predicts_the_mean_is_clipped_where_released(
     states = DiffusionGenerator(model, BASE.change(sampler=sampler)).trajectory(LABELS, range(5))
     widest = max(state.prediction.x_0.abs().max().item() for state in states)
     assert (widest <= 1) == clipped
+
+
+def test_dynamic_thresholding_is_a_setting(model: DiffusionModel, guide: ClassifierModel) -> None:
+    """After guidance too, where it is applied again; the untrained model saturates the clip."""
+    base = BASE.change(scale=50.0, sampler="ddim:clip_again=true")
+    clipped, dynamic = (
+        sampled(model, base.change(threshold=name), guide) for name in ("clip", "dynamic")
+    )
+    assert not torch.equal(clipped, dynamic)
+    *_, state = DiffusionGenerator(model, base.change(threshold="dynamic"), guide).trajectory(
+        LABELS, range(5)
+    )
+    assert state.x.abs().max() <= 1
+
+
+def test_truncated_rounding_is_at_most_one_level_lower(model: DiffusionModel) -> None:
+    nearest = sampled(model, BASE, None).int()
+    truncated = sampled(model, BASE.change(rounding="truncated"), None).int()
+    assert set((nearest - truncated).unique().tolist()) == {0, 1}

@@ -273,11 +273,6 @@ def test_a_name_of_another_form_is_refused(spec: str) -> None:
         resolve(spec)
 
 
-def test_a_name_is_parsed_once() -> None:
-    assert Repository.parsed("a/b.c-d_e@refs/pr/1") == Repository("a/b.c-d_e", "refs/pr/1")
-    assert str(Repository.parsed("hf:a/b@v1")) == "hf:a/b@v1"
-
-
 def test_a_model_is_pushed_as_one_commit(
     server: Hub, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

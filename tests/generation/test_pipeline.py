@@ -89,13 +89,10 @@ def test_the_library_writes_the_bytes_of_the_command_line(tmp_path: Path, name: 
         ("bag", 3, [1, 1, 1]),
         (2, 2, [2, 2]),
         (["bag", "ankle boot", 0], None, [1, 2, 0]),
-        (torch.tensor([2, 0]), None, [2, 0]),
         (None, 4, [0, 1, 2, 0]),
-        ({"all": 2}, None, [0, 0, 1, 1, 2, 2]),
         ("ALL: 1", None, [0, 1, 2]),
         ({2: 1, "bag": np.int64(2)}, None, [2, 1, 1]),
         (np.array([2, 0]), None, [2, 0]),
-        (np.int64(1), np.int64(2), [1, 1]),
         (torch.tensor(1), None, [1]),
     ],
 )
@@ -117,22 +114,14 @@ def test_classes_are_asked_for_in_many_ways(
         ([0, 1], 2, "count must be left out where classes"),
         (None, 0, "count must be a whole number from 1 to 10,000,000, got 0"),
         (7, None, "classes must be classes of the model, got '7'"),
-        ({7: 1}, None, "classes must be classes of the model, got '7'"),
         ({"bag": 2.5}, None, "classes must be a whole number from .* got 2.5"),
-        ({"bag": "2"}, None, "classes must be a whole number from .* got '2'"),
-        ({"bag": True}, None, "classes must be a whole number from .* got True"),
         ({None: 1}, None, "classes must be names or whole numbers, as in .* got None"),
         ({}, None, r"classes must be one class or more, as in 'all:8'"),
-        ([], None, "must be one class or more"),
-        (torch.tensor([]), None, "must be one class or more"),
-        (1.5, None, "classes must be names or whole numbers, as in .* got 1.5"),
         (b"bag", None, "classes must be names or whole numbers, as in .* got b'bag'"),
         ({"bag", "sneaker"}, None, "classes must be a list, because a set has no order, got"),
         (torch.tensor([1.5]), None, r"classes must be \(N,\) whole numbers in 0\.\.2, .* got 1\.5"),
         (torch.tensor([[0, 1]]), None, r"classes must be .* got \[0, 1\]"),
-        (np.array([3]), None, "classes must be .* got 3"),
         (torch.tensor([-1]), None, "classes must be .* got -1"),
-        ("bag", 2.5, "count must be a whole number from .* got 2.5"),
         (None, "2", "count must be a whole number from .* got '2'"),
     ],
 )
@@ -155,20 +144,12 @@ def test_labels_in_an_array_are_numbers_even_if_classes_are_named_by_numbers() -
         ({"eta": 0.5}, "eta"),
         ({"classifier": "c"}, "classifier"),
         ({"scale": "two"}, "scale"),
-        ({"scale": torch.ones(2)}, "scale"),
         ({"scale": float("nan")}, "scale"),
-        ({"steps": 2.5}, "steps"),
-        ({"seed": "a"}, "seed"),
         ({"seed": -1}, "seed"),
-        ({"sampler": 3}, "sampler"),
         ({"sampler": "ancestral:eta=0.5"}, "sampler"),
         ({"sampler": "ddim:eta=much"}, "sampler.eta"),
-        ({"grid": 3}, "grid"),
-        ({"guide": [2.0]}, "guide"),
         ({"guide": "classifier"}, "guide.scale"),
         ({"threshold": "none"}, "threshold"),
-        ({"rounding": "up"}, "rounding"),
-        ({"precision": "float8"}, "precision"),
         ({"upsampler_steps": 3}, "upsampler"),
     ],
 )
@@ -187,12 +168,6 @@ def test_numbers_of_other_libraries_are_settings(model: adm.Pipeline) -> None:
     assert not model.generator(scale="0").sampling.guide
 
 
-def test_samples_are_shown_as_a_grid_with_a_row_for_each_class(model: adm.Pipeline) -> None:
-    one, three = model.sample("bag", count=2), model.sample("all:2")
-    assert three.grid().height > 2 * one.grid().height
-    assert one._repr_png_().startswith(b"\x89PNG")
-
-
 def test_a_folder_is_not_overwritten_unless_asked(model: adm.Pipeline, tmp_path: Path) -> None:
     samples = model.sample("bag", count=1)
     place = samples.save(tmp_path / "out")
@@ -203,14 +178,6 @@ def test_a_folder_is_not_overwritten_unless_asked(model: adm.Pipeline, tmp_path:
     assert manifest is not None
     assert manifest["labels"] == [0]
     assert convert(Sampling, manifest["sampling"]) == model.sampling
-
-
-def test_labels_of_an_unconditional_generator_are_none() -> None:
-    assert labels_of(None, (), 3) == (None, 3)
-    with pytest.raises(
-        ValueError, match=r"classes must be left out with a model that is told no classes"
-    ):
-        labels_of("bag", (), None)
 
 
 def test_a_classifier_is_opened_only_to_guide(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from samples import contents
 
 import adm
 from adm.generation.folder import sample_into
-from adm.generation.restored import Problem, Restorer
+from adm.generation.restored import Problem
 from adm.spec import SettingError
 
 OPERATOR = "inpaint:box=2-2-4-4"
@@ -151,11 +151,3 @@ def test_divergence_stops_with_the_step_and_what_to_lower(
     y, burst = torch.zeros(1, 1, 8, 8), f"{camera}:burst"
     with pytest.raises(FloatingPointError, match=r"dps gave NaN .* step 1 of 5; give a smaller"):
         model.restore(y, burst, "dps", steps=5)
-
-
-def test_unlabelled_by_default(model: adm.Pipeline) -> None:
-    y = model.measure(IMAGES, OPERATOR)
-    restorer = model.restore(y, OPERATOR, "ddnm", steps=3).job
-    assert restorer.labels is None
-    assert isinstance(restorer.generator, Restorer)
-    assert restorer.generator.guidance == ""

@@ -14,7 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 from adm.app.scoring.images import open_images
-from adm.data.naming import ANIMATION, ARCHIVE, SHEET
+from adm.data.naming import ANIMATION, SHEET
 from adm.data.registry import open_source
 from adm.generation import blocks
 from adm.generation.animation import MOST_FRAMES, MOST_IMAGES, animation, cost
@@ -186,14 +186,6 @@ def test_a_sample_folder_read_as_images_holds_the_samples_only(tmp_path: Path) -
     ):
         assert len(source) == 4
         assert torch.equal(torch.stack([source.read(i) for i in range(4)]), images)
-
-
-def test_a_picture_called_grid_is_an_image_where_no_samples_are(tmp_path: Path) -> None:
-    sample_into(tmp_path / "out", tiny_job(tmp_path), animate=True)
-    (tmp_path / "out" / ARCHIVE).unlink()
-    assert len(open_source(str(tmp_path / "out"), size=(8, 8))) == 4  # samples.json is beside it
-    (tmp_path / "out" / "samples.json").unlink()
-    assert len(open_source(str(tmp_path / "out"), size=(8, 8))) == 6
 
 
 def test_the_sheet_holds_every_pixel_of_the_samples(tmp_path: Path) -> None:

@@ -181,13 +181,6 @@ def test_what_the_released_system_lacks_is_not_exported():
         export_state(random_state(config), config)
 
 
-def test_flags_may_be_text_or_typed():
-    text = {"image_size": "64", "attention_resolutions": "32,8", "class_cond": "True"}
-    typed = {"image_size": 64, "attention_resolutions": [32, 8], "class_cond": True}
-    assert config_from_flags(text) == config_from_flags(typed)
-    assert config_from_flags(text).attention_factors == (2, 8)
-
-
 def test_attention_at_no_level_is_passed_over_as_the_released_network_does():
     flags = {"image_size": 64, "channel_mult": "1,2", "attention_resolutions": "32,8"}
     assert config_from_flags(flags).attention_factors == (2,)

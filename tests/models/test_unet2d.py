@@ -172,22 +172,16 @@ def test_what_is_not_exact_in_the_models_of_ddpm_is_named() -> None:
     ("changes", "named"),
     [
         ({"attention_head_dim": 3}, "attention_head_dim"),
-        ({"attention_head_dim": 1024}, "attention_head_dim"),
         ({"up_block_types": ["UpBlock2D"] * 6}, "up_block_types"),
-        ({"up_block_types": ["UpBlock2D"] * 5}, "up_block_types"),
         ({"down_block_types": ["SkipDownBlock2D"] * 6}, "down_block_types"),
         (
             {"upsample_type": "resnet", "down_block_types": EXAMPLE["down_block_types"]},
             "upsample_type",
         ),
         ({"resnet_time_scale_shift": "scale_shift"}, "attn_norm_num_groups"),
-        ({"attn_norm_num_groups": 16}, "attn_norm_num_groups"),
         ({"mid_block_type": None}, "mid_block_type"),
-        ({"add_attention": False}, "add_attention"),
         ({"class_embed_type": "timestep"}, "class_embed_type"),
-        ({"time_embedding_type": "fourier"}, "time_embedding_type"),
         ({"time_embedding_dim": 64}, "time_embedding_dim"),
-        ({"center_input_sample": True}, "center_input_sample"),
         ({"act_fn": "gelu"}, "act_fn"),
     ],
 )

@@ -6,7 +6,7 @@ import math
 import pytest
 
 from adm.app.scoring import Score
-from adm.app.study.curve import Line, Series, formatted, lowest_of_all, sentences
+from adm.app.study.curve import Line, Series, lowest_of_all, sentences
 from adm.app.study.page import marks
 from adm.app.study.plots import figure
 from adm.pictures import png
@@ -76,12 +76,6 @@ def test_a_distance_that_is_lowest_at_an_end_is_said_to_be(
     assert told[-1].startswith("This is not the paper's trade-off: the FID is not clearly best")
 
 
-def test_a_turn_on_the_way_is_told() -> None:
-    told = said(VALLEY, (0.6, 0.95, 0.9, 0.7), FALLING)
-    assert told[0].endswith("after a peak of 0.950 (0.940 to 0.960) at 1.")
-    assert "after" not in said(VALLEY, RISING, FALLING)[0]
-
-
 def test_a_trade_off_ends_where_precision_falls_again() -> None:
     told = said(VALLEY, (0.6, 0.7, 0.9, 0.5), FALLING)
     assert told[0].startswith("Precision falls from 0.600")
@@ -91,27 +85,6 @@ def test_a_trade_off_ends_where_precision_falls_again() -> None:
     assert said(VALLEY, (0.6, 0.7, 0.9, 0.895), FALLING)[-1] == YES
     never = said(VALLEY, (0.6, 0.605, 0.5, 0.4), (0.7, 0.7, 0.5, 0.3))
     assert never[-1] == "This is not the paper's trade-off: precision falls."
-
-
-@pytest.mark.parametrize(
-    ("score", "text"),
-    [
-        (Score(12.345, 11.0, 13.5), "12.3 (11.0 to 13.5)"),
-        (Score(1234.5, 1000, 1500), "1234 (1000 to 1500)"),
-        (Score(4.98e11, 1e11, 15e11), "4.98e+11 (1.00e+11 to 1.50e+12)"),
-    ],
-)
-def test_digits_follow_the_interval(score: Score, text: str) -> None:
-    assert formatted(score) == text
-
-
-def test_the_scores_of_a_column_have_equally_many_decimals() -> None:
-    column = [Score(12.345, 11.0, 13.5), Score(100.0, 60.0, 140.0), Score(7.0)]
-    assert [formatted(score, column) for score in column] == [
-        "12.3 (11.0 to 13.5)",
-        "100.0 (60.0 to 140.0)",
-        "7.0",
-    ]
 
 
 def test_the_best_and_all_that_may_equal_it_are_marked() -> None:

@@ -4,7 +4,6 @@ import json
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -197,14 +196,3 @@ def test_python_sweeps_as_the_command_does(
     scored = json.loads(wanted["report.json"])["points"]
     for point, row in zip(result.points, scored, strict=True):
         assert {title: score.to_json() for title, score in point.scores.items()} == row["scores"]
-
-
-@pytest.mark.parametrize("values", ["0,1", [], [0, 0.0], [[1]]])
-def test_what_is_no_list_of_values_is_refused_in_python(
-    files: Path, data: Path, tmp_path: Path, values: Any
-) -> None:
-    with pytest.raises(ValueError, match="vary scale must be"):
-        sweep(
-            files / "model.safetensors", vary={"scale": values}, reference=data, out=tmp_path / "o"
-        )
-    assert not (tmp_path / "o").exists()
