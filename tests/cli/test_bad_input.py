@@ -148,11 +148,6 @@ ADVICE = {
         ("sample", "256x256-diffusion", "--out", "out"),
         "is a recipe and no model; give runs/256x256-diffusion after `adm train",
     ),
-    "a folder of images where a recipe is wanted": (
-        ("train", "clean", "--out", "out"),
-        "RECIPE must be a name that `adm recipes` lists, a file or a run folder, got 'clean'; to "
-        "train on the images of a folder, give it as data: --data clean",
-    ),
     "a recipe of images of one's own without them": (
         ("train", "photos", "--out", "out"),
         "--data must be given: photos trains on images of yours, and there is no photos here; pass "
@@ -165,10 +160,6 @@ ADVICE = {
     "an option of diffusers": (
         ("sample", "fashion", "--guidance-scale", 2, "--out", "out"),
         "Unknown option: --guidance-scale. It is called --scale here.",
-    ),
-    "an option of guided-diffusion": (
-        ("sample", "fashion", "--use_ddim", "True", "--out", "out"),
-        "It is called --sampler ddim here.",
     ),
 }
 

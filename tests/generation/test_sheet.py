@@ -14,7 +14,6 @@ from PIL import Image
 from torch import Tensor
 
 from adm.app.scoring.images import open_images
-from adm.data.naming import ANIMATION, SHEET
 from adm.data.registry import open_source
 from adm.generation import blocks
 from adm.generation.animation import MOST_FRAMES, MOST_IMAGES, animation, cost
@@ -106,21 +105,6 @@ def test_a_sheet_enlarges_by_a_whole_factor_within_its_bound(
         assert picture.height >= len(plan.rows) * 28 * 3
 
 
-@pytest.mark.parametrize("channels", [1, 2, 3, 4, 5])
-def test_a_sample_folder_of_any_channels_has_a_sheet_and_an_animation(
-    tmp_path: Path, channels: int
-) -> None:
-    job = tiny_job(tmp_path, channels)
-    for out in ("one", "two"):
-        sample_into(tmp_path / out, job, animate=True)
-    for name in (SHEET, ANIMATION):
-        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
-    with Image.open(tmp_path / "one" / SHEET) as sheet:
-        assert sheet.height > 3 * 112
-    with Image.open(tmp_path / "one" / ANIMATION) as film:
-        assert film.n_frames == 4
-
-
 def test_an_animation_shows_the_noise_every_step_and_last_the_samples(tmp_path: Path) -> None:
     job = tiny_job(tmp_path)
     images = sample(job).images
@@ -158,13 +142,6 @@ def test_long_samplings_and_large_sets_are_shown_in_part(tmp_path: Path) -> None
     told: list[int] = []
     assert len(frames_of(animation(job, noise(70, 1, 8), told.append))) == MOST_FRAMES
     assert sum(told) == cost(job) <= MOST_IMAGES * 50
-
-
-def test_the_last_frame_of_an_animation_is_held(tmp_path: Path) -> None:
-    with Image.open(io.BytesIO(sample(tiny_job(tmp_path)).animate())) as film:
-        first = film.info["duration"]
-        film.seek(film.n_frames - 1)
-        assert film.info["duration"] > 3 * first
 
 
 def test_a_generator_without_steps_has_no_animation() -> None:

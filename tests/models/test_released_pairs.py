@@ -64,18 +64,6 @@ def test_the_unconditional_model_is_sampled_without_a_class_too(released: Path) 
         pipeline.job("207:2", scale=0)
 
 
-def test_without_its_classifier_the_cure_works(released: Path) -> None:
-    (released / "256x256_classifier.pt").rename(released / "elsewhere.pt")
-    alone = adm.load(released / "256x256_diffusion_uncond.pt", device="meta")
-    with pytest.raises(ValueError, match=r"^classifier must be given"):
-        alone.job("207:2", scale=10.0)
-    (released / "elsewhere.pt").rename(released / "256x256_classifier.pt")
-    cured = adm.load(
-        released / "256x256_diffusion_uncond.pt", released / "256x256_classifier.pt", device="meta"
-    )
-    assert cured.job("207:2", scale=10.0).labels == [207, 207]
-
-
 @pytest.mark.parametrize(("base", "upsampler"), CASCADES)
 def test_a_base_and_its_upsampler_are_a_cascade(released: Path, base: str, upsampler: str) -> None:
     pipeline = adm.load(released / base, upsampler=released / upsampler, device="meta")
@@ -91,11 +79,3 @@ def test_an_unconditional_model_is_sampled_by_count(released: Path, name: str) -
     job = adm.load(released / name, device="meta").job(count=2)
     assert job.labels is None
     assert job.evaluations == 2 * 1000
-
-
-def test_a_classifier_of_another_size_is_refused(released: Path) -> None:
-    pipeline = adm.load(
-        released / "64x64_diffusion.pt", released / "128x128_classifier.pt", device="meta"
-    )
-    with pytest.raises(ValueError, match=r"^classifier must be of the model's image size"):
-        pipeline.job("207:1", scale=1.0)

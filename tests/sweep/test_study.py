@@ -12,7 +12,7 @@ import tiny
 import torch
 from evaluation.stubs import blocks, spots, together
 
-from adm.app.scoring import load_reference, make_reference
+from adm.app.scoring import make_reference
 from adm.app.study import scoring as scoring_module
 from adm.app.study import study as study_module
 from adm.app.study.page import title_of, write
@@ -302,19 +302,6 @@ def test_what_cannot_be_scored_is_refused_before_sampling(
         with pytest.raises(ValueError, match=cure):
             run(study(), chosen, tmp_path, devices=ALONE)
         assert not list(tmp_path.iterdir())
-
-
-def test_a_reference_of_another_size_is_compared_when_asked_for(
-    study: Callable[..., Study], tmp_path: Path
-) -> None:
-    features = blocks()
-    make_reference(spots(40, size=12), features).save(tmp_path / "ref.npz")
-    reference = load_reference(tmp_path / "ref.npz", features)
-    distances = []
-    for resize in ("to-reference", "none"):  # the scores of the first are not taken for the second
-        result = ran(study(), Scoring([Scorer(features, reference, resize)]), tmp_path / "out")
-        distances.append(result.networks[0].scores[0]["frechet"])
-    assert distances[0] != distances[1]
 
 
 def test_a_folder_has_one_writer(tmp_path: Path) -> None:
