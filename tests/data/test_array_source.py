@@ -66,7 +66,6 @@ def test_what_is_read_can_be_written_to(tmp_path: Path) -> None:
             {"arr_0": IMAGES, "arr_1": LABELS, "classes": np.array(["a", "b", "a"])},
             "2 of its classes are called 'a'; make the names unique",
         ),
-        (r"classes are int64 \(3,\), expected strings",),
         ({"mu": np.zeros(3), "sigma": np.eye(3)}, "its arrays are mu, sigma; save it with"),
     ],
 )
