@@ -27,11 +27,12 @@ def policy(last: int = 2, best: bool = True, every: int | None = None) -> TrainS
     )
 
 
-def made(run: Path, losses: dict[int, float | None], bad: Mapping[int, int] = {}) -> None:
+def made(run: Path, losses: dict[int, float | None], bad: Mapping[int, int] | None = None) -> None:
     for step, loss in losses.items():
         folder = run / "checkpoints" / checkpoint.step_folder(step)
         folder.mkdir(parents=True)
-        held = {"step": step, "micro_batch": 1, "validation": loss, "bad_steps": bad.get(step, 0)}
+        bad_steps = (bad or {}).get(step, 0)
+        held = {"step": step, "micro_batch": 1, "validation": loss, "bad_steps": bad_steps}
         (folder / "model.safetensors").touch()
         (folder / "state.json").write_text(json.dumps(held))
 
