@@ -1,6 +1,5 @@
 """References and cached features that are damaged -> one line, or the values written."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -52,46 +51,6 @@ def test_an_array_of_another_kind_is_refused(
 def test_no_name_in_a_file_opens_anything(name: str) -> None:
     with pytest.raises(ValueError, match="which do not come with this package"):
         recorded_features(name, "ref.npz")
-
-
-def test_features_of_a_reference_must_be_of_numbers(made: Path, tmp_path: Path) -> None:
-    with np.load(made / "ref.npz") as file:
-        arrays = dict(file)
-    arrays["features"] = arrays["features"].copy()
-    arrays["features"][7, 3] = np.nan
-    np.savez(tmp_path / "ref.npz", **arrays)
-    with pytest.raises(
-        ValueError, match=r"ref.npz: features are not finite, or larger than 1e\+17; make"
-    ):
-        load_reference(tmp_path / "ref.npz")
-
-
-PART = "00000000-00000012.npz"
-
-
-def swapped(path: Path) -> None:
-    other = path.parent.parent / "other"
-    extract(spots(12, seed=5), blocks(), Extraction(work=other))
-    path.write_bytes((other / PART).read_bytes())
-
-
-@pytest.mark.parametrize(
-    "damage",
-    [
-        swapped,
-        lambda path: path.write_bytes(bytes(path.stat().st_size)),
-        lambda path: path.write_bytes(b""),
-        lambda path: path.write_bytes(path.read_bytes()[:-30]),
-    ],
-    ids=["of other images", "zeroed", "empty", "truncated"],
-)
-def test_cached_features_that_are_not_those_written_are_extracted_again(
-    tmp_path: Path, damage: Callable[[Path], None]
-) -> None:
-    whole = extract(spots(12), blocks(), Extraction(work=tmp_path / "work")).pool.copy()
-    damage(tmp_path / "work" / PART)
-    again = extract(spots(12), blocks(), Extraction(work=tmp_path / "work"))
-    assert np.array_equal(again.pool, whole)
 
 
 def test_a_cache_that_another_process_uses_is_refused(tmp_path: Path) -> None:

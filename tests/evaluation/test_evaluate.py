@@ -13,12 +13,14 @@ import torch
 from evaluation.stubs import blocks, spots, taken, together
 from samples import save_images
 
+from adm.app.cli.evaluate import print_report
 from adm.app.scoring import (
     Comparison,
     Extraction,
     Opened,
     Reference,
     Report,
+    Score,
     evaluate,
     extract,
     load_report,
@@ -26,7 +28,7 @@ from adm.app.scoring import (
     open_images,
     resize_to,
 )
-from adm.app.scoring.report import class_scores
+from adm.app.scoring.report import ClassScores, class_scores
 from adm.data import Source, open_source
 from adm.features import Features
 from adm.generation.diffusion import DiffusionGenerator
@@ -185,3 +187,19 @@ def test_classes_in_other_shares_are_named(real: Reference) -> None:
     source = taken(spots(COUNT, seed=1), [*range(0, COUNT, 3), 1, 2, 4, 5])
     said = " ".join(score(source, real, blocks()).warnings)
     assert "circle is 90.9% of the samples and 33.3% of the reference" in said
+
+
+@pytest.mark.parametrize("name", ["[/x]", "dog [husky]", ":dog:", "a\\[b]", "\\"])
+def test_names_are_shown_as_they_are(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """None is read as markup, which would end in an error or leave a part of it out."""
+    manifest = {
+        "generated": {"source": f"{name} samples", "count": 3},
+        "reference": {"source": f"{name} data"},
+    }
+    row = ClassScores(f"{name} class", 30, 40, 1.0, 0.5, 0.25)
+    scores = {"frechet": Score(1.5, 1.0, 2.0)}
+    print_report(Report(f"{name} network", scores, manifest, [row], [f"{name} warning"]))
+    text = capsys.readouterr().out
+    for where in ("samples (3 images)", "data (number of", "class ", "warning"):
+        assert f"{name} {where}" in text
+    assert text.count(f"({name} network)") == 2  # of the score, and above the classes

@@ -207,51 +207,6 @@ def test_dps_is_algorithm_1_of_its_paper() -> None:
         torch.testing.assert_close(state.x, x, rtol=1e-9, atol=1e-9)
 
 
-def test_dps_of_azula_takes_our_steps(model: adm.Pipeline) -> None:
-    guidance = pytest.importorskip("azula.guidance")
-    levels, step = [200, 400, 600, 800, 1000], 0.3
-    y, forward = oracle.normal((1, 1, 4, 4), seed=5).float(), lambda x: F.avg_pool2d(x, 2)
-    start = oracle.normal((1, *model.shape), seed=6).float()
-    torch.manual_seed(0)
-    prior, x = _prior(model, levels), start
-    own = _states(DPS(step=step), prior, Measurement(forward, y), x, "ddim:eta=1")
-    torch.manual_seed(0)
-    theirs = guidance.DPSSampler(to_azula(model), y, forward, zeta=step, steps=5, silent=True)
-    for wanted, (t, s) in zip(own, theirs.timesteps.unfold(0, 2, 1), strict=True):
-        x = theirs.step(x, t, s)
-        # At the end theirs leave noise, a tenth of that of level 1, and ours none.
-        tolerance = 1e-5 if s else 0.5 * float(model.schedule.sigma[1])
-        torch.testing.assert_close(x, wanted, rtol=0, atol=tolerance)
-
-
-def test_dps_of_deepinv_takes_our_steps_with_a_weight_of_each_level(model: adm.Pipeline) -> None:
-    """Its gradient is added to the score, so that the step size grows with the noise removed."""
-    deepinv = pytest.importorskip("deepinv")
-    step, x = 0.3, oracle.normal((2, *model.shape), seed=7).float()
-    physics = deepinv.physics.Downsampling(
-        model.shape, filter=torch.full((1, 1, 4, 4), 1 / 16), factor=4, padding="valid"
-    )
-    y = (oracle.normal((2, 1, 2, 2), seed=8).float() + 1) / 2
-    theirs = deepinv.sampling.DPS(
-        to_deepinv(model), num_steps=6, rng=torch.Generator(), dtype=torch.float32
-    )
-    theirs.data_fidelity.clip = None
-    times = theirs.solver.timesteps[2:4]
-    ratios = torch.stack([theirs.sde.sigma_t(t) for t in times])
-    signal = (1 + ratios**2).rsqrt()
-    kept = (ratios[1] / ratios[0]) ** 2
-    theirs.data_fidelity.weight = float(2 * step / (signal.prod() * ratios[0] ** 2 * (1 - kept)))
-    theirs.solver.rng.manual_seed(0)
-    got, _ = theirs.solver.step(theirs.posterior, *times, x, y=y, physics=physics)
-
-    drawn = torch.randn(x.shape, dtype=x.dtype, generator=torch.Generator().manual_seed(0))
-    prior = _prior(model, model.schedule.level_of(-2 * ratios.double().log()).flip(0).tolist())
-    given = from_deepinv(physics, y)
-    measurement = given.operator.on(model.shape).measured(given.y, given.sigma)
-    own = _states(DPS(step=step), prior, measurement, x, "ddim:eta=1", lambda *_: drawn)
-    torch.testing.assert_close(got, own[0], rtol=0, atol=1e-5)
-
-
 @pytest.mark.parametrize("package", ["azula", "deepinv"])
 def test_diffpir_of_others_takes_our_steps(package: str, model: adm.Pipeline) -> None:
     """Without fresh noise azula's sampler is DDIM's; in deepinv lambda is twice our weight."""

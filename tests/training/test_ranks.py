@@ -16,13 +16,6 @@ SETTINGS = (
 )
 CLOSE = {"rtol": 2e-4, "atol": 1e-6}  # sums over processes are rounded in another order
 
-CONSISTENCY = (  # which has stages and learns from images
-    "distillation.method=consistency",
-    "distillation.method.stage_steps=3",
-    "unet.conditions=scale",
-    "sample.sampler=consistency",
-)
-
 pytestmark = pytest.mark.slow
 
 
