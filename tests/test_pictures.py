@@ -10,14 +10,11 @@ from PIL import Image
 from adm.pictures import (
     CHECKS,
     LEAST,
-    MOST,
     Row,
     colours,
-    fit,
     gif,
     grid,
     sheet,
-    tile_size,
 )
 
 
@@ -70,17 +67,6 @@ def test_a_grid_of_large_images_is_reduced_where_that_is_asked_for() -> None:
 def test_a_grid_of_nothing_is_refused(count: int, columns: int) -> None:
     with pytest.raises(ValueError, match=f"{count} images in {columns} columns; give at least one"):
         grid(noise(count, 1, 4, 4), columns)
-
-
-def test_pixels_of_small_images_stay_squares_and_large_images_are_reduced() -> None:
-    assert tile_size((8, 8)) == (56, 56)
-    assert tile_size((28, 14)) == (56, 28)
-    assert tile_size((512, 256)) == (MOST, MOST // 2)
-    assert tile_size((28, 28), 112, 100) == (84, 84)  # a factor that the limit permits
-    assert tile_size((28, 28), 112, 10) == (10, 10)
-    image = torch.arange(4, dtype=torch.uint8).reshape(1, 2, 2) * 60
-    shown = fit(image, (56, 56))
-    assert sorted(c[1] for c in shown.getcolors() or []) == [(v, v, v) for v in (0, 60, 120, 180)]
 
 
 def test_every_number_of_channels_has_colours() -> None:

@@ -19,9 +19,10 @@ REFUSED: dict[str, tuple[str, ...]] = {
     "train digits --data digts": ("no data 'digts'; did you mean digits?",),
     "train": ("RECIPE requires an argument",),
     "train fashion-biggan --data digits --micro-batch 2": ("--micro-batch must be left out for a",),
-    "sample fashoin": ("no model 'fashoin'; give a path",),
+    "sample fashoin": ("no model 'fashoin'",),
     "sample model.safetensors --classes snaeker:2": (
-        "--classes must be classes of the model, got 'snaeker'; did you mean sneaker?",
+        "--classes",
+        "did you mean sneaker?",
     ),
     "sample model.safetensors --sampler dim": ("--sampler must be one of ancestral, ddim, ",),
     "sample model.safetensors --sampler ddim:eta=2": ("eta of --sampler must be at most 1, got",),

@@ -111,24 +111,6 @@ def test_training_replaces_them_and_says_so_once(
     )
 
 
-def test_a_run_goes_on_without_the_images_that_were_removed(adm: Adm, tmp_path: Path) -> None:
-    paths = photographs(tmp_path / "photos")
-    recipe = tmp_path / "recipe.json"
-    settings = ("unet.classes=2", "watch.images=0")
-    recipe.write_text(json.dumps(to_json(tiny.diffusion(*settings))))
-    words = ("train", recipe, "--data", tmp_path / "photos", *CPU, "--out", tmp_path / "run")
-    assert adm(*words).status == 0
-    for path in paths[:2]:
-        path.unlink()
-    refused = adm(*words, "--steps", 6).refusal()
-    assert "the number of images, 24 and now 22, has changed; restore it" in refused
-    assert "accept it with --check-data none" in refused
-    answer = adm(*words, "--steps", 6, "--check-data", "none")
-    assert answer.status == 0, answer.err
-    assert "there are 22 images, and were 24: from here, they come in another order" in answer.err
-    assert adm(*words, "--steps", 8).status == 0  # what was accepted is what is there
-
-
 def test_what_was_packed_in_part_is_not_taken_for_the_whole(adm: Adm, tmp_path: Path) -> None:
     broken = photographs(tmp_path / "photos")[-1]
     kept = broken.read_bytes()

@@ -8,7 +8,7 @@ import torch
 from evaluation.stubs import blocks
 
 from adm.app.scoring import extract
-from adm.app.study.comparison import ACROSS, MOST, compare, shared_classes, tiled, within_class
+from adm.app.study.comparison import MOST, compare, shared_classes, within_class
 from adm.data.source import Source, in_memory
 
 
@@ -65,17 +65,6 @@ def test_classes_are_matched_by_name_without_case_and_compared_one_by_one() -> N
     assert mean[0].low < mean[0].value < mean[0].high
     told = found.to_json()["within_class_distance"]["bag"]["b"]
     assert (told["images"], told["value"]) == (10, bag.distances[1].value)
-
-
-def test_images_are_tiled_row_by_row_on_white() -> None:
-    images = torch.arange(7, dtype=torch.uint8).reshape(7, 1, 1, 1).expand(7, 3, 2, 4)
-    picture = tiled(images)
-    assert picture.shape == (3, 2 * 4, ACROSS * 6)
-    assert picture[:, 1:3, 1:5].unique().tolist() == [0]
-    assert picture[:, 1:3, 31:35].unique().tolist() == [5]
-    assert picture[:, 5:7, 1:5].unique().tolist() == [6]
-    assert picture[:, 4:, 6:].unique().tolist() == [255]  # where there are no more images
-    assert picture[:, 0].unique().tolist() == [255]
 
 
 def test_classes_that_are_not_shared_are_refused_with_those_that_are() -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from adm.data.inspect import examples, inspect
+from adm.data.inspect import inspect
 from adm.data.registry import find
 
 LEVELS = np.random.default_rng(0).integers(0, 256, (5, 7, 3), dtype=np.uint8)
@@ -63,14 +63,3 @@ def test_pictures_are_compared_as_they_are_trained_on(tmp_path: Path, pair: str)
     first.save(tmp_path / "a.png", exif=first.getexif(), compress_level=0)
     second.save(tmp_path / "b.png", exif=second.getexif())
     assert alike(tmp_path) == same
-
-
-def test_examples_are_upright(tmp_path: Path) -> None:
-    levels = np.zeros((64, 64), np.uint8)
-    levels[:, :32] = 200  # left, which is the top once it is turned
-    exif = Image.Exif()
-    exif[ORIENTATION] = 6
-    Image.fromarray(levels).save(tmp_path / "a.png", exif=exif)
-    image = examples(find(str(tmp_path)))[0, 0]
-    assert (image[:, :32] == 200).all()
-    assert (image[:, 32:] == 0).all()

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from samples import save_images
+from samples import contents, save_images
 
 from adm.data import open_source
 from adm.data.arrays import read_arrays
@@ -21,10 +21,6 @@ LABELS = torch.tensor([1, 0, 1, 1])
 def images(channels: int = 3, count: int = 4) -> torch.Tensor:
     generator = torch.Generator().manual_seed(channels)
     return torch.randint(0, 256, (count, channels, 5, 7), dtype=torch.uint8, generator=generator)
-
-
-def contents(out: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in sorted(out.iterdir())}
 
 
 def test_files_are_named_by_class_seed_and_index(tmp_path: Path) -> None:

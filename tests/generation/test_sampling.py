@@ -71,23 +71,6 @@ def test_what_changes_nothing_by_its_scale_takes_no_part() -> None:
     assert Sampling(guide=active).by_contrast == active
 
 
-@pytest.mark.parametrize(
-    ("settings", "cure"),
-    [
-        ({"eta": 0.5}, "sampler=ddim:eta=..."),
-        ({"every": 2}, "guide=classifier:every=..."),
-        ({"end": 2}, "grid=log-snr:end=..."),
-        ({"stps": 3}, "did you mean steps"),
-    ],
-)
-def test_a_parameter_that_is_given_as_a_setting_is_shown_in_its_spec(
-    settings: dict[str, Any], cure: str
-) -> None:
-    with pytest.raises(SettingError) as error:
-        Sampling().change(**settings)
-    assert cure in str(error.value)
-
-
 def test_settings_are_resolved_once_and_are_then_what_they_are() -> None:
     model = load_diffusion("fashion")
     asked = model.recipe.sample.change(grid="searched:steps=6", precision="auto")

@@ -3,7 +3,6 @@
 import io
 import zipfile
 from dataclasses import replace
-from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -21,7 +20,7 @@ from adm.generation.diffusion import DiffusionGenerator
 from adm.generation.folder import sample_into
 from adm.generation.job import Job
 from adm.generation.samples import sample
-from adm.generation.sheet import MOST_CLASSES, PIXELS, contact_sheet, draw, layout
+from adm.generation.sheet import PIXELS, contact_sheet, draw, layout
 from adm.images import to_uint8
 from adm.models.load import load_diffusion
 from adm.pictures import fit
@@ -61,28 +60,6 @@ def test_a_small_set_is_shown_whole_class_by_class() -> None:
     assert plan.rows == [("class 0", [1, 3]), ("class 1", [4]), ("class 2", [0, 2])]
     assert plan.indices == [1, 3, 4, 0, 2]
     assert plan.note == ""
-
-
-def test_images_without_classes_form_a_square() -> None:
-    assert [row for _, row in layout(stub(None, 8)).rows] == [[0, 1, 2], [3, 4, 5], [6, 7]]
-    many = layout(stub(None, 50_000))
-    assert len(many.rows) == many.columns == 16
-    assert many.note == "Shown: the first 256 of 50000 images."
-
-
-def test_of_many_classes_some_are_shown_and_a_line_says_so() -> None:
-    labels = [i % 1000 for i in range(50_000)]
-    plan = layout(stub(labels, len(labels)))
-    assert len(plan.rows) == MOST_CLASSES
-    assert plan.columns == 16
-    assert (plan.rows[0][0], plan.rows[-1][0]) == ("class 0", "class 999")
-    numbers = [int(name.split()[1]) for name, _ in plan.rows]
-    gaps = {after - before for before, after in pairwise(numbers)}
-    assert gaps <= {43, 44}
-    assert all(labels[index] == numbers[i] for i, row in enumerate(plan.rows) for index in row[1])
-    assert plan.note == "Shown: 24 of 1000 classes, the first 16 images of each."
-    fewer = layout(stub([0] * 20 + [1], 21))
-    assert fewer.note == "Shown: the first 16 images of each class."
 
 
 @pytest.mark.parametrize("side", [8, 28, 32, 64, 256, 300])

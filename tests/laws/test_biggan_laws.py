@@ -18,6 +18,7 @@ from adm.networks.biggan import (
 )
 from adm.networks.biggan.blocks import SelfAttention
 from adm.networks.biggan.spectral import Conv2d, Embedding, Linear
+from adm.recipes import build, recipe
 
 SMALL = BigGANConfig(
     in_channels=1,
@@ -42,7 +43,6 @@ OPTIONS = [
     DEEP | {"attention_factors": (1, 2)},
     {"discriminator_channels": 16, "multipliers": (1, 1, 4), "noise": 9},
 ]
-IMAGENET = {"classes": 1000, "in_channels": 3}
 
 
 def seeded(make, *arguments):
@@ -245,49 +245,18 @@ def test_the_discriminator_learns_which_label_belongs_to_which_image() -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "generator", "discriminator"),
-    [
-        # Brock et al. 2019, appendix B: 70.4 and 88.0 million; BigGAN-deep: 50.4 and 34.6 million.
-        (
-            {
-                "size": (128, 128),
-                "channels": 96,
-                "multipliers": (1, 2, 4, 8, 16, 16),
-                "noise": 120,
-                "split_noise": True,
-                "attention_factors": (2,),
-            },
-            70_433_988,
-            87_982_370,
-        ),
-        (
-            {
-                "size": (128, 128),
-                "channels": 128,
-                "multipliers": (1, 2, 4, 8, 16, 16),
-                "deep": True,
-                "attention_factors": (2,),
-            },
-            50_244_484,
-            34_590_210,
-        ),
-        (
-            {
-                "size": (256, 256),
-                "channels": 128,
-                "multipliers": (1, 2, 4, 8, 8, 16, 16),
-                "deep": True,
-                "attention_factors": (4,),
-            },
-            55_736_708,
-            38_247_426,
-        ),
+    ("name", "generator", "discriminator"),
+    [  # Brock et al. 2019, appendix B: 70.4 and 88.0 million; BigGAN-deep: 50.4 and 34.6 million.
+        ("biggan-128", 70_433_988, 87_982_370),
+        ("biggan-deep-128", 50_244_484, 34_590_210),
+        ("biggan-deep-256", 55_736_708, 38_247_426),
     ],
 )
-def test_the_papers_networks_have_the_papers_sizes(options, generator, discriminator) -> None:
-    config = BigGANConfig(**IMAGENET, **options)
+def test_the_papers_networks_have_the_papers_sizes(
+    name: str, generator: int, discriminator: int
+) -> None:
     with torch.device("meta"):
-        networks = Generator(config), Discriminator(config)
+        networks = build.networks(recipe(name)).values()
     counts = [sum(p.numel() for p in network.parameters()) for network in networks]
     assert counts == [generator, discriminator]
 

@@ -11,8 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from adm.generation.diffusion import DiffusionGenerator
-from adm.models import compiled
-from adm.models.compiled import Compiled, check_compiles
+from adm.models.compiled import Compiled
 from adm.models.load import load_classifier, load_diffusion
 from adm.models.trained import ClassifierModel, DiffusionModel
 from adm.spec import SettingError
@@ -67,26 +66,6 @@ def test_a_network_that_torch_cannot_compile_is_refused_in_one_line() -> None:
     with pytest.raises(SettingError, match=r"^compile must be false here.*$") as error:
         Compiled(Unruly(), "network")(torch.ones(2))
     assert "\n" not in str(error.value)
-
-
-@pytest.mark.parametrize(
-    ("device", "lacking"), [("cpu", "c++"), ("cpu", "Python.h"), ("cuda", "triton"), ("mps", "")]
-)
-def test_what_compiling_lacks_is_said(
-    device: str, lacking: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    (tmp_path / "Python.h").touch()
-    monkeypatch.setattr(compiled.shutil, "which", lambda name: None if "none" in name else name)
-    monkeypatch.setattr(compiled.sysconfig, "get_path", lambda _: str(tmp_path))
-    monkeypatch.setattr(compiled, "find_spec", lambda _: None)
-    monkeypatch.setenv("CXX", "c++")
-    check_compiles(torch.device("cpu"))
-    if lacking == "c++":
-        monkeypatch.setenv("CXX", "none-such")
-    if lacking == "Python.h":
-        (tmp_path / "Python.h").unlink()
-    with pytest.raises(SettingError, match=r"^compile must be false "):
-        check_compiles(torch.device(device))
 
 
 def test_a_setting_that_needs_a_compiler_is_refused_before_any_work(

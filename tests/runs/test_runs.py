@@ -9,6 +9,7 @@ import psutil
 import pytest
 import tiny
 import torch
+from samples import contents
 
 from adm.app.runs import estimates, run
 from adm.app.runs.estimates import fits_in_memory, step_memory
@@ -21,10 +22,6 @@ from adm.training.spread import longest_share, share
 
 CPU = torch.device("cpu")
 A = {"a": "b"}
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    return {str(f): f.read_bytes() for f in sorted(folder.rglob("*")) if f.is_file()}
 
 
 @pytest.mark.parametrize(

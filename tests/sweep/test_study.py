@@ -11,6 +11,7 @@ import pytest
 import tiny
 import torch
 from evaluation.stubs import blocks, spots, together
+from samples import contents
 
 from adm.app.scoring import make_reference
 from adm.app.study import scoring as scoring_module
@@ -65,10 +66,6 @@ def ran(study: Study, scoring: Scoring, out: Path) -> Result:
     result = run(study, scoring, out, devices=ALONE, batch_size=5)
     assert result is not None
     return result
-
-
-def contents(out: Path) -> dict[str, bytes]:
-    return {str(p.relative_to(out)): p.read_bytes() for p in sorted(out.rglob("*")) if p.is_file()}
 
 
 @pytest.fixture(scope="module")

@@ -9,15 +9,12 @@ import numpy as np
 import pytest
 import tiny
 from evaluation.stubs import spots
+from samples import contents
 
 from adm import load, sweep
 from adm.app.cli import main
 from adm.models.load import load_classifier
 from adm.store.arrays import write_npz
-
-
-def contents(out: Path) -> dict[str, bytes]:
-    return {str(p.relative_to(out)): p.read_bytes() for p in sorted(out.rglob("*")) if p.is_file()}
 
 
 @pytest.fixture

@@ -7,10 +7,7 @@ import numpy as np
 import pytest
 
 from adm.app.runs.watch.curves import (
-    PANELS,
     Column,
-    draw,
-    has,
     read_log,
     smooth,
 )
@@ -72,23 +69,3 @@ def test_smoothing_keeps_the_mean_of_each_stretch_and_the_last_step() -> None:
     assert mean[-1] == pytest.approx(values[-10:].mean())
     assert len(smooth(Column(np.arange(3), np.ones(3)))[0]) == 3
     assert len(smooth(Column(np.arange(1), np.array([np.nan])))[0]) == 0
-
-
-def test_every_panel_is_drawn_where_the_log_has_its_figures(tmp_path: Path) -> None:
-    log = read_log(full_log(tmp_path / "log.jsonl"))
-    of_gan = gan_log(log)
-    ours, theirs = ([has(each, needed) for _, needed, _ in PANELS] for each in (log, of_gan))
-    assert all(one or other for one, other in zip(ours, theirs, strict=True))
-    part = draw({"loss": log["loss"]}, "run")
-    assert draw(of_gan, "gan").height > part.height
-    assert draw(log, "run").height > 3 * part.height
-    assert draw({}, "nothing yet").width > 0
-    assert draw({"loss": Column(np.array([1]), np.array([np.nan]))}).width > 0
-
-
-def gan_log(log: dict[str, Column]) -> dict[str, Column]:
-    """The log of two players: the same figures, of each, and their distance from real images."""
-    players, of_each = ("generator", "discriminator"), ("loss", "gradient_norm", "learning_rate")
-    found = {f"{name}/{key}": log[key] for name in players for key in of_each}
-    logits = {f"discriminator/{name}": log["loss"] for name in ("real", "generated")}
-    return found | logits | {"validation/frechet": log["validation/loss"]}

@@ -10,7 +10,6 @@ from watch import states
 
 from adm.app.runs.watch import guarded
 from adm.app.runs.watch.previews import (
-    layout,
     preview_sampling,
     watch_previews,
 )
@@ -80,17 +79,6 @@ def test_the_picture_is_the_sample_command_s_own(tmp_path: Path) -> None:
             for x in range(picture.width - wanted.width)
         ]
     assert crops.count(wanted.tobytes()) == 1  # under the averages, and not under raw weights
-
-
-def test_classes_are_all_shown_or_ten_that_lie_evenly() -> None:
-    labels, across = layout(3, 32)
-    assert labels is not None
-    assert (across, labels.bincount().tolist()) == (10, [10, 10, 10])
-    labels, across = layout(1000, 32)
-    assert labels is not None
-    assert labels.unique().tolist() == list(range(0, 1000, 100))
-    assert (across, len(labels)) == (3, 30)
-    assert layout(None, 32) == (None, 6)
 
 
 def test_what_fails_is_said_once_and_interrupts_nothing(caplog: pytest.LogCaptureFixture) -> None:
