@@ -19,6 +19,7 @@ from adm.app.study.patient import Patient, Skipped, admit, labelled
 from adm.data import Source, open_source
 from adm.diffusion import Level, Schedule
 from adm.diffusion.targets import Velocity
+from adm.models import gan
 from adm.models.load import load_any, load_classifier, load_diffusion
 from adm.models.trained import ClassifierModel, DiffusionModel
 from adm.recipes import build
@@ -27,7 +28,7 @@ from adm.training.checkpoint import latest
 from adm.training.model_file import entries_of, save_model
 
 pytestmark = pytest.mark.xdist_group("doctor")  # one worker measures what all of them use
-COUNT = 16
+COUNT = 24
 HEAD, LABELS = "head.2", "label_embedding.weight"
 
 
@@ -259,8 +260,6 @@ def test_a_shipped_model_is_healthy(fashion: Patient, name: str) -> None:
     assert all(not each.change for each in findings.values())
     if name == "fashion":
         assert [n for n, each in findings.items() if each.verdict == "skipped"] == ["average"]
-    if name == "fashion-unlabelled":  # guided to clusters, which the data do not name
-        assert "cluster-00" in findings["classifier"].says
 
 
 @pytest.mark.slow
@@ -272,7 +271,10 @@ def test_a_shipped_classifier_is_healthy(fashion: Patient, name: str) -> None:
 
 
 @pytest.mark.slow
-def test_a_gan_that_makes_one_image_of_a_class_lacks_variety(fashion: Patient) -> None:
+def test_a_gan_that_makes_one_image_of_a_class_lacks_variety(
+    fashion: Patient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gan, "IMAGES", 512)  # of its statistics, for time
     healthy = admit("fashion-biggan", device="cpu", count=COUNT)
     assert doctor.variety(healthy).verdict == "ok"
     recipe = healthy.model.recipe
