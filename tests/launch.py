@@ -16,8 +16,8 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
 import torch
+from samples import archive
 
 from adm.data import Source
 from adm.recipes import Recipe
@@ -39,10 +39,7 @@ START_S = 60  # for a process to import what it needs, on a busy machine
 def files(folder: Path, recipe: Recipe, source: Source) -> tuple[Path, Path]:
     """The recipe as JSON and the images as .npz."""
     folder.mkdir(parents=True, exist_ok=True)
-    images, labels = source.batch(range(len(source)))
-    data = folder / "data.npz"
-    arrays = {"arr_0": images.permute(0, 2, 3, 1).numpy(), "arr_1": labels.numpy()}
-    np.savez(data, classes=np.array(source.classes), **arrays)
+    data = archive(folder / "data.npz", *source.batch(range(len(source))), source.classes)
     path = folder / "recipe.json"
     path.write_text(json.dumps(to_json(recipe)))
     return path, data

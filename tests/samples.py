@@ -1,8 +1,9 @@
-"""Images -> the files of a sample folder; a folder -> what its files hold."""
+"""Images -> a sample folder, or an .npz file; a folder -> what its files hold."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 from torch import Tensor
 
 from adm.data.export import file_names, write_parts
@@ -15,6 +16,13 @@ def save_images(
     names = file_names(len(images), labels, classes, seed)
     write_parts(out, tuple(images.shape), images.split(3), labels, names)
     return [out / name for name in names]
+
+
+def archive(path: Path, images: Tensor, labels=None, classes=None) -> Path:
+    """Write (N, C, H, W) as the .npz file of a sample folder; labels and names are left out."""
+    held = {"arr_0": images.permute(0, 2, 3, 1), "arr_1": labels, "classes": classes}
+    np.savez(path, **{name: np.array(each) for name, each in held.items() if each is not None})
+    return path
 
 
 def contents(folder: Path) -> dict[str, bytes]:

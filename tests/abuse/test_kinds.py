@@ -12,7 +12,7 @@ from abuse import fuzz, material
 from abuse.child import Limits, Outcome
 from abuse.judge import files_of
 from abuse.material import Material
-from cli.conftest import Adm, adm  # noqa: F401, a fixture
+from cli.conftest import Adm
 from mutations import ends_within
 
 pytestmark = [
@@ -34,7 +34,7 @@ def test_damage_is_refused_in_a_line_or_harmless(
     undamaged: Material,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-    adm: Adm,  # noqa: F811
+    adm: Adm,
     kind: str,
     number: int,
 ) -> None:

@@ -10,6 +10,7 @@ from cli.conftest import Adm
 from data.test_archives import png
 from evaluation.stubs import spots
 from PIL import Image
+from samples import archive
 
 from adm.app.scoring import clusters as library
 from adm.data import open_source
@@ -40,8 +41,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "pool.py").write_text(POOL)
     source = spots(COUNT, size=8)
-    images = source.batch(range(COUNT))[0].permute(0, 2, 3, 1).numpy()
-    np.savez("real.npz", arr_0=images, arr_1=source.labels.numpy())
+    archive("real.npz", *source.batch(range(COUNT)))
     return tmp_path
 
 

@@ -10,6 +10,7 @@ from cli.conftest import Adm
 from cli.test_output import FEATURES, POOL
 from evaluation.stubs import spots
 from PIL import Image
+from samples import archive
 
 WORDS = ("compare", "one.npz", "two.npz", *FEATURES, "--out", "page.html")
 IN_A_FOLDER = ("compare", "both", "one.npz", *FEATURES)
@@ -20,8 +21,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     Path("pool.py").write_text(POOL)
     for name, seed in (("one", 1), ("two", 2)):
-        images = spots(40, seed=seed).batch(range(40))[0]
-        np.savez(f"{name}.npz", arr_0=images.permute(0, 2, 3, 1).numpy(), arr_1=np.arange(40) % 4)
+        archive(f"{name}.npz", spots(40, seed=seed).batch(range(40))[0], np.arange(40) % 4)
     return tmp_path
 
 
@@ -68,13 +68,7 @@ def test_a_folder_of_sample_folders_stands_for_those_of_the_same_classes(
         words = ("--count", 6, "--steps", 2, "--device", "cpu", "--out", f"samples/{name}")
         answer = adm("sample", models / f"{model}.safetensors", *words)
         assert answer.status == 0, answer.err
-    images, labels = tiny.stripes().batch(range(30))
-    np.savez(
-        "real.npz",
-        arr_0=images.permute(0, 2, 3, 1).numpy(),
-        arr_1=labels.numpy(),
-        classes=np.array(tiny.CLASSES[::-1]),  # in another order
-    )
+    archive("real.npz", *tiny.stripes().batch(range(30)), tiny.CLASSES[::-1])  # in another order
     answer = adm("compare", "samples", "real.npz", *FEATURES, "--out", "page.html", "--json")
     assert answer.status == 0, answer.err
     found = json.loads(answer.out)["within_class_distance"]

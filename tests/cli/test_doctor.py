@@ -3,10 +3,10 @@
 import json
 from pathlib import Path
 
-import numpy as np
 import pytest
 import tiny
 from cli.conftest import Adm
+from samples import archive
 
 from adm.app.cli.doctor import COLOURS
 
@@ -17,13 +17,7 @@ CPU = ("--count", 8, "--device", "cpu")
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     images, labels = tiny.stripes().batch(range(30))
-    turned = np.array(tiny.CLASSES[::-1])  # in another order, which does not matter
-    np.savez(
-        "data.npz",
-        arr_0=images.permute(0, 2, 3, 1).numpy(),
-        arr_1=2 - labels.numpy(),
-        classes=turned,
-    )
+    archive("data.npz", images, 2 - labels, tiny.CLASSES[::-1])  # whose order does not matter
     return tmp_path
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tiny
 from cli.conftest import Adm
-from samples import contents
+from samples import archive, contents
 
 import adm as library
 
@@ -16,11 +16,7 @@ QUICK = ("--sampler", "ddim", "--steps", 4)
 
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
-    images, labels = tiny.stripes(6).batch(range(6))
-    path = tmp_path / "data.npz"
-    pixels = images.permute(0, 2, 3, 1).numpy()
-    np.savez(path, arr_0=pixels, arr_1=labels.numpy(), classes=np.array(tiny.CLASSES))
-    return path
+    return archive(tmp_path / "data.npz", *tiny.stripes(6).batch(range(6)), tiny.CLASSES)
 
 
 def test_the_command_writes_what_python_makes(

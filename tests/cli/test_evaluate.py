@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from cli.conftest import Adm
 from evaluation.stubs import spots
+from samples import archive
 
 from adm.app.cli.scoring import with_cache
 from adm.app.scoring import Extraction
@@ -35,8 +36,8 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with features, real images, samples, and a reference of the real ones."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "pool.py").write_text(POOL)
-    archive("real.npz", spots(40))
-    archive("samples.npz", spots(30, seed=1))
+    saved("real.npz", spots(40))
+    saved("samples.npz", spots(30, seed=1))
     return tmp_path
 
 
@@ -47,10 +48,8 @@ def made(here: Path, adm: Adm) -> Path:
     return here
 
 
-def archive(name: str, source) -> None:
-    images, labels = source.batch(range(len(source)))
-    arrays = {"arr_0": images.permute(0, 2, 3, 1).numpy(), "arr_1": labels.numpy()}
-    np.savez(name, **arrays, classes=np.array(source.classes))
+def saved(name: str, source) -> None:
+    archive(name, *source.batch(range(len(source))), source.classes)
 
 
 POOLED = ("--features", "pool.py:pool", "--device", "cpu", "--resamples", 20)
@@ -72,7 +71,7 @@ def test_a_reference_then_scores_and_nothing_else_is_left(made: Path, adm: Adm) 
 
 
 def test_the_features_are_the_reference_s_where_none_are_named(here: Path, adm: Adm) -> None:
-    archive("real28.npz", spots(20, size=28))
+    saved("real28.npz", spots(20, size=28))
     assert (
         adm("reference", "real28.npz", "--features", "fashion-judge", "--out", "r.npz").status == 0
     )
@@ -93,7 +92,7 @@ def test_statistics_in_a_file_are_not_those_of_other_images(
 
 
 def test_samples_in_arrays_of_another_size_get_no_margins(made: Path, adm: Adm) -> None:
-    archive("small.npz", spots(20, size=6))
+    saved("small.npz", spots(20, size=6))
     message = "size must be left out for the arrays of small.npz, which are 6x6"
     options = (*POOLED, "--size", 8)
     assert message in adm("evaluate", "small.npz", "--reference", "ref.npz", *options).refusal()
@@ -134,7 +133,7 @@ def test_bad_options_are_refused(made: Path, adm: Adm, case: str) -> None:
 @pytest.mark.slow
 def test_two_processes_give_the_scores_of_one(made: Path, adm: Adm) -> None:
     words = ["evaluate", "samples.npz", "--reference", "real.npz", *map(str, POOLED)]
-    archive("samples.npz", spots(700, seed=1))
+    saved("samples.npz", spots(700, seed=1))
     assert adm(*words, "--out", "1.json").status == 0
     started = launch.command(made.parent, [*words, "--out", "2.json"], processes=2)
     assert launch.finish(started).count("2.json: the whole report") == 1

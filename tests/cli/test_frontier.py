@@ -13,6 +13,7 @@ import tiny
 import torch
 from cli.conftest import Adm
 from evaluation.stubs import spots, together
+from samples import archive
 
 from adm.app.cli import budgets, main
 from adm.app.study import frontier as stored
@@ -33,7 +34,6 @@ from adm.generation.pipeline import load as load_model
 from adm.images import to_float
 from adm.models.paths import SHIPPED, measurement
 from adm.processes import Devices
-from adm.store.arrays import write_npz
 
 # One worker makes what all of them use.
 pytestmark = pytest.mark.xdist_group("frontier")
@@ -72,9 +72,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     tiny.model(folder / "model.safetensors", tiny.diffusion())
     tiny.model(folder / "other.safetensors", tiny.diffusion(), seed=1)
     tiny.model(folder / "guide.safetensors", tiny.classifier())
-    images, labels = spots(40).batch(range(40))
-    arrays = {"arr_0": images.permute(0, 2, 3, 1).numpy(), "arr_1": labels.numpy()}
-    write_npz(folder / "real.npz", arrays)
+    archive(folder / "real.npz", *spots(40).batch(range(40)))
     text = "def rows(images):\n    return images.float().mean(dim=(1, 3))\n\nrows.name = 'rows'\n"
     (folder / "rows.py").write_text(text)
     with pytest.MonkeyPatch.context() as patch:

@@ -9,6 +9,7 @@ import tiny
 import torch
 from cli.conftest import Adm
 from evaluation.stubs import together
+from samples import archive
 
 import adm as front
 from adm.app.scoring.extraction import silent
@@ -24,10 +25,7 @@ EVERY = ("variational", "variational:drawn=5", "ode:steps=6,probes=3")
 
 
 def npz(folder: Path, source=SOURCE, name: str = "data.npz") -> Path:
-    images, labels = source.batch(range(len(source)))
-    arrays = {"arr_0": images.permute(0, 2, 3, 1).numpy(), "arr_1": labels.numpy()}
-    np.savez(folder / name, classes=np.array(source.classes), **arrays)
-    return folder / name
+    return archive(folder / name, *source.batch(range(len(source))), source.classes)
 
 
 def words(models: Path, data: Path, out: Path, *bounds: str) -> list[object]:

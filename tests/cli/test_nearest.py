@@ -11,7 +11,7 @@ import pytest
 import torch
 from cli.conftest import Adm
 from evaluation.stubs import spots
-from samples import save_images
+from samples import archive, save_images
 
 from adm.store.files import write_json
 
@@ -39,7 +39,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     samples = spots(6, seed=1).batch(range(6))[0]
     samples[0] = real[7]
     for name, images in (("real", real), ("samples", samples), ("small", samples[:, :, :6, :6])):
-        np.savez(f"{name}.npz", arr_0=images.permute(0, 2, 3, 1).numpy())
+        archive(f"{name}.npz", images)
     return tmp_path
 
 
@@ -64,8 +64,7 @@ def test_every_number_and_the_file_and_class_of_a_sample(here: Path, adm: Adm) -
 
 
 def test_copies_are_weighed_against_images_that_were_not_trained_on(here: Path, adm: Adm) -> None:
-    new = spots(20, seed=2).batch(range(20))[0]
-    np.savez("new.npz", arr_0=new.permute(0, 2, 3, 1).numpy())
+    archive("new.npz", spots(20, seed=2).batch(range(20))[0])
     copies = adm("nearest", "real.npz", "real.npz", "--test", "new.npz", *WORDS[3:], "--json")
     assert copies.status == 0, copies.err
     told = json.loads(copies.out)

@@ -6,11 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from cli.conftest import Adm, Answer
 from evaluation.stubs import spots
 from PIL import Image
+from samples import archive
 
 from adm.app import notices
 from adm.app.cli import output
@@ -35,8 +35,7 @@ def here(
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
     (tmp_path / "pool.py").write_text(POOL)
     for name, count in (("real", 40), ("samples", 30)):
-        images = spots(count, seed=count).batch(range(count))[0]
-        np.savez(f"{name}.npz", arr_0=images.permute(0, 2, 3, 1).numpy())
+        archive(f"{name}.npz", spots(count, seed=count).batch(range(count))[0])
     (tmp_path / "photos").mkdir()
     for i in range(3):
         Image.new("L", (4, 4), i).save(tmp_path / "photos" / f"{i}.png")

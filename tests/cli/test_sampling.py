@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from cli.conftest import Adm
 from evaluation.stubs import spots
+from samples import archive
 
-from adm.store.arrays import write_npz
 from adm.store.hashes import SUMS
 
 
@@ -74,8 +74,7 @@ def test_all_kinds_guide_at_once(adm: Adm, models: Path, tmp_path: Path) -> None
 
 
 def test_an_upsampler_is_guided_by_its_attention(adm: Adm, models: Path, tmp_path: Path) -> None:
-    images, _ = spots(4).batch(range(4))
-    write_npz(tmp_path / "small.npz", {"arr_0": images.permute(0, 2, 3, 1).numpy()})
+    archive(tmp_path / "small.npz", spots(4).batch(range(4))[0])
     words = ("sample", models / "up16.safetensors", "--condition", tmp_path / "small.npz")
     done = adm(*words, "--guide", "attention:scale=2", "--out", tmp_path / "out")
     assert done.status == 0, done.err

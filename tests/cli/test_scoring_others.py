@@ -8,6 +8,7 @@ import pytest
 import torch
 from cli.conftest import Adm
 from features.random_weights import inception_state, noise
+from samples import archive
 
 from adm.features import inception
 from adm.features.inception import inception_of
@@ -40,8 +41,7 @@ def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         mu_s=spatial.mean(axis=0).astype(np.float32),
         sigma_s=np.cov(spatial, rowvar=False),
     )
-    images = fake.permute(0, 2, 3, 1).numpy()
-    np.savez(tmp_path / "samples.npz", arr_0=images, arr_1=np.arange(FAKE) % 3)
+    archive(tmp_path / "samples.npz", fake, np.arange(FAKE) % 3)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

@@ -3,10 +3,10 @@
 from collections import Counter
 from pathlib import Path
 
-import numpy as np
 import pytest
 from cli.conftest import Adm
 from evaluation.stubs import spots
+from samples import archive
 
 from adm.app.cli import after_stopping
 from adm.app.scoring.extraction import PART
@@ -39,8 +39,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     (tmp_path / "counted.py").write_text(COUNTED)
     for seed, name in enumerate(("real", "samples")):
-        images = spots(COUNT, seed=seed).batch(range(COUNT))[0]
-        np.savez(f"{name}.npz", arr_0=images.permute(0, 2, 3, 1).numpy())
+        archive(f"{name}.npz", spots(COUNT, seed=seed).batch(range(COUNT))[0])
     return tmp_path
 
 

@@ -7,7 +7,7 @@ import tarfile
 from pathlib import Path
 
 import pytest
-from cli.conftest import Adm, adm  # noqa: F401, a fixture
+from cli.conftest import Adm
 from PIL import Image
 
 from adm.data import emoji as library
@@ -76,7 +76,7 @@ def npm(tmp_path: Path, script: str) -> None:
 
 
 def test_the_npm_of_the_user_fetches_each_package_once(
-    adm: Adm,  # noqa: F811
+    adm: Adm,
     packages: Path,
     tmp_path: Path,
 ) -> None:
@@ -104,7 +104,7 @@ def files(folder: Path) -> list[Path]:
 
 
 def test_a_package_that_does_not_come_or_is_another_is_refused_with_the_cure(
-    adm: Adm,  # noqa: F811
+    adm: Adm,
     packages: Path,
     tmp_path: Path,
 ) -> None:

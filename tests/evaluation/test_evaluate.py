@@ -6,12 +6,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import tiny
 import torch
 from evaluation.stubs import blocks, spots, taken, together
-from samples import save_images
+from samples import archive, save_images
 
 from adm.app.cli.evaluate import print_report
 from adm.app.scoring import (
@@ -140,7 +139,7 @@ def test_the_same_images_by_any_road_are_the_same_images(tmp_path: Path) -> None
     pictures.mkdir()
     for number, file in enumerate(sorted((tmp_path / "ours").glob("*.png"))):
         file.rename(pictures / f"{number}.png")
-    np.savez_compressed(tmp_path / "packed.npz", arr_0=images.permute(0, 2, 3, 1).numpy())
+    archive(tmp_path / "packed.npz", images)
     roads = (tmp_path / "ours", pictures, tmp_path / "packed.npz")
     found = [extract(open_images(str(road)).source, blocks()) for road in roads]
     assert found[0].digest == found[2].digest

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 import tiny
+from cli.conftest import Adm
 
-import adm
-from adm.app.cli import main
+import adm as package
 from adm.app.scoring import Comparison, Report
 from adm.generation.job import Job
 
@@ -20,15 +20,15 @@ def places(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """A judge, samples of a model, and other samples to compare them with."""
     folder = tmp_path_factory.mktemp("front")
     judge = tiny.model(folder / "judge.safetensors", tiny.classifier("noised=false"), seed=1)
-    model = adm.load(tiny.model(folder / "d.safetensors", tiny.diffusion()), device="cpu")
+    model = package.load(tiny.model(folder / "d.safetensors", tiny.diffusion()), device="cpu")
     model.sample("all:8", seed=1).save(folder / "real")
     model.sample("all:8", seed=2).save(folder / "samples")
     return {"judge": judge, "model": folder / "d.safetensors", "folder": folder}
 
 
-def scored(places: dict[str, Path], samples: Path | adm.Samples | Job) -> Report:
+def scored(places: dict[str, Path], samples: Path | package.Samples | Job) -> Report:
     folder = places["folder"]
-    return adm.evaluate(samples, folder / "real", str(places["judge"]), COMPARISON)
+    return package.evaluate(samples, folder / "real", str(places["judge"]), COMPARISON)
 
 
 @pytest.mark.parametrize("as_job", [True, False], ids=["job", "samples in memory"])
@@ -36,7 +36,7 @@ def test_samples_score_as_their_folder_does_and_nothing_is_written(
     places: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, as_job: bool
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    model = adm.load(places["model"], device="cpu")
+    model = package.load(places["model"], device="cpu")
     told = scored(places, (model.job if as_job else model.sample)("all:8", seed=2))
     of_folder = scored(places, places["folder"] / "samples")
     made, wanted = (report.manifest["generated"] for report in (told, of_folder))
@@ -51,18 +51,16 @@ def test_samples_score_as_their_folder_does_and_nothing_is_written(
 
 
 def test_the_command_line_samples_while_it_scores(
-    places: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    places: dict[str, Path], tmp_path: Path, adm: Adm
 ) -> None:
     out = tmp_path / "report.json"
     words = ["evaluate", "--samples-of", places["model"], "--classes", "all:8", "--seed", 2]
     words += ["--reference", places["folder"] / "real", "--features", places["judge"]]
     words += ["--grid", "even:steps=4", "--set", "rounding=nearest"]  # as usual
-    with pytest.raises(SystemExit) as end:
-        main([str(word) for word in (*words, "--resamples", 20, "--device", "cpu", "--out", out)])
-    assert end.value.code == 0
-    said = capsys.readouterr().err
-    assert "extracting features of samples by " in said
-    assert ": 24 of 24 images" in said
+    answer = adm(*words, "--resamples", 20, "--device", "cpu", "--out", out)
+    assert answer.status == 0, answer.err
+    assert "extracting features of samples by " in answer.err
+    assert ": 24 of 24 images" in answer.err
     wanted = scored(places, places["folder"] / "samples").manifest["generated"]
     assert json.loads(out.read_text())["manifest"]["generated"]["sha256"] == wanted["sha256"]
 
@@ -76,21 +74,18 @@ def test_the_command_line_samples_while_it_scores(
     ],
 )
 def test_what_cannot_be_sampled_and_scored_is_refused(
-    places: dict[str, Path], capsys: pytest.CaptureFixture[str], words: list[str], told: str
+    places: dict[str, Path], adm: Adm, words: list[str], told: str
 ) -> None:
     samples = str(places["folder"] / "samples")
     given = [word.format(samples=samples) for word in words]
-    with pytest.raises(SystemExit) as end:
-        main(["evaluate", *given, "--reference", samples])
-    assert end.value.code == 2
-    assert told in capsys.readouterr().err
+    assert told in adm("evaluate", *given, "--reference", samples).refusal()
 
 
 def test_samples_and_a_job_are_references_too(places: dict[str, Path]) -> None:
-    model, folder = adm.load(places["model"], device="cpu"), places["folder"]
+    model, folder = package.load(places["model"], device="cpu"), places["folder"]
     wanted = scored(places, folder / "samples")
     for real in (model.sample("all:8", seed=1), model.job("all:8", seed=1)):
-        told = adm.evaluate(folder / "samples", real, str(places["judge"]), COMPARISON)
+        told = package.evaluate(folder / "samples", real, str(places["judge"]), COMPARISON)
         images = told.manifest["reference"]
         assert images["sha256"] == wanted.manifest["reference"]["sha256"]
         assert images["labels"] == wanted.manifest["reference"]["labels"]
@@ -103,6 +98,7 @@ def test_the_features_of_a_folder_of_images_are_extracted_once(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
+    adm: Adm,
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setenv("FORCE_COLOR", "1")  # which rich takes for a terminal
@@ -115,7 +111,7 @@ def test_the_features_of_a_folder_of_images_are_extracted_once(
     grey = replace(COMPARISON, channels=1)
 
     def read() -> tuple[Report, bool]:
-        report = adm.evaluate(samples, photos, str(judge), grey)
+        report = package.evaluate(samples, photos, str(judge), grey)
         return report, "features of photos" in capsys.readouterr().err
 
     first, extracted = read()
@@ -125,10 +121,9 @@ def test_the_features_of_a_folder_of_images_are_extracted_once(
     assert again.to_json() == first.to_json()
     words = ["evaluate", samples, "--reference", photos, "--features", judge, "--channels", 1]
     words += ["--resamples", 20, "--device", "cpu"]
-    with pytest.raises(SystemExit) as end:
-        main([*map(str, words), "--out", str(tmp_path / "report.json")])
-    assert end.value.code == 0
-    assert "features of photos" not in capsys.readouterr().err
+    answer = adm(*words, "--out", tmp_path / "report.json")
+    assert answer.status == 0
+    assert "features of photos" not in answer.err
     assert json.loads((tmp_path / "report.json").read_text()) == first.to_json()
     (kept,) = (tmp_path / "cache/adm/references").iterdir()
     kept.write_bytes(kept.read_bytes()[:-100])

@@ -6,36 +6,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from adm.app.runs.watch.curves import (
-    Column,
-    read_log,
-    smooth,
-)
+from adm.app.runs.watch.curves import Column, read_log, smooth
 
 
-def full_log(path: Path, steps: int = 120) -> Path:
-    lines = []
-    for step in range(1, steps + 1):
-        line: dict[str, float | None] = {
-            "loss": 1 / step,
-            "accuracy": 1 - 1 / step,
-            "learning_rate": 1e-3,
-            "gradient_norm": 2 / step,
-        }
-        if step == 50:
-            line |= {"loss": None, "skipped_forward": 1.0}
-        if step % 40 == 0:
-            for name in ("loss", "accuracy", *(f"{k}_q{i}" for k in ("loss", "accuracy")
-                                               for i in range(1, 5))):  # fmt: skip
-                line[f"validation/{name}"] = 0.5
-            line["validation/gap"] = 0.1
-            for c in range(3):
-                line[f"samples/mean_c{c}"] = 100.0 + c
-                line[f"samples/std_c{c}"] = 60.0 + c
-                if step == 40:
-                    line[f"data/mean_c{c}"] = 110.0
-        lines.append(json.dumps({"step": step, **line}))
-    path.write_text("\n".join(lines) + "\n")
+def full_log(path: Path) -> Path:
+    lines = [{"step": step, "loss": 1 / step} for step in range(1, 121)]
+    lines[49] |= {"loss": None, "skipped_forward": 1.0}
+    for step in (40, 80, 120):
+        lines[step - 1]["validation/loss"] = 0.5
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
     return path
 
 
