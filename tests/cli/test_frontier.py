@@ -19,7 +19,7 @@ from adm.app.cli import budgets, main
 from adm.app.study import frontier as stored
 from adm.app.study import study as study_module
 from adm.app.study import timing, trial
-from adm.app.study.frontier import Frontier, load, save
+from adm.app.study.frontier import Frontier, by_scale, load, save
 from adm.app.study.scoring import Scorer, Scoring, reference_of_study
 from adm.app.study.study import Study, axis, balanced_labels
 from adm.app.study.trial import Trial, run_promising, select_points
@@ -134,7 +134,7 @@ def test_every_point_is_measured_and_those_near_the_frontier_are_scored(made: Pa
     assert {one.point for one in full} == {one.point for one in select_points(found.points, 1)}
     assert len(full) < len(found.points)
     for scale in (0.0, 2.0):  # by the error, since all points of so many steps are as fast
-        assert min(found.at(scale), key=lambda one: one.error or 9) in full
+        assert min(by_scale(found.points)[scale], key=lambda one: one.error or 9) in full
 
 
 def test_the_error_is_that_of_the_first_images_against_many_steps(

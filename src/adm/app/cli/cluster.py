@@ -75,10 +75,16 @@ def cluster(
     if page is not None:
         places.file(page, "--page", "page.html", "page")
     from adm.app.scoring import extract
-    from adm.app.scoring.cluster_list import check_replaceable, cluster_page, write_list
+    from adm.app.scoring.cluster_list import (
+        check_replaceable,
+        cluster_page,
+        record_path,
+        write_list,
+    )
     from adm.app.scoring.clusters import Clustering, find_clusters
     from adm.features import open_features
 
+    places.file(record_path(out), "--out", "labels.csv")
     check_replaceable(out)
     how = Clustering(clusters=clusters, seed=seed)
     extracting = images.joined()
