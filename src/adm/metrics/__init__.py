@@ -2,11 +2,7 @@
 
 from adm.metrics.bootstrap import Interval, centred_interval, mean_interval, resample
 from adm.metrics.density_coverage import DensityCoverage, density_coverage
-from adm.metrics.extrapolation import (
-    Extrapolated,
-    at_infinity,
-    frechet_at_infinity,
-)
+from adm.metrics.extrapolation import Extrapolated, at_infinity, frechet_at_infinity
 from adm.metrics.frechet import frechet_distance, frechet_of_few, frechet_score, frechet_to
 from adm.metrics.gaussian_kernel import gaussian_kernel_distance
 from adm.metrics.inception_score import inception_score, inception_score_interval
@@ -15,11 +11,7 @@ from adm.metrics.manifold import Membership, membership, neighbour_distances
 from adm.metrics.metric import Metric, Score, Sets
 from adm.metrics.moments import Moments, Statistics, statistics
 from adm.metrics.neighbours import Nearest, nearest, nearest_others
-from adm.metrics.precision_recall import (
-    PrecisionRecall,
-    precision_recall,
-    precision_recall_float16,
-)
+from adm.metrics.precision_recall import PrecisionRecall, precision_recall, precision_recall_float16
 from adm.metrics.sliced_wasserstein import sliced_wasserstein
 from adm.metrics.table import METRICS, title
 

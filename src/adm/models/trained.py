@@ -10,28 +10,12 @@ from typing import Any, Generic, TypeAlias, TypeVar
 import torch
 from torch import Tensor, nn
 
-from adm.diffusion import (
-    Denoise,
-    Level,
-    Parameterization,
-    Prediction,
-    Schedule,
-    Threshold,
-    clip,
-)
+from adm.diffusion import Denoise, Level, Parameterization, Prediction, Schedule, Threshold, clip
 from adm.distillation import conditions
 from adm.guidance import PLAIN, Gradient, Temperatures, classifier_gradient, clean_gradient
 from adm.models.compiled import Compiled
 from adm.models.hub import MODEL, repository_of
-from adm.networks import (
-    NO_LABEL,
-    Classifier,
-    MagnitudeUNet,
-    Prepared,
-    UNet,
-    perturbed,
-    prepared,
-)
+from adm.networks import NO_LABEL, Classifier, MagnitudeUNet, Prepared, UNet, perturbed, prepared
 from adm.networks.inference import PreparedUNet
 from adm.recipes.build import PRECISIONS
 from adm.recipes.schema import ClassifierRecipe, DiffusionRecipe, Recipe

@@ -13,14 +13,7 @@ from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from adm.adversarial import Adversarial, LatentSampling
 from adm.diffusion import NOISE, TARGETS, Target
 from adm.distillation import Distillation
-from adm.limits import (
-    MOST_BATCH,
-    MOST_CHANNELS,
-    MOST_CHARACTERS,
-    MOST_LEVELS,
-    MOST_SIDE,
-    MOST_TEXT,
-)
+from adm.limits import MOST_BATCH, MOST_CHANNELS, MOST_CHARACTERS, MOST_LEVELS, MOST_SIDE, MOST_TEXT
 from adm.losses import WEIGHTS, Unweighted, Weight
 from adm.networks import ClassifierConfig, UNetConfig
 from adm.networks.biggan import BigGANConfig

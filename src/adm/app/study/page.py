@@ -13,15 +13,7 @@ from adm.app.report import markdown as markdown_of
 from adm.app.report import page as page_of
 from adm.app.report.page import tiles
 from adm.app.scoring import Score, title
-from adm.app.study.curve import (
-    Line,
-    Series,
-    apart,
-    bounded,
-    changes,
-    parts,
-    sentences,
-)
+from adm.app.study.curve import Line, Series, apart, bounded, changes, parts, sentences
 from adm.app.study.frontier import (
     FILE,
     Frontier,
