@@ -7,6 +7,7 @@ from cyclopts import Parameter
 
 from adm.app.cli.options import Model
 from adm.app.cli.output import AsJson, as_document, show, table
+from adm.spec import to_json
 
 if TYPE_CHECKING:
     from adm.recipes import Recipe
@@ -37,7 +38,6 @@ def info(
     from adm.models.load import read
     from adm.models.pair import classifier_of
     from adm.networks import parameters_of
-    from adm.spec import to_json
 
     path, _, chosen, metadata = read(model)
     if recipe:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 
 from adm.app.cli.output import AsJson, show
+from adm.spec import to_json
 
 if TYPE_CHECKING:
     from adm.app.runs.estimates import StepMemory
@@ -67,8 +68,6 @@ def recipes(
 
 
 def _print(chosen: "Recipe", text: str, memory: bool) -> None:
-    from adm.spec import to_json
-
     print(text)
     if memory:
         print(f"Estimated memory of a training step in {chosen.train.precision}:")
@@ -85,8 +84,6 @@ def _print(chosen: "Recipe", text: str, memory: bool) -> None:
 
 
 def _as_json(chosen: "Recipe", text: str, memory: bool) -> dict[str, Any]:
-    from adm.spec import to_json
-
     found = {"description": text, "recipe": to_json(chosen)}
     if memory:
         every = {f"activations_{how}": each._asdict() for how, each in _estimates(chosen).items()}

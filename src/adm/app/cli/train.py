@@ -9,7 +9,7 @@ from cyclopts import Parameter
 from adm.app.cli import lists, places
 from adm.app.cli.options import Device, Labels
 from adm.app.cli.output import OUT
-from adm.spec import SettingError
+from adm.spec import SettingError, to_json
 
 
 def train(
@@ -123,7 +123,6 @@ def train(
     from adm.models.teacher import Teacher
     from adm.networks import on_meta
     from adm.recipes import build
-    from adm.spec import to_json
 
     settings = list(set or []) + ([f"train.steps={steps}"] if steps is not None else [])
     devices = training.place(device, shard)
