@@ -68,7 +68,7 @@ def test_a_cache_that_another_process_uses_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("work", "cure"),
     [
-        (None, "temporary folder .* has no room for the features.*TMPDIR"),
+        (None, "temporary folder .* has no room for the numbers.*TMPDIR"),
         ("work", r"No space left.*work/0000"),
     ],
 )
