@@ -1,7 +1,7 @@
 """uint8 images, labels, seeds -> folder of PNG files, named by class and seed, and one .npz."""
 
 import re
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -48,8 +48,8 @@ def write_parts(
                 part = part.cpu()
                 if names is not None:
                     files = [folder / name for name in names[start : start + len(part)]]
-                    save = lambda image, file: to_picture(image).save(file, "png")  # noqa: E731
-                    deque(pool.map(save, part, files), maxlen=0)  # raises what one of them raises
+                    for _ in pool.map(_save_png, part, files):  # raises what one of them raises
+                        pass
                 start += len(part)
                 yield part.permute(0, 2, 3, 1).numpy()
 
@@ -60,6 +60,10 @@ def write_parts(
             entries["arr_1"] = labels.cpu().numpy().astype(np.int64)
         write_npz(folder / ARCHIVE, entries)
     fsync(folder / ARCHIVE)
+
+
+def _save_png(image: Tensor, path: Path) -> None:
+    to_picture(image).save(path, "png")
 
 
 def safe_names(classes: Sequence[str]) -> list[str]:

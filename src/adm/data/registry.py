@@ -76,10 +76,10 @@ def find(spec: str, *, split: str | Sequence[str] = "train", labels: str | None 
         ValueError: no such data, split or labels.
     """
     if not isinstance(split, str):
-        first, *others = split
-        with suppress(*[NoSplit] * bool(others)):
-            return find(spec, split=first, labels=labels)
-        return find(spec, split=others, labels=labels)
+        for each in split[:-1]:
+            with suppress(NoSplit):
+                return find(spec, split=each, labels=labels)
+        return find(spec, split=split[-1], labels=labels)
     if split not in SPLITS:
         raise SettingError("split", " or ".join(SPLITS), split)
     if not spec:

@@ -72,7 +72,7 @@ def read_sums(folder: Path) -> dict[str, str] | None:
     found = {}
     for number, line in enumerate(io.BytesIO(content), start=1):
         match = LINE.fullmatch(line.decode("utf-8", "replace").rstrip("\r\n"))
-        if match is None or match[2] in found or match[2][0] == "/" or ".." in match[2].split("/"):
+        if match is None or match[2] in found or not _inside(match[2]):
             raise ValueError(f"{path} is damaged in line {number}")
         found[match[2]] = match[1]
     return found
@@ -100,3 +100,8 @@ def damaged_parts(folder: Path, names: Iterable[str] | None = None) -> list[str]
         for name in (sums if names is None else names)
         if name not in sums or not (folder / name).is_file() or sha256(folder / name) != sums[name]
     ]
+
+
+def _inside(name: str) -> bool:
+    """Whether a relative path stays inside of its folder."""
+    return not name.startswith("/") and ".." not in name.split("/")

@@ -68,12 +68,8 @@ def open_images(
     if ours:  # of a sample folder, whose parts must be intact
         check(archive.parent)
         made = read_manifest(archive.parent)
-    if (
-        labels is None
-        and "train" in split
-        and archive.suffix.lower() == ".npz"
-        and archive.is_file()
-    ):
+    is_npz = archive.suffix.lower() == ".npz" and archive.is_file()
+    if is_npz and labels is None and "train" in ([split] if isinstance(split, str) else split):
         classes = tuple(made.get("classes", ())) if made else ()
         found = read_arrays(archive, classes=classes or None, in_memory=False)
         name = path.resolve().name if path.is_dir() else found.name

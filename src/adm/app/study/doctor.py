@@ -446,16 +446,14 @@ def classifier(patient: Patient) -> Finding:
         "was trained on noisy images; else take more data, data.augment or an earlier checkpoint"
     )
     levels = "check its process.schedule and process.steps"
-    lost = found.told[0] < -SURE * found.told[1]
+    misled: Verdict = "wrong" if found.told[0] < -SURE * found.told[1] else "ok"
     cures: dict[str, Verdict] = {
         "it knows no class of these data: check the order of its classes": graded(
             chance + errors[0] - right[0], 0, 0
         ),
         surer: graded(over, 0.1, 0.25),
         f"it is less sure than it is right: {levels}": graded(under, 0.1, 0.5),
-        "it does better when it is told another level: check its process": "wrong"
-        if lost
-        else "ok",
+        "it does better when it is told another level: check its process": misled,
         f"it is better on noisier images: {levels}": graded(rise, 0.1, 0.5),
     }
     figures = {f"accuracy_q{i}": value for i, value in enumerate(right, 1)}

@@ -368,15 +368,13 @@ def page(bits: Bits, drawn: Sequence[bytes]) -> str:
 
 def draw(estimate: Estimate) -> Drawing:
     """Draw what was measured at each level."""
-    curve, named = (
-        estimate.curve,
-        {
-            "Bits per dimension of a level": "terms",
-            "Squared error of x_0": "x_0_mse",
-            "Squared error of the noise": "noise_mse",
-            "Share of the dimensions that are noise": "trace",
-        },
-    )
+    curve = estimate.curve
+    named = {
+        "Bits per dimension of a level": "terms",
+        "Squared error of x_0": "x_0_mse",
+        "Squared error of the noise": "noise_mse",
+        "Share of the dimensions that are noise": "trace",
+    }
     shown = {title: curve[name] for title, name in named.items() if name in curve}
     with panels([*shown], "level", (4.2 * len(shown), 3.3)) as (drawn, places):
         for axes, values in zip(places, shown.values(), strict=True):
