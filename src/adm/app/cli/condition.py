@@ -40,7 +40,6 @@ class Conditions:
     strict: Strict = False
 
     def __post_init__(self) -> None:
-
         for name in ("shrink", "strict"):
             if getattr(self, name) and self.condition is None:
                 raise SettingError("condition", f"given where {{{name}}} is")

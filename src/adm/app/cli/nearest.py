@@ -76,10 +76,8 @@ def nearest(
         raise SettingError("count", "at least 1", count)
     how = images.joined()
     devices = how.devices
-    ours, theirs = (
-        images.source(samples, devices, split="train", pad=False),
-        images.source(data, devices),
-    )
+    ours = images.source(samples, devices, split="train", pad=False)
+    theirs = images.source(data, devices)
     unseen = None if test is None else images.source(test, devices, split=("test", "train"))
     for other in (ours, unseen or ours):
         if other.shape[0] != theirs.shape[0]:
