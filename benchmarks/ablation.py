@@ -1,4 +1,4 @@
-"""Recipes -> the tables and figures of docs/ablation.md: the paper's ablation at small scale.
+"""Recipes -> tables and figures of docs/results/ablation.md, the paper's ablation at small scale.
 
     python benchmarks/ablation.py --workers 2
     python benchmarks/ablation.py --data emoji --images emoji --only combined by-loss

@@ -1,7 +1,8 @@
 """Steps of the rows, scores of a run -> JSON files, and back.
 
-The files are small and hold all that the page shows, so that they are published in docs/ablation/
-and that another machine can go on where one has stopped: copy them to out/ablation/NAME/scores.
+The files are small and hold all that the page shows, so that they are published in
+docs/results/ablation/ and that another machine can go on where one has stopped: copy them to
+out/ablation/NAME/scores.
 """
 
 from dataclasses import asdict, dataclass, field, replace

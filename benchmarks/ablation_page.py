@@ -1,4 +1,4 @@
-"""Scores of the runs of a Plan -> tables and a figure, in a folder and in docs/ablation.md.
+"""Scores of the runs of a Plan -> tables and a figure, in a folder and in docs/results/ablation.md.
 
 Rows that have not been measured are left out.
 """
@@ -20,7 +20,7 @@ from scipy.stats import t as students
 from adm.app.study.plots import FAINT, INK, LINES, STYLE
 from adm.store.files import write_text
 
-PAGE, IMAGES, KEPT = "ablation.md", "images", "ablation"
+PAGE, IMAGES, KEPT = "results/ablation.md", "images", "results/ablation"
 MADE = "make ablation"
 USUAL, DISTANCE = "frechet", "frechet_at_infinity"  # the second if there are images enough for it
 CERTAIN = 0.95
@@ -132,7 +132,7 @@ def write(plan: Plan, place: Path, docs: Path | None) -> None:
 
 def updated(page: str, plan: Plan, runs: dict[str, list[Kept]]) -> str:
     """Return the page with the tables and the figure of a plan in its section."""
-    picture = f"![The distance of every row]({IMAGES}/ablation-{plan.name}.png)"
+    picture = f"![The distance of every row](../{IMAGES}/ablation-{plan.name}.png)"
     text = f"{tables(plan, runs)}\n\n{picture}"
     return between(page, plan.name, text, MADE)
 

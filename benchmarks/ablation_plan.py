@@ -1,4 +1,4 @@
-"""Name of a data set -> Plan: the rows of docs/ablation.md, and what each is trained and scored on.
+"""Name of a data set -> Plan: the rows of the ablation, and what each is trained and scored on.
 
 A row is the base of this scale with some settings of `adm train`, so that anyone can train it:
 `adm train fashion --set unet.heads.heads=1 ...`.

@@ -29,7 +29,7 @@ from adm.features import Features, open_features
 from adm.metrics import METRICS, Score, Sets, statistics
 
 COUNT, POOL = 1500, 4000  # samples, and undamaged images from which some damages choose
-PAGE = Path(__file__).parent.parent / "docs" / "metrics.md"
+PAGE = Path(__file__).parent.parent / "docs" / "concepts" / "metrics.md"
 BEGIN, END = "<!-- degradations: begin -->\n", "<!-- degradations: end -->\n"
 SHOWN = (
     *("frechet", "sliced_wasserstein", "kernel_distance", "gaussian_kernel"),

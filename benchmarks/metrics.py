@@ -29,7 +29,7 @@ from resident import peak_bytes, resident_bytes
 from adm.app.processor import processor
 
 DIM, NEIGHBOURS, ROWS = 2048, 3, 10_000
-PAGE = Path(__file__).parent.parent / "docs" / "metrics.md"
+PAGE = Path(__file__).parent.parent / "docs" / "concepts" / "metrics.md"
 BEGIN, END = "<!-- measured: begin -->\n", "<!-- measured: end -->\n"
 MIB = 2**20
 

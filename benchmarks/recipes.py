@@ -3,8 +3,8 @@
     python benchmarks/recipes.py --measure fashion digits           # prints the table
     python benchmarks/recipes.py --only fashion --measure fashion --write
 
-The second command writes a row into docs/recipes.md as soon as it is measured, and leaves the rows
-of other recipes unchanged.
+The second command writes a row into docs/reference/recipes.md as soon as it is measured, and
+leaves the rows of other recipes unchanged.
 
 `adm.app.runs.estimates.step_memory` computes the estimates. A measured step is that of the training
 loop, in a process of its own, on one image unless `--images` is given. Its memory is the peak of
@@ -31,7 +31,7 @@ from adm.training.batches import blank
 from adm.training.players import Player, RunState
 from adm.training.update import StepSettings, update
 
-PAGE = Path(__file__).parent.parent / "docs" / "recipes.md"
+PAGE = Path(__file__).parent.parent / "docs" / "reference" / "recipes.md"
 BEGIN, END = "<!-- memory: begin -->\n", "<!-- memory: end -->\n"
 GIB, MIB = 2**30, 2**20
 CPU = Devices(torch.device("cpu"))
@@ -139,7 +139,7 @@ def main() -> None:
     parser.add_argument("--measure", nargs="*", default=[], metavar="RECIPE")
     parser.add_argument("--only", nargs="*", default=[], metavar="RECIPE")
     parser.add_argument("--images", type=int, default=1)
-    parser.add_argument("--write", action="store_true", help="write the table into docs/recipes.md")
+    parser.add_argument("--write", action="store_true", help=f"write the table into {PAGE.name}")
     parser.add_argument("--child", nargs=4, help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.child:

@@ -2,7 +2,7 @@
 
 It restores 100 test images of Fashion-MNIST and of emoji with the shipped models, resumes where it
 was stopped, and writes the tables between the marks of
-docs/restoration.md; a second table has the distance of each method from the exact posterior of a
+docs/howto/restore.md; a second table has the distance of each method from the exact posterior of a
 Gaussian mixture. Seconds are of one thread, without the scores.
 """
 
@@ -204,7 +204,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="*", default=[*OPERATORS, "posterior"])
     options = parser.parse_args()
     torch.set_num_threads(1)
-    place = options.docs / "restoration.md"
+    place = options.docs / "howto" / "restore.md"
     if "posterior" in options.only:
         headings = ["method", "mean", "covariance", "sliced Wasserstein"]
         content = table(headings, posterior())

@@ -1,4 +1,4 @@
-"""Shipped models -> the tables and figures of docs/results.md.
+"""Shipped models -> the tables and figures of docs/results/results.md.
 
     python benchmarks/results.py --out out/results
     python benchmarks/results.py --out out/results --only fashion --processes 2

@@ -1,4 +1,4 @@
-"""Measured rows of a Contest -> tables and a figure, in a folder and in docs/results.md.
+"""Measured rows of a Contest -> tables and a figure, in a folder and in docs/results/results.md.
 
 Rows that have not been measured are left out.
 """
@@ -20,7 +20,7 @@ from adm.app.study.curve import parts
 from adm.app.study.plots import INK, LINES, STYLE
 from adm.store.files import write_text
 
-PAGE, IMAGES, KEPT = "results.md", "images", "results"
+PAGE, IMAGES, KEPT = "results/results.md", "images", "results"
 MADE = "make results"
 COLUMNS = {
     "frechet": "Fréchet distance",

@@ -1,4 +1,4 @@
-"""Name of a data set -> Contest: the rows of docs/results.md, and how each is sampled.
+"""Name of a data set -> Contest: the rows of docs/results/results.md, and how each is sampled.
 
 Rows are commands of `adm`, so that anyone can run one of them alone.
 """

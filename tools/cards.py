@@ -25,13 +25,13 @@ from adm.store.parsed import read_json
 DOCS = Path(__file__).parent.parent / "docs"
 COUNT, COUNT_LARGE = 16, 9  # images in a picture; those of an upsampler
 PAGES = {  # with what was measured of them
-    "fashion": "[results](../results.md) and [scale by scale](../fashion-sweep.md)",
-    "fashion-fast": "[distillation](../distillation.md) and [results](../results.md)",
-    "fashion-unlabelled": "[guidance without labels](../without-labels.md)",
-    "fashion-biggan": "[results](../results.md) and [GANs](../gans.md)",
-    "emoji": "[results](../results.md) and [emoji](../emoji.md)",
-    "emoji-biggan": "[results](../results.md)",
-    "emoji-upsampler": "[results](../results.md) and [emoji](../emoji.md)",
+    "fashion": "[results](../results/results.md) and [scale by scale](../results/sweep.md)",
+    "fashion-fast": "[distillation](../howto/distil.md) and [results](../results/results.md)",
+    "fashion-unlabelled": "[guidance without labels](../howto/without-labels.md)",
+    "fashion-biggan": "[results](../results/results.md) and [GANs](../howto/gans.md)",
+    "emoji": "[results](../results/results.md) and [emoji](../results/emoji.md)",
+    "emoji-biggan": "[results](../results/results.md)",
+    "emoji-upsampler": "[results](../results/results.md) and [emoji](../results/emoji.md)",
 }
 ROWS = {"emoji": "guided-few", "emoji-biggan": "gan", "emoji-upsampler": "cascade"}
 FEATURES = "efficientnet-lite0"  # of the scores that are shown
@@ -50,7 +50,7 @@ def described(name: str) -> Pretrained:
 
 
 def scores(name: str) -> Report | None:
-    """Return the scores of a row of docs/results.md, if they are of the model as it is now."""
+    """Return the scores of a row of results.md, if they are of the model as it is now."""
     row = DOCS / "results" / "emoji" / f"{ROWS.get(name)}.json"
     if not row.exists():
         return None

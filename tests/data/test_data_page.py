@@ -1,4 +1,4 @@
-"""docs/data.md -> its Python runs."""
+"""docs/howto/data.md -> its Python runs."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ import pytest
 
 from docs import pages
 
-PAGE = pages.DOCS / "data.md"
+PAGE = pages.DOCS / "howto" / "data.md"
 
 
 def test_the_page_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

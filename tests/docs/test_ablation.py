@@ -29,7 +29,7 @@ from adm.recipes.schema import override
 from adm.training.batches import with_draws
 
 ROOT = Path(__file__).parents[2]
-PUBLISHED = ROOT / "docs" / "ablation"
+PUBLISHED = ROOT / "docs" / "results" / "ablation"
 PARTS = ("plan", "kept", "run", "tasks", "page")
 FEATURES = """
 def means(images):
@@ -248,15 +248,16 @@ def test_the_command_trains_what_is_left_and_writes_the_page(
     modules.command.carry_out(plan, place)
     assert not modules.run.jobs(plan, place)
     (docs / "images").mkdir(parents=True)
+    (docs / "results").mkdir()
     marks = "<!-- digits: `make ablation` -->{}<!-- end of digits -->"
-    (docs / "ablation.md").write_text(f"before {marks.format('earlier text')} after", "utf-8")
+    (docs / modules.page.PAGE).write_text(f"before {marks.format('earlier text')} after", "utf-8")
     modules.page.write(plan, place, docs)
-    page = (docs / "ablation.md").read_text("utf-8")
+    page = (docs / modules.page.PAGE).read_text("utf-8")
     assert page.startswith("before <!--")
     assert page.endswith("--> after")
     assert "earlier text" not in page
     assert "| rescaled | Table 1 | +0.16 |" in page
-    assert sorted(path.name for path in (docs / "ablation" / "digits").iterdir()) == [
+    assert sorted(path.name for path in (docs / "results" / "ablation" / "digits").iterdir()) == [
         *(f"{row}-{seed}.json" for row in ("base", "rescale") for seed in (0, 1)),
         "steps.json",
     ]

@@ -1,4 +1,4 @@
-"""docs/extending.md -> every block runs, and each addition does what the page says of it."""
+"""docs/howto/extend.md -> every block runs, and each addition does what the page says of it."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +12,7 @@ from docs import pages
 # One worker makes what all of them use.
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("extending")]
 
-PAGE = pages.DOCS / "extending.md"
+PAGE = pages.DOCS / "howto" / "extend.md"
 
 
 @pytest.fixture(scope="module")

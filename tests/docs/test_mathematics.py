@@ -1,4 +1,4 @@
-"""docs/mathematics.md -> its names exist, its links resolve, its numbers are what code gives."""
+"""docs/concepts/mathematics.md -> its names exist, and its numbers are what the code gives."""
 
 import dataclasses
 import importlib
@@ -31,7 +31,7 @@ from adm.guidance.gradients import Gradient
 from adm.samplers import DDIM, Ancestral
 
 ROOT = Path(__file__).parents[2]
-PAGE = ROOT / "docs" / "mathematics.md"
+PAGE = ROOT / "docs" / "concepts" / "mathematics.md"
 TEXT = PAGE.read_text(encoding="utf-8")
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 

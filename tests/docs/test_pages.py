@@ -43,7 +43,7 @@ def test_pages_link_to_files_and_to_headings() -> None:
     found = {page.relative_to(pages.ROOT).as_posix(): pages.links(page) for page in pages.PAGES}
     assert len(found) == len(pages.PAGES) > 15
     assert len(found["README.md"]) > 10
-    assert "tour.md#restore-an-image" in found["docs/extending.md"]
+    assert "sample.md#restore-an-image" in found["docs/howto/extend.md"]
 
 
 @pytest.mark.parametrize(

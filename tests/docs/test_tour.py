@@ -1,4 +1,4 @@
-"""docs/tour.md -> every block runs, and what the page says of its results is so."""
+"""docs/howto/sample.md -> every block runs, and what the page says of its results is so."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from docs import pages
 
 pytestmark = pytest.mark.xdist_group("tour")  # one worker makes what all of them use
 
-PAGE = pages.DOCS / "tour.md"
+PAGE = pages.DOCS / "howto" / "sample.md"
 
 
 @pytest.fixture(scope="module")

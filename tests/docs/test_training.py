@@ -1,4 +1,4 @@
-"""docs/training.md -> its blocks run, and the turns on it do what the page says."""
+"""docs/howto/train.md -> its blocks run, and the turns on it do what the page says."""
 
 import json
 import math
@@ -22,7 +22,7 @@ from docs import pages
 
 pytestmark = pytest.mark.xdist_group("training page")  # one worker makes what all of them use
 
-PAGE = pages.DOCS / "training.md"
+PAGE = pages.DOCS / "howto" / "train.md"
 SMALL = ("train.steps=3", "train.batch_size=4", "unet.channels=32", "unet.multipliers=1,1")
 
 

@@ -64,7 +64,7 @@ TABLES = {
         Column(256, "linear", 192, 2, SIX, HeadCount(4), AT, 0, 0, 256, 500_000, 1e-4),
     "128-512-upsampler":
         Column(512, "linear", 192, 2, SIX, WIDE, (32, 16), 0, 0, 256, 1_050_000, 1e-4),
-    # Not in the tables: as the models that they vary (docs/recipes.md).
+    # Not in the tables: as the models that they vary (docs/reference/recipes.md).
     "256x256-diffusion-uncond":
         Column(256, "linear", 256, 2, SIX, WIDE, AT, 0, 0, 256, 1_980_000, 1e-4),
     "lsun-horse-nodropout": lsun(250_000, dropout=0.0),

@@ -56,7 +56,7 @@ def usual_end(schedule: Schedule, start: int, count: int) -> float:
     """Return the level at which sigma / signal is `LEAST_NOISE` / `count`; 1 if `start` is below.
 
     The last step goes from there to the clean image. With few levels a longer last step leaves more
-    of them for the noise above, where images differ more; `docs/sampling.md` has the measurements.
+    of them for the noise above, where images differ more.
     """
     wanted = -2 * torch.tensor([LEAST_NOISE / count], dtype=torch.float64).log()
     level = float(schedule.level_of(wanted))

@@ -13,8 +13,8 @@ from adm.samplers.guide import On, Weaker
 from adm.shown import short
 from adm.spec import SettingError
 
-# Guidance scales of shipped models, those with the lowest distances in docs/results.md and
-# docs/without-labels.md.
+# Guidance scales of shipped models, those with the lowest distances in docs/results/results.md and
+# docs/howto/without-labels.md.
 SCALES = {"fashion": 0.5, "fashion-fast": 0.5, "fashion-unlabelled": 2.0, "emoji": 2.0}
 
 

@@ -17,7 +17,7 @@ def fashion_distilled() -> DiffusionRecipe:
 
     Command: adm train fashion-distilled --teacher fashion --out runs/fast
     Time: about an hour on 2 CPU cores (AMX), as two processes.
-    Result: `fashion-fast`; see docs/distillation.md.
+    Result: `fashion-fast`; see docs/howto/distil.md.
     """
     student = _student(
         "fashion-distilled",
@@ -44,7 +44,7 @@ def fashion_progressive() -> DiffusionRecipe:
 
     Command: adm train fashion-progressive --teacher fashion --out runs/progressive-8
     Time: 17 minutes on 2 CPU cores (AMX), as two processes.
-    Result: see docs/distillation.md.
+    Result: see docs/howto/distil.md.
     """
     student = _student(
         "fashion-progressive",
@@ -64,7 +64,7 @@ def fashion_consistency() -> DiffusionRecipe:
 
     Command: adm train fashion-consistency --teacher fashion --out runs/consistency
     Time: 17 minutes on 2 CPU cores (AMX), as two processes.
-    Result: see docs/distillation.md.
+    Result: see docs/howto/distil.md.
     """
     student = _student(
         "fashion-consistency",

@@ -94,7 +94,7 @@ def emoji_upsampler() -> DiffusionRecipe:
     Command: adm train emoji-upsampler --out runs/emoji-upsampler
     Time: 98 minutes, two processes on 2 CPU cores (AMX), beside other short work.
     Result: test images that were shrunk and upsampled have a Fréchet distance of 24.3 at infinite N
-    and a precision of 0.62 in features of EfficientNet-Lite0. See docs/emoji.md.
+    and a precision of 0.62 in features of EfficientNet-Lite0. See docs/results/emoji.md.
     """
     base = emoji()
     return replace(

@@ -2,7 +2,7 @@
 
 The numbers are those of the paper's appendix I (Tables 11 to 13). Settings that it does not state
 are those of the released scripts, whose loop neither warms up the learning rate nor clips
-gradients. docs/recipes.md gives the source of each number, and where ours differ.
+gradients. docs/reference/recipes.md gives the source of each number, and where ours differ.
 """
 
 from collections.abc import Callable, Iterator

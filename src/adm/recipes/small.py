@@ -22,7 +22,7 @@ def fashion() -> DiffusionRecipe:
     Time: 1.5 hours on 2 CPU cores (AVX-512 bf16) shared with other work.
     Result: an independent judge, which classifies 90.2% of real test images correctly, assigns
     84.6% (95% interval 82.2 to 86.7) of 1,000 samples (10 steps of UniPC, seed 0) to the class that
-    was asked for, and 96.7% (95.4 to 97.6) at classifier scale 2. See docs/fashion.md.
+    was asked for, and 96.7% (95.4 to 97.6) at classifier scale 2. See docs/results/fashion.md.
     """
     return DiffusionRecipe(
         name="fashion",
@@ -49,7 +49,7 @@ def fashion() -> DiffusionRecipe:
             label_dropout=0.1,
             save_every_steps=250,
         ),
-        # Few levels that suffice at all scales of the demo; see docs/frontier.md.
+        # Few levels that suffice at all scales of the demo; see docs/howto/frontier.md.
         sample=Sampling(
             sampler=UniPC(),
             grid=Karras(steps=10, start=980, end=3),
@@ -127,7 +127,7 @@ def fashion_upsampler() -> DiffusionRecipe:
     Command: adm train fashion-upsampler --out runs/fashion-upsampler
     Time: 47 minutes on 2 CPU cores (AVX-512 bf16) shared with much other work.
     Result: a PSNR of 23.4 dB (standard error 0.15) on 500 test images, downsampled and upsampled
-    again (25 DDIM steps, seed 0), where bicubic interpolation has 19.3. See docs/recipes.md.
+    again (25 DDIM steps, seed 0), where bicubic interpolation has 19.3. See docs/howto/train.md.
     """
     base = fashion()
     return replace(

@@ -31,7 +31,7 @@ def average(
     """Reconstruct an average of any width from the averages that a run stores.
 
     A run stores averages if it is trained with `--set train.ema_widths=0.05,0.1`. The result is a
-    model file, for `adm sample` and `adm info`. docs/averages.md has
+    model file, for `adm sample` and `adm info`. docs/concepts/averages.md has
     measurements of its error.
 
     Examples:

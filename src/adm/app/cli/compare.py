@@ -62,7 +62,7 @@ def compare(
         Images of each class and set to show.
     features
         Features in which distances are measured: inception, efficientnet-lite0, dinov2, a
-        classifier's file or module:function; see docs/features.md.
+        classifier's file or module:function; see docs/concepts/features.md.
     picture
         PNG file to draw the same images in.
     """

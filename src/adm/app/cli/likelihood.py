@@ -50,7 +50,7 @@ def likelihood(
     model
         A path (a file or a run folder) or a shipped name, such as fashion; a diffusion model.
     data
-        Images, in any of the forms of adm train --data; docs/data.md lists them.
+        Images, in any of the forms of adm train --data; docs/howto/data.md lists them.
     out
         Folder to write or to resume.
     bound

@@ -48,7 +48,7 @@ def nearest(
     samples
         A sample folder, an .npz file (arr_0), a folder of images, an archive, ...
     data
-        Data that the model was trained on; docs/data.md lists all forms.
+        Data that the model was trained on; docs/howto/data.md lists all forms.
     test
         Data that the model was not trained on: the test split, or all if there are no splits.
     count

@@ -38,7 +38,7 @@ def reference(
     ----------
     data
         A folder, an archive, shards, an .npz file, fashion-mnist, hf:NAME, ...
-        docs/data.md lists all forms.
+        docs/howto/data.md lists all forms.
     out
         .npz file to write.
     count

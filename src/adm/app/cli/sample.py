@@ -36,7 +36,7 @@ def sample(
     were sampled, and SHA256SUMS. With --condition, an upsampler enlarges images, and a model of
     pairs makes one from each. The same command writes the same files: an interrupted one resumes
     when it is run again, and a finished one is done. torchrun, or --shard without it, distributes
-    the images over processes and machines (docs/many-images.md).
+    the images over processes and machines (docs/howto/many.md).
 
     Examples:
 

@@ -71,10 +71,10 @@ def train(
         Run folder to write or to resume.
     data
         fashion-mnist[:/FOLDER], digits, a folder, an archive, shards, hf:NAME, ...
-        docs/data.md lists all forms. The recipe's data by default.
+        docs/howto/data.md lists all forms. The recipe's data by default.
     condition
         Images that the model is told, one for each image of the data and of the same path, such as
-        its edges (docs/conditions.md).
+        its edges (docs/howto/conditions.md).
     validation
         Data to validate on. By default the test split of the data, if there is one.
     hold_out

@@ -29,7 +29,7 @@ SMALL = 32 * 32  # pixels of an image up to which larger batches are traced
 COPIES = 3  # of every weight: itself and AdamW's two moments; averages are extra
 BYTES = 4  # bytes of a float32
 LIBRARIES = 112 * 2**20  # bytes of the modules and CPU kernels that the first step loads
-SAFE_SHARE = 0.75  # of free memory: a step needs up to 1.23 estimates (docs/recipes.md)
+SAFE_SHARE = 0.75  # of free memory: a step needs up to 1.23 estimates (docs/reference/recipes.md)
 # Operators whose CPU kernels copy inputs and outputs into a layout of their own.
 CONVOLUTIONS = (torch.ops.aten.convolution, torch.ops.aten.convolution_backward)
 
@@ -58,7 +58,7 @@ def step_memory(recipe: Recipe, device_type: str = "cpu", teach: Teach | None = 
     The peak is convex in the number of images: it is at the largest weights for few images, and at
     the largest features for many. The line passes through the peak of one image and has the slope
     between the two larger batches, so that it overestimates. The overhead of the allocator is not
-    included; docs/recipes.md has measurements of it.
+    included; docs/reference/recipes.md has measurements of it.
 
     Args:
         device_type: `cpu` includes the copies of its kernels and the size of its libraries. For

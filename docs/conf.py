@@ -1,0 +1,139 @@
+"""Pages, docstrings, the program's own help -> the site: `make docs`."""
+
+import re
+import sys
+from contextlib import redirect_stdout
+from io import StringIO
+from pathlib import Path
+
+import jupytext
+from cyclopts import App, Parameter
+from docutils import nodes
+from docutils.utils.math.latex2mathml import tex2mathml
+from sphinx.application import Sphinx
+
+from adm.app.cli import GROUPS, lists
+from adm.app.cli.help import TOPICS
+from adm.app.cli.help import help as explain
+
+ROOT = Path(__file__).parents[1]
+OUT = ROOT / "out"
+NOTEBOOKS = ("howto/sample", "howto/train", "howto/restore", "howto/score")
+sys.path.insert(0, str(ROOT / "tests"))  # the oracle of howto/extend.md
+
+project = "adm"
+author = "the contributors of adm"
+copyright = "the contributors of adm"
+extensions = [
+    "myst_nb",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.napoleon",
+    "sphinx.ext.viewcode",
+    "sphinx_copybutton",
+]
+exclude_patterns = ["training", "results/*/*"]
+html_theme = "furo"
+html_title = "adm"
+html_static_path = ["static"]
+html_css_files = ["site.css"]
+html_show_sphinx = False
+html_math_renderer = "mathml"  # by the browser: no script from elsewhere, and no network
+templates_path = []
+
+myst_enable_extensions = ["dollarmath", "colon_fence", "deflist"]
+myst_fence_as_directive = ["math"]
+myst_heading_anchors = 4
+myst_dmath_double_inline = True
+nb_execution_mode = "cache"
+nb_execution_cache_path = str(OUT / "docs-cache")
+nb_execution_in_temp = True
+nb_execution_raise_on_error = True
+nb_execution_timeout = 120
+nb_merge_streams = True
+nb_number_source_lines = False
+
+default_role = "code"
+autodoc_member_order = "bysource"
+autodoc_typehints = "description"
+autodoc_typehints_description_target = "documented"
+autodoc_default_options = {"members": True, "imported-members": True}
+napoleon_google_docstring = True
+napoleon_use_rtype = False
+napoleon_use_ivar = True
+
+MARK = re.compile(r"^<!-- adm: (\w+) ?(.*?) -->$", re.MULTILINE)
+PAGE_IN_HELP = re.compile(r"\bdocs/(\w[\w/-]*)\.md\b")
+
+
+def verbs() -> str:
+    """The help of every verb, as Markdown."""
+    parts = []
+    for title, group in GROUPS.items():
+        parts.append(f"## {title}\n")
+        for verb in group:
+            app = App(
+                name="adm",
+                help_format="markdown",
+                default_parameter=Parameter(converter=lists.converted),
+            )
+            app.command(f"adm.app.cli.{verb}:{verb}", name=verb)
+            text = app.generate_docs(output_format="markdown", heading_level=2)
+            text = text[text.index(f"### adm {verb}") :]
+            parts.append(PAGE_IN_HELP.sub(r"[\1](../\1.md)", text))
+    return "\n".join(parts)
+
+
+def kinds(topic: str) -> str:
+    """What `adm help TOPIC` prints."""
+    with redirect_stdout(StringIO()) as text:
+        explain(topic)
+    return f"```text\n{text.getvalue().rstrip()}\n```"
+
+
+def topics() -> str:
+    return "\n\n".join(f"## {topic}\n\n{kinds(topic)}" for topic in TOPICS)
+
+
+def notebook(page: str) -> str:
+    """Where the page is offered as a notebook."""
+    path = OUT / "notebooks" / f"{Path(page).name}.ipynb"
+    return f"{{download}}`This page as a notebook <../../{path.relative_to(ROOT)}>`."
+
+
+def write_notebooks(app: Sphinx) -> None:
+    """Write the pages that are offered as notebooks, without the site's own marks and links."""
+    for page in NOTEBOOKS:
+        text = (Path(app.srcdir) / f"{page}.md").read_text("utf-8")
+        text = MARK.sub("", text)
+        path = OUT / "notebooks" / f"{Path(page).name}.ipynb"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        jupytext.write(jupytext.reads(text, fmt="md:myst"), path)
+
+
+def fill(app: Sphinx, page: str, source: list[str]) -> None:
+    """Replace the marks of a page by what the program says."""
+    makers = {"verbs": lambda _: verbs(), "topics": lambda _: topics(), "kinds": kinds}
+    makers["notebook"] = lambda _: notebook(page)
+    source[0] = MARK.sub(lambda found: makers[found[1]](found[2]), source[0])
+
+
+def mathml(text: str, **options: bool) -> str:
+    for ours, theirs in ((r"\lt", "<"), (r"\gt", ">"), (r"\dots", r"\ldots")):
+        text = re.sub(re.escape(ours) + r"(?![a-zA-Z])", lambda _, to=theirs: to, text)
+    return tex2mathml(text, **options)
+
+
+def visit_math(writer, node: nodes.math) -> None:
+    writer.body.append(mathml(node.astext()))
+    raise nodes.SkipNode
+
+
+def visit_math_block(writer, node: nodes.math_block) -> None:
+    writer.body.append(f'<div class="math">{mathml(node.astext(), as_block=True)}</div>')
+    raise nodes.SkipNode
+
+
+def setup(app: Sphinx) -> None:
+    app.connect("builder-inited", write_notebooks)
+    app.connect("source-read", fill)
+    app.add_html_math_renderer("mathml", (visit_math, None), (visit_math_block, None))
