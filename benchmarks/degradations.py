@@ -1,7 +1,6 @@
 """Real images made worse in six ways -> which scores notice, in the features at hand.
 
     OMP_NUM_THREADS=1 python benchmarks/degradations.py --emoji emoji          # prints the table
-    OMP_NUM_THREADS=1 python benchmarks/degradations.py --emoji emoji --write  # and writes the page
 
 The reference and the samples are 1,500 images each, of the test images of Fashion-MNIST and of the
 training images of `adm data emoji`, without an image in common. Samples are damaged at four
@@ -29,8 +28,6 @@ from adm.features import Features, open_features
 from adm.metrics import METRICS, Score, Sets, statistics
 
 COUNT, POOL = 1500, 4000  # samples, and undamaged images from which some damages choose
-PAGE = Path(__file__).parent.parent / "docs" / "concepts" / "metrics.md"
-BEGIN, END = "<!-- degradations: begin -->\n", "<!-- degradations: end -->\n"
 SHOWN = (
     *("frechet", "sliced_wasserstein", "kernel_distance", "gaussian_kernel"),
     *("precision", "recall", "density", "coverage"),
@@ -169,7 +166,6 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--emoji", default="emoji", help="folder of `adm data emoji`")
     parser.add_argument("--work", type=Path, help="folder that keeps the features")
-    parser.add_argument("--write", action="store_true", help="write the table into the page")
     parser.add_argument("--out", type=Path, help="JSON file of all values")
     args = parser.parse_args()
     emoji = open_images(args.emoji, size=(32, 32)).source
@@ -187,11 +183,6 @@ def main() -> None:
     if args.out is not None:
         rows = [[*case, {k: x.to_json() for k, x in own.items()}] for case, own in found.items()]
         args.out.write_text(json.dumps(rows, indent=1))
-    if args.write:
-        before, _, rest = PAGE.read_text("utf-8").partition(BEGIN)
-        PAGE.write_text(
-            f"{before}{BEGIN}\n{table(found)}\n\n{END}{rest.partition(END)[2]}", "utf-8"
-        )
 
 
 if __name__ == "__main__":

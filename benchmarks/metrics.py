@@ -1,7 +1,6 @@
 """Features -> tables of seconds and memory, of this package's scores and of other packages'.
 
-    OMP_NUM_THREADS=2 python benchmarks/metrics.py                     # prints both tables
-    OMP_NUM_THREADS=2 python benchmarks/metrics.py --write             # and writes them into docs
+    OMP_NUM_THREADS=2 python benchmarks/metrics.py
 
 An image has 2,048 features that resemble Inception's: they are not negative, and few directions
 have most of the variance. Each implementation runs in a process of its own. Its memory is the peak
@@ -21,7 +20,6 @@ import sys
 import time
 from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 
 import numpy as np
 from resident import peak_bytes, resident_bytes
@@ -29,8 +27,6 @@ from resident import peak_bytes, resident_bytes
 from adm.app.processor import processor
 
 DIM, NEIGHBOURS, ROWS = 2048, 3, 10_000
-PAGE = Path(__file__).parent.parent / "docs" / "concepts" / "metrics.md"
-BEGIN, END = "<!-- measured: begin -->\n", "<!-- measured: end -->\n"
 MIB = 2**20
 
 
@@ -221,7 +217,6 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--ways", nargs="+", choices=WAYS, default=list(WAYS))
     parser.add_argument("--passes", type=int, nargs="+", default=[10_000, 50_000])
-    parser.add_argument("--write", action="store_true", help=f"write the tables into {PAGE.name}")
     parser.add_argument("--one", nargs=2, help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.one:
@@ -229,13 +224,8 @@ def main() -> None:
         print(json.dumps(run_pass(count) if name == "pass" else run_way(name, count)))
         return
     names = ["ours", *(name for name in given.ways if name != "ours")]
-    tables = [first_table(given.count, given.rounds, names), second_table(given.passes)]
-    text = "\n\n".join([*tables, where()])
-    print(text)
-    if given.write:
-        page = PAGE.read_text()
-        head, rest = page.split(BEGIN)
-        PAGE.write_text(head + BEGIN + "\n" + text + "\n\n" + END + rest.split(END)[1])
+    print(f"{first_table(given.count, given.rounds, names)}\n\n{second_table(given.passes)}\n")
+    print(where())
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
     python benchmarks/recipes.py --measure fashion digits           # prints the table
     python benchmarks/recipes.py --only fashion --measure fashion --write
 
-The second command writes a row into docs/reference/recipes.md as soon as it is measured, and
+The second command writes a row into docs/results/data/memory.csv as soon as it is measured, and
 leaves the rows of other recipes unchanged.
 
 `adm.app.runs.estimates.step_memory` computes the estimates. A measured step is that of the training
@@ -12,6 +12,7 @@ the process above its memory before the network was built.
 """
 
 import argparse
+import csv
 import json
 import os
 import subprocess
@@ -31,16 +32,14 @@ from adm.training.batches import blank
 from adm.training.players import Player, RunState
 from adm.training.update import StepSettings, update
 
-PAGE = Path(__file__).parent.parent / "docs" / "reference" / "recipes.md"
-BEGIN, END = "<!-- memory: begin -->\n", "<!-- memory: end -->\n"
+TABLE = Path(__file__).parent.parent / "docs" / "results" / "data" / "memory.csv"
 GIB, MIB = 2**30, 2**20
 CPU = Devices(torch.device("cpu"))
 WAYS = (("float32", False), ("float32", True), ("bfloat16", False), ("bfloat16", True))
 HEADER = (
-    "| recipe | parameters (million) | fixed (GiB), float32 | bfloat16 "
-    "| per image (MiB), float32 | recomputed | bfloat16 | recomputed "
-    "| measured, bfloat16 (GiB) | estimate for it | a step (s) |\n"
-    "|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|"
+    *("recipe", "parameters (million)", "fixed (GiB), float32", "bfloat16"),
+    *("per image (MiB), float32", "recomputed", "bfloat16", "recomputed"),
+    *("measured, bfloat16 (GiB)", "estimate for it", "a step (s)"),
 )
 
 
@@ -97,7 +96,7 @@ def measured(name: str, precision: str, recomputed: bool, images: int) -> Measur
     return Measured(*json.loads(done.stdout.splitlines()[-1]))
 
 
-def row(name: str, images: int | None) -> str:
+def row(name: str, images: int | None) -> list[str]:
     """Return the row of a recipe, with a measured step if a number of images is given."""
     base = recipe(name)
     found: list[StepMemory] = [step_memory(changed(base, *way)) for way in WAYS]
@@ -108,16 +107,12 @@ def row(name: str, images: int | None) -> str:
         *(f"{memory.per_image / MIB:,.1f}" for memory in found),
     ]
     if images is None:
-        return "| " + " | ".join([*cells, "", "", ""]) + " |"
+        return [*cells, "", "", ""]
     step = measured(name, "bfloat16", base.train.checkpoint_activations, images)
     told = step_memory(changed(base, "bfloat16", base.train.checkpoint_activations))
     of = "" if images == 1 else f" of {images}"
-    cells += [
-        f"{step.peak / GIB:.2f}",
-        f"{told.of(images) / GIB:.2f}",
-        f"{step.seconds:.2f}{of}",
-    ]
-    return "| " + " | ".join(cells) + " |"
+    peak, estimate = step.peak / GIB, told.of(images) / GIB
+    return [*cells, f"{peak:.2f}", f"{estimate:.2f}", f"{step.seconds:.2f}{of}"]
 
 
 def hardware() -> str:
@@ -139,7 +134,7 @@ def main() -> None:
     parser.add_argument("--measure", nargs="*", default=[], metavar="RECIPE")
     parser.add_argument("--only", nargs="*", default=[], metavar="RECIPE")
     parser.add_argument("--images", type=int, default=1)
-    parser.add_argument("--write", action="store_true", help=f"write the table into {PAGE.name}")
+    parser.add_argument("--write", action="store_true", help=f"write rows into {TABLE.name}")
     parser.add_argument("--child", nargs=4, help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.child:
@@ -147,24 +142,22 @@ def main() -> None:
         step = one_step(changed(recipe(name), precision, recomputed == "1"), int(images))
         print(json.dumps([step.peak, step.seconds]))
         return
-    print(HEADER)
+    print(hardware(), ",".join(HEADER), sep="\n")
     for name in given.only or RECIPES:
         line = row(name, given.images if name in given.measure else None)
-        print(line, flush=True)
+        print(",".join(line), flush=True)
         if given.write:
-            write(name, line)
+            write(line)
 
 
-def write(name: str, line: str) -> None:
-    """Write a row into the table of the page, in the order of the recipes."""
-    text = PAGE.read_text(encoding="utf-8")
-    before, rest = text.split(BEGIN)
-    table, after = rest.split(END)
-    rows = {held.split("|")[1].strip(): held for held in table.splitlines() if held[:1] == "|"}
-    rows = {key: rows[key] for key in RECIPES if key in rows} | {name: line}
-    ordered = [rows[key] for key in RECIPES if key in rows]
-    table = "\n".join([hardware(), "", HEADER, *ordered])
-    PAGE.write_text(f"{before}{BEGIN}{table}\n{END}{after}", encoding="utf-8")
+def write(line: list[str]) -> None:
+    """Write a row into the table, in the order of the recipes."""
+    with TABLE.open(encoding="utf-8", newline="") as file:
+        _, *held = csv.reader(file)
+    rows = {each[0]: each for each in [*held, line]}
+    with TABLE.open("w", encoding="utf-8", newline="") as file:
+        ordered = [rows[name] for name in RECIPES if name in rows]
+        csv.writer(file, lineterminator="\n").writerows([HEADER, *ordered])
 
 
 if __name__ == "__main__":

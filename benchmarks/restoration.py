@@ -1,12 +1,14 @@
 """Every operator by every method on test images: `python benchmarks/restoration.py --out DIR`.
 
 It restores 100 test images of Fashion-MNIST and of emoji with the shipped models, resumes where it
-was stopped, and writes the tables between the marks of
-docs/howto/restore.md; a second table has the distance of each method from the exact posterior of a
-Gaussian mixture. Seconds are of one thread, without the scores.
+was stopped, and writes docs/results/data/restoration-*.csv, one of them with the distance of each
+method from the exact posterior of a Gaussian mixture. Seconds are of one thread, without the
+scores.
 """
 
 import argparse
+import csv
+import io
 import json
 import sys
 import time
@@ -65,7 +67,6 @@ POSTERIOR = (
     "daps:ode=1,variance=0.3",
 )
 COUNT = 2000  # samples of the posterior of the mixture
-BEGIN, END = "<!-- {}: written by benchmarks/restoration.py -->", "<!-- end of {} -->"
 
 
 def restored(name: str, operator: str, method: str, images: torch.Tensor) -> tuple[dict, Restored]:
@@ -134,27 +135,27 @@ def posterior() -> list[list[str]]:
         mean = float((made.mean(dim=0) - exact.mean).norm()) / spread
         error = float((torch.cov(made.T) - exact.covariance).norm() / exact.covariance.norm())
         distance = sliced_wasserstein(truth, made.numpy()).value
-        rows.append([f"`{spec}`", f"{mean:.2f}", f"{error:.2f}", f"{distance:.3f}"])
+        rows.append([spec, f"{mean:.2f}", f"{error:.2f}", f"{distance:.3f}"])
     return rows
 
 
 def table(headings: list[str], rows: list[list[str]]) -> str:
-    body = [headings, ["---"] * len(headings), *rows]
-    return "\n".join(f"| {' | '.join(row)} |" for row in body)
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows([headings, *rows])
+    return text.getvalue()
 
 
 def tables(name: str, results: dict) -> str:
     """Return PSNR and feature distance of every operator by every method."""
     feature = "feature distance (efficientnet-lite0)"
-    headings = ["operator", "baseline", *(f"`{spec}`" for spec, _ in SPECS.values())]
+    headings = ["operator", "baseline", *(spec for spec, _ in SPECS.values())]
     rows = []
     for operator in OPERATORS[name]:
-        row = [f"`{operator}`"]
+        row = [operator]
         found = [results.get(f"{operator} {method}") for method in SPECS]
-        best = max(each["scores"]["samples"]["PSNR"]["value"] for each in found if each)
         any_ = next(each for each in found if each)
-        row.append(cell(any_["scores"].get("baseline"), feature, 0.0))
-        row += [cell(each and each["scores"]["samples"], feature, best) for each in found]
+        row.append(cell(any_["scores"].get("baseline"), feature))
+        row += [cell(each and each["scores"]["samples"], feature) for each in found]
         rows.append(row)
     costs = ["seconds an image, calls", ""]
     for method in SPECS:
@@ -163,12 +164,11 @@ def tables(name: str, results: dict) -> str:
     return table(headings, [*rows, costs])
 
 
-def cell(scores: dict | None, feature: str, best: float) -> str:
+def cell(scores: dict | None, feature: str) -> str:
     if not scores:
         return ""
     psnr = scores["PSNR"]
     text = f"{psnr['value']:.1f} ± {(psnr['high'] - psnr['low']) / 2:.1f}"
-    text = f"**{text}**" if psnr["value"] == best else text
     return f"{text}, {scores[feature]['value']:.2f}"
 
 
@@ -189,12 +189,6 @@ def picture(name: str, images: torch.Tensor, out: Path) -> bytes:
     return png(sheet("", headings, rows, least=84))
 
 
-def replaced(page: str, mark: str, content: str) -> str:
-    begin, end = BEGIN.format(mark), END.format(mark)
-    before, _, rest = page.partition(begin)
-    return f"{before}{begin}\n\n{content}\n\n{end}{rest.partition(end)[2]}"
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, default=Path("out/restoration"))
@@ -204,11 +198,10 @@ def main() -> None:
     parser.add_argument("--only", nargs="*", default=[*OPERATORS, "posterior"])
     options = parser.parse_args()
     torch.set_num_threads(1)
-    place = options.docs / "howto" / "restore.md"
+    data = options.docs / "results" / "data"
     if "posterior" in options.only:
         headings = ["method", "mean", "covariance", "sliced Wasserstein"]
-        content = table(headings, posterior())
-        write_text(place, replaced(place.read_text(), "posterior", content))
+        write_text(data / "restoration-posterior.csv", table(headings, posterior()))
     for name in OPERATORS.keys() & {*options.only}:
         model = adm.load(name)
         channels, high, wide = model.shape
@@ -217,7 +210,7 @@ def main() -> None:
         # Evenly spaced: images of a folder are sorted by class.
         images = source.batch([i * len(source) // options.count for i in range(options.count)])[0]
         results = run(name, images, options.out)
-        write_text(place, replaced(place.read_text(), name, tables(name, results)))
+        write_text(data / f"restoration-{name}.csv", tables(name, results))
         drawn = picture(name, images, options.out)
         write_bytes(options.docs / "images" / f"restored-{name}.png", drawn)
 

@@ -22,15 +22,12 @@ from adm.store.files import write_text
 
 PAGE, IMAGES, KEPT = "results/results.md", "images", "results"
 MADE = "make results"
-COLUMNS = {
-    "frechet": "Fréchet distance",
-    "frechet_at_infinity": "at infinite N",
-    "spatial_frechet": "spatial",
+COLUMNS = {  # of the table; the files that are published beside it have all scores
+    "frechet_at_infinity": "Fréchet distance at infinite N",
     "precision": "precision",
     "recall": "recall",
 }
-COSTS = ("trained on images", "core-hours", "network calls", "classifier calls", "ms an image")
-MILLION = 10**6
+COSTS = ("core-hours", "network calls", "classifier calls", "ms an image")
 
 
 def write(found: dict[str, Any], contest: Contest, place: Path, docs: Path | None) -> None:
@@ -66,16 +63,14 @@ def between(page: str, name: str, text: str, made: str = MADE) -> str:
 
 def quality(found: dict[str, Any], contest: Contest) -> str:
     """Return the table of scores, with 95% intervals."""
-    first, *others = contest.features
-    head = ["", "images", *COLUMNS.values(), *(f"Fréchet distance, {each}" for each in others)]
-    head.append(f"accuracy, {contest.judge}")
+    first = contest.features[0]
+    head = ["", *COLUMNS.values(), f"accuracy, {contest.judge}"]
     rows = [head, ["---", *["--:"] * (len(head) - 1)]]
     for row in shown(found, contest):
         scores = found[row.name]["scores"]
         cells = [scores[first].get(key) for key in COLUMNS]
-        cells += [scores.get(each, {}).get("frechet") for each in others]
         cells.append(scores.get(contest.judge, {}).get("accuracy"))
-        rows.append([_titled(row, found), f"{found[row.name]['count']:,}", *map(_cell, cells)])
+        rows.append([_titled(row, found), *map(_cell, cells)])
     return table(rows)
 
 
@@ -94,7 +89,6 @@ def costs(found: dict[str, Any], contest: Contest) -> str:
         own = found[row.name]
         cells = [
             _titled(row, found),
-            f"{own['trained'] / MILLION:.2f} million",
             f"{own['core_hours']:.1f}",
             f"{own['calls']['network']}",
             f"{own['calls']['classifier'] or ''}",

@@ -94,7 +94,8 @@ def command_line(arguments: Sequence[str]) -> App:
         default_parameter=Parameter(converter=lists.converted),
     )
     app.meta.suppress_keyboard_interrupt = False  # it inherits most settings, but not this one
-    for flag in ("--help", "--version"):
+    app.register_install_completion_command(add_to_startup=False)
+    for flag in ("--help", "--version", "--install-completion"):
         app[flag].group = (OF_EVERY_VERB,)
     for number, (title, verbs) in enumerate(GROUPS.items()):
         group = Group(title, sort_key=number)
