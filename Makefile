@@ -3,8 +3,9 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 TOOLS := .venv/.ready-to-develop
+SITE := .venv/.ready-to-document
 
-.PHONY: demo test lint check mutants abuse results ablation cards format clean
+.PHONY: demo test lint check docs mutants abuse results ablation cards dist format clean
 
 demo: $(READY)
 	$(BIN)/adm demo --out out/demo
@@ -25,6 +26,11 @@ check: lint
 	$(BIN)/python -m compileall -q src
 	$(BIN)/pytest -q -n auto --dist loadgroup -m "not slow"
 
+# What a page's blocks gave is kept in out/docs-cache until they change.
+docs: $(SITE)
+	OMP_NUM_THREADS=1 $(BIN)/python -m sphinx -q -W --keep-going -b html -d out/doctrees docs out/site
+	$(if $(filter serve,$(ARGS)),$(BIN)/python -m http.server --bind 127.0.0.1 --directory out/site)
+
 mutants: $(TOOLS)
 	$(BIN)/python tools/mutants.py --jobs 2
 
@@ -39,6 +45,10 @@ results: $(TOOLS)
 ablation: $(TOOLS)
 	$(BIN)/python benchmarks/ablation.py --out out/ablation --docs docs $(ARGS)
 
+dist: $(TOOLS)
+	rm -rf out/dist
+	$(BIN)/python -m build --quiet --outdir out/dist
+
 cards: $(READY)
 	$(BIN)/python tools/cards.py
 
@@ -50,6 +60,10 @@ $(READY): pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit("adm needs Python 3.11 or newer: make PYTHON=python3.12" if sys.version_info < (3, 11) else 0)'
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --editable .
+	touch $@
+
+$(SITE): $(TOOLS)
+	$(BIN)/pip install --quiet --editable '.[docs]'
 	touch $@
 
 $(TOOLS): $(READY)

@@ -49,7 +49,7 @@ nb_execution_mode = "cache"
 nb_execution_cache_path = str(OUT / "docs-cache")
 nb_execution_in_temp = True
 nb_execution_raise_on_error = True
-nb_execution_timeout = 120
+nb_execution_timeout = 600
 nb_merge_streams = True
 nb_number_source_lines = False
 
@@ -118,6 +118,14 @@ def fill(app: Sphinx, page: str, source: list[str]) -> None:
     source[0] = MARK.sub(lambda found: makers[found[1]](found[2]), source[0])
 
 
+def escape(app: Sphinx, what: str, name: str, thing: object, options: object, lines: list[str]):
+    """Keep |x| and *names of docstrings as they are; what is between backticks is code."""
+    for number, line in enumerate(lines):
+        parts = line.split("`")
+        parts[::2] = [re.sub(r"(?<!:)[|*]", r"\\\g<0>", part) for part in parts[::2]]
+        lines[number] = "`".join(parts)
+
+
 def mathml(text: str, **options: bool) -> str:
     for ours, theirs in ((r"\lt", "<"), (r"\gt", ">"), (r"\dots", r"\ldots")):
         text = re.sub(re.escape(ours) + r"(?![a-zA-Z])", lambda _, to=theirs: to, text)
@@ -137,4 +145,5 @@ def visit_math_block(writer, node: nodes.math_block) -> None:
 def setup(app: Sphinx) -> None:
     app.connect("builder-inited", write_notebooks)
     app.connect("source-read", fill)
+    app.connect("autodoc-process-docstring", escape)
     app.add_html_math_renderer("mathml", (visit_math, None), (visit_math_block, None))

@@ -1,4 +1,4 @@
-"""README.md, `--help` of every verb -> their quick commands, run in a shell as a reader would.
+"""Some pages, `--help` of every verb -> their quick commands, run in a shell as a reader would.
 
     python tests/docs/commands.py --bin /path/to/environment/bin
 
@@ -24,13 +24,15 @@ if __name__ == "__main__":
 from adm.app.cli import VERBS
 from docs import pages
 
-FENCED = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+FENCED = re.compile(r"^```([^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+PLAYED = ("index", "howto/sample", "howto/train", "howto/gans", "howto/likelihood", "howto/doctor")
 SHELLS = ("", "sh", "bash")
 EXAMPLES = re.compile(r"^( *)(?:Examples|For example):\n\n((?:\1 {4}.*\n|\n)+)", re.MULTILINE)
 COMMAND = re.compile(r"^(?:adm|torchrun) ")
 # What is not run: it needs several devices, files that are not here, an idle machine, or minutes.
 NOT_RUN = re.compile(
-    r"torchrun|\.pt |openai/|hf:|imagenet|adm demo|--memory|--budget|data emoji|VERB"
+    r"torchrun|\.pt |openai/|hf:|imagenet|adm demo|--memory|--budget|data emoji|VERB|SMALL_IMAGES"
+    r"|BASE|doctor (?!fashion)"
 )
 # Commands that contain a pattern -> options that they get, instead of the same options.
 SHORTER = (
@@ -84,10 +86,9 @@ def stories() -> dict[str, list[str]]:
     """Return what is run, each in a folder of its own."""
     helped = [line for verb in VERBS for line in examples_of(verb)]
     shipped = [line for line in helped if re.match(r"adm (sample fashion|info|recipes|help)", line)]
-    return {
-        "README.md": [line for line in commands_of(pages.ROOT / "README.md") if runs(line)],
-        "--help": [line for line in shipped if runs(line) and " runs/" not in line],
-    }
+    found = {name: commands_of(pages.DOCS / f"{name}.md") for name in PLAYED}
+    found["--help"] = [line for line in shipped if " runs/" not in line]
+    return {name: [line for line in lines if runs(line)] for name, lines in found.items()}
 
 
 def runs(command: str) -> bool:

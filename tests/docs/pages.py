@@ -1,38 +1,24 @@
-"""docs/*.md -> their Python blocks, run in order in one namespace, as a reader would."""
+"""Pages -> their links, pictures and blocks. Sphinx checks and runs docs/: `make docs`."""
 
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
-PAGES = [
-    *(ROOT / f"{name}.md" for name in ("README", "CONTRIBUTING", "CHANGELOG", "SECURITY")),
-    *sorted(DOCS.rglob("*.md")),
-]
-BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+OUTSIDE = [ROOT / f"{name}.md" for name in ("README", "CONTRIBUTING", "CHANGELOG", "SECURITY")]
+PAGES = [*OUTSIDE, *sorted(DOCS.rglob("*.md"))]
+BLOCK = re.compile(
+    r"^```(?:python|\{code-cell\})\n(?::tags: [^\n]*\n\n)?(.*?)^```$", re.MULTILINE | re.DOTALL
+)
 FENCED = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
 HEADING = re.compile(r"^#+ (.*)$", re.MULTILINE)
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 
 
-def blocks(page: Path) -> Iterator[tuple[int, str]]:
-    """The number of each Python block's first line, and the block."""
-    text = page.read_text(encoding="utf-8")
-    for found in BLOCK.finditer(text):
-        yield text.count("\n", 0, found.start(1)), found[1]
-
-
-def run(page: Path) -> dict[str, Any]:
-    """Execute every Python block of a page in the current folder; returns what they define.
-
-    Tracebacks name the page and its own lines.
-    """
-    namespace: dict[str, Any] = {"__name__": page.stem}
-    for lines_before, block in blocks(page):
-        exec(compile("\n" * lines_before + block, str(page), "exec"), namespace)
-    return namespace
+def blocks(page: Path) -> Iterator[str]:
+    """The Python blocks of a page."""
+    return (found[1] for found in BLOCK.finditer(page.read_text(encoding="utf-8")))
 
 
 def links(page: Path) -> list[str]:

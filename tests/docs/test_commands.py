@@ -1,13 +1,14 @@
-"""README.md, --help of every verb, docs/*.md -> their commands are parsed by the command line."""
+"""Pages, --help of every verb -> their commands are parsed by the command line."""
 
 import re
 import shlex
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from cyclopts import App, Parameter
 
-from adm.app.cli import VERBS
+from adm.app.cli import VERBS, main
 from adm.app.cli.lists import converted
 from docs import commands, pages
 
@@ -32,3 +33,11 @@ def test_every_option_exists(call: str) -> None:
 @pytest.mark.parametrize("verb", VERBS)
 def test_every_verb_has_examples_of_itself(verb: str) -> None:
     assert any(re.search(rf"\badm {verb}\b", line) for line in commands.examples_of(verb))
+
+
+def test_the_shell_can_complete_verbs_and_options(tmp_path: Path) -> None:
+    script = tmp_path / "adm.bash"
+    with pytest.raises(SystemExit) as stop:
+        main(["--install-completion", "--shell", "bash", "--output", str(script)])
+    assert stop.value.code == 0
+    assert {"sample", "--upsampler-noise"} <= set(re.findall(r"[\w-]+", script.read_text("utf-8")))

@@ -1,4 +1,4 @@
-"""docs/concepts/mathematics.md -> its names exist, and its numbers are what the code gives."""
+"""Mathematics and networks in docs/ -> their names exist; their numbers are what the code gives."""
 
 import dataclasses
 import importlib
@@ -31,8 +31,8 @@ from adm.guidance.gradients import Gradient
 from adm.samplers import DDIM, Ancestral
 
 ROOT = Path(__file__).parents[2]
-PAGE = ROOT / "docs" / "concepts" / "mathematics.md"
-TEXT = PAGE.read_text(encoding="utf-8")
+PAGES = [ROOT / "docs" / "concepts" / f"{name}.md" for name in ("mathematics", "networks")]
+TEXT = "\n".join(page.read_text(encoding="utf-8") for page in PAGES)
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 
 Table = list[dict[str, str]]
@@ -74,7 +74,7 @@ def resolve(name: str, module: str) -> None:
 
 def module_of(source: str) -> str:
     """../src/adm/x/y.py -> adm.x.y."""
-    relative = (PAGE.parent / source).resolve().relative_to(ROOT / "src")
+    relative = (PAGES[0].parent / source).resolve().relative_to(ROOT / "src")
     return ".".join(relative.with_suffix("").parts)
 
 

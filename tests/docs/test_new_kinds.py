@@ -55,7 +55,7 @@ def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
     src = tmp_path_factory.mktemp("copy") / "src"
     shutil.copytree(pages.ROOT / "src", src, ignore=shutil.ignore_patterns("__pycache__"))
     samplers = src / "adm/samplers"
-    examples = [block for _, block in pages.blocks(pages.DOCS / "howto" / "extend.md")]
+    examples = list(pages.blocks(pages.DOCS / "howto" / "extend.md"))
     function, kind = examples[:2]
     (samplers / "trapezoid.py").write_text(f"{function}\n\n{kind}")
     settings = samplers / "settings.py"
