@@ -5,6 +5,7 @@ import re
 from contextlib import redirect_stdout
 from io import StringIO
 from pathlib import Path
+from xml.etree import ElementTree
 
 import jupytext
 from cyclopts import App, Parameter
@@ -19,8 +20,9 @@ from adm.app.cli.help import help as explain
 ROOT = Path(__file__).parents[1]
 OUT = ROOT / "out"
 NOTEBOOKS = ("howto/sample", "howto/train", "howto/restore", "howto/score")
-# Blocks find the oracle of howto/extend.md, and no terminal for progress bars.
+# Blocks find the oracle of howto/extend.md; progress bars would need ipywidgets.
 os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT / "tests"), os.environ.get("PYTHONPATH", "")])
+os.environ["PYTHONWARNINGS"] = "ignore:install"
 
 project = "adm"
 author = "the contributors of adm"
@@ -33,6 +35,7 @@ extensions = [
     "sphinx_copybutton",
 ]
 exclude_patterns = ["training"]
+smartquotes = False  # --options keep their hyphens
 html_theme = "furo"
 html_title = "adm"
 html_static_path = ["static"]
@@ -62,6 +65,8 @@ napoleon_google_docstring = True
 napoleon_use_rtype = False
 napoleon_use_ivar = True
 
+MATHML = "http://www.w3.org/1998/Math/MathML"
+ElementTree.register_namespace("", MATHML)
 MARK = re.compile(r"^<!-- adm: (\w+) ?(.*?) -->$", re.MULTILINE)
 PAGE_IN_HELP = re.compile(r"\bdocs/(\w[\w/-]*)\.md\b")
 
@@ -127,9 +132,18 @@ def escape(app: Sphinx, what: str, name: str, thing: object, options: object, li
 
 
 def mathml(text: str, **options: bool) -> str:
+    """TeX as MathML; docutils puts the index of a letter with an accent below the letter."""
     for ours, theirs in ((r"\lt", "<"), (r"\gt", ">"), (r"\dots", r"\ldots")):
         text = re.sub(re.escape(ours) + r"(?![a-zA-Z])", lambda _, to=theirs: to, text)
-    return tex2mathml(text, **options)
+    tree = ElementTree.fromstring(tex2mathml(text, **options))
+    for node in tree.iter(f"{{{MATHML}}}munderover"):
+        letter, index, accent = node
+        if letter.tag != f"{{{MATHML}}}mo":  # such as a sum with its limits
+            node.tag, node[:] = f"{{{MATHML}}}msub", []
+            above = ElementTree.SubElement(node, f"{{{MATHML}}}mover", accent="true")
+            above.extend((letter, accent))
+            node.append(index)
+    return ElementTree.tostring(tree, encoding="unicode")
 
 
 def visit_math(writer, node: nodes.math) -> None:
