@@ -276,6 +276,7 @@ def test_fields_that_must_agree_are_set_in_any_order() -> None:
         ("unet.heads.channels_per_head=wide", "unet.heads.channels_per_head must be a whole"),
         ("train.learning_rate=Infinity", "train.learning_rate must be a finite number"),
         ("sample.grid=foo", "sample.grid must be one of even, "),
+        ("sample.grid=karras:end=x", "sample.grid.end must be a number"),
         ("sample.guide=weak", "sample.guide.0.scale must be given"),
     ],
 )

@@ -13,7 +13,7 @@ from adm.app.cli import main
 from adm.app.study.demo import STEPS
 from adm.generation.diffusion import DiffusionGenerator
 
-COMMAND = ("demo", "--per-class", 1, "--scales", 0, 2)
+COMMAND = ("demo", "--per-class", 2, "--scales", 0, 2)
 FOLDERS = {"scale-0", "scale-2", "emoji", "emoji-large", *(f"steps-{steps}" for steps in STEPS)}
 
 # One worker makes what all of them use.
@@ -40,7 +40,7 @@ def test_it_leaves_the_page_of_a_sweep_with_every_class_and_column(demo: Path) -
         "sweep-fashion-judge-scale.png",
     }
     assert {path.name for path in (demo / "samples").iterdir()} == FOLDERS
-    assert images(demo / "samples/scale-2").shape == (10, 28, 28, 1)
+    assert images(demo / "samples/scale-2").shape == (20, 28, 28, 1)
     with Image.open(demo / "samples/scale-2/denoising.gif") as film:
         assert film.n_frames == 10 + 1
     text = (demo / "report.html").read_text("utf-8")
@@ -84,5 +84,5 @@ def test_the_images_are_those_of_adm_sample(
     demo: Path, adm: Adm, tmp_path: Path, name: str, words: tuple[object, ...]
 ) -> None:
     out = tmp_path / "out"
-    assert adm("sample", *words, "--classes", "all:1", "--out", out).status == 0
+    assert adm("sample", *words, "--classes", "all:2", "--out", out).status == 0
     assert np.array_equal(images(out), images(demo / "samples" / name))
