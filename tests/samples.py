@@ -21,7 +21,7 @@ def save_images(
 def archive(path: Path, images: Tensor, labels=None, classes=None) -> Path:
     """Write (N, C, H, W) as the .npz file of a sample folder; labels and names are left out."""
     held = {"arr_0": images.permute(0, 2, 3, 1), "arr_1": labels, "classes": classes}
-    np.savez(path, **{name: np.array(each) for name, each in held.items() if each is not None})
+    np.savez(path, **{name: np.asarray(each) for name, each in held.items() if each is not None})
     return path
 
 

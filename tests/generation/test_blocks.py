@@ -60,11 +60,9 @@ def assert_same_images(
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 @pytest.mark.parametrize("scale", [0.0, 3.0])
 def test_an_image_is_the_same_to_the_bit_in_whatever_company(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scale: float, precision: str
+    model, guide, monkeypatch: pytest.MonkeyPatch, scale: float, precision: str
 ) -> None:
     monkeypatch.setattr(module, "CPU_PIXELS", 8 * 64)
-    model = load_diffusion(tiny.model(tmp_path / "d.safetensors", tiny.diffusion()))
-    guide = load_classifier(tiny.model(tmp_path / "c.safetensors", tiny.classifier(), seed=1))
     sampling = BASE.change(scale=scale, precision=precision)
     assert_same_images(DiffusionGenerator(model, sampling, guide), LABELS)
 
@@ -87,8 +85,7 @@ def test_an_image_of_the_shipped_model_is_the_same_to_the_bit(scale: float) -> N
     assert_same_images(DiffusionGenerator(model, sampling, guide), torch.arange(COUNT) % 10)
 
 
-def test_an_index_may_have_several_labels(tmp_path: Path) -> None:
-    model = load_diffusion(tiny.model(tmp_path / "d.safetensors", tiny.diffusion()))
+def test_an_index_may_have_several_labels(model) -> None:
     generator = DiffusionGenerator(model, BASE)
     found = generator.images(torch.tensor([0, 1, 2]), [4, 4, 4])
     for label in range(3):

@@ -12,7 +12,7 @@ from adm.generation.cascade import cascade
 from adm.generation.diffusion import DiffusionGenerator
 from adm.generation.generator import Cost
 from adm.generation.job import Job
-from adm.models.load import load_classifier, load_diffusion
+from adm.models.load import load_diffusion
 from adm.models.trained import ClassifierModel, DiffusionModel
 from adm.samplers import DDIM, SAMPLERS, Ancestral, ClassifierGuide, Even, Sampling
 from adm.spec import SettingError
@@ -28,21 +28,6 @@ GUIDED: dict[str, tuple[ClassifierGuide, ...]] = {
     "through the network, every third level": (replace(THROUGH, every=3),),
     "twice": (TERM, replace(TERM, interval=(4, 14))),
 }
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("models")
-
-
-@pytest.fixture(scope="module")
-def model(folder: Path) -> DiffusionModel:
-    return load_diffusion(tiny.model(folder / "d.safetensors", tiny.diffusion()))
-
-
-@pytest.fixture(scope="module")
-def guide(folder: Path) -> ClassifierModel:
-    return load_classifier(tiny.model(folder / "c.safetensors", tiny.classifier(), seed=1))
 
 
 def calls(generator: DiffusionGenerator) -> Cost:

@@ -37,21 +37,6 @@ RUNS = {
 }
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("models")
-
-
-@pytest.fixture(scope="module")
-def model(folder: Path) -> DiffusionModel:
-    return load_diffusion(tiny.model(folder / "d.safetensors", tiny.diffusion()))
-
-
-@pytest.fixture(scope="module")
-def guide(folder: Path) -> ClassifierModel:
-    return load_classifier(tiny.model(folder / "c.safetensors", tiny.classifier(), seed=1))
-
-
 def last(
     model: DiffusionModel,
     sampling: Sampling,

@@ -22,7 +22,8 @@ from adm.generation.folder import check, sample_into
 from adm.generation.generator import identity
 from adm.generation.job import Job
 from adm.generation.manifest import read_manifest
-from adm.models.load import load_classifier, load_diffusion
+from adm.models.load import load_diffusion
+from adm.models.trained import ClassifierModel, DiffusionModel
 from adm.samplers import Sampling
 from adm.spec import SettingError, to_json
 from adm.store.hashes import SUMS, damaged_parts
@@ -40,10 +41,7 @@ NAMES = [
 
 
 @pytest.fixture(scope="module")
-def job(tmp_path_factory: pytest.TempPathFactory) -> Job:
-    models = tmp_path_factory.mktemp("models")
-    model = load_diffusion(tiny.model(models / "d.safetensors", tiny.diffusion()))
-    guide = load_classifier(tiny.model(models / "c.safetensors", tiny.classifier(), seed=1))
+def job(model: DiffusionModel, guide: ClassifierModel) -> Job:
     return Job(DiffusionGenerator(model, SETTINGS, guide), [0, 1, 2, 0, 1], 5)
 
 

@@ -1,14 +1,17 @@
-"""Shards, in any order and number and on any machine, write the folder that one process writes."""
+"""Shards share all images, and in any order write the folder that one process writes."""
 
 import os
 import shutil
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from generation.test_killed import killed_at
+from hypothesis import given
+from hypothesis import strategies as st
 from numbered import Numbered
 from samples import contents
 from torch import Tensor
@@ -20,6 +23,7 @@ from adm.generation.shares import Shard
 from adm.store.files import work_path
 from adm.store.locks import InUse, locked
 from adm.store.parts import Parts
+from adm.store.spans import common, divide, union, without
 
 COUNT = 10
 JOB = Job(Numbered(), [0, 1] * 5, COUNT)
@@ -155,3 +159,57 @@ class Telling(Numbered):
 def test_the_images_are_those_of_their_indices(tmp_path: Path) -> None:
     images = sample_into(tmp_path / "out", JOB)
     assert torch.equal(images[:, 0, 0, 0], torch.arange(COUNT, dtype=torch.uint8))
+
+
+SPANS = st.lists(
+    st.tuples(st.integers(0, 60), st.integers(0, 20)).map(lambda p: range(p[0], sum(p)))
+)
+
+
+def indices(spans: list[range]) -> list[int]:
+    return [index for span in spans for index in span]
+
+
+@given(SPANS, st.integers(1, 9), st.integers(1, 7))
+def test_every_image_is_in_one_share_and_blocks_are_not_divided(
+    spans: list[range], of: int, block: int
+) -> None:
+    shares = [indices(Shard(number, of).share(spans, block)) for number in range(1, of + 1)]
+    assert indices([range(i, i + 1) for share in shares for i in share]) == indices(union(spans))
+    owners = [{index // block for index in share} for share in shares]
+    whole = union(spans)
+    if len(whole) == 1:
+        assert sum(map(len, owners)) == len(set().union(*owners))
+        assert max(map(len, owners)) - min(map(len, owners)) <= 1
+
+
+@given(SPANS, SPANS)
+def test_spans_are_sets_of_indices(some: list[range], others: list[range]) -> None:
+    one, other = set(indices(some)), set(indices(others))
+    for found, wanted in (
+        (union(some), one),
+        (without(some, others), one - other),
+        (common(some, others), one & other),
+    ):
+        assert indices(found) == sorted(wanted)
+        assert all(a.stop < b.start for a, b in pairwise(found))
+
+
+@given(SPANS, st.integers(1, 9))
+def test_batches_hold_every_image_in_order(spans: list[range], size: int) -> None:
+    found = [*divide(spans, size)]
+    assert indices(found) == indices(spans)
+    assert all(0 < len(batch) <= size for batch in found)
+
+
+@pytest.mark.parametrize(
+    "text", ["0/4", "5/4", "1/0", "4", "a/b", "1/4/2", "-1/4", "1.5/4", "", "9" * 99]
+)
+def test_a_text_that_names_no_shard_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match=r"shard must be a number from 1 .* such as 2/4"):
+        Shard.parsed(text)
+
+
+def test_a_shard_is_read_and_written() -> None:
+    assert Shard.parsed(" 2/4 ") == Shard(2, 4)
+    assert str(Shard(2, 4)) == "2/4"

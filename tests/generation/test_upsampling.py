@@ -22,7 +22,7 @@ from adm.generation.folder import sample_into
 from adm.generation.job import Job
 from adm.generation.pipeline import Pipeline
 from adm.images import to_float
-from adm.models.load import load_classifier, load_diffusion
+from adm.models.load import load_diffusion
 from adm.models.trained import ClassifierModel, DiffusionModel
 from adm.recipes.schema import override
 from adm.samplers import DDIM, Even, ImageNoise, Sampling
@@ -32,11 +32,6 @@ from adm.store.hashes import SUMS
 LABELS = torch.tensor([0, 1, 2, 0, 1])
 SETTINGS = Sampling(sampler=DDIM(), grid=Even(steps=3), seed=3)
 LOW = torch.randint(0, 256, (5, 1, 4, 4), generator=torch.Generator().manual_seed(0)).byte()
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("models")
 
 
 @pytest.fixture(scope="module")
@@ -54,11 +49,6 @@ def base(folder: Path) -> DiffusionModel:
     """Makes the 4x4 images that the upsampler starts from."""
     chosen = tiny.diffusion("data.size=4,4")
     return load_diffusion(tiny.model(folder / "base.safetensors", chosen, seed=2))
-
-
-@pytest.fixture(scope="module")
-def guide(folder: Path) -> ClassifierModel:
-    return load_classifier(tiny.model(folder / "c.safetensors", tiny.classifier(), seed=1))
 
 
 def last(

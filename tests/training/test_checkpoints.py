@@ -11,6 +11,7 @@ from safetensors.torch import load_file, save_file
 
 from adm.models.load import load_diffusion
 from adm.training import checkpoint, model_file
+from adm.training.model_file import check_finite
 
 
 def steps_kept(run: Path) -> list[str]:
@@ -86,3 +87,26 @@ def test_weights_of_another_shape_than_the_recipe_s_are_refused(tmp_path: Path) 
 def test_a_folder_without_a_checkpoint_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="holds no checkpoint yet"):
         load_diffusion(tmp_path)
+
+
+NAN, INFINITE = float("nan"), float("inf")
+
+
+@pytest.mark.parametrize(
+    "values", [[], [3e38, 3e38], [-3e38, 3e38], [65504.0] * 9, [True], [1 << 60]], ids=str
+)
+@pytest.mark.parametrize("kind", [None, torch.float16, torch.bfloat16])
+def test_finite_weights_pass_even_if_their_sum_is_not(
+    values: list, kind: torch.dtype | None
+) -> None:
+    tensor = torch.tensor(values)
+    if kind is not None and tensor.is_floating_point() and max(values, default=0) < 1e38:
+        tensor = tensor.to(kind)
+    check_finite(Path("m"), {"a": tensor}, "cure")
+
+
+@pytest.mark.parametrize("value", [[NAN], [INFINITE], [1.0, -INFINITE], [INFINITE, -INFINITE]])
+def test_the_first_weight_that_is_not_finite_is_named(value: list[float]) -> None:
+    weights = {"a": torch.ones(2), "b": torch.tensor([value]), "c": torch.tensor(NAN)}
+    with pytest.raises(ValueError, match=r"^b in m has values that are not finite; cure$"):
+        check_finite(Path("m"), weights, "cure")
