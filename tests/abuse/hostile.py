@@ -116,9 +116,7 @@ def states(random: Random, folder: Path, material: Material) -> Case:
 
 
 def _newest(folder: Path) -> Path:
-    found = latest(folder / "run")
-    assert found is not None
-    return found
+    return latest(folder / "run")
 
 
 def _edit(random: Random, held: dict[str, Any], other: Any, key: str | None = None) -> None:

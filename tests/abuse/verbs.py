@@ -6,11 +6,7 @@ from pathlib import Path
 
 from abuse.bench import Bench, Whole
 from abuse.judge import Fault, differing, files_of
-from abuse.material import CPU, POOL, TRAIN
-
-SETS = ("data.npz", "other.npz", "feats.py")
-GUIDED = ("model.safetensors", "guide.safetensors")
-BATCHES = ("--batch-size", 2, *CPU)
+from abuse.material import CPU, POOL
 
 
 @dataclass(frozen=True)
@@ -30,44 +26,40 @@ class Verb:
     timed: tuple[str, ...] = ()
 
 
+def _verb(inputs: str, words: str, outputs: str, timed: str = "") -> Verb:
+    parts = (tuple(each.split()) for each in (inputs, f"{words} {' '.join(CPU)}", outputs, timed))
+    return Verb(*parts)
+
+
+SETS = "data.npz other.npz feats.py"
+GUIDED = "model.safetensors guide.safetensors"
+GUIDE = "model.safetensors --classifier guide.safetensors"
+BY_TWO = "--batch-size 2"
+FEATURES = " ".join(POOL)
 VERBS: Mapping[str, Verb] = {
-    "sample": Verb(
-        GUIDED,
-        (
-            *("sample", "model.safetensors", "--classifier", "guide.safetensors", "--scale", 1),
-            *("--count", 6, "--steps", 4, "--animate", "--out", "out", *BATCHES),
-        ),
-        ("out",),
+    "sample": _verb(
+        GUIDED, f"sample {GUIDE} --scale 1 --count 6 --steps 4 --animate --out out {BY_TWO}", "out"
     ),
-    "cascade": Verb(
-        ("model.safetensors", "larger.safetensors"),
-        (
-            *("sample", "model.safetensors", "--upsampler", "larger.safetensors"),
-            *("--count", 6, "--steps", 2, "--upsampler-steps", 2, "--out", "out", *BATCHES),
-        ),
-        ("out",),
+    "cascade": _verb(
+        "model.safetensors larger.safetensors",
+        "sample model.safetensors --upsampler larger.safetensors --count 6 --steps 2 "
+        f"--upsampler-steps 2 --out out {BY_TWO}",
+        "out",
     ),
-    "upsample": Verb(
-        ("upsampler.safetensors", "data.npz"),
-        (
-            *("sample", "upsampler.safetensors", "--condition", "data.npz", "--shrink"),
-            *("--count", 6, "--steps", 4, "--out", "out", *BATCHES),
-        ),
-        ("out",),
+    "upsample": _verb(
+        "upsampler.safetensors data.npz",
+        "sample upsampler.safetensors --condition data.npz --shrink --count 6 --steps 4 "
+        f"--out out {BY_TWO}",
+        "out",
     ),
-    "restore": Verb(
-        ("model.safetensors", "data.npz", "feats.py"),
-        (
-            *("restore", "model.safetensors", "--truth", "data.npz", "--count", 3, "--samples", 2),
-            *("--operator", "inpaint:random=0.5", "--method", "ddnm", "--steps", 4, *POOL),
-            *("--out", "out", *BATCHES),
-        ),
-        ("out",),
+    "restore": _verb(
+        "model.safetensors data.npz feats.py",
+        "restore model.safetensors --truth data.npz --count 3 --samples 2 --operator "
+        f"inpaint:random=0.5 --method ddnm --steps 4 {FEATURES} --out out {BY_TWO}",
+        "out",
     ),
-    "train": Verb(
-        ("recipe.json", "data.npz"),
-        ("train", "recipe.json", "--data", "data.npz", "--out", "out", *TRAIN),
-        ("out",),
+    "train": _verb(
+        "recipe.json data.npz", "train recipe.json --data data.npz --out out --hold-out 0.2", "out"
     ),
     "convert": Verb(
         ("model.safetensors",),
@@ -79,76 +71,47 @@ VERBS: Mapping[str, Verb] = {
         ("data", "pack", "pictures", "--out", "out", "--shard-size", 4, "--size", 8),
         ("out",),
     ),
-    "reference": Verb(
-        SETS, ("reference", "data.npz", "--out", "out.npz", *POOL, *BATCHES), ("out.npz",)
-    ),
-    "evaluate": Verb(
+    "reference": _verb(SETS, f"reference data.npz --out out.npz {FEATURES} {BY_TWO}", "out.npz"),
+    "evaluate": _verb(
         SETS,
-        (
-            *("evaluate", "other.npz", "--reference", "data.npz", "--resamples", 50),
-            *("--out", "out.json", *POOL, *BATCHES),
-        ),
-        ("out.json",),
+        "evaluate other.npz --reference data.npz --resamples 50 "
+        f"--out out.json {FEATURES} {BY_TWO}",
+        "out.json",
     ),
-    "sweep": Verb(
-        (*SETS, *GUIDED),
-        (
-            *("sweep", "model.safetensors", "--classifier", "guide.safetensors"),
-            *("--vary", "scale=0,1", "--vary", "steps=2", "--reference", "data.npz"),
-            *("--count", 8, "--out", "out", *POOL, *CPU),
-        ),
-        ("out",),
+    "sweep": _verb(
+        f"{SETS} {GUIDED}",
+        f"sweep {GUIDE} --vary scale=0,1 --vary steps=2 --reference data.npz --count 8 "
+        f"--out out {FEATURES}",
+        "out",
     ),
-    "frontier": Verb(
-        (*SETS, *GUIDED),
-        (
-            *("frontier", "model.safetensors", "--classifier", "guide.safetensors"),
-            *("--reference", "data.npz", "--vary", "sampler=ddim", "--vary", "steps=2,3"),
-            *("--vary", "grid=even", "--vary", "scale=1", "--count", 8, "--trial-count", 4),
-            *("--out", "out", *POOL, *CPU),
-        ),
-        ("out", "model.frontier.json"),
-        ("out/trials/*.time.json", "out/frontier*", "out/report.*", "model.frontier.json"),
+    "frontier": _verb(
+        f"{SETS} {GUIDED}",
+        f"frontier {GUIDE} --reference data.npz --vary sampler=ddim --vary steps=2,3 --vary "
+        f"grid=even --vary scale=1 --count 8 --trial-count 4 --out out {FEATURES}",
+        "out model.frontier.json",
+        "out/trials/*.time.json out/frontier* out/report.* model.frontier.json",
     ),
-    "nearest": Verb(
+    "nearest": _verb(
+        SETS, f"nearest other.npz data.npz --out out.png {FEATURES} {BY_TWO}", "out.png"
+    ),
+    "cluster": _verb(
         SETS,
-        (
-            *("nearest", "other.npz", "data.npz", "--out", "out.png"),
-            *(*POOL, *BATCHES),
-        ),
-        ("out.png",),
+        f"cluster data.npz --clusters 3 --out l.csv --page p.html {FEATURES}",
+        "l.csv l.json p.html",
     ),
-    "cluster": Verb(
-        SETS,
-        ("cluster", "data.npz", "--clusters", 3, "--out", "l.csv", "--page", "p.html", *POOL, *CPU),
-        ("l.csv", "l.json", "p.html"),
+    "compare": _verb(
+        SETS, f"compare data.npz data.npz --out out.html --count 4 {FEATURES} {BY_TWO}", "out.html"
     ),
-    "compare": Verb(
-        SETS,
-        ("compare", "data.npz", "data.npz", "--out", "out.html", "--count", 4, *POOL, *BATCHES),
-        ("out.html",),
+    "doctor": _verb(
+        f"{GUIDED} data.npz", f"doctor {GUIDE} --data data.npz --count 8 --out out.html", "out.html"
     ),
-    "doctor": Verb(
-        (*GUIDED, "data.npz"),
-        (
-            *("doctor", "model.safetensors", "--classifier", "guide.safetensors"),
-            *("--data", "data.npz", "--count", 8, "--out", "out.html", *CPU),
-        ),
-        ("out.html",),
+    "likelihood": _verb(
+        "model.safetensors data.npz",
+        "likelihood model.safetensors data.npz --bound variational:drawn=3 --bound ode:steps=3 "
+        f"--labels none --out out {BY_TWO}",
+        "out",
     ),
-    "likelihood": Verb(
-        ("model.safetensors", "data.npz"),
-        (
-            *("likelihood", "model.safetensors", "data.npz", "--bound", "variational:drawn=3"),
-            *("--bound", "ode:steps=3", "--labels", "none", "--out", "out", *BATCHES),
-        ),
-        ("out",),
-    ),
-    "demo": Verb(
-        (),
-        ("demo", "--per-class", 2, "--scales", "0,2", "--out", "out", *CPU),
-        ("out",),
-    ),
+    "demo": _verb("", "demo --per-class 2 --scales 0,2 --out out", "out"),
 }
 
 

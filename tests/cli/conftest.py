@@ -41,6 +41,13 @@ def adm(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> 
         said = capsys.readouterr()
         return Answer(status, said.out, said.err)
 
+    def done(*words: object) -> Answer:
+        """The answer of a command that has to end well."""
+        answer = call(*words)
+        assert answer.status == 0, answer.err
+        return answer
+
+    call.done = done
     return call
 
 

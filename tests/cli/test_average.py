@@ -17,8 +17,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_what_is_stored_is_listed_whatever_checkpoints_were_kept(adm: Adm, trained: Path) -> None:
-    answer = adm("average", trained, "--list")
-    assert answer.status == 0, answer.err
+    answer = adm.done("average", trained, "--list")
     assert "width 0.05: 6 stored, at steps 2, 4, 6, 8, 10, 12" in answer.out
     assert "width 0.1: 6 stored" in answer.out
 
@@ -27,18 +26,16 @@ def test_an_average_is_a_model_that_can_be_described_and_sampled(
     adm: Adm, trained: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "model.safetensors"
-    answer = adm("average", trained, "--width", 0.07, "--out", out)
-    assert answer.status == 0, answer.err
+    answer = adm.done("average", trained, "--width", 0.07, "--out", out)
     assert "width 0.07 at step 12, from" in answer.out
     assert "digits (diffusion)" in adm("info", out).out
-    sampled = adm("sample", out, "--classes", "bag:1", "--out", tmp_path / "samples")
-    assert sampled.status == 0, sampled.err
+    adm.done("sample", out, "--classes", "bag:1", "--out", tmp_path / "samples")
 
 
 def test_several_widths_go_into_a_folder(adm: Adm, trained: Path, tmp_path: Path) -> None:
     plot = tmp_path / "plots" / "profiles.png"
     words = ("--width", "0.05,0.1", "--step", 8, "--out", tmp_path / "all", "--plot", plot)
-    assert adm("average", trained, *words).status == 0
+    adm.done("average", trained, *words)
     assert plot.read_bytes().startswith(b"\x89PNG")
     found = sorted(path.name for path in (tmp_path / "all").iterdir())
     assert found == ["width-0.05.safetensors", "width-0.1.safetensors"]
@@ -47,8 +44,7 @@ def test_several_widths_go_into_a_folder(adm: Adm, trained: Path, tmp_path: Path
 def test_a_width_out_of_reach_is_made_with_a_warning(
     adm: Adm, trained: Path, tmp_path: Path
 ) -> None:
-    answer = adm("average", trained, "--width", 0.01, "--out", tmp_path / "m.safetensors")
-    assert answer.status == 0
+    answer = adm.done("average", trained, "--width", 0.01, "--out", tmp_path / "m.safetensors")
     assert "WARNING: this is not the requested average" in answer.out
     assert (
         "WARNING"

@@ -102,8 +102,7 @@ def test_training_replaces_them_and_says_so_once(
     settings = ("unet.classes=2", "watch.images=0")
     recipe.write_text(json.dumps(to_json(tiny.diffusion("train.batch_size=12", *settings))))
     words = ("train", recipe, "--data", "photos", *CPU)
-    answer = adm(*words, "--out", tmp_path / "run")
-    assert answer.status == 0, answer.err
+    answer = adm.done(*words, "--out", tmp_path / "run")
     assert answer.err.count("photos: 3 images cannot be decoded, and left out: photos/ant/05") == 1
     assert (
         "05.png is not a usable image"
@@ -119,9 +118,9 @@ def test_what_was_packed_in_part_is_not_taken_for_the_whole(adm: Adm, tmp_path: 
     assert "23.png is not a usable image" in adm(*words, "--strict").refusal()
     assert not (tmp_path / "o").exists()
     broken.write_bytes(kept)
-    assert adm(*words).status == 0
+    adm.done(*words)
     (tmp_path / "o/train-000002.tar").unlink()  # as if it had been killed before the last
     told = f"{tmp_path / 'o'} has 2 of 3 train shards, as `adm data pack` did not end"
     assert told in adm("data", "inspect", tmp_path / "o").refusal()
-    assert adm(*words).status == 0
-    assert adm("data", "inspect", tmp_path / "o").status == 0
+    adm.done(*words)
+    adm.done("data", "inspect", tmp_path / "o")

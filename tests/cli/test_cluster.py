@@ -55,8 +55,7 @@ def contents() -> dict[str, bytes]:
 
 
 def test_a_list_a_record_and_a_page(here: Path, adm: Adm) -> None:
-    answer = adm(*WORDS, "--out", "labels.csv", "--page", "page.html")
-    assert answer.status == 0, answer.err
+    answer = adm.done(*WORDS, "--out", "labels.csv", "--page", "page.html")
     assert "purity 1.000, normalised mutual information 1.000" in answer.out
     assert "labels.csv: 60 images in 3 clusters of 20 to 20" in answer.out
     assert "score samples by other features than pool.py:pool" in answer.out
@@ -75,11 +74,11 @@ def test_a_list_a_record_and_a_page(here: Path, adm: Adm) -> None:
 
 def test_the_same_command_writes_the_same_bytes(here: Path, adm: Adm) -> None:
     words = (*WORDS, "--out", "labels.csv", "--page", "page.html")
-    assert adm(*words).status == 0
+    adm.done(*words)
     first = contents()
-    assert adm(*words, "--batch-size", 7).status == 0
+    adm.done(*words, "--batch-size", 7)
     assert contents() == first
-    assert adm(*words, "--seed", 1).status == 0
+    adm.done(*words, "--seed", 1)
     assert contents()["labels.json"] != first["labels.json"]
 
 
@@ -87,7 +86,7 @@ def test_stopped_between_features_and_clusters_it_resumes_to_the_same_bytes(
     here: Path, adm: Adm, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     words = (*WORDS, "--out", "labels.csv", "--page", "page.html")
-    assert adm(*words).status == 0
+    adm.done(*words)
     whole, extracted = contents(), len(Path("extracted").read_text())
     for name in (*whole, "extracted"):
         Path(name).unlink()
@@ -101,7 +100,7 @@ def test_stopped_between_features_and_clusters_it_resumes_to_the_same_bytes(
     assert "stopped; run the same command again to resume" in answer.err
     assert not Path("labels.csv").exists()
     assert len(Path("extracted").read_text()) == extracted
-    assert adm(*words).status == 0
+    adm.done(*words)
     assert len(Path("extracted").read_text()) == extracted  # none again
     assert contents() == whole
     assert not list(here.glob(".labels*"))
@@ -117,8 +116,7 @@ def test_the_other_split_is_labelled_by_the_centres(here: Path, adm: Adm) -> Non
     words = ("cluster", "photos", *FEATURES, "--clusters", 3, "--channels", 1, "--labels", "none")
     for split, other, count in (("train", "test", 15), ("test", "train", 45)):
         named = (*words, "--split", split, "--both-splits", "--out", f"{split}.csv")
-        answer = adm(*named)
-        assert answer.status == 0, answer.err
+        answer = adm.done(*named)
         assert (
             f"in 3 clusters of {20 - count // 3} to {20 - count // 3}, and {count} of" in answer.out
         )
@@ -172,8 +170,7 @@ def test_a_number_that_is_not_given_is_chosen_and_what_it_compared_printed(
     here: Path, adm: Adm
 ) -> None:
     words = ("cluster", "digits", *FEATURES, "--out", "l.csv")
-    answer = adm(*words)
-    assert answer.status == 0, answer.err
+    answer = adm.done(*words)
     record = json.loads(Path("l.json").read_text())
     tried = {each["clusters"]: each["silhouette"] for each in record["tried"]}
     assert list(tried) == [10, 20, 50]

@@ -26,8 +26,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_a_page_a_picture_and_a_table(adm: Adm) -> None:
-    answer = adm(*WORDS, "--class", "3,1", "--count", 5, "--picture", "page.png")
-    assert answer.status == 0, answer.err
+    answer = adm.done(*WORDS, "--class", "3,1", "--count", 5, "--picture", "page.png")
     assert any(line.split()[:1] == ["0"] for line in answer.out.splitlines())
     page = Path("page.html").read_text()
     assert page.count("<img") == 4  # two classes of two sets
@@ -66,11 +65,9 @@ def test_a_folder_of_sample_folders_stands_for_those_of_the_same_classes(
     """As samples/ of a demo, which also holds images of other classes."""
     for name, model in (("a", "model"), ("b", "model"), ("aa", "unlabelled")):
         words = ("--count", 6, "--steps", 2, "--device", "cpu", "--out", f"samples/{name}")
-        answer = adm("sample", models / f"{model}.safetensors", *words)
-        assert answer.status == 0, answer.err
+        answer = adm.done("sample", models / f"{model}.safetensors", *words)
     archive("real.npz", *tiny.stripes().batch(range(30)), tiny.CLASSES[::-1])  # in another order
-    answer = adm("compare", "samples", "real.npz", *FEATURES, "--out", "page.html", "--json")
-    assert answer.status == 0, answer.err
+    answer = adm.done("compare", "samples", "real.npz", *FEATURES, "--out", "page.html", "--json")
     found = json.loads(answer.out)["within_class_distance"]
     assert list(found) == list(tiny.CLASSES)
     assert all(list(each) == ["a", "b", "real.npz"] for each in found.values())

@@ -46,8 +46,7 @@ def run(adm: Adm, pairs: Path) -> Path:
     )
     recipe.write_text(json.dumps(to_json(chosen)))
     words = ("train", recipe, "--data", pairs / "photos", "--condition", pairs / "edges")
-    answer = adm(*words, "--device", "cpu", "--out", out)
-    assert answer.status == 0, answer.err
+    answer = adm.done(*words, "--device", "cpu", "--out", out)
     assert "photos from edges: 6 images" in answer.out
     assert f"next, `adm sample {out} --condition IMAGES --out ...`" in answer.out
     with Image.open(next((out / "previews").iterdir())) as preview:
@@ -60,8 +59,8 @@ def test_conditions_take_turns_and_say_the_class(
 ) -> None:
     edges = pairs / "edges" / "test"
     words = ("sample", run, "--condition", edges, *FEW)
-    assert adm(*words, "--out", tmp_path / "each").status == 0
-    assert adm(*words, "--count", 7, "--out", tmp_path / "more").status == 0
+    adm.done(*words, "--out", tmp_path / "each")
+    adm.done(*words, "--count", 7, "--out", tmp_path / "more")
     each, more = (dict(np.load(tmp_path / name / "samples.npz")) for name in ("each", "more"))
     assert each["arr_0"].shape == (3, 8, 8, 3)
     assert np.array_equal(more["arr_0"][:3], each["arr_0"])
@@ -72,7 +71,7 @@ def test_conditions_take_turns_and_say_the_class(
     names = [source.classes[label] for label in source.labels.tolist()]
     made = package.load(run, device="cpu").sample(names, inputs=inputs, steps=3)
     assert np.array_equal(made.images.permute(0, 2, 3, 1).numpy(), each["arr_0"])
-    assert adm(*words, "--classes", "bag:4", "--out", tmp_path / "bags").status == 0
+    adm.done(*words, "--classes", "bag:4", "--out", tmp_path / "bags")
     assert np.load(tmp_path / "bags" / "samples.npz")["arr_1"].tolist() == [1] * 4
     held = json.loads((tmp_path / "more" / "samples.json").read_text())["inputs"]
     assert (held["source"], held["shape"]) == (str(edges), [7, 3, 8, 8])

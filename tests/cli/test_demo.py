@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from cli.conftest import Adm
 from PIL import Image
-from samples import contents
+from samples import contents, never
 
 from adm.app.cli import main
 from adm.app.study.demo import STEPS
@@ -57,13 +57,9 @@ def test_it_leaves_the_page_of_a_sweep_with_every_class_and_column(demo: Path) -
 def test_a_second_run_leaves_the_same_bytes_and_samples_nothing(
     demo: Path, adm: Adm, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def never(*args: object, **kwargs: object) -> None:
-        raise AssertionError("it was there already")
-
     before = contents(demo)
     monkeypatch.setattr(DiffusionGenerator, "images", never)
-    answer = adm(*COMMAND, "--out", demo)
-    assert answer.status == 0, answer.err
+    adm.done(*COMMAND, "--out", demo)
     assert contents(demo) == before
 
 
@@ -84,5 +80,5 @@ def test_the_images_are_those_of_adm_sample(
     demo: Path, adm: Adm, tmp_path: Path, name: str, words: tuple[object, ...]
 ) -> None:
     out = tmp_path / "out"
-    assert adm("sample", *words, "--classes", "all:2", "--out", out).status == 0
+    adm.done("sample", *words, "--classes", "all:2", "--out", out)
     assert np.array_equal(images(out), images(demo / "samples" / name))

@@ -26,8 +26,7 @@ def test_every_finding_is_in_the_table_on_the_page_and_in_the_document(
 ) -> None:
     words = ("doctor", models / "model.safetensors", "--classifier", models / "guide.safetensors")
     words = (*words, "--data", "data.npz", *CPU)
-    answer = adm(*words, "--out", "page.html")
-    assert answer.status == 0, answer.err
+    answer = adm.done(*words, "--out", "page.html")
     found = json.loads(adm(*words, "--out", "again.html", "--json").out)
     assert Path("page.html").read_text() == Path("again.html").read_text()
     page = Path("page.html").read_text()
@@ -61,8 +60,7 @@ def test_what_cannot_be_measured_ends_no_examination(adm: Adm, models: Path) -> 
 @pytest.mark.parametrize("name", ["guide", "clean", "unlabelled", "up"])
 def test_every_kind_of_model_is_examined(adm: Adm, models: Path, name: str) -> None:
     words = ("--data", "data.npz", *CPU, "--json")
-    answer = adm("doctor", models / f"{name}.safetensors", *words)
-    assert answer.status == 0, answer.err
+    answer = adm.done("doctor", models / f"{name}.safetensors", *words)
     found = json.loads(answer.out)["findings"]
     wanted = {
         "guide": {"settings", "classifier", "gradient", "overfitting", "average"},
@@ -76,8 +74,7 @@ def test_every_kind_of_model_is_examined(adm: Adm, models: Path, name: str) -> N
 
 @pytest.mark.slow
 def test_a_gan_and_its_run_folder_are_examined(adm: Adm, gan: Path) -> None:
-    answer = adm("doctor", gan, "--data", "data.npz", *CPU, "--json")
-    assert answer.status == 0, answer.err
+    answer = adm.done("doctor", gan, "--data", "data.npz", *CPU, "--json")
     found = json.loads(answer.out)["findings"]
     assert found["average"]["verdict"] != "skipped"
     assert {"colours", "saturation", "variety"} <= set(found)

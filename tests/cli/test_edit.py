@@ -24,7 +24,7 @@ def test_the_command_writes_what_python_makes(
 ) -> None:
     words = ("edit", models / "model.safetensors", data, *QUICK, "--classes", "bag,sneaker")
     words = (*words, "--count", 4, "--samples", 2, "--edit", "noise:strength=0.6", "--seed", 3)
-    assert adm(*words, "--out", tmp_path / "out").status == 0
+    adm.done(*words, "--out", tmp_path / "out")
     with np.load(tmp_path / "out" / "samples.npz") as held:
         made = held["arr_0"]
     model, (images, _) = library.load(models / "model.safetensors"), tiny.stripes(6).batch(range(4))
@@ -33,7 +33,7 @@ def test_the_command_writes_what_python_makes(
     )
     assert np.array_equal(made, wanted.images.permute(0, 2, 3, 1).numpy())
     for shard in ("2/2", "1/2"):
-        assert adm(*words, "--shard", shard, "--out", tmp_path / "shards").status == 0
+        adm.done(*words, "--shard", shard, "--out", tmp_path / "shards")
     assert contents(tmp_path / "shards") == contents(tmp_path / "out")
     assert "is complete" in adm(*words, "--out", tmp_path / "out").out
     held = json.loads((tmp_path / "out" / "samples.json").read_text())
@@ -54,7 +54,7 @@ def test_images_of_another_size_are_refused_or_resized(
     assert "or add --resize" in adm(*words).refusal()
     Image.new("RGB", (8, 8), "red").save(folder / "b.png")
     assert "got 'images of several sizes'; or add --resize" in adm(*words).refusal()
-    assert adm(*words, "--resize").status == 0
+    adm.done(*words, "--resize")
 
 
 def test_anomalies_are_scored_by_the_nearest_edit(
@@ -63,8 +63,7 @@ def test_anomalies_are_scored_by_the_nearest_edit(
     out = tmp_path / "out"
     plain = ("anomalies", models / "model.safetensors", data, *QUICK, "--out", out)
     words = (*plain, "--edit", "invert:strength=0.3,steps=4", "--classes", "sneaker,bag")
-    answer = adm(*words, "--anomalous", "ankle boot")
-    assert answer.status == 0, answer.err
+    answer = adm.done(*words, "--anomalous", "ankle boot")
     told = json.loads((out / "anomalies.json").read_text())
     with np.load(out / "samples.npz") as held, np.load(data) as given:
         made = held["arr_0"].reshape(6, 2, 8, 8, 1).astype(int)

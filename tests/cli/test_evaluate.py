@@ -44,7 +44,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def made(here: Path, adm: Adm) -> Path:
     words = ("--features", "pool.py:pool", "--device", "cpu")
-    assert adm("reference", "real.npz", "--out", "ref.npz", *words).status == 0
+    adm.done("reference", "real.npz", "--out", "ref.npz", *words)
     return here
 
 
@@ -57,10 +57,9 @@ POOLED = ("--features", "pool.py:pool", "--device", "cpu", "--resamples", 20)
 
 def test_a_reference_then_scores_and_nothing_else_is_left(made: Path, adm: Adm) -> None:
     before = {path.name for path in made.iterdir()}
-    answer = adm(
+    answer = adm.done(
         "evaluate", "samples.npz", "--reference", "ref.npz", "--out", "report.json", *POOLED
     )
-    assert answer.status == 0, answer.err
     for words in ("Fréchet distance (pool)", "note: ", "report.json: the whole"):
         assert words in answer.out
     assert "by class" not in answer.out  # fewer than 20 images of each: there are no scores
@@ -72,11 +71,8 @@ def test_a_reference_then_scores_and_nothing_else_is_left(made: Path, adm: Adm) 
 
 def test_the_features_are_the_reference_s_where_none_are_named(here: Path, adm: Adm) -> None:
     saved("real28.npz", spots(20, size=28))
-    assert (
-        adm("reference", "real28.npz", "--features", "fashion-judge", "--out", "r.npz").status == 0
-    )
-    answer = adm("evaluate", "real28.npz", "--reference", "r.npz", "--resamples", 20)
-    assert answer.status == 0, answer.err
+    adm.done("reference", "real28.npz", "--features", "fashion-judge", "--out", "r.npz")
+    answer = adm.done("evaluate", "real28.npz", "--reference", "r.npz", "--resamples", 20)
     assert "Fréchet distance (fashion-judge)" in answer.out
 
 
@@ -85,8 +81,7 @@ def test_statistics_in_a_file_are_not_those_of_other_images(
     made: Path, adm: Adm, words: tuple[object, ...]
 ) -> None:
     start = ("evaluate", "ref.npz", "--reference", "real.npz", "--out", "o.json", *POOLED)
-    answer = adm(*start, *words)
-    assert answer.status == 0, answer.err
+    adm.done(*start, *words)
     report = json.loads((made / "o.json").read_text("utf-8"))
     assert report["manifest"]["generated"]["statistics"] == "of the images"
 
@@ -97,9 +92,9 @@ def test_samples_in_arrays_of_another_size_get_no_margins(made: Path, adm: Adm) 
     options = (*POOLED, "--size", 8)
     assert message in adm("evaluate", "small.npz", "--reference", "ref.npz", *options).refusal()
     # Real images have them, as in training.
-    assert adm("evaluate", "samples.npz", "--reference", "small.npz", *options).status == 0
+    adm.done("evaluate", "samples.npz", "--reference", "small.npz", *options)
     words = ("--out", "small-ref.npz", *options[:4], "--size", 8)
-    assert adm("reference", "small.npz", *words).status == 0
+    adm.done("reference", "small.npz", *words)
     with np.load("small-ref.npz") as file:
         assert file["arr_0"].shape == (20, 8, 8, 1)
 
@@ -112,8 +107,7 @@ def test_a_function_may_be_given_by_another_path_than_the_reference_was_made_by(
     Path("mine.py").write_text(POOL.replace('pool.name = "pool"', ""))
     words = ("--device", "cpu", "--features")
     assert adm("reference", "real.npz", "--out", "r.npz", *words, "elsewhere/mine.py:pool")[0] == 0
-    answer = adm("evaluate", "samples.npz", "--reference", "r.npz", *words, "mine:pool")
-    assert answer.status == 0, answer.err
+    answer = adm.done("evaluate", "samples.npz", "--reference", "r.npz", *words, "mine:pool")
     assert "Fréchet distance (mine:pool)" in answer.out
 
 
@@ -134,7 +128,7 @@ def test_bad_options_are_refused(made: Path, adm: Adm, case: str) -> None:
 def test_two_processes_give_the_scores_of_one(made: Path, adm: Adm) -> None:
     words = ["evaluate", "samples.npz", "--reference", "real.npz", *map(str, POOLED)]
     saved("samples.npz", spots(700, seed=1))
-    assert adm(*words, "--out", "1.json").status == 0
+    adm.done(*words, "--out", "1.json")
     started = launch.command(made.parent, [*words, "--out", "2.json"], processes=2)
     assert launch.finish(started).count("2.json: the whole report") == 1
     assert Path("1.json").read_bytes() == Path("2.json").read_bytes()

@@ -28,8 +28,7 @@ def test_the_command_writes_colour_images_of_six_classes(
 ) -> None:
     monkeypatch.setattr(example, "STRIDE", 48)  # for time: fewer crops
     out = tmp_path / "photos"
-    answer = adm("data", "example", "--out", out)
-    assert answer.status == 0, answer.err
+    answer = adm.done("data", "example", "--out", out)
     train, test = (open_source(str(out), split=split) for split in ("train", "test"))
     assert train.classes == test.classes == tuple(sorted(PICTURES))
     assert f"{len(train) + len(test)} images of 6 classes" in answer.out

@@ -13,7 +13,7 @@ import tiny
 import torch
 from cli.conftest import Adm
 from evaluation.stubs import spots, together
-from samples import archive
+from samples import archive, never
 
 from adm.app.cli import budgets, main
 from adm.app.study import frontier as stored
@@ -151,10 +151,6 @@ def test_the_error_is_that_of_the_first_images_against_many_steps(
     assert len(wanted) == TRIAL
     expected = (to_float(images) - to_float(wanted)).pow(2).mean().sqrt()
     assert one.error == pytest.approx(float(expected))
-
-
-def never(*args: object, **kwargs: object) -> None:
-    raise AssertionError("it was there already")
 
 
 @pytest.mark.slow
@@ -327,11 +323,9 @@ def test_a_budget_gives_the_images_of_the_command_that_the_frontier_recommends(
 ) -> None:
     found = load(here / "out/frontier.json").recommended[2.0]
     options = stored.options(found.best.settings)
-    answer = adm(*SAMPLE, *AT_2, "--budget", "1min", "--out", "taken")
-    assert answer.status == 0, answer.err
+    answer = adm.done(*SAMPLE, *AT_2, "--budget", "1min", "--out", "taken")
     assert f"{options}: " in answer.out
-    answer = adm(*SAMPLE, *options.split(), "-o", "taken")
-    assert answer.status == 0, answer.err
+    answer = adm.done(*SAMPLE, *options.split(), "-o", "taken")
     assert "taken is complete" in answer.out
 
 
@@ -344,8 +338,7 @@ def test_timings_of_another_machine_are_rescaled(
     monkeypatch.setattr(timing, "seconds_of", lambda job: 7 * fastest)
     words = (*SAMPLE, *AT_2, "-o", "s", "--budget")
     assert "budget must be at least" in adm(*words, f"{6.9 * fastest:.6f}s").refusal()
-    answer = adm(*words, f"{7.1 * fastest:.6f}s")
-    assert answer.status == 0, answer.err
+    answer = adm.done(*words, f"{7.1 * fastest:.6f}s")
     assert "the frontier was measured on another; measured now on" in answer.out
     assert "takes 7 times as long" in answer.out
 

@@ -25,8 +25,7 @@ def test_levels_are_found_stored_visited_and_recorded(
 ) -> None:
     guide = ("--classifier", model.with_name("guide.safetensors"))
     words = ("--steps", "3,5", *guide, *FEW, "--json")
-    answer = adm("grid", model, *words)
-    assert answer.status == 0, answer.err
+    answer = adm.done("grid", model, *words)
     found = {each["steps"]: each for each in json.loads(answer.out)}
     assert found.keys() == {3, 5}
     assert all(each["scale"] == 1 and each["start"] == 19 for each in found.values())
@@ -34,15 +33,14 @@ def test_levels_are_found_stored_visited_and_recorded(
 
     out, searched = tmp_path / "out", ("--grid", "searched", "--scale", 2, *guide)
     words = ("sample", model, *searched, "--sampler", "ddim", "--count", 2, "--out", out)
-    answer = adm(*words, "--steps", 3)
-    assert answer.status == 0, answer.err
+    answer = adm.done(*words, "--steps", 3)
     grid = json.loads((out / "samples.json").read_text())["sampling"]["grid"]
     assert grid == "levels:" + ",".join(f"{level:g}" for level in found[3]["levels"])
     assert "is complete" in adm(*words, "--steps", 3).out
     given = ("--grid", "levels:" + ",".join(map(str, found[3]["levels"])), "--scale", 2, *guide)
     again = tmp_path / "again"
     words = ("sample", model, *given, "--sampler", "ddim", "--count", 2, "--out", again)
-    assert adm(*words).status == 0
+    adm.done(*words)
     assert (again / "samples.npz").read_bytes() == (out / "samples.npz").read_bytes()
 
 
@@ -52,7 +50,7 @@ def test_a_searched_grid_that_is_not_stored_is_refused_with_the_cure(
     words = ("sample", model, "--grid", "searched", "--steps", 7, "--out", tmp_path / "out")
     cure = f"run `adm grid {model} --steps 7`"
     assert cure in adm(*words).refusal()
-    assert adm("grid", model, "--steps", "4,5", "--count", 2).status == 0
+    adm.done("grid", model, "--steps", "4,5", "--count", 2)
     assert cure in adm(*words).refusal()
     model.with_name("model.grids.json").write_text('{"grids": 3}')
     assert "model.grids.json is damaged" in adm(*words).refusal()
@@ -67,8 +65,9 @@ def test_what_is_searched_for_a_shipped_model_lies_with_the_user_beside_what_is_
     file, own = SHIPPED / "fashion.grids.json", tmp_path / "adm/measured/fashion.grids.json"
     content, changed = file.read_bytes(), file.stat().st_mtime_ns
     shipped = read(model)
-    answer = adm("grid", "fashion", "--steps", 2, "--count", 2, "--scale", 0, "--device", "cpu")
-    assert answer.status == 0, answer.err
+    answer = adm.done(
+        "grid", "fashion", "--steps", 2, "--count", 2, "--scale", 0, "--device", "cpu"
+    )
     assert str(own) in answer.out + answer.err
     assert (file.read_bytes(), file.stat().st_mtime_ns) == (content, changed)
     (found,) = {*read(model)} - {*shipped}

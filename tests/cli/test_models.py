@@ -26,7 +26,7 @@ def test_all_models_that_have_a_name_are_listed_with_where_they_are(adm: Adm) ->
 
 def test_a_model_is_written_again_with_its_weights_and_recipe(adm: Adm, tmp_path: Path) -> None:
     out = tmp_path / "copy.safetensors"
-    assert adm("convert", "fashion", "--out", out).status == 0
+    adm.done("convert", "fashion", "--out", out)
     ours, copy = load_file(SHIPPED / "fashion.safetensors"), load_file(out)
     assert all(torch.equal(copy[name], weights.float()) for name, weights in ours.items())
     both = [json.loads(adm("info", each, "--json").out) for each in ("fashion", out)]

@@ -44,8 +44,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_a_picture_and_what_it_says(here: Path, adm: Adm) -> None:
-    answer = adm(*WORDS, "--out", "deep/n.png")
-    assert answer.status == 0, answer.err
+    answer = adm.done(*WORDS, "--out", "deep/n.png")
     assert "1 are exact copies" in answer.out
     assert "deep/n.png: the 6 samples most likely to be copies" in answer.out
     assert Path("deep/n.png").read_bytes().startswith(b"\x89PNG")
@@ -55,8 +54,7 @@ def test_every_number_and_the_file_and_class_of_a_sample(here: Path, adm: Adm) -
     images = torch.from_numpy(np.load("samples.npz")["arr_0"]).permute(0, 3, 1, 2)
     save_images(here / "made", images, torch.arange(6) % 2, ["ant", "bee"], 5)
     write_json(here / "made" / "samples.json", {"classes": ["ant", "bee"]})
-    answer = adm("nearest", "made", *WORDS[2:], "--json", "--count", "1")
-    assert answer.status == 0, answer.err
+    answer = adm.done("nearest", "made", *WORDS[2:], "--json", "--count", "1")
     told = json.loads(answer.out)["nearest"]
     assert told[0]["same_pixels_as"] == 7
     assert [Path(one["file"]).name[:3] for one in told[:2]] == ["ant", "bee"]
@@ -65,8 +63,7 @@ def test_every_number_and_the_file_and_class_of_a_sample(here: Path, adm: Adm) -
 
 def test_copies_are_weighed_against_images_that_were_not_trained_on(here: Path, adm: Adm) -> None:
     archive("new.npz", spots(20, seed=2).batch(range(20))[0])
-    copies = adm("nearest", "real.npz", "real.npz", "--test", "new.npz", *WORDS[3:], "--json")
-    assert copies.status == 0, copies.err
+    copies = adm.done("nearest", "real.npz", "real.npz", "--test", "new.npz", *WORDS[3:], "--json")
     told = json.loads(copies.out)
     assert told["nearer_than_test_images"]["expected"] == 40 / 60
     assert (told["nearer_than_test_images"]["value"], told["copied"]["value"]) == (1, 1)
@@ -97,8 +94,7 @@ def test_what_cannot_be_done_is_refused_before_features_are_extracted(
 
 def test_samples_of_another_size_are_compared_when_asked_for(here: Path, adm: Adm) -> None:
     words = ("nearest", "small.npz", "real.npz", *WORDS[3:], "--resize", "to-reference", "--json")
-    answer = adm(*words)
-    assert answer.status == 0, answer.err
+    answer = adm.done(*words)
     assert json.loads(answer.out)["samples"] == 6
     assert Path("nearest.png").exists()
 

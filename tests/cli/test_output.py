@@ -130,8 +130,7 @@ QUIET: dict[str, tuple[tuple[object, ...], str]] = {
 @pytest.mark.parametrize("verb", QUIET)
 def test_quiet_commands_print_results_only(here: Path, adm: Adm, verb: str) -> None:
     words, result = QUIET[verb]
-    answer = adm(verb, *words, "-q")
-    assert answer.status == 0
+    answer = adm.done(verb, *words, "-q")
     assert answer.err == ""
     assert (result in answer.out) if result else (answer.out == "")
     assert "note:" not in answer.out

@@ -121,8 +121,7 @@ def test_a_stand_in_goes_the_whole_way_and_resumes(
     answer = adm("reproduce", *words, *other, "--dry-run")
     assert re.search(r"12 images, 5 network evaluations each: about [\d.]+ hours", answer.out)
     assert not Path("out").exists()
-    answer = adm("reproduce", *words, *other)
-    assert answer.status == 0, answer.err
+    answer = adm.done("reproduce", *words, *other)
     found = json.loads(Path("out/report.json").read_text())
     assert "12 images in place of 50,000" in found["conclusion"]
     assert "--model 64x64_diffusion.pt" in found["conclusion"]
@@ -131,7 +130,7 @@ def test_a_stand_in_goes_the_whole_way_and_resumes(
     assert fid["difference"] == pytest.approx(fid["ours"]["value"] - 2.07)
     assert "Not comparable" in Path("out/page.html").read_text()
     before = Path("out/report.json").read_bytes()
-    assert adm("reproduce", *words, *other).status == 0
+    adm.done("reproduce", *words, *other)
     assert Path("out/report.json").read_bytes() == before
     assert len(list(Path("out/samples").glob("*.png"))) == 13
 

@@ -31,8 +31,7 @@ def test_truth_is_measured_restored_and_scored(
     words = (*words, "--features", f"{tmp_path}/pixels.py:flat")
     out = tmp_path / "out"
     for said in ("6 images, samples.npz", "is complete: it holds these images"):
-        answer = adm("restore", models / "model.safetensors", *words, "--out", out)
-        assert answer.status == 0, answer.err
+        answer = adm.done("restore", models / "model.safetensors", *words, "--out", out)
         assert said in answer.out
         assert "samples: PSNR" in answer.out
     found = json.loads((out / "restored.json").read_text())
@@ -57,8 +56,7 @@ def test_what_was_measured_is_restored_as_it_is(adm: Adm, models: Path, tmp_path
     mask[:, 4:] = 0
     Image.fromarray(mask).save(tmp_path / "mask.png")
     words = ("--operator", f"inpaint:mask={tmp_path}/mask.png", *STEPS, "--out", tmp_path / "out")
-    answer = adm("restore", models / "model.safetensors", tmp_path / "hole.png", *words)
-    assert answer.status == 0, answer.err
+    adm.done("restore", models / "model.safetensors", tmp_path / "hole.png", *words)
     with np.load(tmp_path / "out" / "samples.npz") as held:
         restored = held["arr_0"][0, :, :, 0]
     assert np.array_equal(restored[:, :4], image[:, :4])

@@ -14,8 +14,7 @@ from adm.store.hashes import SUMS
 
 def test_a_gan_is_sampled_into_a_sample_folder(adm: Adm, gan: Path, tmp_path: Path) -> None:
     command = ("sample", gan, "--truncation", 0.5, "--classes", "bag:3,sneaker:2", "--out")
-    answer = adm(*command, tmp_path / "a")
-    assert answer.status == 0
+    answer = adm.done(*command, tmp_path / "a")
     assert "each image took 1 call of the network" in answer.out + answer.err
     arrays = np.load(tmp_path / "a" / "samples.npz")
     assert arrays["arr_0"].shape == (5, 8, 8, 1)
@@ -30,11 +29,10 @@ def test_a_gan_is_sampled_into_a_sample_folder(adm: Adm, gan: Path, tmp_path: Pa
 def test_a_gan_s_images_are_upsampled(adm: Adm, gan: Path, models: Path, tmp_path: Path) -> None:
     words = ("sample", gan, "--truncation", 0.5, "--classes", "bag:2,sneaker")
     up = ("--upsampler", models / "up16.safetensors", "--upsampler-steps", 3)
-    answer = adm(*words, *up, "--out", tmp_path / "one")
-    assert answer.status == 0, answer.err
-    assert adm(*words, "--out", tmp_path / "low").status == 0
+    adm.done(*words, *up, "--out", tmp_path / "one")
+    adm.done(*words, "--out", tmp_path / "low")
     told = ("--steps", 3, "--out", tmp_path / "two")
-    assert adm("sample", up[1], "--condition", tmp_path / "low", *told).status == 0
+    adm.done("sample", up[1], "--condition", tmp_path / "low", *told)
     one, two = (np.load(tmp_path / name / "samples.npz")["arr_0"] for name in ("one", "two"))
     assert one.shape == (3, 16, 16, 1)
     assert np.array_equal(one, two)
@@ -44,10 +42,9 @@ def test_a_gan_is_trained_on_other_data_and_validated_by_distance(adm: Adm, tmp_
     small = ("gan.channels=8", "gan.multipliers=1,2", "gan.noise=8", "gan.class_width=4")
     settings = (*small, "data.size=8", "train.batch_size=8", "watch.features=pixels")
     run = tmp_path / "run"
-    answer = adm(
+    adm.done(
         "train", "fashion-biggan", "--data", "digits", "--steps", 2, "--set", *settings, "-o", run
     )
-    assert answer.status == 0, answer.err
     assert json.loads((run / "run.json").read_text())["recipe"]["gan"]["size"] == [8, 8]
     lines = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
     assert lines[-1]["validation/frechet"] > 0
@@ -58,13 +55,12 @@ def test_a_gan_is_trained_on_other_data_and_validated_by_distance(adm: Adm, tmp_
 
 def test_all_kinds_guide_at_once(adm: Adm, models: Path, tmp_path: Path) -> None:
     out, weak = tmp_path / "out", models / "always.safetensors"
-    done = adm(
+    done = adm.done(
         *("sample", models / "model.safetensors", "--classifier", models / "guide.safetensors"),
         *("--guide", "classifier:scale=2", "--guide", "free:scale=2,interval=4-14"),
         *("--guide", "attention:scale=1", "--guide", "weak:scale=1.7", "--weak", weak),
         *("--classes", "all:1", "--out", out),
     )
-    assert done.status == 0, done.err
     # Levels 1, 7, 14 and 20, two of which are in 4..14.
     assert "each image took 14 calls of the network and 4 of the classifier" in done.out
     made = json.loads((out / "samples.json").read_text())
@@ -76,8 +72,7 @@ def test_all_kinds_guide_at_once(adm: Adm, models: Path, tmp_path: Path) -> None
 def test_an_upsampler_is_guided_by_its_attention(adm: Adm, models: Path, tmp_path: Path) -> None:
     archive(tmp_path / "small.npz", spots(4).batch(range(4))[0])
     words = ("sample", models / "up16.safetensors", "--condition", tmp_path / "small.npz")
-    done = adm(*words, "--guide", "attention:scale=2", "--out", tmp_path / "out")
-    assert done.status == 0, done.err
+    done = adm.done(*words, "--guide", "attention:scale=2", "--out", tmp_path / "out")
     assert "each image took 8 calls of the network" in done.out
 
 
@@ -93,19 +88,19 @@ def arrays(out: Path) -> dict[str, np.ndarray]:
 def low(adm: Adm, models: Path, tmp_path: Path) -> Path:
     out = tmp_path / "low"
     words = ("--classes", "bag:2,sneaker", "--seed", 7, *STEPS, "--out", out)
-    assert adm("sample", models / "small.safetensors", *words).status == 0
+    adm.done("sample", models / "small.safetensors", *words)
     return out
 
 
 def test_one_command_does_what_two_do(adm: Adm, models: Path, low: Path, tmp_path: Path) -> None:
     two, one = tmp_path / "two", tmp_path / "one"
     up = models / "up.safetensors"
-    answer = adm("sample", up, "--condition", low, "--seed", 7, "--steps", 4, "--out", two)
-    assert answer.status == 0, answer.err
+    answer = adm.done("sample", up, "--condition", low, "--seed", 7, "--steps", 4, "--out", two)
     assert "3 images, samples.npz, samples.json" in answer.out
     words = ("--classes", "bag:2,sneaker", "--seed", 7, *STEPS, "--upsampler-steps", 4)
-    answer = adm("sample", models / "small.safetensors", *words, "--upsampler", up, "--out", one)
-    assert answer.status == 0, answer.err
+    answer = adm.done(
+        "sample", models / "small.safetensors", *words, "--upsampler", up, "--out", one
+    )
     for name, array in arrays(two).items():
         assert np.array_equal(arrays(one)[name], array)
     assert arrays(one)["arr_0"].shape == (3, 8, 8, 1)
@@ -119,7 +114,7 @@ def test_numbers_in_an_archive_are_the_upsampler_s_own(
     np.savez(tmp_path / "small.npz", arr_0=images, arr_1=np.array([2, 0, 1]))
     out = tmp_path / "out"
     words = ("--condition", tmp_path / "small.npz", *STEPS, "--count", 2, "--out", out)
-    assert adm("sample", models / "up.safetensors", *words).status == 0
+    adm.done("sample", models / "up.safetensors", *words)
     assert arrays(out)["arr_1"].tolist() == [2, 0]
     held = json.loads((out / "samples.json").read_text())["inputs"]
     assert held["source"].endswith("small.npz")
@@ -134,11 +129,11 @@ def test_large_images_are_shrunk_where_asked(adm: Adm, models: Path, tmp_path: P
     refused = adm(*words, "--out", tmp_path / "out").refusal()
     up = models / "up.safetensors"
     assert f"images of 8x8 and the upsampler {up} starts from 4x4; give images of that" in refused
-    assert adm(*words, "--shrink", "--out", tmp_path / "out").status == 0
+    adm.done(*words, "--shrink", "--out", tmp_path / "out")
     small = np.zeros((1, 4, 4, 1), np.uint8)
     small[0, 0, 0, 0] = 100
     np.savez(tmp_path / "small.npz", arr_0=small)
     words = ("sample", models / "up.safetensors", "--condition", tmp_path / "small.npz", *STEPS)
-    assert adm(*words, "--out", tmp_path / "same").status == 0
+    adm.done(*words, "--out", tmp_path / "same")
     same, out = arrays(tmp_path / "same"), arrays(tmp_path / "out")
     assert np.array_equal(same["arr_0"], out["arr_0"])

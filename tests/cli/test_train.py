@@ -44,17 +44,15 @@ def test_a_student_is_trained_and_sampled(adm: Adm, tmp_path: Path) -> None:
     photographs(tmp_path / "data", 12)
     run = ("--teacher", teacher, "--teacher-classifier", guide, "--data", tmp_path / "data")
     last = ("--set", "data.channels=1", "--device", "cpu", "--out", tmp_path / "run")
-    answer = adm("train", recipe, *run, *last)
-    assert answer.status == 0, answer.err
+    adm.done("train", recipe, *run, *last)
     shown = adm("info", tmp_path / "run")
     assert "by trajectory distillation, for scales 0 to 4" in shown.out
     for path in (teacher, guide):
         assert f"sha256 {identify(path)[:12]}" in shown.out
-    made = adm(
+    made = adm.done(
         *("sample", tmp_path / "run", "--steps", "1", "--scale", "2", "--classes", "all:1"),
         *("--device", "cpu", "--out", tmp_path / "out"),
     )
-    assert made.status == 0, made.err
     assert "each image took 1 call of the network" in made.out
     refused = adm("sample", tmp_path / "run", "--steps", "3", "--out", tmp_path / "other")
     assert refused.status != 0
@@ -115,7 +113,7 @@ def test_a_run_starts_from_another_with_its_classes_by_name(
     assert "classes kept: ankle boot, bag, sneaker" in answer.err
     described = json.loads((tmp_path / "next/run.json").read_text())
     assert described["start"]["given"] == str(tmp_path / "run")
-    assert adm(*again, "--pretrained", tmp_path / "run").status == 0  # nothing is left to do
+    adm.done(*again, "--pretrained", tmp_path / "run")  # nothing is left to do
     assert "it started from" in adm(*again).refusal()
 
 
@@ -161,7 +159,7 @@ def test_what_is_refused_changes_nothing_on_the_disk(
 ) -> None:
     paths = photographs(tmp_path / "data", 12)
     words = [*words, "--data", str(tmp_path / "data")]
-    assert adm(*words, "--set", "train.save_every_steps=2").status == 0
+    adm.done(*words, "--set", "train.save_every_steps=2")
     moments = tmp_path / "run/checkpoints/step-0000004/optimizer.safetensors"
     moments.write_bytes(moments.read_bytes()[:-1])
     if "size of an image" in message:
@@ -170,5 +168,5 @@ def test_what_is_refused_changes_nothing_on_the_disk(
     assert message in adm(*words, *change).refusal()
     assert contents(tmp_path / "run") == before
     if "size of an image" not in message:
-        assert adm(*words).status == 0
+        adm.done(*words)
         assert not list((tmp_path / "run/checkpoints").glob("damaged-*"))

@@ -28,8 +28,7 @@ SMALL = (
 
 def test_a_dry_run_prints_the_recipe_and_writes_nothing(adm: Adm, tmp_path: Path) -> None:
     out = tmp_path / "run"
-    answer = adm("train", "digits", "--out", out, "--steps", 7, "--dry-run", "--set", *SMALL)
-    assert answer.status == 0
+    answer = adm.done("train", "digits", "--out", out, "--steps", 7, "--dry-run", "--set", *SMALL)
     chosen = from_json(json.loads(answer.out))
     assert chosen.train.steps == 7
     assert chosen.train.batch_size == 8
@@ -60,8 +59,7 @@ def test_a_run_s_folder_is_sampled_by_name_and_number(
 ) -> None:
     out = tmp_path / "out"
     options = ("--classes", "seven:2,zero", "--steps", 3, "--seed", 5, "--grid", "even:start=900")
-    answer = adm("sample", trained, *options, "--out", out)
-    assert answer.status == 0, answer.err
+    answer = adm.done("sample", trained, *options, "--out", out)
     assert "3 images, samples.npz, samples.json" in answer.out
     assert "each image took " in answer.out
     assert answer.out.splitlines()[-1] == f"{out / 'grid.png'}: open it to see the samples"
@@ -87,7 +85,7 @@ def test_a_run_s_folder_is_sampled_by_name_and_number(
 def test_a_finished_command_is_done_and_says_so(adm: Adm, models: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     words = ("sample", models / "model.safetensors", "--count", 2, "--out", out)
-    assert adm(*words).status == 0
+    adm.done(*words)
     before = contents(out)
     again = adm(*words)
     assert (again.status, again.err) == (0, "")
@@ -99,7 +97,7 @@ def test_a_finished_command_is_done_and_says_so(adm: Adm, models: Path, tmp_path
     assert set(contents(out)) - set(before) == {"denoising.gif"}
     line = adm(*words, "--seed", 1).refusal()
     assert "sampling.seed is 0 there and 1 here" in line
-    assert adm(*words, "--seed", 1, "--overwrite").status == 0
+    adm.done(*words, "--seed", 1, "--overwrite")
     assert "sneaker_seed1_000000.png" in contents(out)
     assert "denoising.gif" not in contents(out)
 
@@ -108,7 +106,7 @@ def test_classes_have_the_proportions_of_a_list(adm: Adm, models: Path, tmp_path
     rows = "".join(f"{i},{name}\n" for i, name in enumerate(("bag", "bag", "sneaker", "bag")))
     (tmp_path / "labels.csv").write_text(rows)
     words = ("sample", models / "model.safetensors", "--proportions", tmp_path / "labels.csv")
-    assert adm(*words, "--count", 8, "--out", tmp_path / "out").status == 0
+    adm.done(*words, "--count", 8, "--out", tmp_path / "out")
     manifest = json.loads((tmp_path / "out" / "samples.json").read_text())
     named = [manifest["classes"][label] for label in manifest["labels"]]
     assert (named.count("bag"), named.count("sneaker"), len(named)) == (6, 2, 8)
@@ -126,7 +124,7 @@ def test_a_shard_says_what_is_missing_and_the_last_one_writes_the_folder(
 ) -> None:
     monkeypatch.setattr(blocks, "LARGEST", 2)
     words = ("sample", models / "model.safetensors", "--count", 6, "--out", tmp_path / "out")
-    assert adm(*words[:-1], tmp_path / "whole").status == 0
+    adm.done(*words[:-1], tmp_path / "whole")
     first = adm(*words, "--shard", "1/3").out
     assert "shard 1/3 of" in first
     assert "4 of 6 images are missing beside it, those of shards 2/3, 3/3; run these" in first

@@ -87,10 +87,9 @@ def test_the_npm_of_the_user_fetches_each_package_once(
         f"shutil.copy(pathlib.Path({str(packages)!r}) / name, sys.argv[-1])",
     )
     for out in ("one", "two"):
-        answer = adm("data", "emoji", "--out", tmp_path / out)
-        assert answer.status == 0, answer.err
+        adm.done("data", "emoji", "--out", tmp_path / out)
     assert (tmp_path / "asked").read_text().split() == [each.spec for each in PACKAGES]
-    assert adm("data", "emoji", "--from", packages, "--out", tmp_path / "three").status == 0
+    adm.done("data", "emoji", "--from", packages, "--out", tmp_path / "three")
     written = [
         {str(path.relative_to(tmp_path / out)): path.read_bytes() for path in files(tmp_path / out)}
         for out in ("one", "two", "three")

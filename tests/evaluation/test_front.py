@@ -57,8 +57,7 @@ def test_the_command_line_samples_while_it_scores(
     words = ["evaluate", "--samples-of", places["model"], "--classes", "all:8", "--seed", 2]
     words += ["--reference", places["folder"] / "real", "--features", places["judge"]]
     words += ["--grid", "even:steps=4", "--set", "rounding=nearest"]  # as usual
-    answer = adm(*words, "--resamples", 20, "--device", "cpu", "--out", out)
-    assert answer.status == 0, answer.err
+    answer = adm.done(*words, "--resamples", 20, "--device", "cpu", "--out", out)
     assert "extracting features of samples by " in answer.err
     assert ": 24 of 24 images" in answer.err
     wanted = scored(places, places["folder"] / "samples").manifest["generated"]
@@ -121,8 +120,7 @@ def test_the_features_of_a_folder_of_images_are_extracted_once(
     assert again.to_json() == first.to_json()
     words = ["evaluate", samples, "--reference", photos, "--features", judge, "--channels", 1]
     words += ["--resamples", 20, "--device", "cpu"]
-    answer = adm(*words, "--out", tmp_path / "report.json")
-    assert answer.status == 0
+    answer = adm.done(*words, "--out", tmp_path / "report.json")
     assert "features of photos" not in answer.err
     assert json.loads((tmp_path / "report.json").read_text()) == first.to_json()
     (kept,) = (tmp_path / "cache/adm/references").iterdir()

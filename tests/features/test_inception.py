@@ -30,7 +30,6 @@ def test_pool_and_logits_are_torch_fidelitys(features: Features, state: dict[str
     images = noise(2, 3, 40, 33)
     pool, logits = inception_port(state)(images)
     extracted = features.extract(images)
-    assert extracted.logits is not None
     assert scaled_error(extracted.pool, pool) < 1e-5
     assert scaled_error(extracted.logits, logits) < 1e-5
 

@@ -11,7 +11,7 @@ import pytest
 import tiny
 import torch
 from PIL import Image
-from samples import contents
+from samples import contents, never
 
 from adm.cached import Cached
 from adm.data.naming import MANIFEST
@@ -87,7 +87,6 @@ def test_the_manifest_says_everything_that_the_images_follow_from(tmp_path: Path
 
     generator = job.generator
     assert isinstance(generator, DiffusionGenerator)
-    assert generator.classifier is not None
     assert json.loads((tmp_path / "out" / MANIFEST).read_text()) == {
         "model": identity(generator.model),
         "classifier": identity(generator.classifier),
@@ -259,10 +258,6 @@ def test_the_samples_of_another_job_are_named_by_the_first_difference(
     with pytest.raises(SettingError, match=f"holds other samples: {told}; .*overwrite=True"):
         sample_into(out, with_settings(job, **change))
     assert contents(out) == before
-
-
-def never(*args: Any, **options: Any) -> Any:
-    raise AssertionError("sampled again")
 
 
 def test_a_finished_call_is_done_and_adds_an_animation(

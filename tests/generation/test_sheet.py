@@ -88,7 +88,6 @@ def test_an_animation_shows_the_noise_every_step_and_last_the_samples(tmp_path: 
     plan = layout(job)
     generator = job.generator
     assert isinstance(generator, DiffusionGenerator)
-    assert job.label_tensor is not None
     xs = [generator.noise(range(4)).start()]
     xs += [state.x for state in generator.trajectory(job.label_tensor, range(4))][:-1]
     expected = [to_uint8(x)[plan.indices] for x in xs] + [images[plan.indices]]

@@ -111,5 +111,4 @@ class StandIn:
         return pull
 
     def _label(self) -> Tensor:
-        assert self.label is not None
         return self.label.float().reshape(-1, 1, 1, 1)

@@ -88,7 +88,6 @@ def test_a_weight_without_a_gradient_shrinks_by_rate_times_decay_each_step(decay
 
 def low_res(rounded: bool) -> Tensor:
     made = build.low_res_of(tiny.upsampler(f"data.low_res_rounded={str(rounded).lower()}"))
-    assert made is not None
     return made(IMAGES)
 
 
@@ -128,7 +127,6 @@ def test_an_upsampler_is_trained_on_the_images_that_its_recipe_names(rounded: bo
     (objective,) = build.objectives(recipe, CPU.device)
     objective(network, batch)
     made = build.low_res_of(recipe)
-    assert made is not None
     assert torch.equal(network.low, made(to_float(batch.images)))
     assert network.told is None
 

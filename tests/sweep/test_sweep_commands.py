@@ -35,8 +35,7 @@ def swept(files: Path, data: Path, tmp_path: Path, adm: Adm) -> Callable[..., Pa
         words = ["sweep", files / model, "--classifier", files / "guide.safetensors"]
         words += ["--reference", data, "--features", f"{tmp_path}/rows.py:rows"]
         words += ["--judge", files / "judge.safetensors", "--vary", "steps=3", "--count", "8"]
-        answer = adm(*words, "--out", out, *options)
-        assert answer.status == 0, answer.err
+        adm.done(*words, "--out", out, *options)
         return out
 
     return sweep
@@ -83,8 +82,7 @@ def test_a_gan_is_swept_by_the_same_words(data: Path, tmp_path: Path, adm: Adm) 
     tiny.steps(tiny.gan(), tiny.stripes(), tmp_path / "run")
     words = ["sweep", tmp_path / "run", "--vary", "truncation=4,0.5,1"]
     words += ["--reference", data, "--features", f"{tmp_path}/rows.py:rows", "--count", "8"]
-    answer = adm(*words, "--out", tmp_path / "out")
-    assert answer.status == 0, answer.err
+    adm.done(*words, "--out", tmp_path / "out")
     report = json.loads((tmp_path / "out" / "report.json").read_text())
     # From the weakest on.
     assert [point["settings"]["truncation"] for point in report["points"]] == [4, 1, 0.5]
@@ -102,17 +100,16 @@ def test_features_of_a_released_reference_are_extracted_once(
     text += "rows.__dict__.update(before.__dict__)\n"
     (tmp_path / "rows.py").write_text(text)
     features = f"{tmp_path}/rows.py:rows"
-    assert adm("reference", data, "--features", features, "--out", made).status == 0
+    adm.done("reference", data, "--features", features, "--out", made)
     with np.load(made) as whole:
         write_npz(tmp_path / "bare.npz", {k: whole[k] for k in whole.files if k != "features"})
     words = ["sweep", files / "model.safetensors", "--classifier", files / "guide.safetensors"]
     words += ["--reference", tmp_path / "bare.npz", "--features", features, "--vary", "scale=0,2"]
     words += ["--vary", "steps=3", "--count", "8", "--out", out]
-    answer = adm(*words)
-    assert answer.status == 0, answer.err
+    answer = adm.done(*words)
     assert "extracting features of bare.npz by rows: 40 of 40" in answer.err
     calls.unlink()
-    assert adm(*words).status == 0
+    adm.done(*words)
     assert calls.read_text().split() == ["2"]  # of noise, to check that it takes such images
 
 

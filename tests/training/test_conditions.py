@@ -88,7 +88,6 @@ def test_free_guidance_contrasts_with_the_model_that_is_told_neither(
     monkeypatch.setattr(DiffusionModel, "prepared", lambda *_: listening)
     sampling = Sampling(sampler=DDIM(), grid=Even(steps=2)).change(guide="free:scale=2")
     _, labels, condition = tiny.pairs().pairs(range(4))
-    assert condition is not None
     list(DiffusionGenerator(model, sampling).trajectory(labels, range(4), condition))
     told = [(label, low) for label, low in seen if low.any()]
     untold = [(label, low) for label, low in seen if not low.any()]

@@ -41,9 +41,7 @@ def run(whole: Path, tmp_path: Path) -> Path:
 
 
 def newest(run: Path) -> Path:
-    folder = latest(run)
-    assert folder is not None
-    return folder
+    return latest(run)
 
 
 def cut(file: Path) -> None:
