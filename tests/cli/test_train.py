@@ -8,6 +8,7 @@ import pytest
 import tiny
 from cli.conftest import Adm
 from PIL import Image
+from samples import contents
 
 from adm.models.identity import identify
 from adm.spec import to_json
@@ -138,12 +139,6 @@ def test_options_that_mean_nothing_are_refused_with_the_cure(
     photographs(tmp_path / "data", 12)
     assert message in adm(*words, "--data", tmp_path / "data", *options).refusal()
     assert not (tmp_path / "run").exists()
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    """The files of a folder, with the names of its folders."""
-    paths = {str(path.relative_to(folder)): path for path in folder.rglob("*")}
-    return {name: path.read_bytes() if path.is_file() else b"" for name, path in paths.items()}
 
 
 @pytest.mark.parametrize(

@@ -26,16 +26,6 @@ SMALL = (
 )
 
 
-def test_a_dry_run_prints_the_recipe_and_writes_nothing(adm: Adm, tmp_path: Path) -> None:
-    out = tmp_path / "run"
-    answer = adm.done("train", "digits", "--out", out, "--steps", 7, "--dry-run", "--set", *SMALL)
-    chosen = from_json(json.loads(answer.out))
-    assert chosen.train.steps == 7
-    assert chosen.train.batch_size == 8
-    assert chosen.name == "digits"
-    assert not out.exists()
-
-
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Digits, trained for three steps by the command line itself."""
@@ -115,8 +105,6 @@ def test_classes_have_the_proportions_of_a_list(adm: Adm, models: Path, tmp_path
     unlabelled = models / "unlabelled.safetensors"
     line = adm("sample", unlabelled, *words[2:], "--out", tmp_path / "none").refusal()
     assert "--proportions must be left out with a model that is told no classes" in line
-    (tmp_path / "labels.csv").write_text("0,hat\n")
-    assert "has the class 'hat'" in adm(*words, "--out", tmp_path / "other").refusal()
 
 
 def test_a_shard_says_what_is_missing_and_the_last_one_writes_the_folder(

@@ -113,19 +113,14 @@ def test_classes_are_asked_for_in_many_ways(
     ("classes", "count", "message"),
     [
         ({"bag": 0}, None, "classes must be a whole number from 1 to 10,000,000, got 0"),
-        ({"bg": 1}, None, "classes must be classes of the model, got 'bg'; did you mean bag"),
         ([0, 1], 2, "count must be left out where classes"),
         (None, 0, "count must be a whole number from 1 to 10,000,000, got 0"),
-        (7, None, "classes must be classes of the model, got '7'"),
-        ({"bag": 2.5}, None, "classes must be a whole number from .* got 2.5"),
         ({None: 1}, None, "classes must be names or whole numbers, as in .* got None"),
         ({}, None, r"classes must be one class or more, as in 'all:8'"),
         (b"bag", None, "classes must be names or whole numbers, as in .* got b'bag'"),
         ({"bag", "sneaker"}, None, "classes must be a list, because a set has no order, got"),
         (torch.tensor([1.5]), None, r"classes must be \(N,\) whole numbers in 0\.\.2, .* got 1\.5"),
-        (torch.tensor([[0, 1]]), None, r"classes must be .* got \[0, 1\]"),
         (torch.tensor([-1]), None, "classes must be .* got -1"),
-        (None, "2", "count must be a whole number from .* got '2'"),
     ],
 )
 def test_what_names_no_class_is_refused(
@@ -143,16 +138,11 @@ def test_labels_in_an_array_are_numbers_even_if_classes_are_named_by_numbers() -
 @pytest.mark.parametrize(
     ("settings", "field"),
     [
-        ({"scal": 2.0}, "scal"),
         ({"eta": 0.5}, "eta"),
         ({"classifier": "c"}, "classifier"),
-        ({"scale": "two"}, "scale"),
         ({"scale": float("nan")}, "scale"),
         ({"seed": -1}, "seed"),
         ({"sampler": "ancestral:eta=0.5"}, "sampler"),
-        ({"sampler": "ddim:eta=much"}, "sampler.eta"),
-        ({"guide": "classifier"}, "guide.scale"),
-        ({"threshold": "none"}, "threshold"),
         ({"upsampler_steps": 3}, "upsampler"),
     ],
 )
