@@ -35,7 +35,7 @@ def test_a_shipped_model_loads_and_has_the_network_of_its_recipe(name: str) -> N
 def test_the_same_call_makes_the_same_images_of_some_contrast(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(gan, "IMAGES", 512)  # of the statistics of a GAN, for time
+    monkeypatch.setattr(gan, "IMAGES", 64)  # of the statistics of a GAN, for time
     model = adm.load(name, device="cpu")
     settings = {} if model.model.recipe.kind == "gan" else {"steps": 2}
     low = model.model.low_shape if hasattr(model.model, "low_shape") else None
