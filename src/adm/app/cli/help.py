@@ -3,18 +3,15 @@
 All of it is read from the dataclasses: a new kind is here without a line of its own.
 """
 
-import inspect
-import re
 import textwrap
 from collections.abc import Iterator, Mapping
-from dataclasses import MISSING, Field, fields, is_dataclass
-from types import NoneType, UnionType
-from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+from dataclasses import fields, is_dataclass
+from typing import Any, get_type_hints
 
 from adm.app.cli.output import AsJson, show
+from adm.app.kinds import alternatives, attributes, describe, parameter
 
 WIDTH = 100
-FAR = 50_000  # bounds that nobody meets are left out
 TOPICS = {  # what comes before a kind, or before a setting, on the command line
     "sampler": "--sampler ",
     "grid": "--grid ",
@@ -34,8 +31,6 @@ TOPICS = {  # what comes before a kind, or before a setting, on the command line
     "method": "adm restore --method ",
     "preset": "adm restore --preset ",
 }
-ENTRY = re.compile(r"^( {4})(\w+(?:, \w+)*): ", re.MULTILINE)
-SIGNS = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below"}
 
 
 def help(topic: str | None = None, /, *, as_json: AsJson = False) -> None:
@@ -103,7 +98,7 @@ def help(topic: str | None = None, /, *, as_json: AsJson = False) -> None:
         "method": METHODS,
     }
     kinds = {**KINDS, **others}[topic]
-    found = {name: _described(kind) for name, kind in kinds.items()}
+    found = {name: describe(kind) for name, kind in kinds.items()}
     show(lambda: found, as_json, lambda: _print_kinds(TOPICS[topic], found))
 
 
@@ -116,56 +111,17 @@ def _print_presets(presets: dict[str, dict[str, Any]]) -> None:
         )
 
 
-def _described(kind: type[Any]) -> dict[str, Any]:
-    """Return the summary and the parameters of a dataclass."""
-    about = _attributes(kind)
-    hints = get_type_hints(kind, include_extras=True)
-    return {
-        "summary": (inspect.getdoc(kind) or "").partition("\n\n")[0].replace("\n", " "),
-        "parameters": {
-            each.name: _parameter(each, hints[each.name], about) for each in fields(kind)
-        },
-    }
-
-
-def _parameter(field: "Field[Any]", hint: Any, about: Mapping[str, str]) -> dict[str, str]:
-    default = field.default
-    if field.default_factory is not MISSING:
-        default = field.default_factory()
-    written = str(default).lower()
-    if hasattr(default, "name"):  # of a spec
-        from adm.spec import text  # here, because --help needs no pydantic
-
-        written = text(default)
-    return {
-        "type": _type(hint),
-        "default": "" if default is MISSING else written,
-        "about": about.get(field.name, ""),
-    }
-
-
 def _settings(kind: type[Any], prefix: str) -> Iterator[tuple[str, dict[str, str]]]:
-    about = _attributes(kind)
+    about = attributes(kind)
     hints = get_type_hints(kind, include_extras=True)
     for each in fields(kind):
         hint = hints[each.name]
-        parts = [one for one in _alternatives(hint) if is_dataclass(one)]
+        parts = [one for one in alternatives(hint) if is_dataclass(one)]
         if not parts or _is_spec(hint):
-            yield f"{prefix}{each.name}", _parameter(each, hint, about)
+            yield f"{prefix}{each.name}", parameter(each, hint, about)
             continue
         for part in parts:
             yield from _settings(part, f"{prefix}{each.name}.")  # type: ignore[arg-type]
-
-
-def _attributes(kind: type[Any]) -> dict[str, str]:
-    """Return name -> text of the attributes in a docstring, and in those of its bases."""
-    found: dict[str, str] = {}
-    for base in reversed(kind.__mro__):
-        text = (base.__doc__ or "").partition("Attributes:\n")[2].partition("\n    Raises:")[0]
-        pieces = ENTRY.split(textwrap.indent(textwrap.dedent(text), "    "))[1:]
-        for names, about in zip(pieces[1::3], pieces[2::3], strict=True):
-            found |= dict.fromkeys(names.split(", "), " ".join(about.split()).rstrip("."))
-    return found
 
 
 def _is_spec(hint: Any) -> bool:
@@ -173,41 +129,6 @@ def _is_spec(hint: Any) -> bool:
     from adm.spec import SpecOf  # here, because --help needs no pydantic
 
     return any(isinstance(each, SpecOf) for each in getattr(hint, "__metadata__", ()))
-
-
-def _alternatives(hint: Any) -> list[Any]:
-    if get_origin(hint) is Annotated:
-        return _alternatives(get_args(hint)[0])
-    if get_origin(hint) in (Union, UnionType):
-        return [each for part in get_args(hint) for each in _alternatives(part)]
-    return [hint]
-
-
-def _type(hint: Any) -> str:
-    """Describe a type in words, with its bounds."""
-    if get_origin(hint) is Annotated:
-        inner, *extras = get_args(hint)
-        limits = [f"{SIGNS[name]} {value:g}" for name, value in _bounds(extras)]
-        return " ".join([_type(inner), " and ".join(limits)]).strip()
-    if get_origin(hint) in (Union, UnionType):
-        return " or ".join(_type(each) for each in get_args(hint))
-    if get_origin(hint) is Literal:
-        return " or ".join(map(str, get_args(hint)))
-    if get_origin(hint) is tuple:
-        inner = [each for each in get_args(hint) if each is not ...]
-        return f"{'pair' if len(inner) == 2 else 'list'} of {_type(inner[0])}"
-    names = {int: "whole number", float: "number", bool: "true or false", str: "text"}
-    return (
-        "none" if hint is NoneType else names.get(hint, getattr(hint, "__name__", "spec").lower())
-    )
-
-
-def _bounds(extras: list[Any]) -> Iterator[tuple[str, float]]:
-    for each in extras:
-        for limit in getattr(each, "metadata", ()):
-            for name in SIGNS:
-                if hasattr(limit, name) and getattr(limit, name) < FAR:
-                    yield name, getattr(limit, name)
 
 
 def _print_kinds(words: str, found: Mapping[str, Any]) -> None:
