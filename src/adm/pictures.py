@@ -1,4 +1,4 @@
-"""uint8 images, names, captions -> PIL image; PIL image, Figure -> PNG; PIL images -> GIF."""
+"""uint8 images, names, captions -> PIL image; PIL image, Figure -> PNG; PIL images -> GIF, WebP."""
 
 import io
 from collections.abc import Sequence
@@ -180,6 +180,26 @@ def gif(frames: Sequence[Image.Image], milliseconds: Sequence[int]) -> bytes:
         duration=list(milliseconds),
         loop=0,
         optimize=False,
+    )
+    return buffer.getvalue()
+
+
+def webp(frames: Sequence[Image.Image], milliseconds: Sequence[int]) -> bytes:
+    """Encode RGB pictures of one size as an animation that repeats, without loss.
+
+    Args:
+        milliseconds: how long each frame is shown.
+    """
+    buffer = io.BytesIO()
+    frames[0].save(
+        buffer,
+        "WEBP",
+        save_all=True,
+        append_images=frames[1:],
+        duration=list(milliseconds),
+        loop=0,
+        lossless=True,
+        method=2,
     )
     return buffer.getvalue()
 

@@ -1,0 +1,1 @@
+"""Models, data -> a page on this machine, on which a person sees what sampling does."""

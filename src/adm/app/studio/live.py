@@ -1,0 +1,149 @@
+"""Job, tell -> its images, and at every step the guided estimate of x_0."""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from copy import copy
+from dataclasses import replace
+from typing import Any, TypeAlias
+
+import torch
+from torch import Tensor
+
+from adm.app.studio import pictures
+from adm.app.studio.desk import Tell
+from adm.generation.animation import (
+    LAST,
+    LONGEST,
+    MOST_FRAMES,
+    SHORTEST,
+    WHOLE,
+    check_animated,
+)
+from adm.generation.diffusion import DiffusionGenerator
+from adm.generation.generator import Generator, Stepwise
+from adm.generation.job import Job
+from adm.images import to_uint8
+from adm.samplers import State
+from adm.store.spans import divide
+
+See: TypeAlias = Callable[[Sequence[int], State], None]  # indices of a block, their state
+
+
+def watched(generator: Generator, see: See) -> Generator:
+    """Return a generator of the same images, which shows every state before it goes on.
+
+    It is the generator itself but for its trajectory, so that images are computed in the same
+    blocks and are the same bytes.
+
+    Args:
+        see: may raise, which ends the sampling.
+    """
+    if not isinstance(generator, Stepwise):
+        return generator
+
+    def trajectory(
+        labels: Tensor | None, indices: Sequence[int], inputs: Tensor | None = None
+    ) -> Iterator[State]:
+        for state in generator.trajectory(labels, indices, inputs):
+            see(indices, state)
+            yield state
+
+    seen = copy(generator)
+    object.__setattr__(seen, "trajectory", trajectory)  # it is frozen
+    return seen
+
+
+class Clock:
+    """Counts the steps of a job, its time and its calls.
+
+    Attributes:
+        step: of the present block.
+    """
+
+    def __init__(self, job: Job) -> None:
+        self.cost, self.began, self.step = job.cost, time.perf_counter(), 0
+        self.steps = job.generator.steps if isinstance(job.generator, Stepwise) else 1
+
+    def read(self) -> dict[str, Any]:
+        """Return the step, the seconds, and the calls per image so far, as JSON values."""
+        return {
+            "step": self.step,
+            "steps": self.steps,
+            "seconds": round(time.perf_counter() - self.began, 3),
+            "network": self.cost.network * self.step // self.steps,
+            "classifier": self.cost.classifier * self.step // self.steps,
+        }
+
+
+def show(job: Job, tell: Tell, written: Callable[[int, Tensor], dict[str, Any]]) -> None:
+    """Sample a job, and tell of every step and of every image.
+
+    Args:
+        written: index, image -> what is told of an image.
+    """
+    clock, size = Clock(job), job.generator.block
+
+    def see(indices: Sequence[int], state: State) -> None:
+        clock.step += 1
+        places = own_places(indices, size)
+        estimate = to_uint8(state.prediction.x_0[places]).cpu()
+        told = {"places": [indices[place] for place in places], "level": level(job, state)}
+        tell("step", {**told, **clock.read(), "strip": pictures.strip(estimate)})
+
+    seen = replace(job, generator=watched(job.generator, see))
+    for span in divide([range(job.count)], size):
+        clock.step = 0
+        images = seen.images(span)
+        clock.step = clock.steps
+        for index, image in zip(span, images, strict=True):
+            tell("image", {"place": index, **written(index, image)})
+        tell("block", clock.read())
+
+
+def film(job: Job, index: int, tell: Tell) -> dict[str, Any]:
+    """Sample one image again, and return its way from noise, as JSON values.
+
+    Of many steps some are shown, evenly spaced. The last frame is the image itself.
+
+    Raises:
+        SettingError: its generator has no steps to show.
+    """
+    check_animated(job)
+    assert isinstance(job.generator, Stepwise)
+    place, clock = index % job.generator.block, Clock(job)
+    last = clock.steps
+    shown = {round(i * last / (MOST_FRAMES - 1)) for i in range(MOST_FRAMES)}
+    start = job.generator.start([index], job.inputs_of([index]))[0]
+    noisy, estimates, levels = [to_uint8(start).cpu()], list[Tensor](), list[float]()
+
+    def see(indices: Sequence[int], state: State) -> None:
+        clock.step += 1
+        tell("progress", {"what": "sampling it again", "done": clock.step, "of": last})
+        if last < MOST_FRAMES or clock.step in shown:
+            noisy.append(to_uint8(state.x[place]).cpu())
+            estimates.append(to_uint8(state.prediction.x_0[place]).cpu())
+            levels.append(level(job, state))
+
+    (image,) = replace(job, generator=watched(job.generator, see)).images([index])
+    noisy[-1] = image
+    duration = min(LONGEST, max(SHORTEST, WHOLE // len(noisy)))
+    return {
+        "noise": pictures.exact(noisy[0]),
+        "film": pictures.film(noisy, [duration] * (len(noisy) - 1) + [LAST]),
+        "noisy": pictures.strip(torch.stack(noisy[1:])),
+        "estimates": pictures.strip(torch.stack(estimates)),
+        "levels": levels,
+    }
+
+
+def own_places(indices: Sequence[int], size: int) -> list[int]:
+    """Return the places of a block whose images are wanted; others repeat one of them."""
+    return [place for place, index in enumerate(indices) if index % size == place]
+
+
+def level(job: Job, state: State) -> float:
+    """Return the level of a state, of the process that the model was trained on."""
+    generator = job.generator
+    if not state.level or not isinstance(generator, DiffusionGenerator):
+        return 0
+    return generator.sampling.grid.visited(generator.model.schedule)[state.level - 1]

@@ -1,0 +1,56 @@
+"""Bytes that a page has sent -> uint8 (C, H, W); uint8 images -> base64 of what a page shows."""
+
+import base64
+from collections.abc import Sequence
+from io import BytesIO
+
+import torch
+from torch import Tensor
+
+from adm.data.files import Files
+from adm.data.pixels import MODES, to_picture
+from adm.pictures import colours, fit, grid, png, tile_size, webp
+from adm.spec import SettingError
+
+MOST_BYTES = 6 << 20  # of a picture that a page sends
+MOST_PIXELS = 1 << 24
+LEAST, MOST = 224, 512  # pixels of the longer side of a film
+
+
+def decode(content: bytes, shape: tuple[int, int, int]) -> Tensor:
+    """Return the image of an encoded picture, resized and cropped to the shape (C, H, W).
+
+    Raises:
+        ValueError: it is no picture, or a larger one than a page may send.
+    """
+    files = Files(lambda row: BytesIO(content), lambda row: "the picture", shape[1:], shape[0])
+    height, width = files.own_size(0)
+    if height * width > MOST_PIXELS:
+        raise SettingError("picture", f"of at most {MOST_PIXELS:,} pixels", f"{height}x{width}")
+    return files.read(0)
+
+
+def exact(image: Tensor) -> str:
+    """(C, H, W) -> PNG with its own pixels; of a number of channels that PNG lacks, as it looks."""
+    return encode(png(to_picture(image) if image.shape[0] in MODES else colours(image)))
+
+
+def strip(images: Tensor) -> str:
+    """(N, C, H, W) -> PNG of them side by side, without a gap."""
+    return encode(png(grid(images, len(images), zoom=1, gap=0)))
+
+
+def film(images: Sequence[Tensor], milliseconds: Sequence[int]) -> str:
+    """(C, H, W) each -> animated WebP, enlarged by an integer factor."""
+    height, width = tile_size((images[0].shape[1], images[0].shape[2]), LEAST, MOST)
+    return encode(webp([fit(image, (height, width)) for image in images], milliseconds))
+
+
+def encode(content: bytes) -> str:
+    """Return base64, as a page has it in the address of an image."""
+    return base64.b64encode(content).decode()
+
+
+def mask(content: bytes, size: tuple[int, int]) -> Tensor:
+    """Return where a painted mask is white, (H, W) bool, without smoothing."""
+    return decode(content, (1, *size))[0] > 127

@@ -1,0 +1,216 @@
+"""Names of models, data specs -> Shelf: pipelines, loaded once; the images that they learned from."""
+
+import re
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from adm.app.scoring import Extraction, FeatureSet, extract, open_images
+from adm.app.scoring.extraction import hashes_of
+from adm.app.scoring.nearest import NEIGHBOURS, NONE, QUANTILE, equal_pixels, own_distances
+from adm.app.studio import pictures
+from adm.app.studio.desk import Tell
+from adm.data import Source
+from adm.features import Extracted, Features, open_features
+from adm.features.contract import fingerprint_of, make_features
+from adm.generation.pipeline import Pipeline, load
+from adm.metrics import nearest
+from adm.models.device import pick
+from adm.models.paths import SHIPPED, resolve
+from adm.recipes.schema import DataSettings, from_json
+from adm.samplers import Sampling
+from adm.spec import SettingError, to_json
+from adm.store.files import user_cache
+from adm.training.model_file import metadata_of
+
+MOST_LOADED = 4  # models in memory
+FIRST = "fashion"  # of the shipped models
+FAST = "-fast"  # the end of the name of a model's student, as of a shipped one
+JUDGE = "-judge"  # and of the classifier in whose features images are compared
+
+
+@dataclass(frozen=True, eq=False)
+class Training:
+    """The images that a model learned from, with their features.
+
+    Attributes:
+        source: the images.
+        features: the extractor.
+        known: their features.
+        threshold: distance below which an image is a likely copy; see `scoring.nearest`.
+    """
+
+    source: Source
+    features: Features
+    known: FeatureSet
+    threshold: float
+
+    def nearest(self, image: Tensor) -> dict[str, Any]:
+        """Return the training images nearest to one, (C, H, W) uint8, as JSON values."""
+        point = self.features.extract(image[None]).pool.numpy()
+        found = nearest(point, self.known.pool, min(NEIGHBOURS, self.known.count))
+        indices, distances = found.indices[0].tolist(), np.sqrt(found.squared[0]).tolist()
+        images, labels = self.source.batch(indices)
+        copy = equal_pixels(hashes_of(image[None]), self.known.hashes)[0] != NONE
+        names = self.source.classes
+        return {
+            "data": self.source.name,
+            "features": self.features.name,
+            "images": self.known.count,
+            "copy": bool(copy),
+            "near": bool(copy or distances[0] < self.threshold),
+            "nearest": [
+                {
+                    "png": pictures.exact(each),
+                    "index": index,
+                    "distance": distance,
+                    "class": names[label] if len(names) > 1 else "",
+                }
+                for each, index, distance, label in zip(
+                    images, indices, distances, labels.tolist(), strict=True
+                )
+            ],
+        }
+
+
+class Shelf:
+    """The models that a page may choose, by name, and nothing else.
+
+    Args:
+        models: names and paths, beside the shipped models; the first is chosen at the start.
+        data: model -> spec of the images that it learned from, where the name in its recipe does
+            not lead to them.
+        device: of all models; the best available by default.
+
+    Raises:
+        ValueError: there is no such model or device, or data of a model that is not here.
+    """
+
+    def __init__(
+        self,
+        models: Iterable[str] = (),
+        data: Mapping[str, str] | None = None,
+        device: str | None = None,
+    ) -> None:
+        self.device = pick(device)
+        for model in models:
+            resolve(model, "diffusion")
+        self.names = tuple(dict.fromkeys([*models, *shipped()]))
+        self._data = dict(data or {})
+        if unknown := self._data.keys() - {*self.names}:
+            raise SettingError("data", f"of one of {', '.join(self.names)}", min(unknown))
+        self._loaded: OrderedDict[str, Pipeline] = OrderedDict()
+        self._training: tuple[str, Training] | None = None
+
+    def pipeline(self, name: str) -> Pipeline:
+        """Return a model, loaded at its first use; those used last stay in memory.
+
+        Raises:
+            SettingError: the page was not offered it.
+        """
+        if name not in self.names:
+            raise SettingError("model", f"one of {', '.join(self.names)}", name)
+        if name not in self._loaded:
+            self._loaded[name] = load(name, device=self.device)
+        self._loaded.move_to_end(name)
+        while len(self._loaded) > MOST_LOADED:
+            self._loaded.popitem(last=False)
+        return self._loaded[name]
+
+    def describe(self, name: str) -> dict[str, Any]:
+        """Return what a page knows of a model, as JSON values."""
+        pipeline = self.pipeline(name)
+        model, usual = pipeline.model, pipeline.sampling
+        diffusion = isinstance(usual, Sampling)
+        student = diffusion and pipeline.diffusion.student
+        fast = name + FAST
+        how = pipeline.diffusion.recipe.distillation if student else None
+        return {
+            "model": name,
+            "kind": "student" if student else "diffusion" if diffusion else "gan",
+            "shape": list(pipeline.shape),
+            "classes": list(pipeline.classes),
+            "settings": to_json(usual),
+            "guided": pipeline.guide is not None or student,
+            "steps": list(how.steps) if how else [],
+            "scales": list(how.scales) if how else [],
+            "levels": pipeline.schedule.last if diffusion else 0,
+            "student": fast if fast in self.names else None,
+            "trained": f"{model.trained_steps:,} steps on {model.recipe.data.source}",
+        }
+
+    def training(self, name: str, tell: Tell) -> Training:
+        """Return the images that a model learned from; the first time, their features are computed.
+
+        Args:
+            tell: is told `progress`.
+
+        Raises:
+            ValueError: they are not on this machine.
+        """
+        if self._training is None or self._training[0] != name:
+            self._training = None  # one at a time, as features may be large
+            self._training = (name, self._learn(name, tell))
+        return self._training[1]
+
+    def _learn(self, name: str, tell: Tell) -> Training:
+        settings = self.pipeline(name).model.recipe.data
+        spec = self._data.get(name, settings.source)
+        try:
+            size, channels = settings.size, settings.channels
+            source = open_images(spec, size=size, channels=channels).source
+        except (ValueError, OSError) as error:
+            raise ValueError(
+                f"the images that {name} learned from are not here ({error}); start the studio "
+                f"with --data {name}=FOLDER"
+            ) from None
+        features = _features(settings, str(self.device))
+        work = user_cache("studio") / re.sub(r"\W+", "-", f"{source.name} {features.name}")
+        known = extract(source, features, Extraction(work=work, bar=partial(_bar, tell)))
+        threshold = float(np.quantile(own_distances(known.pool), QUANTILE))
+        return Training(source, features, known, threshold)
+
+
+@contextmanager
+def _bar(tell: Tell, what: str, count: int) -> Iterator[Callable[[int], None]]:
+    """Tell a page of progress, as `Extraction.bar` shows it elsewhere."""
+    done = 0
+
+    def advance(amount: int) -> None:
+        nonlocal done
+        done += amount
+        tell("progress", {"what": what, "done": done, "of": count})
+
+    yield advance
+
+
+def shipped() -> list[str]:
+    """Return the names of the shipped models that make images from noise, the simplest first."""
+    found = []
+    for path in SHIPPED.glob("*.safetensors"):
+        recipe = from_json(metadata_of(path).recipe)
+        if recipe.kind != "classifier" and recipe.data.low_res is None:
+            found.append(path.stem)
+    return sorted(found, key=lambda name: (name != FIRST, name.count("-"), name))
+
+
+def _features(data: DataSettings, device: str) -> Features:
+    """Return those of the shipped judge of these images; the pixels themselves without one."""
+    for path in sorted(SHIPPED.glob(f"*{JUDGE}.safetensors")):
+        known = from_json(metadata_of(path).recipe).data
+        if (known.source, known.size, known.channels) == (data.source, data.size, data.channels):
+            return open_features(path.stem, device)
+    height, width = data.size
+    return make_features(
+        "pixels",
+        data.channels * height * width,
+        lambda images: Extracted(images.flatten(1).float() / 255),
+        fingerprint_of("pixels in [0, 1]", {}),
+        device,
+    )
