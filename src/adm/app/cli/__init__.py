@@ -29,6 +29,7 @@ GROUPS = {  # what a person wants -> verbs and their summaries
         "sample": "Sample images from a model.",
         "edit": "Edit images: make them anew from noise, encode and change them, or interpolate.",
         "restore": "Restore images: fill in, enlarge, deblur, colour.",
+        "studio": "Sample, guide, paint and compare on a page in the browser.",
         "demo": "Sample the shipped model at several guidance scales, and write a report.",
     },
     "Train": {

@@ -45,6 +45,12 @@ class Full(Exception):
     """Raised for an order when the queue is full."""
 
 
+def spoken(name: str, value: str | None) -> str:
+    """Return what a page calls a setting that an error refers to; see `SettingError`."""
+    words = name.replace("_", " ").replace(".", " ")
+    return words if value is None else f"{words} {value}"
+
+
 class Stream:
     """The events of one order, from the worker's thread to the event loop of the server.
 
@@ -100,7 +106,7 @@ class Stream:
         except Gone:
             pass
         except SettingError as error:
-            sentence = error.sentence(error.field, lambda name, value: name.replace("_", " "))
+            sentence = error.sentence(error.field, spoken)
             self._put(Event("error", {"field": error.field, "message": sentence}))
         except (ValueError, FloatingPointError, OSError, MemoryError) as error:
             self._put(Event("error", {"field": "", "message": str(error) or "out of memory"}))

@@ -5,55 +5,413 @@ shelf offers, a setting the text of a spec, and a picture its bytes: nothing of 
 or code. A new order is one class here.
 """
 
-import json
+import shlex
 from abc import abstractmethod
-from collections.abc import Mapping
-from itertools import product
-from typing import Annotated, Any, ClassVar, Literal, TypeAlias
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import fields
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Annotated, Any, Literal, TypeAlias
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from torch import Tensor
 
+from adm.adversarial import LatentSampling
 from adm.app.studio import live, pictures
 from adm.app.studio.desk import Tell
 from adm.app.studio.forms import CLOSED
 from adm.app.studio.shelf import Shelf
+from adm.data.pixels import to_picture
 from adm.generation import recall
 from adm.generation.edit import edit_job
+from adm.generation.generator import Stepwise
 from adm.generation.job import Job
 from adm.generation.pipeline import Pipeline
 from adm.generation.recall import Recall
 from adm.generation.restored import Problem
 from adm.images import to_uint8
-from adm.samplers import State
+from adm.pictures import png
+from adm.restoration.operators import Inpaint
+from adm.samplers import Sampling
 from adm.spec import SettingError, refusal
 
 MOST_IMAGES = 64  # of an order
 MOST_STEPS = 1000  # of an image
-MOST_CELLS = 64  # of a grid
-MOST_CLASSES = 1000
+MOST_CALLS = 10_000  # of the network, for an image
+MOST_VALUES = 16  # of an axis
+SHORTHANDS = ("scale", "steps")
+OPEN = {*(each.name for kind in (Sampling, LatentSampling) for each in fields(kind)), *SHORTHANDS}
+OUT = "out/studio"  # of the commands that a page shows
 
 Name: TypeAlias = Annotated[str, Field(min_length=1, max_length=200)]
 Spec: TypeAlias = Annotated[str, Field(max_length=400)]
 Value: TypeAlias = bool | int | float | Spec | Annotated[list[Spec], Field(max_length=8)] | None
 Settings: TypeAlias = Annotated[dict[Name, Value], Field(max_length=16)]
 Count: TypeAlias = Annotated[int, Field(ge=1, le=MOST_IMAGES)]
-Picture: TypeAlias = Annotated[bytes, Field(max_length=pictures.MOST_BYTES)]
+Index: TypeAlias = Annotated[int, Field(ge=0, lt=1_000_000)]
+Picture: TypeAlias = Annotated[bytes, Field(min_length=1, max_length=pictures.MOST_BYTES)]
 
 
 class Order(BaseModel):
-    """What a page asks for.
+    """What a page asks for."""
+
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, allow_inf_nan=False, val_json_bytes="base64"
+    )
+
+    @abstractmethod
+    def carry_out(self, shelf: Shelf, tell: Tell) -> None:
+        """Do it, and tell of it; what `tell` raises ends it."""
+
+
+class OfModel(Order):
+    """An order of a model.
 
     Attributes:
         model: one that the shelf offers.
     """
 
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, allow_inf_nan=False, val_json_bytes="base64"
-    )
     model: Name
 
-    @abstractmethod
+
+class Choose(OfModel):
+    """A model, to be shown and sampled: it is loaded."""
+
+    kind: Literal["choose"]
+
     def carry_out(self, shelf: Shelf, tell: Tell) -> None:
-        """Do it, and tell of it; what `tell` raises ends it."""
+        tell("chosen", shelf.describe(self.model))
+
+
+class Images(OfModel):
+    """Images of a model.
+
+    Attributes:
+        settings: of sampling, by name; see `Sampling.change`.
+    """
+
+    settings: Settings = Field(default_factory=dict)
+
+    @abstractmethod
+    def job(self, pipeline: Pipeline) -> Job:
+        """Return the job, without running it."""
+
+    @abstractmethod
+    def describe(self, pipeline: Pipeline, job: Job, index: int, image: Tensor) -> dict[str, Any]:
+        """Return the PNG of an image, and the command and the lines that make it."""
+
+    def checked(self, shelf: Shelf) -> tuple[Pipeline, Job]:
+        """Return the pipeline and the job.
+
+        Raises:
+            SettingError: a setting cannot be chosen here, or it would take too long.
+        """
+        if closed := self.settings.keys() - OPEN | self.settings.keys() & {*CLOSED}:
+            raise SettingError(f"settings.{min(closed)}", "left out")
+        pipeline = shelf.pipeline(self.model)
+        job = self.job(pipeline)
+        steps = job.generator.steps if isinstance(job.generator, Stepwise) else 1
+        for field, most, got in (
+            ("count", MOST_IMAGES, job.count),
+            ("steps", MOST_STEPS, steps),
+            ("steps", MOST_CALLS, job.cost.network),
+        ):
+            if got > most:
+                calls = " calls of the network" if most == MOST_CALLS else ""
+                raise SettingError(field, f"at most {most:,}{calls}", got)
+        return pipeline, job
+
+    def carry_out(self, shelf: Shelf, tell: Tell) -> None:
+        pipeline, job = self.checked(shelf)
+        names = job.generator.classes
+        begun = {
+            "count": job.count,
+            "shape": list(job.generator.shape),
+            "labels": [] if job.labels is None else [names[label] for label in job.labels],
+            "cost": str(job.cost),
+            "guidance": job.generator.guidance,
+        }
+        tell("begin", begun)
+        live.show(job, tell, lambda index, image: self.describe(pipeline, job, index, image))
+
+
+class Sample(Images):
+    """Samples.
+
+    Attributes:
+        classes: class -> number of images; None for all classes in turn.
+        count: number of images without `classes`.
+    """
+
+    kind: Literal["sample"]
+    classes: Annotated[dict[Name, Count], Field(min_length=1, max_length=MOST_IMAGES)] | None = None
+    count: Count | None = None
+
+    def job(self, pipeline: Pipeline) -> Job:
+        return pipeline.job(self.classes, self.count, **self.settings)
+
+    def describe(self, pipeline: Pipeline, job: Job, index: int, image: Tensor) -> dict[str, Any]:
+        named = None if job.labels is None else job.generator.classes[job.labels[index]]
+        made = recall.differing(pipeline, **self.settings)
+        own = {"model": pipeline.model.name, "index": index, "settings": made}
+        try:
+            note = Recall(classes=named, **own)
+        except SettingError:  # a name that a command cannot have
+            note = Recall(classes=str(job.labels[index]), **own)
+        places = {pipeline.model.name: self.model}
+        return {
+            "png": pictures.encode(recall.write(image, note)),
+            "command": recall.command(note, OUT, places),
+            "python": recall.lines(note, places),
+        }
+
+
+class Edit(Images):
+    """Images that are made from others.
+
+    Attributes:
+        pictures: one, or two to interpolate between.
+        edit: spec of the edit.
+        classes: class that they are changed to; None for none.
+        samples: number of edits.
+    """
+
+    kind: Literal["edit"]
+    pictures: Annotated[list[Picture], Field(min_length=1, max_length=2)]
+    edit: Spec = "noise"
+    classes: Name | None = None
+    samples: Count = 1
+
+    def job(self, pipeline: Pipeline) -> Job:
+        images = torch.stack([pictures.decode(each, pipeline.shape) for each in self.pictures])
+        return edit_job(pipeline, images, self.edit, self.classes, self.samples, **self.settings)
+
+    def describe(self, pipeline: Pipeline, job: Job, index: int, image: Tensor) -> dict[str, Any]:
+        source = "picture.png" if len(self.pictures) == 1 else "pair"
+        named = {"edit": self.edit, "classes": self.classes, "samples": self.samples}
+        command = _command(["adm", "edit", self.model, source], named, self.settings)
+        return {"png": pictures.exact(image), "command": command}
+
+
+class Fill(Images):
+    """A picture of which a region is filled.
+
+    Attributes:
+        picture: the picture.
+        mask: white where it is to be filled.
+        method: spec of the method.
+        classes: class of the image; None for none.
+        samples: number of images.
+    """
+
+    kind: Literal["fill"]
+    picture: Picture
+    mask: Picture
+    method: Spec = "mmps"
+    classes: Name | None = None
+    samples: Count = 1
+
+    def job(self, pipeline: Pipeline) -> Job:
+        image = pictures.decode(self.picture, pipeline.shape)
+        # The operator reads its mask from a file, when the job is made.
+        with TemporaryDirectory(prefix="adm-studio-") as folder:
+            path = Path(folder) / "mask.png"
+            path.write_bytes(self.known(pipeline.shape))
+            problem = Problem.parsed(Inpaint(mask=str(path)), self.method)
+            return pipeline.restoration(
+                image[None], problem, self.samples, self.classes, **self.settings
+            )
+
+    def known(self, shape: tuple[int, int, int]) -> bytes:
+        """Return the mask as `adm restore` takes it: a PNG that is white where pixels are known."""
+        painted = pictures.decode(self.mask, (1, *shape[1:])) > 127
+        if not painted.any() or painted.all():
+            raise SettingError("mask", "painted on a part of the picture")
+        return png(to_picture(255 * (~painted).byte()))
+
+    def carry_out(self, shelf: Shelf, tell: Tell) -> None:
+        shape = shelf.pipeline(self.model).shape
+        tell("mask", {"png": pictures.encode(self.known(shape))})
+        super().carry_out(shelf, tell)
+
+    def describe(self, pipeline: Pipeline, job: Job, index: int, image: Tensor) -> dict[str, Any]:
+        named = {
+            "operator": "inpaint:mask=mask.png",
+            "method": self.method,
+            "classes": self.classes,
+            "samples": self.samples,
+        }
+        command = _command(["adm", "restore", self.model, "picture.png"], named, self.settings)
+        return {"png": pictures.exact(image), "command": command}
+
+
+AnyImages: TypeAlias = Annotated[Sample | Edit | Fill, Field(discriminator="kind")]
+
+
+class Film(Order):
+    """The way of one image from noise.
+
+    Attributes:
+        of: what it was made by.
+        index: which one it is.
+    """
+
+    kind: Literal["film"]
+    of: AnyImages
+    index: Index
+
+    def carry_out(self, shelf: Shelf, tell: Tell) -> None:
+        _, job = self.of.checked(shelf)
+        if self.index >= job.count:
+            raise SettingError("index", f"below {job.count}", self.index)
+        tell("film", live.film(job, self.index, tell))
+
+
+class Axis(BaseModel):
+    """A setting that is varied.
+
+    Attributes:
+        name: of the setting; `class` for the class.
+        values: of it.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    name: Name
+    values: Annotated[list[Value], Field(min_length=1, max_length=MOST_VALUES)]
+
+
+class Grid(Order):
+    """Images of the same noise, with two settings varied.
+
+    Cells that differ in their class alone are sampled together, so that an image may differ from
+    that of its settings by rounding.
+
+    Attributes:
+        of: the settings that are not varied.
+        rows, columns: those that are.
+        index: of the noise.
+        label: the class, where no axis is one.
+    """
+
+    kind: Literal["grid"]
+    of: Sample
+    rows: Axis
+    columns: Axis
+    label: Name | None = None
+    index: Index = 0
+
+    def carry_out(self, shelf: Shelf, tell: Tell) -> None:
+        axes = [{"name": each.name, "values": each.values} for each in (self.rows, self.columns)]
+        tell("begin", {"axes": axes, "shape": list(shelf.pipeline(self.of.model).shape)})
+        for cells in self._together():
+            places = [place for place, _, _ in cells]
+            try:
+                images = self._images(shelf, cells, places, tell)
+            except SettingError as error:
+                for place in places:
+                    tell("cell", {"place": place, "error": str(error)})
+                continue
+            for (place, settings, label), image in zip(cells, images, strict=True):
+                kept = {"settings": settings, "class": label}
+                tell("cell", {"place": place, "png": pictures.exact(image), **kept})
+
+    def _together(self) -> Iterator[list["_Cell"]]:
+        """Yield the cells that are sampled together, which differ in their class alone."""
+        cells: dict[str, list[_Cell]] = {}
+        for row, one in enumerate(self.rows.values):
+            for column, other in enumerate(self.columns.values):
+                varied = {self.rows.name: one, self.columns.name: other}
+                label = varied.pop("class", self.label)
+                cells.setdefault(repr(varied), []).append(
+                    ([row, column], {**self.of.settings, **varied}, label)
+                )
+        yield from cells.values()
+
+    def _images(
+        self, shelf: Shelf, cells: Sequence["_Cell"], places: list[list[int]], tell: Tell
+    ) -> Tensor:
+        """Sample cells of the same settings: (B, C, H, W) uint8."""
+        named = [str(label) for _, _, label in cells if label is not None]
+        own = self.of.model_copy(update={"settings": cells[0][1], "classes": None, "count": 1})
+        pipeline, job = own.checked(shelf)
+        labels = None
+        if job.generator.classes:
+            wanted = named or [job.generator.classes[0]] * len(cells)
+            labels = pipeline.job(wanted, **own.settings).label_tensor
+        generator, indices = job.generator, [self.index] * len(cells)
+        if not isinstance(generator, Stepwise):
+            return generator.images(labels, indices)
+        clock, x = live.Clock(job), torch.empty(0)
+        for state in generator.trajectory(labels, indices):
+            clock.step, x = clock.step + 1, state.x
+            estimate = pictures.strip(to_uint8(state.prediction.x_0).cpu())
+            tell("step", {"places": places, "strip": estimate, **clock.read()})
+        return to_uint8(x).cpu()
+
+
+_Cell: TypeAlias = tuple[list[int], dict[str, Any], Any]  # row and column, settings, class
+
+
+class Nearest(OfModel):
+    """The training images of a model that are nearest to a picture."""
+
+    kind: Literal["nearest"]
+    picture: Picture
+
+    def carry_out(self, shelf: Shelf, tell: Tell) -> None:
+        image = pictures.decode(self.picture, shelf.pipeline(self.model).shape)
+        tell("nearest", shelf.training(self.model, tell).nearest(image))
+
+
+class Drop(OfModel):
+    """A dropped picture: what made it, if it says so, and how the model sees it."""
+
+    kind: Literal["drop"]
+    picture: Picture
+
+    def carry_out(self, shelf: Shelf, tell: Tell) -> None:
+        found: dict[str, Any] = {"recall": None}
+        with suppress(SettingError):
+            note = recall.read(self.picture)
+            found["recall"] = {
+                "model": shelf.offered(note.model),
+                "class": note.classes,
+                "index": note.index,
+                "settings": dict(note.settings),
+            }
+        image = pictures.decode(self.picture, shelf.pipeline(self.model).shape)
+        tell("dropped", {**found, "png": pictures.exact(image)})
+
+
+AnyOrder: TypeAlias = Annotated[
+    Choose | Sample | Edit | Fill | Film | Grid | Nearest | Drop, Field(discriminator="kind")
+]
+_ORDER: TypeAdapter[Order] = TypeAdapter(AnyOrder)
+
+
+def parse(body: bytes) -> Order:
+    """Return the order that a page has sent as JSON.
+
+    Raises:
+        ValueError: it is none, or something in it is out of bounds.
+    """
+    try:
+        return _ORDER.validate_json(body)
+    except ValidationError as error:
+        raise refusal(error.errors(include_url=False)) from None
+
+
+def _command(words: list[str], named: dict[str, Any], settings: Settings) -> str:
+    """Return a line of the shell with options for what is given."""
+    for name, value in (named | settings).items():
+        for each in value if isinstance(value, list) else [value]:
+            if each is None:
+                continue
+            word = str(each).lower() if isinstance(each, bool) else str(each)
+            plain = name in named or name in recall.OPTIONS
+            option = f"--{name}" if plain else "--set"
+            word = word if plain else f"{name}={word}"
+            words += [f"{option}={word}"] if word.startswith("-") else [option, word]
+    return shlex.join([*words, "--out", OUT])

@@ -4,7 +4,6 @@ import base64
 from collections.abc import Sequence
 from io import BytesIO
 
-import torch
 from torch import Tensor
 
 from adm.data.files import Files
@@ -49,8 +48,3 @@ def film(images: Sequence[Tensor], milliseconds: Sequence[int]) -> str:
 def encode(content: bytes) -> str:
     """Return base64, as a page has it in the address of an image."""
     return base64.b64encode(content).decode()
-
-
-def mask(content: bytes, size: tuple[int, int]) -> Tensor:
-    """Return where a painted mask is white, (H, W) bool, without smoothing."""
-    return decode(content, (1, *size))[0] > 127

@@ -1,4 +1,4 @@
-"""Names of models, data specs -> Shelf: pipelines, loaded once; the images that they learned from."""
+"""Names of models, data specs -> Shelf: pipelines, loaded once, and what they learned from."""
 
 import re
 from collections import OrderedDict
@@ -23,6 +23,7 @@ from adm.generation.pipeline import Pipeline, load
 from adm.metrics import nearest
 from adm.models.device import pick
 from adm.models.paths import SHIPPED, resolve
+from adm.models.trained import name_of
 from adm.recipes.schema import DataSettings, from_json
 from adm.samplers import Sampling
 from adm.spec import SettingError, to_json
@@ -123,6 +124,18 @@ class Shelf:
             self._loaded.popitem(last=False)
         return self._loaded[name]
 
+    def warm(self) -> None:
+        """Load the first model and its student, and take the first steps, which are the slowest."""
+        for name in (self.names[0] + FAST, self.names[0]):
+            if name in self.names:
+                pipeline = self.pipeline(name)
+                least = {"steps": 2} if isinstance(pipeline.sampling, Sampling) else {}
+                pipeline.job(count=1, **least).images([0])
+
+    def offered(self, model: str) -> str | None:
+        """Return the model that a picture names, as the page calls it; None if it has none."""
+        return next((name for name in self.names if _own_name(name) == model), None)
+
     def describe(self, name: str) -> dict[str, Any]:
         """Return what a page knows of a model, as JSON values."""
         pipeline = self.pipeline(name)
@@ -175,6 +188,10 @@ class Shelf:
         known = extract(source, features, Extraction(work=work, bar=partial(_bar, tell)))
         threshold = float(np.quantile(own_distances(known.pool), QUANTILE))
         return Training(source, features, known, threshold)
+
+
+def _own_name(model: str) -> str:
+    return name_of(resolve(model))
 
 
 @contextmanager

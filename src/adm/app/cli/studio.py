@@ -1,0 +1,82 @@
+"""adm studio [MODEL ...] -> a page on this machine, on which a person sees what sampling does."""
+
+import webbrowser
+from contextlib import suppress
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from adm.app.cli.output import say
+from adm.app.cli.sampling import FLAG
+from adm.spec import SettingError
+
+
+def studio(
+    *models: str,
+    port: int = 8300,
+    host: str = "localhost",
+    data: Annotated[tuple[str, ...], Parameter(negative="", show_default=False)] = (),
+    device: str | None = None,
+    open: Annotated[bool, FLAG] = False,
+) -> None:
+    """Sample, guide, paint and compare on a page in the browser.
+
+    The page offers the shipped models, and those that are given. It is served to this machine
+    alone; for others, --host gives the address to listen at, and the page is then found under an
+    address with a secret in it, which is printed. Stop it with Ctrl-C.
+
+    Examples:
+
+        adm studio
+
+        adm studio emoji --data emoji=./emoji --open
+
+        adm studio runs/photos runs/photos-fast --data runs/photos=photos.zip
+
+        adm studio --host 0.0.0.0 --port 8080
+
+    Parameters
+    ----------
+    models
+        Paths (files or run folders) or names, beside the shipped models. The first is shown first;
+        one called NAME-fast is taken for a student of NAME.
+    port
+        Port to listen at; 0 for a free one.
+    host
+        Name or address to listen at.
+    data
+        MODEL=DATA, the images that a model learned from, if they are not where its recipe says; may
+        be given several times.
+    device
+        cpu, cuda, cuda:1 or mps; by default the best available.
+    open
+        Open the page in a browser.
+    """
+    pairs = [each.partition("=") for each in data]
+    for model, equals, spec in pairs:
+        if not (model and equals and spec):
+            raise SettingError("data", "MODEL=DATA, as in emoji=./emoji", model)
+    # Imported here, so that --help does not load torch.
+    try:
+        from adm.app.studio.server import address, application, listen, names_of, new_token, serve
+    except ModuleNotFoundError as error:
+        from adm.extras import installing
+
+        raise ValueError(f"{error.name} is not installed; {installing('studio')}") from None
+    from adm.app.studio.desk import Desk
+    from adm.app.studio.shelf import Shelf
+
+    shelf = Shelf(models, {model: spec for model, _, spec in pairs}, device)
+    shelf.warm()
+    token = new_token(host)
+    with listen(host, port) as listening:
+        page = address(host, listening.getsockname()[1], token)
+        say(f"{page}: open it in a browser; Ctrl-C stops the studio")
+        if open:
+            webbrowser.open(page)
+        desk = Desk()
+        try:
+            with suppress(KeyboardInterrupt):  # how it is meant to end
+                serve(application(shelf, desk, names_of(host), token), listening)
+        finally:
+            desk.close()

@@ -1,0 +1,219 @@
+"""Shelf, host, port -> a server of one page, and of the events of the orders that it sends.
+
+An order is one request, and its answer a stream of server-sent events. To close the request is to
+stop the order: there is no table of jobs, nothing to poll, and nothing left of one that nobody
+reads. It listens on this machine, unless told otherwise; then all addresses begin with a token.
+"""
+
+import asyncio
+import json
+import secrets
+import socket
+from collections.abc import AsyncIterator, Sequence
+from importlib import resources
+
+import psutil
+import uvicorn
+from starlette.applications import Starlette
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.routing import Mount, Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from adm.app.studio import orders
+from adm.app.studio.desk import Desk, Full, Stream, spoken
+from adm.app.studio.forms import forms
+from adm.app.studio.shelf import Shelf
+from adm.spec import SettingError
+
+HERE = ("localhost", "127.0.0.1", "::1", "[::1]")
+MOST_BODY = 20 << 20  # bytes of an order: two pictures in base64, and the rest
+MOST_STREAMS = 16  # at a time
+PATIENCE_S = 30.0  # for a client that sends or reads nothing
+PAGE, INDEX = resources.files("adm.app.studio") / "page", "studio.html"
+TYPES = {"html": "text/html", "css": "text/css", "js": "text/javascript"}
+HEADERS = {
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
+        "img-src 'self' data: blob:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    ),
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cache-Control": "no-store",
+}
+
+
+class Guarded:
+    """Adds `HEADERS` to every answer; refuses requests without the token or of another site."""
+
+    def __init__(self, app: ASGIApp, token: str) -> None:
+        self.app, self.token = app, token
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return
+
+        async def headed(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                own = [(name.lower().encode(), value.encode()) for name, value in HEADERS.items()]
+                message["headers"] = [*message["headers"], *own]
+            async with asyncio.timeout(PATIENCE_S):  # a client may not read
+                await send(message)
+
+        given = scope["path"][1 : 1 + len(self.token)]
+        site = Request(scope).headers.get("sec-fetch-site", "none")
+        app = self.app
+        if not secrets.compare_digest(given.encode(), self.token.encode()):
+            app = Response("give the whole address that `adm studio` has printed", 403)
+        elif scope["method"] != "GET" and site not in ("none", "same-origin"):
+            app = Response("of another site", 403)
+        await app(scope, receive, headed)
+
+
+class Events(StreamingResponse):
+    """The events of an order, as long as somebody reads them."""
+
+    def __init__(self, stream: Stream, open_: set[Stream]) -> None:
+        super().__init__(self._lines(), media_type="text/event-stream")
+        self.stream, self.open = stream, open_
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self.open.add(self.stream)
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self.open.discard(self.stream)
+            self.stream.close()
+
+    async def _lines(self) -> AsyncIterator[str]:
+        async for name, data in self.stream.events():
+            yield f"event: {name}\ndata: {json.dumps(data)}\n\n"
+
+
+def application(shelf: Shelf, desk: Desk, hosts: Sequence[str] = HERE, token: str = "") -> ASGIApp:
+    """Return the application that serves the page, and carries out its orders.
+
+    Args:
+        hosts: names and addresses by which it may be called.
+        token: with which all paths begin; none without it.
+    """
+    streams: set[Stream] = set()
+    facts = {"models": shelf.names, **forms()}
+    files = {each.name: each.read_bytes() for each in PAGE.iterdir()}
+
+    async def file(request: Request) -> Response:
+        name = request.path_params.get("name", INDEX)
+        if name not in files:
+            return Response("there is no such page", 404)
+        return Response(files[name], media_type=TYPES[name.rpartition(".")[2]])
+
+    async def known(request: Request) -> Response:
+        return JSONResponse(facts)
+
+    async def order(request: Request) -> Response:
+        if request.headers.get("content-type", "").partition(";")[0] != "application/json":
+            return _refused(415, "an order is JSON")
+        try:
+            async with asyncio.timeout(PATIENCE_S):
+                body = await _body(request)
+            given = orders.parse(body)
+        except _TooLarge:
+            return _refused(413, f"an order has at most {MOST_BODY:,} bytes")
+        except TimeoutError:
+            return _refused(408, "the order did not arrive")
+        except ClientDisconnect:
+            return Response()
+        except SettingError as error:
+            return _refused(400, error.sentence(error.field, spoken), error.field)
+        except ValueError as error:
+            return _refused(400, str(error))
+        try:
+            if len(streams) >= MOST_STREAMS:
+                raise Full
+            stream = desk.submit(lambda tell: given.carry_out(shelf, tell))
+        except Full:
+            return _refused(503, "the studio is busy with other pages; try again in a moment")
+        return Events(stream, streams)
+
+    routes = [
+        Route("/", file),
+        Route("/known", known),
+        Route("/order", order, methods=["POST"]),
+        Route("/{name}", file),
+    ]
+    app = Starlette(routes=[Mount(f"/{token}", routes=routes)] if token else routes)
+    return TrustedHostMiddleware(Guarded(app, token), [*hosts], www_redirect=False)
+
+
+class _TooLarge(Exception):
+    pass
+
+
+async def _body(request: Request) -> bytes:
+    """Return the body of a request, of a bounded length whatever its header says."""
+    parts, size = list[bytes](), 0
+    async for part in request.stream():
+        parts.append(part)
+        size += len(part)
+        if size > MOST_BODY:
+            raise _TooLarge
+    return b"".join(parts)
+
+
+def _refused(status: int, message: str, field: str = "") -> Response:
+    return JSONResponse({"message": message, "field": field}, status)
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Return a socket that listens.
+
+    Raises:
+        SettingError: the address is another machine's, or the port is in use.
+    """
+    try:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        return socket.create_server((host, port), family=family)
+    except (OSError, OverflowError) as error:
+        field, what = ("host", host) if isinstance(error, socket.gaierror) else ("port", port)
+        cure = f"{error}; {{port=0}} takes a free one"
+        raise SettingError(field, "one that is free on this machine", what, cure) from None
+
+
+def names_of(host: str) -> tuple[str, ...]:
+    """Return the names and addresses by which a host that listens there may be called."""
+    if host in HERE:
+        return HERE
+    every = (each.address for cards in psutil.net_if_addrs().values() for each in cards)
+    numbers = [each.partition("%")[0] for each in every if "." in each or "::" in each]
+    return (host, socket.gethostname(), *HERE, *numbers, *(f"[{each}]" for each in numbers))
+
+
+def address(host: str, port: int, token: str) -> str:
+    """Return the address of the page; of a host that listens everywhere, by this machine's name."""
+    name = socket.gethostname() if host in ("0.0.0.0", "::") else host
+    shown = f"[{name}]" if ":" in name else name
+    return f"http://{shown}:{port}/{token}{'/' if token else ''}"
+
+
+def new_token(host: str) -> str:
+    """Return the token for a host: none on this machine."""
+    return "" if host in HERE else secrets.token_urlsafe(24)
+
+
+def serve(app: ASGIApp, listening: socket.socket) -> None:
+    """Serve until the process is told to end."""
+    config = uvicorn.Config(
+        app,
+        log_config=None,
+        log_level="critical",
+        access_log=False,
+        http="h11",
+        ws="none",
+        lifespan="off",
+        server_header=False,
+        timeout_graceful_shutdown=1,
+    )
+    uvicorn.Server(config).run([listening])
