@@ -75,10 +75,13 @@ class Clock:
         }
 
 
-def show(job: Job, tell: Tell, written: Callable[[int, Tensor], dict[str, Any]]) -> None:
-    """Sample a job, and tell of every step and of every image.
+def show(
+    job: Job, wanted: range, tell: Tell, written: Callable[[int, Tensor], dict[str, Any]]
+) -> None:
+    """Sample images of a job, and tell of every step and of every image.
 
     Args:
+        wanted: the indices of the images.
         written: index, image -> what is told of an image.
     """
     clock, size = Clock(job), job.generator.block
@@ -87,17 +90,17 @@ def show(job: Job, tell: Tell, written: Callable[[int, Tensor], dict[str, Any]])
         clock.step += 1
         places = own_places(indices, size)
         estimate = to_uint8(state.prediction.x_0[places]).cpu()
-        told = {"places": [indices[place] for place in places], "level": level(job, state)}
+        told = {"places": [wanted.index(indices[place]) for place in places]}
         tell("step", {**told, **clock.read(), "strip": pictures.strip(estimate)})
 
     seen = replace(job, generator=watched(job.generator, see))
-    for span in divide([range(job.count)], size):
+    for span in divide([wanted], size):
         clock.step = 0
         images = seen.images(span)
         clock.step = clock.steps
         for index, image in zip(span, images, strict=True):
-            tell("image", {"place": index, **written(index, image)})
-        tell("block", clock.read())
+            tell("image", {"place": wanted.index(index), "index": index, **written(index, image)})
+    tell("done", clock.read())
 
 
 def film(job: Job, index: int, tell: Tell) -> dict[str, Any]:

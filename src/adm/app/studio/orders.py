@@ -10,6 +10,7 @@ from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import fields
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated, Any, Literal, TypeAlias
@@ -98,6 +99,10 @@ class Images(OfModel):
     def job(self, pipeline: Pipeline) -> Job:
         """Return the job, without running it."""
 
+    def wanted(self, job: Job) -> range:
+        """Return the indices of the images that are made."""
+        return range(job.count)
+
     @abstractmethod
     def describe(self, pipeline: Pipeline, job: Job, index: int, image: Tensor) -> dict[str, Any]:
         """Return the PNG of an image, and the command and the lines that make it."""
@@ -114,7 +119,7 @@ class Images(OfModel):
         job = self.job(pipeline)
         steps = job.generator.steps if isinstance(job.generator, Stepwise) else 1
         for field, most, got in (
-            ("count", MOST_IMAGES, job.count),
+            ("count", MOST_IMAGES, len(self.wanted(job))),
             ("steps", MOST_STEPS, steps),
             ("steps", MOST_CALLS, job.cost.network),
         ):
@@ -125,16 +130,18 @@ class Images(OfModel):
 
     def carry_out(self, shelf: Shelf, tell: Tell) -> None:
         pipeline, job = self.checked(shelf)
-        names = job.generator.classes
+        names, wanted = job.generator.classes, self.wanted(job)
+        labels = [] if job.labels is None else [names[job.labels[index]] for index in wanted]
         begun = {
-            "count": job.count,
+            "count": len(wanted),
             "shape": list(job.generator.shape),
-            "labels": [] if job.labels is None else [names[label] for label in job.labels],
+            "labels": labels,
             "cost": str(job.cost),
             "guidance": job.generator.guidance,
         }
         tell("begin", begun)
-        live.show(job, tell, lambda index, image: self.describe(pipeline, job, index, image))
+        written = partial(self.describe, pipeline, job)
+        live.show(job, wanted, tell, written)
 
 
 class Sample(Images):
@@ -143,14 +150,22 @@ class Sample(Images):
     Attributes:
         classes: class -> number of images; None for all classes in turn.
         count: number of images without `classes`.
+        only: index of the one image that is made, whatever the numbers; None for all.
     """
 
     kind: Literal["sample"]
     classes: Annotated[dict[Name, Count], Field(min_length=1, max_length=MOST_IMAGES)] | None = None
     count: Count | None = None
+    only: Index | None = None
 
     def job(self, pipeline: Pipeline) -> Job:
-        return pipeline.job(self.classes, self.count, **self.settings)
+        if self.only is None:
+            return pipeline.job(self.classes, self.count, **self.settings)
+        named = None if self.classes is None else next(iter(self.classes))
+        return pipeline.job(named, self.only + 1, **self.settings)
+
+    def wanted(self, job: Job) -> range:
+        return range(job.count) if self.only is None else range(self.only, self.only + 1)
 
     def describe(self, pipeline: Pipeline, job: Job, index: int, image: Tensor) -> dict[str, Any]:
         named = None if job.labels is None else job.generator.classes[job.labels[index]]
@@ -264,8 +279,8 @@ class Film(Order):
 
     def carry_out(self, shelf: Shelf, tell: Tell) -> None:
         _, job = self.of.checked(shelf)
-        if self.index >= job.count:
-            raise SettingError("index", f"below {job.count}", self.index)
+        if self.index not in self.of.wanted(job):
+            raise SettingError("index", "that of an image", self.index)
         tell("film", live.film(job, self.index, tell))
 
 
@@ -400,7 +415,10 @@ def parse(body: bytes) -> Order:
     try:
         return _ORDER.validate_json(body)
     except ValidationError as error:
-        raise refusal(error.errors(include_url=False)) from None
+        errors = error.errors(include_url=False)
+        for each in errors:
+            each["loc"] = each["loc"][1:]  # without the kind of the order
+        raise refusal(errors) from None
 
 
 def _command(words: list[str], named: dict[str, Any], settings: Settings) -> str:
