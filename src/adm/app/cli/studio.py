@@ -58,7 +58,7 @@ def studio(
             raise SettingError("data", "MODEL=DATA, as in emoji=./emoji", model)
     # Imported here, so that --help does not load torch.
     try:
-        from adm.app.studio.server import address, application, listen, names_of, new_token, serve
+        from adm.app.studio.server import address, application, listen, names_of, new_token, server
     except ModuleNotFoundError as error:
         from adm.extras import installing
 
@@ -67,9 +67,9 @@ def studio(
     from adm.app.studio.shelf import Shelf
 
     shelf = Shelf(models, {model: spec for model, _, spec in pairs}, device)
-    shelf.warm()
     token = new_token(host)
     with listen(host, port) as listening:
+        shelf.warm()
         page = address(host, listening.getsockname()[1], token)
         say(f"{page}: open it in a browser; Ctrl-C stops the studio")
         if open:
@@ -77,6 +77,7 @@ def studio(
         desk = Desk()
         try:
             with suppress(KeyboardInterrupt):  # how it is meant to end
-                serve(application(shelf, desk, names_of(host), token), listening)
+                app = application(shelf, desk, names_of(host), token)
+                server(app).run([listening])
         finally:
             desk.close()

@@ -11,7 +11,7 @@ from adm.data.pixels import MODES, to_picture
 from adm.pictures import colours, fit, grid, png, tile_size, webp
 from adm.spec import SettingError
 
-MOST_BYTES = 6 << 20  # of a picture that a page sends
+MOST_BYTES = 2 << 20  # of a picture that a page sends
 MOST_PIXELS = 1 << 24
 LEAST, MOST = 224, 512  # pixels of the longer side of a film
 

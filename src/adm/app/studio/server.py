@@ -6,6 +6,7 @@ reads. It listens on this machine, unless told otherwise; then all addresses beg
 """
 
 import asyncio
+import errno
 import json
 import secrets
 import socket
@@ -28,9 +29,10 @@ from adm.app.studio.shelf import Shelf
 from adm.spec import SettingError
 
 HERE = ("localhost", "127.0.0.1", "::1", "[::1]")
-MOST_BODY = 20 << 20  # bytes of an order: two pictures in base64, and the rest
-MOST_STREAMS = 16  # at a time
+MOST_BODY = 6 << 20  # bytes of an order: two pictures in base64, and the rest
+MOST_STREAMS = 16  # orders at a time, of those that arrive and of those that are answered
 PATIENCE_S = 30.0  # for a client that sends or reads nothing
+BUSY = "the studio is busy with other pages; try again in a moment"
 PAGE, INDEX = resources.files("adm.app.studio") / "page", "studio.html"
 TYPES = {"html": "text/html", "css": "text/css", "js": "text/javascript"}
 HEADERS = {
@@ -100,7 +102,7 @@ def application(shelf: Shelf, desk: Desk, hosts: Sequence[str] = HERE, token: st
         hosts: names and addresses by which it may be called.
         token: with which all paths begin; none without it.
     """
-    streams: set[Stream] = set()
+    arriving, streams = set[Request](), set[Stream]()
     facts = {"models": shelf.names, **forms()}
     files = {each.name: each.read_bytes() for each in PAGE.iterdir()}
 
@@ -116,12 +118,15 @@ def application(shelf: Shelf, desk: Desk, hosts: Sequence[str] = HERE, token: st
     async def order(request: Request) -> Response:
         if request.headers.get("content-type", "").partition(";")[0] != "application/json":
             return _refused(415, "an order is JSON")
+        length = request.headers.get("content-length", "")
+        if not length.isdecimal() or len(length) > 9 or int(length) > MOST_BODY:
+            return _refused(413, f"an order says how long it is, of at most {MOST_BODY:,} bytes")
+        if len(arriving) + len(streams) >= MOST_STREAMS:
+            return _refused(503, BUSY)
+        arriving.add(request)
         try:
             async with asyncio.timeout(PATIENCE_S):
-                body = await _body(request)
-            given = orders.parse(body)
-        except _TooLarge:
-            return _refused(413, f"an order has at most {MOST_BODY:,} bytes")
+                given = orders.parse(await request.body())
         except TimeoutError:
             return _refused(408, "the order did not arrive")
         except ClientDisconnect:
@@ -130,12 +135,12 @@ def application(shelf: Shelf, desk: Desk, hosts: Sequence[str] = HERE, token: st
             return _refused(400, error.sentence(error.field, spoken), error.field)
         except ValueError as error:
             return _refused(400, str(error))
+        finally:
+            arriving.discard(request)
         try:
-            if len(streams) >= MOST_STREAMS:
-                raise Full
             stream = desk.submit(lambda tell: given.carry_out(shelf, tell))
         except Full:
-            return _refused(503, "the studio is busy with other pages; try again in a moment")
+            return _refused(503, BUSY)
         return Events(stream, streams)
 
     routes = [
@@ -146,21 +151,6 @@ def application(shelf: Shelf, desk: Desk, hosts: Sequence[str] = HERE, token: st
     ]
     app = Starlette(routes=[Mount(f"/{token}", routes=routes)] if token else routes)
     return TrustedHostMiddleware(Guarded(app, token), [*hosts], www_redirect=False)
-
-
-class _TooLarge(Exception):
-    pass
-
-
-async def _body(request: Request) -> bytes:
-    """Return the body of a request, of a bounded length whatever its header says."""
-    parts, size = list[bytes](), 0
-    async for part in request.stream():
-        parts.append(part)
-        size += len(part)
-        if size > MOST_BODY:
-            raise _TooLarge
-    return b"".join(parts)
 
 
 def _refused(status: int, message: str, field: str = "") -> Response:
@@ -177,9 +167,11 @@ def listen(host: str, port: int) -> socket.socket:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         return socket.create_server((host, port), family=family)
     except (OSError, OverflowError) as error:
-        field, what = ("host", host) if isinstance(error, socket.gaierror) else ("port", port)
-        cure = f"{error}; {{port=0}} takes a free one"
-        raise SettingError(field, "one that is free on this machine", what, cure) from None
+        if getattr(error, "errno", None) in (errno.EADDRINUSE, errno.EACCES, None):
+            raise SettingError(
+                "port", "a free one", port, f"{{port=0}} takes one ({error})"
+            ) from None
+        raise SettingError("host", "a name or address of this machine", host, str(error)) from None
 
 
 def names_of(host: str) -> tuple[str, ...]:
@@ -203,8 +195,8 @@ def new_token(host: str) -> str:
     return "" if host in HERE else secrets.token_urlsafe(24)
 
 
-def serve(app: ASGIApp, listening: socket.socket) -> None:
-    """Serve until the process is told to end."""
+def server(app: ASGIApp) -> uvicorn.Server:
+    """Return a server; `run` serves on sockets that listen, until the process is told to end."""
     config = uvicorn.Config(
         app,
         log_config=None,
@@ -216,4 +208,4 @@ def serve(app: ASGIApp, listening: socket.socket) -> None:
         server_header=False,
         timeout_graceful_shutdown=1,
     )
-    uvicorn.Server(config).run([listening])
+    return uvicorn.Server(config)

@@ -43,9 +43,10 @@ export function control(name, about, value, changed) {
   const help = `${about.about} (${about.type})`;
   return make(
     "label",
-    { className: "field small", title: help },
+    { className: "field small" },
     make("span", { textContent: name.replaceAll("_", " ") }),
     input,
+    make("p", { className: "quiet help", textContent: help }),
   );
 }
 

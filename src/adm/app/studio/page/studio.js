@@ -115,7 +115,7 @@ function more(kind, settings, steps) {
     "div",
     { className: "parameters" },
     ...shown.map(([name, about]) =>
-      control(name, about, "", (value) => (values[name] = value === "" ? undefined : value)),
+      control(name, { ...about, default: String(settings[name] ?? about.default) }, "", (value) => (values[name] = value === "" ? undefined : value)),
     ),
   );
   parts.push(given(others, () => ({ ...values })));

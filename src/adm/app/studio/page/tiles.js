@@ -78,7 +78,7 @@ export function layout(count, width, height, caption) {
   for (let columns = 1; columns <= count; columns++) {
     const rows = Math.ceil(count / columns);
     const side = Math.min(full(columns), (height - (rows - 1) * GAP) / rows - caption);
-    const worth = side * Math.sqrt(count / (rows * columns));
+    const worth = (side * count) / (rows * columns);
     if (side >= LEAST && worth > best[0]) best = [worth, columns, side];
   }
   return best.slice(1);

@@ -33,7 +33,7 @@ export const source = (png) => `data:image/png;base64,${png}`;
 export const sent = (base64) => base64.replaceAll("+", "-").replaceAll("/", "_");
 
 /** File -> base64; one that is too large for an order is drawn smaller, which loses its settings. */
-export async function read(file, most = 4 << 20) {
+export async function read(file, most = 3 << 19) {
   const blob = file.size > most ? await smaller(file) : file;
   const reader = new FileReader();
   await new Promise((done, failed) => {

@@ -1,0 +1,313 @@
+"""Orders of the page -> the images, bytes and words that the library gives for them."""
+
+import base64
+import io
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+import tiny
+import torch
+from PIL import Image
+from studio.conftest import (
+    QUICK,
+    Studio,
+    events,
+    images,
+    named,
+    only,
+    opened,
+    sent,
+)
+
+from adm.app.cli import main
+from adm.app.studio import orders
+from adm.app.studio.forms import forms
+from adm.app.studio.shelf import MOST_LOADED, Shelf
+from adm.data.naming import SHEET
+from adm.data.pixels import to_picture, to_tensor
+from adm.images import to_uint8
+from adm.restoration.operators import Inpaint
+from adm.samplers import DDIM, SAMPLERS
+from adm.spec import SettingError
+
+TWO = {"sneaker": 3, "bag": 2}
+
+
+def test_samples_are_those_of_the_library_and_of_their_own_png(studio: Studio) -> None:
+    found = studio.ask(**studio.sample(classes=TWO))
+    wanted = studio.pipeline.sample(TWO, **QUICK)
+    assert torch.equal(images(found), wanted.images)
+    assert only(found, "begin")["labels"] == ["sneaker"] * 3 + ["bag"] * 2
+    last = named(found, "image")[-1]
+    note = only(studio.ask(kind="drop", picture=_sent(last["png"])), "dropped")["recall"]
+    assert (note["model"], note["class"], note["index"]) == (studio.model, "bag", 4)
+    again = studio.sample(classes={note["class"]: 1}, settings=note["settings"], only=4)
+    (alone,) = named(studio.ask(**again), "image")
+    assert alone["png"] == last["png"]
+
+
+def test_every_step_shows_the_guided_estimate_of_the_images(studio: Studio) -> None:
+    found = studio.ask(**studio.sample(classes=TWO))
+    steps = named(found, "step")
+    job = studio.pipeline.job(TWO, **QUICK)
+    block = range(job.generator.block)
+    labels = torch.tensor([job.labels[i] if i < 5 else job.labels[0] for i in block])
+    indices = [i if i < 5 else 0 for i in block]
+    for told, state in zip(steps, job.generator.trajectory(labels, indices), strict=True):
+        strip = opened(told["strip"])
+        shown = torch.stack([strip[:, :, 8 * i : 8 * i + 8] for i in range(5)])
+        assert told["places"] == [*range(5)]
+        assert torch.equal(shown, to_uint8(state.prediction.x_0[:5]))
+    counted = [(each["step"], each["network"], each["classifier"]) for each in steps]
+    assert counted == [(i, i, i) for i in range(1, 5)]
+
+
+def test_the_command_and_the_lines_make_the_image(
+    studio: Studio, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = {**QUICK, "sampler": "ddim:eta=0.5", "seed": 5, "then": ["at:level=9,classes=bag"]}
+    told = named(studio.ask(**studio.sample(classes=TWO, settings=settings)), "image")[2]
+    wanted = opened(told["png"])
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as end:
+        main(shlex.split(told["command"])[1:])
+    assert end.value.code == 0
+    written = sorted(each for each in Path("out/studio").glob("*.png") if each.name != SHEET)[-1]
+    assert torch.equal(wanted, opened(base64.b64encode(written.read_bytes()).decode()))
+    made: dict[str, Any] = {}
+    exec(told["python"], made)
+    assert torch.equal(wanted, made["image"])
+
+
+def test_images_of_several_blocks_are_those_of_the_library() -> None:
+    """Fashion has 16 images in a block."""
+    shelf, told = Shelf(device="cpu"), []
+    order = orders.parse(
+        b'{"kind": "sample", "model": "fashion-fast", "count": 17, "settings": {"steps": 1}}'
+    )
+    order.carry_out(shelf, lambda name, data: told.append((name, data)))
+    wanted = shelf.pipeline("fashion-fast").sample(count=17, steps=1)
+    assert torch.equal(images(told), wanted.images)
+    assert [len(each["places"]) for each in named(told, "step")] == [16, 1]
+
+
+def test_a_grid_has_the_images_of_its_settings(studio: Studio) -> None:
+    found = studio.ask(
+        kind="grid",
+        of=studio.sample(settings={"precision": "float32", "steps": 4}),
+        rows={"name": "scale", "values": [0, 3, "much"]},
+        columns={"name": "class", "values": ["sneaker", "bag"]},
+        index=2,
+    )
+    cells = {tuple(each["place"]): each for each in named(found, "cell")}
+    assert len(cells) == 6
+    for row, scale in enumerate((0, 3)):
+        for column, name in enumerate(("sneaker", "bag")):
+            cell = cells[row, column]
+            job = studio.pipeline.job(cell["class"], 3, **cell["settings"])
+            assert (cell["settings"]["scale"], cell["class"]) == (scale, name)
+            gap = opened(cell["png"]).int() - job.images([2])[0].int()
+            assert gap.abs().max() <= 1  # another batch rounds differently
+    assert "scale must be a number" in cells[2, 0]["error"]
+
+
+def test_a_grid_of_steps_samples_each(studio: Studio) -> None:
+    found = studio.ask(
+        kind="grid",
+        of=studio.sample(settings={"precision": "float32"}),
+        rows={"name": "steps", "values": [2, 5]},
+        columns={"name": "sampler", "values": ["ddim", "unipc"]},
+        label="bag",
+    )
+    assert len(named(found, "cell")) == 4
+    assert [each["steps"] for each in named(found, "step")] == [2] * 4 + [5] * 10
+
+
+def test_the_way_of_an_image_begins_in_its_noise_and_ends_in_it(studio: Studio) -> None:
+    order = studio.sample(classes=TWO)
+    film = only(studio.ask(kind="film", of=order, index=3), "film")
+    job = studio.pipeline.job(TWO, **QUICK)
+    assert torch.equal(opened(film["noise"]), to_uint8(job.generator.start([3])[0]))
+    frames = Image.open(io.BytesIO(base64.b64decode(film["film"])))
+    assert frames.n_frames == 5
+    frames.seek(4)
+    side = frames.width // 8
+    last = frames.convert("L").resize((8, 8), Image.Resampling.NEAREST)
+    assert side > 20
+    assert torch.equal(to_tensor(last), job.images([3])[0])
+    visited = job.generator.sampling.grid.visited(job.generator.model.schedule)
+    assert film["levels"] == [*reversed(visited[:-1]), 0]
+    assert opened(film["estimates"]).shape == opened(film["noisy"]).shape == (1, 8, 32)
+
+
+def test_a_picture_is_edited_as_by_the_library(studio: Studio, picture: Image.Image) -> None:
+    dropped = only(studio.ask(kind="drop", picture=sent(picture)), "dropped")
+    assert dropped["recall"] is None
+    fitted = opened(dropped["png"])
+    assert fitted.shape == studio.pipeline.shape
+    order = {"pictures": [sent(picture)], "edit": "noise:strength=0.6", "classes": "bag"}
+    found = studio.ask(kind="edit", samples=2, settings=QUICK, **order)
+    wanted = studio.pipeline.edit(fitted[None], order["edit"], "bag", 2, **QUICK)
+    assert torch.equal(images(found), wanted.images)
+    assert named(found, "image")[0]["command"].startswith(
+        f"adm edit {studio.model} picture.png --edit noise:strength=0.6 --classes bag --samples 2"
+    )
+
+
+def test_two_pictures_are_interpolated(studio: Studio) -> None:
+    two = tiny.stripes(2).batch(range(2))[0]
+    given = [sent(to_picture(each)) for each in two]
+    settings = {"steps": 4, "sampler": "ddim", "precision": "float32"}
+    edit = "interpolate:count=3,steps=4"
+    found = studio.ask(kind="edit", pictures=given, edit=edit, settings=settings)
+    assert torch.equal(images(found), studio.pipeline.edit(two, edit, **settings).images)
+
+
+def test_a_painted_region_is_filled_as_by_the_library(studio: Studio, tmp_path: Path) -> None:
+    image = tiny.stripes(1).batch([0])[0]
+    mask = Image.new("L", (8, 8))
+    mask.paste(255, (2, 3, 6, 7))
+    order = {"picture": sent(to_picture(image[0])), "mask": sent(mask), "method": "ddnm"}
+    found = studio.ask(kind="fill", samples=2, settings={"steps": 4}, **order)
+    known = 255 - opened(sent_back(mask))
+    assert torch.equal(opened(only(found, "mask")["png"]), known)
+    path = tmp_path / "mask.png"
+    to_picture(known).save(path)
+    wanted = studio.pipeline.restore(image, Inpaint(mask=str(path)), "ddnm", samples=2, steps=4)
+    assert torch.equal(images(found), wanted.images)
+    empty = studio.ask(kind="fill", **{**order, "mask": sent(Image.new("L", (8, 8)))})
+    assert "painted" in only(empty, "error")["message"]
+
+
+def test_a_training_image_is_named_a_copy(studio: Studio) -> None:
+    image = tiny.stripes(12).batch([7])[0][0]
+    found = only(studio.ask(kind="nearest", picture=sent(to_picture(image))), "nearest")
+    assert (found["copy"], found["near"]) == (True, True)
+    assert (found["nearest"][0]["index"], found["nearest"][0]["distance"]) == (7, 0)
+    assert found["nearest"][0]["class"] == "bag"
+    assert [each["distance"] for each in found["nearest"]] == sorted(
+        each["distance"] for each in found["nearest"]
+    )
+    other = only(studio.ask(kind="nearest", picture=sent(Image.new("L", (8, 8), 255))), "nearest")
+    assert (other["copy"], other["near"]) == (False, False)
+    missing = studio.ask(kind="nearest", model="emoji-biggan", picture=sent(to_picture(image)))
+    assert "--data emoji-biggan=FOLDER" in only(missing, "error")["message"]
+
+
+def test_a_model_is_described_with_its_student_and_its_own_settings(studio: Studio) -> None:
+    told = only(studio.ask(kind="choose"), "chosen")
+    assert told["student"] == f"{studio.model}-fast"
+    assert (told["kind"], told["shape"], told["classes"]) == (
+        "diffusion",
+        [1, 8, 8],
+        [*tiny.CLASSES],
+    )
+    assert told["settings"]["grid"] == "even:steps=4"
+    student = only(studio.ask(kind="choose", model=told["student"]), "chosen")
+    assert (student["kind"], student["steps"], student["scales"]) == ("student", [1, 2, 4], [0, 4])
+
+
+BAD: dict[str, dict[str, Any]] = {
+    "an unknown kind": {"kind": "delete"},
+    "no model": {"kind": "choose", "model": ""},
+    "another field": {"kind": "choose", "path": "/etc/passwd"},
+    "too many": {"kind": "sample", "count": 65},
+    "too many of a class": {"kind": "sample", "classes": {"bag": 65}},
+    "none of a class": {"kind": "sample", "classes": {"bag": 0}},
+    "a negative index": {"kind": "sample", "only": -1},
+    "a long spec": {"kind": "sample", "settings": {"grid": "levels:" + "1," * 400}},
+    "a setting of objects": {"kind": "sample", "settings": {"guide": [{"scale": 1}]}},
+    "many settings": {"kind": "sample", "settings": {str(i): 1 for i in range(17)}},
+    "no picture": {"kind": "nearest", "picture": ""},
+    "no base64": {"kind": "nearest", "picture": "%%%"},
+    "a large picture": {"kind": "nearest", "picture": "A" * (3 << 20)},
+    "three pictures": {"kind": "edit", "pictures": ["QUJD"] * 3},
+    "many cells": {"kind": "grid", "rows": {"name": "scale", "values": [*range(17)]}},
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_what_is_out_of_bounds_is_refused_before_any_work(studio: Studio, name: str) -> None:
+    answer = studio.post({"model": studio.model, **BAD[name]})
+    assert (answer.status, answer.getheader("content-type")) == (400, "application/json")
+
+
+REFUSED: dict[str, tuple[dict[str, Any], str]] = {
+    "a model that is not offered": ({"model": "/etc/passwd"}, "model must be one of"),
+    "a relative path": ({"model": "../tiny"}, "model must be one of"),
+    "compiling": ({"settings": {"compile": True}}, "settings.compile must be left out"),
+    "a gradient": ({"settings": {"gradient": "os:system"}}, "settings.gradient must be left out"),
+    "a problem": ({"settings": {"problem": "x"}}, "settings.problem must be left out"),
+    "an unknown sampler": ({"settings": {"sampler": "os:system"}}, "sampler must be one of"),
+    "steps beyond T": ({"settings": {"steps": 21}}, "steps must be in 2..20"),
+    "an unknown class": ({"classes": {"cat": 1}}, "classes must be classes of the model"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_a_model_cannot_do_is_said_on_the_page(studio: Studio, name: str) -> None:
+    changes, words = REFUSED[name]
+    (event,) = events(studio.post(studio.sample(**changes)))
+    assert event[0] == "error"
+    assert words in event[1]["message"]
+
+
+def test_a_new_sampler_is_on_the_page_by_itself(
+    studio: Studio, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @dataclass(frozen=True, kw_only=True)
+    class Slow(DDIM):
+        """DDIM, said slowly.
+
+        Attributes:
+            pause: how long, in seconds.
+        """
+
+        pause: int = 3
+        name: ClassVar[str] = "slow"
+
+    monkeypatch.setitem(SAMPLERS, "slow", Slow)
+    control = forms()["specs"]["sampler"]["slow"]["parameters"]["pause"]
+    assert (control["about"], control["input"], control["default"]) == (
+        "how long, in seconds",
+        "number",
+        "3",
+    )
+    slow = studio.ask(**studio.sample(settings={**QUICK, "sampler": "slow:pause=2"}))
+    plain = studio.ask(**studio.sample(settings={**QUICK, "sampler": "ddim"}))
+    assert torch.equal(images(slow), images(plain))
+
+
+def test_a_control_fits_the_type_of_its_parameter() -> None:
+    specs = forms()["specs"]
+    ddim, unipc = specs["sampler"]["ddim"]["parameters"], specs["sampler"]["unipc"]["parameters"]
+    assert (ddim["eta"]["input"], ddim["eta"]["min"], ddim["eta"]["max"]) == ("number", 0, 1)
+    assert (unipc["order"]["step"], ddim["eta"]["step"]) == (1, "any")
+    assert ddim["clip_again"]["input"] == "switch"
+    assert ddim["noise"]["input"] == "text"
+    on = specs["guide"]["classifier"]["parameters"]["on"]
+    assert (on["input"], on["choices"]) == ("choice", ["x_t", "x_0", "x_0_through_network"])
+    assert "compile" not in forms()["settings"]["diffusion"]
+
+
+def test_few_models_stay_in_memory(shelf: Shelf) -> None:
+    wanted = list(shelf.names)[: MOST_LOADED + 1]
+    for name in wanted:
+        shelf.pipeline(name)
+    assert [*shelf._loaded] == wanted[1:]
+
+
+def test_data_of_a_model_that_is_not_offered_is_refused() -> None:
+    with pytest.raises(SettingError, match="data must be of one of"):
+        Shelf(data={"elsewhere": "digits"})
+
+
+def _sent(png: str) -> str:
+    return png.replace("+", "-").replace("/", "_")
+
+
+def sent_back(picture: Image.Image) -> str:
+    return sent(picture).replace("-", "+").replace("_", "/")

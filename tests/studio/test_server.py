@@ -1,0 +1,203 @@
+"""The server: its pages, whom it answers, and when it stops."""
+
+import asyncio
+import re
+import socket
+import threading
+import time
+from importlib import resources
+
+import pytest
+from studio.conftest import Studio, events, images
+
+from adm.app.studio.desk import MOST_UNREAD, MOST_WAITING, Desk, Event, Tell
+from adm.app.studio.orders import Sample
+from adm.app.studio.server import (
+    HEADERS,
+    address,
+    application,
+    listen,
+    names_of,
+    new_token,
+    server,
+)
+from adm.app.studio.shelf import Shelf
+from adm.spec import SettingError
+
+PAGE = resources.files("adm.app.studio") / "page"
+NAMES = sorted(each.name for each in PAGE.iterdir())
+
+
+@pytest.mark.parametrize("name", ["", *NAMES])
+def test_the_page_is_served_whole_and_guarded(studio: Studio, name: str) -> None:
+    answer = studio.get(f"/{name}")
+    assert answer.status == 200
+    assert answer.read() == (PAGE / (name or "studio.html")).read_bytes()
+    assert {key.lower(): value for key, value in HEADERS.items()}.items() <= dict(
+        answer.getheaders()
+    ).items()
+
+
+def test_the_page_needs_nothing_from_elsewhere() -> None:
+    for name in NAMES:
+        text = (PAGE / name).read_text("utf-8")
+        assert not re.search(r"https?:|//[a-z]+\.[a-z]|@import|eval\(|innerHTML|style=", text), name
+        for other in re.findall(r'(?:from|src=|href=) ?"(?:\./)?([\w.]+)"', text):
+            assert other in NAMES, (name, other)
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/shelf.py", "/../server.py", "/..%2fserver.py", "/%2e%2e/server.py", "//etc/passwd", "/a/b"],
+)
+def test_no_other_file_is_served(studio: Studio, path: str) -> None:
+    assert studio.get(path).status == 404
+
+
+def test_only_this_machine_and_its_own_page_are_answered(studio: Studio) -> None:
+    for host in ("localhost", "127.0.0.1:99", "[::1]"):
+        assert studio.get("/known", host=host).status == 200
+    for host in ("example.com", "localhost.example.com", "", "10.0.0.1"):
+        assert studio.get("/known", host=host).status == 400
+    order = studio.sample(count=1)
+    for site in ("cross-site", "same-site"):
+        assert studio.post(order, sec_fetch_site=site).status == 403
+    assert studio.post(order, sec_fetch_site="same-origin").status == 200
+    assert studio.post(order, content_type="text/plain").status == 415
+    assert studio.get("/order").status == 404
+
+
+def test_elsewhere_every_address_needs_the_token(shelf: Shelf) -> None:
+    token, desk = new_token("0.0.0.0"), Desk()
+    assert len(token) > 20
+    assert new_token("localhost") == ""
+    assert address("0.0.0.0", 80, token) == f"http://{socket.gethostname()}:80/{token}/"
+    assert address("::1", 80, "") == "http://[::1]:80/"
+    assert {"localhost", socket.gethostname(), "127.0.0.1"} <= {*names_of("0.0.0.0")}
+    with listen("127.0.0.1", 0) as listening:
+        serving = server(application(shelf, desk, names_of("0.0.0.0"), token))
+        thread = threading.Thread(target=serving.run, args=([listening],), daemon=True)
+        thread.start()
+        studio = Studio(shelf, listening.getsockname()[1], shelf.names[0])
+        order = studio.sample(count=1)
+        for path in ("/", "/known", "/studio.js", f"/{token[::-1]}/", "/order"):
+            assert studio.get(path).status == 403
+        assert studio.post(order).status == 403
+        for path in (f"/{token}/", f"/{token}/known", f"/{token}/studio.js"):
+            assert studio.get(path).status == 200
+        answer = studio.post(order, f"/{token}/order")
+        assert images(list(events(answer))).shape[0] == 1
+        serving.should_exit = True
+        thread.join(20)
+        desk.close()
+
+
+def test_a_port_in_use_is_refused() -> None:
+    with (
+        listen("localhost", 0) as listening,
+        pytest.raises(SettingError, match=r"port must be a free one, .*port=0"),
+    ):
+        listen("localhost", listening.getsockname()[1])
+    with pytest.raises(SettingError, match="host must be"):
+        listen("nowhere.invalid", 0)
+
+
+def test_an_order_ends_when_its_page_goes_away(
+    studio: Studio, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    began, ended = threading.Event(), threading.Event()
+
+    def endless(self: Sample, shelf: Shelf, tell: Tell) -> None:
+        try:
+            while True:
+                tell("step", {})
+                began.set()
+                time.sleep(0.01)
+        finally:
+            ended.set()
+
+    monkeypatch.setattr(Sample, "carry_out", endless)
+    answer = studio.post(studio.sample())
+    assert began.wait(20)
+    assert not ended.is_set()
+    answer.close()
+    assert ended.wait(20)
+
+
+def test_a_fault_of_an_order_does_not_end_the_worker(
+    studio: Studio, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def faulty(self: Sample, shelf: Shelf, tell: Tell) -> None:
+        raise ZeroDivisionError("of ours")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Sample, "carry_out", faulty)
+        (event,) = studio.ask(**studio.sample())
+    assert event == ("error", {"field": "", "message": "ZeroDivisionError: of ours"})
+    assert images(studio.ask(**studio.sample(count=1))).shape[0] == 1
+
+
+def test_more_orders_than_the_queue_holds_are_refused(
+    studio: Studio, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    began, let = threading.Event(), threading.Event()
+
+    def patient(self: Sample, shelf: Shelf, tell: Tell) -> None:
+        began.set()
+        let.wait(60)
+
+    monkeypatch.setattr(Sample, "carry_out", patient)
+    answers = [studio.post(studio.sample())]
+    assert began.wait(20)
+    answers += [studio.post(studio.sample()) for _ in range(MOST_WAITING)]
+    assert {answer.status for answer in answers} == {200}
+    assert studio.post(studio.sample()).status == 503
+    answers[3].close()  # who leaves makes room for another
+    deadline = time.monotonic() + 20
+    while (last := studio.post(studio.sample())).status == 503 and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert last.status == 200
+    let.set()
+    assert all(answer.read() == b"" for answer in [*answers[:3], *answers[4:], last])
+
+
+def test_a_reader_who_lags_misses_steps_and_no_images() -> None:
+    most = 2 * MOST_UNREAD
+    done = threading.Event()
+
+    def work(tell: Tell) -> None:
+        for number in range(most):
+            tell("step", {"number": number})
+        done.set()
+        for number in range(5):
+            tell("image", {"number": number})
+
+    async def read() -> list[Event]:
+        desk = Desk()
+        stream = desk.submit(work)
+        assert await asyncio.to_thread(done.wait, 20)
+        found = [event async for event in stream.events()]
+        await asyncio.to_thread(desk.close)
+        return found
+
+    found = asyncio.run(read())
+    assert [data["number"] for name, data in found if name == "step"] == [*range(MOST_UNREAD)]
+    assert [data["number"] for name, data in found if name == "image"] == [*range(5)]
+
+
+def test_an_order_whose_reader_has_gone_is_not_begun() -> None:
+    began, let = list[str](), threading.Event()
+
+    async def order() -> None:
+        desk = Desk()
+        first = desk.submit(lambda tell: began.append("first") or let.wait(20))
+        second = desk.submit(lambda tell: began.append("second"))
+        third = desk.submit(lambda tell: began.append("third"))
+        second.close()
+        let.set()
+        assert [event async for event in third.events()] == []
+        first.close()
+        await asyncio.to_thread(desk.close)
+
+    asyncio.run(order())
+    assert began == ["first", "third"]
