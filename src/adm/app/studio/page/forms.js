@@ -11,6 +11,12 @@ export function make(tag, properties = {}, ...children) {
   return element;
 }
 
+/** A control below its title. */
+export function field(title, input) {
+  input.setAttribute("aria-label", title);
+  return make("label", { className: "field" }, title, input);
+}
+
 export const option = (value, text = value) => make("option", { value, textContent: text });
 
 /** "name:key=value,..." -> [name, {key: value}]; bare values belong to the first key. */
@@ -41,10 +47,13 @@ export function control(name, about, value, changed) {
   input.value = value ?? "";
   input.addEventListener("change", () => changed(input.value));
   const help = `${about.about} (${about.type})`;
+  const title = name.replaceAll("_", " ");
+  input.setAttribute("aria-label", title);
+  input.setAttribute("aria-description", help);
   return make(
     "label",
     { className: "field small" },
-    make("span", { textContent: name.replaceAll("_", " ") }),
+    make("span", { textContent: title }),
     input,
     make("p", { className: "quiet help", textContent: help }),
   );
@@ -65,7 +74,7 @@ export function chooser(title, kinds, spec, hidden = [], changed = () => {}) {
   const root = make(
     "div",
     { className: "chooser" },
-    make("label", { className: "field" }, title, select),
+    field(title, select),
     summary,
     parameters,
   );

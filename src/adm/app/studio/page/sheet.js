@@ -1,6 +1,6 @@
 /** A picture -> a sheet on which it is rewound, varied, painted, compared and explained. */
 
-import { chooser, make, option } from "./forms.js";
+import { chooser, field, make, option } from "./forms.js";
 import { order, sent, source } from "./wire.js";
 
 const $ = (id) => document.getElementById(id);
@@ -100,13 +100,14 @@ export class Sheet {
     const { classes } = this.app.model;
     const each = classes.map((name) => option(name));
     const select = make("select", {}, option("", none), ...each);
-    const root = make("label", { className: "field", hidden: !classes.length }, "Class", select);
+    const root = field("Class", select);
+    root.hidden = !classes.length;
     return [root, () => select.value || null];
   }
 
   number(title, value, limits) {
     const input = make("input", { type: "number", value, ...limits });
-    return [make("label", { className: "field" }, title, input), () => Number(input.value)];
+    return [field(title, input), () => Number(input.value)];
   }
 
   rewind(record) {
@@ -203,7 +204,7 @@ export class Sheet {
       () => this.app.between(record, others[other.value]),
     );
     const title = make("h3", { textContent: "Between it and another" });
-    const label = make("label", { className: "field" }, "The other", other);
+    const label = field("The other", other);
     const note = words("Or drag one picture onto another on the page.");
     return [how, classes, count, start, title, label, between, note];
   }
@@ -237,7 +238,7 @@ export class Sheet {
     );
     const clear = () => layer.getContext("2d").clearRect(0, 0, layer.width, layer.height);
     $("under").replaceChildren(
-      make("label", { className: "field" }, "Brush", size),
+      field("Brush", size),
       make("button", { type: "button", textContent: "Clear", onclick: clear }),
     );
     return [words("Paint on the picture what is to be filled."), classes, count, method, fill];

@@ -1,6 +1,6 @@
 /** The page: what is chosen, what runs, and where its pictures go. */
 
-import { chooser, control, make, option } from "./forms.js";
+import { chooser, control, field, make, option } from "./forms.js";
 import { Sheet } from "./sheet.js";
 import { Group, Matrix } from "./tiles.js";
 import { order, read, sent, source } from "./wire.js";
@@ -122,7 +122,6 @@ function more(kind, settings, steps) {
   return parts;
 }
 
-const field = (title, input) => make("label", { className: "field" }, title, input);
 const given = (element, give) => Object.assign(element, { given: give });
 
 function spec(name, value) {

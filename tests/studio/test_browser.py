@@ -1,0 +1,427 @@
+"""The page in a real browser: every feature is clicked through, and its bytes are compared.
+
+The browser is the chromium of the system, which is not downloaded; without one, these are skipped.
+"""
+
+import base64
+import io
+import re
+import shlex
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+from studio.conftest import Studio, opened
+from torch import Tensor
+
+from adm.app.cli import main
+from adm.data.naming import SHEET
+from adm.restoration.operators import Inpaint
+
+playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.xdist_group("studio"),
+    pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium on this machine"),
+]
+PATIENCE_MS = 60_000
+DONE = '#go:has-text("Sample")'
+OVERFLOW = "() => document.documentElement.scrollWidth - window.innerWidth"
+NAMELESS = """() => [...document.querySelectorAll("button, input, select, a, canvas[tabindex='0']")]
+  .filter((each) => each.checkVisibility() && each.offsetParent)
+  .filter((each) => ![each.ariaLabel, each.textContent.trim(), each.labels?.[0]?.textContent.trim()]
+    .some(Boolean))
+  .map((each) => each.outerHTML)"""
+FILE = """([name, content]) => {
+  const bytes = Uint8Array.from(atob(content), (each) => each.charCodeAt(0));
+  const moved = new DataTransfer();
+  moved.items.add(new File([bytes], name, { type: "image/png" }));
+  return moved;
+}"""
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with playwright.sync_playwright() as started:
+        made = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield made
+        made.close()
+
+
+@pytest.fixture
+def page(browser: Any, studio: Studio) -> Iterator[Any]:
+    """The page, after its first pictures; its console must stay silent."""
+    yield from _open(browser, studio, viewport={"width": 1400, "height": 900})
+
+
+@pytest.fixture
+def phone(browser: Any, studio: Studio) -> Iterator[Any]:
+    size = {"width": 400, "height": 800}
+    yield from _open(browser, studio, viewport=size, color_scheme="dark", has_touch=True)
+
+
+def _open(browser: Any, studio: Studio, **options: Any) -> Iterator[Any]:
+    context = browser.new_context(accept_downloads=True, **options)
+    context.set_default_timeout(PATIENCE_MS)
+    made, said = context.new_page(), list[str]()
+    made.on("console", lambda message: said.append(message.text))
+    made.on("pageerror", lambda error: said.append(str(error)))
+    made.on("request", lambda request: said.extend(_foreign(request.url)))
+    made.goto(f"http://localhost:{studio.port}/")
+    made.wait_for_selector(".tile:not([disabled]) img")
+    made.wait_for_selector(DONE)
+    yield made
+    context.close()
+    assert said == []
+
+
+def _foreign(url: str) -> list[str]:
+    return [] if url.startswith(("http://localhost:", "data:")) else [url]
+
+
+def pictures(page: Any, within: str = "#stage") -> Tensor:
+    """(N, C, H, W) uint8 of the finished pictures."""
+    sources = page.locator(f"{within} .tile img").all()
+    return torch.stack([opened(_content(each.get_attribute("src"))) for each in sources])
+
+
+def _content(address: str) -> str:
+    return address.partition("base64,")[2]
+
+
+def go(page: Any) -> None:
+    page.click("#go")
+    done(page)
+
+
+def done(page: Any) -> None:
+    page.wait_for_selector(".tile:not(.live)")
+    page.wait_for_selector(DONE)
+    assert page.inner_text("#trouble") == ""
+
+
+def tick(page: Any, name: str, value: str) -> None:
+    page.locator(f'label:has(input[name="{name}"][value="{value}"])').click()
+
+
+def choose(page: Any, *classes: str) -> None:
+    for name in classes:
+        page.locator(f'#chips label:has(input[value="{name}"])').click()
+
+
+def expand(page: Any) -> None:
+    page.click("summary")
+
+
+def test_the_first_pictures_are_those_of_the_model(page: Any, studio: Studio) -> None:
+    assert torch.equal(pictures(page), studio.pipeline.sample(count=3, scale=0.0).images)
+    assert "4 calls of the network each" in page.inner_text("#status")
+    assert page.locator(".tile").first.get_attribute("aria-label") == "sneaker, picture 0, seed 0"
+
+
+def test_what_is_chosen_is_sampled(page: Any, studio: Studio) -> None:
+    choose(page, "bag", "ankle boot")
+    page.fill("#scale", "2")
+    page.fill("#seed", "7")
+    expand(page)
+    page.fill("#images", "5")
+    page.fill("#number", "6")
+    page.get_by_label("Sampler", exact=True).select_option("ddim")
+    page.get_by_label("eta", exact=True).fill("0.5")
+    page.get_by_label("eta", exact=True).blur()
+    page.get_by_label("Threshold", exact=True).select_option("dynamic")
+    go(page)
+    wanted = studio.pipeline.sample(
+        {"bag": 3, "ankle boot": 2},
+        scale=2,
+        seed=7,
+        steps=6,
+        sampler="ddim:eta=0.5",
+        threshold="dynamic",
+    )
+    assert torch.equal(pictures(page), wanted.images)
+
+
+def test_guides_are_added_and_an_error_is_shown_where_it_belongs(page: Any, studio: Studio) -> None:
+    page.fill("#scale", "1")
+    expand(page)
+    page.click("text=Another guide")
+    go(page)
+    guide = ["free:scale=1.5"]
+    wanted = studio.pipeline.sample(count=3, guide=guide, scale=1.0)
+    assert torch.equal(pictures(page), wanted.images)
+    page.fill("#number", "21")
+    page.click("#go")
+    page.wait_for_selector("#number[aria-invalid=true]")
+    assert "steps must be in 2..20" in page.inner_text("#trouble")
+
+
+def test_it_is_live_and_stops_at_once(page: Any, studio: Studio) -> None:
+    expand(page)
+    page.fill("#number", "20")
+    page.fill("#images", "64")
+    page.get_by_label("Sampler", exact=True).select_option("heun")
+    page.click("#go")
+    page.wait_for_selector("#count:has-text('step')")
+    drawn = "each => each.getContext('2d').getImageData(0, 0, 8, 8).data.some(Boolean)"
+    assert page.locator(".tile.live canvas").first.evaluate(drawn)
+    page.click("#go")
+    page.wait_for_selector("#status:has-text('Stopped')")
+    assert page.locator(".tile.live").count() == 64
+    go(page)
+    assert len(pictures(page)) == 64
+
+
+def test_a_cell_of_scale_and_class_is_kept(page: Any, studio: Studio) -> None:
+    tick(page, "view", "class")
+    page.fill("#scales", "0, 3")
+    go(page)
+    assert page.locator("td .tile img").count() == 6
+    page.get_by_role("button", name="scale 3, class bag").click()
+    done(page)
+    assert (page.input_value("#scale"), page.input_value("#slider")) == ("3", "3")
+    wanted = studio.pipeline.sample({"bag": 3}, scale=3.0)
+    assert torch.equal(pictures(page), wanted.images)
+
+
+def test_a_cell_of_scale_and_steps_is_kept(page: Any, studio: Studio) -> None:
+    tick(page, "view", "steps")
+    page.fill("#scales", "0, 2")
+    page.fill("#steps", "2, 5, 40")
+    choose(page, "bag")
+    go(page)
+    assert page.locator(".tile.refused").count() == 2  # T is 20
+    page.get_by_role("button", name="scale 2, steps 5").click()
+    done(page)
+    wanted = studio.pipeline.sample({"bag": 3}, scale=2.0, steps=5)
+    assert torch.equal(pictures(page), wanted.images)
+
+
+def test_two_are_side_by_side(page: Any, studio: Studio) -> None:
+    tick(page, "view", "sides")
+    page.fill("#scale", "2")
+    go(page)
+    first, second = (f".group:nth-child({place})" for place in (1, 2))
+    guided = studio.pipeline.sample(count=3, scale=2.0).images
+    assert torch.equal(pictures(page, first), guided)
+    plain = studio.pipeline.sample(count=3, scale=0.0).images
+    assert torch.equal(pictures(page, second), plain)
+    student = f"{studio.model}-fast"
+    page.select_option("#other", student)
+    go(page)
+    assert torch.equal(pictures(page, first), guided)
+    taught = studio.shelf.pipeline(student).sample(count=3, scale=2.0).images
+    assert torch.equal(pictures(page, second), taught)
+
+
+def test_a_picture_is_rewound_to_another_class(page: Any, studio: Studio) -> None:
+    page.locator(".tile").nth(1).click()
+    page.wait_for_selector(".shots")
+    film = page.locator("a[download='way.webp']").get_attribute("href")
+    frames = Image.open(io.BytesIO(base64.b64decode(_content(film))))
+    assert frames.n_frames == 5
+    page.locator("#under input").fill("2")
+    where = page.inner_text("#where")
+    level = re.fullmatch(r"Step 2 of 4: level ([\d.]+)", where)
+    assert level is not None
+    page.get_by_label("Class", exact=True).last.select_option("ankle boot")
+    page.click("text=Go on from here")
+    done(page)
+    job = studio.pipeline.job(
+        "bag", 2, scale=0.0, then=[f"at:level={level[1]},classes=ankle boot,scale=0"]
+    )
+    assert torch.equal(pictures(page), job.images([1]))
+    assert not torch.equal(pictures(page), studio.pipeline.job("bag", 2, scale=0.0).images([1]))
+
+
+def test_the_command_and_the_lines_on_the_page_make_the_picture(
+    page: Any, studio: Studio, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page.fill("#scale", "2")
+    page.fill("#seed", "3")
+    go(page)
+    page.locator(".tile").nth(2).click()
+    tick(page, "tab", "code")
+    command, lines = page.locator("pre").all_inner_texts()
+    wanted = pictures(page)[2]
+    made: dict[str, Any] = {}
+    exec(lines, made)
+    assert torch.equal(made["image"], wanted)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as end:
+        main(shlex.split(command)[1:])
+    assert end.value.code == 0
+    *_, last = sorted(each for each in Path("out/studio").glob("*.png") if each.name != SHEET)
+    assert torch.equal(opened(base64.b64encode(last.read_bytes()).decode()), wanted)
+
+
+def test_the_nearest_training_images_are_shown(page: Any, studio: Studio) -> None:
+    page.locator(".tile").first.click()
+    tick(page, "tab", "nearest")
+    page.wait_for_selector(".shots figure")
+    assert page.locator(".shots img").count() == 5
+    assert "The nearest of 12 in data" in page.inner_text("#panel")
+
+
+def test_a_painted_region_is_filled(page: Any, studio: Studio, tmp_path: Path) -> None:
+    page.locator(".tile").first.click()
+    tick(page, "tab", "paint")
+    box = page.locator("#layer").bounding_box()
+    page.locator("#under input").fill("2")
+    page.mouse.move(box["x"] + box["width"] * 0.3, box["y"] + box["height"] * 0.3)
+    page.mouse.down()
+    page.mouse.move(box["x"] + box["width"] * 0.7, box["y"] + box["height"] * 0.6, steps=4)
+    page.mouse.up()
+    page.locator("#layer").focus()
+    for key in ("ArrowRight", "ArrowRight", " "):
+        page.keyboard.press(key)
+    page.get_by_label("Method", exact=True).select_option("ddnm")
+    page.locator("#panel").get_by_label("Pictures", exact=True).fill("2")
+    before = pictures(page)[0]
+    page.click("text=Fill it")
+    done(page)
+    page.locator(".tile").first.click()
+    tick(page, "tab", "code")
+    mask = _content(page.locator("a[download='mask.png']").get_attribute("href"))
+    given = _content(page.locator("a[download='picture.png']").get_attribute("href"))
+    assert torch.equal(opened(given), before)
+    known = opened(mask) > 0
+    assert 4 < int((~known).sum()) < 40
+    (tmp_path / "mask.png").write_bytes(base64.b64decode(mask))
+    operator = Inpaint(mask=str(tmp_path / "mask.png"))
+    wanted = studio.pipeline.restore(before[None], operator, "ddnm", samples=2, steps=4)
+    assert torch.equal(pictures(page), wanted.images)
+
+
+def test_a_picture_is_varied_and_dragged_onto_another(page: Any, studio: Studio) -> None:
+    expand(page)
+    page.get_by_label("Sampler", exact=True).select_option("ddim")
+    go(page)
+    first, second, _ = before = pictures(page)
+    page.locator(".tile").first.drag_to(page.locator(".tile").nth(1))
+    page.wait_for_selector("h2:has-text('From sneaker')")
+    done(page)
+    settings = {"steps": 4, "sampler": "ddim"}
+    edit = "interpolate:count=8,steps=20"
+    wanted = studio.pipeline.edit(torch.stack([first, second]), edit, **settings)
+    assert torch.equal(pictures(page), wanted.images)
+    go(page)
+    assert torch.equal(pictures(page), before)
+    page.locator(".tile").first.click()
+    tick(page, "tab", "vary")
+    page.get_by_label("strength", exact=True).fill("0.7")
+    page.get_by_label("strength", exact=True).blur()
+    page.locator("#panel").get_by_label("Class", exact=True).select_option("bag")
+    page.locator("#panel").get_by_label("Pictures", exact=True).fill("2")
+    page.click("text=Start from it")
+    done(page)
+    wanted = studio.pipeline.edit(
+        first[None], "noise:strength=0.7", "bag", 2, scale=0.0, **settings
+    )
+    assert torch.equal(pictures(page), wanted.images)
+
+
+def test_a_kept_picture_brings_its_settings_back(page: Any, studio: Studio) -> None:
+    choose(page, "bag")
+    page.fill("#scale", "2.5")
+    page.fill("#seed", "11")
+    go(page)
+    page.locator(".tile").nth(1).click()
+    with page.expect_download() as saved:
+        page.click("#save")
+    content = Path(saved.value.path()).read_bytes()
+    page.keyboard.press("k")
+    page.keyboard.press("Escape")
+    wanted = pictures(page)[1]
+    page.reload()
+    page.wait_for_selector(DONE)
+    done(page)
+    page.get_by_role("button", name="Kept picture 1").click()
+    page.wait_for_selector("h2:has-text('Made again')")
+    done(page)
+    assert torch.equal(pictures(page), wanted[None])
+    assert (page.input_value("#scale"), page.input_value("#seed")) == ("2.5", "11")
+    assert page.locator("#chips :checked").count() == 1
+    page.fill("#seed", "1")
+    go(page)
+    drop(page, content)
+    page.wait_for_selector("h2:has-text('Made again')")
+    done(page)
+    assert page.input_value("#seed") == "11"
+    assert torch.equal(pictures(page), wanted[None])
+
+
+def drop(page: Any, content: bytes) -> None:
+    named = ["one.png", base64.b64encode(content).decode()]
+    moved = page.evaluate_handle(FILE, named)
+    page.dispatch_event("#stage", "drop", {"dataTransfer": moved})
+
+
+def test_a_picture_of_ones_own_is_where_to_start(
+    page: Any, studio: Studio, picture: Image.Image, tmp_path: Path
+) -> None:
+    path = tmp_path / "own.png"
+    picture.save(path)
+    page.set_input_files("#file", path)
+    page.wait_for_selector("dialog[open]")
+    assert page.inner_text("#title") == "a picture of yours"
+    page.locator("#panel").get_by_label("Pictures", exact=True).fill("2")
+    fitted = opened(_content(page.locator("#large").get_attribute("src")))
+    page.click("text=Start from it")
+    done(page)
+    wanted = studio.pipeline.edit(fitted[None], "noise:strength=0.5", samples=2, steps=4)
+    assert torch.equal(pictures(page), wanted.images)
+    drop(page, b"no picture at all")
+    page.wait_for_selector("#trouble:has-text('is not a')")
+
+
+def test_it_is_used_by_keyboard_and_everything_has_a_name(page: Any, studio: Studio) -> None:
+    page.focus("#seed")
+    page.keyboard.type("4")
+    page.keyboard.press("Enter")
+    done(page)
+    seed = int(page.input_value("#seed"))
+    assert torch.equal(pictures(page), studio.pipeline.sample(count=3, seed=seed, scale=0.0).images)
+    page.locator(".tile").first.focus()
+    page.keyboard.press("n")
+    page.wait_for_selector(DONE)
+    done(page)
+    assert int(page.input_value("#seed")) != seed
+    page.locator(".tile").first.focus()
+    page.keyboard.press("Enter")
+    page.wait_for_selector("dialog[open] .shots")
+    title = page.inner_text("#title")
+    page.keyboard.press("ArrowRight")
+    assert page.inner_text("#title") != title
+    assert page.evaluate(NAMELESS) == []
+    for tab in ("vary", "paint", "code"):
+        tick(page, "tab", tab)
+        assert page.evaluate(NAMELESS) == []
+    page.keyboard.press("Escape")
+    page.wait_for_selector("dialog", state="hidden")
+    expand(page)
+    assert page.evaluate(NAMELESS) == []
+
+
+def test_a_phone_shows_it_in_the_dark_without_scrolling_sideways(
+    phone: Any, studio: Studio
+) -> None:
+    dark = "() => getComputedStyle(document.body).backgroundColor.match(/\\d+/g).map(Number)"
+    assert max(phone.evaluate(dark)) < 64
+    assert phone.evaluate(OVERFLOW) <= 0
+    for view in ("class", "steps", "sides"):
+        tick(phone, "view", view)
+        go(phone)
+        assert phone.evaluate(OVERFLOW) <= 0
+    tick(phone, "view", "pictures")
+    go(phone)
+    phone.locator(".tile").first.tap()
+    phone.wait_for_selector(".shots")
+    for tab in ("vary", "paint", "code", "nearest"):
+        tick(phone, "tab", tab)
+        assert phone.evaluate("() => sheet.scrollWidth - sheet.clientWidth") <= 0
