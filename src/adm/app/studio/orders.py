@@ -95,6 +95,11 @@ class Images(OfModel):
 
     settings: Settings = Field(default_factory=dict)
 
+    @property
+    def given(self) -> dict[str, Any]:
+        """The settings, as `Pipeline` takes them."""
+        return dict(self.settings)
+
     @abstractmethod
     def job(self, pipeline: Pipeline) -> Job:
         """Return the job, without running it."""
@@ -160,21 +165,24 @@ class Sample(Images):
 
     def job(self, pipeline: Pipeline) -> Job:
         if self.only is None:
-            return pipeline.job(self.classes, self.count, **self.settings)
+            return pipeline.job(self.classes, self.count, **self.given)
         named = None if self.classes is None else next(iter(self.classes))
-        return pipeline.job(named, self.only + 1, **self.settings)
+        return pipeline.job(named, self.only + 1, **self.given)
 
     def wanted(self, job: Job) -> range:
         return range(job.count) if self.only is None else range(self.only, self.only + 1)
 
     def describe(self, pipeline: Pipeline, job: Job, index: int, image: Tensor) -> dict[str, Any]:
-        named = None if job.labels is None else job.generator.classes[job.labels[index]]
-        made = recall.differing(pipeline, **self.settings)
+        labels = job.labels
+        named = None if labels is None else job.generator.classes[labels[index]]
+        made = recall.differing(pipeline, **self.given)
         own = {"model": pipeline.model.name, "index": index, "settings": made}
         try:
             note = Recall(classes=named, **own)
-        except SettingError:  # a name that a command cannot have
-            note = Recall(classes=str(job.labels[index]), **own)
+        except SettingError:
+            if labels is None:
+                raise
+            note = Recall(classes=str(labels[index]), **own)  # its name is none of a command
         places = {pipeline.model.name: self.model}
         return {
             "png": pictures.encode(recall.write(image, note)),
@@ -201,7 +209,7 @@ class Edit(Images):
 
     def job(self, pipeline: Pipeline) -> Job:
         images = torch.stack([pictures.decode(each, pipeline.shape) for each in self.pictures])
-        return edit_job(pipeline, images, self.edit, self.classes, self.samples, **self.settings)
+        return edit_job(pipeline, images, self.edit, self.classes, self.samples, **self.given)
 
     def describe(self, pipeline: Pipeline, job: Job, index: int, image: Tensor) -> dict[str, Any]:
         source = "picture.png" if len(self.pictures) == 1 else "pair"
@@ -236,7 +244,7 @@ class Fill(Images):
             path.write_bytes(self.known(pipeline.shape))
             problem = Problem.parsed(Inpaint(mask=str(path)), self.method)
             return pipeline.restoration(
-                image[None], problem, self.samples, self.classes, **self.settings
+                image[None], problem, self.samples, self.classes, **self.given
             )
 
     def known(self, shape: tuple[int, int, int]) -> bytes:
@@ -354,7 +362,7 @@ class Grid(Order):
         labels = None
         if job.generator.classes:
             wanted = named or [job.generator.classes[0]] * len(cells)
-            labels = pipeline.job(wanted, **own.settings).label_tensor
+            labels = pipeline.job(wanted, **own.given).label_tensor
         generator, indices = job.generator, [self.index] * len(cells)
         if not isinstance(generator, Stepwise):
             return generator.images(labels, indices)

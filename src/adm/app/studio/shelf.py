@@ -129,7 +129,9 @@ class Shelf:
         for name in (self.names[0] + FAST, self.names[0]):
             if name in self.names:
                 pipeline = self.pipeline(name)
-                least = {"steps": 2} if isinstance(pipeline.sampling, Sampling) else {}
+                least: dict[str, Any] = (
+                    {"steps": 2} if isinstance(pipeline.sampling, Sampling) else {}
+                )
                 pipeline.job(count=1, **least).images([0])
 
     def offered(self, model: str) -> str | None:
