@@ -64,6 +64,7 @@ class Training:
             "data": self.source.name,
             "features": self.features.name,
             "images": self.known.count,
+            "threshold": self.threshold,
             "copy": bool(copy),
             "near": bool(copy or distances[0] < self.threshold),
             "nearest": [

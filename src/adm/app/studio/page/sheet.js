@@ -305,21 +305,16 @@ export class Sheet {
   nearest(record) {
     this.say("Looking…");
     this.ask({ kind: "nearest", model: this.app.model.model, picture: sent(record.png) }, {
-      nearest: (found) => {
-        const { data, images, features, near, copy } = found;
-        this.say(
-          copy
-            ? `It is a training image, pixel for pixel.`
-            : near
-              ? `It is as near to a training image as 1% of new images are: perhaps a copy.`
-              : `No training image is nearer to it than to a new image.`,
-        );
-        const shots = found.nearest.map((each) => {
+      nearest: ({ data, images, features, near, copy, threshold, nearest }) => {
+        const rule = `Nearer than ${threshold.toPrecision(3)}, as 1% of new images are, is a likely copy.`;
+        const what = copy ? "A training image, pixel for pixel." : near ? "A likely copy." : "No copy.";
+        this.say(`${what} ${rule}`);
+        const shots = nearest.map((each) => {
           const text = `${each.class} ${each.distance.toPrecision(3)}`;
           return figure(make("img", { src: source(each.png), alt: each.class }), text);
         });
-        const note = words(`The nearest of ${images.toLocaleString("en")} in ${data}, by ${features}.`);
-        $("panel").replaceChildren(make("div", { className: "shots" }, ...shots), note);
+        const note = `The nearest of ${images.toLocaleString("en")} in ${data}, by ${features}.`;
+        $("panel").replaceChildren(make("div", { className: "shots" }, ...shots), words(note));
       },
     });
   }

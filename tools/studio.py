@@ -1,0 +1,41 @@
+"""A studio of the shipped models -> docs/images/studio.png, by the chromium of this machine."""
+
+import shutil
+import threading
+from pathlib import Path
+
+from playwright.sync_api import sync_playwright
+
+from adm.app.studio.desk import Desk
+from adm.app.studio.server import application, listen, server
+from adm.app.studio.shelf import Shelf
+
+OUT = Path(__file__).parents[1] / "docs" / "images" / "studio.png"
+SIZE = {"width": 1200, "height": 680}
+
+
+def main() -> None:
+    desk, shelf = Desk(), Shelf()
+    with listen("localhost", 0) as listening, sync_playwright() as started:
+        serving = server(application(shelf, desk))
+        thread = threading.Thread(target=serving.run, args=([listening],))
+        thread.start()
+        path = shutil.which("chromium")
+        browser = started.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        page = browser.new_page(viewport=SIZE, color_scheme="light")
+        page.set_default_timeout(600_000)
+        page.goto(f"http://localhost:{listening.getsockname()[1]}/")
+        page.wait_for_selector(".tile:not([disabled]) img")
+        page.wait_for_selector('#go:has-text("Sample")')
+        page.fill("#scale", "2")
+        page.click("#go")
+        page.wait_for_selector('#status:has-text("scale=2")')
+        page.screenshot(path=OUT)
+        browser.close()
+        serving.should_exit = True
+        thread.join()
+        desk.close()
+
+
+if __name__ == "__main__":
+    main()
