@@ -17,11 +17,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-pytest.importorskip("starlette", reason="the extra [studio] is not installed")
-pytest.importorskip("uvicorn", reason="the extra [studio] is not installed")
-
 from adm.app.studio.desk import Desk
-from adm.app.studio.server import application, listen, server
 from adm.app.studio.shelf import Shelf
 from adm.data.pixels import to_tensor
 from adm.generation.pipeline import Pipeline
@@ -109,10 +105,13 @@ def sent(picture: Image.Image) -> str:
 
 @pytest.fixture(scope="session")
 def shelf(tmp_path_factory: pytest.TempPathFactory) -> Shelf:
-    """A guided model, its student, and the images that it could have learned from."""
+    """A guided model, its student, a GAN, and the images that they could have learned from."""
     folder = tmp_path_factory.mktemp("studio")
     recipe = tiny.diffusion("train.label_dropout=0.1")
-    for name, kind in ((TINY, recipe), (f"{TINY}-fast", tiny.student())):
+    kinds = {TINY: recipe, f"{TINY}-fast": tiny.student()}
+    gan = folder / f"{TINY}-gan"
+    tiny.steps(tiny.gan("train.steps=1", "train.batch_size=2"), tiny.stripes(), gan)
+    for name, kind in kinds.items():
         (folder / name).mkdir()
         tiny.model(folder / name / "model.safetensors", kind)
     tiny.model(folder / TINY / "classifier.safetensors", tiny.classifier())
@@ -121,11 +120,15 @@ def shelf(tmp_path_factory: pytest.TempPathFactory) -> Shelf:
     classes = np.array(tiny.CLASSES)
     np.savez(data, arr_0=pixels.permute(0, 2, 3, 1).numpy(), arr_1=labels.numpy(), classes=classes)
     model = str(folder / TINY)
-    return Shelf([model, f"{model}-fast"], {model: str(data)}, "cpu")
+    return Shelf([*(str(folder / name) for name in kinds), str(gan)], {model: str(data)}, "cpu")
 
 
 @pytest.fixture(scope="session")
 def studio(shelf: Shelf) -> Iterator[Studio]:
+    for name in ("starlette", "uvicorn"):
+        pytest.importorskip(name, reason="the extra [studio] is not installed")
+    from adm.app.studio.server import application, listen, server
+
     desk = Desk()
     with listen("localhost", 0) as listening:
         serving = server(application(shelf, desk))

@@ -16,7 +16,7 @@ import pytest
 import torch
 from studio.conftest import QUICK, Studio, images
 
-from adm.app.studio.server import MOST_BODY
+from adm.app.studio.orders import MOST_BODY
 from adm.app.studio.shelf import Shelf
 
 CLIENTS, TOGETHER = 200, 20
@@ -116,7 +116,7 @@ def attack(studio: Studio, count: int) -> None:
 
 
 @pytest.fixture
-def running(shelf: Shelf) -> Iterator[tuple[Studio, psutil.Process]]:
+def running(studio: Studio, shelf: Shelf) -> Iterator[tuple[Studio, psutil.Process]]:
     """The command itself, in a process of its own."""
     words = ("-m", "adm", "studio", shelf.names[0], "--port", "0", "--device", "cpu")
     with subprocess.Popen([sys.executable, *words], stdout=subprocess.PIPE, text=True) as process:

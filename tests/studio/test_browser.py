@@ -330,7 +330,17 @@ def test_a_kept_picture_brings_its_settings_back(page: Any, studio: Studio) -> N
     choose(page, "bag")
     page.fill("#scale", "2.5")
     page.fill("#seed", "11")
+    expand(page)
+    page.get_by_label("Sampler", exact=True).select_option("ddim")
+    page.click("text=Another guide")
+    page.click("text=Another change on the way")
+    page.get_by_label("level", exact=True).fill("9")
+    page.get_by_label("level", exact=True).blur()
     go(page)
+    changed = {"guide": ["free:scale=1.5"], "then": ["at:level=9,scale=0"], "sampler": "ddim"}
+    assert torch.equal(
+        pictures(page), studio.pipeline.sample({"bag": 3}, scale=2.5, seed=11, **changed).images
+    )
     page.locator(".tile").nth(1).click()
     with page.expect_download() as saved:
         page.click("#save")
@@ -347,8 +357,13 @@ def test_a_kept_picture_brings_its_settings_back(page: Any, studio: Studio) -> N
     assert torch.equal(pictures(page), wanted[None])
     assert (page.input_value("#scale"), page.input_value("#seed")) == ("2.5", "11")
     assert page.locator("#chips :checked").count() == 1
+    expand(page)
+    assert page.get_by_label("Sampler", exact=True).input_value() == "ddim"
+    assert page.get_by_label("level", exact=True).input_value() == "9"
+    page.click("#usual")
     page.fill("#seed", "1")
     go(page)
+    assert torch.equal(pictures(page), studio.pipeline.sample(count=3, scale=0.0, seed=1).images)
     drop(page, content)
     page.wait_for_selector("h2:has-text('Made again')")
     done(page)

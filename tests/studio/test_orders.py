@@ -126,6 +126,27 @@ def test_a_grid_of_steps_samples_each(studio: Studio) -> None:
     assert [each["steps"] for each in named(found, "step")] == [2] * 4 + [5] * 10
 
 
+def test_a_gan_has_no_steps_and_no_scale(studio: Studio) -> None:
+    gan = f"{studio.model}-gan"
+    told = only(studio.ask(kind="choose", model=gan), "chosen")
+    assert (told["kind"], told["guided"], told["levels"]) == ("gan", False, 0)
+    settings = {"truncation": 0.5, "seed": 3}
+    found = studio.ask(kind="sample", model=gan, classes=TWO, settings=settings)
+    wanted = studio.shelf.pipeline(gan).sample(TWO, **settings)
+    assert torch.equal(images(found), wanted.images)
+    assert named(found, "step") == []
+    order = {"kind": "sample", "model": gan, "settings": {}}
+    grid = studio.ask(
+        kind="grid",
+        of=order,
+        rows={"name": "truncation", "values": [0.5, "none"]},
+        columns={"name": "class", "values": ["sneaker", "bag"]},
+    )
+    assert [each["place"] for each in named(grid, "cell")] == [[0, 0], [0, 1], [1, 0], [1, 1]]
+    film = studio.ask(kind="film", of={**order, "count": 1}, index=0)
+    assert "no steps to show" in only(film, "error")["message"]
+
+
 def test_the_way_of_an_image_begins_in_its_noise_and_ends_in_it(studio: Studio) -> None:
     order = studio.sample(classes=TWO)
     film = only(studio.ask(kind="film", of=order, index=3), "film")

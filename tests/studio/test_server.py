@@ -1,6 +1,7 @@
 """The server: its pages, whom it answers, and when it stops."""
 
 import asyncio
+import importlib
 import re
 import socket
 import threading
@@ -12,17 +13,12 @@ from studio.conftest import Studio, events, images
 
 from adm.app.studio.desk import MOST_UNREAD, MOST_WAITING, Desk, Event, Tell
 from adm.app.studio.orders import Sample
-from adm.app.studio.server import (
-    HEADERS,
-    address,
-    application,
-    listen,
-    names_of,
-    new_token,
-    server,
-)
 from adm.app.studio.shelf import Shelf
 from adm.spec import SettingError
+
+for extra in ("starlette", "uvicorn"):
+    pytest.importorskip(extra, reason="the extra [studio] is not installed")
+library = importlib.import_module("adm.app.studio.server")
 
 PAGE = resources.files("adm.app.studio") / "page"
 NAMES = sorted(each.name for each in PAGE.iterdir())
@@ -33,7 +29,7 @@ def test_the_page_is_served_whole_and_guarded(studio: Studio, name: str) -> None
     answer = studio.get(f"/{name}")
     assert answer.status == 200
     assert answer.read() == (PAGE / (name or "studio.html")).read_bytes()
-    assert {key.lower(): value for key, value in HEADERS.items()}.items() <= dict(
+    assert {key.lower(): value for key, value in library.HEADERS.items()}.items() <= dict(
         answer.getheaders()
     ).items()
 
@@ -68,14 +64,16 @@ def test_only_this_machine_and_its_own_page_are_answered(studio: Studio) -> None
 
 
 def test_elsewhere_every_address_needs_the_token(shelf: Shelf) -> None:
-    token, desk = new_token("0.0.0.0"), Desk()
+    token, desk = library.new_token("0.0.0.0"), Desk()
     assert len(token) > 20
-    assert new_token("localhost") == ""
-    assert address("0.0.0.0", 80, token) == f"http://{socket.gethostname()}:80/{token}/"
-    assert address("::1", 80, "") == "http://[::1]:80/"
-    assert {"localhost", socket.gethostname(), "127.0.0.1"} <= {*names_of("0.0.0.0")}
-    with listen("127.0.0.1", 0) as listening:
-        serving = server(application(shelf, desk, names_of("0.0.0.0"), token))
+    assert library.new_token("localhost") == ""
+    assert library.address("0.0.0.0", 80, token) == f"http://{socket.gethostname()}:80/{token}/"
+    assert library.address("::1", 80, "") == "http://[::1]:80/"
+    assert {"localhost", socket.gethostname(), "127.0.0.1"} <= {*library.names_of("0.0.0.0")}
+    with library.listen("127.0.0.1", 0) as listening:
+        serving = library.server(
+            library.application(shelf, desk, library.names_of("0.0.0.0"), token)
+        )
         thread = threading.Thread(target=serving.run, args=([listening],), daemon=True)
         thread.start()
         studio = Studio(shelf, listening.getsockname()[1], shelf.names[0])
@@ -94,12 +92,12 @@ def test_elsewhere_every_address_needs_the_token(shelf: Shelf) -> None:
 
 def test_a_port_in_use_is_refused() -> None:
     with (
-        listen("localhost", 0) as listening,
+        library.listen("localhost", 0) as listening,
         pytest.raises(SettingError, match=r"port must be a free one, .*port=0"),
     ):
-        listen("localhost", listening.getsockname()[1])
+        library.listen("localhost", listening.getsockname()[1])
     with pytest.raises(SettingError, match="host must be"):
-        listen("nowhere.invalid", 0)
+        library.listen("nowhere.invalid", 0)
 
 
 def test_an_order_ends_when_its_page_goes_away(

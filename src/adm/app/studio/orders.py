@@ -38,6 +38,7 @@ from adm.restoration.operators import Inpaint
 from adm.samplers import Sampling
 from adm.spec import SettingError, refusal
 
+MOST_BODY = 6 << 20  # bytes of an order: two pictures in base64, and the rest
 MOST_IMAGES = 64  # of an order
 MOST_STEPS = 1000  # of an image
 MOST_CALLS = 10_000  # of the network, for an image

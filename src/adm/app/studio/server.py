@@ -29,7 +29,6 @@ from adm.app.studio.shelf import Shelf
 from adm.spec import SettingError
 
 HERE = ("localhost", "127.0.0.1", "::1", "[::1]")
-MOST_BODY = 6 << 20  # bytes of an order: two pictures in base64, and the rest
 MOST_STREAMS = 16  # orders at a time, of those that arrive and of those that are answered
 PATIENCE_S = 30.0  # for a client that sends or reads nothing
 BUSY = "the studio is busy with other pages; try again in a moment"
@@ -119,8 +118,10 @@ def application(shelf: Shelf, desk: Desk, hosts: Sequence[str] = HERE, token: st
         if request.headers.get("content-type", "").partition(";")[0] != "application/json":
             return _refused(415, "an order is JSON")
         length = request.headers.get("content-length", "")
-        if not length.isdecimal() or len(length) > 9 or int(length) > MOST_BODY:
-            return _refused(413, f"an order says how long it is, of at most {MOST_BODY:,} bytes")
+        if not length.isdecimal() or len(length) > 9 or int(length) > orders.MOST_BODY:
+            return _refused(
+                413, f"an order says how long it is, of at most {orders.MOST_BODY:,} bytes"
+            )
         if len(arriving) + len(streams) >= MOST_STREAMS:
             return _refused(503, BUSY)
         arriving.add(request)

@@ -153,7 +153,7 @@ class Shelf:
             "shape": list(pipeline.shape),
             "classes": list(pipeline.classes),
             "settings": to_json(usual),
-            "guided": pipeline.guide is not None or student,
+            "guided": student or (diffusion and pipeline.guide is not None),
             "steps": list(how.steps) if how else [],
             "scales": list(how.scales) if how else [],
             "levels": pipeline.schedule.last if diffusion else 0,

@@ -322,16 +322,18 @@ export class Sheet {
   code(record) {
     if (!record.command) return [words("It was not made here.")];
     const parts = [];
-    for (const [title, text] of [["On the command line", record.command], ["In Python", record.python]]) {
-      if (!text) continue;
-      const copy = async () => {
-        await navigator.clipboard.writeText(text);
-        this.say("Copied.");
+    const texts = { "On the command line": record.command, "In Python": record.python };
+    for (const [title, textContent] of Object.entries(texts)) {
+      if (!textContent) continue;
+      const text = make("pre", { tabIndex: 0, textContent });
+      const onclick = async () => {
+        getSelection().selectAllChildren(text);
+        await navigator.clipboard?.writeText(textContent); // not on a page of another machine
+        this.say(navigator.clipboard ? "Copied." : "Selected.");
       };
-      parts.push(
-        make("h3", {}, title, make("button", { type: "button", textContent: "Copy", onclick: copy })),
-        make("pre", { tabIndex: 0, textContent: text }),
-      );
+      const copy = make("button", { type: "button", textContent: "Copy", onclick });
+      copy.setAttribute("aria-label", `Copy: ${title}`);
+      parts.push(make("h3", {}, title, copy), text);
     }
     const { pictures = [], picture, mask } = record.order ?? {};
     const files = picture ? { "picture.png": picture, "mask.png": record.known } : {};

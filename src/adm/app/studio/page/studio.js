@@ -62,105 +62,104 @@ app.between = (one, other) =>
 
 /* Controls ------------------------------------------------------------------------------------ */
 
-function drawControls() {
+/** @param own settings that differ from the model's, such as those of a picture */
+function drawControls(own = {}) {
   const { kind, shape, classes, settings, guided, steps, scales, trained } = app.model;
   const [channels, height, width] = shape;
   const what = { diffusion: "Diffusion model", student: "Student", gan: "GAN" }[kind];
   const colour = { 1: "grey", 3: "colour" }[channels] ?? `${channels} channels`;
   $("about").textContent = `${what} of ${height}×${width} in ${colour}, ${trained}.`;
   $("classes").hidden = !classes.length;
-  const chip = (name) =>
-    make("label", {}, make("input", { type: "checkbox", value: name }), make("span", { textContent: name }));
+  const chip = (value) =>
+    make("label", {}, make("input", { type: "checkbox", value }), make("span", { textContent: value }));
   $("chips").replaceChildren(...classes.map(chip));
   $("guided").hidden = !guided;
-  const guide = settings.guide?.find((each) => each.startsWith("classifier:"));
-  setScale(guide ? Number(guide.match(/scale=([^,]+)/)[1]) : 0);
+  const guides = [own.guide ?? settings.guide ?? []].flat();
+  const guide = guides.find((each) => each.startsWith("classifier:"));
+  setScale(own.scale ?? (guide ? Number(guide.match(/scale=([^,]+)/)[1]) : 0));
   $("slider").max = scales[1] ?? 10;
-  $("settings").replaceChildren(...more(kind, settings, steps));
+  $("settings").replaceChildren(...more(own));
   for (const input of document.getElementsByName("view")) {
     input.disabled = kind === "gan" && input.value === "steps";
   }
-  const value = steps.length ? steps.join(", ") : "4, 8, 16, 32";
-  $("steps").value = value;
-  if (scales.length) $("scales").value = "0, 1, 2, 4";
+  $("steps").value = steps.length ? steps.join(", ") : "4, 8, 16, 32";
+  $("scales").value = scales.length ? "0, 1, 2, 4" : "0, 1, 2, 4, 8";
 }
 
 /** The rest of the settings: made from what the server says of the dataclasses. */
-function more(kind, settings, steps) {
-  const { specs } = app.known;
-  const plain = app.known.settings[kind === "gan" ? "gan" : "diffusion"];
-  const count = app.model.classes.length && app.model.classes.length <= 16 ? app.model.classes.length : 8;
-  const parts = [field("Pictures", make("input", { id: "images", type: "number", min: 1, max: 64, value: count }))];
+function more(own) {
+  const { kind, classes, settings, steps } = app.model;
+  const count = classes.length && classes.length <= 16 ? classes.length : 8;
+  const images = make("input", { id: "images", type: "number", min: 1, max: 64, value: count });
+  const parts = [field("Pictures", images)];
+  const usual = own.steps ?? settings.grid?.match(/steps=(\d+)/)?.[1] ?? "";
   if (kind === "student") {
-    const few = make("select", {}, ...steps.map((each) => option(each)));
-    few.value = settings.grid.match(/steps=(\d+)/)?.[1] ?? steps.at(-1);
+    const few = make("select", { id: "number" }, ...steps.map((each) => option(each)));
+    few.value = usual || steps.at(-1);
     parts.push(given(field("Steps", few), () => ({ steps: Number(few.value) })));
   } else if (kind === "diffusion") {
-    const usual = settings.grid.match(/steps=(\d+)/)?.[1] ?? "";
-    const number = make("input", { type: "number", min: 1, max: 1000, value: usual, id: "number" });
-    const grid = chooser("Grid", specs.grid, settings.grid, ["steps"]);
-    const first = grid.spec;
-    const own = () => !("steps" in specs.grid[grid.spec.split(":")[0]].parameters);
-    parts.push(
-      given(field("Steps", number), () => (own() || !number.value ? {} : { steps: Number(number.value) })),
-      spec("sampler", settings.sampler),
-      given(grid, () => (grid.spec === first ? {} : { grid: grid.spec })),
-      guides(settings.guide),
-      spec("threshold", settings.threshold),
-    );
+    const limits = { type: "number", min: 1, max: 1000 };
+    const number = make("input", { ...limits, value: usual, id: "number" });
+    const grid = spec("grid", own, ["steps"]);
+    const { grid: kinds } = app.known.specs;
+    const counted = () => number.value && "steps" in kinds[grid.spec.split(":")[0]].parameters;
+    const give = () => (counted() ? { steps: Number(number.value) } : {});
+    parts.push(given(field("Steps", number), give), spec("sampler", own), grid);
+    parts.push(several("guide", own, "free:scale=1.5", "Another guide"));
+    parts.push(several("then", own, "at:level=500,scale=0", "Another change on the way"));
+    parts.push(spec("threshold", own));
   }
   const values = {};
+  const plain = app.known.settings[kind === "gan" ? "gan" : "diffusion"];
   const shown = Object.entries(plain).filter(([name]) => name !== "seed");
-  const others = make(
-    "div",
-    { className: "parameters" },
-    ...shown.map(([name, about]) =>
-      control(name, { ...about, default: String(settings[name] ?? about.default) }, "", (value) => (values[name] = value === "" ? undefined : value)),
-    ),
-  );
-  parts.push(given(others, () => ({ ...values })));
-  return parts;
+  const others = shown.map(([name, about]) => {
+    if (name in own) values[name] = String(own[name]);
+    const told = { ...about, default: String(settings[name] ?? about.default) };
+    return control(name, told, values[name], (value) => (values[name] = value || undefined));
+  });
+  const rest = make("div", { className: "parameters" }, ...others);
+  return [...parts, given(rest, () => ({ ...values }))];
 }
 
 const given = (element, give) => Object.assign(element, { given: give });
+const capital = (name) => name[0].toUpperCase() + name.slice(1);
 
-function spec(name, value) {
-  const root = chooser(name[0].toUpperCase() + name.slice(1), app.known.specs[name], value);
-  const first = root.spec;
+/** A choice that is given where it differs from the model's. */
+function spec(name, own, hidden = []) {
+  const [kinds, usual] = [app.known.specs[name], app.model.settings[name]];
+  const root = chooser(capital(name), kinds, own[name] ?? usual, hidden);
+  const first = chooser("", kinds, usual, hidden).spec;
   return given(root, () => (root.spec === first ? {} : { [name]: root.spec }));
 }
 
-/** Any number of guides; the scale of the classifier's is on the first screen. */
-function guides(usual) {
-  const kinds = app.known.specs.guide;
+/** Any number of choices of a kind. The scale of a classifier is on the first screen. */
+function several(name, own, fresh, title) {
   const list = make("div");
-  let touched = false;
+  const usual = app.model.settings[name] ?? [];
+  const now = own[name] === "none" ? [] : [own[name] ?? usual].flat();
   const add = (text) => {
     const hidden = text.startsWith("classifier") ? ["scale"] : [];
-    const one = chooser("Guide", kinds, text, hidden, () => (touched = true));
-    const remove = () => {
-      touched = true;
-      one.remove();
-    };
-    one.append(make("button", { type: "button", className: "plain", textContent: "Remove it", onclick: remove }));
+    const one = chooser(capital(name), app.known.specs[name], text, hidden);
+    one.append(link("Remove it", () => one.remove()));
     list.append(one);
   };
-  for (const text of usual) add(text);
-  const another = () => {
-    touched = true;
-    add("free:scale=1.5");
-  };
-  const button = make("button", { type: "button", className: "plain", textContent: "Another guide", onclick: another });
-  return given(make("div", {}, list, button), () => {
-    if (!touched) return {};
-    const texts = [...list.children].map(({ spec: text }) => {
+  const specs = () =>
+    [...list.children].map(({ spec: text }) => {
       if (text.split(":")[0] !== "classifier") return text;
-      const scale = `scale=${$("scale").value}`;
-      return text.includes(":") ? `${text},${scale}` : `${text}:${scale}`;
+      return `${text}${text.includes(":") ? "," : ":"}scale=${$("scale").value}`;
     });
-    return { guide: texts.length ? texts : "none" };
+  usual.forEach(add);
+  const untouched = [...list.children].map((each) => each.spec).join();
+  list.replaceChildren();
+  now.forEach(add);
+  return given(make("div", {}, list, link(title, () => add(fresh))), () => {
+    const same = [...list.children].map((each) => each.spec).join() === untouched;
+    return same ? {} : { [name]: list.children.length ? specs() : "none" };
   });
 }
+
+const link = (text, onclick) =>
+  make("button", { type: "button", className: "plain", textContent: text, onclick });
 
 function setScale(value) {
   $("scale").value = value;
@@ -263,7 +262,7 @@ function first() {
   return perform("Sampling…", async (signal) => {
     let group = null;
     if (student) {
-      const settings = { seed: body.settings.seed, steps: 2 };
+      const settings = { seed: body.settings.seed };
       $("status").textContent = `A draft by ${student}…`;
       await into({ ...body, model: student, settings }, signal, placed(""));
       $("status").textContent = "Sampling…";
@@ -338,7 +337,7 @@ function grid(kind) {
 function keepCell({ settings, label }) {
   if (settings.scale !== undefined) setScale(settings.scale);
   if (settings.steps !== undefined && $("number")) $("number").value = settings.steps;
-  for (const chip of $("chips").querySelectorAll("input")) chip.checked = chip.value === label;
+  check(label);
   document.querySelector("[name=view][value=pictures]").checked = true;
   onView();
   act();
@@ -402,14 +401,16 @@ const recall = (png) =>
 
 async function restore({ model, class: name, index, settings }) {
   if (model !== app.model.model) await choose(model);
-  const { seed = 0, scale } = settings;
-  $("seed").value = seed;
-  if (scale !== undefined) setScale(scale);
-  if (settings.steps !== undefined && $("number")) $("number").value = settings.steps;
-  for (const chip of $("chips").querySelectorAll("input")) chip.checked = chip.value === name;
-  const body = { kind: "sample", model, settings: { ...settings, seed }, only: index };
-  app.run(name === null ? body : { ...body, classes: { [name]: 1 } }, "Made again");
+  drawControls(settings);
+  $("seed").value = settings.seed ?? 0;
+  check(name);
+  const classes = name === null ? {} : { classes: { [name]: 1 } };
+  app.run({ kind: "sample", model, settings: app.settings(), ...classes, only: index }, "Made again");
 }
+
+const check = (name) => {
+  for (const chip of $("chips").querySelectorAll("input")) chip.checked = chip.value === name;
+};
 
 app.restore = ({ order: { model, settings }, label, index }) =>
   restore({ model, class: label || null, index, settings });
@@ -427,8 +428,9 @@ const sheet = new Sheet(app);
 
 async function begin() {
   app.known = await (await fetch("known")).json();
-  $("model").replaceChildren(...app.known.models.map((each) => option(each)));
-  $("other").replaceChildren(option("", "without guidance"), ...app.known.models.map((each) => option(each)));
+  const names = app.known.models.map((each) => [option(each), option(each)]);
+  $("model").replaceChildren(...names.map(([one]) => one));
+  $("other").replaceChildren(option("", "without guidance"), ...names.map(([, other]) => other));
   try {
     app.kept = JSON.parse(localStorage.getItem(STORED) ?? "[]");
   } catch {
@@ -436,7 +438,13 @@ async function begin() {
   }
   drawKept();
   await choose(app.known.models[0]);
-  first();
+}
+
+/** Load, and then show the first pictures. */
+async function load(act) {
+  const before = app.model;
+  await perform("Loading…", act);
+  if (app.model !== before) first();
 }
 
 const another = () => {
@@ -449,14 +457,11 @@ $("controls").addEventListener("submit", (event) => {
   if ($("go").textContent === "Stop") app.running.abort();
   else act();
 });
-$("model").addEventListener("change", async () => {
-  await perform("Loading…", () => choose($("model").value));
-  if (app.model.model === $("model").value) first();
-});
+$("model").addEventListener("change", () => load(() => choose($("model").value)));
 $("slider").addEventListener("input", () => ($("scale").value = $("slider").value));
 $("scale").addEventListener("input", () => ($("slider").value = $("scale").value));
 $("reseed").addEventListener("click", another);
-$("usual").addEventListener("click", drawControls);
+$("usual").addEventListener("click", () => drawControls());
 for (const input of document.getElementsByName("view")) input.addEventListener("change", onView);
 $("file").addEventListener("change", async () => recall(await read($("file").files[0])));
 window.addEventListener("resize", fit);
@@ -494,4 +499,4 @@ window.addEventListener("drop", async (event) => {
   } else if (file) recall(await read(file));
 });
 
-begin();
+load(begin);
