@@ -8,7 +8,7 @@ FLAG = Parameter(negative="", show_default=False)
 DEFAULT_FEATURES = "inception"
 FEATURES = Parameter(
     help="Features to compare images by: inception, efficientnet-lite0, dinov2, clip, a "
-    "classifier's file or module:function; see docs/features.md."
+    "classifier's file or module:function; see docs/concepts/features.md."
 )
 THEIR_FEATURES = Parameter(
     help=f"{FEATURES.help} Those of the reference by default, if they come with adm."
