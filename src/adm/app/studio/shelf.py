@@ -102,7 +102,7 @@ class Shelf:
     ) -> None:
         self.device = pick(device)
         for model in models:
-            resolve(model, "diffusion")
+            resolve(model)
         self.names = tuple(dict.fromkeys([*models, *shipped()]))
         self._data = dict(data or {})
         if unknown := self._data.keys() - {*self.names}:
