@@ -1,6 +1,7 @@
 """adm demo -> the same images every time, and a page that needs nothing beside it."""
 
 import json
+import socket
 from pathlib import Path
 
 import numpy as np
@@ -27,10 +28,14 @@ def images(folder: Path) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("demo") / "out"
-    with pytest.raises(SystemExit) as stopped:
-        main([*map(str, COMMAND), "--out", str(out)])
+    out, asked = tmp_path_factory.mktemp("demo") / "out", list[object]()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(socket, "getaddrinfo", lambda *to, **_: asked.append(to))
+        patch.setattr(socket.socket, "connect", lambda *to: asked.append(to))
+        with pytest.raises(SystemExit) as stopped:
+            main([*map(str, COMMAND), "--out", str(out)])
     assert not stopped.value.code
+    assert asked == [], "it asked the network"
     return out
 
 
