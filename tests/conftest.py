@@ -11,7 +11,7 @@ from adm.app import openmp
 
 openmp.configure(threads=1)  # before torch is loaded
 
-from cli.conftest import adm  # noqa: E402, F401, for tests of other folders too
+from answers import adm  # noqa: E402, F401, a fixture
 
 if hasattr(signal, "SIGHUP"):
     signal.signal(signal.SIGHUP, signal.SIG_DFL)  # nohup ignores it, and so would what tests start

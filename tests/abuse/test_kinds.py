@@ -12,7 +12,7 @@ from abuse import fuzz, material
 from abuse.child import Limits, Outcome
 from abuse.judge import files_of
 from abuse.material import Material
-from cli.conftest import Adm
+from answers import Adm
 from mutations import ends_within
 
 pytestmark = [

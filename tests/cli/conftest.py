@@ -1,54 +1,9 @@
-"""words -> what the command line said, and its exit status; models for it to work with."""
+"""Models for the command line to work with."""
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 import tiny
-
-from adm.app.cli import main
-
-
-class Answer(NamedTuple):
-    status: int
-    out: str
-    err: str
-
-    def refusal(self) -> str:
-        """The one line in which it refused."""
-        assert self.status == 2
-        assert self.err.startswith("adm: ")
-        assert self.err.count("\n") == 1, self.err
-        assert "Traceback" not in self.err + self.out
-        return self.err
-
-
-Adm = Callable[..., Answer]
-
-
-@pytest.fixture
-def adm(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Adm:
-    monkeypatch.delenv("ADM_TRACEBACK", raising=False)
-    monkeypatch.setenv("COLUMNS", "100")
-
-    def call(*words: object) -> Answer:
-        status = 0
-        try:
-            main([str(word) for word in words])
-        except SystemExit as exit_:
-            status = int(exit_.code or 0)
-        said = capsys.readouterr()
-        return Answer(status, said.out, said.err)
-
-    def done(*words: object) -> Answer:
-        """The answer of a command that has to end well."""
-        answer = call(*words)
-        assert answer.status == 0, answer.err
-        return answer
-
-    call.done = done
-    return call
 
 
 @pytest.fixture(scope="session")

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 import tiny
-from cli.conftest import Adm
+from answers import Adm
 
 WORDS = ("train.ema_widths=0.05,0.1", "train.save_every_steps=2", "train.keep_last=1")
 

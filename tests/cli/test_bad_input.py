@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tiny
 import torch
-from cli.conftest import Adm
+from answers import Adm
 from safetensors.torch import save_file
 
 TRAIN = ("train", "digits", "--data", "digits")

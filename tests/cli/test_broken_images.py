@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tiny
-from cli.conftest import Adm, Answer
+from answers import Adm, Answer
 from PIL import Image
 
 from adm.spec import to_json

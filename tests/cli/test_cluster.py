@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from cli.conftest import Adm
+from answers import Adm
 from data.test_archives import png
 from evaluation.stubs import spots
 from PIL import Image

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tiny
-from cli.conftest import Adm
+from answers import Adm
 from cli.test_output import FEATURES, POOL
 from evaluation.stubs import spots
 from PIL import Image

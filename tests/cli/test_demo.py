@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from cli.conftest import Adm
+from answers import Adm
 from PIL import Image
 from samples import contents, never
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import tiny
-from cli.conftest import Adm
+from answers import Adm
 from samples import archive
 
 from adm.app.cli.doctor import COLOURS

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tiny
-from cli.conftest import Adm
+from answers import Adm
 from samples import archive, contents
 
 import adm as library

@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 
 import pytest
-from cli.conftest import Adm
+from answers import Adm
 
 from adm.app import cli
 from adm.app.cli import errors

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from cli.conftest import Adm
+from answers import Adm
 
 from adm.data import example, open_source
 from adm.data.example import CROP, PICTURES, places

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import tiny
 import torch
-from cli.conftest import Adm
+from answers import Adm
 from evaluation.stubs import spots, together
 from samples import archive, never
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import tiny
-from cli.conftest import Adm
+from answers import Adm
 
 from adm.models.paths import SHIPPED
 from adm.models.stored_grids import read, store

@@ -7,7 +7,7 @@ from dataclasses import fields
 from importlib.metadata import version
 
 import pytest
-from cli.conftest import Adm
+from answers import Adm
 
 import adm as adm_package
 from adm.app.cli import VERBS

@@ -8,7 +8,7 @@ from typing import Any
 import launch
 import pytest
 import tiny
-from cli.conftest import Adm
+from answers import Adm
 from hubs import Hub, files_of, serving
 
 from adm.models.hub import CONFIG, MODEL, PICTURE

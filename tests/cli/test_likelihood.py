@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tiny
 import torch
-from cli.conftest import Adm
+from answers import Adm
 from evaluation.stubs import together
 from samples import archive
 

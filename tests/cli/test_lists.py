@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import pytest
-from cli.conftest import Adm
+from answers import Adm
 from cyclopts import App, CoercionError
 
 from adm.app.cli import lists

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from cli.conftest import Adm
+from answers import Adm
 from safetensors.torch import load_file
 
 from adm.models.paths import SHIPPED

@@ -9,7 +9,7 @@ import launch
 import numpy as np
 import pytest
 import torch
-from cli.conftest import Adm
+from answers import Adm
 from evaluation.stubs import spots
 from samples import archive, save_images
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cli.conftest import Adm, Answer
+from answers import Adm, Answer
 from evaluation.stubs import spots
 from PIL import Image
 from samples import archive

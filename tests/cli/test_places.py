@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from cli.conftest import Adm
+from answers import Adm
 
 from adm.app.cli import places
 

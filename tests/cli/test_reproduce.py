@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from cli.conftest import Adm
+from answers import Adm
 
 from adm.app.study.reproduce import ROWS, Verdict, conclusion, verdicts
 from adm.metrics import Score

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from cli.conftest import Adm
+from answers import Adm
 from features.random_weights import inception_state, noise
 from samples import archive
 

@@ -4,7 +4,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from cli.conftest import Adm
+from answers import Adm
 from evaluation.stubs import spots
 from samples import archive
 

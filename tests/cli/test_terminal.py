@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import tiny
-from cli.conftest import Adm
+from answers import Adm
 from rich.console import Console
 from rich.progress import Progress
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from cli.conftest import Adm
+from answers import Adm
 from samples import contents
 
 from adm.app.cli import main

@@ -7,7 +7,7 @@ import tarfile
 from pathlib import Path
 
 import pytest
-from cli.conftest import Adm
+from answers import Adm
 from PIL import Image
 
 from adm.data import emoji as library

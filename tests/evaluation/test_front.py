@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import tiny
-from cli.conftest import Adm
+from answers import Adm
 
 import adm as package
 from adm.app.scoring import Comparison, Report

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tiny
-from cli.conftest import Adm
+from answers import Adm
 from evaluation.stubs import spots
 from samples import archive, contents
 
