@@ -68,6 +68,9 @@ napoleon_use_ivar = True
 MATHML = "http://www.w3.org/1998/Math/MathML"
 ElementTree.register_namespace("", MATHML)
 MARK = re.compile(r"^<!-- adm: (\w+) ?(.*?) -->$", re.MULTILINE)
+DIRECTIVE = re.compile(r"^```\{(?!code-cell).*?^```$", re.MULTILINE | re.DOTALL)
+PICTURE = re.compile(r"^!\[.*?\]\(.*?\)$", re.MULTILINE)
+LINK = re.compile(r"\[([^\]]+)\]\((?!https:)[^)]+\)")
 PAGE_IN_HELP = re.compile(r"\bdocs/(\w[\w/-]*)\.md\b")
 
 
@@ -107,10 +110,11 @@ def notebook(page: str) -> str:
 
 
 def write_notebooks(app: Sphinx) -> None:
-    """Write the pages that are offered as notebooks, without the site's own marks and links."""
+    """Write the pages that are offered as notebooks, without what only the site has."""
     for page in NOTEBOOKS:
         text = (Path(app.srcdir) / f"{page}.md").read_text("utf-8")
-        text = MARK.sub("", text)
+        for only_here, left in ((MARK, ""), (DIRECTIVE, ""), (PICTURE, ""), (LINK, r"\1")):
+            text = only_here.sub(left, text)
         path = OUT / "notebooks" / f"{Path(page).name}.ipynb"
         path.parent.mkdir(parents=True, exist_ok=True)
         jupytext.write(jupytext.reads(text, fmt="md:myst"), path)
