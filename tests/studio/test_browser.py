@@ -220,23 +220,25 @@ def test_two_are_side_by_side(page: Any, studio: Studio) -> None:
 
 
 def test_a_picture_is_rewound_to_another_class(page: Any, studio: Studio) -> None:
-    page.locator(".tile").nth(1).click()
+    choose(page, "bag", "ankle boot")
+    go(page)
+    page.locator(".tile").nth(2).click()
     page.wait_for_selector(".shots")
     film = page.locator("a[download='way.webp']").get_attribute("href")
     frames = Image.open(io.BytesIO(base64.b64decode(_content(film))))
     assert frames.n_frames == 5
     page.locator("#under input").fill("2")
-    where = page.inner_text("#where")
-    level = re.fullmatch(r"Step 2 of 4: level ([\d.]+)", where)
+    level = re.fullmatch(r"Step 2 of 4: level ([\d.]+)", page.inner_text("#where"))
     assert level is not None
-    page.get_by_label("Class", exact=True).last.select_option("ankle boot")
+    page.locator("#panel").get_by_label("Class", exact=True).select_option("sneaker")
     page.click("text=Go on from here")
+    page.wait_for_selector("h2:has-text('From step 2 on')")
     done(page)
-    job = studio.pipeline.job(
-        "bag", 2, scale=0.0, then=[f"at:level={level[1]},classes=ankle boot,scale=0"]
-    )
-    assert torch.equal(pictures(page), job.images([1]))
-    assert not torch.equal(pictures(page), studio.pipeline.job("bag", 2, scale=0.0).images([1]))
+    plain = studio.pipeline.job("ankle boot", 3, scale=0.0)
+    then = [f"at:level={level[1]},classes=sneaker,scale=0"]
+    changed = studio.pipeline.job("ankle boot", 3, scale=0.0, then=then)
+    assert torch.equal(pictures(page), changed.images([2]))
+    assert not torch.equal(changed.images([2]), plain.images([2]))
 
 
 def test_the_command_and_the_lines_on_the_page_make_the_picture(

@@ -160,10 +160,12 @@ export class Sheet {
         const name = chosen();
         const changes = [`level=${level}`];
         if (name) changes.push(`classes=${safe(name, this.app.model.classes)}`);
-        if (!name || scale.querySelector("input").value !== "") changes.push(`scale=${strength()}`);
-        const { settings } = record.order;
+        if (scale.querySelector("input").value !== "") changes.push(`scale=${strength()}`);
+        const { kind, settings } = record.order;
         const then = [...(settings.then ?? []), `at:${changes.join(",")}`];
-        return { ...record.order, settings: { ...settings, then }, only: record.index };
+        const classes = record.label ? { [record.label]: 1 } : null;
+        const alone = kind === "sample" ? { classes, only: record.index } : {};
+        return { ...record.order, ...alone, settings: { ...settings, then } };
       },
     );
     slider.addEventListener("input", move);

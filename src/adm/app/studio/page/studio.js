@@ -264,9 +264,11 @@ function first() {
     if (student) {
       const settings = { seed: body.settings.seed };
       $("status").textContent = `A draft by ${student}…`;
-      await into({ ...body, model: student, settings }, signal, placed(""));
+      await into({ ...body, model: student, settings }, signal, (begun) => {
+        group = placed("")(begun);
+        return group;
+      });
       $("status").textContent = "Sampling…";
-      group = app.groups[0];
       group.tiles.forEach((tile) => tile.again());
     }
     $("status").textContent = await into(body, signal, (begun) => group ?? placed("")(begun));
