@@ -17,6 +17,7 @@ from adm.spec import SettingError
 MOST_WAITING = 8  # orders in the queue
 MOST_UNREAD = 64  # events of a stream
 PATIENCE_S = 20.0  # for a reader who does not read
+PASSING = ("step", "progress")  # events that a reader may miss
 log = logging.getLogger("adm")
 
 
@@ -87,13 +88,13 @@ class Stream:
     def tell(self, name: str, data: dict[str, Any]) -> None:
         """Send an event, in the worker's thread.
 
-        A step that the reader has no room for is left out; for anything else the worker waits.
+        One of `PASSING` that there is no room for is left out; with any other the worker waits.
 
         Raises:
             Gone: the stream is closed, or nobody reads it.
         """
-        room = self._room.acquire(timeout=0 if name == "step" else PATIENCE_S)
-        if self.closed or not (room or name == "step"):
+        room = self._room.acquire(timeout=0 if name in PASSING else PATIENCE_S)
+        if self.closed or not (room or name in PASSING):
             raise Gone
         if room:
             self._put(Event(name, data))

@@ -127,7 +127,7 @@ export class Sheet {
     slider.setAttribute("aria-label", "Step");
     const strips = {};
     const cut = async (strip, place) => {
-      strips[strip] ??= createImageBitmap(await (await fetchless(strip)));
+      strips[strip] ??= createImageBitmap(blobOf(strip));
       const [, height, width] = record.shape;
       const canvas = make("canvas", { width, height });
       const part = [place * width, 0, width, height, 0, 0, width, height];
@@ -359,8 +359,8 @@ export class Sheet {
   }
 }
 
-/** Base64 of a PNG -> Blob, without a request. */
-async function fetchless(png) {
+/** Base64 of a PNG -> Blob. */
+function blobOf(png) {
   const bytes = Uint8Array.from(atob(png), (each) => each.charCodeAt(0));
   return new Blob([bytes], { type: "image/png" });
 }
