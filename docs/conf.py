@@ -3,6 +3,7 @@
 import os
 import re
 from contextlib import redirect_stdout
+from html import unescape
 from io import StringIO
 from pathlib import Path
 from xml.etree import ElementTree
@@ -66,6 +67,7 @@ napoleon_use_rtype = False
 napoleon_use_ivar = True
 
 MATHML = "http://www.w3.org/1998/Math/MathML"
+NAMED = re.compile(r"&(?!lt;|gt;|amp;)\w+;")  # entities that HTML knows, and XML does not
 ElementTree.register_namespace("", MATHML)
 MARK = re.compile(r"^<!-- adm: (\w+) ?(.*?) -->$", re.MULTILINE)
 DIRECTIVE = re.compile(r"^```\{(?!code-cell).*?^```$", re.MULTILINE | re.DOTALL)
@@ -139,7 +141,8 @@ def mathml(text: str, **options: bool) -> str:
     """TeX as MathML; docutils puts the index of a letter with an accent below the letter."""
     for ours, theirs in ((r"\lt", "<"), (r"\gt", ">"), (r"\dots", r"\ldots")):
         text = re.sub(re.escape(ours) + r"(?![a-zA-Z])", lambda _, to=theirs: to, text)
-    tree = ElementTree.fromstring(tex2mathml(text, **options))
+    made = NAMED.sub(lambda found: unescape(found[0]), tex2mathml(text, **options))
+    tree = ElementTree.fromstring(made)
     for node in tree.iter(f"{{{MATHML}}}munderover"):
         letter, index, accent = node
         if letter.tag != f"{{{MATHML}}}mo":  # such as a sum with its limits
