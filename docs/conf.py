@@ -37,6 +37,7 @@ extensions = [
 ]
 exclude_patterns = ["training"]
 smartquotes = False  # --options keep their hyphens
+highlight_language = "text"  # a block without a language is of the shell
 html_theme = "furo"
 html_title = "adm"
 html_static_path = ["static"]
@@ -142,7 +143,7 @@ def mathml(text: str, **options: bool) -> str:
     for ours, theirs in ((r"\lt", "<"), (r"\gt", ">"), (r"\dots", r"\ldots")):
         text = re.sub(re.escape(ours) + r"(?![a-zA-Z])", lambda _, to=theirs: to, text)
     made = NAMED.sub(lambda found: unescape(found[0]), tex2mathml(text, **options))
-    tree = ElementTree.fromstring(made)
+    tree = ElementTree.fromstring(made.replace("\u02c9", "\u00af"))  # a bar that fonts have
     for node in tree.iter(f"{{{MATHML}}}munderover"):
         letter, index, accent = node
         if letter.tag != f"{{{MATHML}}}mo":  # such as a sum with its limits
