@@ -148,9 +148,11 @@ def mathml(text: str, **options: bool) -> str:
         letter, index, accent = node
         if letter.tag != f"{{{MATHML}}}mo":  # such as a sum with its limits
             node.tag, node[:] = f"{{{MATHML}}}msub", []
-            above = ElementTree.SubElement(node, f"{{{MATHML}}}mover", accent="true")
+            above = ElementTree.SubElement(node, f"{{{MATHML}}}mover")
             above.extend((letter, accent))
             node.append(index)
+    for node in tree.iter(f"{{{MATHML}}}mover"):
+        node.attrib.pop("accent", None)  # without a font of mathematics it would touch the letter
     return ElementTree.tostring(tree, encoding="unicode")
 
 
