@@ -1,4 +1,4 @@
-"""requirements-dev.lock -> every requirement, and the name of no host and no build of a machine."""
+"""requirements-dev.lock -> every requirement is in it, with versions and nothing of a machine."""
 
 import re
 import tomllib

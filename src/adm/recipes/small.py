@@ -49,7 +49,7 @@ def fashion() -> DiffusionRecipe:
             label_dropout=0.1,
             save_every_steps=250,
         ),
-        # Few levels that suffice at all scales of the demo; see docs/howto/frontier.md.
+        # Few levels that suffice at all scales of the demo; see docs/howto/few-steps.md.
         sample=Sampling(
             sampler=UniPC(),
             grid=Karras(steps=10, start=980, end=3),
