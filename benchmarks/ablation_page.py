@@ -95,10 +95,12 @@ class Measured:
 
 
 def verdict(expected: str | None, difference: Estimate | None) -> str:
-    """Return whether a claim on a difference holds: yes, no, or within the spread."""
+    """Return whether a claim on a difference holds: yes, no, within the spread, or unknown."""
     if expected is None or difference is None:
         return ""
-    if not abs(difference.mean) > difference.half:  # NaN as well
+    if math.isnan(difference.half):
+        return "of one run"
+    if abs(difference.mean) <= difference.half:
         return "within the spread"
     return "yes" if (difference.mean < 0) == (expected == "lower") else "no"
 
@@ -191,7 +193,8 @@ def note(plan: Plan, runs: dict[str, list[Kept]], distance: Measured) -> str:
     """Return what the tables were measured with."""
     one = next(iter(runs.values()))[0]
     seeds = sorted({len(own) for own in runs.values()})
-    how = f"{plan.seconds:g} seconds of a processor and {' or '.join(map(str, seeds))} seeds a row"
+    how = f"{plan.seconds:g} seconds of a processor and {' or '.join(map(str, seeds))} "
+    how += "seed a row" if seeds == [1] else "seeds a row"
     deviation = (
         f"; the standard deviation between runs is {distance.spread.deviation:.2f}"
         if distance.spread.freedom

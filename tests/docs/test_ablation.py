@@ -163,7 +163,7 @@ def test_all_rows_of_a_seed_come_before_the_next_seed(modules: Any, tmp_path: Pa
         ("higher", -2.0, 1.0, "no"),
         ("lower", -0.5, 1.0, "within the spread"),
         ("higher", -0.5, 1.0, "within the spread"),
-        ("lower", -2.0, math.nan, "within the spread"),
+        ("lower", -2.0, math.nan, "of one run"),
         (None, -2.0, 1.0, ""),
     ],
 )
