@@ -92,19 +92,23 @@ def examine(patient: Patient) -> Iterator[tuple[str, Finding]]:
 def checks_of(patient: Patient) -> dict[str, Check]:
     """Return the checks that concern a model, by name."""
     model, upsamples = patient.model, patient.upsamples
-    judging: list[Check] = [classifier, gradient]
+    chosen: list[Check] = [settings]
     if isinstance(model, ClassifierModel):
-        chosen: list[Check] = [settings, *judging, overfitting, average]
-    else:
-        diffuses = isinstance(model, DiffusionModel)
-        told = [labels] * (len(model.classes) > 1)
-        chosen = [settings, *([start, estimate, variance, *told, overfitting] * diffuses)]
-        chosen += [average, colours, saturation]
-        chosen += [variety] * bool(model.classes and not upsamples)
-        if patient.classifier is not None:
-            chosen += [*([pair, *judging] * diffuses), agreement]
-        elif not upsamples:
-            chosen.append(classifier)
+        chosen += [classifier, gradient, overfitting, average]
+        return {each.__name__: each for each in chosen}
+    diffuses = isinstance(model, DiffusionModel)
+    if diffuses:
+        chosen += [start, estimate, variance]
+        if len(model.classes) > 1:
+            chosen.append(labels)
+        chosen.append(overfitting)
+    chosen += [average, colours, saturation]
+    if model.classes and not upsamples:
+        chosen.append(variety)
+    if patient.classifier is not None:
+        chosen += [pair, classifier, gradient, agreement] if diffuses else [agreement]
+    elif not upsamples:
+        chosen.append(classifier)
     return {each.__name__: each for each in chosen}
 
 
