@@ -326,6 +326,14 @@ def test_a_picture_is_varied_and_dragged_onto_another(page: Any, studio: Studio)
         first[None], "noise:strength=0.7", "bag", 2, scale=0.0, **settings
     )
     assert torch.equal(pictures(page), wanted.images)
+    page.locator(".tile").first.click()
+    page.keyboard.press("k")
+    page.keyboard.press("Escape")
+    go(page)
+    page.get_by_role("button", name="Kept picture 1").click()
+    page.wait_for_selector("h2:has-text('Made again')")
+    done(page)
+    assert torch.equal(pictures(page), wanted.images)
 
 
 def test_a_kept_picture_brings_its_settings_back(page: Any, studio: Studio) -> None:

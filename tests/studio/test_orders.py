@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
+import numpy as np
 import pytest
 import tiny
 import torch
@@ -201,6 +202,59 @@ def test_a_painted_region_is_filled_as_by_the_library(studio: Studio, tmp_path: 
     assert torch.equal(images(found), wanted.images)
     empty = studio.ask(kind="fill", **{**order, "mask": sent(Image.new("L", (8, 8)))})
     assert "painted" in only(empty, "error")["message"]
+
+
+FROM_PICTURES = {
+    "edit": {"kind": "edit", "edit": "noise:strength=0.6", "classes": "bag", "samples": 2},
+    "interpolate": {"kind": "edit", "edit": "interpolate:count=3,steps=4"},
+    "fill": {"kind": "fill", "method": "ddnm", "samples": 2},
+}
+
+
+@pytest.mark.parametrize("name", FROM_PICTURES)
+def test_the_command_the_lines_and_the_png_make_what_is_made_from_pictures(
+    studio: Studio,
+    picture: Image.Image,
+    name: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    settings = {"steps": 4, "sampler": "ddim", "precision": "float32"}
+    fitted = only(studio.ask(kind="drop", picture=sent(picture)), "dropped")["png"]
+    files = {"picture.png": fitted}
+    given: dict[str, Any] = {"pictures": [sent(picture)]}
+    if name == "interpolate":
+        other = to_picture(tiny.stripes(1).batch([0])[0][0])
+        files = {"pair/0.png": fitted, "pair/1.png": sent(other)}
+        given["pictures"].append(sent(other))
+    if name == "fill":
+        mask = Image.new("L", (8, 8))
+        mask.paste(255, (2, 3, 6, 7))
+        given = {"picture": sent(picture), "mask": sent(mask)}
+    found = studio.ask(settings=settings, **FROM_PICTURES[name], **given)
+    if name == "fill":
+        files["mask.png"] = only(found, "mask")["png"]
+    told = next(each for each in named(found, "image") if each["index"] == 1)
+    monkeypatch.chdir(tmp_path)
+    for path, content in files.items():
+        Path(path).parent.mkdir(exist_ok=True)
+        Path(path).write_bytes(base64.urlsafe_b64decode(_sent(content)))
+
+    with pytest.raises(SystemExit) as end:
+        main(shlex.split(told["command"])[1:])
+    assert end.value.code == 0
+    with np.load("out/studio/samples.npz", allow_pickle=False) as written:
+        by_command = torch.from_numpy(written["arr_0"][1]).permute(2, 0, 1)
+    assert torch.equal(opened(told["png"]), by_command)
+    made: dict[str, Any] = {}
+    exec(told["python"], made)
+    assert torch.equal(opened(told["png"]), made["image"])
+
+    order = only(studio.ask(kind="drop", picture=_sent(told["png"])), "dropped")["order"]
+    answer = list(events(studio.post(order)))
+    assert [each["png"] for each in named(answer, "image")] == [
+        each["png"] for each in named(found, "image")
+    ]
 
 
 def test_a_training_image_is_named_a_copy(studio: Studio) -> None:

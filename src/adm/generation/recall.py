@@ -151,9 +151,9 @@ def lines(recall: Recall, places: Mapping[str, str] | None = None) -> str:
     """
     where = places or {}
     beside = {name: where.get(own, own) for name, own in recall.beside.items()}
-    loaded = _call([where.get(recall.model, recall.model)], beside)
+    loaded = call([where.get(recall.model, recall.model)], beside)
     classes = [] if recall.classes is None else [recall.classes]
-    asked = _call(classes, {"count": recall.index + 1, **recall.settings})
+    asked = call(classes, {"count": recall.index + 1, **recall.settings})
     return (
         f"import adm\n\nmodel = adm.load({loaded})\n"
         f"image = model.job({asked}).images([{recall.index}])[0]\n"
@@ -163,8 +163,13 @@ def lines(recall: Recall, places: Mapping[str, str] | None = None) -> str:
 def write(image: Tensor, recall: Recall) -> bytes:
     """Return a PNG of an image, (C, H, W) uint8, that says what makes it."""
     stored = {key: value for key, value in to_json(recall).items() if value not in (None, {})}
+    return annotate(image, json.dumps(stored))
+
+
+def annotate(image: Tensor, text: str) -> bytes:
+    """Return a PNG of an image, (C, H, W) uint8, that carries an ASCII text."""
     note, buffer = PngInfo(), io.BytesIO()
-    note.add_text(KEYWORD.decode(), json.dumps(stored))
+    note.add_text(KEYWORD.decode(), text)
     to_picture(image).save(buffer, "PNG", pnginfo=note)
     return buffer.getvalue()
 
@@ -176,14 +181,18 @@ def read(content: bytes) -> Recall:
         SettingError: this is no PNG, too large or damaged, or does not say what makes it.
     """
     try:
-        return as_type(Recall, parse_json(_text(content)))
+        return as_type(Recall, parse_json(annotation(content)))
     except ValueError as error:
         cure = f"give one that the studio has written ({error})"
         raise SettingError("picture", "a PNG that says what makes it", cure=cure) from None
 
 
-def _text(content: bytes) -> bytes:
-    """Return the text of the first `tEXt` chunk with our keyword."""
+def annotation(content: bytes) -> bytes:
+    """Return the text that `annotate` wrote into a PNG, of which nothing else is decoded.
+
+    Raises:
+        ValueError: this is no PNG, too large or damaged, or carries no such text.
+    """
     if len(content) > MOST_BYTES:
         raise ValueError(f"it has more than {MOST_BYTES} bytes")
     if not content.startswith(SIGNATURE):
@@ -213,13 +222,13 @@ def _word(value: Any) -> str:
     return exactly(value) if isinstance(value, float) else str(value)
 
 
-def _call(values: Sequence[str], named: Mapping[str, Any]) -> str:
-    """Return the arguments of a call in Python."""
+def call(values: Sequence[str], named: Mapping[str, Any]) -> str:
+    """Return the text of the arguments of a call in Python."""
     pairs = [f"{name}={_literal(value)}" for name, value in named.items()]
     return ", ".join([*map(_literal, values), *pairs])
 
 
 def _literal(value: Any) -> str:
-    if isinstance(value, tuple):
+    if isinstance(value, tuple | list):
         return f"[{', '.join(map(_literal, value))}]"
     return json.dumps(value, ensure_ascii=False) if isinstance(value, str) else repr(value)

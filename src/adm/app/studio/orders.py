@@ -5,6 +5,7 @@ shelf offers, a setting the text of a spec, and a picture its bytes: nothing of 
 or code. A new order is one class here.
 """
 
+import json
 import shlex
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
@@ -13,7 +14,7 @@ from dataclasses import fields
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Annotated, Any, Literal, Self, TypeAlias
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
@@ -24,7 +25,7 @@ from adm.app.studio import live, pictures
 from adm.app.studio.desk import Tell
 from adm.app.studio.forms import CLOSED
 from adm.app.studio.shelf import Shelf
-from adm.data.pixels import to_picture
+from adm.data.pixels import MODES, to_picture
 from adm.generation import recall
 from adm.generation.edit import edit_job
 from adm.generation.generator import Stepwise
@@ -33,6 +34,7 @@ from adm.generation.pipeline import Pipeline
 from adm.generation.recall import Recall
 from adm.generation.restored import Problem
 from adm.images import to_uint8
+from adm.limits import MOST_TEXT
 from adm.pictures import png
 from adm.restoration.operators import Inpaint
 from adm.samplers import Sampling
@@ -60,7 +62,11 @@ class Order(BaseModel):
     """What a page asks for."""
 
     model_config = ConfigDict(
-        extra="forbid", frozen=True, allow_inf_nan=False, val_json_bytes="base64"
+        extra="forbid",
+        frozen=True,
+        allow_inf_nan=False,
+        val_json_bytes="base64",
+        ser_json_bytes="base64",
     )
 
     @abstractmethod
@@ -192,50 +198,92 @@ class Sample(Images):
         }
 
 
-class Edit(Images):
+class FromPictures(Images):
+    """Images that are made from pictures.
+
+    Attributes:
+        classes: class of the images; None for none.
+        samples: number of images.
+    """
+
+    classes: Name | None = None
+    samples: Count = 1
+
+    @abstractmethod
+    def fitted(self, shape: tuple[int, int, int]) -> Self:
+        """Return the same order of pictures that have the shape of the model's images."""
+
+    @abstractmethod
+    def words(self) -> tuple[str, str, int, dict[str, Any]]:
+        """Return the verb, the file or folder of pictures, their number, and the verb's options."""
+
+    def describe(self, pipeline: Pipeline, job: Job, index: int, image: Tensor) -> dict[str, Any]:
+        verb, source, count, options = self.words()
+        options |= {"classes": self.classes, "samples": self.samples}
+        channels, *size = pipeline.shape
+        made = recall.call([], _without_none(options) | _without_none(self.settings))
+        lines = (
+            "import adm\nfrom adm.data import open_source\n\n"
+            f"model = adm.load({recall.call([self.model], {})})\n"
+            f'data = open_source("{source}", size={tuple(size)}, channels={channels})\n'
+            f"pictures, _ = data.batch({[*range(count)]})\n"
+            f"image = model.{verb}(pictures, {made}).images[{index}]\n"
+        )
+        return {
+            "png": self._noted(pipeline, index, image),
+            "command": _command(["adm", verb, self.model, source], options, self.settings),
+            "python": lines,
+        }
+
+    def _noted(self, pipeline: Pipeline, index: int, image: Tensor) -> str:
+        """Return the PNG, which carries the order unless its pictures are too large for a text."""
+        order = self.fitted(pipeline.shape).model_copy(update={"model": pipeline.model.name})
+        note = Made.model_construct(order=order, index=index).model_dump(mode="json")
+        text = json.dumps(note)
+        if image.shape[0] not in MODES or len(text) > MOST_TEXT:
+            return pictures.exact(image)
+        return pictures.encode(recall.annotate(image, text))
+
+
+class Edit(FromPictures):
     """Images that are made from others.
 
     Attributes:
         pictures: one, or two to interpolate between.
         edit: spec of the edit.
-        classes: class that they are changed to; None for none.
-        samples: number of edits.
     """
 
     kind: Literal["edit"]
     pictures: Annotated[list[Picture], Field(min_length=1, max_length=2)]
     edit: Spec = "noise"
-    classes: Name | None = None
-    samples: Count = 1
 
     def job(self, pipeline: Pipeline) -> Job:
         images = torch.stack([pictures.decode(each, pipeline.shape) for each in self.pictures])
         return edit_job(pipeline, images, self.edit, self.classes, self.samples, **self.given)
 
-    def describe(self, pipeline: Pipeline, job: Job, index: int, image: Tensor) -> dict[str, Any]:
+    def fitted(self, shape: tuple[int, int, int]) -> Self:
+        return self.model_copy(
+            update={"pictures": [pictures.fitted(each, shape) for each in self.pictures]}
+        )
+
+    def words(self) -> tuple[str, str, int, dict[str, Any]]:
         source = "picture.png" if len(self.pictures) == 1 else "pair"
-        named = {"edit": self.edit, "classes": self.classes, "samples": self.samples}
-        command = _command(["adm", "edit", self.model, source], named, self.settings)
-        return {"png": pictures.exact(image), "command": command}
+        return "edit", source, len(self.pictures), {"edit": self.edit}
 
 
-class Fill(Images):
+class Fill(FromPictures):
     """A picture of which a region is filled.
 
     Attributes:
         picture: the picture.
         mask: white where it is to be filled.
         method: spec of the method.
-        classes: class of the image; None for none.
-        samples: number of images.
     """
 
     kind: Literal["fill"]
     picture: Picture
     mask: Picture
     method: Spec = "mmps"
-    classes: Name | None = None
-    samples: Count = 1
 
     def job(self, pipeline: Pipeline) -> Job:
         image = pictures.decode(self.picture, pipeline.shape)
@@ -260,15 +308,28 @@ class Fill(Images):
         tell("mask", {"png": pictures.encode(self.known(shape))})
         super().carry_out(shelf, tell)
 
-    def describe(self, pipeline: Pipeline, job: Job, index: int, image: Tensor) -> dict[str, Any]:
-        named = {
-            "operator": "inpaint:mask=mask.png",
-            "method": self.method,
-            "classes": self.classes,
-            "samples": self.samples,
-        }
-        command = _command(["adm", "restore", self.model, "picture.png"], named, self.settings)
-        return {"png": pictures.exact(image), "command": command}
+    def fitted(self, shape: tuple[int, int, int]) -> Self:
+        mask = pictures.fitted(self.mask, (1, *shape[1:]))
+        return self.model_copy(
+            update={"picture": pictures.fitted(self.picture, shape), "mask": mask}
+        )
+
+    def words(self) -> tuple[str, str, int, dict[str, Any]]:
+        options = {"operator": "inpaint:mask=mask.png", "method": self.method}
+        return "restore", "picture.png", 1, options
+
+
+class Made(BaseModel):
+    """What a picture says that was made from others.
+
+    Attributes:
+        order: by which it was made; its model is a name.
+        index: which of its images it is.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    order: Annotated[Edit | Fill, Field(discriminator="kind")]
+    index: Index
 
 
 AnyImages: TypeAlias = Annotated[Sample | Edit | Fill, Field(discriminator="kind")]
@@ -405,6 +466,10 @@ class Drop(OfModel):
                 "index": note.index,
                 "settings": dict(note.settings),
             }
+        with suppress(ValueError):
+            made = Made.model_validate_json(recall.annotation(self.picture))
+            order = made.order.model_dump(mode="json")
+            found["order"] = order | {"model": shelf.offered(order["model"])}
         image = pictures.decode(self.picture, shelf.pipeline(self.model).shape)
         tell("dropped", {**found, "png": pictures.exact(image)})
 
@@ -442,3 +507,7 @@ def _command(words: list[str], named: dict[str, Any], settings: Settings) -> str
             word = word if plain else f"{name}={word}"
             words += [f"{option}={word}"] if word.startswith("-") else [option, word]
     return shlex.join([*words, "--out", OUT])
+
+
+def _without_none(named: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in named.items() if value is not None}

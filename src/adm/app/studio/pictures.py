@@ -29,6 +29,15 @@ def decode(content: bytes, shape: tuple[int, int, int]) -> Tensor:
     return files.read(0)
 
 
+def fitted(content: bytes, shape: tuple[int, int, int]) -> bytes:
+    """Return a PNG of the image that `decode` returns, which it decodes to the same.
+
+    Raises:
+        ValueError: as `decode`.
+    """
+    return base64.b64decode(exact(decode(content, shape)))
+
+
 def exact(image: Tensor) -> str:
     """(C, H, W) -> PNG with its own pixels; of a number of channels that PNG lacks, as it looks."""
     return encode(png(to_picture(image) if image.shape[0] in MODES else colours(image)))

@@ -392,9 +392,10 @@ const recall = (png) =>
     let found;
     const body = { kind: "drop", model: app.model.model, picture: sent(png) };
     await order(body, { dropped: (event) => (found = event) }, signal);
-    const { recall: made, png: fitted } = found;
+    const { recall: made, order: from, png: fitted } = found;
     if (made?.model) return restore(made);
-    $("status").textContent = made
+    if (from?.model) return again(from);
+    $("status").textContent = made || from
       ? "Its model is not on this shelf; start the studio with it."
       : "It does not say what made it.";
     const record = { png: fitted, order: null, index: 0, label: "", shape: app.model.shape };
@@ -408,6 +409,12 @@ async function restore({ model, class: name, index, settings }) {
   check(name);
   const classes = name === null ? {} : { classes: { [name]: 1 } };
   app.run({ kind: "sample", model, settings: app.settings(), ...classes, only: index }, "Made again");
+}
+
+async function again(from) {
+  if (from.model !== app.model.model) await choose(from.model);
+  drawControls(from.settings);
+  app.run(from, "Made again");
 }
 
 const check = (name) => {
