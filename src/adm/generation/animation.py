@@ -42,9 +42,7 @@ def animation(
     generator = _stepwise(job)
     plan = layout(job, MOST_IMAGES, most_of_class)
     last = generator.steps
-    shown = {round(i * last / (MOST_FRAMES - 1)) for i in range(MOST_FRAMES)}
-    if last < MOST_FRAMES:
-        shown = set(range(last + 1))
+    shown = shown_steps(last)
 
     def frame(x: Tensor) -> Image.Image:
         picture = draw(plan, x, PIXELS)
@@ -52,8 +50,20 @@ def animation(
 
     steps = enumerate(_noisy(job, plan.indices, on_step))
     frames = [frame(x) for step, x in steps if step in shown and step < last]
-    duration = min(LONGEST, max(SHORTEST, WHOLE // len(frames) // 10 * 10))
-    return gif([*frames, frame(images[plan.indices])], [duration] * len(frames) + [LAST])
+    durations = [duration(len(frames)) // 10 * 10] * len(frames)  # in steps of GIF
+    return gif([*frames, frame(images[plan.indices])], [*durations, LAST])
+
+
+def shown_steps(last: int) -> set[int]:
+    """Return the steps of 0..last that are shown: all, or `MOST_FRAMES` evenly spaced ones."""
+    if last < MOST_FRAMES:
+        return set(range(last + 1))
+    return {round(i * last / (MOST_FRAMES - 1)) for i in range(MOST_FRAMES)}
+
+
+def duration(frames: int) -> int:
+    """Return the milliseconds of each of some frames; the last one is shown for `LAST`."""
+    return min(LONGEST, max(SHORTEST, WHOLE // frames))
 
 
 def cost(job: Job, most_of_class: int = MOST_OF_CLASS) -> int:

@@ -11,14 +11,7 @@ from torch import Tensor
 
 from adm.app.studio import pictures
 from adm.app.studio.desk import Tell
-from adm.generation.animation import (
-    LAST,
-    LONGEST,
-    MOST_FRAMES,
-    SHORTEST,
-    WHOLE,
-    check_animated,
-)
+from adm.generation.animation import LAST, check_animated, duration, shown_steps
 from adm.generation.diffusion import DiffusionGenerator
 from adm.generation.generator import Generator, Stepwise
 from adm.generation.job import Job
@@ -115,24 +108,23 @@ def film(job: Job, index: int, tell: Tell) -> dict[str, Any]:
     assert isinstance(job.generator, Stepwise)
     place, clock = index % job.generator.block, Clock(job)
     last = clock.steps
-    shown = {round(i * last / (MOST_FRAMES - 1)) for i in range(MOST_FRAMES)}
+    shown = shown_steps(last)
     start = job.generator.start([index], job.inputs_of([index]))[0]
     noisy, estimates, levels = [to_uint8(start).cpu()], list[Tensor](), list[float]()
 
     def see(indices: Sequence[int], state: State) -> None:
         clock.step += 1
         tell("progress", {"what": "sampling it again", "done": clock.step, "of": last})
-        if last < MOST_FRAMES or clock.step in shown:
+        if clock.step in shown:
             noisy.append(to_uint8(state.x[place]).cpu())
             estimates.append(to_uint8(state.prediction.x_0[place]).cpu())
             levels.append(level(job, state))
 
     (image,) = replace(job, generator=watched(job.generator, see)).images([index])
     noisy[-1] = image
-    duration = min(LONGEST, max(SHORTEST, WHOLE // len(noisy)))
     return {
         "noise": pictures.exact(noisy[0]),
-        "film": pictures.film(noisy, [duration] * (len(noisy) - 1) + [LAST]),
+        "film": pictures.film(noisy, [duration(len(noisy))] * (len(noisy) - 1) + [LAST]),
         "noisy": pictures.strip(torch.stack(noisy[1:])),
         "estimates": pictures.strip(torch.stack(estimates)),
         "levels": levels,
