@@ -3,7 +3,7 @@
 import io
 from collections.abc import Sequence
 from functools import cache
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
@@ -170,18 +170,7 @@ def gif(frames: Sequence[Image.Image], milliseconds: Sequence[int]) -> bytes:
         frames: grey or RGB; each frame has its own palette of up to 256 colours.
         milliseconds: how long each frame is shown, in steps of 10.
     """
-    kept = [_indexed(frame) for frame in frames]
-    buffer = io.BytesIO()
-    kept[0].save(
-        buffer,
-        "GIF",
-        save_all=True,
-        append_images=kept[1:],
-        duration=list(milliseconds),
-        loop=0,
-        optimize=False,
-    )
-    return buffer.getvalue()
+    return _animated([_indexed(frame) for frame in frames], milliseconds, "GIF", optimize=False)
 
 
 def webp(frames: Sequence[Image.Image], milliseconds: Sequence[int]) -> bytes:
@@ -190,16 +179,21 @@ def webp(frames: Sequence[Image.Image], milliseconds: Sequence[int]) -> bytes:
     Args:
         milliseconds: how long each frame is shown.
     """
+    return _animated(frames, milliseconds, "WEBP", lossless=True, method=2)
+
+
+def _animated(
+    frames: Sequence[Image.Image], milliseconds: Sequence[int], kind: str, **options: Any
+) -> bytes:
     buffer = io.BytesIO()
     frames[0].save(
         buffer,
-        "WEBP",
+        kind,
         save_all=True,
         append_images=frames[1:],
         duration=list(milliseconds),
         loop=0,
-        lossless=True,
-        method=2,
+        **options,
     )
     return buffer.getvalue()
 
