@@ -363,7 +363,7 @@ def _assign(root: T, path: str, given: str) -> T:
         return replace(root, **{first: convert(types[first], value, path)})  # type: ignore[type-var]
     try:
         inner = getattr(root, first)
-        for kind in [type(inner), *_alternatives(types[first])]:
+        for kind in [type(inner), *alternatives(types[first])]:
             if is_dataclass(kind) and rest.partition(".")[0] in _types(kind):
                 if kind is type(inner):
                     own = _assign(inner, rest, given)
@@ -400,25 +400,25 @@ def _types(kind: type[Any]) -> dict[str, Any]:
     return {each.name: hints[each.name] for each in fields(kind)}
 
 
-def _alternatives(kind: Any) -> list[Any]:
-    """Return the types that a value of a type may have."""
+def alternatives(kind: Any) -> list[Any]:
+    """Return the types that a value of a type may have, without their bounds."""
     if get_origin(kind) is Annotated:
-        return _alternatives(get_args(kind)[0])
+        return alternatives(get_args(kind)[0])
     if get_origin(kind) in (Union, UnionType):
-        return [each for part in get_args(kind) for each in _alternatives(part)]
+        return [each for part in get_args(kind) for each in alternatives(part)]
     return [kind]
 
 
 def _takes_specs(kind: Any) -> bool:
     """Whether a value of a type is a list of specs."""
-    inner = [get_args(each)[0] for each in _alternatives(kind) if get_origin(each) is tuple]
+    inner = [get_args(each)[0] for each in alternatives(kind) if get_origin(each) is tuple]
     marks = [mark for each in inner for mark in getattr(each, "__metadata__", ())]
     return any(isinstance(mark, SpecOf) for mark in marks)
 
 
 def _read(kind: Any, given: str, separator: str = "-") -> Any:
     """Return a text as what pydantic converts to a type: none, a list, or the text itself."""
-    kinds = _alternatives(kind)
+    kinds = alternatives(kind)
     is_none = given.lower() in ("none", "null")
     if is_none and NoneType in kinds:
         return None

@@ -8,6 +8,8 @@ from dataclasses import MISSING, Field, fields
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
+from adm.spec import text
+
 FAR = 50_000  # bounds that nobody meets are left out
 ENTRY = re.compile(r"^( {4})(\w+(?:, \w+)*): ", re.MULTILINE)
 SIGNS = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below"}
@@ -37,8 +39,6 @@ def parameter(field: "Field[Any]", hint: Any, about: Mapping[str, str]) -> dict[
         default = field.default_factory()
     written = str(default).lower()
     if hasattr(default, "name"):  # of a spec
-        from adm.spec import text  # here, because --help needs no pydantic
-
         written = text(default)
     return {
         "type": words(hint),
@@ -56,15 +56,6 @@ def attributes(kind: type[Any]) -> dict[str, str]:
         for names, about in zip(pieces[1::3], pieces[2::3], strict=True):
             found |= dict.fromkeys(names.split(", "), " ".join(about.split()).rstrip("."))
     return found
-
-
-def alternatives(hint: Any) -> list[Any]:
-    """Return the types that a value of a type may have, without their bounds."""
-    if get_origin(hint) is Annotated:
-        return alternatives(get_args(hint)[0])
-    if get_origin(hint) in (Union, UnionType):
-        return [each for part in get_args(hint) for each in alternatives(part)]
-    return [hint]
 
 
 def words(hint: Any) -> str:

@@ -9,7 +9,8 @@ from dataclasses import fields, is_dataclass
 from typing import Any, get_type_hints
 
 from adm.app.cli.output import AsJson, show
-from adm.app.kinds import alternatives, attributes, describe, parameter
+from adm.app.kinds import attributes, describe, parameter
+from adm.spec import SpecOf, alternatives
 
 WIDTH = 100
 TOPICS = {  # what comes before a kind, or before a setting, on the command line
@@ -126,8 +127,6 @@ def _settings(kind: type[Any], prefix: str) -> Iterator[tuple[str, dict[str, str
 
 def _is_spec(hint: Any) -> bool:
     """Whether a field takes specs, whose kinds have a topic of their own."""
-    from adm.spec import SpecOf  # here, because --help needs no pydantic
-
     return any(isinstance(each, SpecOf) for each in getattr(hint, "__metadata__", ()))
 
 

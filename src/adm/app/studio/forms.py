@@ -10,10 +10,11 @@ from types import NoneType
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from adm.adversarial import LatentSampling
-from adm.app.kinds import alternatives, bounds, describe
+from adm.app.kinds import bounds, describe
 from adm.generation.edit import EDITS
 from adm.restoration import METHODS
 from adm.samplers.settings import KINDS, Sampling
+from adm.spec import alternatives
 
 # What the page chooses by a spec; `KINDS` are fields of `Sampling`.
 SPECS: dict[str, Mapping[str, type[Any]]] = {**KINDS, "edit": EDITS, "method": METHODS}
