@@ -129,18 +129,32 @@ def command(recall: Recall, out: str, places: Mapping[str, str] | None = None) -
         places: name of a model -> its path, where the name alone does not find it.
     """
     where = places or {}
-    pairs = [] if recall.classes is None else [("classes", recall.classes)]
-    pairs.append(("count", str(recall.index + 1)))
-    for name, value in recall.settings.items():
-        plain = name in (*OPTIONS, *OF_UPSAMPLER)
-        for word in map(_word, _each(value)):
-            pairs.append((name, word) if plain else ("set", f"{name}={word}"))
-    pairs += [(name, where.get(own, own)) for name, own in recall.beside.items()]
     words = ["adm", "sample", where.get(recall.model, recall.model)]
-    for name, word in [*pairs, ("out", out)]:
-        option = f"--{name.replace('_', '-')}"
-        words += [f"{option}={word}"] if word.startswith("-") else [option, word]
-    return shlex.join(words)
+    count = {"classes": recall.classes, "count": recall.index + 1}
+    beside = {name: where.get(own, own) for name, own in recall.beside.items()}
+    return shell(words, count, recall.settings, {**beside, "out": out})
+
+
+def shell(
+    words: Sequence[str],
+    before: Mapping[str, Any],
+    settings: Mapping[str, Any],
+    after: Mapping[str, Any],
+) -> str:
+    """Return a line of the shell: words, then options for what is not None.
+
+    Args:
+        settings: of sampling; those that have no option of their own are given by --set.
+        before, after: options before and after them.
+    """
+    found = list(words)
+    for name, value in [*before.items(), *settings.items(), *after.items()]:
+        plain = name in (*OPTIONS, *OF_UPSAMPLER) or name not in settings
+        option = f"--{name.replace('_', '-')}" if plain else "--set"
+        for word in [] if value is None else map(_word, _each(value)):
+            text = word if plain else f"{name}={word}"
+            found += [f"{option}={text}"] if text.startswith("-") else [option, text]
+    return shlex.join(found)
 
 
 def lines(recall: Recall, places: Mapping[str, str] | None = None) -> str:
@@ -211,8 +225,8 @@ def annotation(content: bytes) -> bytes:
     raise ValueError(f"it has more than {MOST_CHUNKS} chunks")
 
 
-def _each(value: Value) -> Sequence[Any]:
-    return value if isinstance(value, tuple) else [value]
+def _each(value: Any) -> Sequence[Any]:
+    return value if isinstance(value, tuple | list) else [value]
 
 
 def _word(value: Any) -> str:
@@ -223,8 +237,8 @@ def _word(value: Any) -> str:
 
 
 def call(values: Sequence[str], named: Mapping[str, Any]) -> str:
-    """Return the text of the arguments of a call in Python."""
-    pairs = [f"{name}={_literal(value)}" for name, value in named.items()]
+    """Return the text of the arguments of a call in Python, without those that are None."""
+    pairs = [f"{key}={_literal(value)}" for key, value in named.items() if value is not None]
     return ", ".join([*map(_literal, values), *pairs])
 
 

@@ -6,7 +6,6 @@ or code. A new order is one class here.
 """
 
 import json
-import shlex
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -221,7 +220,7 @@ class FromPictures(Images):
         verb, source, count, options = self.words()
         options |= {"classes": self.classes, "samples": self.samples}
         channels, *size = pipeline.shape
-        made = recall.call([], _without_none(options) | _without_none(self.settings))
+        made = recall.call([], options | self.settings)
         lines = (
             "import adm\nfrom adm.data import open_source\n\n"
             f"model = adm.load({recall.call([self.model], {})})\n"
@@ -231,15 +230,16 @@ class FromPictures(Images):
         )
         return {
             "png": self._noted(pipeline, index, image),
-            "command": _command(["adm", verb, self.model, source], options, self.settings),
+            "command": recall.shell(
+                ["adm", verb, self.model, source], options, self.settings, {"out": OUT}
+            ),
             "python": lines,
         }
 
     def _noted(self, pipeline: Pipeline, index: int, image: Tensor) -> str:
         """Return the PNG, which carries the order unless its pictures are too large for a text."""
         order = self.fitted(pipeline.shape).model_copy(update={"model": pipeline.model.name})
-        note = Made.model_construct(order=order, index=index).model_dump(mode="json")
-        text = json.dumps(note)
+        text = json.dumps(Origin(order=order, index=index).model_dump(mode="json"))
         if image.shape[0] not in MODES or len(text) > MOST_TEXT:
             return pictures.exact(image)
         return pictures.encode(recall.annotate(image, text))
@@ -319,7 +319,7 @@ class Fill(FromPictures):
         return "restore", "picture.png", 1, options
 
 
-class Made(BaseModel):
+class Origin(BaseModel):
     """What a picture says that was made from others.
 
     Attributes:
@@ -467,8 +467,8 @@ class Drop(OfModel):
                 "settings": dict(note.settings),
             }
         with suppress(ValueError):
-            made = Made.model_validate_json(recall.annotation(self.picture))
-            order = made.order.model_dump(mode="json")
+            origin = Origin.model_validate_json(recall.annotation(self.picture))
+            order = origin.order.model_dump(mode="json")
             found["order"] = order | {"model": shelf.offered(order["model"])}
         image = pictures.decode(self.picture, shelf.pipeline(self.model).shape)
         tell("dropped", {**found, "png": pictures.exact(image)})
@@ -493,21 +493,3 @@ def parse(body: bytes) -> Order:
         for each in errors:
             each["loc"] = each["loc"][1:]  # without the kind of the order
         raise refusal(errors) from None
-
-
-def _command(words: list[str], named: dict[str, Any], settings: Settings) -> str:
-    """Return a line of the shell with options for what is given."""
-    for name, value in (named | settings).items():
-        for each in value if isinstance(value, list) else [value]:
-            if each is None:
-                continue
-            word = str(each).lower() if isinstance(each, bool) else str(each)
-            plain = name in named or name in recall.OPTIONS
-            option = f"--{name}" if plain else "--set"
-            word = word if plain else f"{name}={word}"
-            words += [f"{option}={word}"] if word.startswith("-") else [option, word]
-    return shlex.join([*words, "--out", OUT])
-
-
-def _without_none(named: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in named.items() if value is not None}

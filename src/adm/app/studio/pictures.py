@@ -35,12 +35,16 @@ def fitted(content: bytes, shape: tuple[int, int, int]) -> bytes:
     Raises:
         ValueError: as `decode`.
     """
-    return base64.b64decode(exact(decode(content, shape)))
+    return _exact(decode(content, shape))
 
 
 def exact(image: Tensor) -> str:
     """(C, H, W) -> PNG with its own pixels; of a number of channels that PNG lacks, as it looks."""
-    return encode(png(to_picture(image) if image.shape[0] in MODES else colours(image)))
+    return encode(_exact(image))
+
+
+def _exact(image: Tensor) -> bytes:
+    return png(to_picture(image) if image.shape[0] in MODES else colours(image))
 
 
 def strip(images: Tensor) -> str:
