@@ -69,10 +69,10 @@ def test_elsewhere_every_address_needs_the_token(shelf: Shelf) -> None:
     assert library.new_token("localhost") == ""
     assert library.address("0.0.0.0", 80, token) == f"http://{socket.gethostname()}:80/{token}/"
     assert library.address("::1", 80, "") == "http://[::1]:80/"
-    assert {"localhost", socket.gethostname(), "127.0.0.1"} <= {*library.names_of("0.0.0.0")}
+    assert {"localhost", socket.gethostname(), "127.0.0.1"} <= {*library.hosts_of("0.0.0.0")}
     with library.listen("127.0.0.1", 0) as listening:
         serving = library.server(
-            library.application(shelf, desk, library.names_of("0.0.0.0"), token)
+            library.application(shelf, desk, library.hosts_of("0.0.0.0"), token)
         )
         thread = threading.Thread(target=serving.run, args=([listening],), daemon=True)
         thread.start()

@@ -58,7 +58,7 @@ def studio(
             raise SettingError("data", "MODEL=DATA, as in emoji=./emoji", model)
     # Imported here, so that --help does not load torch.
     try:
-        from adm.app.studio.server import address, application, listen, names_of, new_token, server
+        from adm.app.studio.server import address, application, hosts_of, listen, new_token, server
     except ModuleNotFoundError as error:
         from adm.extras import installing
 
@@ -77,7 +77,7 @@ def studio(
         desk = Desk()
         try:
             with suppress(KeyboardInterrupt):  # how it is meant to end
-                app = application(shelf, desk, names_of(host), token)
+                app = application(shelf, desk, hosts_of(host), token)
                 server(app).run([listening])
         finally:
             desk.close()

@@ -46,7 +46,7 @@ class Full(Exception):
     """Raised for an order when the queue is full."""
 
 
-def spoken(name: str, value: str | None) -> str:
+def caption(name: str, value: str | None) -> str:
     """Return what a page calls a setting that an error refers to; see `SettingError`."""
     words = name.replace("_", " ").replace(".", " ")
     return words if value is None else f"{words} {value}"
@@ -107,7 +107,7 @@ class Stream:
         except Gone:
             pass
         except SettingError as error:
-            sentence = error.sentence(error.field, spoken)
+            sentence = error.sentence(error.field, caption)
             self._put(Event("error", {"field": error.field, "message": sentence}))
         except (ValueError, FloatingPointError, OSError, MemoryError) as error:
             self._put(Event("error", {"field": "", "message": str(error) or "out of memory"}))

@@ -22,7 +22,7 @@ from adm.store.spans import divide
 See: TypeAlias = Callable[[Sequence[int], State], None]  # indices of a block, their state
 
 
-def watched(generator: Generator, see: See) -> Generator:
+def observe(generator: Generator, see: See) -> Generator:
     """Return a generator of the same images, which shows every state before it goes on.
 
     It is the generator itself but for its trajectory, so that images are computed in the same
@@ -86,7 +86,7 @@ def show(
         told = {"places": [wanted.index(indices[place]) for place in places]}
         tell("step", {**told, **clock.read(), "strip": pictures.strip(estimate)})
 
-    seen = replace(job, generator=watched(job.generator, see))
+    seen = replace(job, generator=observe(job.generator, see))
     for span in divide([wanted], size):
         clock.step = 0
         images = seen.images(span)
@@ -120,11 +120,11 @@ def film(job: Job, index: int, tell: Tell) -> dict[str, Any]:
             estimates.append(to_uint8(state.prediction.x_0[place]).cpu())
             levels.append(level(job, state))
 
-    (image,) = replace(job, generator=watched(job.generator, see)).images([index])
+    (image,) = replace(job, generator=observe(job.generator, see)).images([index])
     noisy[-1] = image
     return {
         "noise": pictures.exact(noisy[0]),
-        "film": pictures.film(noisy, [duration(len(noisy))] * (len(noisy) - 1) + [LAST]),
+        "film": pictures.animate(noisy, [duration(len(noisy))] * (len(noisy) - 1) + [LAST]),
         "noisy": pictures.strip(torch.stack(noisy[1:])),
         "estimates": pictures.strip(torch.stack(estimates)),
         "levels": levels,

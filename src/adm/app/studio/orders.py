@@ -239,7 +239,9 @@ class FromPictures(Images):
     def _noted(self, pipeline: Pipeline, index: int, image: Tensor) -> str:
         """Return the PNG, which carries the order unless its pictures are too large for a text."""
         order = self.fitted(pipeline.shape).model_copy(update={"model": pipeline.model.name})
-        text = json.dumps(Origin(order=order, index=index).model_dump(mode="json"))
+        text = json.dumps(
+            Origin.model_validate({"order": order, "index": index}).model_dump(mode="json")
+        )
         if image.shape[0] not in MODES or len(text) > MOST_TEXT:
             return pictures.exact(image)
         return pictures.encode(recall.annotate(image, text))

@@ -52,7 +52,7 @@ def strip(images: Tensor) -> str:
     return encode(png(grid(images, len(images), zoom=1, gap=0)))
 
 
-def film(images: Sequence[Tensor], milliseconds: Sequence[int]) -> str:
+def animate(images: Sequence[Tensor], milliseconds: Sequence[int]) -> str:
     """(C, H, W) each -> animated WebP, enlarged by an integer factor."""
     height, width = tile_size((images[0].shape[1], images[0].shape[2]), LEAST, MOST)
     return encode(webp([fit(image, (height, width)) for image in images], milliseconds))

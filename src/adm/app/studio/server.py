@@ -23,7 +23,7 @@ from starlette.routing import Mount, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from adm.app.studio import orders
-from adm.app.studio.desk import Desk, Full, Stream, spoken
+from adm.app.studio.desk import Desk, Full, Stream, caption
 from adm.app.studio.forms import forms
 from adm.app.studio.shelf import Shelf
 from adm.spec import SettingError
@@ -133,7 +133,7 @@ def application(shelf: Shelf, desk: Desk, hosts: Sequence[str] = HERE, token: st
         except ClientDisconnect:
             return Response()
         except SettingError as error:
-            return _refused(400, error.sentence(error.field, spoken), error.field)
+            return _refused(400, error.sentence(error.field, caption), error.field)
         except ValueError as error:
             return _refused(400, str(error))
         finally:
@@ -175,7 +175,7 @@ def listen(host: str, port: int) -> socket.socket:
         raise SettingError("host", "a name or address of this machine", host, str(error)) from None
 
 
-def names_of(host: str) -> tuple[str, ...]:
+def hosts_of(host: str) -> tuple[str, ...]:
     """Return the names and addresses by which a host that listens there may be called."""
     if host in HERE:
         return HERE
