@@ -11,6 +11,9 @@ A checkpoint is a folder `checkpoints/step-0001000/` in the run folder, with the
 
 If several networks are trained, each has a subfolder of its name for weights, moments and averages,
 such as `step-0001000/generator/model.safetensors`. Frozen networks are not saved.
+
+Of a run whose weights are sharded, all checkpoints but its last have a folder `shards/` in place of
+raw.safetensors, the moments and further averages; see `start_saving`.
 """
 
 import json
@@ -19,12 +22,12 @@ import math
 import re
 import shutil
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from copy import copy
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Any, TypeAlias
+from typing import Annotated, Any
 
 import torch
 from pydantic import Field
@@ -37,14 +40,17 @@ from adm.shown import reason_of
 from adm.store.files import FULL, fsync, link
 from adm.store.hashes import SUMS, damaged_parts, read_sums, seal
 from adm.store.parsed import as_type, read_json
-from adm.training import posthoc
+from adm.training import posthoc, sharded
 from adm.training.model_file import Steps, check_finite, save_model, save_tensors
 from adm.training.players import Player, RunState
 from adm.training.settings import TrainSettings
+from adm.training.sharded import Forms
 from adm.training.spread import fill, whole
 
 RUN, FOLDER, STATE = "run.json", "checkpoints", "state.json"
-MOMENTS = "optimizer.safetensors"
+MODEL, MOMENTS = "model.safetensors", "optimizer.safetensors"
+SHARDS = "shards"  # of a checkpoint; a shard's names are those of a file and of a tensor in it
+SUFFIX = ".safetensors/"
 BEST = "best"  # a link to the checkpoint with the lowest validation loss
 ASIDE = "damaged-"  # before the name of a damaged checkpoint that was set aside
 STEP = "step"  # the slot of an optimizer that counts steps
@@ -53,7 +59,6 @@ NUMBER = re.compile(r"step-(\d{7,12})")
 log = logging.getLogger("adm")
 
 Count = Annotated[int, Field(ge=0, lt=1 << 63)]
-Forms: TypeAlias = dict[str, tuple[tuple[int, ...], torch.dtype]]  # shapes and dtypes, by name
 
 
 @dataclass(frozen=True)
@@ -219,10 +224,7 @@ def save(
     Raises:
         OSError: a file cannot be written; earlier checkpoints are not touched.
     """
-    folder = run / FOLDER / step_folder(numbers.step)
-    part = folder.with_name(f".{folder.name}.part")
-    folders = [part, *{part / place for place in places(state).values()}]
-    devices.once(lambda: _empty(part, folders))
+    folder, part = _begin(run, numbers, state, devices)
     failure: Exception | None = None
     for turn, (name, tensors) in enumerate(files_of(state).items()):
         mine = turn % devices.world == devices.rank and failure is None
@@ -231,25 +233,90 @@ def save(
             try:
                 _write(part / name, gathered, metadata | {"step": numbers.step})
             except OSError as error:
-                failure = _unwritten(error, folder, run)
-
-    def publish() -> None:
-        try:
-            (part / STATE).write_text(json.dumps(asdict(_completed(numbers, state))))
-            seal(part)
-            fsync(part / STATE)
-            shutil.rmtree(folder, ignore_errors=True)
-            part.rename(folder)
-        except OSError as error:
-            raise _unwritten(error, folder, run) from None
-
+                failure = _unwritten(error, folder)
+    numbers = _completed(numbers, state)
     try:
         devices.share_failure(failure)
-        devices.once(publish)
+        devices.once(lambda: _publish(part, folder, numbers))
     except OSError:
         shutil.rmtree(part, ignore_errors=True)
         raise
     return folder
+
+
+# Seven parameters: those of `save`, the writer and what follows.
+def start_saving(
+    run: Path,
+    numbers: Numbers,
+    state: RunState,
+    metadata: dict[str, Any],
+    devices: Devices,
+    writer: sharded.Writer,
+    then: Callable[[], object],
+) -> Path:
+    """Write a checkpoint of shards behind the training; every process must call.
+
+    A step waits for a copy of the state alone. Each process then writes its shards, and rank 0 the
+    model file of each player from them, before the folder gets its name.
+
+    Args:
+        run, numbers, state, metadata: as for `save`.
+        writer: of the run; its `wait` raises what comes later.
+        then: called on rank 0, in the background, once the checkpoint is complete.
+
+    Returns:
+        The folder that it will have.
+
+    Raises:
+        OSError: it cannot be begun, or the checkpoint before it could not be written.
+    """
+    writer.wait()
+    folder, part = _begin(run, numbers, state, devices)
+    numbers = _completed(numbers, state)
+
+    written = writer.start(part / SHARDS, _flat(files_of(state)))
+
+    def finish() -> None:
+        try:
+            written()
+            if devices.main:
+                for place in places(state).values():
+                    weights = sharded.read_whole(part / SHARDS, f"{place}{MODEL}/")
+                    _write(part / place / MODEL, weights, metadata | {"step": numbers.step})
+                _publish(part, folder, numbers)
+                then()
+        except OSError as error:
+            if devices.main:
+                shutil.rmtree(part, ignore_errors=True)
+            raise _unwritten(error, folder) from None
+
+    writer.follow(finish)
+    return folder
+
+
+def _begin(run: Path, numbers: Numbers, state: RunState, devices: Devices) -> tuple[Path, Path]:
+    """Return the folder of a checkpoint, and the empty one that it is written in."""
+    folder = run / FOLDER / step_folder(numbers.step)
+    part = folder.with_name(f".{folder.name}.part")
+    folders = [part, *{part / place for place in places(state).values()}]
+    devices.once(lambda: _empty(part, folders))
+    return folder, part
+
+
+def _publish(part: Path, folder: Path, numbers: Numbers) -> None:
+    try:
+        (part / STATE).write_text(json.dumps(asdict(numbers)))
+        seal(part)
+        fsync(part / STATE)
+        shutil.rmtree(folder, ignore_errors=True)
+        part.rename(folder)
+    except OSError as error:
+        raise _unwritten(error, folder) from None
+
+
+def _flat(files: Mapping[str, Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    """{file: {name: tensor}} -> {"file/name": tensor}."""
+    return {f"{file}/{name}": t for file, tensors in files.items() for name, t in tensors.items()}
 
 
 def _empty(part: Path, folders: Iterable[Path]) -> None:
@@ -275,8 +342,10 @@ def _completed(numbers: Numbers, state: RunState) -> Numbers:
     return replace(numbers, validation=validation, bad_steps=state.bad_steps, players=players)
 
 
-def _unwritten(error: OSError, folder: Path, run: Path) -> OSError:
-    before = latest(run)
+def _unwritten(error: OSError, folder: Path) -> OSError:
+    if error.strerror is not None and error.strerror.startswith("checkpoint "):
+        return error  # it says so
+    before = latest(folder.parent.parent)
     stays = (
         f"{before.name} is intact, and a new attempt resumes from it"
         if before
@@ -303,15 +372,18 @@ def restore(run: Path, state: RunState, devices: Devices) -> Numbers | None:
     folder, damaged = devices.once(lambda: _newest_whole(run, state))
     if folder is None:
         return None
-    numbers = read_numbers(folder)
-    for name, tensors in files_of(state, moments=False).items():
-        values = _read(folder / name)
-        for key, tensor in tensors.items():
-            fill(tensor, values[key])
+    numbers, stored = read_numbers(folder), _stored(folder, files_of(state))
     for name, place in places(state).items():
         player, own = state.players[name], numbers.players[name]
-        _restore_moments(player, _read(folder / place / MOMENTS))
+        _allocate_moments(player, stored[f"{place}{MOMENTS}"])
         player.scale.value, player.scale.good = own.loss_scale, own.good_steps
+    if (folder / SHARDS).is_dir():
+        sharded.read(folder / SHARDS, _flat(files_of(state)), devices)
+    else:
+        for name, tensors in files_of(state).items():
+            values = _read(folder / name)
+            for key, tensor in tensors.items():
+                fill(tensor, values[key])
     state.step, state.bad_steps = numbers.step, numbers.bad_steps
     devices.once(lambda: _set_aside(damaged, folder))
     return numbers
@@ -351,18 +423,43 @@ def _check(folder: Path, state: RunState) -> Numbers:
         raise ValueError(f"{folder / STATE} is that of step {numbers.step}")
     if numbers.players.keys() != state.players.keys():
         return numbers
+    stored = _stored(folder, files_of(state))
     for name, tensors in files_of(state, moments=False).items():
-        values = _read(folder / name)
-        _check_forms(folder / name, _forms(values), _forms(tensors))
+        _check_forms(folder / name, stored[name], _forms(tensors))
+    for name, values in _weights(folder, files_of(state, moments=False)):
         check_finite(folder / name, values)
     for name, place in places(state).items():
-        path = folder / place / MOMENTS
-        held = _forms(_read(path))
+        path, held = folder / place / MOMENTS, stored[f"{place}{MOMENTS}"]
         # After skipped steps only, or without a gradient, a parameter has no moments.
         having = {key.partition("/")[2] for key in held}
         wanted = _moment_forms(state.players[name])
         _check_forms(path, held, {k: v for k, v in wanted.items() if k.partition("/")[2] in having})
     return numbers
+
+
+def _stored(folder: Path, names: Iterable[str]) -> dict[str, Forms]:
+    """Return the forms of the tensors of a checkpoint, by the file that they are, or would be, in.
+
+    Args:
+        names: of the files.
+    """
+    if not (folder / SHARDS).is_dir():
+        return {name: _forms(_read(folder / name)) for name in names}
+    stored: dict[str, Forms] = {name: {} for name in names}
+    for key, form in sharded.forms(folder / SHARDS).items():
+        file, suffix, name = key.partition(SUFFIX)
+        stored.setdefault(file + suffix.rstrip("/"), {})[name] = form
+    return stored
+
+
+def _weights(folder: Path, names: Iterable[str]) -> Iterator[tuple[str, dict[str, Tensor]]]:
+    """Yield each file of a checkpoint that has others than moments, and those tensors."""
+    if not (folder / SHARDS).is_dir():
+        yield from ((name, _read(folder / name)) for name in names)
+        return
+    for path, tensors in sharded.files(folder / SHARDS).items():
+        own = {key: t for key, t in tensors.items() if f"{MOMENTS}/" not in key}
+        yield path.relative_to(folder).as_posix(), own
 
 
 def _forms(tensors: Mapping[str, Tensor]) -> Forms:
@@ -410,17 +507,16 @@ def _set_aside(damaged: Mapping[Path, str], whole: Path) -> None:
         )
 
 
-def _restore_moments(player: Player, moments: Mapping[str, Tensor]) -> None:
-    """Restore the state of an optimizer.
+def _allocate_moments(player: Player, stored: Iterable[str]) -> None:
+    """Give an optimizer the moments whose names are stored, without their values.
 
     A moment is sharded as its parameter is. A count of steps stays on the CPU, where AdamW has it.
     """
     parameters = dict(player.network.named_parameters())
     state: dict[str, dict[str, Tensor]] = defaultdict(dict)
-    for key, value in moments.items():
+    for key in stored:
         slot, _, name = key.partition("/")
-        state[name][slot] = value if slot == STEP else torch.zeros_like(parameters[name])
-        fill(state[name][slot], value)
+        state[name][slot] = torch.zeros(()) if slot == STEP else torch.zeros_like(parameters[name])
     for name, own in state.items():
         player.optimizer.state[parameters[name]] = dict(own)
 

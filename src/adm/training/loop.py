@@ -4,6 +4,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from operator import itemgetter
@@ -15,13 +16,13 @@ import torch
 from adm.data import Source, shuffle
 from adm.processes import Devices
 from adm.store.files import write_json
-from adm.training import checkpoint, log, posthoc
+from adm.training import checkpoint, log, posthoc, sharded
 from adm.training.batches import PLAIN, Augmentation, Batch, batch_at, batches
 from adm.training.checkpoint import Numbers
 from adm.training.microbatch import forget_gradients, is_out_of_memory, largest, probe, refusal
 from adm.training.players import Player, RunState
 from adm.training.settings import TrainSettings
-from adm.training.spread import longest_share, share
+from adm.training.spread import is_sharded, longest_share, share
 from adm.training.update import StepSettings, Turn, Update, update
 
 JUDGED = ("validation/loss", "validation/frechet")  # figures of which the lowest is the best
@@ -37,7 +38,8 @@ class Progress(NamedTuple):
         step: optimizer steps done.
         shown: the figures of the step's line in the log, by name.
         images_per_second: throughput of the step, over all processes.
-        saved: the checkpoint folder, if one was saved after this step.
+        saved: the checkpoint folder, if one was saved after this step; sharded weights are written
+            behind the training, and it is there soon.
     """
 
     step: int
@@ -127,7 +129,10 @@ def _resumed(run: Run, micro_batch: MicroBatch, newest: Numbers | None) -> Itera
     if steps and exhausted(validations, settings.patience):
         _tell_end(run, before.step)
         return
-    with log.continued(run.folder, before.step, devices) as lines:
+    with log.continued(run.folder, before.step, devices) as lines, ExitStack() as held:
+        writer = None
+        if is_sharded(state.model.runner) and sharded.is_supported():
+            writer = held.enter_context(sharded.Writer(devices))
         stream = batches(
             run.source, settings.seed, settings.batch_size, steps, devices, run.augmentation
         )
@@ -139,11 +144,13 @@ def _resumed(run: Run, micro_batch: MicroBatch, newest: Numbers | None) -> Itera
             if (judged := validated(shown)) is not None:
                 validations.append(judged)
             ended = judged is not None and exhausted(validations, settings.patience)
-            leaving = devices.any(run.stop()) or ended
+            failed = writer is not None and writer.failed
+            leaving = devices.any(run.stop() or failed) or ended
             saved = None
             if leaving or settings.saves(done):
                 log.flush(lines)
-                saved = _save(run, Numbers(done, micro, judged))
+                last = leaving or done == settings.steps
+                saved = _save(run, Numbers(done, micro, judged), writer, last)
             # Measured from yield to yield, to include the time that is spent waiting for images.
             before_it, started = started, time.monotonic()
             speed = settings.batch_size / (started - before_it)
@@ -247,13 +254,23 @@ def _shown(state: RunState, taken: dict[str, Update]) -> dict[str, float]:
     return figures
 
 
-def _save(run: Run, numbers: Numbers) -> Path:
+def _save(run: Run, numbers: Numbers, writer: sharded.Writer | None, last: bool) -> Path:
+    """Save a checkpoint; behind the training if there is a writer, unless the run ends with it."""
     for name, place in checkpoint.places(run.state).items():
         # Before the checkpoint, so that none exists without its snapshots.
         kept = run.state.players[name].averages
         posthoc.snapshot(run.folder / place, numbers.step, kept, run.metadata, run.devices)
-    folder = checkpoint.save(run.folder, numbers, run.state, run.metadata, run.devices)
-    run.devices.once(lambda: checkpoint.prune(run.folder, run.settings))
+
+    def prune() -> None:
+        checkpoint.prune(run.folder, run.settings)
+
+    whole = run.folder, numbers, run.state, run.metadata, run.devices
+    if writer is not None:
+        if not last:
+            return checkpoint.start_saving(*whole, writer, prune)
+        writer.wait()
+    folder = checkpoint.save(*whole)
+    run.devices.once(prune)
     return folder
 
 

@@ -58,7 +58,7 @@ def accumulating(runner: nn.Module, last: bool) -> AbstractContextManager[Any]:
         runner: a network as `spread` returned it.
         last: whether this is the last micro-batch of the step.
     """
-    if _is_sharded(runner):
+    if is_sharded(runner):
         runner.set_requires_gradient_sync(last)
     elif isinstance(runner, DistributedDataParallel) and not last:
         return runner.no_sync()
@@ -121,7 +121,8 @@ def _shard(network: nn.Module, devices: Devices) -> nn.Module:
     return network
 
 
-def _is_sharded(runner: nn.Module) -> "TypeGuard[FSDPModule]":
+def is_sharded(runner: nn.Module) -> "TypeGuard[FSDPModule]":
+    """Return whether each process holds a shard of the weights of a network."""
     module = sys.modules.get("torch.distributed.fsdp")  # without which nothing is sharded
     return module is not None and isinstance(runner, module.FSDPModule)
 
