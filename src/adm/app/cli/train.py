@@ -31,6 +31,7 @@ def train(
     teacher: str | None = None,
     teacher_classifier: str | None = None,
     shard: Annotated[bool, Parameter(negative="")] = False,
+    stall: float = 30.0,
     check_data: Literal["names", "pixels", "none"] = "names",
     tensorboard: Annotated[bool, Parameter(negative="")] = False,
     wandb: str | None = None,
@@ -103,6 +104,9 @@ def train(
         Classifier that guides the teacher. By default the one that belongs to it.
     shard
         Shard the weights over the processes (FSDP), for networks too large for one device.
+    stall
+        Minutes without a step after which several processes end, with a line on the one that hangs;
+        `torchrun --max-restarts N` starts them again.
     check_data
         What to compare, on resuming, with what the images were when the run began: their names and
         sizes, or all their pixels, too, or none to accept a change.
@@ -125,7 +129,7 @@ def train(
     from adm.recipes import build
 
     settings = list(set or []) + ([f"train.steps={steps}"] if steps is not None else [])
-    devices = training.place(device, shard)
+    devices = training.place(device, shard, stall)
     guided = None if teacher is None else Teacher.load(teacher, teacher_classifier, devices.device)
     teaching = None if guided is None else guided.model
     choice = choose(name, settings, teaching, condition=condition is not None)
@@ -155,4 +159,4 @@ def train(
     )
     with sole_writer(out, devices):
         images = open_data(choice, options)
-        training.follow(images, out, devices, how, tensorboard, wandb)
+        training.follow(images, out, devices, how, stall, tensorboard, wandb)

@@ -1,0 +1,68 @@
+"""a rank that hangs -> the run ends in time, and names it."""
+
+import re
+import time
+
+import launch
+import pytest
+import tiny
+
+from adm.app.runs.stalls import Place, message
+
+NAMES = ["north, pid 7", "south, pid 8", "west, pid 9"]
+WAITING = Place(4, "training/update.py:90", True)
+
+
+def test_the_one_that_waits_for_nobody_is_named() -> None:
+    places = {0: WAITING, 1: Place(4, "data/source.py:140", False), 2: WAITING}
+    said = message(places, NAMES, 60)
+    assert "process 1 (south, pid 8) is at data/source.py:140; 2 of 3 processes wait" in said
+
+
+def test_the_one_that_does_not_answer_is_named() -> None:
+    said = message({0: WAITING, 1: WAITING}, NAMES, 60)
+    assert "process 2 (west, pid 9) does not answer; 2 of 3" in said
+
+
+def test_the_one_with_the_fewest_steps_is_named_where_all_of_them_wait() -> None:
+    places = {0: WAITING, 1: WAITING, 2: Place(3, "training/update.py:90", True)}
+    assert "process 2 (west, pid 9) is at training/update.py:90; 2 of 3" in message(
+        places, NAMES, 60
+    )
+
+
+HANGS = {
+    "a thread sleeps": "time.sleep(600)",
+    "the process is stopped": "os.kill(os.getpid(), signal.SIGSTOP)",
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", HANGS)
+def test_a_process_that_hangs_ends_the_run_in_time_and_is_named(tmp_path, how):
+    before = (
+        "import os, signal, time\n"
+        "from adm.training import log\n"
+        "write = log.write\n"
+        "def hang(lines, done, shown):\n"
+        "    write(lines, done, shown)\n"
+        "    if done == 3 and os.environ['RANK'] == '1':\n"
+        f"        {HANGS[how]}\n"
+        "log.write = hang\n"
+        "from adm.app.runs import stalls\n"
+        "stalls.ANSWER_S = 2.0\n"
+    )
+    recipe = tiny.diffusion("train.steps=8", "train.save_every_steps=2", "watch.images=0")
+    run, whole = tmp_path / "run", tmp_path / "whole"
+    source, stall = tiny.stripes(), ("--stall", "0.1")
+    started = launch.train(tmp_path / "a", recipe, source, run, *stall, processes=2, before=before)
+    begun = time.monotonic()
+    said = launch.finish(started, status=1)
+    assert time.monotonic() - begun < launch.START_S
+    assert "no step ended in 6 s" in said
+    who = "is at training/loop" if how == "a thread sleeps" else "does not answer"
+    assert re.search(rf"process 1 \(\S+, pid \d+\) {who}", said)
+    assert "Traceback" not in said
+    for folder in (run, whole):
+        launch.finish(launch.train(tmp_path / "a", recipe, source, folder, *stall, processes=2))
+    assert launch.outcome(run) == launch.outcome(whole)
