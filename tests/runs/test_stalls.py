@@ -2,6 +2,7 @@
 
 import re
 import time
+from textwrap import indent
 
 import launch
 import pytest
@@ -66,3 +67,25 @@ def test_a_process_that_hangs_ends_the_run_in_time_and_is_named(tmp_path, how):
     for folder in (run, whole):
         launch.finish(launch.train(tmp_path / "a", recipe, source, folder, *stall, processes=2))
     assert launch.outcome(run) == launch.outcome(whole)
+
+
+@pytest.mark.slow
+def test_a_process_that_is_killed_ends_the_other_with_one_line(tmp_path):
+    killed = f"if os.environ['RANK'] == '1':\n{indent(launch.at_step(3, 'SIGKILL'), '    ')}"
+    recipe = tiny.diffusion("train.steps=8", "watch.images=0")
+    started = launch.train(
+        tmp_path / "a",
+        recipe,
+        tiny.stripes(),
+        tmp_path / "run",
+        processes=2,
+        before=f"import os\n{killed}",
+    )
+    for process in started.processes:
+        process.join(launch.START_S)
+    said = started.output.read_text()
+    assert [process.exitcode for process in started.processes] == [2, -9], said
+    last = said.splitlines()[-1]
+    assert last.startswith("adm: process 0 (")
+    assert "has lost another" in last
+    assert "Traceback" not in said
