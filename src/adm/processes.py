@@ -2,6 +2,7 @@
 
 import os
 import platform
+import secrets
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -17,10 +18,15 @@ import torch.distributed as dist
 from adm.store.locks import locked
 
 T = TypeVar("T")
+# Public, by torch's documentation, and not by its `__all__`.
+Store, PrefixStore = dist.Store, dist.PrefixStore  # pyright: ignore[reportPrivateImportUsage]
+rendezvous = dist.rendezvous  # pyright: ignore[reportPrivateImportUsage]
 PATIENCE_S = 60.0  # time limit of the first collective call
 SETTLE_S = 0.1  # time for the threads of a group to release tensors before Python exits
 MEANWHILE_S = 0.5  # between two calls of what a rank does while it waits for others
 STALL = timedelta(minutes=30)  # longer than any save to a slow disk
+OF_AGENT = "TORCHELASTIC_USE_AGENT_STORE"
+POLL_S = 0.01
 
 
 @dataclass(frozen=True, eq=False)
@@ -145,11 +151,48 @@ def join(
         place = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
         torch.cuda.set_device(place)
     if not dist.is_initialized():
-        dist.init_process_group("gloo" if place.type == "cpu" else "nccl", timeout=stall)
+        backend = "gloo" if place.type == "cpu" else "nccl"
+        store, rank, world = next(rendezvous("env://", timeout=stall))
+        if os.environ.get(OF_AGENT) == str(True):
+            store = of_attempt(store, rank, world, stall)
+        dist.init_process_group(backend, timeout=stall, store=store, rank=rank, world_size=world)
     joined = Devices(place, dist.get_rank(), dist.get_world_size())
     self_test(joined, patience_s)
     machine = platform.node()
     return replace(joined, beside=joined.gather(machine).count(machine))
+
+
+def of_attempt(store: Store, rank: int, world: int, limit: timedelta) -> Store:
+    """Return the part of a store that the ranks of this attempt alone use.
+
+    The agent of torchrun has one store for all attempts, in which ranks would find the addresses of
+    those that have ended (pytorch/pytorch issue 135712), and no count of the attempts that all of
+    its machines share. Rank 0 chooses a word for the attempt, and tells it to every rank that
+    greets it; one that has ended cannot answer.
+
+    Raises:
+        TimeoutError: a rank has not started in time.
+    """
+    own, before = secrets.token_hex(8), "adm/attempt"
+    if rank > 0:
+        store.set(f"{before}/{rank}", own)
+        word = store.get(f"{before}/{own}").decode()
+        store.set(f"{before}/{word}/{rank}", "heard")
+        return PrefixStore(word, store)
+    silent, end = set(range(1, world)), time.monotonic() + limit.total_seconds()
+    while silent:
+        for other in [each for each in silent if store.check([f"{before}/{each}"])]:
+            greeting = store.get(f"{before}/{other}").decode()
+            store.set(f"{before}/{greeting}", own)
+            if store.check([f"{before}/{own}/{other}"]):
+                silent.remove(other)
+        if silent and time.monotonic() > end:
+            raise TimeoutError(
+                f"process {min(silent)} of {world} has not started in "
+                f"{limit.total_seconds():.0f} s; start all with the same command"
+            )
+        time.sleep(POLL_S)
+    return PrefixStore(own, store)
 
 
 def leave() -> None:
@@ -183,7 +226,7 @@ def self_test(devices: Devices, patience_s: float) -> None:
     deadline = time.monotonic() + patience_s
     # Polled, because waiting for NCCL has no timeout.
     while work is not None and not work.is_completed() and time.monotonic() < deadline:
-        time.sleep(0.005)
+        time.sleep(POLL_S)
     if (work is not None and not work.is_completed()) or ones.item() != devices.world:
         raise TimeoutError(
             f"process {devices.rank} of {devices.world} had no answer from the others in "

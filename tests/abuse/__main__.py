@@ -15,7 +15,7 @@ from pathlib import Path
 os.environ |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-from abuse import disks, fuzz, kills, material, pairs, verbs
+from abuse import disks, fuzz, kills, many, material, pairs, verbs
 from abuse.bench import Bench, Result, Row
 from abuse.child import Limits, end_with_parent
 from abuse.judge import COLUMNS
@@ -65,7 +65,9 @@ def chosen(bench: Bench, options: argparse.Namespace) -> tuple[dict[str, Row], B
     """Return the rows of the table that are asked for, and the bench for them."""
     rows = fuzz.rows(options.cases)
     wanted = options.only or [""]
-    if any(not each or not any(name.startswith(each) for name in rows) for each in wanted):
+    if all(each.startswith("many") for each in wanted):
+        rows |= many.rows(bench)
+    elif any(not each or not any(name.startswith(each) for name in rows) for each in wanted):
         bench = replace(bench, whole=verbs.undisturbed(bench))
         rows |= kills.rows(bench) | disks.rows() | pairs.rows()
     found = {name: row for name, row in rows.items() if name.startswith(tuple(wanted))}

@@ -103,6 +103,10 @@ class Bench:
             before()
             adm(words, folder)
 
+        return self.run(folder, work, name)
+
+    def run(self, folder: Path, work: Callable[[], object], name: str = "") -> child.Child:
+        """Start a function in a child, for a folder."""
         return child.Child(work, self._logs(folder) / name, self.limits)
 
     def done(self, folder: Path) -> None:

@@ -77,6 +77,13 @@ class Child:
         with suppress(ProcessLookupError):
             os.kill(self.pid, number)
 
+    @property
+    def running(self) -> bool:
+        """Whether it runs, within its time; it stays for `poll` to end."""
+        if time.monotonic() - self.started > self.limits.seconds:
+            return False
+        return os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
+
     def poll(self) -> Outcome | None:
         """Return how it ended, or None while it runs; kill it when its time is over."""
         hung = time.monotonic() - self.started > self.limits.seconds

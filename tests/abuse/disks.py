@@ -32,19 +32,19 @@ def trial(bench: Bench, random: Random, number: int, folder: Path) -> Result:
     names = list(VERBS)
     name = names[number % len(names)]
     verb = VERBS[name]
-    if not (own_mounts() and _mount(folder, ROOM)):
+    if not (own_mounts() and mount(folder, ROOM)):
         return Result([], (), name, "the system does not let this user mount a disk")
     share = random.uniform(0.02, 0.95)
     for each in ("cache", "home"):
         (folder / each).mkdir(exist_ok=True)
     prepare(bench, folder, verb)
     before = files_of(folder)
-    _mount(folder, f"{_used(folder) + int(share * bench.whole[name].written) // 4096 * 4096}")
+    mount(folder, f"{used(folder) + int(share * bench.whole[name].written) // 4096 * 4096}")
     full = bench.start(folder, ("-q", *verb.words), name="full").wait()
     faults = faults_of(full, bench.limits) + _told(full.status, full.err)
     if any(files_of(folder).get(path) != held for path, held in before.items()):
         faults.append(Fault("bytes that differ", "what was there before was changed"))
-    _mount(folder, ROOM)
+    mount(folder, ROOM)
     again = bench.start(folder, ("-q", *verb.words), name="again").wait()
     faults += faults_of(again, bench.limits, allowed=(0,))
     if again.status == 0:
@@ -80,13 +80,14 @@ def own_mounts() -> bool:
     return subprocess.run(private, capture_output=True, check=False).returncode == 0
 
 
-def _mount(folder: Path, size: str) -> bool:
+def mount(folder: Path, size: str) -> bool:
     """Mount a disk of this size, or change the size of the one that is mounted."""
     options = f"size={size}" + (",remount" if os.path.ismount(folder) else "")
     words = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)]
     return subprocess.run(words, capture_output=True, check=False).returncode == 0
 
 
-def _used(folder: Path) -> int:
+def used(folder: Path) -> int:
+    """Return the bytes that are taken on the disk of a folder."""
     found = os.statvfs(folder)
     return (found.f_blocks - found.f_bfree) * found.f_frsize

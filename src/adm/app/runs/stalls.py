@@ -20,7 +20,7 @@ from typing import TypeVar
 import torch.distributed as dist
 
 import adm
-from adm.processes import Devices
+from adm.processes import Devices, PrefixStore
 from adm.store.parsed import as_type, parse_json
 
 T = TypeVar("T")
@@ -108,7 +108,7 @@ def answers(own: Place, devices: Devices) -> dict[int, Place]:
     """Tell the other ranks where this one is; return the places of those that tell theirs."""
     # Of torch's own: the group's store, which a launcher or rank 0 serves, is not in its interface.
     whole = dist.distributed_c10d._get_default_store()
-    store = dist.PrefixStore("adm/stalls", whole)  # pyright: ignore[reportPrivateImportUsage]
+    store = PrefixStore("adm/stalls", whole)
     places, end = {devices.rank: own}, time.monotonic() + ANSWER_S
     with suppress(RuntimeError):  # the process that serves it is gone
         store.set_timeout(timedelta(seconds=ANSWER_S))

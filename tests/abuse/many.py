@@ -1,0 +1,288 @@
+"""Command of several processes, fault -> it goes on with the others or anew: the same bytes.
+
+`make abuse ARGS="--only many"`; these rows take minutes and are left out without it. The launcher is
+torchrun, with restarts, or nobody, where processes are shards.
+"""
+
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from random import Random
+
+import numpy as np
+import psutil
+from abuse import disks
+from abuse.bench import Bench, Result, Row
+from abuse.child import POLL, Child, Outcome
+from abuse.judge import TRACEBACK, Fault, differing, faults_of, files_of, last_line
+from abuse.material import CPU
+from abuse.verbs import on_disk
+
+EACH = 20  # trials of a row
+STEPS, FEW = 40, 12
+CLOSE = 1e-3  # relative difference of losses by the order of sums, after so few steps
+SECONDS = 240.0  # until a command with restarts hangs
+TRAIN = ("train", "recipe.json", "--data", "data.npz", "--out", "out", "--hold-out", "0.2", *CPU)
+SAMPLE = (
+    *("sample", "model.safetensors", "--count", 24, "--steps", 4, "--out", "out"),
+    *("--batch-size", 2, *CPU),
+)
+FORMS = ((), ("--shard",))  # of a training, in turn
+STALL = ("--stall", "0.1")
+
+
+@dataclass(frozen=True)
+class Whole:
+    """What commands write undisturbed.
+
+    Attributes:
+        trained: files of a run of two processes, by whether its weights are sharded.
+        written: bytes that each takes on a disk.
+        losses: of a run of one process.
+        sampled: files of a sampling.
+    """
+
+    trained: tuple[dict[str, str], ...]
+    written: tuple[int, ...]
+    losses: np.ndarray
+    sampled: dict[str, str]
+
+
+def rows(bench: Bench) -> dict[str, Row]:
+    """Return the rows of the table."""
+    whole = undisturbed(bench)
+    trials = {
+        "many, one killed": killed,
+        "many, one hangs": hung,
+        "many, other numbers": numbers,
+        "many, shard moved": moved,
+        "many, full disk": full,
+    }
+    return {name: Row(partial(trial, whole=whole), EACH) for name, trial in trials.items()}
+
+
+def undisturbed(bench: Bench) -> Whole:
+    """Run each command once in peace."""
+    trained, written = [], []
+    for form in FORMS:
+        folder, before = ready(bench, "two")
+        done(launch(bench, folder, (*TRAIN, *steps(STEPS), *form)))
+        trained.append(files_of(folder))
+        written.append(on_disk(folder) - before)
+        bench.done(folder)
+    folder, _ = ready(bench, "one")
+    done(launch(bench, folder, (*TRAIN, *steps(FEW)), processes=1))
+    alone = losses(folder)
+    bench.done(folder)
+    folder, _ = ready(bench, "samples")
+    done(bench.start(folder, ("-q", *SAMPLE)))
+    sampled = files_of(folder)
+    bench.done(folder)
+    return Whole(tuple(trained), tuple(written), alone, sampled)
+
+
+def ready(bench: Bench, name: str) -> tuple[Path, int]:
+    """Return a new folder with the inputs, and the bytes that it takes on a disk."""
+    folder = bench.folder(f"whole {name}")
+    fill(bench, folder)
+    return folder, on_disk(folder)
+
+
+def fill(bench: Bench, folder: Path) -> None:
+    for name in ("recipe.json", "data.npz", "model.safetensors"):
+        bench.material.put(name, folder)
+
+
+def steps(count: int) -> tuple[str, ...]:
+    return ("--set", f"train.steps={count}", "train.save_every_steps=3", "train.anneal=false")
+
+
+def done(started: Child) -> Outcome:
+    outcome = started.wait()
+    if outcome.status:
+        raise RuntimeError(f"a command fails undisturbed: {outcome.err}")
+    return outcome
+
+
+def launch(
+    bench: Bench,
+    folder: Path,
+    words: Sequence[object],
+    *,
+    processes: int = 2,
+    restarts: int = 0,
+    name: str = "launched",
+) -> Child:
+    """Start the program under torchrun in a folder."""
+    torchrun = ["torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
+    command = [sys.executable, "-m", *torchrun, f"--max-restarts={restarts}", "-m", "adm", "-q"]
+
+    def work() -> None:
+        os.chdir(folder)
+        os.environ |= {"XDG_CACHE_HOME": str(folder / "cache"), "HOME": str(folder / "home")}
+        os.environ |= {"PYTHONDONTWRITEBYTECODE": "1"}
+        os.execv(command[0], [*command, *map(str, words)])
+
+    slow = replace(bench, limits=replace(bench.limits, seconds=SECONDS, memory=1 << 40))
+    return slow.run(folder, work, name)
+
+
+def ranks(started: Child) -> list[psutil.Process]:
+    """Return the processes that a launcher has started, by rank."""
+    try:
+        below = psutil.Process(started.pid).children(recursive=True)
+        return sorted(
+            (each for each in below if "adm" in each.cmdline()), key=lambda each: each.pid
+        )
+    except psutil.Error:
+        return []
+
+
+def losses(folder: Path) -> np.ndarray:
+    lines = (folder / "out" / "log.jsonl").read_text("utf-8").splitlines()
+    return np.array([json.loads(line)["loss"] for line in lines])
+
+
+def trained_steps(folder: Path) -> int:
+    """Return how many lines a log has."""
+    log = folder / "out" / "log.jsonl"
+    return log.read_bytes().count(b"\n") if log.exists() else 0
+
+
+def at(started: Child, folder: Path, count: int, random: Random) -> bool:
+    """Wait until a run has done so many steps, and a moment; return whether it still goes on."""
+    while started.running and trained_steps(folder) < count:
+        time.sleep(POLL)
+    time.sleep(random.uniform(0, 0.03))
+    return started.running
+
+
+def left_behind(folder: Path) -> list[Fault]:
+    """Return a fault for each process that still works in a folder; end it."""
+    found = []
+    for each in psutil.process_iter(["pid", "cwd", "cmdline"]):
+        if each.info["cwd"] == str(folder):
+            found.append(Fault("files left", f"a process: {' '.join(each.info['cmdline'] or ())}"))
+            each.kill()
+    return found
+
+
+def judged(outcome: Outcome, folder: Path, wanted: dict[str, str]) -> list[Fault]:
+    """Return the faults of a command that was to end well, and of what it has written."""
+    if outcome.hung:
+        return [Fault("hangs", last_line(outcome.err)), *left_behind(folder)]
+    faults = left_behind(folder)
+    if outcome.status:
+        faults.append(Fault("wrong exits", f"{outcome.status}: {last_line(outcome.err)}"))
+    if TRACEBACK in outcome.err + outcome.out:
+        faults.append(Fault("tracebacks", last_line(outcome.err)))
+    return faults + (differing(wanted, files_of(folder)) if not outcome.status else [])
+
+
+def killed(bench: Bench, random: Random, number: int, folder: Path, whole: Whole) -> Result:
+    """Kill one of two ranks at a random step; torchrun starts both again."""
+    fill(bench, folder)
+    form, rank, step = number % 2, random.randrange(2), random.randrange(1, STEPS - 2)
+    started = launch(bench, folder, (*TRAIN, *steps(STEPS), *FORMS[form]), restarts=3)
+    on = at(started, folder, step, random)
+    for each in ranks(started)[rank : rank + 1]:
+        each.kill()
+    outcome = started.wait()
+    faults = judged(outcome, folder, whole.trained[form])
+    what = f"rank {rank} at step {step} {' '.join(FORMS[form])}"
+    return Result(faults, (outcome.status,), what, "" if on else "the run had ended")
+
+
+def hung(bench: Bench, random: Random, number: int, folder: Path, whole: Whole) -> Result:
+    """Stop one of two ranks at a random step; the other names it, and torchrun starts both."""
+    fill(bench, folder)
+    form, rank, step = number % 2, random.randrange(2), random.randrange(1, STEPS - 5)
+    words = (*TRAIN, *steps(STEPS), *FORMS[form], *STALL)
+    started = launch(bench, folder, words, restarts=3)
+    on = at(started, folder, step, random)
+    chosen = ranks(started)[rank : rank + 1]
+    for each in chosen:
+        each.suspend()
+    outcome = started.wait()
+    faults = judged(outcome, folder, whole.trained[form])
+    if on and chosen and f"pid {chosen[0].pid})" not in outcome.err:
+        faults.append(
+            Fault("bad lines", f"does not name pid {chosen[0].pid}: {outcome.err[-300:]}")
+        )
+    what = f"rank {rank} at step {step} {' '.join(FORMS[form])}"
+    return Result(faults, (outcome.status,), what, "" if on else "the run had ended")
+
+
+def numbers(bench: Bench, random: Random, number: int, folder: Path, whole: Whole) -> Result:
+    """Lose the machine at a random step, and go on with 2, 4 and 1 processes instead of 1."""
+    fill(bench, folder)
+    words, step, statuses = (*TRAIN, *steps(FEW)), 0, list[int]()
+    for processes in (1, 2, 4):
+        form = FORMS[number % 2] if processes > 1 else ()
+        step = random.randrange(step + 1, step + 4)
+        started = launch(bench, folder, (*words, *form), processes=processes, name=f"{processes}")
+        at(started, folder, step, random)
+        for each in (*ranks(started), psutil.Process(started.pid)):
+            each.kill()
+        statuses.append(started.wait().status)
+    outcome = launch(bench, folder, words, processes=1, name="last").wait()
+    found = faults_of(outcome, bench.limits, allowed=(0,)) + left_behind(folder)
+    if not outcome.status:
+        own = losses(folder)
+        if own.shape != whole.losses.shape:
+            found.append(Fault("bytes that differ", f"{len(own)} steps"))
+        elif (worst := float(np.abs(own / whole.losses - 1).max())) > CLOSE:
+            found.append(Fault("bytes that differ", f"a loss by {worst:.1e}"))
+    return Result(found, (*statuses, outcome.status), f"1, 2, 4, 1, last at step {step}")
+
+
+def moved(bench: Bench, random: Random, number: int, folder: Path, whole: Whole) -> Result:
+    """Kill a shard of a sampling at a random moment; others make its share, of other numbers."""
+    fill(bench, folder)
+    of, statuses = random.choice((2, 3)), list[int]()
+    victim = bench.start(folder, ("-q", *SAMPLE, "--shard", f"1/{of}"), name="killed")
+    until = time.monotonic() + random.uniform(0.1, 2.0)
+    while victim.running and time.monotonic() < until:
+        time.sleep(POLL)
+    victim.signal(signal.SIGKILL)
+    statuses.append(victim.wait().status)
+    other = random.choice((1, 2, 4))
+    found = list[Fault]()
+    for shard in random.sample(range(1, other + 1), other):
+        words = ("-q", *SAMPLE, "--shard", f"{shard}/{other}")
+        outcome = bench.start(folder, words, name=f"shard-{shard}").wait()
+        found += faults_of(outcome, bench.limits, allowed=(0,))
+        statuses.append(outcome.status)
+    found += left_behind(folder) + differing(whole.sampled, files_of(folder))
+    late = "" if statuses[0] == -signal.SIGKILL else "the shard had ended"
+    return Result(found, tuple(statuses), f"1/{of} killed, then {other} shards", late)
+
+
+def full(bench: Bench, random: Random, number: int, folder: Path, whole: Whole) -> Result:
+    """Let the disk of two ranks fill up, and go on when there is room."""
+    form = number % 2
+    if not (disks.own_mounts() and disks.mount(folder, disks.ROOM)):
+        return Result([], (), "", "the system does not let this user mount a disk")
+    for each in ("cache", "home"):
+        (folder / each).mkdir(exist_ok=True)
+    fill(bench, folder)
+    share = random.uniform(0.05, 0.95)
+    room = disks.used(folder) + int(share * whole.written[form]) // 4096 * 4096
+    disks.mount(folder, str(room))
+    words = (*TRAIN, *steps(STEPS), *FORMS[form])
+    outcome = launch(bench, folder, words, name="full").wait()
+    found = [Fault("hangs", last_line(outcome.err))] if outcome.hung else left_behind(folder)
+    of_adm = [line for line in outcome.err.splitlines() if line.startswith("adm: ")]
+    if outcome.status and not any(disks.SAYS.search(line) for line in of_adm):
+        found.append(Fault("bad lines", f"does not name the disk: {outcome.err[:300]!r}"))
+    disks.mount(folder, disks.ROOM)
+    again = launch(bench, folder, words, name="again").wait()
+    found += judged(again, folder, whole.trained[form])
+    note = "" if outcome.status else "there was room"
+    return Result(found, (outcome.status, again.status), f"{share:.2f} of the room", note)

@@ -1,0 +1,53 @@
+"""ranks of an attempt -> a store of their own, whatever those before have left."""
+
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+
+import pytest
+import torch.distributed as dist
+
+from adm.processes import of_attempt
+
+WORLD = 3
+SOON = timedelta(seconds=20)
+
+
+def attempt(server: dist.TCPStore, ranks: range = range(WORLD)) -> list[dist.Store]:
+    """Let ranks join, each with a connection of its own, the last first."""
+
+    def join(rank: int) -> dist.Store:
+        own = dist.TCPStore("127.0.0.1", server.port, is_master=False, timeout=SOON)
+        return of_attempt(own, rank, WORLD, SOON)
+
+    with ThreadPoolExecutor(WORLD) as pool:
+        return list(pool.map(join, reversed(ranks)))[::-1]
+
+
+@pytest.fixture
+def server() -> dist.TCPStore:
+    """The store of a launcher, which outlives the attempts."""
+    return dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False, timeout=SOON)
+
+
+def test_ranks_of_an_attempt_share_a_store_without_the_keys_of_others(server):
+    first = attempt(server)
+    first[1].set("address", "of a rank that has ended")
+    assert first[2].get("address") == b"of a rank that has ended"
+    second = attempt(server)
+    assert not any(store.check(["address"]) for store in second)
+    second[2].set("address", "new")
+    assert [store.get("address") for store in second] == [b"new"] * WORLD
+
+
+def test_an_attempt_that_broke_off_does_not_disturb_the_next(server):
+    """Its ranks have greeted, and no rank 0 has answered."""
+    for rank in range(1, WORLD):
+        server.set(f"adm/attempt/{rank}", "a greeting of one that has ended")
+    stores = attempt(server)
+    stores[0].set("address", "new")
+    assert [store.get("address") for store in stores] == [b"new"] * WORLD
+
+
+def test_a_rank_that_does_not_start_is_named(server):
+    with pytest.raises(TimeoutError, match="process 1 of 3 has not started in 0 s"):
+        of_attempt(server, 0, WORLD, timedelta(seconds=0.2))
