@@ -10,7 +10,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -18,8 +18,9 @@ import torch.distributed as dist
 from adm.store.locks import locked
 
 T = TypeVar("T")
-# Public, by torch's documentation, and not by its `__all__`.
-Store, PrefixStore = dist.Store, dist.PrefixStore  # pyright: ignore[reportPrivateImportUsage]
+# Public by torch's documentation, and not by its `__all__`.
+Store: TypeAlias = dist.Store  # pyright: ignore[reportPrivateImportUsage]
+PrefixStore: TypeAlias = dist.PrefixStore  # pyright: ignore[reportPrivateImportUsage]
 rendezvous = dist.rendezvous  # pyright: ignore[reportPrivateImportUsage]
 PATIENCE_S = 60.0  # time limit of the first collective call
 SETTLE_S = 0.1  # time for the threads of a group to release tensors before Python exits
