@@ -37,7 +37,7 @@ FORMS = ((), ("--shard",))  # of a training, in turn
 EXACT = "train.precision=float32"
 STALL = ("--stall", "0.1")
 # The header of a shard has its entries in a random order, and the cache is not of the run.
-RANDOM = ("out/checkpoints/*/shards/*", "out/checkpoints/*/SHA256SUMS", "cache/*/*")
+RANDOM = ("checkpoints/*/shards/*", "checkpoints/*/SHA256SUMS", "cache/*/*")
 
 
 @dataclass(frozen=True)
