@@ -1,7 +1,6 @@
 """a rank that hangs -> the run ends in time, and names it."""
 
 import re
-import time
 from textwrap import indent
 
 import launch
@@ -54,19 +53,15 @@ def test_a_process_that_hangs_ends_the_run_in_time_and_is_named(tmp_path, how):
         "stalls.ANSWER_S = 2.0\n"
     )
     recipe = tiny.diffusion("train.steps=8", "train.save_every_steps=2", "watch.images=0")
-    run, whole = tmp_path / "run", tmp_path / "whole"
-    source, stall = tiny.stripes(), ("--stall", "0.1")
-    started = launch.train(tmp_path / "a", recipe, source, run, *stall, processes=2, before=before)
-    begun = time.monotonic()
+    run, source, stall = tmp_path / "run", tiny.stripes(), ("--stall", "0.05")
+    files = tmp_path / "files"
+    started = launch.train(files, recipe, source, run, *stall, processes=2, before=before)
     said = launch.finish(started, status=1)
-    assert time.monotonic() - begun < launch.START_S
-    assert "no step ended in 6 s" in said
+    assert "no step ended in 3 s" in said
     who = "is at training/loop" if how == "a thread sleeps" else "does not answer"
     assert re.search(rf"process 1 \(\S+, pid \d+\) {who}", said)
     assert "Traceback" not in said
-    for folder in (run, whole):
-        launch.finish(launch.train(tmp_path / "a", recipe, source, folder, *stall, processes=2))
-    assert launch.outcome(run) == launch.outcome(whole)
+    assert [path.name for path in (run / "checkpoints").iterdir()] == ["step-0000002"]
 
 
 @pytest.mark.slow
