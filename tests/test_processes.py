@@ -1,5 +1,6 @@
 """ranks of an attempt -> a store of their own, whatever those before have left."""
 
+import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
@@ -9,18 +10,19 @@ import torch.distributed as dist
 from adm.processes import of_attempt
 
 WORLD = 3
-SOON = timedelta(seconds=20)
+SOON = timedelta(seconds=10)
 
 
-def attempt(server: dist.TCPStore, ranks: range = range(WORLD)) -> list[dist.Store]:
-    """Let ranks join, each with a connection of its own, the last first."""
+def attempt(server: dist.TCPStore) -> list[dist.Store]:
+    """Let ranks join, each with a connection of its own, rank 0 before the others."""
 
     def join(rank: int) -> dist.Store:
+        time.sleep(0.2 * rank)
         own = dist.TCPStore("127.0.0.1", server.port, is_master=False, timeout=SOON)
         return of_attempt(own, rank, WORLD, SOON)
 
     with ThreadPoolExecutor(WORLD) as pool:
-        return list(pool.map(join, reversed(ranks)))[::-1]
+        return list(pool.map(join, range(WORLD)))
 
 
 @pytest.fixture

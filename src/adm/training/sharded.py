@@ -4,26 +4,41 @@ Torch's distributed checkpoint writes the shards of every process in a thread, f
 a step waits for the copy alone, and reads them into any number of processes.
 """
 
+import math
 import warnings
-from collections.abc import Callable, Mapping
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Annotated, Any, TypeAlias
 
 import torch
 import torch.distributed as dist
-from safetensors import SafetensorError
+from pydantic import Field
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor
 
 from adm.processes import Devices
+from adm.shown import reason_of
+from adm.store.parsed import CLASSES, as_type, parse_json
 
 MODULE = "torch.distributed.checkpoint.hf_storage"  # of PyTorch 2.9 and later
 FEATURE = "save_distributed"
 
-Forms = dict[str, tuple[tuple[int, ...], torch.dtype]]  # shapes and dtypes, by name
+PARTS = "DCP_SHARDING_INFO"  # the entry of a header that says which parts a file has
+
+Form: TypeAlias = tuple[tuple[int, ...], torch.dtype]
+Forms: TypeAlias = dict[str, Form]  # shapes and dtypes, by name
+Index: TypeAlias = Annotated[int, Field(ge=0, lt=1 << 40)]
+
+
+@dataclass(frozen=True)
+class _Part:
+    saved_offsets: list[Index]
 
 
 def is_supported() -> bool:
@@ -121,28 +136,54 @@ def forms(folder: Path) -> Forms:
     """Return the shape and the dtype of each tensor of a folder of shards.
 
     Raises:
-        ValueError: it is damaged.
+        ValueError: a file is damaged, or the parts of a tensor do not make a whole.
         ImportError: this PyTorch cannot read it.
     """
     if not is_supported():
         raise ImportError(f"{folder} has shards; install PyTorch 2.9 or later to read them")
-    from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageReader
-    from torch.distributed.checkpoint.metadata import TensorStorageMetadata
+    parts = defaultdict[str, list[tuple[list[int], Tensor]]](list)
+    for path, tensors in files(folder).items():
+        starts = _starts(path)
+        for name, tensor in tensors.items():
+            if len(starts.get(name, ())) != tensor.dim() or name not in starts:
+                raise ValueError(f"{path} does not say which part of {name} it has")
+            parts[name].append((starts[name], tensor))
+    return {name: _form(folder, name, each) for name, each in parts.items()}
 
+
+def _form(folder: Path, name: str, parts: Sequence[tuple[list[int], Tensor]]) -> Form:
+    """Return the form of a tensor of which these are the parts, each with its first index."""
+    first = parts[0][1]
+    if any(part.dim() != first.dim() or part.dtype != first.dtype for _, part in parts):
+        raise ValueError(f"the parts of {name} in {folder} are of several forms")
+    ends = ([s + n for s, n in zip(start, part.shape, strict=True)] for start, part in parts)
+    shape = tuple(map(max, zip(*ends, strict=True)))
+    filled = [tuple(start) for start, part in parts if part.numel()]
+    if len({*filled}) < len(filled) or sum(p.numel() for _, p in parts) != math.prod(shape):
+        raise ValueError(f"the parts of {name} in {folder} are not a whole of {shape}")
+    return shape, first.dtype
+
+
+def _starts(path: Path) -> dict[str, list[int]]:
+    """Return the index of the first entry of each part in a file, by the name of its tensor."""
     try:
-        stored = HuggingFaceStorageReader(str(folder)).read_metadata().state_dict_metadata
-    except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{folder} has a damaged shard ({error})") from None
-    return {
-        name: (tuple(each.size), each.properties.dtype)
-        for name, each in stored.items()
-        if isinstance(each, TensorStorageMetadata)
-    }
+        with safe_open(path, framework="pt") as file:
+            said = parse_json((file.metadata() or {}).get(PARTS, ""), CLASSES)
+        return {name: each.saved_offsets for name, each in as_type(dict[str, _Part], said).items()}
+    except (SafetensorError, OSError, ValueError) as error:
+        raise ValueError(f"{path} is damaged ({reason_of(error)})") from None
 
 
 def files(folder: Path) -> dict[Path, dict[str, Tensor]]:
-    """Return the tensors in each file of a folder of shards, mapped from the disk."""
-    return {path: load_file(path) for path in sorted(folder.glob("*.safetensors"))}
+    """Return the tensors in each file of a folder of shards, mapped from the disk.
+
+    Raises:
+        ValueError: a file is damaged.
+    """
+    try:
+        return {path: load_file(path) for path in sorted(folder.glob("*.safetensors"))}
+    except (SafetensorError, OSError) as error:
+        raise ValueError(f"{folder} has a damaged shard ({reason_of(error)})") from None
 
 
 def read(folder: Path, tensors: Mapping[str, Tensor], devices: Devices | None = None) -> None:
