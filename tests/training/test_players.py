@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 from torch import nn
 from training import toy
 
-from adm.training import loop
+from adm.training import checkpoint, loop
 from adm.training.batches import Batch, batch_at
 from adm.training.ema import EMA
 from adm.training.objective import Objective, Outcome
@@ -209,3 +209,17 @@ def test_a_checkpoint_of_other_players_is_refused(tmp_path: Path, first: str, th
     had = {"two": "critic, actor", "one": "model"}[first]
     with pytest.raises(ValueError, match=rf"step-0000003 cannot be resumed: it trains {had},"):
         stepped(run_of(then))
+
+
+@pytest.mark.parametrize("fused", [True, False])
+def test_steps_are_counted_where_adamw_counts_them(fused: bool) -> None:
+    network = nn.Linear(2, 2, bias=False, device="meta")
+    optimizer = torch.optim.SGD(network.parameters())
+    optimizer.defaults["fused"] = fused  # torch has no fused optimizer of meta tensors
+    player = Player(network, (), optimizer, LossScale(), network)
+    moments = {"step/weight": torch.tensor(3.0), "exp_avg/weight": torch.ones(2, 2)}
+    checkpoint._restore_moments(player, moments)
+    own = optimizer.state[network.weight]
+    assert own["exp_avg"].device.type == "meta"
+    assert own["step"].device.type == ("meta" if fused else "cpu")
+    assert fused or own["step"] == 3

@@ -510,13 +510,17 @@ def _set_aside(damaged: Mapping[Path, str], whole: Path) -> None:
 def _allocate_moments(player: Player, stored: Iterable[str]) -> None:
     """Give an optimizer the moments whose names are stored, without their values.
 
-    A moment is sharded as its parameter is. A count of steps stays on the CPU, where AdamW has it.
+    A moment is sharded as its parameter is. AdamW has a count of steps on the CPU, and a fused one
+    beside the parameter.
     """
     parameters = dict(player.network.named_parameters())
+    fused = player.optimizer.defaults.get("fused")
     state: dict[str, dict[str, Tensor]] = defaultdict(dict)
     for key in stored:
         slot, _, name = key.partition("/")
-        state[name][slot] = torch.zeros(()) if slot == STEP else torch.zeros_like(parameters[name])
+        parameter = parameters[name]
+        count = torch.zeros((), device=parameter.device if fused else "cpu")
+        state[name][slot] = count if slot == STEP else torch.zeros_like(parameter)
     for name, own in state.items():
         player.optimizer.state[parameters[name]] = dict(own)
 

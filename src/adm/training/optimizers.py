@@ -11,6 +11,8 @@ from torch import nn
 from adm.spec import Checked
 from adm.training import muon
 
+FUSED = ("cpu", "cuda")  # devices for which torch has an AdamW in one kernel
+
 
 class Optimizer(Checked):
     """How gradients become steps.
@@ -44,8 +46,8 @@ class AdamW(Optimizer):
         self, network: nn.Module, rate: float, decay: float, first_decay: float = 0.9
     ) -> torch.optim.Optimizer:
         betas, own = (first_decay, 0.999), [*network.parameters()]
-        # On a CPU one pass over each tensor; sharded parameters are of another type.
-        fused = all(p.device.type == "cpu" and type(p) is nn.Parameter for p in own) or None
+        # One pass over each tensor; sharded parameters are of another type.
+        fused = all(p.device.type in FUSED and type(p) is nn.Parameter for p in own) or None
         return torch.optim.AdamW(own, lr=rate, betas=betas, weight_decay=decay, fused=fused)
 
 
