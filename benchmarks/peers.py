@@ -15,15 +15,18 @@ from adm.models.convert import released
 from adm.networks import Classifier, ClassifierConfig, HeadWidth, UNet, UNetConfig
 
 
-def released_network(code: SimpleNamespace, network: UNet | Classifier, size: int) -> nn.Module:
+def released_network(
+    code: SimpleNamespace, network: UNet | Classifier, size: int, half: bool = False
+) -> nn.Module:
     """Return the U-Net or the classifier of the released code, with the weights of `network`.
 
     Args:
         code: its modules; see `steps.released_code`.
         size: the side of the images.
+        half: whether it computes in float16, as its scripts do with `--use_fp16 True`.
     """
     config = network.config
-    settings = {"image_size": size, **_released_settings(config)}
+    settings = {"image_size": size, "use_fp16": half, **_released_settings(config)}
     if isinstance(config, UNetConfig):
         theirs = code.unet.UNetModel(num_classes=config.classes, **settings)
     else:
@@ -33,6 +36,8 @@ def released_network(code: SimpleNamespace, network: UNet | Classifier, size: in
     for layer in theirs.modules():
         if isinstance(layer, nn.GroupNorm):
             layer.num_groups = config.norm_groups
+    if half:
+        theirs.convert_to_fp16()
     return theirs.eval()  # its weights keep their gradients, as in its scripts
 
 

@@ -95,7 +95,7 @@ class Contest:
 
     def __init__(self, shape: Shape, device: torch.device) -> None:
         torch.manual_seed(0)
-        self.shape, self.device = shape, device
+        self.shape, self.device, self.on_gpu = shape, device, device.type == "cuda"
         batch, channels = shape.batch_size, shape.network.in_channels
         self.x = torch.randn(batch, channels, shape.size, shape.size, device=device)
         self.level = torch.full((1,), 500.0, device=device).expand(batch)
@@ -127,18 +127,21 @@ class Contest:
 
     def ours(self) -> dict[str, Call]:
         calls = self.pair("adm, order of the released code", self.network, self.classifier)
-        for name, dtype in (("float32", torch.float32), ("bfloat16", torch.bfloat16)):
+        for dtype in (torch.float32, torch.bfloat16, *[torch.float16] * self.on_gpu):
+            name = str(dtype).removeprefix("torch.")
             made = (prepared(n, dtype) for n in (self.network, self.classifier))
             calls |= self.pair(f"adm, {name}", *made)
         return calls
 
     def released(self, checkout: Path) -> dict[str, Call]:
-        code = steps.released_code(checkout)
-        network, classifier = (
-            released_network(code, own, self.shape.size).to(self.device)
-            for own in (self.network, self.classifier)
-        )
-        return self.pair(BASE, network, classifier)
+        code, calls = steps.released_code(checkout), dict[str, Call]()
+        for name, half in ((BASE, False), *[("released, float16", True)] * self.on_gpu):
+            network, classifier = (
+                released_network(code, own, self.shape.size, half).to(self.device)
+                for own in (self.network, self.classifier)
+            )
+            calls |= self.pair(name, network, classifier)
+        return calls
 
     def diffusers(self) -> dict[str, Call]:
         """Its U-Net as it comes, and with channels last and fused projections of attention."""

@@ -27,6 +27,7 @@ from adm.processes import Devices
 from adm.training.batches import Batch, Draws
 from adm.training.ema import EMA
 from adm.training.objective import diffusion
+from adm.training.optimizers import AdamW
 from adm.training.players import LossScale, Player
 from adm.training.update import StepSettings, update
 
@@ -100,15 +101,27 @@ def weights(shape: Shape) -> dict[str, Tensor]:
     return network.state_dict()
 
 
-def ours(shape: Shape, device: torch.device, precision: Precision) -> Step:
-    """Return the step of this package, as `adm train` takes it."""
+# Five parameters, of which the last two have defaults.
+def ours(
+    shape: Shape,
+    device: torch.device,
+    precision: Precision,
+    half: bool = False,
+    change: Callable[[UNet], object] = lambda network: None,
+) -> Step:
+    """Return the step of this package, as `adm train` takes it.
+
+    Args:
+        half: whether the loss is scaled, as for float16.
+        change: what is done to the network before its first step.
+    """
     network = UNet(shape.network)
     network.load_state_dict(weights(shape))
     network.to(device).train()
-    optimizer = torch.optim.AdamW(
-        network.parameters(), lr=RATE, weight_decay=0.0, fused=device.type == "cpu" or None
-    )
-    player = Player(network, (EMA(network, DECAY),), optimizer, LossScale(), network)
+    change(network)
+    optimizer = AdamW().of(network, RATE, 0.0)
+    scale = LossScale.of("float16" if half else "float32")
+    player = Player(network, (EMA(network, DECAY),), optimizer, scale, network)
     how = StepSettings(Devices(device), shape.batch_size, shape.batch_size)
     objective = diffusion(
         cosine(STEPS),
@@ -139,8 +152,15 @@ def released_code(checkout: Path) -> SimpleNamespace:
     return SimpleNamespace(**code)
 
 
-def theirs(shape: Shape, device: torch.device, precision: Precision, checkout: Path) -> Step:
-    """Return the step of the released code, in the order of its `TrainLoop.run_step`."""
+# Five parameters, of which the last has a default.
+def theirs(
+    shape: Shape, device: torch.device, precision: Precision, checkout: Path, half: bool = False
+) -> Step:
+    """Return the step of the released code, in the order of its `TrainLoop.run_step`.
+
+    Args:
+        half: whether it has its own float16, as the paper's models had.
+    """
     code, config = released_code(checkout), shape.network
     network = code.unet.UNetModel(
         image_size=shape.size,
@@ -154,6 +174,7 @@ def theirs(shape: Shape, device: torch.device, precision: Precision, checkout: P
         num_head_channels=_head_width(config),
         use_scale_shift_norm=True,
         resblock_updown=True,
+        use_fp16=half,
     )
     network.load_state_dict(released.export_state(weights(shape), config))
     network.to(device).train()
@@ -164,7 +185,7 @@ def theirs(shape: Shape, device: torch.device, precision: Precision, checkout: P
         model_var_type=kinds.ModelVarType.LEARNED_RANGE,
         loss_type=kinds.LossType.RESCALED_MSE,
     )
-    trainer = code.fp16_util.MixedPrecisionTrainer(model=network)
+    trainer = code.fp16_util.MixedPrecisionTrainer(model=network, use_fp16=half)
     optimizer = torch.optim.AdamW(trainer.master_params, lr=RATE, weight_decay=0.0)
     average = [p.detach().clone() for p in trainer.master_params]
 
@@ -243,6 +264,10 @@ def _head_width(config: UNetConfig) -> int:
 
 def bfloat16(device: torch.device) -> Precision:
     return lambda: torch.autocast(device.type, torch.bfloat16)
+
+
+def float16(device: torch.device) -> Precision:
+    return lambda: torch.autocast(device.type, torch.float16)
 
 
 def float32() -> AbstractContextManager[Any]:

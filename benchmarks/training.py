@@ -29,6 +29,7 @@ from adm.app.processor import half_precision, processor
 
 OURS, THEIRS = "adm, bfloat16", "released, float32"
 CONTENDERS = (OURS, "adm, float32", THEIRS, "released, bfloat16 autocast")
+HALF = ("adm, float16", "released, float16")  # on a GPU, as the paper's models were trained
 DIFFUSERS = ("diffusers, float32", "diffusers, bfloat16 autocast")
 CLOCKS = {"wall": time.perf_counter, "processor": time.process_time}
 WARM_UP = 2  # steps that are not timed
@@ -44,11 +45,15 @@ class Taken(NamedTuple):
 
 def build(name: str, shape: steps.Shape, device: torch.device, released: Path) -> steps.Step:
     system, _, precision = name.partition(", ")
-    how = steps.float32 if precision == "float32" else steps.bfloat16(device)
+    how, half = steps.bfloat16(device), precision == "float16"
+    if precision == "float32" or (half and system == "released"):  # which casts by itself
+        how = steps.float32
+    elif half:
+        how = steps.float16(device)
     if system == "adm":
-        return steps.ours(shape, device, how)
+        return steps.ours(shape, device, how, half)
     if system == "released":
-        return steps.theirs(shape, device, how, released)
+        return steps.theirs(shape, device, how, released, half)
     return steps.diffusers(shape, device, how)
 
 
@@ -179,7 +184,8 @@ def main() -> None:
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     given = parser.parse_args()
     steps.released_code(given.released)  # a wrong path is told before anything is built
-    names = CONTENDERS + (DIFFUSERS if importlib.util.find_spec("diffusers") else ())
+    names = CONTENDERS + HALF * given.device.startswith("cuda")
+    names += DIFFUSERS if importlib.util.find_spec("diffusers") else ()
     print(describe(given))
     for key in given.shapes:
         shape = steps.SHAPES[key]
