@@ -255,8 +255,10 @@ def days_table(models: Sequence[Model], here: Machine) -> str:
                 cells = [gpu.name, model.name, way]
                 for ranks in RANKS:
                     plan = model.plan(machine, ranks, sharded)
-                    possible = plan is not None and (ranks > 1 or not sharded)
-                    cells.append(_days(model, machine, plan) if possible else "")
+                    if plan is None or (sharded and ranks == 1):
+                        cells.append("")
+                    else:
+                        cells.append(_days(model, machine, plan))
                 rows.append(cells)
     return _table(("", "", "", *(f"{ranks:,} GPUs" for ranks in RANKS)), rows)
 
@@ -286,9 +288,8 @@ def limits_table(models: Sequence[Model], here: Machine) -> str:
         for model in models:
             machine = machine_of(gpu, here, model.data, FRACTION)
             rows.append([gpu.name, model.name, *_limits(model, machine)])
-    head = ("", "", "issuing takes longer than computing", "optimizer and average", "DDP's calls")
-    head += ("`--shard`'s calls", "checkpoints", "data take longer than all else", "most GPUs")
-    return _table((*head, "fastest, in days"), rows)
+    head = ("", "", "issuing", "optimizer, average", "calls of DDP", "of `--shard`", "saving")
+    return _table((*head, "data", "most GPUs", "fastest, in days"), rows)
 
 
 def _limits(model: Model, machine: Machine) -> list[str]:

@@ -26,7 +26,6 @@ import sampling
 import steps
 import torch
 from peers import released_network
-from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from training import describe
 
@@ -115,7 +114,8 @@ def training_rows(shape: steps.Shape, device: torch.device, released: Path) -> d
         "float32, TF32": row(whole, around=partial(tf32, True)),
         "AdamW not fused": row(ours, around=separate),
         "channels last": row(
-            partial(ours, change=partial(nn.Module.to, memory_format=LAST)), around=channels_last
+            partial(ours, change=lambda network: network.to(memory_format=LAST)),
+            around=channels_last,
         ),
         "copies not pinned": row(ours, batch),
         "activations recomputed": row(partial(ours, change=recompute)),
