@@ -72,7 +72,7 @@ def read_sums(folder: Path) -> dict[str, str] | None:
     found = {}
     for number, line in enumerate(io.BytesIO(content), start=1):
         match = LINE.fullmatch(line.decode("utf-8", "replace").rstrip("\r\n"))
-        if match is None or match[2] in found or not _inside(match[2]):
+        if match is None or match[2] in found or not inside(match[2]):
             raise ValueError(f"{path} is damaged in line {number}")
         found[match[2]] = match[1]
     return found
@@ -102,6 +102,6 @@ def damaged_parts(folder: Path, names: Iterable[str] | None = None) -> list[str]
     ]
 
 
-def _inside(name: str) -> bool:
+def inside(name: str) -> bool:
     """Whether a relative path stays inside of its folder."""
     return not name.startswith("/") and ".." not in name.split("/")

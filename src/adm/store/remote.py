@@ -1,0 +1,403 @@
+"""Address of a store -> its filesystem; folder here <-> the same files there: a mirror.
+
+A store, such as a bucket of S3, has neither locks nor renames, and a file of it appears whole. Of a
+folder with a SHA256SUMS, that is put there last. While such a folder is written or removed, it has
+`OPEN` and no SHA256SUMS, and nobody reads it.
+"""
+
+import errno
+import os
+import re
+import shutil
+from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from adm.extras import installing
+from adm.shown import reason_of, shown_path
+from adm.spec import SettingError
+from adm.store.files import NEW, OLD, of_system, remove, user_cache, write_json
+from adm.store.hashes import SUMS, inside, read_sums, sha256_of
+from adm.store.locks import locked
+from adm.store.parsed import Room, cached_json
+
+STATE, LOCK = ".store.json", ".store.lock"  # beside the copy: what was there, and who writes it
+OPEN = ".open"
+PARTS = "parts"
+WORK = (PARTS, "work")  # hidden folders beside an --out, which a command resumes from
+WAIT_S = 86_400.0  # for another process that moves files of the same place
+# What tells two contents of a name apart, in the words of several kinds of stores.
+VERSIONS = ("ETag", "etag", "md5Hash", "mtime", "LastModified", "last_modified", "created")
+EVERY = Room(1 << 28, commas=1 << 24, quotes=1 << 24, colons=1 << 23, brackets=1 << 23)
+LOGIN = re.compile("credential|auth|token|login", re.IGNORECASE)
+NETWORK = re.compile("connect|endpoint|timeout|resolve|dns", re.IGNORECASE)
+
+
+def opened(address: str) -> tuple[Any, str]:
+    """Return the fsspec filesystem of an address, and the path in it, without a / at its end.
+
+    Raises:
+        ValueError: fsspec or the package of this kind of store is not installed, or there is none.
+    """
+    kind = address.partition("://")[0]
+    try:
+        import fsspec  # an extra
+
+        filesystem, path = fsspec.url_to_fs(address)
+    except ImportError as error:
+        package = re.search(r"[Ii]nstall (\w+)", str(error))
+        cure = f"pip install {package[1]}" if package and kind != "s3" else installing("stores")
+        raise ValueError(
+            f"{shown_path(address)} needs a package that is not installed; {cure}"
+        ) from None
+    except ValueError:
+        raise ValueError(
+            f"{shown_path(address)}: fsspec knows no store {kind}://; give one such as s3:// or "
+            "gs://, or the path of a folder"
+        ) from None
+    return filesystem, str(path).rstrip("/")
+
+
+@contextmanager
+def reaching(address: str) -> Iterator[None]:
+    """Raise what a store refuses in the block as a ValueError with the cure."""
+    try:
+        yield
+    except Exception as error:  # every package of a store has its own types
+        if isinstance(error, ValueError) or (isinstance(error, OSError) and of_system(error)):
+            raise
+        where, kind = shown_path(address), type(error).__name__
+        if isinstance(error, PermissionError):
+            cure = (
+                f"permission denied ({shown_path(reason_of(error))}); use credentials that may "
+                "list, read, write and remove there"
+            )
+        elif isinstance(error, FileNotFoundError):
+            cure = "there is no such bucket or folder; create it, or correct the address"
+        elif LOGIN.search(kind):
+            cure = (
+                "no credentials; log in with the store's own tool, or set AWS_ACCESS_KEY_ID and "
+                "AWS_SECRET_ACCESS_KEY"
+            )
+        elif NETWORK.search(kind) or isinstance(error, ConnectionError | TimeoutError):
+            cure = "cannot be reached; check the network and, for S3, AWS_ENDPOINT_URL"
+        else:
+            cure = f"{shown_path(reason_of(error) or kind)}; resolve that error, then try again"
+        raise ValueError(f"{where}: {cure}") from None
+
+
+def check_machines(path: Path, machines: int) -> None:
+    """Raise SettingError if ranks on several machines are to write into copies of one place."""
+    if machines > 1 and (mirror := Mirror.of(path)):
+        raise SettingError(
+            "out",
+            "on a disk that all machines see, as they were launched together",
+            mirror.address,
+            "or start each alone, as with {shard=1/2}, or all processes on one machine",
+        )
+
+
+class Held(NamedTuple):
+    """A file in a store."""
+
+    size: int  # bytes
+    version: str  # another one for another content
+
+
+@dataclass(frozen=True)
+class Mirror:
+    """The copy of a place in a store, and of what commands keep beside it.
+
+    Files are called by their paths from the parent of the place, as in `64/run.json` of
+    s3://runs/64.
+
+    Attributes:
+        address: of the place.
+        root: the folder here that is the parent of the copy.
+    """
+
+    address: str
+    root: Path
+
+    @classmethod
+    def at(cls, address: str) -> "Mirror":
+        """Return the mirror of an address, in the user's cache.
+
+        Raises:
+            ValueError: the address has no parent, or cannot be opened.
+        """
+        place = opened(address)[1]
+        if not place.strip("/").count("/"):
+            raise SettingError(
+                "out", "a place in a bucket", address, f"such as {address.rstrip('/')}/out"
+            )
+        if not inside(place.strip("/")):
+            raise SettingError("out", "an address without ..", address)
+        address = address.rstrip("/")
+        root = user_cache("stores") / sha256_of(address.encode())[:16]
+        if cached_json(root / STATE, EVERY) is None:
+            remove(root)
+            write_json(root / STATE, {"address": address, "files": {}})
+        return cls(address, root)
+
+    @classmethod
+    def of(cls, path: Path) -> "Mirror | None":
+        """Return the mirror that a path is in; None if its folder is no copy."""
+        for root in path.parents[:3]:
+            if (root / STATE).is_file() and (state := cached_json(root / STATE, EVERY)):
+                return cls(str(state["address"]), root)
+        return None
+
+    @property
+    def name(self) -> str:
+        return self.address.rpartition("/")[2]
+
+    @property
+    def local(self) -> Path:
+        """The copy."""
+        return self.root / self.name
+
+    @cached_property
+    def _store(self) -> tuple[Any, str]:
+        filesystem, place = opened(self.address)
+        return filesystem, place.rpartition("/")[0]
+
+    def there(self) -> dict[str, Held]:
+        """Return what is in the store, by name, without folders that are being written."""
+        every = self._listed()
+        half = {_folder(name) for name in every if name.endswith(f"/{OPEN}")}
+        half -= {_folder(name) for name in every if name.endswith(f"/{SUMS}")}
+        whole = {name: held for name, held in every.items() if not _below(name, half)}
+        return {name: held for name, held in whole.items() if not name.endswith(f"/{OPEN}")}
+
+    def pull(self, wanted: Callable[[Collection[str]], Iterable[str]] = sorted) -> None:
+        """Fetch the files that are wanted, and remove what is not in the store any more.
+
+        What was changed there since it was fetched or put replaces what is here.
+
+        Args:
+            wanted: all names there -> those to fetch; all by default.
+
+        Raises:
+            ValueError: the store refuses.
+            OSError: the disk is full.
+        """
+        with self._moving() as state:
+            there = self.there()
+            for name in state.keys() - there.keys():
+                remove(self.root / name)
+                del state[name]
+            new = [
+                name
+                for name in wanted(there)
+                if not (self.root / name).is_file() or _version(state, name) != there[name].version
+            ]
+            self._get(new, there)
+            state.update({name: [*self._stat(name), there[name].version] for name in new})
+
+    def push(self, sole: bool = False) -> None:
+        """Put the files that are new or changed here, and remove those that were removed here.
+
+        A reader of the store finds the old SHA256SUMS of a folder with the old files, the new one
+        with the new files, or none. The same files again change nothing.
+
+        Args:
+            sole: whether no other process writes there, so that what a killed one has left
+                unfinished is removed.
+
+        Raises:
+            ValueError: the store refuses.
+        """
+        with self._moving() as state:
+            every, here = self._listed(), self._here()
+            changed = {
+                name
+                for name, stat in here.items()
+                if name not in every or state.get(name) != [*stat, every[name].version]
+            }
+            gone = {name for name in state if name in every and name not in here}
+            rewritten, removed = list[str](), list[str]()
+            for folder in {_folder(name) for name in {*here, *state} if name.endswith(f"/{SUMS}")}:
+                own, mark = {name for name in every if _below(name, [folder])}, f"{folder}/{SUMS}"
+                if mark not in here:
+                    removed.append(folder)
+                    gone |= own
+                elif mark in every and self._cat(mark) == (self.root / mark).read_bytes():
+                    changed -= {name for name in changed if _below(name, [folder])}
+                    gone -= own
+                else:
+                    rewritten.append(folder)
+                    listed = read_sums(self.root / folder) or {}
+                    gone |= {
+                        name for name in own - {*here} if name[len(folder) + 1 :] not in listed
+                    }
+            half = {_folder(name) for name in every if name.endswith(f"/{OPEN}")}
+            if sole:
+                removed += [each for each in half if f"{each}/{SUMS}" not in {*here, *every}]
+                gone |= {name for name in every if _below(name, removed)}
+            removed = [each for each in removed if any(_below(name, [each]) for name in every)]
+            work = f".{self.name}.{PARTS}"
+            if f"{self.name}/{SUMS}" in here and not (self.root / work).exists():
+                gone |= {name for name in every if _below(name, [work])}  # those of others, too
+            marks = {name for name in changed if name.endswith(f"/{SUMS}")}
+            stale = {name for name in gone if _below(name, rewritten)}
+            self._open(rewritten, every)
+            self._put(changed - marks)
+            self._remove(stale)
+            self._put(marks)
+            self._open(removed, every)
+            self._remove(gone - stale - {f"{folder}/{SUMS}" for folder in removed})
+            done = {each for each in half if f"{each}/{SUMS}" in every}  # killed before this line
+            self._remove({f"{folder}/{OPEN}" for folder in (*done, *rewritten, *removed)})
+            now = self._listed() if changed or gone else every
+            state.clear()
+            state.update({n: [*stat, now[n].version] for n, stat in here.items() if n in now})
+
+    def put(self, path: Path) -> None:
+        """Put one file that is here."""
+        name = path.relative_to(self.root).as_posix()
+        with self._moving() as state:
+            self._put([name])
+            with reaching(self.address):
+                held = _held(self._store[0].info(self._place(name)))
+            state[name] = [*self._stat(name), held.version]
+
+    def names(self, folder: Path) -> list[str]:
+        """Return the names of the files in the store that belong in a folder of the copy."""
+        below = folder.relative_to(self.root).as_posix()
+        return [name[len(below) + 1 :] for name in self.there() if _folder(name) == below]
+
+    def discard(self, paths: Iterable[Path]) -> None:
+        """Remove files of the copy in the store, whether they are here or not."""
+        with self._moving() as state:
+            for name in (path.relative_to(self.root).as_posix() for path in paths):
+                self._remove([name])
+                state.pop(name, None)
+
+    def probe(self) -> None:
+        """Write and remove a file beside the place, as a command would do hours later.
+
+        Raises:
+            ValueError: that is refused; says why.
+        """
+        name = f".{self.name}.probe"
+        with reaching(self.address):
+            self._store[0].pipe_file(self._place(name), b"adm")
+        self._remove([name])
+
+    def _place(self, name: str) -> str:
+        return f"{self._store[1]}/{name}"
+
+    def _listed(self) -> dict[str, Held]:
+        filesystem, parent = self._store
+        beside = (self.name, *(f".{self.name}.{kind}" for kind in WORK))
+        found = dict[str, Held]()
+        with reaching(self.address):
+            filesystem.invalidate_cache()
+            for each in beside:
+                try:
+                    files = filesystem.find(f"{parent}/{each}", detail=True)
+                except FileNotFoundError:
+                    continue
+                found |= {path[len(parent) + 1 :]: _held(info) for path, info in files.items()}
+        marks = {name for name in found if name.endswith(f"/{OPEN}") and inside(name)}
+        return {n: held for n, held in found.items() if n in marks or self._visible(n)}
+
+    def _here(self) -> dict[str, list[int]]:
+        """The regular files of the copy, with what `_stat` says of them."""
+        names = (
+            (Path(place) / name).relative_to(self.root).as_posix()
+            for place, _, files in os.walk(self.root)
+            for name in files
+            if not (Path(place) / name).is_symlink()
+        )
+        return {name: self._stat(name) for name in names if self._visible(name)}
+
+    def _visible(self, name: str) -> bool:
+        """Whether a file belongs to the place: no lock, and nothing that is being written."""
+        top, *rest = name.split("/")
+        ours = not top.startswith(".") or top == self.name
+        work = top in [f".{self.name}.{kind}" for kind in WORK] and rest[:1] not in ([NEW], [OLD])
+        hidden = any(each.startswith(".") for each in rest)
+        return (ours or work) and not hidden and not name.endswith((".lock", "/")) and inside(name)
+
+    def _stat(self, name: str) -> list[int]:
+        found = (self.root / name).stat()
+        return [found.st_size, found.st_mtime_ns]
+
+    @contextmanager
+    def _moving(self) -> Iterator[dict[str, list[Any]]]:
+        """Hold the lock of the copy; yield, and then keep, what of it is equal in the store."""
+        with locked(self.root, LOCK, wait_s=WAIT_S, of=self.local):
+            state = (cached_json(self.root / STATE, EVERY) or {}).get("files", {})
+            yield state
+            write_json(self.root / STATE, {"address": self.address, "files": state}, sync=False)
+
+    def _get(self, names: Iterable[str], there: dict[str, Held]) -> None:
+        names = sorted(names)
+        if sum(there[name].size for name in names) > shutil.disk_usage(self.root).free:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.local))
+        parts = list[Path]()
+        for name in names:
+            target = self.root / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            if not target.parent.resolve().is_relative_to(self.root.resolve()):
+                raise ValueError(f"{target} is beyond a link; remove {self.root}")
+            parts.append(target.with_name(f".{target.name}.part"))
+        if not names:
+            return
+        with reaching(self.address):
+            self._store[0].get(list(map(self._place, names)), list(map(str, parts)))
+        for name, part in zip(names, parts, strict=True):
+            if part.stat().st_size != there[name].size:
+                raise ValueError(
+                    f"{self.address} changed while it was read; run the same command again"
+                )
+            part.replace(self.root / name)
+
+    def _cat(self, name: str) -> bytes:
+        with reaching(self.address):
+            return self._store[0].cat_file(self._place(name))
+
+    def _put(self, names: Iterable[str]) -> None:
+        if names := sorted(names):
+            with reaching(self.address):
+                self._store[0].put(
+                    [str(self.root / name) for name in names], list(map(self._place, names))
+                )
+
+    def _open(self, folders: Iterable[str], there: Iterable[str]) -> None:
+        """Say that folders are being written or removed, so that nobody reads them."""
+        for folder in folders:
+            with reaching(self.address):
+                self._store[0].pipe_file(self._place(f"{folder}/{OPEN}"), b"")
+            if f"{folder}/{SUMS}" in there:
+                self._remove([f"{folder}/{SUMS}"])
+
+    def _remove(self, names: Iterable[str]) -> None:
+        for name in sorted(names):
+            with reaching(self.address):
+                try:
+                    self._store[0].rm_file(self._place(name))
+                except FileNotFoundError:  # another process has removed it
+                    continue
+
+
+def _held(info: dict[str, Any]) -> Held:
+    version = next((str(info[key]) for key in VERSIONS if info.get(key) is not None), "")
+    return Held(int(info.get("size") or 0), version)
+
+
+def _version(state: dict[str, list[Any]], name: str) -> str | None:
+    return state[name][-1] if name in state else None
+
+
+def _folder(name: str) -> str:
+    return name.rpartition("/")[0]
+
+
+def _below(name: str, folders: Iterable[str]) -> bool:
+    return any(name.startswith(f"{folder}/") for folder in folders)
