@@ -7,7 +7,7 @@ sample folder, some images at a time, so that memory use does not grow with thei
 
 import logging
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -35,6 +35,7 @@ from adm.store.hashes import SUMS, damaged_parts, read_sums, seal, sha256, store
 from adm.store.locks import InUse, locked
 from adm.store.parsed import cached_json, through_json
 from adm.store.parts import Parts
+from adm.store.remote import Mirror, check_machines
 from adm.store.spans import common, divide
 
 STARTING_S = 10.0  # how long a shard waits for another one that starts or ends
@@ -84,6 +85,7 @@ def sample_into(
         check_animated(job)
     devices = devices or Devices(torch.device("cpu"))
     devices.agree("model, settings or number of images", job.fingerprint)
+    check_machines(out, devices.world // devices.beside)
     parts = Parts(work_path(out), job.fingerprint)
     with ExitStack() as held:
         devices.once(lambda: held.enter_context(_hold(out, parts)))
@@ -149,10 +151,15 @@ def sample_shard(
             _tell_done(job, mine, on_step)
         _make(job, mine, parts, batch_size, on_step)
     missing = parts.missing(range(job.count))
-    if missing and (overwrite or not holds(out, job)):
+    if missing and (overwrite or not _ended(out, job)):
         return missing
-    with suppress(InUse):  # another shard has found all images as well, and writes the folder
+    try:
         sample_into(out, job, batch_size=batch_size, overwrite=overwrite, animate=animate)
+    except InUse:  # another shard has found all images as well, and writes the folder
+        pass
+    except ValueError:
+        if Mirror.of(out) is None or not _ended(out, job):  # or has done so in the store
+            raise
     return []
 
 
@@ -206,6 +213,14 @@ def holds(out: Path, job: Job) -> bool:
         f"it holds other samples: {difference}; choose another folder, or pass {{overwrite=True}} "
         "to replace them",
     )
+
+
+def _ended(out: Path, job: Job) -> bool:
+    """As `holds`, of what is in the store by now if `out` is the copy of a place there."""
+    if mirror := Mirror.of(out):
+        wanted = {f"{out.name}/{name}" for name in (MANIFEST, ARCHIVE, SUMS)}
+        mirror.pull(lambda names: wanted & {*names})
+    return holds(out, job)
 
 
 def check(folder: Path) -> None:
@@ -296,7 +311,7 @@ def _claim(out: Path, job: Job, parts: Parts, shard: Shard | None = None) -> lis
         for lock in parts.folder.glob("shard-*.lock"):
             with locked(parts.folder, lock.name, of=out):
                 pass
-    note = parts.folder / MANIFEST
+    note, mirror = parts.folder / MANIFEST, Mirror.of(parts.folder)
     held, asked = cached_json(note, SAMPLES) or {}, through_json(job.manifest())
     if held.get("samples") != asked:
         if parts.spans() and (shard or held.get("shards")):
@@ -307,10 +322,15 @@ def _claim(out: Path, job: Job, parts: Parts, shard: Shard | None = None) -> lis
             )
         empty(parts.folder)
         write_json(note, {"shards": shard is not None, "samples": asked})
+        if mirror:
+            mirror.discard(parts.folder / name for name in mirror.names(parts.folder))
+            mirror.put(note)
     for span in parts.spans():
-        if _part(job, parts, span) is None:
+        if parts.path(span).exists() and _part(job, parts, span) is None:
             log.warning("%s is damaged, or of other samples; it is sampled again", parts.path(span))
             parts.path(span).unlink(missing_ok=True)
+            if mirror:
+                mirror.discard([parts.path(span)])
     return parts.missing(range(job.count))
 
 

@@ -1,7 +1,8 @@
 """Arrays of a span of items <-> .npz file: a job that several processes do part by part.
 
 The items of a job, such as the images of a sampling, are numbered from 0. A part is a range of
-them, in the file START-STOP.npz of a folder that several processes may write to at a time. It
+them, in the file START-STOP.npz of a folder that several processes may write to at a time, on one
+disk or, of a mirror, in the store. It
 names its job, and the checksums of the zip format tell whether it is as it was written.
 """
 
@@ -13,6 +14,7 @@ import numpy as np
 
 from adm.store.arrays import array_names, load_arrays, write_npz
 from adm.store.files import new_file
+from adm.store.remote import Mirror
 from adm.store.spans import without
 
 NAME = re.compile(r"(\d{8,12})-(\d{8,12})\.npz")
@@ -33,7 +35,10 @@ class Parts:
 
     def spans(self) -> list[range]:
         """Return the spans of the parts that there are, by their names: they are not read."""
-        named = (NAME.fullmatch(path.name) for path in self.folder.glob("*.npz"))
+        names = {path.name for path in self.folder.glob("*.npz")}
+        if mirror := Mirror.of(self.folder):
+            names.update(mirror.names(self.folder))
+        named = map(NAME.fullmatch, names)
         found = (range(int(match[1]), int(match[2])) for match in named if match)
         return sorted(filter(len, found), key=lambda span: (span.start, -span.stop))
 
@@ -53,6 +58,8 @@ class Parts:
         """
         with new_file(self.path(span)) as part:
             write_npz(part, {JOB: np.array([self.job, *sorted(arrays)]), **arrays})
+        if mirror := Mirror.of(self.folder):
+            mirror.put(self.path(span))
 
     def read(self, span: range, **same: np.ndarray) -> dict[str, np.ndarray] | None:
         """Return the arrays of a part; None if it is absent, damaged, or of another job.
@@ -61,6 +68,9 @@ class Parts:
             same: arrays that it must hold as they are given.
         """
         path = self.path(span)
+        if not path.exists() and (mirror := Mirror.of(path)):  # others have made it
+            below = f"{path.parent.relative_to(mirror.root).as_posix()}/"
+            mirror.pull(lambda names: [name for name in names if name.startswith(below)])
         try:
             found = load_arrays(path, array_names(path))
         except ValueError:

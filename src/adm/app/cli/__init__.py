@@ -15,7 +15,7 @@ from cyclopts.help import DefaultFormatter
 from rich.console import Console, ConsoleOptions
 
 from adm.app import notices, openmp
-from adm.app.cli import errors, lists, stopping
+from adm.app.cli import errors, lists, stopping, stores
 from adm.app.cli.terminal import Lasting, open_standard_streams, terminal
 from adm.store.files import user_cache
 
@@ -124,8 +124,8 @@ def command_line(arguments: Sequence[str]) -> App:
             quiet: Print no progress and no notices, only results that were asked for and errors.
         """
         openmp.configure(threads)
-        with notices.quieted(quiet), notices.of_library():
-            return app(words, **CALL)
+        with notices.quieted(quiet), notices.of_library(), stores.mirrored(words) as own:
+            return app(own, **CALL)
 
     return app.meta
 

@@ -9,6 +9,7 @@ from typing import Any, TextIO, cast
 from adm.shown import printable_lines
 
 PLAIN = str.maketrans({"█": "#", "…": "..."})  # where the encoding lacks them
+RENAMED: dict[str, str] = {}  # a folder here -> the address whose copy it is, which users know
 
 
 class Lasting:
@@ -63,7 +64,7 @@ class Escaping:
     def write(self, text: str) -> int:
         # A progress bar of another library starts with this character, which then acts on no text.
         start = "\r" if text.startswith("\r") else ""
-        shown = start + printable_lines(text[len(start) :])
+        shown = start + printable_lines(renamed(text[len(start) :]))
         return self.rich_proxied_file.write(shown.translate(PLAIN) if self._plain else shown)
 
     def writelines(self, lines: Iterator[str]) -> None:
@@ -100,6 +101,13 @@ def open_standard_streams() -> None:
             os.open(os.devnull, os.O_RDWR)  # takes the lowest free number
         if getattr(sys, name) is None:
             setattr(sys, name, open(number, "r+" if number else "r", closefd=False))  # noqa: SIM115
+
+
+def renamed(text: str) -> str:
+    """Return a text with addresses in place of the folders here that are copies of them."""
+    for here, there in RENAMED.items():
+        text = text.replace(here, there)
+    return text
 
 
 def _is_unicode(stream: TextIO) -> bool:

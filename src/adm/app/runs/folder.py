@@ -18,6 +18,7 @@ from adm.store.files import write_json
 from adm.store.hashes import sha256_of
 from adm.store.locks import locked
 from adm.store.parsed import CLASSES, as_type, read_json, through_json
+from adm.store.remote import check_machines
 from adm.training import checkpoint
 from adm.training.checkpoint import RUN
 
@@ -78,6 +79,7 @@ def sole_writer(run: Path, devices: Devices) -> Iterator[None]:
         held.enter_context(locked(run))
         _check_files(run)
 
+    check_machines(run, devices.world // devices.beside)
     with ExitStack() as held:
         devices.once(take)
         yield

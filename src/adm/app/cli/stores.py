@@ -1,0 +1,107 @@
+"""Words with an --out in a store -> words with its copy here, fetched before and put after.
+
+Every verb writes its --out to the disk. Which files of the store it needs for that is known here.
+"""
+
+import os
+import re
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from adm.app.cli.terminal import RENAMED
+from adm.app.notices import notice
+from adm.store.files import is_address
+from adm.store.hashes import SUMS
+
+if TYPE_CHECKING:  # which load torch
+    from adm.training.loop import Progress
+
+OUT = re.compile(r"(?:--out|-o)(?:=(.+))?", re.DOTALL)
+STEP = re.compile(r"(.+/checkpoints/step-\d{7,12})/.+")
+STATE, MANIFEST = "state.json", "samples.json"  # of a checkpoint, and of a sample folder
+PART = re.compile(r"\.[^/]+\.parts/.+\.npz")
+
+
+@contextmanager
+def mirrored(words: Sequence[str]) -> Iterator[list[str]]:
+    """Replace the address of an --out by its copy, which is equal to the store before and after.
+
+    That the place can be written is tried before. What a command that fails or is stopped leaves is
+    put there, too, so that it may go on elsewhere. Of several ranks, the first one writes there.
+
+    Raises:
+        ValueError: the store refuses.
+    """
+    own = list(words)
+    place, address = _address(own)
+    if address is None or {"--help", "-h"} & {*words}:
+        yield own
+        return
+    from adm.store.remote import Mirror  # which loads more than --help may
+
+    mirror, main = Mirror.at(address), os.environ.get("RANK", "0") == "0"
+    RENAMED[f"{mirror.root}{os.sep}"] = f"{mirror.address.rpartition('/')[0]}/"
+    own[place] = own[place].replace(address, str(mirror.local))
+    if main:
+        mirror.probe()
+    mirror.pull(needed)
+    try:
+        yield own
+    except BaseException:
+        if main:
+            try:
+                mirror.push()
+            except ValueError as error:  # that of the command matters more
+                notice(str(error))
+        raise
+    if main:
+        mirror.push()
+
+
+def pushed(steps: "Iterator[Progress]", run: Path) -> "Iterator[Progress]":
+    """Yield the steps of a run; put what is new in a copy into the store at each checkpoint."""
+    from adm.store.remote import Mirror
+
+    mirror = Mirror.of(run)
+    for step in steps:
+        if mirror is not None and step.saved is not None and os.environ.get("RANK", "0") == "0":
+            mirror.push(sole=True)
+        yield step
+
+
+def _address(words: Sequence[str]) -> tuple[int, str | None]:
+    """Return which word has the address of an --out, and the address."""
+    for place, word in enumerate(words):
+        match = OUT.fullmatch(word)
+        if match is None:
+            continue
+        place, value = (
+            (place, match[1]) if match[1] else (place + 1, "".join(words[place + 1 :][:1]))
+        )
+        if is_address(value):
+            return place, value
+    return 0, None
+
+
+def needed(names: Collection[str]) -> set[str]:
+    """Return the files that a command needs to go on.
+
+    These are all but the parts, which are read when all are there, and the single images of sample
+    folders, whose archive is there, too. Of all checkpoints but the newest, the numbers are enough.
+    """
+    folders = {match[1] for name in names if (match := STEP.fullmatch(name))}
+    newest = max(folders, key=lambda folder: (len(folder), folder), default="")
+    samples = tuple(name.removesuffix(MANIFEST) for name in names if name.endswith(f"/{MANIFEST}"))
+    return {
+        name
+        for name in names
+        if not PART.fullmatch(name)
+        and not (name.endswith(".png") and name.startswith(samples))
+        and (STEP.fullmatch(name) is None or name.startswith(f"{newest}/") or _numbers(name))
+    }
+
+
+def _numbers(name: str) -> bool:
+    return name.endswith((f"/{STATE}", f"/{SUMS}"))

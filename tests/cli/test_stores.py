@@ -1,0 +1,176 @@
+"""--out in a store: the same files as on a disk, whoever begins and ends the command."""
+
+from collections.abc import Callable, Iterator
+from functools import partialmethod
+from pathlib import Path
+
+import pytest
+
+fsspec = pytest.importorskip("fsspec", reason="the extra `stores` is not installed")
+
+import launch  # noqa: E402
+import tiny  # noqa: E402
+from answers import Adm  # noqa: E402
+
+from adm.generation.blocks import LARGEST  # noqa: E402
+from adm.store.remote import Mirror  # noqa: E402
+from adm.training import log  # noqa: E402
+
+ADDRESS = "memory://bucket/out"
+
+
+@pytest.fixture(autouse=True)
+def store() -> Iterator[Callable[[str], dict[str, bytes]]]:
+    """Folder -> what the store has there, by name."""
+    memory = fsspec.filesystem("memory")
+    memory.store.clear()
+
+    def held(folder: str = "/bucket/out/") -> dict[str, bytes]:
+        return {
+            name.removeprefix(folder): memory.cat(name)
+            for name in memory.store
+            if name.startswith(folder)
+        }
+
+    yield held
+    memory.store.clear()
+
+
+@pytest.fixture
+def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Go to a machine: one with a cache of its own."""
+
+    def go(name: str) -> None:
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / name))
+
+    go("first")
+    return go
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file() and not path.is_symlink() and "checkpoints/best" not in str(path)
+    }
+
+
+def test_a_sample_folder_is_put_into_a_store(adm: Adm, gan, tmp_path, machine, store) -> None:
+    command = ("sample", gan, "--truncation", 0.5, "--count", 5, "--batch-size", 2, "--out")
+    adm.done(*command, tmp_path / "out")
+    said = adm.done(*command, ADDRESS).out
+    assert store() == files(tmp_path / "out")
+    assert f"{ADDRESS}: 5 images" in said
+    assert str(tmp_path) not in said
+    machine("second")
+    assert "memory://bucket/out is complete" in adm.done(*command, ADDRESS).out
+    assert store("/bucket/") == {f"out/{name}": each for name, each in store().items()}
+    refused = adm("sample", gan, "--seed", 3, f"--out={ADDRESS}").refusal()
+    assert "it holds other samples" in refused
+    assert ADDRESS in refused
+    adm.done("sample", gan, "--seed", 3, "--count", 2, "--overwrite", "-o", ADDRESS)
+    adm.done("sample", gan, "--seed", 3, "--count", 2, "--out", tmp_path / "other")
+    assert store() == files(tmp_path / "other")
+
+
+def test_shards_of_machines_without_a_shared_disk_meet(adm, gan, tmp_path, machine, store) -> None:
+    command = ("sample", gan, "--count", 3 * LARGEST, "--out")
+    adm.done(*command, tmp_path / "out")
+    for number in (1, 3):
+        machine(f"machine-{number}")
+        assert "missing" in adm.done(*command, ADDRESS, "--shard", f"{number}/3").out
+        assert store() == {}
+        assert len(store("/bucket/.out.parts/")) > 1
+    machine("other")
+    assert (
+        "holds a part of other"
+        in adm("sample", gan, "--count", LARGEST, "--out", ADDRESS, "--shard", "2/3").refusal()
+    )
+    machine("machine-2")
+    adm.done(*command, ADDRESS, "--shard", "2/3")
+    assert store() == files(tmp_path / "out")
+    assert store("/bucket/.out.parts/") == {}
+    machine("machine-1")
+    adm.done(*command, ADDRESS, "--shard", "1/3")
+    assert store("/bucket/") == {f"out/{name}": each for name, each in store().items()}
+
+
+def test_parts_of_other_samples_are_replaced(adm, gan, tmp_path, machine, store) -> None:
+    command = ("sample", gan, "--count", 2 * LARGEST)
+    adm.done(*command, "--seed", 1, "--out", ADDRESS, "--shard", "1/2")
+    note = fsspec.filesystem("memory").cat("/bucket/.out.parts/samples.json")
+    note = note.replace(b'"shards": true', b'"shards": false')
+    fsspec.filesystem("memory").pipe_file("/bucket/.out.parts/samples.json", note)
+    machine("second")
+    adm.done(*command, "--seed", 2, "--out", ADDRESS)
+    adm.done(*command, "--seed", 2, "--out", tmp_path / "out")
+    assert store("/bucket/") == {f"out/{k}": v for k, v in files(tmp_path / "out").items()}
+
+
+class Killed(BaseException):
+    pass
+
+
+def test_a_run_is_begun_on_one_machine_and_ended_on_another(
+    adm: Adm, tmp_path: Path, machine, store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = ("train.steps=6", "train.save_every_steps=2", "train.keep_last=2", "watch.images=0")
+    small = tiny.diffusion(*settings, "train.ema_widths=0.1", "watch.validation_images=4")
+    recipe, data = launch.files(tmp_path / "own", small, tiny.stripes())
+    command = ("train", recipe, "--data", data, "--hold-out", 0.2, "--device", "cpu", "--out")
+    adm.done(*command, tmp_path / "out")
+    written = log.write
+
+    def dying(lines: object, done: int, shown: dict[str, float]) -> None:
+        if done == 5:
+            raise Killed
+        written(lines, done, shown)
+
+    with monkeypatch.context() as once:
+        once.setattr(log, "write", dying)
+        once.setattr(Mirror, "push", partialmethod(at_checkpoints, Mirror.push))
+        with pytest.raises(Killed):
+            adm(*command, ADDRESS)
+    assert "checkpoints/step-0000004/SHA256SUMS" in store()
+    machine("second")
+    assert f"continuing {ADDRESS} from step 4" in adm.done(*command, ADDRESS).out
+    held, whole = store(), files(tmp_path / "out")
+    assert held.keys() == whole.keys()
+    assert {name for name in held if held[name] != whole[name]} <= {"progress.png"}
+    machine("third")
+    assert "diffusion" in adm.done("info", ADDRESS).out.lower()
+    adm.done("sample", ADDRESS, "--count", 2, "--steps", 2, "--out", tmp_path / "samples")
+    assert not any("optimizer" in name or "raw" in name for name in files(tmp_path / "third"))
+
+
+def at_checkpoints(mirror: Mirror, push: Callable[..., None], sole: bool = False) -> None:
+    """Push as a process does that is killed, and not at its end."""
+    if sole:
+        push(mirror, sole)
+
+
+@pytest.mark.parametrize(
+    ("words", "cure"),
+    [
+        (("--out", "s4://bucket/out"), "fsspec knows no store"),
+        (("--out", "memory://out"), "a place in a bucket"),
+    ],
+)
+def test_what_is_no_place_in_a_store_is_refused(adm: Adm, gan: Path, words, cure) -> None:
+    assert cure in adm("sample", gan, *words).refusal()
+
+
+def test_only_an_out_may_be_in_a_store(adm: Adm, gan: Path) -> None:
+    words = ("convert", gan, "--out", "model.safetensors", "--scores", "memory://bucket/scores")
+    assert "only --out, data and models may be" in adm(*words).refusal()
+
+
+def test_a_store_without_permission_is_refused_before_any_work(
+    adm: Adm, gan: Path, machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(self, *words: object, **options: object) -> None:
+        raise PermissionError("Access Denied")
+
+    monkeypatch.setattr(type(fsspec.filesystem("memory")), "pipe_file", refuse)
+    said = adm("sample", gan, "--count", 2, "--out", ADDRESS).refusal()
+    assert "memory://bucket/out: permission denied (Access Denied); use credentials" in said
