@@ -16,6 +16,7 @@ import torch
 from adm.app.cli import Saved
 from adm.app.cli.output import say
 from adm.app.cli.stopping import handling
+from adm.app.cli.stores import pushed
 from adm.app.notices import notice
 from adm.app.progress import progress
 from adm.app.runs import run
@@ -146,7 +147,13 @@ def follow(
         done = 0 if newest is None else checkpoint.read_numbers(newest).step
         if done and devices.main:
             say(f"continuing {out} from step {done}")
-        show(record(steps, writers), out.resolve().name, recipe.train.steps, devices, done)
+        show(
+            record(pushed(steps, out), writers),
+            out.resolve().name,
+            recipe.train.steps,
+            devices,
+            done,
+        )
         number = max(devices.gather(stop.signal or 0))  # a signal may reach one process only
     run.tell_left_out((source, held), devices)
     newest = checkpoint.latest(out)
