@@ -11,7 +11,9 @@ fsspec = pytest.importorskip("fsspec", reason="the extra `stores` is not install
 import launch  # noqa: E402
 import tiny  # noqa: E402
 from answers import Adm  # noqa: E402
+from samples import archive  # noqa: E402
 
+from adm.data import pack  # noqa: E402
 from adm.generation.blocks import LARGEST  # noqa: E402
 from adm.store.remote import Mirror  # noqa: E402
 from adm.training import log  # noqa: E402
@@ -147,6 +149,33 @@ def at_checkpoints(mirror: Mirror, push: Callable[..., None], sole: bool = False
     """Push as a process does that is killed, and not at its end."""
     if sole:
         push(mirror, sole)
+
+
+def test_shards_are_packed_into_a_store(
+    adm: Adm, tmp_path: Path, machine, store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    archive(tmp_path / "data.npz", *tiny.stripes().batch(range(20)), tiny.CLASSES)
+    command = ("data", "pack", tmp_path / "data.npz", "--shard-size", 6, "--out")
+    adm.done(*command, tmp_path / "out")
+    add, left = pack._add, [20]  # files of shards, of which each has twelve
+
+    def dying(*words: object) -> None:
+        left[0] -= 1
+        if left[0] < 0:
+            raise Killed
+        add(*words)
+
+    with monkeypatch.context() as once:
+        once.setattr(pack, "_add", dying)
+        with pytest.raises(Killed):
+            adm(*command, ADDRESS)
+    assert sum(name.endswith(".tar") for name in store()) == 1
+    machine("second")
+    assert "1 of them from an earlier run" in adm.done(*command, ADDRESS).out
+    assert store() == files(tmp_path / "out")
+    assert not [name for name in files(tmp_path) if name.endswith(".tar") and "stores" in name]
+    inspected = adm.done("data", "inspect", ADDRESS, "--json").out
+    assert inspected == adm.done("data", "inspect", tmp_path / "out", "--json").out
 
 
 @pytest.mark.parametrize(

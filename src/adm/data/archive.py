@@ -73,7 +73,7 @@ def zip_archive(path: Path) -> Tree:
 
     def read(name: str) -> bytes:
         where, info = shown_path(f"{path}/{name}"), members[name]
-        _check_image_size(where, info.file_size)
+        check_image(where, info.file_size)
         try:
             with archive.open(info) as file:
                 return file.read(info.file_size)  # and no more, whatever it holds
@@ -97,7 +97,9 @@ def tar_archive(path: Path) -> Tree:
 
 
 def tar_entries(
-    path: Path, wanted: Callable[[str], bool] = lambda name: False
+    path: Path | str,
+    wanted: Callable[[str], bool] = lambda name: False,
+    opened: Callable[[], BinaryIO] | None = None,
 ) -> Iterator[tuple[Entry, bytes]]:
     """Iterate over the regular files of a .tar archive, with the content of those wanted.
 
@@ -107,11 +109,12 @@ def tar_entries(
     Args:
         path: the archive, not compressed.
         wanted: name -> whether to read the content.
+        opened: opens an archive that is not on the disk.
 
     Raises:
         ValueError: not an uncompressed .tar, damaged, or over `MOST_MEMBERS` entries.
     """
-    with open_regular(path) as file:
+    with open_regular(path) if opened is None else opened() as file:
         try:
             yield from _walk(file, wanted)
         except UNREADABLE as error:
@@ -128,7 +131,7 @@ def read_entry(path: Path, entry: Entry) -> bytes:
     Raises:
         CorruptImage: it is over `MAX_BYTES`.
     """
-    _check_image_size(shown_path(f"{path}/{entry.name}"), entry.size)
+    check_image(shown_path(f"{path}/{entry.name}"), entry.size)
     with path.open("rb") as file:
         file.seek(entry.offset)
         return file.read(entry.size)
@@ -202,7 +205,8 @@ def _check_names(names: Iterable[str]) -> None:
         raise ValueError(f"a name of {len(longest)} characters")
 
 
-def _check_image_size(where: str, size: int) -> None:
+def check_image(where: str, size: int) -> None:
+    """Raise CorruptImage if an image has more than `MAX_BYTES`."""
     try:
         check_size(size, where, MAX_BYTES)
     except ValueError as error:

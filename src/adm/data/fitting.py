@@ -15,6 +15,7 @@ from adm.spec import SettingError
 
 MEASURED = 10_000  # images of the standard deviation, whose error is then below a percent
 TOGETHER = 256  # images read at a time
+CHECKED_IN_STORE = 64
 CHECKED = 2_000  # headers read on opening; those of a million files would take many minutes
 
 
@@ -54,7 +55,7 @@ def at_one_size(
     files = replace(found.files, size=size, channels=channels)
     if check:
         sizes: dict[tuple[int, int], int] = {}
-        for row in map(found.row, spread(len(found))):
+        for row in map(found.row, spread(len(found), checked(found))):
             try:
                 sizes[files.own_size(row)] = row
             except CorruptImage:
@@ -77,7 +78,7 @@ def channels_of(found: Source) -> int:
     """
     if found.files is None:
         return found.shape[0]
-    for index in spread(len(found)):
+    for index in spread(len(found), checked(found)):
         try:
             with found.files.picture(found.row(index), decode=False) as picture:
                 if not is_grey(picture):
@@ -87,9 +88,15 @@ def channels_of(found: Source) -> int:
     return 1
 
 
-def spread(count: int) -> range:
-    """Return the indices of up to `CHECKED` images, spread evenly."""
-    return range(0, count, max(1, -(-count // CHECKED)))
+def spread(count: int, most: int | None = None) -> range:
+    """Return the indices of up to `most` images, by default `CHECKED`, spread evenly."""
+    return range(0, count, max(1, -(-count // (most or CHECKED))))
+
+
+def checked(found: Source) -> int:
+    """Return how many headers of files are read on opening; those in a store take longer."""
+    in_store = found.files is not None and found.files.bytes_of is not None
+    return CHECKED_IN_STORE if in_store else CHECKED
 
 
 def _fit_arrays(source: Source, size: tuple[int, int] | None, channels: int | None) -> Source:

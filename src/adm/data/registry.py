@@ -7,7 +7,7 @@ from difflib import get_close_matches
 from glob import glob
 from pathlib import Path
 
-from adm.data import shards
+from adm.data import shards, streamed
 from adm.data.archive import zip_archive
 from adm.data.arrays import read_arrays
 from adm.data.digits import digits
@@ -16,18 +16,20 @@ from adm.data.folder import image_file, image_folder
 from adm.data.hub import hub
 from adm.data.idx import fashion_mnist, idx_folder
 from adm.data.labels import NO_LABELS, SPLITS
-from adm.data.lists import LISTS
+from adm.data.lists import LISTS, reader_of
 from adm.data.naming import at_home, is_image, natural, open_regular
 from adm.data.numbering import by_number, is_list
 from adm.data.source import NoSplit, Source
 from adm.shown import LONGEST_PATH, shown, shown_path
 from adm.spec import SettingError
+from adm.store.files import is_address
 
 BUILTIN = ("fashion-mnist", "digits")  # data at a place of their own, which no spec names
 FORMS = (
     "fashion-mnist, fashion-mnist:/FOLDER, digits, idx:/FOLDER, hf:NAME[@CONFIG], hf:/FOLDER, a "
     "folder of images with one sub-folder per class, a .zip or .tar of such a folder, WebDataset "
-    "shards (a folder of them, or a-*.tar), an .npz or .npy file, or one image"
+    "shards (a folder of them, or a-*.tar), an .npz or .npy file, one image, or any of these in a "
+    "store (s3://...)"
 )
 WRITTEN = "emoji"  # the folder of a data set that a command writes
 ARRAYS = (".npz", ".npy")
@@ -90,13 +92,18 @@ def find(spec: str, *, split: str | Sequence[str] = "train", labels: str | None 
             expected = f"a list {', '.join(LISTS)}, or {NO_LABELS}"
             raise SettingError("labels", expected, labels, f"{name} has its own labels")
         return by_number(NAMED[name](place, split), labels, split)
+    if is_address(spec):
+        return streamed.find(
+            spec, split, labels, lambda copy: find(copy, split=split, labels=labels)
+        )
     if spec.endswith(".tar"):
         return _tar_files(spec, split, labels)
     path = at_home(spec)
     if os.path.isdir(path):  # unlike Path.is_dir, it answers no for a name that is too long
         archives = _archives_in(path, split)
         if archives:
-            shards.check_whole(archives[0].parent, archives)
+            folder = archives[0].parent
+            shards.check_whole(str(folder), reader_of(folder), [each.name for each in archives])
             return shards.tar_archives(archives, path.resolve().name, split, labels)
         return image_folder(path).source(split, labels)
     if not os.path.exists(path):

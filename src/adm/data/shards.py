@@ -2,7 +2,7 @@
 
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -21,12 +21,12 @@ from adm.data.labels import (
     number_labels,
     with_names,
 )
-from adm.data.lists import Label, as_label, as_numbers, reader_of
+from adm.data.lists import Inside, Label, as_label, as_numbers, reader_of
 from adm.data.naming import EXTENSIONS
 from adm.data.numbering import by_number, is_by_number, numbered_name
 from adm.data.source import NoSplit, Source
 from adm.shown import count_of, shown_path
-from adm.store.parsed import as_type, parse_json, read_json
+from adm.store.parsed import as_type, parse_json
 
 CLASS, FIELDS = "cls", "json"  # WebDataset's extensions of an image's label and metadata
 SPLIT_OF = {name: split for split, names in SPLITS.items() for name in names}
@@ -44,16 +44,17 @@ class Told:
 class Sample(NamedTuple):
     """An image of a shard."""
 
-    path: Path  # of the archive
+    archive: str  # its path or address
     entry: Entry
     label: Label | None
+    read: Callable[[Entry], bytes]
 
     @property
     def where(self) -> str:
-        return shown_path(f"{self.path}/{self.entry.name}")
+        return shown_path(f"{self.archive}/{self.entry.name}")
 
     def open(self) -> BinaryIO:
-        return io.BytesIO(read_entry(self.path, self.entry))
+        return io.BytesIO(self.read(self.entry))
 
 
 def tar_archives(
@@ -76,10 +77,12 @@ def tar_archives(
         ValueError: not an uncompressed .tar, or damaged; no images; labels for some images only;
             and as `folder.image_folder`.
     """
-    samples = [sample for path in paths for sample in _samples(path)]
-    by_list = is_by_number(labels)
-    own = (labels is None or by_list) and any(each.label is not None for each in samples)
-    if len(paths) == 1 and not own:
+    samples = [
+        Sample(str(path), entry, label, partial(read_entry, path))
+        for path in paths
+        for entry, label in images_of(str(path), tar_entries(path, has_label))
+    ]
+    if len(paths) == 1 and not own_labels(samples, labels):
         return tar_archive(paths[0]).source(split, labels)
     if len(paths) == 1 and split != "train" and paths[0].parent.name not in SPLITS[split]:
         of_split(paths, split, str(paths[0]))
@@ -88,9 +91,34 @@ def tar_archives(
             f"{shown_path(paths[0])} and {len(paths) - 1} more have no images; give other files"
         )
     place = paths[0].parent
+    return source_of(samples, title, shown_path(place), reader_of(place), split, labels)
+
+
+def own_labels(samples: Sequence[Sample], labels: str | None) -> bool:
+    """Whether images have labels beside them, by the same rule as `tar_archives`."""
+    wanted = labels is None or is_by_number(labels)
+    return wanted and any(each.label is not None for each in samples)
+
+
+# Six parameters: the first four describe the archives, the others are those of `tar_archives`.
+def source_of(
+    samples: Sequence[Sample],
+    title: str,
+    place: str,
+    inside: Inside,
+    split: str,
+    labels: str | None,
+) -> Source:
+    """Return the images of several archives with their labels.
+
+    Args:
+        place: of the archives, for messages.
+        inside: reads a file beside them.
+    """
     names = [each.entry.name for each in samples]
     files = Files(lambda row: samples[row].open(), lambda row: samples[row].where)
-    tree = Tree(title, title, shown_path(place), names, files, reader_of(place))
+    tree = Tree(title, title, place, names, files, inside)
+    by_list, own = is_by_number(labels), own_labels(samples, labels)
     if by_list:
         chosen = number_labels([title] * len(samples), tree.place)
     else:
@@ -119,41 +147,50 @@ def of_split(paths: Sequence[Path], split: str, place: str) -> list[Path]:
     return chosen
 
 
-def check_whole(folder: Path, archives: Sequence[Path]) -> None:
+def check_whole(place: str, inside: Inside, archives: Sequence[str]) -> None:
     """Raise ValueError if a folder has fewer shards of a split than `adm data pack` said it would.
 
     Other folders of shards may have files of the same names, which say nothing.
 
     Args:
-        archives: those of the split that are in the folder.
+        place: the folder, for messages.
+        inside: reads a file in it.
+        archives: the names of those of the split that are in it.
     """
     for split in SPLITS:
-        own = [path for path in archives if path.name.startswith(f"{split}-")]
+        own = [name for name in archives if name.startswith(f"{split}-")]
         try:
-            told = as_type(Told, read_json(folder / f"{split}.json"))
+            told = as_type(Told, parse_json(inside(f"{split}.json") or b""))
         except (OSError, ValueError):
             continue
         wanted = -(-told.images // told.shard_size)
         if own and len(own) < wanted:
             raise ValueError(
-                f"{shown_path(folder)} has {len(own)} of {count_of(wanted, f'{split} shard')}, as "
+                f"{shown_path(place)} has {len(own)} of {count_of(wanted, f'{split} shard')}, as "
                 "`adm data pack` did not end; run the same command again to write the others"
             )
 
 
-def _samples(path: Path) -> list[Sample]:
-    """The images of an archive, with the labels beside them."""
+def has_label(name: str) -> bool:
+    """Whether a file of an archive may hold the label of an image."""
+    return name.endswith((f".{CLASS}", f".{FIELDS}"))
+
+
+def images_of(
+    archive: str, entries: Iterable[tuple[Entry, bytes]]
+) -> list[tuple[Entry, Label | None]]:
+    """Return the images among the files of an archive, with the labels beside them."""
     images: dict[str, Entry] = {}
     labels: dict[str, Label] = {}
-    for entry, content in tar_entries(path, lambda name: name.endswith((f".{CLASS}", ".json"))):
+    for entry, content in entries:
         key, extension = _key(entry.name)
         if extension in EXTENSIONS:
             images.setdefault(key, entry)
         elif extension in (CLASS, FIELDS):
-            label = _label(content, extension, shown_path(f"{path}/{entry.name}"))
+            label = _label(content, extension, shown_path(f"{archive}/{entry.name}"))
             if label is not None and (extension == CLASS or key not in labels):
                 labels[key] = label
-    return [Sample(path, entry, labels.get(key)) for key, entry in images.items()]
+    return [(entry, labels.get(key)) for key, entry in images.items()]
 
 
 def _key(name: str) -> tuple[str, str]:

@@ -262,13 +262,20 @@ class Mirror:
         with self._moving() as state:
             self._put([name])
             with reaching(self.address):
-                held = _held(self._store[0].info(self._place(name)))
-            state[name] = [*self._stat(name), held.version]
+                now = held(self._store[0].info(self._place(name)))
+            state[name] = [*self._stat(name), now.version]
 
     def names(self, folder: Path) -> list[str]:
         """Return the names of the files in the store that belong in a folder of the copy."""
         below = folder.relative_to(self.root).as_posix()
         return [name[len(below) + 1 :] for name in self.there() if _folder(name) == below]
+
+    def move(self, path: Path) -> None:
+        """Put one file that is here into the store, and remove it here; `push` leaves it there."""
+        self.put(path)
+        with self._moving() as state:
+            del state[path.relative_to(self.root).as_posix()]
+            path.unlink()
 
     def discard(self, paths: Iterable[Path]) -> None:
         """Remove files of the copy in the store, whether they are here or not."""
@@ -302,7 +309,7 @@ class Mirror:
                     files = filesystem.find(f"{parent}/{each}", detail=True)
                 except FileNotFoundError:
                     continue
-                found |= {path[len(parent) + 1 :]: _held(info) for path, info in files.items()}
+                found |= {path[len(parent) + 1 :]: held(info) for path, info in files.items()}
         marks = {name for name in found if name.endswith(f"/{OPEN}") and inside(name)}
         return {n: held for n, held in found.items() if n in marks or self._visible(n)}
 
@@ -386,7 +393,8 @@ class Mirror:
                     continue
 
 
-def _held(info: dict[str, Any]) -> Held:
+def held(info: dict[str, Any]) -> Held:
+    """Return what fsspec says of a file."""
     version = next((str(info[key]) for key in VERSIONS if info.get(key) is not None), "")
     return Held(int(info.get("size") or 0), version)
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:  # which load torch
 OUT = re.compile(r"(?:--out|-o)(?:=(.+))?", re.DOTALL)
 STEP = re.compile(r"(.+/checkpoints/step-\d{7,12})/.+")
 STATE, MANIFEST = "state.json", "samples.json"  # of a checkpoint, and of a sample folder
-PART = re.compile(r"\.[^/]+\.parts/.+\.npz")
+LATER = re.compile(r"\.[^/]+\.parts/.+\.npz|.+\.tar|.+\.index\.json")  # read if at all
 
 
 @contextmanager
@@ -88,8 +88,9 @@ def _address(words: Sequence[str]) -> tuple[int, str | None]:
 def needed(names: Collection[str]) -> set[str]:
     """Return the files that a command needs to go on.
 
-    These are all but the parts, which are read when all are there, and the single images of sample
-    folders, whose archive is there, too. Of all checkpoints but the newest, the numbers are enough.
+    These are all but the parts, which are read when all are there, shards, and the single images of
+    sample folders, whose archive is there, too. Of all checkpoints but the newest, the numbers are
+    enough.
     """
     folders = {match[1] for name in names if (match := STEP.fullmatch(name))}
     newest = max(folders, key=lambda folder: (len(folder), folder), default="")
@@ -97,7 +98,7 @@ def needed(names: Collection[str]) -> set[str]:
     return {
         name
         for name in names
-        if not PART.fullmatch(name)
+        if not LATER.fullmatch(name)
         and not (name.endswith(".png") and name.startswith(samples))
         and (STEP.fullmatch(name) is None or name.startswith(f"{newest}/") or _numbers(name))
     }

@@ -1,0 +1,256 @@
+"""Address of data in a store -> Source: shards are read in place, other data are fetched whole.
+
+An image is read by its range of bytes. A shard of which several images were read is fetched whole,
+in the background, into the user's cache, where the oldest shards make room for it. So data may be
+larger than the disk, and what is read never depends on what is in the cache.
+"""
+
+import shutil
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import count
+from pathlib import Path, PurePosixPath
+from typing import Annotated, Any
+
+import numpy as np
+from pydantic import Field
+
+from adm.data import shards
+from adm.data.archive import MOST_MEMBERS, Entry, check_image, read_entry, tar_entries
+from adm.data.labels import SPLITS
+from adm.data.lists import MOST_BYTES, Inside, Label
+from adm.data.naming import LONGEST_NAME, natural
+from adm.data.source import Source, Windows, processors
+from adm.shown import shown_path
+from adm.store.files import remove, user_cache, write_json
+from adm.store.hashes import sha256_of
+from adm.store.locks import InUse, locked
+from adm.store.parsed import Room, as_type, cached_json, parse_json
+from adm.store.remote import Held, Mirror, held, opened, reaching
+
+MIXED_BYTES = 4 << 30  # of the shards whose images are mixed in one window of the order
+CACHED_BYTES = 16 << 30  # of the shards that are here
+WHOLE_BYTES = 2 << 30  # of data that are no shards
+OFTEN = 16  # images read of a shard after which it is fetched
+THREADS = 32  # that wait for a store at the same time
+INDEX = ".index.json"  # in place of .tar: what `adm data pack` writes beside a shard
+ROOM = Room(1 << 28, commas=1 << 24, quotes=1 << 23, colons=1 << 20, brackets=1 << 23)
+_one_at_a_time = threading.Semaphore()
+
+Size = Annotated[int, Field(ge=0, lt=1 << 63)]
+Name = Annotated[str, Field(min_length=1, max_length=LONGEST_NAME)]
+
+
+@dataclass(frozen=True)
+class Index:
+    """The images of a shard.
+
+    Attributes:
+        bytes: of the archive that it belongs to.
+        images: name, offset, size and label of each.
+    """
+
+    bytes: Size
+    images: Annotated[list[tuple[Name, Size, Size, Label | None]], Field(max_length=MOST_MEMBERS)]
+
+
+@dataclass(frozen=True, eq=False)
+class Shard:
+    """An archive in a store.
+
+    Attributes:
+        address: of the archive.
+        held: its size and version.
+        here: the path that it has when it is in the cache.
+    """
+
+    address: str
+    held: Held
+    here: Path
+    reads: Any  # counts the images that were read from the store
+
+    def read(self, entry: Entry) -> bytes:
+        """Return the content of an image, from the cache or the store."""
+        check_image(f"{self.address}/{entry.name}", entry.size)
+        with suppress(FileNotFoundError):
+            return read_entry(self.here, entry)
+        if next(self.reads) % OFTEN == OFTEN - 1:
+            threading.Thread(target=self.fetch, daemon=True).start()
+        filesystem, path = opened(self.address)
+        with reaching(self.address):
+            return filesystem.cat_file(path, start=entry.offset, end=entry.offset + entry.size)
+
+    def fetch(self) -> None:
+        """Put the shard into the cache, unless it is there or another thread or process does so."""
+        if not _one_at_a_time.acquire(blocking=False):
+            return
+        part = self.here.with_suffix(".part")
+        try:
+            with locked(self.here.parent, f"{self.here.stem}.fetch"):
+                if not self.here.is_file() and self._make_room():
+                    filesystem, path = opened(self.address)
+                    with reaching(self.address):
+                        filesystem.get_file(path, str(part))
+                    if part.stat().st_size == self.held.size:
+                        part.replace(self.here)
+        except (InUse, OSError, ValueError):  # it is read by ranges
+            pass
+        finally:
+            _one_at_a_time.release()
+            with suppress(OSError):
+                part.unlink(missing_ok=True)
+
+    def _make_room(self) -> bool:
+        """Remove the oldest shards until this one fits; return whether it does."""
+        every = sorted(self.here.parent.glob("*.tar"), key=lambda path: path.stat().st_mtime_ns)
+        total = sum(path.stat().st_size for path in every)
+        most = min(CACHED_BYTES, (total + shutil.disk_usage(self.here.parent).free) // 2)
+        for path in every:
+            if total + self.held.size <= most:
+                break
+            total -= path.stat().st_size
+            remove(path)
+        return total + self.held.size <= most
+
+
+def find(address: str, split: str, labels: str | None, open_: Callable[[str], Source]) -> Source:
+    """Open data at the address of a folder, of a file, or of archives with * and ?.
+
+    Args:
+        open_: opens data on the disk.
+
+    Raises:
+        ValueError: there are none, they are no shards and over `WHOLE_BYTES`, or as for data on the
+            disk.
+    """
+    filesystem, path = opened(address)
+    with reaching(address):
+        filesystem.invalidate_cache()
+        if path.endswith(".tar"):
+            files = filesystem.glob(path, detail=True)
+        else:
+            files = filesystem.find(path, detail=True)
+    if not files:
+        raise ValueError(f"{shown_path(address)} has no data; check the address")
+    folder = path if path not in files and not path.endswith(".tar") else path.rpartition("/")[0]
+    root = address.rstrip("/")[: len(address.rstrip("/")) - len(path) + len(folder)]
+    names = {file[len(folder) + 1 :]: held(info) for file, info in files.items()}
+    chosen = _archives(names, split, address)
+    if chosen:
+        place = root if "/" not in chosen[0] else f"{root}/{chosen[0].rpartition('/')[0]}"
+        if not path.endswith(".tar"):
+            last = [name.rpartition("/")[2] for name in chosen]
+            shards.check_whole(place, _reader(place), last)
+        archives = [_shard(f"{root}/{name}", names[name]) for name in chosen]
+        samples = [
+            s
+            for each, index in zip(archives, _indexes(archives), strict=True)
+            for s in _samples(each, index)
+        ]
+        if len(chosen) > 1 or shards.own_labels(samples, labels):
+            title = PurePosixPath(chosen[0]).stem if len(names) == 1 else PurePosixPath(folder).name
+            found = shards.source_of(
+                samples, title, shown_path(place), _reader(place), split, labels
+            )
+            return _streaming(found, samples, archives)
+    size = sum(each.size for each in names.values())
+    if size > WHOLE_BYTES:
+        raise ValueError(
+            f"{shown_path(address)} has {size / 1e9:.1f} GB that are no shards with labels; write "
+            "shards with `adm data pack DATA --out ADDRESS`, which are read in place"
+        )
+    mirror = Mirror.at(address)
+    mirror.pull()
+    return open_(str(mirror.local))
+
+
+def _archives(names: Iterable[str], split: str, address: str) -> list[str]:
+    """The shards of a split in a folder, or else in its sub-folder of that split; may be none."""
+    tars = sorted((name for name in names if name.endswith(".tar")), key=natural)
+    own = [name for name in tars if "/" not in name]
+    if own:
+        paths = list(map(Path, own))
+        return [path.name for path in shards.of_split(paths, split, address)]
+    inner = ([n for n in tars if n.rpartition("/")[0] == each] for each in SPLITS[split])
+    return next(filter(None, inner), [])
+
+
+def _shard(address: str, at: Held) -> Shard:
+    key = sha256_of(repr((address, at)).encode())[:16]
+    return Shard(address, at, user_cache("shards") / f"{key}.tar", count())
+
+
+def _indexes(archives: Sequence[Shard]) -> list[Index]:
+    """The index of each: the one beside it, one from before, or what its headers say."""
+    filesystem, _ = opened(archives[0].address)
+    beside = [opened(each.address.removesuffix(".tar") + INDEX)[1] for each in archives]
+    with reaching(archives[0].address):
+        contents = filesystem.cat(beside, on_error="omit") if len(beside) else {}
+    found = list[Index]()
+    for each, path in zip(archives, beside, strict=True):
+        index, kept = None, each.here.with_suffix(".json")
+        with suppress(ValueError):
+            index = as_type(Index, parse_json(contents[path], ROOM)) if path in contents else None
+        if index is None and (known := cached_json(kept, ROOM)) is not None:
+            with suppress(ValueError):
+                index = as_type(Index, known)
+        if index is None or index.bytes != each.held.size:
+            index = _walked(each)
+            write_json(kept, {"bytes": index.bytes, "images": index.images}, sync=False)
+        found.append(index)
+    return found
+
+
+def _walked(shard: Shard) -> Index:
+    """Read the headers of a shard."""
+    filesystem, path = opened(shard.address)
+    with reaching(shard.address):
+        entries = tar_entries(shard.address, shards.has_label, partial(filesystem.open, path, "rb"))
+        images = shards.images_of(shard.address, entries)
+    return Index(shard.held.size, [(*entry, label) for entry, label in images])
+
+
+def _samples(shard: Shard, index: Index) -> list[shards.Sample]:
+    beyond = next((e for e in index.images if e[1] + e[2] > shard.held.size), None)
+    if beyond is not None:
+        raise ValueError(
+            f"{shown_path(shard.address)} ends within {shown_path(beyond[0])}; write it again"
+        )
+    return [
+        shards.Sample(shard.address, Entry(*entry), label, shard.read)
+        for *entry, label in index.images
+    ]
+
+
+def _streaming(found: Source, samples: Sequence[shards.Sample], archives: list[Shard]) -> Source:
+    """Add what reading from a store needs: sizes, threads, and an order by windows of shards."""
+    files = found.files
+    assert files is not None
+    files = replace(files, bytes_of=lambda row: samples[row].entry.size)
+    sizes = [each.held.size for each in archives]
+    at_once = max(2, MIXED_BYTES * len(sizes) // max(1, sum(sizes)))
+    number = {each.address: place for place, each in enumerate(archives)}
+    windows = Windows(np.array([number[each.archive] for each in samples]), at_once)
+    mixed = at_once >= len(archives)  # one window of all, in the order of data on the disk
+    threads = max(THREADS, processors())
+    return replace(found, images=files, threads=threads, windows=None if mixed else windows)
+
+
+def _reader(folder: str) -> Inside:
+    """Return what reads a file in a folder of a store by its name."""
+    filesystem, path = opened(folder)
+
+    def inside(name: str) -> bytes | None:
+        with reaching(folder):
+            try:
+                content = filesystem.cat_file(f"{path}/{name}", start=0, end=MOST_BYTES + 1)
+            except FileNotFoundError:
+                return None
+        if len(content) > MOST_BYTES:
+            raise ValueError(f"{shown_path(folder)}/{name} has over {MOST_BYTES} bytes; remove it")
+        return content
+
+    return inside
