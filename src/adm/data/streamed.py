@@ -7,13 +7,13 @@ larger than the disk, and what is read never depends on what is in the cache.
 
 import shutil
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import count
 from pathlib import Path, PurePosixPath
-from typing import Annotated, Any
+from typing import Annotated
 
 import numpy as np
 from pydantic import Field
@@ -65,12 +65,13 @@ class Shard:
         address: of the archive.
         held: its size and version.
         here: the path that it has when it is in the cache.
+        reads: counts the images that were read from the store.
     """
 
     address: str
     held: Held
     here: Path
-    reads: Any  # counts the images that were read from the store
+    reads: Iterator[int]
 
     def read(self, entry: Entry) -> bytes:
         """Return the content of an image, from the cache or the store."""
@@ -210,18 +211,19 @@ def _walked(shard: Shard) -> Index:
     with reaching(shard.address):
         entries = tar_entries(shard.address, shards.has_label, partial(filesystem.open, path, "rb"))
         images = shards.images_of(shard.address, entries)
-    return Index(shard.held.size, [(*entry, label) for entry, label in images])
+    return Index(shard.held.size, [(e.name, e.offset, e.size, label) for e, label in images])
 
 
 def _samples(shard: Shard, index: Index) -> list[shards.Sample]:
-    beyond = next((e for e in index.images if e[1] + e[2] > shard.held.size), None)
+    end = shard.held.size
+    beyond = next((name for name, start, size, _ in index.images if start + size > end), None)
     if beyond is not None:
         raise ValueError(
-            f"{shown_path(shard.address)} ends within {shown_path(beyond[0])}; write it again"
+            f"{shown_path(shard.address)} ends within {shown_path(beyond)}; write it again"
         )
     return [
-        shards.Sample(shard.address, Entry(*entry), label, shard.read)
-        for *entry, label in index.images
+        shards.Sample(shard.address, Entry(name, offset, size), label, shard.read)
+        for name, offset, size, label in index.images
     ]
 
 
