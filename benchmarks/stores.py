@@ -23,6 +23,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from results_page import between
 
 from adm.app.processor import processor
 from adm.data import open_source, streamed
@@ -40,7 +41,7 @@ sys.path.append(str(Path(__file__).parents[1] / "tests"))
 import s3  # the server that the tests use
 
 KEPT, PAGE = "results/data/stores.json", "howto/stores.md"
-START, END = "<!-- made by benchmarks/stores.py -->\n", "<!-- end -->\n"
+MADE = "python benchmarks/stores.py --docs docs"
 BATCH = 128
 SHARDS = 10
 
@@ -60,10 +61,12 @@ def main() -> None:
     if not chosen.page:
         kept.write_text(json.dumps(measured(chosen), indent=1) + "\n")
     page = chosen.docs / PAGE
-    before, _, rest = page.read_text().partition(START)
-    page.write_text(
-        before + START + table(json.loads(kept.read_text())) + END + rest.partition(END)[2]
-    )
+    page.write_text(written(page.read_text(), json.loads(kept.read_text())))
+
+
+def written(page: str, kept: dict[str, Any]) -> str:
+    """Return the page with the table of what was measured."""
+    return between(page, "stores", table(kept), MADE)
 
 
 def measured(chosen: argparse.Namespace) -> dict[str, Any]:
@@ -202,7 +205,7 @@ def table(kept: dict[str, Any]) -> str:
         ),
     ]
     lines = [f"| {' | '.join(row)} |" for row in (("", "disk", "store"), ("---",) * 3, *rows)]
-    return "\n".join([*lines, "", f"{kept['machine']}; {', '.join(kept['versions'])}.", ""])
+    return "\n".join([*lines, "", f"{kept['machine']}; {', '.join(kept['versions'])}."])
 
 
 if __name__ == "__main__":

@@ -85,3 +85,10 @@ def test_kept_scores_are_read_as_they_were_written(modules: Any, tmp_path: Path)
     assert found[row.name]["count"] == 7
     assert found[row.name]["options"] == {"scale": 2.0}
     assert found[row.name]["scores"]["some"]["frechet"].value == 2.5
+
+
+def test_the_table_of_stores_is_that_of_the_kept_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    stores = import_module("stores")
+    page = (ROOT / "docs" / stores.PAGE).read_text("utf-8")
+    assert stores.written(page, json.loads((ROOT / "docs" / stores.KEPT).read_text())) == page
