@@ -5,6 +5,7 @@ from functools import partialmethod
 from pathlib import Path
 
 import pytest
+import torch
 
 fsspec = pytest.importorskip("fsspec", reason="the extra `stores` is not installed")
 
@@ -13,6 +14,7 @@ import tiny  # noqa: E402
 from answers import Adm  # noqa: E402
 from samples import archive  # noqa: E402
 
+from adm.app.scoring.images import open_images  # noqa: E402
 from adm.data import pack  # noqa: E402
 from adm.generation.blocks import LARGEST  # noqa: E402
 from adm.store.remote import Mirror  # noqa: E402
@@ -67,6 +69,10 @@ def test_a_sample_folder_is_put_into_a_store(adm: Adm, gan, tmp_path, machine, s
     machine("second")
     assert "memory://bucket/out is complete" in adm.done(*command, ADDRESS).out
     assert store("/bucket/") == {f"out/{name}": each for name, each in store().items()}
+    assert not [name for name in files(tmp_path / "second") if name.endswith(".png")]
+    stored, own = open_images(ADDRESS), open_images(str(tmp_path / "out"))
+    assert stored.made == own.made
+    assert torch.equal(stored.source.batch(range(5))[0], own.source.batch(range(5))[0])
     refused = adm("sample", gan, "--seed", 3, f"--out={ADDRESS}").refusal()
     assert "it holds other samples" in refused
     assert ADDRESS in refused
@@ -182,7 +188,7 @@ def test_shards_are_packed_into_a_store(
     ("words", "cure"),
     [
         (("--out", "s4://bucket/out"), "fsspec knows no store"),
-        (("--out", "memory://out"), "a place in a bucket"),
+        (("--out", "memory://out"), "memory://out is a whole bucket; give a place in it"),
     ],
 )
 def test_what_is_no_place_in_a_store_is_refused(adm: Adm, gan: Path, words, cure) -> None:

@@ -5,13 +5,16 @@ from collections.abc import Iterator
 from functools import partialmethod
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 fsspec = pytest.importorskip("fsspec", reason="the extra `stores` is not installed")
 
+from adm.spec import SettingError  # noqa: E402
 from adm.store import remote  # noqa: E402
 from adm.store.files import is_address  # noqa: E402
 from adm.store.hashes import SUMS, damaged_parts, seal  # noqa: E402
+from adm.store.parts import Parts  # noqa: E402
 from adm.store.remote import Mirror  # noqa: E402
 
 ADDRESS = "memory://bucket/runs/64"
@@ -209,6 +212,54 @@ def test_what_was_not_fetched_stays_and_goes_with_its_folder(elsewhere) -> None:
     assert Mirror.at(ADDRESS).there() == {}
 
 
+def test_a_copy_that_a_user_removes_is_fetched_again(elsewhere) -> None:
+    here = elsewhere("here")
+    write(here.local, OLD, sealed=True)
+    here.push()
+    shutil.rmtree(here.local)
+    here.begin()
+    here.pull(lambda names: [name for name in names if name.endswith(SUMS)])
+    here.push()
+    here.pull()
+    assert set(tree(here.local)) == {*OLD, SUMS}
+
+
+def test_a_file_of_several_machines_is_refused_in_a_store_alone(elsewhere, tmp_path: Path) -> None:
+    here = elsewhere("here")
+    remote.check_machines(here.local, several=False)
+    remote.check_machines(tmp_path / "out", several=True)
+    with pytest.raises(SettingError, match=r"on a disk that all machines see.*memory://bucket"):
+        remote.check_machines(here.local, several=True)
+
+
+def test_only_what_is_put_belongs_to_a_mirror(elsewhere) -> None:
+    here = elsewhere("here")
+    for name in ("64", "64/run.json", ".64.parts", ".64.parts/00000000-00000008.npz", ".64.work/a"):
+        assert Mirror.of(here.root / name) == here
+    for name in ("64/.x.parts", "64/points/.x.parts/samples.json", ".65.parts", ".64.parts/new"):
+        assert Mirror.of(here.root / name) is None
+
+
+def test_a_part_that_cannot_be_put_now_is_put_at_the_end(elsewhere, monkeypatch, caplog) -> None:
+    here, there = elsewhere("here"), elsewhere("there")
+    parts = Parts(here.root / ".64.parts", "job")
+    with monkeypatch.context() as broken:
+        broken.setattr(Mirror, "_put", partialmethod(refuse))
+        parts.write(range(4), images=np.zeros(4))
+    assert "cannot be reached; this part is put with a later one" in caplog.text
+    here.push()
+    other = Parts(there.root / ".64.parts", "job")
+    assert other.spans() == [range(4)]
+    held = other.read(range(4))
+    assert held is not None
+    assert held["images"].shape == (4,)
+    assert other.missing(range(6)) == [range(4, 6)]
+
+
+def refuse(self: Mirror, names: object) -> None:
+    raise ValueError(f"{self.address}: cannot be reached")
+
+
 def test_the_store_wins_over_a_copy_that_is_behind(elsewhere) -> None:
     here, there = elsewhere("here"), elsewhere("there")
     write(here.local, {"log": b"1"})
@@ -247,7 +298,7 @@ def test_a_probe_leaves_nothing(elsewhere, store) -> None:
     ("address", "message"),
     [
         ("s4://bucket/out", "fsspec knows no store s4"),
-        ("memory://bucket", "a place in a bucket"),
+        ("memory://bucket", "memory://bucket is a whole bucket"),
         ("memory://bucket/a/../../b", "without"),
     ],
 )

@@ -5,6 +5,7 @@ in the background, into the user's cache, where the oldest shards make room for 
 larger than the disk, and what is read never depends on what is in the cache.
 """
 
+import re
 import shutil
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -22,11 +23,11 @@ from adm.data import shards
 from adm.data.archive import MOST_MEMBERS, Entry, check_image, read_entry, tar_entries
 from adm.data.labels import SPLITS
 from adm.data.lists import MOST_BYTES, Inside, Label
-from adm.data.naming import LONGEST_NAME, natural
+from adm.data.naming import ARCHIVE, LONGEST_NAME, MANIFEST, natural
 from adm.data.source import Source, Windows, processors
 from adm.shown import shown_path
 from adm.store.files import remove, user_cache, write_json
-from adm.store.hashes import sha256_of
+from adm.store.hashes import SUMS, sha256_of
 from adm.store.locks import InUse, locked
 from adm.store.parsed import Room, as_type, cached_json, parse_json
 from adm.store.remote import Held, Mirror, held, opened, reaching
@@ -82,7 +83,11 @@ class Shard:
             threading.Thread(target=self.fetch, daemon=True).start()
         filesystem, path = opened(self.address)
         with reaching(self.address):
-            return filesystem.cat_file(path, start=entry.offset, end=entry.offset + entry.size)
+            end = entry.offset + entry.size
+            content = filesystem.cat_file(path, start=entry.offset, end=end)
+        if len(content) != entry.size:
+            raise ValueError(f"{shown_path(self.address)} has changed; run the same command again")
+        return content
 
     def fetch(self) -> None:
         """Put the shard into the cache, unless it is there or another thread or process does so."""
@@ -168,6 +173,15 @@ def find(address: str, split: str, labels: str | None, open_: Callable[[str], So
     return open_(str(mirror.local))
 
 
+def sample_folder(address: str) -> Path | None:
+    """Return the copy of a sample folder in a store, without its single images; None of others."""
+    if re.search(r"[*?]|\.tar$|\.npz$", address):
+        return None
+    mirror = Mirror.at(address)
+    mirror.fetch(ARCHIVE, MANIFEST, SUMS)
+    return mirror.local if (mirror.local / ARCHIVE).is_file() else None
+
+
 def _archives(names: Iterable[str], split: str, address: str) -> list[str]:
     """The shards of a split in a folder, or else in its sub-folder of that split; may be none."""
     tars = sorted((name for name in names if name.endswith(".tar")), key=natural)
@@ -188,21 +202,21 @@ def _indexes(archives: Sequence[Shard]) -> list[Index]:
     """The index of each: the one beside it, one from before, or what its headers say."""
     filesystem, _ = opened(archives[0].address)
     beside = [opened(each.address.removesuffix(".tar") + INDEX)[1] for each in archives]
-    with reaching(archives[0].address):
-        contents = filesystem.cat(beside, on_error="omit") if len(beside) else {}
-    found = list[Index]()
-    for each, path in zip(archives, beside, strict=True):
-        index, kept = None, each.here.with_suffix(".json")
-        with suppress(ValueError):
-            index = as_type(Index, parse_json(contents[path], ROOM)) if path in contents else None
-        if index is None and (known := cached_json(kept, ROOM)) is not None:
-            with suppress(ValueError):
-                index = as_type(Index, known)
-        if index is None or index.bytes != each.held.size:
-            index = _walked(each)
-            write_json(kept, {"bytes": index.bytes, "images": index.images}, sync=False)
-        found.append(index)
-    return found
+    with reaching(archives[0].address):  # at most so many bytes of each
+        contents = filesystem.cat_ranges(beside, 0, ROOM.size, on_error="return")
+    return [_index(*each) for each in zip(archives, contents, strict=True)]
+
+
+def _index(shard: Shard, beside: bytes | Exception) -> Index:
+    kept, given = shard.here.with_suffix(".json"), beside if isinstance(beside, bytes) else b""
+    for read in (lambda: parse_json(given, ROOM), lambda: cached_json(kept, ROOM)):
+        with suppress(ValueError, TypeError):  # there is none, or it is damaged
+            index = as_type(Index, read())
+            if index.bytes == shard.held.size:
+                return index
+    index = _walked(shard)
+    write_json(kept, {"bytes": index.bytes, "images": index.images}, sync=False)
+    return index
 
 
 def _walked(shard: Shard) -> Index:

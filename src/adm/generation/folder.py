@@ -85,7 +85,7 @@ def sample_into(
         check_animated(job)
     devices = devices or Devices(torch.device("cpu"))
     devices.agree("model, settings or number of images", job.fingerprint)
-    check_machines(out, devices.world // devices.beside)
+    check_machines(out, devices.beside < devices.world)
     parts = Parts(work_path(out), job.fingerprint)
     with ExitStack() as held:
         devices.once(lambda: held.enter_context(_hold(out, parts)))
@@ -218,8 +218,7 @@ def holds(out: Path, job: Job) -> bool:
 def _ended(out: Path, job: Job) -> bool:
     """As `holds`, of what is in the store by now if `out` is the copy of a place there."""
     if mirror := Mirror.of(out):
-        wanted = {f"{out.name}/{name}" for name in (MANIFEST, ARCHIVE, SUMS)}
-        mirror.pull(lambda names: wanted & {*names})
+        mirror.fetch(MANIFEST, ARCHIVE, SUMS)
     return holds(out, job)
 
 

@@ -6,6 +6,7 @@ disk or, of a mirror, in the store. It
 names its job, and the checksums of the zip format tell whether it is as it was written.
 """
 
+import logging
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ from adm.store.remote import Mirror
 from adm.store.spans import without
 
 NAME = re.compile(r"(\d{8,12})-(\d{8,12})\.npz")
+log = logging.getLogger("adm")
 JOB = "job"  # the entry with the job, and the names of the other entries
 
 
@@ -59,7 +61,10 @@ class Parts:
         with new_file(self.path(span)) as part:
             write_npz(part, {JOB: np.array([self.job, *sorted(arrays)]), **arrays})
         if mirror := Mirror.of(self.folder):
-            mirror.put(self.path(span))
+            try:
+                mirror.put(self.path(span))
+            except ValueError as error:
+                log.warning("%s; this part is put with a later one or at the end", error)
 
     def read(self, span: range, **same: np.ndarray) -> dict[str, np.ndarray] | None:
         """Return the arrays of a part; None if it is absent, damaged, or of another job.

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 from adm.extras import installing
 from adm.shown import reason_of, shown_path
 from adm.spec import SettingError
-from adm.store.files import NEW, OLD, of_system, remove, user_cache, write_json
+from adm.store.files import NEW, OLD, empty, of_system, remove, user_cache, write_json
 from adm.store.hashes import SUMS, inside, read_sums, sha256_of
 from adm.store.locks import locked
 from adm.store.parsed import Room, cached_json
@@ -89,9 +89,9 @@ def reaching(address: str) -> Iterator[None]:
         raise ValueError(f"{where}: {cure}") from None
 
 
-def check_machines(path: Path, machines: int) -> None:
+def check_machines(path: Path, several: bool) -> None:
     """Raise SettingError if ranks on several machines are to write into copies of one place."""
-    if machines > 1 and (mirror := Mirror.of(path)):
+    if several and (mirror := Mirror.of(path)):
         raise SettingError(
             "out",
             "on a disk that all machines see, as they were launched together",
@@ -129,26 +129,29 @@ class Mirror:
         Raises:
             ValueError: the address has no parent, or cannot be opened.
         """
-        place = opened(address)[1]
-        if not place.strip("/").count("/"):
-            raise SettingError(
-                "out", "a place in a bucket", address, f"such as {address.rstrip('/')}/out"
-            )
-        if not inside(place.strip("/")):
-            raise SettingError("out", "an address without ..", address)
         address = address.rstrip("/")
+        place = opened(address)[1].strip("/")
+        if not place.count("/"):
+            raise ValueError(
+                f"{shown_path(address)} is a whole bucket; give a place in it, such as "
+                f"{shown_path(address)}/out"
+            )
+        if not inside(place):
+            raise ValueError(f"{shown_path(address)} has .. in it; write the address without")
         root = user_cache("stores") / sha256_of(address.encode())[:16]
-        if cached_json(root / STATE, EVERY) is None:
-            remove(root)
-            write_json(root / STATE, {"address": address, "files": {}})
+        with locked(root, LOCK, wait_s=WAIT_S, of=root / address.rpartition("/")[2]):
+            if cached_json(root / STATE, EVERY) is None:
+                empty(root)
+                write_json(root / STATE, {"address": address, "files": {}})
         return cls(address, root)
 
     @classmethod
     def of(cls, path: Path) -> "Mirror | None":
-        """Return the mirror that a path is in; None if its folder is no copy."""
+        """Return the mirror that a file or a folder belongs to; None if it is of no copy."""
         for root in path.parents[:3]:
             if (root / STATE).is_file() and (state := cached_json(root / STATE, EVERY)):
-                return cls(str(state["address"]), root)
+                mirror = cls(str(state["address"]), root)
+                return mirror if mirror._visible(f"{mirror._name_of(path)}/file") else None
         return None
 
     @property
@@ -198,6 +201,17 @@ class Mirror:
             self._get(new, there)
             state.update({name: [*self._stat(name), there[name].version] for name in new})
 
+    def fetch(self, *files: str) -> None:
+        """Fetch these files of the copy, by their names in it, if they are in the store."""
+        wanted = {f"{self.name}/{file}" for file in files}
+        self.pull(lambda names: wanted & {*names})
+
+    def begin(self) -> None:
+        """Take what is missing here as not fetched, and not as removed, in a later `push`."""
+        with self._moving() as state:
+            for name in [name for name in state if not (self.root / name).is_file()]:
+                del state[name]
+
     def push(self, sole: bool = False) -> None:
         """Put the files that are new or changed here, and remove those that were removed here.
 
@@ -225,7 +239,7 @@ class Mirror:
                 if mark not in here:
                     removed.append(folder)
                     gone |= own
-                elif mark in every and self._cat(mark) == (self.root / mark).read_bytes():
+                elif mark in every and self._same(mark):
                     changed -= {name for name in changed if _below(name, [folder])}
                     gone -= own
                 else:
@@ -258,7 +272,7 @@ class Mirror:
 
     def put(self, path: Path) -> None:
         """Put one file that is here."""
-        name = path.relative_to(self.root).as_posix()
+        name = self._name_of(path)
         with self._moving() as state:
             self._put([name])
             with reaching(self.address):
@@ -267,20 +281,20 @@ class Mirror:
 
     def names(self, folder: Path) -> list[str]:
         """Return the names of the files in the store that belong in a folder of the copy."""
-        below = folder.relative_to(self.root).as_posix()
+        below = self._name_of(folder)
         return [name[len(below) + 1 :] for name in self.there() if _folder(name) == below]
 
     def move(self, path: Path) -> None:
         """Put one file that is here into the store, and remove it here; `push` leaves it there."""
         self.put(path)
         with self._moving() as state:
-            del state[path.relative_to(self.root).as_posix()]
+            del state[self._name_of(path)]
             path.unlink()
 
     def discard(self, paths: Iterable[Path]) -> None:
         """Remove files of the copy in the store, whether they are here or not."""
         with self._moving() as state:
-            for name in (path.relative_to(self.root).as_posix() for path in paths):
+            for name in map(self._name_of, paths):
                 self._remove([name])
                 state.pop(name, None)
 
@@ -294,6 +308,9 @@ class Mirror:
         with reaching(self.address):
             self._store[0].pipe_file(self._place(name), b"adm")
         self._remove([name])
+
+    def _name_of(self, path: Path) -> str:
+        return path.relative_to(self.root).as_posix()
 
     def _place(self, name: str) -> str:
         return f"{self._store[1]}/{name}"
@@ -316,7 +333,7 @@ class Mirror:
     def _here(self) -> dict[str, list[int]]:
         """The regular files of the copy, with what `_stat` says of them."""
         names = (
-            (Path(place) / name).relative_to(self.root).as_posix()
+            self._name_of(Path(place) / name)
             for place, _, files in os.walk(self.root)
             for name in files
             if not (Path(place) / name).is_symlink()
@@ -365,9 +382,11 @@ class Mirror:
                 )
             part.replace(self.root / name)
 
-    def _cat(self, name: str) -> bytes:
+    def _same(self, name: str) -> bool:
+        """Whether a file in the store is the one here."""
+        own = (self.root / name).read_bytes()
         with reaching(self.address):
-            return self._store[0].cat_file(self._place(name))
+            return self._store[0].cat_file(self._place(name), start=0, end=len(own) + 1) == own
 
     def _put(self, names: Iterable[str]) -> None:
         if names := sorted(names):

@@ -10,7 +10,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from adm.app.cli.terminal import RENAMED
 from adm.app.notices import notice
 from adm.store.files import is_address
 from adm.store.hashes import SUMS
@@ -42,10 +41,10 @@ def mirrored(words: Sequence[str]) -> Iterator[list[str]]:
     from adm.store.remote import Mirror  # which loads more than --help may
 
     mirror, main = Mirror.at(address), os.environ.get("RANK", "0") == "0"
-    RENAMED[f"{mirror.root}{os.sep}"] = f"{mirror.address.rpartition('/')[0]}/"
     own[place] = own[place].replace(address, str(mirror.local))
     if main:
         mirror.probe()
+    mirror.begin()
     mirror.pull(needed)
     try:
         yield own
@@ -67,7 +66,10 @@ def pushed(steps: "Iterator[Progress]", run: Path) -> "Iterator[Progress]":
     mirror = Mirror.of(run)
     for step in steps:
         if mirror is not None and step.saved is not None and os.environ.get("RANK", "0") == "0":
-            mirror.push(sole=True)
+            try:
+                mirror.push(sole=True)
+            except ValueError as error:
+                notice(f"{error}; the next checkpoint is put with this one")
         yield step
 
 

@@ -1,15 +1,19 @@
 """Standard output and error -> streams that escape what acts on a terminal, and outlive readers."""
 
+import json
 import os
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import cache
+from pathlib import Path
 from typing import Any, TextIO, cast
 
 from adm.shown import printable_lines
+from adm.store.files import user_cache
 
 PLAIN = str.maketrans({"█": "#", "…": "..."})  # where the encoding lacks them
-RENAMED: dict[str, str] = {}  # a folder here -> the address whose copy it is, which users know
 
 
 class Lasting:
@@ -104,10 +108,21 @@ def open_standard_streams() -> None:
 
 
 def renamed(text: str) -> str:
-    """Return a text with addresses in place of the folders here that are copies of them."""
-    for here, there in RENAMED.items():
-        text = text.replace(here, there)
-    return text
+    """Return a text with addresses in place of the folders here that are their copies."""
+    stores = str(user_cache("stores"))
+    if stores not in text:
+        return text
+    copy = f"{re.escape(stores)}/([0-9a-f]{{16}})/"
+    return re.sub(copy, lambda match: _address(f"{stores}/{match[1]}") or match[0], text)
+
+
+@cache
+def _address(root: str) -> str:
+    """Return the address of the parent of a copy, which `remote.Mirror` keeps; empty if unknown."""
+    with suppress(OSError, ValueError, KeyError, TypeError):
+        state = json.loads(Path(root, ".store.json").read_text("utf-8"))
+        return state["address"].rpartition("/")[0] + "/"
+    return ""
 
 
 def _is_unicode(stream: TextIO) -> bool:

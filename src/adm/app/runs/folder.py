@@ -79,7 +79,7 @@ def sole_writer(run: Path, devices: Devices) -> Iterator[None]:
         held.enter_context(locked(run))
         _check_files(run)
 
-    check_machines(run, devices.world // devices.beside)
+    check_machines(run, devices.beside < devices.world)
     with ExitStack() as held:
         devices.once(take)
         yield
