@@ -173,8 +173,9 @@ class Mirror:
         every = self._listed()
         half = {_folder(name) for name in every if name.endswith(f"/{OPEN}")}
         half -= {_folder(name) for name in every if name.endswith(f"/{SUMS}")}
-        whole = {name: held for name, held in every.items() if not _below(name, half)}
-        return {name: held for name, held in whole.items() if not name.endswith(f"/{OPEN}")}
+        hidden = {name for name in every if name.endswith(f"/{OPEN}")}
+        hidden = hidden.union(*(_below(every, folder) for folder in half))
+        return {name: held for name, held in every.items() if name not in hidden}
 
     def pull(self, wanted: Callable[[Collection[str]], Iterable[str]] = sorted) -> None:
         """Fetch the files that are wanted, and remove what is not in the store any more.
@@ -196,7 +197,8 @@ class Mirror:
             new = [
                 name
                 for name in wanted(there)
-                if not (self.root / name).is_file() or _version(state, name) != there[name].version
+                if not (self.root / name).is_file()
+                or state.get(name, [None])[-1] != there[name].version
             ]
             self._get(new, there)
             state.update({name: [*self._stat(name), there[name].version] for name in new})
@@ -233,39 +235,36 @@ class Mirror:
                 if name not in every or state.get(name) != [*stat, every[name].version]
             }
             gone = {name for name in state if name in every and name not in here}
-            rewritten, removed = list[str](), list[str]()
-            for folder in {_folder(name) for name in {*here, *state} if name.endswith(f"/{SUMS}")}:
-                own, mark = {name for name in every if _below(name, [folder])}, f"{folder}/{SUMS}"
+            rewritten, removed = set[str](), set[str]()
+            for mark in {name for name in {*here, *state} if name.endswith(f"/{SUMS}")}:
+                folder = _folder(mark)
                 if mark not in here:
-                    removed.append(folder)
-                    gone |= own
+                    removed.add(folder)
                 elif mark in every and self._same(mark):
-                    changed -= {name for name in changed if _below(name, [folder])}
-                    gone -= own
+                    changed -= _below(changed, folder)
                 else:
-                    rewritten.append(folder)
-                    listed = read_sums(self.root / folder) or {}
-                    gone |= {
-                        name for name in own - {*here} if name[len(folder) + 1 :] not in listed
-                    }
+                    rewritten.add(folder)
+                    listed = {f"{folder}/{name}" for name in read_sums(self.root / folder) or {}}
+                    gone |= _below(every, folder) - {*here} - listed
             half = {_folder(name) for name in every if name.endswith(f"/{OPEN}")}
+            ended = {folder for folder in half if f"{folder}/{SUMS}" in every}
             if sole:
-                removed += [each for each in half if f"{each}/{SUMS}" not in {*here, *every}]
-                gone |= {name for name in every if _below(name, removed)}
-            removed = [each for each in removed if any(_below(name, [each]) for name in every)]
+                removed |= {folder for folder in half - ended if f"{folder}/{SUMS}" not in here}
+            removed = {folder for folder in removed if _below(every, folder)}
+            gone = gone.union(*(_below(every, folder) for folder in removed))
             work = f".{self.name}.{PARTS}"
             if f"{self.name}/{SUMS}" in here and not (self.root / work).exists():
-                gone |= {name for name in every if _below(name, [work])}  # those of others, too
+                gone |= _below(every, work)  # also the parts of others
+
             marks = {name for name in changed if name.endswith(f"/{SUMS}")}
-            stale = {name for name in gone if _below(name, rewritten)}
+            stale = {name for folder in rewritten for name in _below(gone, folder)}
             self._open(rewritten, every)
             self._put(changed - marks)
             self._remove(stale)
             self._put(marks)
-            self._open(removed, every)
-            self._remove(gone - stale - {f"{folder}/{SUMS}" for folder in removed})
-            done = {each for each in half if f"{each}/{SUMS}" in every}  # killed before this line
-            self._remove({f"{folder}/{OPEN}" for folder in (*done, *rewritten, *removed)})
+            self._open(removed, every)  # after the new ones are whole
+            self._remove(gone - stale)
+            self._remove(f"{folder}/{OPEN}" for folder in {*ended, *rewritten, *removed})
             now = self._listed() if changed or gone else every
             state.clear()
             state.update({n: [*stat, now[n].version] for n, stat in here.items() if n in now})
@@ -418,13 +417,9 @@ def held(info: dict[str, Any]) -> Held:
     return Held(int(info.get("size") or 0), version)
 
 
-def _version(state: dict[str, list[Any]], name: str) -> str | None:
-    return state[name][-1] if name in state else None
-
-
 def _folder(name: str) -> str:
     return name.rpartition("/")[0]
 
 
-def _below(name: str, folders: Iterable[str]) -> bool:
-    return any(name.startswith(f"{folder}/") for folder in folders)
+def _below(names: Iterable[str], folder: str) -> set[str]:
+    return {name for name in names if name.startswith(f"{folder}/")}
