@@ -16,7 +16,7 @@ from answers import Adm  # noqa: E402
 
 from adm.generation.blocks import LARGEST  # noqa: E402
 
-pytestmark = pytest.mark.xdist_group("s3")
+pytestmark = [pytest.mark.xdist_group("s3"), pytest.mark.slow]
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +45,6 @@ def fetched(address: str, to: Path) -> Path:
     return to
 
 
-@pytest.mark.slow
 def test_a_run_killed_on_one_machine_ends_on_another_as_if_it_had_not_been(
     adm: Adm, tmp_path: Path, machine
 ) -> None:
@@ -71,7 +70,6 @@ def test_a_run_killed_on_one_machine_ends_on_another_as_if_it_had_not_been(
     assert adm.done("sample", "s3://runs/64", "--count", 1, "--steps", 2, "-o", tmp_path / "one")
 
 
-@pytest.mark.slow
 def test_two_ranks_write_one_run(tmp_path: Path, machine) -> None:
     s3.make_bucket("ranks")
     recipe, source = tiny.diffusion("train.steps=2", "watch.images=0"), tiny.stripes()
@@ -81,7 +79,6 @@ def test_two_ranks_write_one_run(tmp_path: Path, machine) -> None:
     assert launch.outcome(got) == launch.outcome(tmp_path / "64")
 
 
-@pytest.mark.slow
 def test_two_shards_at_a_time_meet_in_the_store(adm: Adm, gan, tmp_path: Path, machine) -> None:
     s3.make_bucket("images")
     command = ["sample", str(gan), "--count", str(2 * LARGEST), "--out"]
