@@ -1,6 +1,6 @@
 """--out in a store: the same files as on a disk, whoever begins and ends the command."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partialmethod
 from pathlib import Path
 
@@ -14,11 +14,13 @@ import tiny  # noqa: E402
 from answers import Adm  # noqa: E402
 from samples import archive  # noqa: E402
 
+from adm.app.cli.stores import pushed  # noqa: E402
 from adm.app.scoring.images import open_images  # noqa: E402
 from adm.data import pack  # noqa: E402
 from adm.generation.blocks import LARGEST  # noqa: E402
 from adm.store.remote import Mirror  # noqa: E402
 from adm.training import log  # noqa: E402
+from adm.training.loop import Progress  # noqa: E402
 
 ADDRESS = "memory://bucket/out"
 
@@ -140,6 +142,9 @@ def test_a_run_is_begun_on_one_machine_and_ended_on_another(
         with pytest.raises(Killed):
             adm(*command, ADDRESS)
     assert "checkpoints/step-0000004/SHA256SUMS" in store()
+    machine("other")
+    refused = adm(*command, ADDRESS, "--set", "train.learning_rate=0.1").refusal()
+    assert f"{ADDRESS} holds another run: recipe.train.learning_rate" in refused
     machine("second")
     assert f"continuing {ADDRESS} from step 4" in adm.done(*command, ADDRESS).out
     held, whole = store(), files(tmp_path / "out")
@@ -149,6 +154,29 @@ def test_a_run_is_begun_on_one_machine_and_ended_on_another(
     assert "diffusion" in adm.done("info", ADDRESS).out.lower()
     adm.done("sample", ADDRESS, "--count", 2, "--steps", 2, "--out", tmp_path / "samples")
     assert not any("optimizer" in name or "raw" in name for name in files(tmp_path / "third"))
+
+
+def test_a_run_goes_on_while_its_store_cannot_be_reached(
+    machine, store, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run, put = Mirror.at(ADDRESS).local, Mirror._put
+    steps = [Progress(step, {}, 1.0, run / "checkpoints") for step in (1, 2, 3)]
+
+    def progress() -> Iterator[Progress]:
+        for step in steps:
+            (run / f"{step.step}.json").write_text("{}")
+            yield step
+
+    def broken(mirror: Mirror, names: Iterable[str]) -> None:
+        if [*names] == ["out/2.json"]:
+            raise ValueError("cannot be reached")
+        put(mirror, names)
+
+    run.mkdir()
+    monkeypatch.setattr(Mirror, "_put", broken)
+    seen = [len(store()) for _ in pushed(progress(), run)]
+    assert seen == [1, 1, 3]
+    assert "cannot be reached; the next checkpoint is put with this one" in capsys.readouterr().err
 
 
 def at_checkpoints(mirror: Mirror, push: Callable[..., None], sole: bool = False) -> None:

@@ -6,10 +6,11 @@ folder with a SHA256SUMS, that is put there last. While such a folder is written
 """
 
 import errno
+import logging
 import os
 import re
 import shutil
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -17,7 +18,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from adm.extras import installing
-from adm.shown import reason_of, shown_path
+from adm.shown import count_of, reason_of, shown_path
 from adm.spec import SettingError
 from adm.store.files import NEW, OLD, empty, of_system, remove, user_cache, write_json
 from adm.store.hashes import SUMS, inside, read_sums, sha256_of
@@ -28,10 +29,12 @@ STATE, LOCK = ".store.json", ".store.lock"  # beside the copy: what was there, a
 OPEN = ".open"
 PARTS = "parts"
 WORK = (PARTS, "work")  # hidden folders beside an --out, which a command resumes from
+MANY_BYTES = 1 << 28  # that are worth a notice
 WAIT_S = 86_400.0  # for another process that moves files of the same place
 # What tells two contents of a name apart, in the words of several kinds of stores.
 VERSIONS = ("ETag", "etag", "md5Hash", "mtime", "LastModified", "last_modified", "created")
 EVERY = Room(1 << 28, commas=1 << 24, quotes=1 << 24, colons=1 << 23, brackets=1 << 23)
+log = logging.getLogger("adm")
 LOGIN = re.compile("credential|auth|token|login", re.IGNORECASE)
 NETWORK = re.compile("connect|endpoint|timeout|resolve|dns", re.IGNORECASE)
 
@@ -372,6 +375,7 @@ class Mirror:
             parts.append(target.with_name(f".{target.name}.part"))
         if not names:
             return
+        _tell("fetching", [there[name].size for name in names], self.address)
         with reaching(self.address):
             self._store[0].get(list(map(self._place, names)), list(map(str, parts)))
         for name, part in zip(names, parts, strict=True):
@@ -389,6 +393,7 @@ class Mirror:
 
     def _put(self, names: Iterable[str]) -> None:
         if names := sorted(names):
+            _tell("putting", [self._stat(name)[0] for name in names], self.address)
             with reaching(self.address):
                 self._store[0].put(
                     [str(self.root / name) for name in names], list(map(self._place, names))
@@ -415,6 +420,12 @@ def held(info: dict[str, Any]) -> Held:
     """Return what fsspec says of a file."""
     version = next((str(info[key]) for key in VERSIONS if info.get(key) is not None), "")
     return Held(int(info.get("size") or 0), version)
+
+
+def _tell(what: str, sizes: Sequence[int], address: str) -> None:
+    if sum(sizes) > MANY_BYTES:
+        files = count_of(len(sizes), "file")
+        log.info("%s %s, %s: %.0f MB", what, shown_path(address), files, sum(sizes) / 1e6)
 
 
 def _folder(name: str) -> str:

@@ -60,12 +60,19 @@ def mirrored(words: Sequence[str]) -> Iterator[list[str]]:
 
 
 def pushed(steps: "Iterator[Progress]", run: Path) -> "Iterator[Progress]":
-    """Yield the steps of a run; put what is new in a copy into the store at each checkpoint."""
+    """Yield the steps of a run; put what is new in a copy into the store at each checkpoint.
+
+    What the run is is put there first, so that another one is refused.
+    """
     from adm.store.remote import Mirror
 
     mirror = Mirror.of(run)
+    if mirror is None or os.environ.get("RANK", "0") != "0":
+        yield from steps
+        return
+    mirror.push(sole=True)
     for step in steps:
-        if mirror is not None and step.saved is not None and os.environ.get("RANK", "0") == "0":
+        if step.saved is not None:
             try:
                 mirror.push(sole=True)
             except ValueError as error:
