@@ -26,6 +26,11 @@ PATIENCE_S = 60.0  # time limit of the first collective call
 SETTLE_S = 0.1  # time for the threads of a group to release tensors before Python exits
 MEANWHILE_S = 0.5  # between two calls of what a rank does while it waits for others
 STALL = timedelta(minutes=30)  # longer than any save to a slow disk
+START = timedelta(minutes=10)  # longer than importing torch from a slow disk
+REACH = (
+    "check that all of them run and that their network interface can be reached "
+    "(NCCL_SOCKET_IFNAME, GLOO_SOCKET_IFNAME, MASTER_ADDR, MASTER_PORT)"
+)
 OF_AGENT = "TORCHELASTIC_USE_AGENT_STORE"
 POLL_S = 0.01
 
@@ -132,7 +137,11 @@ def launched() -> bool:
 
 
 def join(
-    device: torch.device | None, *, patience_s: float = PATIENCE_S, stall: timedelta = STALL
+    device: torch.device | None,
+    *,
+    patience_s: float = PATIENCE_S,
+    start: timedelta = START,
+    stall: timedelta = STALL,
 ) -> Devices:
     """Join the ranks that were launched together, and test that all of them respond.
 
@@ -140,10 +149,11 @@ def join(
         device: device of a single process, by default the CPU. Each of several ranks uses the GPU
             of its local rank, or the CPU if `device` is the CPU or there is no GPU.
         patience_s: time limit of the test in seconds.
+        start: longest time from the first rank's start to the last one's.
         stall: longest time that a rank may wait for the others.
 
     Raises:
-        TimeoutError: a rank does not respond.
+        TimeoutError: a rank was not started, or does not respond.
     """
     if not launched():
         return Devices(device or torch.device("cpu"))
@@ -153,9 +163,16 @@ def join(
         torch.cuda.set_device(place)
     if not dist.is_initialized():
         backend = "gloo" if place.type == "cpu" else "nccl"
-        store, rank, world = next(rendezvous("env://", timeout=stall))
+        try:
+            store, rank, world = next(rendezvous("env://", timeout=start))
+        except dist.DistError as error:
+            rank, world = os.environ["RANK"], os.environ["WORLD_SIZE"]
+            reason = str(error).partition("\n")[0]
+            raise TimeoutError(
+                f"process {rank} of {world} could not meet the others ({reason}); {REACH}"
+            ) from error
         if os.environ.get(OF_AGENT) == str(True):
-            store = of_attempt(store, rank, world, stall)
+            store = of_attempt(store, rank, world, start)
         dist.init_process_group(backend, timeout=stall, store=store, rank=rank, world_size=world)
     joined = Devices(place, dist.get_rank(), dist.get_world_size())
     self_test(joined, patience_s)
@@ -231,6 +248,5 @@ def self_test(devices: Devices, patience_s: float) -> None:
     if (work is not None and not work.is_completed()) or ones.item() != devices.world:
         raise TimeoutError(
             f"process {devices.rank} of {devices.world} had no answer from the others in "
-            f"{patience_s:.0f} s; check that all of them run and that their network interface can "
-            "be reached (NCCL_SOCKET_IFNAME, GLOO_SOCKET_IFNAME, MASTER_ADDR, MASTER_PORT)"
+            f"{patience_s:.0f} s; {REACH}"
         )

@@ -16,6 +16,7 @@ from adm.app.runs.estimates import fits_in_memory, step_memory
 from adm.app.runs.folder import FREE, check_claim, claim, identity, start_of
 from adm.data.fingerprint import fingerprint
 from adm.processes import Devices
+from adm.recipes import Recipe
 from adm.spec import to_json
 from adm.training.microbatch import largest
 from adm.training.spread import longest_share, share
@@ -132,6 +133,20 @@ def test_shards_need_shares_of_one_size(tmp_path: Path) -> None:
         )
     assert longest_share(6, beside) == 2
     assert [len(share(6, Devices(CPU, rank, 4))) for rank in range(4)] == [1, 2, 1, 2]
+
+
+@pytest.mark.parametrize(
+    ("recipe", "world", "expected"),
+    [
+        (tiny.diffusion(), 5, "must be at least 5, one for each process, got 4"),
+        (tiny.gan(), 3, "must be a multiple of 6, a part for each process and step .*, got 4"),
+    ],
+)
+def test_a_batch_that_does_not_divide_among_the_processes_is_refused(
+    recipe: Recipe, world: int, expected: str
+) -> None:
+    with pytest.raises(ValueError, match=f"train.batch_size {expected}"):
+        run.check(recipe, tiny.stripes(), Devices(CPU, world=world), run.TrainOptions())
 
 
 def test_processes_of_one_machine_share_its_memory(monkeypatch: pytest.MonkeyPatch) -> None:

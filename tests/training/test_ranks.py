@@ -88,17 +88,41 @@ def test_a_signal_to_one_process_is_all_s_and_at_the_end_nobody_s(at, tmp_path):
     assert len(launch.losses(run)) == at
 
 
-def test_processes_with_other_data_are_told_so(tmp_path):
+OTHERS = {
+    "recipe": "sys.argv += ['--set', 'train.learning_rate=0.5']",
+    "data": "sys.argv[sys.argv.index('--data') + 1] = {other!r}",
+    "version": "run.version = lambda _: '0.0.9'",
+}
+
+
+@pytest.mark.parametrize("what", OTHERS)
+def test_processes_that_disagree_are_told_so(what, tmp_path):
+    _, other = launch.files(tmp_path / "other", recipe_of("diffusion"), tiny.stripes(24))
     before = (
         "import os, sys\n"
-        "if os.environ['RANK'] == '1':\n"
-        "    sys.argv += ['--set', 'train.learning_rate=0.5']\n"
+        "from adm.app.runs import run\n"
+        f"if os.environ['RANK'] == '1':\n"
+        f"    {OTHERS[what].format(other=str(other))}\n"
     )
     recipe, run = recipe_of("diffusion"), tmp_path / "run"
     started = launch.train(tmp_path, recipe, tiny.stripes(), run, processes=2, before=before)
     printed = launch.finish(started, status=2)
     assert "adm: processes [1] have another recipe, data or version than process 0" in printed
     assert "terminate called" not in printed
+
+
+def test_a_launcher_that_starts_one_of_two_processes_is_told_so_in_time(tmp_path):
+    before = (
+        "import os, datetime\n"
+        "from adm import processes\n"
+        "processes.join.__kwdefaults__['start'] = datetime.timedelta(seconds=2)\n"
+        "os.environ['RANK'] == '1' and os._exit(0)\n"
+    )
+    recipe, run = recipe_of("diffusion"), tmp_path / "run"
+    started = launch.train(tmp_path, recipe, tiny.stripes(), run, processes=2, before=before)
+    printed = launch.finish(started, status=2)
+    assert "adm: process 0 of 2 could not meet the others (Timed out" in printed
+    assert "1/2 clients joined.); check that all of them run" in printed
 
 
 def test_a_process_that_does_not_answer_ends_the_others_in_time(tmp_path):
