@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import launch
@@ -19,6 +20,7 @@ from adm.app.cli.training import saving
 # A verb that writes, and takes a while to clean up.
 PROGRAM = """
 import signal, sys, time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from adm.app import cli
 from adm.store.files import new_file, new_folder
@@ -143,6 +145,18 @@ def test_ranks_are_left_to_their_launcher(monkeypatch: pytest.MonkeyPatch) -> No
     before = signal.getsignal(signal.SIGTERM)
     with stoppable():
         assert signal.getsignal(signal.SIGTERM) == before
+
+
+def test_a_thread_works_without_signals() -> None:
+    """As a launcher's may, such as Ray's."""
+
+    def work() -> list[signal.Handlers]:
+        with stoppable(), saving():
+            return [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)]
+
+    before = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)]
+    with ThreadPoolExecutor(1) as thread:
+        assert thread.submit(work).result() == before
 
 
 STATUS = 128 + signal.SIGHUP

@@ -30,7 +30,7 @@ def stoppable(clock: Callable[[], float] = time.monotonic) -> Iterator[None]:
     Ranks that a launcher has started are left to it: while they wait for each other, only the
     system can end them.
     """
-    if threading.current_thread() is not threading.main_thread() or _launched():
+    if _launched():
         yield
         return
     process, arrived = os.getpid(), list[tuple[float, Stopped]]()
@@ -67,10 +67,12 @@ def stoppable(clock: Callable[[], float] = time.monotonic) -> Iterator[None]:
 def handling(handler: Callable[[int, Any], None]) -> Iterator[dict[int, Any]]:
     """Handle SIGINT, SIGTERM and SIGHUP by a function; yield the handlers that it replaces.
 
-    A signal that is ignored stays ignored, as SIGHUP under nohup.
+    A signal that is ignored stays ignored, as SIGHUP under nohup. In a thread nothing is handled:
+    Python has signals in the main thread only.
     """
     before = dict[int, Any]()
-    for number in (getattr(signal, name) for name in NAMES if hasattr(signal, name)):
+    in_main = threading.current_thread() is threading.main_thread()
+    for number in (getattr(signal, name) for name in NAMES if in_main and hasattr(signal, name)):
         if signal.getsignal(number) not in (signal.SIG_IGN, None):
             before[number] = signal.signal(number, handler)
     try:
