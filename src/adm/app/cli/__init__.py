@@ -14,7 +14,7 @@ from cyclopts import App, CycloptsError, Group, Parameter
 from cyclopts.help import DefaultFormatter
 from rich.console import Console, ConsoleOptions
 
-from adm.app import notices, openmp
+from adm.app import mpi, notices, openmp
 from adm.app.cli import errors, lists, stopping, stores
 from adm.app.cli.terminal import Lasting, open_standard_streams, terminal
 from adm.store.files import user_cache
@@ -207,6 +207,7 @@ def _arguments(words: Sequence[str]) -> dict[str, str]:
 def program() -> None:
     """Run `main` as the program of this process."""
     open_standard_streams()
+    mpi.configure()
     if not {"--help", "-h"} & {*sys.argv}:  # which is to be fast
         notices.silence_pillow()
         notices.silence_hub(bool({"--quiet", "-q"} & {*sys.argv}))
