@@ -1,7 +1,5 @@
 """the same run on one process and on two -> the same losses; resumed on another number too."""
 
-from pathlib import Path
-
 import launch
 import pytest
 import tiny
@@ -137,26 +135,3 @@ def test_a_process_that_does_not_answer_ends_the_others_in_time(tmp_path):
     recipe, run = recipe_of("diffusion"), tmp_path / "run"
     started = launch.train(tmp_path, recipe, tiny.stripes(), run, processes=2, before=before)
     assert "process 0 of 2 had no answer from the others in 2 s" in launch.finish(started, status=2)
-
-
-EXAMPLES = Path(__file__).parents[2] / "examples"
-
-
-def test_the_slurm_example_trains_on_two_processes_and_both_come_back(tmp_path, monkeypatch):
-    """examples/slurm.py, its processes started by submitit on this machine."""
-    submitit = pytest.importorskip("submitit", reason="submitit is not installed")
-    monkeypatch.syspath_prepend(EXAMPLES)
-    monkeypatch.setenv("PYTHONPATH", str(EXAMPLES))  # where the processes find it
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    from slurm import Training
-
-    recipe, source = tiny.diffusion(*SETTINGS, "train.steps=3"), tiny.stripes()
-    path, data = launch.files(tmp_path / "files", recipe, source)
-    run = tmp_path / "queued"
-    words = [str(path), "--data", str(data), "--out", str(run), "--device", "cpu"]
-    executor = submitit.LocalExecutor(folder=tmp_path / "logs")
-    executor.update_parameters(tasks_per_node=2, timeout_min=5)
-    assert executor.submit(Training(words)).results() == [None, None]
-
-    tiny.steps(recipe, source, tmp_path / "one")
-    torch.testing.assert_close(launch.losses(run), launch.losses(tmp_path / "one"), **CLOSE)
