@@ -17,6 +17,7 @@ import yaml
 from samples import contents
 
 from adm.app import mpi
+from adm.app.cli import main
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 STEPS = 60  # several times as long as it takes to interrupt a run after its first checkpoint
@@ -36,7 +37,7 @@ pytestmark = pytest.mark.xdist_group("engines")
 
 @pytest.fixture(autouse=True)
 def _alone(monkeypatch):
-    for name in mpi.NAMES:
+    for name in (*mpi.NAMES, "ACCELERATE_USE_CPU", "MASTER_ADDR"):
         monkeypatch.setenv(name, "")  # so that what is set is removed again
         monkeypatch.delenv(name)
 
@@ -58,6 +59,25 @@ def test_a_launcher_that_mpi_has_started_counts_first(monkeypatch):
     mpi.configure()
     assert os.environ["WORLD_SIZE"] == "4"
     assert "RANK" not in os.environ
+
+
+@pytest.mark.parametrize(
+    ("launched", "said"),
+    [
+        ({}, False),
+        ({"ACCELERATE_USE_CPU": "True"}, False),
+        ({"ACCELERATE_USE_CPU": "True", "MASTER_ADDR": "127.0.0.1"}, True),
+        ({"ACCELERATE_USE_CPU": "True", "MASTER_ADDR": "host", "WORLD_SIZE": "1"}, False),
+    ],
+)
+def test_a_process_that_was_to_have_others_says_that_it_works_alone(
+    launched, said, monkeypatch, capsys
+):
+    for name, value in launched.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(SystemExit):
+        main(["recipes", "digits"])
+    assert ("works alone" in capsys.readouterr().err) == said
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,7 @@
 """Environment of a process that MPI started -> that of torchrun, which torch.distributed reads.
 
-`accelerate launch --cpu --num_processes N` starts its processes with mpirun.
+`accelerate launch --cpu --num_processes N` starts its processes with mpirun, if it has a file of
+hosts, and else a single one.
 """
 
 import os
@@ -22,3 +23,8 @@ def configure() -> None:
         for other in others:
             if other in os.environ:
                 os.environ[name] = os.environ[other]
+
+
+def is_left_alone() -> bool:
+    """Return whether accelerate was to start several processes, and has started this one only."""
+    return "WORLD_SIZE" not in os.environ and {*os.environ} >= {"ACCELERATE_USE_CPU", "MASTER_ADDR"}

@@ -67,6 +67,10 @@ RESUMING = (
     *("sample", "edit", "restore", "anomalies", "train", "data pack", "cluster", "reference"),
     *("evaluate", "sweep", "frontier", "nearest", "compare", "demo", "reproduce", "likelihood"),
 )
+ALONE = (
+    "this process works alone: accelerate launch --cpu starts several with --mpirun_hostfile HOSTS "
+    "only, and without --cpu, with --multi_gpu, as torchrun does"
+)
 STARTS_AGAIN = "the same command starts again from the beginning"
 OF_EVERY_VERB = Group("Options of every command", sort_key=100)
 CALL = {"exit_on_error": False, "print_error": False, "result_action": "return_value"}
@@ -125,6 +129,8 @@ def command_line(arguments: Sequence[str]) -> App:
         """
         openmp.configure(threads)
         with notices.quieted(quiet), notices.of_library(), stores.mirrored(words) as own:
+            if mpi.is_left_alone():
+                notices.notice(ALONE)
             return app(own, **CALL)
 
     return app.meta
