@@ -11,6 +11,7 @@ import pytest
 
 from adm.models.identity import identify
 from adm.models.paths import SHIPPED
+from adm.store.parsed import as_type, read_json
 
 ROOT = Path(__file__).parents[2]
 KEPT = ROOT / "docs" / "results"
@@ -92,3 +93,23 @@ def test_the_table_of_stores_is_that_of_the_kept_figures(monkeypatch: pytest.Mon
     stores = import_module("stores")
     page = (ROOT / "docs" / stores.PAGE).read_text("utf-8")
     assert stores.written(page, json.loads((ROOT / "docs" / stores.KEPT).read_text())) == page
+
+
+def test_the_table_of_engines_is_that_of_the_kept_figures_which_keep_what_is_promised(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    engines, page = import_module("engines"), ROOT / "docs/results/engines.md"
+    record = as_type(engines.Record, read_json(KEPT / "engines/engines.json"))
+    text = page.read_text("utf-8")
+    between = import_module("results_page").between
+    assert between(text, "engines", engines.shown(record), engines.MADE) == text
+    assert {each.engine for each in record.measured} == engines.ENGINES.keys()
+    exact = {"diffusion", "interrupted", "distillation"}
+    of_two = {each.job: each.digest for each in record.measured if each.engine == "torchrun"}
+    for each in record.measured:
+        two = each.engine not in ("alone", "whole", "four")
+        if each.job == "samples" or two:
+            assert each.digest == of_two[each.job], f"{each.job} under {each.engine}"
+        if two and each.job in {*exact, "samples"}:
+            assert each.same, f"{each.job} under {each.engine}"
