@@ -19,13 +19,12 @@ from typing import TypeVar
 
 import torch.distributed as dist
 
-import adm
 from adm.processes import Devices, PrefixStore
 from adm.store.parsed import as_type, parse_json
 
 T = TypeVar("T")
 ANSWER_S = 10.0  # that a rank has to say where it is
-OURS = Path(adm.__file__).parent
+OURS = Path(__file__).parents[2]
 # Innermost functions of a rank that waits: a collective call, and the backward pass, in which DDP
 # and FSDP make theirs.
 WAITS = ("torch/distributed/", "torch/autograd/graph.py")
