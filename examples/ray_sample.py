@@ -7,13 +7,15 @@ The first word is the number of shards, any that suits the cluster. A task that 
 on another node, with the batches that it has finished. --out must be on a disk that all nodes see.
 """
 
+import os
 import sys
 
 import ray
 
 
-def shard(number: int, of: int, words: list[str]) -> None:
+def shard(number: int, of: int, words: list[str], folder: str) -> None:
     """Make one share of the images; the last one that ends writes the folder."""
+    os.chdir(folder)  # Ray starts a worker elsewhere
     from adm.app.cli import main
 
     try:
@@ -28,7 +30,7 @@ def sample(shards: int, words: list[str]) -> None:
     ray.init(ignore_reinit_error=True)
     gpus = 1 if "GPU" in ray.cluster_resources() else 0
     task = ray.remote(shard).options(num_gpus=gpus, max_retries=20)
-    ray.get([task.remote(number, shards, words) for number in range(1, shards + 1)])
+    ray.get([task.remote(number, shards, words, os.getcwd()) for number in range(1, shards + 1)])
 
 
 if __name__ == "__main__":

@@ -6,12 +6,14 @@ is torchrun, with restarts, or nobody, where processes are shards.
 
 import json
 import os
+import shutil
 import signal
 import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from random import Random
 
@@ -28,6 +30,8 @@ EACH = 20  # trials of a row
 STEPS, FEW = 40, 12
 CLOSE = 1e-3  # relative difference of losses by the order of sums in float32, in so few steps
 SECONDS = 240.0  # until a command with restarts hangs
+SETTLE_S = 5.0  # for Ray to end its processes
+RAY, WORKER = str(Path(__file__).parents[2] / "examples/ray_train.py"), "ray::RayTrainWorker"
 TRAIN = ("train", "recipe.json", "--data", "data.npz", "--out", "out", "--hold-out", "0.2", *CPU)
 SAMPLE = (
     *("sample", "model.safetensors", "--count", 24, "--steps", 4, "--out", "out"),
@@ -67,6 +71,8 @@ def rows(bench: Bench) -> dict[str, Row]:
         "many, shard moved": moved,
         "many, full disk": full,
     }
+    if find_spec("ray") is not None:
+        trials["many, Ray worker killed"] = lost
     return {name: Row(partial(trial, whole=whole), EACH) for name, trial in trials.items()}
 
 
@@ -128,21 +134,32 @@ def launch(
 
     def work() -> None:
         os.chdir(folder)
-        os.environ |= {"XDG_CACHE_HOME": str(folder / "cache"), "HOME": str(folder / "home")}
-        os.environ |= {"PYTHONDONTWRITEBYTECODE": "1"}
+        set_environment(folder)
         os.execv(command[0], [*command, *map(str, words)])
 
-    slow = replace(bench, limits=replace(bench.limits, seconds=SECONDS, memory=1 << 40))
-    return slow.run(folder, work, name)
+    return patient(bench).run(folder, work, name)
 
 
-def ranks(started: Child) -> list[psutil.Process]:
-    """Return the processes that a launcher has started, by rank."""
+def set_environment(folder: Path) -> None:
+    os.environ |= {"XDG_CACHE_HOME": str(folder / "cache"), "HOME": str(folder / "home")}
+    os.environ |= {"PYTHONDONTWRITEBYTECODE": "1"}
+
+
+def patient(bench: Bench) -> Bench:
+    """Return a bench that lets launchers take their time and memory."""
+    limits = replace(bench.limits, seconds=SECONDS, memory=1 << 40, address_space=1 << 46)
+    return replace(bench, limits=limits)
+
+
+def ranks(started: Child, word: str = "adm") -> list[psutil.Process]:
+    """Return the processes that a launcher has started, by rank.
+
+    Args:
+        word: of their command lines.
+    """
     try:
         below = psutil.Process(started.pid).children(recursive=True)
-        return sorted(
-            (each for each in below if "adm" in each.cmdline()), key=lambda each: each.pid
-        )
+        return sorted((each for each in below if word in each.cmdline()), key=lambda each: each.pid)
     except psutil.Error:
         return []
 
@@ -199,6 +216,31 @@ def killed(bench: Bench, random: Random, number: int, folder: Path, whole: Whole
     outcome = started.wait()
     faults = judged(outcome, folder, whole.trained[form])
     what = f"rank {rank} at step {step} {' '.join(FORMS[form])}"
+    return Result(faults, (outcome.status,), what, "" if on else "the run had ended")
+
+
+def lost(bench: Bench, random: Random, number: int, folder: Path, whole: Whole) -> Result:
+    """Kill one of two workers of Ray at a random step; Ray starts both again."""
+    fill(bench, folder)
+    rank, step = random.randrange(2), random.randrange(1, STEPS - 2)
+    words = [sys.executable, RAY, "2", *map(str, (*TRAIN[1:], *steps(STEPS)))]
+
+    def work() -> None:
+        os.chdir(folder)
+        set_environment(folder)
+        os.execv(words[0], words)
+
+    started = patient(bench).run(folder, work, "ray")
+    on = at(started, folder, step, random)
+    for each in ranks(started, WORKER)[rank : rank + 1]:
+        each.kill()
+    outcome = started.wait()
+    time.sleep(SETTLE_S)
+    shutil.rmtree(folder / "ray", ignore_errors=True)  # its own records
+    faults = judged(replace(outcome, err="", out=""), folder, whole.trained[0])
+    if outcome.status:
+        faults.append(Fault("wrong exits", last_line(outcome.err)))
+    what = f"worker {rank} at step {step}"
     return Result(faults, (outcome.status,), what, "" if on else "the run had ended")
 
 
