@@ -5,7 +5,7 @@ READY := .venv/.ready
 TOOLS := .venv/.ready-to-develop
 SITE := .venv/.ready-to-document
 
-.PHONY: demo test lint check docs mutants abuse results ablation cards dist format clean
+.PHONY: demo test launchers lint check docs mutants abuse results ablation cards dist format clean
 
 demo: $(READY)
 	$(BIN)/adm demo --out out/demo
@@ -14,7 +14,11 @@ demo: $(READY)
 # whole package (PYTHONDONTWRITEBYTECODE).
 test: $(TOOLS)
 	$(BIN)/python -m compileall -q src
-	$(BIN)/pytest -q -n auto --dist loadgroup
+	$(BIN)/pytest -q -n auto --dist loadgroup -m "not launcher"
+
+# Torchrun, Accelerate, Ray and submitit, which take longer to start than what they are tested with.
+launchers: $(TOOLS)
+	$(BIN)/pytest -q -m launcher
 
 lint: $(TOOLS)
 	$(BIN)/ruff format --check .
@@ -24,7 +28,7 @@ lint: $(TOOLS)
 
 check: lint
 	$(BIN)/python -m compileall -q src
-	$(BIN)/pytest -q -n auto --dist loadgroup -m "not slow"
+	$(BIN)/pytest -q -n auto --dist loadgroup -m "not slow and not launcher"
 
 # What a page's blocks gave is kept in out/docs-cache until they change.
 docs: $(SITE)

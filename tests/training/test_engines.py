@@ -135,7 +135,7 @@ def until(condition, process):
     return found
 
 
-@pytest.mark.slow
+@pytest.mark.launcher
 def test_two_processes_are_one_that_divides_the_batch_as_they_do(alone, tmp_path):
     """Started by MPI; the others here are started by torchrun, Ray and submitit."""
     renames = (f"os.environ[{b!r}] = os.environ.pop({a!r})\n" for a, b in OPEN_MPI.items())
@@ -145,7 +145,7 @@ def test_two_processes_are_one_that_divides_the_batch_as_they_do(alone, tmp_path
     assert weights(tmp_path / "run") == alone.weights
 
 
-@pytest.mark.slow
+@pytest.mark.launcher
 def test_accelerate_launches_processes_that_train_the_same_weights(alone, tmp_path):
     pytest.importorskip("accelerate", reason="accelerate is not installed")
     how = ("--multi_gpu", "--num_processes", 2, "--num_machines", 1, "--mixed_precision", "no")
@@ -166,7 +166,7 @@ sample(2, sys.argv[2].split())
 """
 
 
-@pytest.mark.slow
+@pytest.mark.launcher
 def test_ray_s_workers_train_the_same_weights_and_its_tasks_sample_the_same_images(alone, tmp_path):
     pytest.importorskip("ray.train.torch", reason="ray[train] is not installed")
     words = (
@@ -178,7 +178,7 @@ def test_ray_s_workers_train_the_same_weights_and_its_tasks_sample_the_same_imag
     assert contents(tmp_path / "out") == alone.images
 
 
-@pytest.mark.slow
+@pytest.mark.launcher
 @pytest.mark.skipif(shutil.which("srun") is not None, reason="would queue a job of Slurm")
 def test_a_job_of_submitit_that_is_preempted_ends_with_the_same_weights(alone, tmp_path):
     pytest.importorskip("submitit", reason="submitit is not installed")
@@ -195,7 +195,7 @@ def test_a_job_of_submitit_that_is_preempted_ends_with_the_same_weights(alone, t
     assert weights(tmp_path / "run") == alone.weights
 
 
-@pytest.mark.slow
+@pytest.mark.launcher
 def test_a_task_of_an_array_that_is_preempted_is_queued_again(alone, tmp_path):
     queue = tmp_path / "scontrol"
     queue.write_text('#!/bin/bash\necho "$@" >> queued\n')
@@ -216,7 +216,7 @@ def test_a_task_of_an_array_that_is_preempted_is_queued_again(alone, tmp_path):
     assert contents(tmp_path / "out") == alone.images
 
 
-@pytest.mark.slow
+@pytest.mark.launcher
 def test_the_task_of_skypilot_trains_on_every_gpu_of_its_machine(alone, tmp_path):
     task = yaml.safe_load((EXAMPLES / "skypilot.yaml").read_text())
     fields = {"name", "workdir", "resources", "envs", "file_mounts", "setup", "run"}
