@@ -16,7 +16,7 @@ test: $(TOOLS)
 	$(BIN)/python -m compileall -q src
 	$(BIN)/pytest -q -n auto --dist loadgroup -m "not launcher"
 
-# Torchrun, Accelerate, Ray and submitit, which take longer to start than what they are tested with.
+# Torchrun, Accelerate, Ray, submitit and a server of S3, which take long to start.
 launchers: $(TOOLS)
 	$(BIN)/pytest -q -m launcher
 

@@ -16,7 +16,7 @@ from answers import Adm  # noqa: E402
 
 from adm.generation.blocks import LARGEST  # noqa: E402
 
-pytestmark = [pytest.mark.xdist_group("s3"), pytest.mark.slow]
+pytestmark = [pytest.mark.xdist_group("s3"), pytest.mark.launcher]
 
 
 @pytest.fixture(scope="module")

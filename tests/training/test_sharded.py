@@ -101,7 +101,7 @@ def killed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return run
 
 
-@pytest.mark.parametrize(("processes", "options"), [(2, ("--shard",)), (4, ("--shard",)), (1, ())])
+@pytest.mark.parametrize(("processes", "options"), [(2, ("--shard",)), (1, ())])
 def test_a_run_killed_after_shards_goes_on_with_any_number_of_processes(
     whole: Path, killed: Path, tmp_path: Path, processes: int, options: tuple[str, ...]
 ) -> None:
