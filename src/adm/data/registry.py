@@ -143,11 +143,9 @@ def _tar_files(spec: str, split: str, labels: str | None) -> Source:
 
 def _archives_in(path: Path, split: str) -> list[Path]:
     """The shards of a split in a folder, or else in its sub-folder of that split; may be none."""
-    archives = _in_order(path.glob("*.tar"))
-    if archives:
-        return shards.of_split(archives, split, str(path))
-    inner = (_in_order(path.glob(f"{each}/*.tar")) for each in SPLITS[split])
-    return next(filter(None, inner), [])
+    found = (path.glob(where) for where in ("*.tar", *(f"{each}/*.tar" for each in SPLITS[split])))
+    names = [each.relative_to(path).as_posix() for paths in found for each in paths]
+    return [path / name for name in shards.in_folder(names, split, str(path))]
 
 
 def _in_order(paths: Iterable[Path]) -> list[Path]:

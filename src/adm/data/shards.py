@@ -22,7 +22,7 @@ from adm.data.labels import (
     with_names,
 )
 from adm.data.lists import Inside, Label, as_label, as_numbers, reader_of
-from adm.data.naming import EXTENSIONS
+from adm.data.naming import EXTENSIONS, natural
 from adm.data.numbering import by_number, is_by_number, numbered_name
 from adm.data.source import NoSplit, Source
 from adm.shown import count_of, shown_path
@@ -145,6 +145,21 @@ def of_split(paths: Sequence[Path], split: str, place: str) -> list[Path]:
             "give the archives of those images"
         )
     return chosen
+
+
+def in_folder(names: Iterable[str], split: str, place: str) -> list[str]:
+    """Return the archives of a split in a folder, or else in its sub-folder of that split.
+
+    Args:
+        names: of files in the folder, by their paths from there.
+        place: the folder, for messages.
+    """
+    tars = sorted((name for name in names if name.endswith(".tar")), key=natural)
+    own = [name for name in tars if "/" not in name]
+    if own:
+        return [path.name for path in of_split(list(map(Path, own)), split, place)]
+    inner = ([n for n in tars if n.rpartition("/")[0] == each] for each in SPLITS[split])
+    return next(filter(None, inner), [])
 
 
 def check_whole(place: str, inside: Inside, archives: Sequence[str]) -> None:

@@ -8,7 +8,7 @@ larger than the disk, and what is read never depends on what is in the cache.
 import re
 import shutil
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -21,9 +21,8 @@ from pydantic import Field
 
 from adm.data import shards
 from adm.data.archive import MOST_MEMBERS, Entry, check_image, read_entry, tar_entries
-from adm.data.labels import SPLITS
 from adm.data.lists import MOST_BYTES, Inside, Label
-from adm.data.naming import ARCHIVE, LONGEST_NAME, MANIFEST, natural
+from adm.data.naming import ARCHIVE, LONGEST_NAME, MANIFEST
 from adm.data.source import Source, Windows, processors
 from adm.shown import shown_path
 from adm.store.files import remove, user_cache, write_json
@@ -144,7 +143,7 @@ def find(address: str, split: str, labels: str | None, open_: Callable[[str], So
     folder = path if path not in files and not path.endswith(".tar") else path.rpartition("/")[0]
     root = address.rstrip("/")[: len(address.rstrip("/")) - len(path) + len(folder)]
     names = {file[len(folder) + 1 :]: held(info) for file, info in files.items()}
-    chosen = _archives(names, split, address)
+    chosen = shards.in_folder(names, split, address)
     if chosen:
         place = root if "/" not in chosen[0] else f"{root}/{chosen[0].rpartition('/')[0]}"
         if not path.endswith(".tar"):
@@ -180,17 +179,6 @@ def sample_folder(address: str) -> Path | None:
     mirror = Mirror.at(address)
     mirror.fetch(ARCHIVE, MANIFEST, SUMS)
     return mirror.local if (mirror.local / ARCHIVE).is_file() else None
-
-
-def _archives(names: Iterable[str], split: str, address: str) -> list[str]:
-    """The shards of a split in a folder, or else in its sub-folder of that split; may be none."""
-    tars = sorted((name for name in names if name.endswith(".tar")), key=natural)
-    own = [name for name in tars if "/" not in name]
-    if own:
-        paths = list(map(Path, own))
-        return [path.name for path in shards.of_split(paths, split, address)]
-    inner = ([n for n in tars if n.rpartition("/")[0] == each] for each in SPLITS[split])
-    return next(filter(None, inner), [])
 
 
 def _shard(address: str, at: Held) -> Shard:

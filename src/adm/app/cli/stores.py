@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from adm.app.notices import notice
+from adm.data.naming import MANIFEST
 from adm.store.files import is_address
 from adm.store.hashes import SUMS
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:  # which load torch
 
 OUT = re.compile(r"(?:--out|-o)(?:=(.+))?", re.DOTALL)
 STEP = re.compile(r"(.+/checkpoints/step-\d{7,12})/.+")
-STATE, MANIFEST = "state.json", "samples.json"  # of a checkpoint, and of a sample folder
+STATE = "state.json"  # of a checkpoint, whose module loads torch
 LATER = re.compile(r"\.[^/]+\.parts/.+\.npz|.+\.tar|.+\.index\.json")  # read if at all
 
 
