@@ -16,7 +16,7 @@ test: $(TOOLS)
 	$(BIN)/python -m compileall -q src
 	$(BIN)/pytest -q -n auto --dist loadgroup -m "not launcher"
 
-# Torchrun, Accelerate, Ray, submitit and a server of S3, which take long to start.
+# Torchrun, Accelerate, Ray, submitit, a server of S3, and processes that lose or wait for others.
 launchers: $(TOOLS)
 	$(BIN)/pytest -q -m launcher
 

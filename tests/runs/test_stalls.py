@@ -37,7 +37,7 @@ HANGS = {
 }
 
 
-@pytest.mark.slow
+@pytest.mark.launcher
 @pytest.mark.parametrize("how", HANGS)
 def test_a_process_that_hangs_ends_the_run_in_time_and_is_named(tmp_path, how):
     before = (

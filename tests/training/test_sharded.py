@@ -28,7 +28,7 @@ SETTINGS = (
 CLOSE = {"rtol": 2e-4, "atol": 1e-6}  # as of other numbers of processes
 
 pytestmark = [
-    pytest.mark.slow,
+    pytest.mark.launcher,
     pytest.mark.skipif(not sharded.is_supported(), reason="needs PyTorch 2.9 for shards"),
 ]
 
