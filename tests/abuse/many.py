@@ -236,7 +236,8 @@ def lost(bench: Bench, random: Random, number: int, folder: Path, whole: Whole) 
         each.kill()
     outcome = started.wait()
     time.sleep(SETTLE_S)
-    shutil.rmtree(folder / "ray", ignore_errors=True)  # its own records
+    for own in ("ray", "home/.ray"):  # its records and its token
+        shutil.rmtree(folder / own, ignore_errors=True)
     faults = judged(replace(outcome, err="", out=""), folder, whole.trained[0])
     if outcome.status:
         faults.append(Fault("wrong exits", last_line(outcome.err)))
