@@ -5,7 +5,7 @@
     python benchmarks/ablation.py --so-far --docs docs
 
 Every row is trained for the same seconds of a processor: its steps are measured first, all rows in
-turn, and kept. Ctrl-C saves the runs; the same command continues, also after it was killed.
+turn, and stored. Ctrl-C saves the runs; the same command continues, also after a kill.
 --so-far writes what has been measured, and measures nothing. --set changes all rows; with it,
 --seconds or --count, choose an --out of its own.
 """
@@ -40,13 +40,13 @@ def main() -> int:
     parser.add_argument("--so-far", action="store_true", help="measure nothing")
     parser.add_argument("--out", type=Path, default=Path("out/ablation"))
     parser.add_argument("--docs", type=Path, help="folder of ablation.md and images/ to write to")
-    given = parser.parse_args()
-    plan = planned(given)
-    place = given.out / plan.name
-    if not given.so_far:
-        only = tuple(given.only) if given.only else None
+    args = parser.parse_args()
+    plan = planned(args)
+    place = args.out / plan.name
+    if not args.so_far:
+        only = tuple(args.only) if args.only else None
         try:
-            carry_out(replace(plan, chosen=only), place, given.workers)
+            carry_out(replace(plan, chosen=only), place, args.workers)
         except KeyboardInterrupt:
             print("stopped; the same command continues")
             return 130
@@ -55,22 +55,22 @@ def main() -> int:
     if not read_runs(plan, place):
         print(f"{plan.name}: nothing has been measured in {place}")
         return 0
-    ablation_page.write(plan, place, given.docs)
+    ablation_page.write(plan, place, args.docs)
     return 0
 
 
-def planned(given: argparse.Namespace) -> Plan:
+def planned(args: argparse.Namespace) -> Plan:
     """Return the plan that the options describe."""
-    plan = plans()[given.data]
+    plan = plans()[args.data]
     return replace(
         plan,
-        contest=replace(plan.contest, data=given.images or plan.contest.data),
-        seconds=given.seconds or plan.seconds,
-        seeds=given.seeds,
-        count=given.count,
-        common=tuple(given.set),
+        contest=replace(plan.contest, data=args.images or plan.contest.data),
+        seconds=args.seconds or plan.seconds,
+        seeds=args.seeds,
+        count=args.count,
+        common=tuple(args.set),
         sampling=tuple(
-            (name, value) for name, _, value in (s.partition("=") for s in given.sampling)
+            (name, value) for name, _, value in (s.partition("=") for s in args.sampling)
         ),
     )
 

@@ -1,6 +1,6 @@
 """Steps of the rows, scores of a run -> JSON files, and back.
 
-The files are small and hold all that the page shows, so that they are published in
+The files are small and hold everything on the page, so that they are published in
 docs/results/ablation/ and that another machine can go on where one has stopped: copy them to
 out/ablation/NAME/scores.
 """
@@ -25,7 +25,7 @@ class Timed:
     Attributes:
         settings: of the row.
         step_seconds: of one thread of a processor, for a step.
-        steps: that the row's time is enough for.
+        steps: that fit into the row's time.
     """
 
     settings: tuple[str, ...]
@@ -53,7 +53,7 @@ class Times:
 
 @dataclass(frozen=True)
 class Kept:
-    """What is known of a run.
+    """The record of a run.
 
     Attributes:
         settings: of the row.
@@ -107,28 +107,28 @@ def run_file(place: Path, row: Row, seed: int) -> Path:
     return place / SCORES / f"{row.name}-{seed}.json"
 
 
-def keep_run(kept: Kept, place: Path, row: Row, seed: int) -> None:
-    write_json(run_file(place, row, seed), asdict(kept))
+def keep_run(record: Kept, place: Path, row: Row, seed: int) -> None:
+    write_json(run_file(place, row, seed), asdict(record))
 
 
 def read_run(plan: Plan, place: Path, row: Row, seed: int) -> Kept | None:
-    """Return what is known of a run; None for one that is unfinished or of other settings."""
+    """Return the record of a run; None for one that is unfinished or of other settings."""
     path = run_file(place, row, seed)
     if not path.exists():
         return None
-    kept = as_type(Kept, read_json(path))
-    same = set(kept.settings) == set(plan.settings(row)) and kept.count == plan.count
-    return kept if same else None
+    record = as_type(Kept, read_json(path))
+    same = set(record.settings) == set(plan.settings(row)) and record.count == plan.count
+    return record if same else None
 
 
 def read_runs(plan: Plan, place: Path) -> dict[str, list[Kept]]:
     """Return the runs of every row that has any, by name and in the order of the seeds."""
     last = max((seed_of(path) for path in (place / SCORES).glob("*-*.json")), default=-1)
-    found = {
+    records = {
         row.name: [read_run(plan, place, plan.scored(row), seed) for seed in range(last + 1)]
         for row in plan.rows
     }
-    known = {name: [run for run in runs if run is not None] for name, runs in found.items()}
+    known = {name: [run for run in runs if run is not None] for name, runs in records.items()}
     return {name: runs for name, runs in known.items() if runs}
 
 

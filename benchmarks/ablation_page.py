@@ -22,7 +22,7 @@ from adm.store.files import write_text
 
 PAGE, IMAGES, KEPT = "results/ablation.md", "images", "results/ablation"
 MADE = "make ablation"
-USUAL, DISTANCE = "frechet", "frechet_at_infinity"  # the second if there are images enough for it
+USUAL, DISTANCE = "frechet", "frechet_at_infinity"  # the second if there are enough images
 CERTAIN = 0.95
 MILLION = 10**6
 
@@ -108,12 +108,12 @@ def verdict(expected: str | None, difference: Estimate | None) -> str:
 def separation(distance: Measured) -> str:
     """Return a sentence on how far all combined is from the base."""
     row = distance.plan.row(COMBINED)
-    found = distance.difference(row)
-    assert found is not None
-    ratio = abs(found.mean) / distance.spread.deviation
+    difference = distance.difference(row)
+    assert difference is not None
+    ratio = abs(difference.mean) / distance.spread.deviation
     return (
-        f"All combined differs from the base by {found}, {ratio:.1f} standard deviations between "
-        "runs."
+        f"All combined differs from the base by {difference}, {ratio:.1f} standard deviations "
+        "between runs."
     )
 
 
@@ -163,7 +163,7 @@ def quality(plan: Plan, runs: dict[str, list[Kept]], distance: Measured, which: 
     head += ["the paper's conclusion holds" if paper else "lower"]
     head += [f"difference, {each}" for each in others]
     head += ["precision", "recall", "velocity error"]
-    found = [head, ["---", "---", *["--:"] * (len(head) - 2)]]
+    lines = [head, ["---", "---", *["--:"] * (len(head) - 2)]]
     for row in rows:
         apart = distance.difference(row)
         own = runs[row.name]
@@ -172,8 +172,8 @@ def quality(plan: Plan, runs: dict[str, list[Kept]], distance: Measured, which: 
         cells += [_signed(each.difference(row)) for each in further]
         cells += [_mean(own, first, key) for key in ("precision", "recall")]
         cells.append(f"{statistics.mean(run.velocity_error for run in own):.4f}")
-        found.append(cells)
-    return table(found)
+        lines.append(cells)
+    return table(lines)
 
 
 def costs(plan: Plan, runs: dict[str, list[Kept]]) -> str:

@@ -179,10 +179,10 @@ class Plan:
 
     def row(self, name: str) -> Row:
         """Return the row of a name; raise ValueError if there is none."""
-        found = {each.name: each for each in self.rows}
-        if name not in found:
-            raise ValueError(f"there is no row {name!r}; there are {', '.join(found)}")
-        return found[name]
+        rows = {each.name: each for each in self.rows}
+        if name not in rows:
+            raise ValueError(f"no row is called {name!r}; the rows are {', '.join(rows)}")
+        return rows[name]
 
     def settings(self, row: Row) -> tuple[str, ...]:
         """Return the settings of a row, with those of its base and those of all rows."""

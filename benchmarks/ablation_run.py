@@ -111,7 +111,7 @@ def clock(plan: Plan, place: Path, stop: Stop = lambda: False) -> Times:
 
 
 def affordable(plan: Plan, step_seconds: float) -> int:
-    """Return the number of steps that the time of a row is enough for, at least one."""
+    """Return the number of steps that fit into the time of a row, at least one."""
     return max(1, int(plan.seconds / step_seconds))
 
 
@@ -159,9 +159,9 @@ def training(
 
 def opened(plan: Plan, row: Row, seed: int, steps: int | None, run: Path) -> TrainingData:
     """Return the images of a run, and its recipe as `adm train` makes it of the same settings."""
-    wanted = [*plan.settings(row), f"train.seed={seed}"]
-    wanted += [] if steps is None else [f"train.steps={steps}"]
-    choice = fit_precision(choose(plan.recipe, wanted), run, CPU)
+    settings = [*plan.settings(row), f"train.seed={seed}"]
+    settings += [] if steps is None else [f"train.steps={steps}"]
+    choice = fit_precision(choose(plan.recipe, settings), run, CPU)
     return open_data(choice, DataOptions(data=plan.contest.data))
 
 
@@ -180,8 +180,8 @@ def work(plan: Plan, job: Job, times: Times, place: Path, stop: Stop) -> None:
         check(stop)
         for row in job.rows:
             if read_run(plan, place, row, job.seed) is None:
-                kept = measured(plan, row, job.seed, data, timed, run, stop)
-                keep_run(kept, place, row, job.seed)
+                record = measured(plan, row, job.seed, data, timed, run, stop)
+                keep_run(record, place, row, job.seed)
 
 
 def measured(
@@ -239,7 +239,7 @@ def extraction(stop: Stop) -> Extraction:
 def reference(
     contest: Contest, sized: DataSettings, name: str, stop: Stop
 ) -> tuple[Features, Reference]:
-    """Return features, and their reference, which is made once and kept in the user's cache."""
+    """Return features, and their reference, from the user's cache or computed."""
     features = open_features(name, CPU.device)
     size, channels = sized.size, sized.channels
     real = open_source(contest.data, split=contest.split, size=size, channels=channels)
@@ -262,11 +262,11 @@ def velocity_error(model: DiffusionModel, held_out: Source) -> float:
         level = torch.tensor([1 + place % len(LEVELS) for place in places])
         example = losses.noised(schedule, to_float(batch.images), batch.draws.noise, level)
         labels = batch.labels if model.classes else None
-        found = model.denoise(labels, schedule, threshold=None)(example.x_t, level)
+        prediction = model.denoise(labels, schedule, threshold=None)(example.x_t, level)
 
         def velocity(x_0: Tensor, noise: Tensor, of: losses.Example = example) -> Tensor:
             return VELOCITY.of(schedule, x_0, noise, of.x_t, of.level)
 
-        apart = velocity(found.x_0, found.noise) - velocity(example.x_0, example.noise)
+        apart = velocity(prediction.x_0, prediction.noise) - velocity(example.x_0, example.noise)
         errors += per_image(apart.double() ** 2).tolist()
     return statistics.mean(errors)

@@ -1,4 +1,4 @@
-"""Tasks -> processes, some at a time, which are told to stop when the command is."""
+"""Tasks -> processes, some at a time, which stop when the command does."""
 
 import multiprocessing
 import os
@@ -15,11 +15,11 @@ Stop: TypeAlias = Callable[[], bool]
 
 
 class Stopped(Exception):
-    """Raised in a task that has been told to stop."""
+    """Raised in a task that was asked to stop."""
 
 
 def check(stop: Stop) -> None:
-    """Raise `Stopped` if a task has been told to stop."""
+    """Raise `Stopped` if a task was asked to stop."""
     if stop():
         raise Stopped
 
@@ -41,8 +41,8 @@ class Task(NamedTuple):
 def running(tasks: Sequence[Task], workers: int) -> Iterator[list[str]]:
     """Run tasks in new processes; yield every `POLL_S` the names of those that are running.
 
-    When the iterator ends for any reason, the processes have been told to stop, and have ended.
-    They stop of their own accord if this process is killed.
+    When the iterator ends for any reason, the processes have been asked to stop, and have ended.
+    They stop by themselves if this process is killed.
 
     Raises:
         RuntimeError: a task failed, or its process was killed.

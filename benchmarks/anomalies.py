@@ -55,8 +55,8 @@ def write(source: Source, rows: np.ndarray, path: Path, left_out: str = "") -> N
     classes = [name for name in source.classes if name != left_out]
     number = [classes.index(name) if name in classes else -1 for name in source.classes]
     pixels = images.permute(0, 2, 3, 1).numpy()
-    told = np.array(number)[labels.numpy()]
-    np.savez_compressed(path, arr_0=pixels, arr_1=told, classes=np.array(classes))
+    renumbered = np.array(number)[labels.numpy()]
+    np.savez_compressed(path, arr_0=pixels, arr_1=renumbered, classes=np.array(classes))
     print(f"{path}: {len(rows)} images")
 
 
@@ -76,7 +76,7 @@ def denoising_errors(
     model: adm.Pipeline, images: Tensor, levels: Sequence[int], label: int | None = None
 ) -> Tensor:
     """Return the mean squared error of the velocity that the model predicts, (N,)."""
-    schedule, found = model.schedule, []
+    schedule, mean_errors = model.schedule, []
     for start in range(0, len(images), BATCH):
         x_0 = to_float(images[start : start + BATCH])
         labels = None if label is None else torch.full((len(x_0),), label)
@@ -87,23 +87,23 @@ def denoising_errors(
             drawn = noise(level)
             p = denoise(process.diffuse(schedule, x_0, drawn, level), level)
             true = process.velocity(schedule, x_0, drawn, level)
-            told = process.velocity(schedule, p.x_0, p.noise, level)
-            errors.append((told - true).square().mean(dim=(1, 2, 3)))
-        found.append(torch.stack(errors).mean(dim=0))
-    return torch.cat(found)
+            predicted = process.velocity(schedule, p.x_0, p.noise, level)
+            errors.append((predicted - true).square().mean(dim=(1, 2, 3)))
+        mean_errors.append(torch.stack(errors).mean(dim=0))
+    return torch.cat(mean_errors)
 
 
 def edited(
     model: adm.Pipeline, images: Tensor, kinds: Tensor | None, edit: str, settings: dict[str, Any]
 ) -> tuple[Tensor, int]:
     """Edit images, each to its class; return how far they differ, (N,), and the calls of each."""
-    found, calls = torch.zeros(len(images), dtype=torch.float64), 0
+    differences, calls = torch.zeros(len(images), dtype=torch.float64), 0
     for label in [None] if kinds is None else kinds.unique().tolist():
         rows = torch.arange(len(images)) if kinds is None else (kinds == label).nonzero()[:, 0]
         own = None if label is None else model.classes[label]
         edits = model.edit(images[rows], edit, own, sampler="unipc", seed=0, **settings)
-        found[rows], calls = nearest(images[rows], edits.images).score, edits.job.cost.network
-    return found, calls
+        differences[rows], calls = nearest(images[rows], edits.images).score, edits.job.cost.network
+    return differences, calls
 
 
 def scores(
@@ -113,15 +113,16 @@ def scores(
     yield "mean of the pixels", images.float().mean(dim=(1, 2, 3)), 0
     yield "denoising error", denoising_errors(model, images, LEVELS), len(LEVELS)
     # The class with the least error is the most likely one (Li et al. 2023).
-    every = range(len(model.classes))
-    of_class = torch.stack([denoising_errors(model, images, OF_CLASSES, y) for y in every])
+    labels = range(len(model.classes))
+    of_class = torch.stack([denoising_errors(model, images, OF_CLASSES, y) for y in labels])
     calls = len(of_class) * len(OF_CLASSES)
     yield "denoising error of the nearest class", of_class.min(dim=0).values, calls
     kinds = of_class.argmin(dim=0)
     for name, (edit, settings, guided) in EDITS.items():
         if not chosen or name in chosen:
-            found, own = edited(model, images, kinds if guided else None, edit, settings)
-            yield name, found, own + (calls if guided else 0)
+            targets = kinds if guided else None
+            differences, edit_calls = edited(model, images, targets, edit, settings)
+            yield name, differences, edit_calls + (calls if guided else 0)
 
 
 def main() -> None:
@@ -138,17 +139,17 @@ def main() -> None:
     score.add_argument("--only", nargs="*", default=[], help="rows of edits, by name")
     for each in (data, score):
         each.add_argument("--held-out", default="bag")
-    given = parser.parse_args()
-    if given.verb == "data":
-        write_data(given.out, given.held_out, given.each)
+    args = parser.parse_args()
+    if args.verb == "data":
+        write_data(args.out, args.held_out, args.each)
         return
-    source, model = open_source(given.images), adm.load(given.model)
+    source, model = open_source(args.images), adm.load(args.model)
     images, labels = source.batch(range(len(source)))
-    strange = labels.numpy() == source.classes.index(given.held_out)
-    print(f"{strange.sum()} of {len(strange)} images are {given.held_out}; {described()}\n")
+    strange = labels.numpy() == source.classes.index(args.held_out)
+    print(f"{strange.sum()} of {len(strange)} images are {args.held_out}; {described()}\n")
     print("| score | calls per image | area (95% interval) |\n|---|--:|---|")
-    for name, found, calls in scores(model, images, given.only):
-        area = roc_area(found.double().numpy(), strange)
+    for name, values, calls in scores(model, images, args.only):
+        area = roc_area(values.double().numpy(), strange)
         interval = f"{area.value:.3f} ({area.low:.3f} to {area.high:.3f})"
         print(f"| {name} | {calls} | {interval} |", flush=True)
 

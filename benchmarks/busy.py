@@ -167,12 +167,12 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--steps", type=int, default=10, help="evaluations of the network")
     parser.add_argument("--spins", type=int, nargs="*", default=[], help="counts to compare")
-    given = parser.parse_args()
+    args = parser.parse_args()
     if not hasattr(os, "sched_setaffinity"):
         parser.error("only Linux binds a process to a core")
-    cores = sorted(os.sched_getaffinity(0))[: given.taken]
+    cores = sorted(os.sched_getaffinity(0))[: args.taken]
     print(describe(cores) + "\n", flush=True)
-    print_table(race(contenders(given.spins), cores, given.rounds, given.steps))
+    print_table(race(contenders(args.spins), cores, args.rounds, args.steps))
 
 
 if __name__ == "__main__":

@@ -101,31 +101,31 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="a folder on the disk to measure")
     parser.add_argument("--channels", type=int, default=96)
     parser.add_argument("--rounds", type=int, default=5)
-    given = parser.parse_args()
+    args = parser.parse_args()
     torch.set_num_threads(1)
     devices = processes.join(torch.device("cpu"))
-    state, run = state_of(given.channels, devices), given.out / "checkpoints-measured"
+    state, run = state_of(args.channels, devices), args.out / "checkpoints-measured"
     copies = [t for tensors in checkpoint.files_of(state).values() for t in tensors.values()]
     size = sum(t.numel() * t.element_size() for t in copies)
     idle = products(after(2.0))
     costs: dict[str, list[Cost]] = {"whole": [], "shards": []}
     with sharded.Writer(devices) as writer:
-        for number in range(given.rounds + 1):  # the first is a warm-up, which allocates
-            for name, held in costs.items():
+        for number in range(args.rounds + 1):  # the first is a warm-up, which allocates
+            for name, measured in costs.items():
                 devices.meet()
                 step = 2 * number + (name == "shards") + 1
                 if name == "whole":
-                    held.append(whole(run, step, state, devices, idle))
+                    measured.append(whole(run, step, state, devices, idle))
                 else:
-                    held.append(behind(run, step, state, devices, idle, writer))
+                    measured.append(behind(run, step, state, devices, idle, writer))
                 devices.once(lambda: shutil.rmtree(run))
     if devices.main:
         print(f"{size / 1e9:.2f} GB of state, {devices.world} processes, {platform.platform()}, ")
-        print(f"PyTorch {torch.__version__}; the median of {given.rounds} (lowest to highest)\n")
+        print(f"PyTorch {torch.__version__}; the median of {args.rounds} (lowest to highest)\n")
         print("| | a step waits, s | on the disk after, s | other work meanwhile |")
         print("|---|---|---|---|")
-        for name, held in costs.items():
-            print(f"| {name} | {' | '.join(cells(held[1:]))} |")
+        for name, measured in costs.items():
+            print(f"| {name} | {' | '.join(cells(measured[1:]))} |")
     processes.leave()
 
 

@@ -20,7 +20,7 @@ from adm.app.study.plots import FAINT, LINES, STYLE
 from adm.shown import count_of
 from adm.training.log import FILE
 
-FACTOR = 2.0  # of the lowest distance, above which the last one is a collapse
+FACTOR = 2.0  # of the lowest distance; a higher last one is a collapse
 
 
 class Run(NamedTuple):
@@ -53,8 +53,9 @@ def table(runs: list[Run]) -> str:
     for run in runs:
         lowest = min(run.distances)
         at = run.steps[run.distances.index(lowest)]
-        told = "yes" if run.collapsed else "no"
-        lines.append(f"| {run.name} | {lowest:.3f} | {at:,} | {run.distances[-1]:.3f} | {told} |")
+        verdict = "yes" if run.collapsed else "no"
+        distances = f"{lowest:.3f} | {at:,} | {run.distances[-1]:.3f}"
+        lines.append(f"| {run.name} | {distances} | {verdict} |")
     lost = sum(run.collapsed for run in runs)
     return "\n".join([*lines, "", f"{lost} of {count_of(len(runs), 'run')} collapsed"])
 
@@ -80,11 +81,11 @@ def main() -> None:
     )
     parser.add_argument("runs", nargs="+", type=Path)
     parser.add_argument("--picture", type=Path)
-    given = parser.parse_args()
-    runs = [opened(folder) for folder in given.runs]
+    args = parser.parse_args()
+    runs = [opened(folder) for folder in args.runs]
     print(table(runs))
-    if given.picture is not None:
-        figure(runs).savefig(given.picture)
+    if args.picture is not None:
+        figure(runs).savefig(args.picture)
 
 
 if __name__ == "__main__":

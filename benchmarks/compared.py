@@ -6,7 +6,7 @@
     python benchmarks/compared.py teacher=out/teacher student=out/fast --picture compared.png
 
 A folder with @0,2 behind it stands for the points of these scales. With --from and --to, two of the
-names, a line tells how much of the gap between their lowest distances each of the others closes.
+names, a line states how much of the gap between their lowest distances each of the others closes.
 --samples draws the first images of every point: those of one column are from the same noise.
 """
 
@@ -63,16 +63,16 @@ def main() -> None:
     parser.add_argument("--to", dest="end", metavar="NAME")
     parser.add_argument("--picture", type=Path)
     parser.add_argument("--samples", type=Path)
-    given = parser.parse_args()
-    found = [each for spec in given.sweeps for each in opened(*spec.split("=", 1))]
-    print("\n".join(table(found, given.features)))
-    if given.start and given.end:
-        named = {each.name: each for each in found}
-        print("\n" + "\n".join(closed(found, named[given.start], named[given.end], given.features)))
-    if given.samples:
-        samples(found).save(given.samples, optimize=True)
-    if given.picture:
-        figure(found, given.features).savefig(given.picture)
+    args = parser.parse_args()
+    sweeps = [each for spec in args.sweeps for each in opened(*spec.split("=", 1))]
+    print("\n".join(table(sweeps, args.features)))
+    if args.start and args.end:
+        named = {each.name: each for each in sweeps}
+        print("\n" + "\n".join(closed(sweeps, named[args.start], named[args.end], args.features)))
+    if args.samples:
+        samples(sweeps).save(args.samples, optimize=True)
+    if args.picture:
+        figure(sweeps, args.features).savefig(args.picture)
 
 
 def opened(name: str, spec: str) -> list[Compared]:
@@ -125,17 +125,17 @@ def closed(
     sweeps: list[Compared], start: Compared, end: Compared, features: list[str]
 ) -> list[str]:
     """Return sentences: the share of the gap between two distances that each sweep closes."""
-    found: list[str] = []
+    lines: list[str] = []
     for name in features:
         lowest = {each.name: min(each.values(DISTANCE, name)) for each in sweeps}
         gap = lowest[start.name] - lowest[end.name]
-        found.append(f"{name}: from {lowest[start.name]:.2f} to {lowest[end.name]:.2f}; closed by")
-        found += [
+        lines.append(f"{name}: from {lowest[start.name]:.2f} to {lowest[end.name]:.2f}; closed by")
+        lines += [
             f"  {other} ({value:.2f}): {(lowest[start.name] - value) / gap:.0%}"
             for other, value in lowest.items()
             if other not in (start.name, end.name)
         ]
-    return found
+    return lines
 
 
 def figure(sweeps: list[Compared], features: list[str]) -> Figure:
@@ -238,8 +238,8 @@ def samples(sweeps: list[Compared]) -> Image.Image:
 
 def _judges(sweeps: list[Compared]) -> list[str]:
     """Return the titles of the judges' accuracies in any of the reports."""
-    found = [score for each in sweeps for point in each.points for score in point["scores"]]
-    return [*dict.fromkeys(score for score in found if score.startswith(JUDGE_ACCURACY))]
+    titles = [score for each in sweeps for point in each.points for score in point["scores"]]
+    return [*dict.fromkeys(score for score in titles if score.startswith(JUDGE_ACCURACY))]
 
 
 def cell(stored: dict[str, float | None] | None) -> str:

@@ -124,11 +124,11 @@ def photographs(place: Path, count: int) -> None:
 def extracted(shards: Path, out: Path) -> list[Path]:
     """Write the images of shards to files, for Pillow."""
     out.mkdir()
-    found = find(str(shards))
-    assert found.files is not None
-    paths = [out / f"{index}.jpg" for index in range(len(found))]
+    source = find(str(shards))
+    assert source.files is not None
+    paths = [out / f"{index}.jpg" for index in range(len(source))]
     for row, path in enumerate(paths):
-        with found.files.open(row) as stream:
+        with source.files.open(row) as stream:
             path.write_bytes(stream.read())
     return paths
 

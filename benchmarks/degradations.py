@@ -6,7 +6,7 @@ The reference and the samples are 1,500 images each, of the test images of Fashi
 training images of `adm data emoji`, without an image in common. Samples are damaged at four
 strengths. A score notices a strength if its interval there lies wholly on the worse side of the
 interval of the undamaged samples. It is monotone if it is worse at every strength than at the one
-before. `--work` keeps the features for another run.
+before. `--work` caches the features for another run.
 """
 
 import argparse
@@ -63,9 +63,9 @@ CHANGES: dict[str, tuple[Change, Sequence[float]]] = {
     "JPEG": (jpeg, (70, 40, 20, 5)),
 }
 CHOICES = {  # of undamaged images
-    "fewer classes": (0.9, 0.8, 0.6, 0.4),  # share of the classes that is left
+    "fewer classes": (0.9, 0.8, 0.6, 0.4),  # share of the classes that remains
     "duplicates": (2, 4, 8, 16),  # copies of each image
-    "one class more often": (0.02, 0.05, 0.1, 0.15),  # share of samples that gives way to it
+    "one class more often": (0.02, 0.05, 0.1, 0.15),  # share of samples replaced by it
 }
 
 
@@ -81,13 +81,13 @@ class Data:
 def changed(source: Source, change: Change, strength: float) -> Source:
     """Return the images, changed one by one."""
     images, labels = source.batch(range(len(source)))
-    found = []
+    tensors = []
     for image in images:
         grey = len(image) == 1
         picture = Image.fromarray(image[0].numpy() if grey else image.permute(1, 2, 0).numpy())
         pixels = torch.from_numpy(np.array(change(picture, strength)))
-        found.append(pixels[None] if grey else pixels.permute(2, 0, 1))
-    return in_memory(source.name, source.classes, torch.stack(found), labels)
+        tensors.append(pixels[None] if grey else pixels.permute(2, 0, 1))
+    return in_memory(source.name, source.classes, torch.stack(tensors), labels)
 
 
 def chosen(labels: np.ndarray, damage: str, strength: float) -> np.ndarray:
@@ -146,16 +146,16 @@ def verdict(key: str, scores: Sequence[Score]) -> str:
     return f"{noticed}" if monotone else f"{noticed}*"
 
 
-def table(found: Mapping[Case, Mapping[str, Score]]) -> str:
+def table(by_case: Mapping[Case, Mapping[str, Score]]) -> str:
     """Return the rows: data, features, damage, and the verdict on each score."""
     heads = [METRICS[key].title for key in SHOWN]
     lines = [
         f"| images, features | damage | {' | '.join(heads)} |",
         "|---|---|" + "--:|" * len(heads),
     ]
-    for case in dict.fromkeys(each[:3] for each in found if each[3]):
-        clean = found[(*case[:2], "none", 0)]
-        steps = [clean, *(scores for each, scores in found.items() if each[:3] == case)]
+    for case in dict.fromkeys(each[:3] for each in by_case if each[3]):
+        clean = by_case[(*case[:2], "none", 0)]
+        steps = [clean, *(scores for each, scores in by_case.items() if each[:3] == case)]
         cells = [verdict(key, [scores[key] for scores in steps]) for key in SHOWN]
         lines.append(f"| {case[0]}, {case[1]} | {case[2]} | {' | '.join(cells)} |")
     return "\n".join(lines)
@@ -165,23 +165,23 @@ def main() -> None:
     """Measure, and print or write the table."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--emoji", default="emoji", help="folder of `adm data emoji`")
-    parser.add_argument("--work", type=Path, help="folder that keeps the features")
+    parser.add_argument("--work", type=Path, help="folder in which features are cached")
     parser.add_argument("--out", type=Path, help="JSON file of all values")
     args = parser.parse_args()
     emoji = open_images(args.emoji, size=(32, 32)).source
     fashion = open_images("fashion-mnist", split="test").source
     both = (Data("fashion-mnist", fashion, "fashion-judge"), Data("emoji", emoji, "emoji-judge"))
-    found: dict[Case, dict[str, Score]] = {}
+    by_case: dict[Case, dict[str, Score]] = {}
     for data in both:
         for name in (data.judge, "efficientnet-lite0"):
             for damage, strength, sets in sets_of(data, open_features(name), args.work):
                 scores = {key: METRICS[key].score(sets) for key in SHOWN}
                 own = {key: each for key, each in scores.items() if each is not None}
-                found[data.name, name, damage, strength] = own
+                by_case[data.name, name, damage, strength] = own
                 print(data.name, name, damage, strength, flush=True)
-    print(table(found))
+    print(table(by_case))
     if args.out is not None:
-        rows = [[*case, {k: x.to_json() for k, x in own.items()}] for case, own in found.items()]
+        rows = [[*case, {k: x.to_json() for k, x in own.items()}] for case, own in by_case.items()]
         args.out.write_text(json.dumps(rows, indent=1))
 
 

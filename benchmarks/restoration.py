@@ -77,10 +77,10 @@ def restored(name: str, operator: str, method: str, images: torch.Tensor) -> tup
     y = model.measure(images, operator, sigma=SIGMA)
     job = model.restoration(y, problem, steps=steps)
     began = time.process_time()
-    made = job.images(range(job.count))
+    samples = job.images(range(job.count))
     seconds = (time.process_time() - began) / job.count
-    found = Restored(job, made, 1, images, open_features("efficientnet-lite0"))
-    return found.to_json() | {"steps": steps, "seconds": seconds}, found
+    scored = Restored(job, samples, 1, images, open_features("efficientnet-lite0"))
+    return scored.to_json() | {"steps": steps, "seconds": seconds}, scored
 
 
 def run(name: str, images: torch.Tensor, out: Path) -> dict:
@@ -94,11 +94,11 @@ def run(name: str, images: torch.Tensor, out: Path) -> dict:
                 results[key] = json.loads(place.read_text())
                 continue
             try:
-                results[key], found = restored(name, operator, method, images)
+                results[key], scored = restored(name, operator, method, images)
             except SettingError:  # the method is not for this operator
                 continue
             place.parent.mkdir(parents=True, exist_ok=True)
-            np.savez_compressed(place.with_suffix(".npz"), images=found.images[:8].numpy())
+            np.savez_compressed(place.with_suffix(".npz"), images=scored.images[:8].numpy())
             write_text(place, json.dumps(results[key], indent=1) + "\n")
             score = results[key]["scores"]["samples"]["PSNR"]["value"]
             print(f"{name} {key}: {score:.2f} dB, {results[key]['seconds']:.2f} s", flush=True)
@@ -118,8 +118,8 @@ def posterior() -> list[list[str]]:
     measurement = Measurement(forward, y.expand(COUNT, -1), sigma, adjoint_of(forward, (1, 2, 2)))
     for spec in POSTERIOR:
         method, steps = parse(METHODS, spec, "method"), 100
-        start = fractional.usual_start(process)
-        end = fractional.usual_end(process, start, steps)
+        start = fractional.default_start(process)
+        end = fractional.default_end(process, start, steps)
         schedule = process.visiting(fractional.karras(process, end, start, steps))
         sampler = parse(SAMPLERS, method.sampler or "ddim", "sampler")
         shape = (COUNT, 1, 2, 2)
@@ -130,11 +130,11 @@ def posterior() -> list[list[str]]:
         with torch.set_grad_enabled(method.differentiates):
             prior = Prior(data.denoise(schedule), schedule)
             states = method.sample(prior, measurement, oracle.normal(shape, 1), noise, sampler)
-            made = oracle.last(states).flatten(1)
+            samples = oracle.last(states).flatten(1)
         spread = float(exact.covariance.diag().sum().sqrt())
-        mean = float((made.mean(dim=0) - exact.mean).norm()) / spread
-        error = float((torch.cov(made.T) - exact.covariance).norm() / exact.covariance.norm())
-        distance = sliced_wasserstein(truth, made.numpy()).value
+        mean = float((samples.mean(dim=0) - exact.mean).norm()) / spread
+        error = float((torch.cov(samples.T) - exact.covariance).norm() / exact.covariance.norm())
+        distance = sliced_wasserstein(truth, samples.numpy()).value
         rows.append([spec, f"{mean:.2f}", f"{error:.2f}", f"{distance:.3f}"])
     return rows
 
@@ -152,14 +152,14 @@ def tables(name: str, results: dict) -> str:
     rows = []
     for operator in OPERATORS[name]:
         row = [operator]
-        found = [results.get(f"{operator} {method}") for method in SPECS]
-        any_ = next(each for each in found if each)
+        entries = [results.get(f"{operator} {method}") for method in SPECS]
+        any_ = next(each for each in entries if each)
         row.append(cell(any_["scores"].get("baseline"), feature))
-        row += [cell(each and each["scores"]["samples"], feature) for each in found]
+        row += [cell(each and each["scores"]["samples"], feature) for each in entries]
         rows.append(row)
     costs = ["seconds an image, calls", ""]
     for method in SPECS:
-        each = next(found for key, found in results.items() if key.endswith(f" {method}"))
+        each = next(result for key, result in results.items() if key.endswith(f" {method}"))
         costs.append(f"{each['seconds']:.2f}, {each['calls']['network']:,}")
     return table(headings, [*rows, costs])
 
@@ -182,8 +182,8 @@ def picture(name: str, images: torch.Tensor, out: Path) -> bytes:
         for method in SPECS:
             place = out / name / f"{operator.replace(':', '_')}-{method}.npz"
             blank = torch.full_like(images[0], 255)
-            made = torch.from_numpy(np.load(place)["images"][number]) if place.is_file() else blank
-            row.append(made)
+            image = torch.from_numpy(np.load(place)["images"][number]) if place.is_file() else blank
+            row.append(image)
         rows.append(Row(operator.partition(":")[0], row))
     headings = [("truth", 1), ("measured", 1), *((method, 1) for method in SPECS)]
     return png(sheet("", headings, rows, least=84))

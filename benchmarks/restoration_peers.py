@@ -114,11 +114,11 @@ def of_azula(task: Task) -> Iterator[Row]:
 
     def dps(size: int) -> Restore:
         def restore() -> Tensor:
-            denoiser, made = to_azula(task.model), list[Tensor]()
+            denoiser, batches = to_azula(task.model), list[Tensor]()
             for x, y in zip(task.start.split(size), task.y.split(size), strict=True):
                 sampler = DPSSampler(denoiser, y, task.forward, zeta=STEP, **options)
-                made.append(sampler(x))
-            return torch.cat(made)
+                batches.append(sampler(x))
+            return torch.cat(batches)
 
         return restore
 
@@ -141,14 +141,14 @@ def of_deepinv(task: Task) -> Iterator[Row]:
     denoiser = to_deepinv(task.model)
 
     def dps(weight: float | None) -> sampling.DPS:
-        made = sampling.DPS(
+        sampler = sampling.DPS(
             denoiser, num_steps=task.steps + 1, weight=weight or 1.0, rng=torch.Generator()
         )
         if weight is None:
-            ratios = torch.stack([made.sde.sigma_t(t) for t in made.solver.timesteps])
-            made.data_fidelity = Stepped(ratios)
-            made.data_fidelity.denoiser = denoiser
-        return made
+            ratios = torch.stack([sampler.sde.sigma_t(t) for t in sampler.solver.timesteps])
+            sampler.data_fidelity = Stepped(ratios)
+            sampler.data_fidelity.denoiser = denoiser
+        return sampler
 
     def sampled(weight: float | None) -> Restore:
         return lambda: 2 * dps(weight)(task.y_in_0_1, task.physics, seed=0) - 1
@@ -163,8 +163,8 @@ def of_deepinv(task: Task) -> Iterator[Row]:
         yield Row("DPS", f"deepinv, weight {weight:g}", sampled(weight))
     yield Row("DPS", "deepinv, the paper's step size", sampled(None))
     yield Row("DPS", "ours at these levels", task.ours(DPS(step=STEP), ratios, "deepinv"))
-    made = diffpir()
-    ratios = made.sigmas[made.seq.long()]
+    sampler = diffpir()
+    ratios = sampler.sigmas[sampler.seq.long()]
     own = DiffPIR(weight=WEIGHT, fresh=FRESH)
     yield Row("DiffPIR", "deepinv", lambda: 2 * diffpir()(task.y_in_0_1, task.physics) - 1)
     yield Row("DiffPIR", "ours at these levels", task.ours(own, ratios, "deepinv", clip))

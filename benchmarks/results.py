@@ -4,9 +4,9 @@
     python benchmarks/results.py --out out/results --only fashion --processes 2
     python benchmarks/results.py --out out/results --so-far --docs docs
 
-Samples every row and scores it by the commands of `adm`, which it prints; what an interrupted call
-has finished is not done again. --so-far writes the tables of what has been measured, and measures
-nothing. --rehearse N takes N images a row, to try the whole of it.
+Samples every row and scores it by the commands of `adm`, which it prints. An interrupted call
+continues. --so-far writes the tables of what has been measured, and measures nothing. --rehearse N
+takes N images a row, to try the whole of it.
 """
 
 import argparse
@@ -44,11 +44,11 @@ class Runner:
     processes: int
     rehearsal: int | None
 
-    def count(self, wanted: int) -> int:
-        return wanted if self.rehearsal is None else min(wanted, self.rehearsal)
+    def count(self, requested: int) -> int:
+        return requested if self.rehearsal is None else min(requested, self.rehearsal)
 
     def adm(self, *arguments: object) -> None:
-        """Print a command, and run it in as many processes as were asked for."""
+        """Print a command, and run it in `processes` processes."""
         words = [str(each) for each in arguments]
         print(f"$ adm {shlex.join(words)}", flush=True)
         several = ["torch.distributed.run", "--standalone", "--nproc-per-node", self.processes]
@@ -69,19 +69,19 @@ def main() -> None:
     parser.add_argument("--rehearse", type=int, metavar="N")
     parser.add_argument("--so-far", action="store_true", help="measure nothing")
     parser.add_argument("--docs", type=Path, help="folder of results.md and images/ to write to")
-    given = parser.parse_args()
-    runner = Runner(given.out, given.processes, given.rehearse)
+    args = parser.parse_args()
+    runner = Runner(args.out, args.processes, args.rehearse)
     for name, contest in contests().items():
-        if given.only in (None, name):
+        if args.only in (None, name):
             place = runner.out / name
-            if not given.so_far:
+            if not args.so_far:
                 measure(contest, runner, place)
-            found = results_kept.kept(contest, place)
-            if not found:  # the section of the page stays
+            measured = results_kept.kept(contest, place)
+            if not measured:  # the section of the page stays
                 print(f"{name}: nothing has been measured in {place}")
                 continue
-            results_costs.add(found, contest, place)
-            results_page.write(found, contest, place, given.docs)
+            results_costs.add(measured, contest, place)
+            results_page.write(measured, contest, place, args.docs)
 
 
 def measure(contest: Contest, runner: Runner, place: Path) -> None:
@@ -135,8 +135,8 @@ def sweeps(contest: Contest, runner: Runner, place: Path) -> None:
         ("truncation", contest.gan, "truncation", TRUNCATIONS),
         ("scale", contest.guided, "scale", SCALES),
     ):
-        kept = results_kept.swept(place, name)
-        missing = [f"{value:g}" for value in values if value not in kept]
+        stored = results_kept.swept(place, name)
+        missing = [f"{value:g}" for value in values if value not in stored]
         if missing:
             out = place / f"by-{name}"
             spread = ["--vary", f"{axis}={','.join(missing)}"]
@@ -158,7 +158,7 @@ def resolved(options: dict[str, Any], place: Path, features: str) -> dict[str, A
 
 
 def score(contest: Contest, row: Row, options: dict[str, Any], runner: Runner, place: Path) -> None:
-    """Sample a row unless it is of real images, evaluate it and keep its scores."""
+    """Sample a row unless it is of real images, evaluate it and store its scores."""
     if row.model is not None:
         sample(contest, row, options, runner, place)
     reports = {

@@ -24,23 +24,23 @@ BLOCKS = {True: 16, False: 64}  # images of a timing, by whether the row has man
 MANY = 100  # network calls
 
 
-def add(found: dict[str, Any], contest: Contest, place: Path) -> None:
-    """Add what sampling costs to each row that was sampled; the times only if they are known."""
+def add(measured: dict[str, Any], contest: Contest, place: Path) -> None:
+    """Add the cost of sampling to each row that was sampled; the times only if they are known."""
     for row in contest.rows:
-        if row.name in found and row.model is not None:
-            own = found[row.name]
+        if row.name in measured and row.model is not None:
+            own = measured[row.name]
             own |= costs(opened(row), own["options"])
             own["core_hours"] = core_hours(row, contest, guided=own["calls"]["classifier"] > 0)
     file = times_file(place)
     if file.exists():
-        held = json.loads(file.read_text("utf-8"))
-        for name, values in held["ms"].items():
-            if name in found:
-                found[name]["ms"] = statistics.quantiles(values, n=4)
-        found["times"] = {key: held[key] for key in ("processor", "versions")}
+        stored = json.loads(file.read_text("utf-8"))
+        for name, values in stored["ms"].items():
+            if name in measured:
+                measured[name]["ms"] = statistics.quantiles(values, n=4)
+        measured["times"] = {key: stored[key] for key in ("processor", "versions")}
 
 
-def clock(contest: Contest, found: dict[str, Any], place: Path) -> None:
+def clock(contest: Contest, measured: dict[str, Any], place: Path) -> None:
     """Measure the milliseconds of an image of each row that has no times; the rows take turns.
 
     On one thread, which other work on the machine disturbs least. Times of another machine, or of
@@ -48,11 +48,11 @@ def clock(contest: Contest, found: dict[str, Any], place: Path) -> None:
     """
     machine = {"processor": described(), "versions": versions()}
     file = times_file(place)
-    held = json.loads(file.read_text("utf-8")) if file.exists() else {}
-    known = held["ms"] if machine.items() <= held.items() else {}
+    stored = json.loads(file.read_text("utf-8")) if file.exists() else {}
+    known = stored["ms"] if machine.items() <= stored.items() else {}
     rows = [row for row in contest.rows if row.model is not None and row.name not in known]
     torch.set_num_threads(1)
-    calls = {row.name: timed(opened(row), found[row.name]["options"]) for row in rows}
+    calls = {row.name: timed(opened(row), measured[row.name]["options"]) for row in rows}
     taken: dict[str, list[float]] = {name: [] for name in calls}
     for _ in range(ROUNDS):
         for name, call in calls.items():

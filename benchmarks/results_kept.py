@@ -1,6 +1,6 @@
 """Reports of a Row -> its scores in a JSON file, and back.
 
-The files are small and hold all that the tables show, so that they are published in docs/results/
+The files are small and hold everything in the tables, so that they are published in docs/results/
 and that another machine can go on where one has stopped: copy them to out/results/NAME/scores.
 """
 
@@ -80,7 +80,7 @@ def keep(
 
 
 def kept(contest: Contest, place: Path) -> dict[str, Any]:
-    """Return what is shown of the rows that have a file, by name."""
+    """Return the scores, options and count of each row that has a file, by name."""
     return {
         row.name: _shown(row_file(place, row))
         for row in contest.rows
@@ -98,21 +98,21 @@ def sweep_file(place: Path, axis: str) -> Path:
 
 
 def swept(place: Path, axis: str) -> dict[float, Any]:
-    """Return the points of a sweep that are kept, by truncation or scale."""
+    """Return the stored points of a sweep, by truncation or scale."""
     return _by_strength(_sweep(place, axis)["points"])
 
 
 def keep_sweep(place: Path, axis: str, out: Path) -> None:
-    """Add the points of `adm sweep` in a folder to those that are kept.
+    """Add the points of `adm sweep` in a folder to the stored ones.
 
     Raises:
-        ValueError: the points that are kept are of other models.
+        ValueError: the stored points are of other models.
     """
-    made, kept = json.loads((out / REPORT).read_text("utf-8")), _sweep(place, axis)
-    models = {name: made["manifest"].get(name) for name in ("model", "classifier")}
-    if kept["points"] and kept["made"] != models:
+    report, stored = json.loads((out / REPORT).read_text("utf-8")), _sweep(place, axis)
+    models = {name: report["manifest"].get(name) for name in ("model", "classifier")}
+    if stored["points"] and stored["made"] != models:
         raise ValueError(f"{sweep_file(place, axis)} is of other models; remove it")
-    points = swept(place, axis) | _by_strength(made["points"])
+    points = swept(place, axis) | _by_strength(report["points"])
     sweep_file(place, axis).parent.mkdir(parents=True, exist_ok=True)
     ordered = [points[scale] for scale in sorted(points)]
     write_json(sweep_file(place, axis), {"made": models, "points": ordered})

@@ -30,11 +30,11 @@ COLUMNS = {  # of the table; the files that are published beside it have all sco
 COSTS = ("core-hours", "network calls", "classifier calls", "ms an image")
 
 
-def write(found: dict[str, Any], contest: Contest, place: Path, docs: Path | None) -> None:
+def write(measured: dict[str, Any], contest: Contest, place: Path, docs: Path | None) -> None:
     """Write table.md and curve.png, and update docs/ if that is given."""
-    text = tables(found, contest)
+    text = tables(measured, contest)
     write_text(place / "table.md", text + "\n")
-    curve(contest, found, place).savefig(place / "curve.png")
+    curve(contest, measured, place).savefig(place / "curve.png")
     print(text)
     if docs is not None:
         page = docs / PAGE
@@ -45,50 +45,50 @@ def write(found: dict[str, Any], contest: Contest, place: Path, docs: Path | Non
                 shutil.copyfile(picture, docs / IMAGES / f"{picture.stem}-{contest.name}.png")
 
 
-def tables(found: dict[str, Any], contest: Contest) -> str:
+def tables(measured: dict[str, Any], contest: Contest) -> str:
     """Return the tables of scores and of costs; the figure shows the sweeps."""
-    parts = (quality(found, contest), costs(found, contest))
+    parts = (quality(measured, contest), costs(measured, contest))
     return "\n\n".join(part for part in parts if part)
 
 
-def between(page: str, name: str, text: str, made: str = MADE) -> str:
-    """Replace what is between the two comments of a section."""
-    start, end = f"<!-- {name}: `{made}` -->", f"<!-- end of {name} -->"
-    before, found, rest = page.partition(start)
-    _, closed, after = rest.partition(end)
-    if not found or not closed:
+def between(page: str, name: str, text: str, command: str = MADE) -> str:
+    """Replace the text between the two comments of a section."""
+    start, end = f"<!-- {name}: `{command}` -->", f"<!-- end of {name} -->"
+    before, opening, rest = page.partition(start)
+    _, closing, after = rest.partition(end)
+    if not opening or not closing:
         raise ValueError(f"the page must have the lines {start} and {end}")
     return f"{before}{start}\n\n{text}\n\n{end}{after}"
 
 
-def quality(found: dict[str, Any], contest: Contest) -> str:
+def quality(measured: dict[str, Any], contest: Contest) -> str:
     """Return the table of scores, with 95% intervals."""
     first = contest.features[0]
     head = ["", *COLUMNS.values(), f"accuracy, {contest.judge}"]
     rows = [head, ["---", *["--:"] * (len(head) - 1)]]
-    for row in shown(found, contest):
-        scores = found[row.name]["scores"]
+    for row in shown(measured, contest):
+        scores = measured[row.name]["scores"]
         cells = [scores[first].get(key) for key in COLUMNS]
         cells.append(scores.get(contest.judge, {}).get("accuracy"))
-        rows.append([_titled(row, found), *map(_cell, cells)])
+        rows.append([_titled(row, measured), *map(_cell, cells)])
     return table(rows)
 
 
-def costs(found: dict[str, Any], contest: Contest) -> str:
+def costs(measured: dict[str, Any], contest: Contest) -> str:
     """Return the table of what training and sampling cost; empty without rows.
 
     The times are left out if they are not known.
     """
-    models = [row for row in shown(found, contest) if row.model is not None]
+    models = [row for row in shown(measured, contest) if row.model is not None]
     if not models:
         return ""
-    times = found.get("times")
+    times = measured.get("times")
     head = ["", *(COSTS if times else COSTS[:-1])]
     rows = [head, ["---", *["--:"] * (len(head) - 1)]]
     for row in models:
-        own = found[row.name]
+        own = measured[row.name]
         cells = [
-            _titled(row, found),
+            _titled(row, measured),
             f"{own['core_hours']:.1f}",
             f"{own['calls']['network']}",
             f"{own['calls']['classifier'] or ''}",
@@ -102,27 +102,27 @@ def costs(found: dict[str, Any], contest: Contest) -> str:
     return f"{table(rows)}\n\n{note}{times['versions']['torch']}."
 
 
-def shown(found: dict[str, Any], contest: Contest) -> list[Row]:
+def shown(measured: dict[str, Any], contest: Contest) -> list[Row]:
     """Return the rows that have been measured."""
-    return [row for row in contest.rows if row.name in found]
+    return [row for row in contest.rows if row.name in measured]
 
 
 def sweeps(place: Path) -> list[compared.Compared]:
-    """Return the sweeps of truncation and of the guidance scale that have been made."""
+    """Return the stored sweeps of truncation and of the guidance scale."""
     named = (("BigGAN, truncation", "truncation"), ("ADM-G, scale", "scale"))
     files = [(name, sweep_file(place, axis)) for name, axis in named]
-    made = [(name, file) for name, file in files if file.exists()]
-    return [each for name, file in made for each in compared.opened(name, str(file.parent))]
+    existing = [(name, file) for name, file in files if file.exists()]
+    return [each for name, file in existing for each in compared.opened(name, str(file.parent))]
 
 
-def curve(contest: Contest, found: dict[str, Any], place: Path) -> Figure:
+def curve(contest: Contest, measured: dict[str, Any], place: Path) -> Figure:
     """Draw precision and distance against recall: truncation, guidance, and real images."""
     first = contest.features[0]
     marks = {"guided-ancestral": "^", contest.rows[0].name: "*"}
     marked = [
         row
-        for row in shown(found, contest)
-        if row.name in marks and found[row.name]["count"] >= SWEPT  # fewer are not comparable
+        for row in shown(measured, contest)
+        if row.name in marks and measured[row.name]["count"] >= SWEPT  # fewer are not comparable
     ]
     both = sweeps(place)
     with matplotlib.rc_context(STYLE):
@@ -131,17 +131,17 @@ def curve(contest: Contest, found: dict[str, Any], place: Path) -> Figure:
             for sweep, colour in zip(both, LINES, strict=False):
                 compared.line(axes, sweep, key, first, colour)
             for row in marked:
-                own = found[row.name]["scores"][first]
-                x, y, label = own["recall"].value, own[key].value, _titled(row, found)
+                own = measured[row.name]["scores"][first]
+                x, y, label = own["recall"].value, own[key].value, _titled(row, measured)
                 axes.plot(x, y, marks[row.name], color=INK, ms=8, label=label)
             compared.name_scales(axes, both, key, first)
         figure.axes[0].legend(fontsize=8)
     return figure
 
 
-def _titled(row: Row, found: dict[str, Any]) -> str:
+def _titled(row: Row, measured: dict[str, Any]) -> str:
     """Return the title of a row, with the value of what was chosen in a sweep."""
-    options = found[row.name]["options"]
+    options = measured[row.name]["options"]
     chosen = [f"{key} {options[key]:g}" for key, value in row.options.items() if value == BEST]
     return f"{row.title} ({chosen[0]})" if chosen else row.title
 

@@ -47,8 +47,8 @@ class Contest:
         name: of the section and of its folder.
         data, split: the images that a reference is computed from.
         real: other real images, which the first row compares with the reference.
-        features: the first are those of all columns; only the distance by the others is given.
-        judge: the classifier whose accuracy on the samples is given.
+        features: the first are those of all columns; the others give the distance alone.
+        judge: the classifier whose accuracy on the samples is stated.
         rows: of the table; those of real images first.
         gan, guided: the models of the sweeps of truncation and of the guidance scale.
         classes: of the picture.

@@ -33,7 +33,7 @@ from adm.networks import Classifier, ClassifierConfig, HeadWidth, UNet, UNetConf
 
 CLOCKS = {"wall": time.perf_counter, "processor": time.process_time}
 BASE = "released, float32"
-SIDE = 2048  # of the matrices whose product shows what the processor can do
+SIDE = 2048  # of the matrices whose product shows the processor's peak
 WARM_UP = 2  # rounds that are not timed
 Call = Callable[[], Tensor]
 Network = TypeVar("Network", UNet, Classifier)
@@ -129,8 +129,8 @@ class Contest:
         calls = self.pair("adm, order of the released code", self.network, self.classifier)
         for dtype in (torch.float32, torch.bfloat16, *[torch.float16] * self.on_gpu):
             name = str(dtype).removeprefix("torch.")
-            made = (prepared(n, dtype) for n in (self.network, self.classifier))
-            calls |= self.pair(f"adm, {name}", *made)
+            networks = (prepared(n, dtype) for n in (self.network, self.classifier))
+            calls |= self.pair(f"adm, {name}", *networks)
         return calls
 
     def released(self, checkout: Path) -> dict[str, Call]:
@@ -145,12 +145,12 @@ class Contest:
 
     def diffusers(self) -> dict[str, Call]:
         """Its U-Net as it comes, and with channels last and fused projections of attention."""
-        made = {}
+        calls = {}
         for best in (False, True):
             network = diffusers_network(self.shape.network, self.shape.size, best).to(self.device)
             name = "diffusers, channels last, fused" if best else "diffusers, as it comes"
-            made[name] = self._diffusers_call(network, best)
-        return made
+            calls[name] = self._diffusers_call(network, best)
+        return calls
 
     def _diffusers_call(self, network: Any, last: bool) -> Call:
         form = torch.channels_last if last else torch.contiguous_format
@@ -190,10 +190,10 @@ def print_table(taken: dict[str, list[float]], batch_size: int) -> None:
 def print_errors(calls: dict[str, Call]) -> None:
     """Print the relative difference of outputs from the released ones, in the root mean square."""
     with torch.no_grad():
-        wanted = calls[BASE]()
+        expected = calls[BASE]()
         for name, call in calls.items():
             if name.startswith("adm") and not name.endswith("guided"):
-                error = float((call() - wanted).norm() / wanted.norm())
+                error = float((call() - expected).norm() / expected.norm())
                 print(f"{name}: {error:.1e} from the released output")
 
 
@@ -218,39 +218,39 @@ def print_rates(contest: Contest, taken: dict[str, list[float]], now: Callable[[
         )
 
 
-def measure_steps(given: argparse.Namespace) -> None:
-    device = torch.device(given.device)
+def measure_steps(args: argparse.Namespace) -> None:
+    device = torch.device(args.device)
 
     def now() -> float:
         if device.type != "cpu":
             torch.accelerator.synchronize(device)
-        return CLOCKS[given.clock]()
+        return CLOCKS[args.clock]()
 
-    for key in given.shapes:
+    for key in args.shapes:
         contest = Contest(SHAPES[key], device)
-        calls = contest.released(given.released) | contest.ours()
-        if given.diffusers:
+        calls = contest.released(args.released) | contest.ours()
+        if args.diffusers:
             calls |= contest.diffusers()
         size, millions = (
             contest.shape.batch_size,
             sum(p.numel() for p in contest.network.parameters()),
         )
         print(f"\n{key}x{key}, {millions / 1e6:.1f} million parameters, batches of {size}\n")
-        taken = race(calls, given.rounds, now)
+        taken = race(calls, args.rounds, now)
         print_table(taken, size)
         print()
         print_rates(contest, taken, now)
         print_errors(calls)
 
 
-def describe(given: argparse.Namespace) -> str:
+def describe(args: argparse.Namespace) -> str:
     name = described()
-    if given.device.startswith("cuda"):
-        name = torch.cuda.get_device_name(given.device)
+    if args.device.startswith("cuda"):
+        name = torch.cuda.get_device_name(args.device)
     versions = [f"torch {torch.__version__}", f"Python {platform.python_version()}"]
-    if given.diffusers:
+    if args.diffusers:
         versions.append(f"diffusers {importlib.import_module('diffusers').__version__}")
-    return ", ".join([name, f"{given.threads} threads, {given.clock} time", *versions])
+    return ", ".join([name, f"{args.threads} threads, {args.clock} time", *versions])
 
 
 def _add_steps(one: argparse.ArgumentParser) -> None:
@@ -295,10 +295,10 @@ def main() -> None:
     commands = parser.add_subparsers(dest="command", required=True)
     _add_steps(commands.add_parser("steps", help="time of one step of each implementation"))
     _add_images(commands.add_parser("images", help="time of whole images of each implementation"))
-    given = parser.parse_args()
-    torch.set_num_threads(given.threads)
-    print(describe(given), flush=True)
-    given.measure(given)
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    print(describe(args), flush=True)
+    args.measure(args)
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
 """Recipes of the paper, and small steps measured here -> docs/results/scaling.md.
 
     python benchmarks/scaling.py                       # measures, and writes the page: 6 minutes
-    python benchmarks/scaling.py --so-far              # writes the page from the figures kept
+    python benchmarks/scaling.py --so-far              # writes the page from stored figures
     python benchmarks/scaling.py --rounds 2 --kept /tmp/scaling.json
 
-Figures are kept in docs/results/data/scaling.json. The steps are of the training loop's own update,
+Figures are stored in docs/results/data/scaling.json. The steps are of the training loop's update,
 with a small ADM network in float32 on a CPU, in 1, 2 or 4 processes of one thread each that
 torchrun starts. `scaling_model` has the model, `scaling_page` the tables and the plot.
 """
@@ -95,9 +95,9 @@ def small(width: int) -> DiffusionRecipe:
     """Return the paper's 64x64 network for 32x32 images, narrower and with one block a level."""
     settings = [f"unet.channels={width}", "unet.depth=1", "unet.dropout=0", "unet.norm_groups=16"]
     settings += ["unet.heads.channels_per_head=16", "data.size=32,32", "train.precision=float32"]
-    made = override(recipe("64x64-diffusion"), settings)
-    assert isinstance(made, DiffusionRecipe)
-    return made
+    chosen = override(recipe("64x64-diffusion"), settings)
+    assert isinstance(chosen, DiffusionRecipe)
+    return chosen
 
 
 def step_seconds(job: Job, devices: Devices, rounds: int) -> float:
@@ -157,22 +157,22 @@ def measure_here(rounds: int) -> None:
 
 
 def measure(rounds: int) -> dict[str, Any]:
-    """Return what is measured of this machine, and counted of the recipes."""
-    found: dict[str, Any] = {"machine": machine(), "steps": [], "calls": []}
+    """Return the measurements of this machine, and the counts of the recipes."""
+    figures: dict[str, Any] = {"machine": machine(), "steps": [], "calls": []}
     for ranks in RANKS:
         several = ["torch.distributed.run", "--standalone", f"--nproc-per-node={ranks}"]
         command = [sys.executable, "-m", *several, __file__, "--here", "--rounds", str(rounds)]
         environment = os.environ | {"OMP_NUM_THREADS": "1"}
         done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, check=True)
         own = json.loads(done.stdout)
-        found["steps"] += own["steps"]
-        found["calls"] += own["calls"]
-    found["small"] = {width: count(small(width), traced=False) for width in (32, 48, 64, 96)}
-    found["models"] = {side: counted(side) for side in SIDES}
-    found["upsamplers"] = {
+        figures["steps"] += own["steps"]
+        figures["calls"] += own["calls"]
+    figures["small"] = {width: count(small(width), traced=False) for width in (32, 48, 64, 96)}
+    figures["models"] = {side: counted(side) for side in SIDES}
+    figures["upsamplers"] = {
         name: count(_diffusion(f"{name}-upsampler"), traced=False) for name in ("64-256", "128-512")
     }
-    return found | {"data": decoded(rounds), "disk": written(rounds)}
+    return figures | {"data": decoded(rounds), "disk": written(rounds)}
 
 
 def machine() -> str:
@@ -191,14 +191,14 @@ def counted(side: int) -> dict[str, Any]:
 
 
 def _diffusion(name: str) -> DiffusionRecipe:
-    made = recipe(name)
-    assert isinstance(made, DiffusionRecipe)
-    return made
+    chosen = recipe(name)
+    assert isinstance(chosen, DiffusionRecipe)
+    return chosen
 
 
 def decoded(rounds: int) -> dict[int, dict[str, float]]:
     """Return by side the core seconds of an image: decoded, packed at its size, and drawn."""
-    found = {}
+    times = {}
     with tempfile.TemporaryDirectory() as place:
         files = Path(place, "files")
         files.mkdir()
@@ -216,9 +216,9 @@ def decoded(rounds: int) -> dict[int, dict[str, float]]:
                 name: partial(source.batch, rows) for name, source in sources.items()
             }
             works["draw"] = partial(draw, 0, 0, FILES, (3, side, side))
-            found[side] = {name: seconds(work, rounds) / FILES for name, work in works.items()}
-            found[side]["bytes"] = size
-    return found
+            times[side] = {name: seconds(work, rounds) / FILES for name, work in works.items()}
+            times[side]["bytes"] = size
+    return times
 
 
 def seconds(work: Callable[[], Any], rounds: int) -> float:
@@ -245,34 +245,34 @@ def written(rounds: int) -> float:
     return BLOCK / statistics.median(taken)
 
 
-def fitted(found: dict[str, Any]) -> Machine:
+def fitted(figures: dict[str, Any]) -> Machine:
     """Return this machine's rates, fitted to `FITTED` steps and to the calls of two processes."""
-    times = {(ranks, Job(*job)): taken for ranks, *job, taken in found["steps"]}
+    times = {(ranks, Job(*job)): taken for ranks, *job, taken in figures["steps"]}
     rows = []
     for job in FITTED[1]:
-        counts, taken = of_width(found, job), times[1, job]
+        counts, taken = of_width(figures, job), times[1, job]
         terms = (counts.issued, job.images * counts.operations, STATE * counts.parameters)
         rows.append([term / taken for term in terms])  # relative errors count
     dispatch, operation, moved = _factors(rows)
     slowdown = {ranks: times[ranks, MIDDLE] / times[1, MIDDLE] for ranks in RANKS}
-    wires = {kind: [_wire(found, kind, slowdown[2])] for kind in KINDS}
+    wires = {kind: [_wire(figures, kind, slowdown[2])] for kind in KINDS}
     rates = (_rate(operation), dispatch, _rate(moved))
     first = Machine(*rates, wires, asynchronous=False, slowdown=slowdown)
-    counts = of_width(found, SHARDED)
+    counts = of_width(figures, SHARDED)
     without = step(counts, Plan(2, 2 * SHARDED.images, sharded=True), first).seconds
     calls = 3 * len(counts.groups) - 1
     hook = max(0.0, (times[2, SHARDED] - without) / slowdown[2] / calls)
     return Machine(*rates, wires, asynchronous=False, slowdown=slowdown, hook=hook)
 
 
-def of_width(found: dict[str, Any], job: Job) -> Counts:
-    return Counts(*found["small"][str(job.width)])
+def of_width(figures: dict[str, Any], job: Job) -> Counts:
+    return Counts(*figures["small"][str(job.width)])
 
 
-def _wire(found: dict[str, Any], kind: str, slowdown: float) -> Wire:
+def _wire(figures: dict[str, Any], kind: str, slowdown: float) -> Wire:
     """Fit a call's seconds by its hops and by the bytes that a rank sends."""
     rows = []
-    for ranks, own, size, taken in found["calls"]:
+    for ranks, own, size, taken in figures["calls"]:
         if (ranks, own) == (2, kind):
             hops = 2 if kind == "all_reduce" else 1
             rows.append([each / taken * slowdown for each in (hops, traffic(own, size, ranks))])
@@ -290,14 +290,14 @@ def _rate(seconds: float) -> float:
     return 1 / seconds if seconds else math.inf  # too fast to be seen
 
 
-def predictions(found: dict[str, Any], machine: Machine) -> list[tuple[int, Job, float, float]]:
-    """Return ranks, step, measured and predicted seconds of what no rate was fitted to."""
+def predictions(figures: dict[str, Any], machine: Machine) -> list[tuple[int, Job, float, float]]:
+    """Return ranks, step, measured and predicted seconds of the steps not used in the fit."""
     rows = []
-    for ranks, *own, taken in found["steps"]:
+    for ranks, *own, taken in figures["steps"]:
         job = Job(*own)
         if job in PREDICTED[ranks]:
             plan = Plan(ranks, ranks * job.images, sharded=job.way == "fsdp")
-            rows.append((ranks, job, taken, step(of_width(found, job), plan, machine).seconds))
+            rows.append((ranks, job, taken, step(of_width(figures, job), plan, machine).seconds))
     return rows
 
 
@@ -307,20 +307,22 @@ def main() -> None:
     )
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--so-far", action="store_true", help="measure nothing")
-    parser.add_argument("--kept", type=Path, default=KEPT, help="the figures; a page if in docs/")
+    parser.add_argument(
+        "--kept", type=Path, default=KEPT, help="file of figures; only the default updates the page"
+    )
     parser.add_argument("--here", action="store_true", help=argparse.SUPPRESS)
-    given = parser.parse_args()
-    if given.here:
-        measure_here(given.rounds)
+    args = parser.parse_args()
+    if args.here:
+        measure_here(args.rounds)
         return
-    if not given.so_far:
-        write_text(given.kept, json.dumps(measure(given.rounds), indent=1) + "\n")
-    found = json.loads(given.kept.read_text("utf-8"))
-    here = fitted(found)
-    tables = scaling_page.tables(found, here, predictions(found, here))
+    if not args.so_far:
+        write_text(args.kept, json.dumps(measure(args.rounds), indent=1) + "\n")
+    figures = json.loads(args.kept.read_text("utf-8"))
+    cpu = fitted(figures)
+    tables = scaling_page.tables(figures, cpu, predictions(figures, cpu))
     print("\n\n".join(tables.values()))
-    if given.kept == KEPT:
-        scaling_page.write(ROOT / "docs", found, here, tables)
+    if args.kept == KEPT:
+        scaling_page.write(ROOT / "docs", figures, cpu, tables)
 
 
 if __name__ == "__main__":

@@ -38,13 +38,13 @@ Collective: TypeAlias = Literal["all_reduce", "all_gather", "reduce_scatter"]
 
 
 class Counts(NamedTuple):
-    """What is counted of a recipe's training.
+    """Counts of a recipe's training.
 
     Attributes:
         forward, backward: floating point operations for an image.
         issued: operators that torch dispatches in a forward and a backward pass of any size.
         groups: parameters that FSDP gathers at once: of every `Stage`, then all others, which are
-            gathered once a pass and kept.
+            gathered once a pass and retained.
         fixed, per_image: bytes of a step of one process (see `estimates.StepMemory`).
     """
 
@@ -102,15 +102,15 @@ class Plan:
 def memory(counts: Counts, plan: Plan) -> int:
     """Return the bytes that a process needs.
 
-    FSDP divides weights, moments, average and gradients, and holds whole two groups in flight, that
-    which is kept, and their gradients; between micro-batches all gradients are whole.
+    FSDP divides weights, moments, average and gradients. Whole are two groups in flight, the
+    retained one, and their gradients; between micro-batches all gradients.
     """
     fixed = counts.fixed
     if plan.sharded and plan.ranks > 1:
         *stages, rest = counts.groups
-        held = BYTES * counts.parameters * (COPIES + 2)
+        divided = BYTES * counts.parameters * (COPIES + 2)
         whole = BYTES * counts.parameters if plan.passes > 1 else 0
-        fixed += held // plan.ranks - held + 2 * BYTES * (rest + 2 * max(stages)) + whole
+        fixed += divided // plan.ranks - divided + 2 * BYTES * (rest + 2 * max(stages)) + whole
     return fixed + plan.micro_batch * counts.per_image
 
 
@@ -234,7 +234,7 @@ def _calls(counts: Counts, plan: Plan, machine: Machine) -> tuple[list[float], l
     """Return the seconds of the calls beside the forward passes, and beside the last backward one.
 
     DDP averages its buckets in the last backward pass. FSDP gathers every group in a forward pass,
-    all but the kept one in a backward pass again, and scatters the gradients in the last. The
+    all but the retained one in a backward pass again, and scatters the gradients in the last. The
     gathers of an earlier backward pass are counted among those of the forward ones.
     """
     if plan.ranks == 1:
@@ -275,11 +275,11 @@ def count(recipe: DiffusionRecipe, *, traced: bool = True) -> Counts:
     """
     with torch.device("meta"):
         network = recompute(build.network(recipe).train(), recipe.train.checkpoint_activations)
-        given = _inputs(recipe)
+        inputs = _inputs(recipe)
         with _Issued() as issued:
-            network(*given).sum().backward()
+            network(*inputs).sum().backward()
         with FlopCounterMode(display=False) as counter:
-            output = network(*given)
+            output = network(*inputs)
             forward = counter.get_total_flops()
             output.sum().backward()
     backward = counter.get_total_flops() - forward

@@ -53,7 +53,7 @@ GPUS = (
 )
 
 
-def machine_of(gpu: Gpu, here: Machine, data: dict[str, float], fraction: float) -> Machine:
+def machine_of(gpu: Gpu, cpu: Machine, data: dict[str, float], fraction: float) -> Machine:
     """Return a card's rates; decoding and drawing are as fast as they are on this machine."""
     return Machine(
         rate=fraction * gpu.peak,
@@ -65,16 +65,16 @@ def machine_of(gpu: Gpu, here: Machine, data: dict[str, float], fraction: float)
         draw=data["draw"],
         cores=gpu.cores,
         memory=USABLE * gpu.memory,
-        disk=here.disk,
+        disk=cpu.disk,
     )
 
 
 class Model:
     """A model of the paper: its counts, and how it is trained."""
 
-    def __init__(self, found: dict[str, Any], side: str) -> None:
-        own = found["models"][side]
-        self.name, self.data = f"{side}x{side}", found["data"][side]
+    def __init__(self, figures: dict[str, Any], side: str) -> None:
+        own = figures["models"][side]
+        self.name, self.data = f"{side}x{side}", figures["data"][side]
         self.counts, self.recomputed = (Counts(*own[way]) for way in ("stored", "recomputed"))
         self.call = own["call"]
         self.train = recipe(f"{self.name}-diffusion").train
@@ -106,21 +106,21 @@ def most_images(
     return max(0, int((machine.memory - one) // counts.per_image))
 
 
-def tables(found: dict[str, Any], here: Machine, predicted: Sequence[Any]) -> dict[str, str]:
+def tables(figures: dict[str, Any], cpu: Machine, predicted: Sequence[Any]) -> dict[str, str]:
     """Return the tables of the page, by name."""
-    here = replace(here, disk=found["disk"])
-    models = [Model(found, side) for side in found["models"]]
+    cpu = replace(cpu, disk=figures["disk"])
+    models = [Model(figures, side) for side in figures["models"]]
     return {
         "counts": counts_table(models),
-        "paper": paper_table(found, models),
-        "rates": rates(found, here),
+        "paper": paper_table(figures, models),
+        "rates": rates(figures, cpu),
         "steps": steps_table(predicted),
-        "memory": memory_table(models, here),
-        "days": days_table(models, here),
-        "fractions": fractions_table(models, here),
-        "limits": limits_table(models, here),
-        "data": data_table(models, here),
-        "checkpoints": checkpoints_table(models, here),
+        "memory": memory_table(models, cpu),
+        "days": days_table(models, cpu),
+        "fractions": fractions_table(models, cpu),
+        "limits": limits_table(models, cpu),
+        "data": data_table(models, cpu),
+        "checkpoints": checkpoints_table(models, cpu),
         "sampling": sampling_table(models),
     }
 
@@ -148,10 +148,10 @@ def counts_table(models: Sequence[Model]) -> str:
     return _table((*head, "DDP sends, GiB in calls", "`--shard` sends"), rows)
 
 
-def paper_table(found: dict[str, Any], models: Sequence[Model]) -> str:
+def paper_table(figures: dict[str, Any], models: Sequence[Model]) -> str:
     """Compare the counted operations with the paper's, and the days with those it spent."""
     counts = {model.name: model.counts for model in models}
-    counts |= {name: Counts(*own) for name, own in found["upsamplers"].items()}
+    counts |= {name: Counts(*own) for name, own in figures["upsamplers"].items()}
     rows = []
     for name, ideal in IDEAL.items():
         own = V100 / counts[name].operations
@@ -169,34 +169,35 @@ def paper_table(found: dict[str, Any], models: Sequence[Model]) -> str:
     return _table((*head, f"V100-days at {FRACTION:.0%}", "Table 10", ""), rows)
 
 
-def rates(found: dict[str, Any], here: Machine) -> str:
+def rates(figures: dict[str, Any], cpu: Machine) -> str:
     """Return the fitted rates, and how far the calls of four processes are from their ring."""
-    wires = {kind: ways[0] for kind, ways in here.wires.items()}
+    wires = {kind: ways[0] for kind, ways in cpu.wires.items()}
     rows = [
-        ["operations of the passes", f"{here.rate / 1e9:.0f} GFLOP/s"],
-        ["issuing an operator", f"{here.dispatch * 1e6:.1f} µs"],
-        ["optimizer and average", _gigabytes(here.state_rate)],
+        ["operations of the passes", f"{cpu.rate / 1e9:.0f} GFLOP/s"],
+        ["issuing an operator", f"{cpu.dispatch * 1e6:.1f} µs"],
+        ["optimizer and average", _gigabytes(cpu.state_rate)],
         *(
             [f"{kind}, a hop", f"{wire.hop * 1e6:.0f} µs, then {_gigabytes(wire.near)}"]
             for kind, wire in wires.items()
         ),
-        ["FSDP, a group", f"{here.hook * 1e6:.0f} µs"],
+        ["FSDP, a group", f"{cpu.hook * 1e6:.0f} µs"],
         *(
             [f"slowdown of {ranks} processes", f"{slow:.2f}"]
-            for ranks, slow in here.slowdown.items()
+            for ranks, slow in cpu.slowdown.items()
             if ranks > 1
         ),
-        ["writing to the disk", f"{here.disk / 1e6:.0f} MB/s"],
+        ["writing to the disk", f"{cpu.disk / 1e6:.0f} MB/s"],
     ]
     off = [
-        here.slowdown[4] * here.call(kind, size, 4) / taken - 1
-        for ranks, kind, size, taken in found["calls"]
+        cpu.slowdown[4] * cpu.call(kind, size, 4) / taken - 1
+        for ranks, kind, size, taken in figures["calls"]
         if ranks == 4
     ]
     size = list(map(abs, off))
+    middle, most = statistics.median(size), max(size)
     note = (
-        f"Measured on {found['machine']}. The seconds of calls among four processes are predicted "
-        f"with an error of {statistics.median(size):.0%} in the median and {max(size):.0%} at most."
+        f"Measured on {figures['machine']}. The seconds of calls among four processes are "
+        f"predicted with an error of {middle:.0%} in the median and {most:.0%} at most."
     )
     return f"{_table(('', 'fitted'), rows)}\n\n{note}"
 
@@ -206,25 +207,24 @@ def _gigabytes(rate: float) -> str:
 
 
 def steps_table(predicted: Sequence[Any]) -> str:
-    """Return measured and predicted seconds of the steps to which nothing was fitted."""
+    """Return measured and predicted seconds of the steps not used in the fit."""
     rows, off = [], []
-    for ranks, job, taken, told in predicted:
-        off.append(told / taken - 1)
+    for ranks, job, taken, expected in predicted:
+        off.append(expected / taken - 1)
         cells = [f"{ranks}", "one process" if ranks == 1 else job.way.upper(), f"{job.width}"]
-        cells += [f"{job.images}", f"{taken:.3f}", f"{told:.3f}", f"{off[-1]:+.0%}"]
+        cells += [f"{job.images}", f"{taken:.3f}", f"{expected:.3f}", f"{off[-1]:+.0%}"]
         rows.append(cells)
-    found = list(map(abs, off))
-    note = (
-        f"The error is {statistics.median(found):.0%} in the median, and {max(found):.0%} at most."
-    )
+    errors = list(map(abs, off))
+    middle, most = statistics.median(errors), max(errors)
+    note = f"The error is {middle:.0%} in the median, and {most:.0%} at most."
     head = ("processes", "", "channels", "images each", "measured, s", "predicted, s", "error")
     return f"{_table(head, rows)}\n\n{note}"
 
 
-def memory_table(models: Sequence[Model], here: Machine) -> str:
+def memory_table(models: Sequence[Model], cpu: Machine) -> str:
     rows = []
     for model in models:
-        machine = machine_of(GPUS[0], here, model.data, FRACTION)
+        machine = machine_of(GPUS[0], cpu, model.data, FRACTION)
         batch = model.train.batch_size
         fixed, again = model.counts, model.recomputed
         least = memory(again, Plan(1, batch, 1)) / USABLE
@@ -245,11 +245,11 @@ def memory_table(models: Sequence[Model], here: Machine) -> str:
     return _table(head, rows)
 
 
-def days_table(models: Sequence[Model], here: Machine) -> str:
+def days_table(models: Sequence[Model], cpu: Machine) -> str:
     rows = []
     for gpu in GPUS:
         for model in models:
-            machine = machine_of(gpu, here, model.data, FRACTION)
+            machine = machine_of(gpu, cpu, model.data, FRACTION)
             for sharded in (False, True):
                 way = "`--shard`" if sharded else "DDP"
                 cells = [gpu.name, model.name, way]
@@ -267,13 +267,13 @@ def _days(model: Model, machine: Machine, plan: Plan) -> str:
     return f"{_short(model.days(machine, plan))} ({model.efficiency(machine, plan):.0%})"
 
 
-def fractions_table(models: Sequence[Model], here: Machine) -> str:
+def fractions_table(models: Sequence[Model], cpu: Machine) -> str:
     rows = []
     for gpu in GPUS:
         for model in models:
             cells = [gpu.name, model.name]
             for fraction in FRACTIONS:
-                machine = machine_of(gpu, here, model.data, fraction)
+                machine = machine_of(gpu, cpu, model.data, fraction)
                 plan = model.plan(machine, 64)
                 assert plan is not None
                 cells.append(_days(model, machine, plan))
@@ -281,19 +281,19 @@ def fractions_table(models: Sequence[Model], here: Machine) -> str:
     return _table(("on 64 GPUs", "", *(f"{part:.0%} of the peak" for part in FRACTIONS)), rows)
 
 
-def limits_table(models: Sequence[Model], here: Machine) -> str:
+def limits_table(models: Sequence[Model], cpu: Machine) -> str:
     """Return from how many GPUs on each part takes a tenth of a step, or more than all else."""
     rows = []
     for gpu in GPUS:
         for model in models:
-            machine = machine_of(gpu, here, model.data, FRACTION)
+            machine = machine_of(gpu, cpu, model.data, FRACTION)
             rows.append([gpu.name, model.name, *_limits(model, machine)])
     head = ("", "", "issuing", "optimizer, average", "calls of DDP", "of `--shard`", "saving")
     return _table((*head, "data", "most GPUs", "fastest, in days"), rows)
 
 
 def _limits(model: Model, machine: Machine) -> list[str]:
-    found: dict[str, int] = {}
+    thresholds: dict[str, int] = {}
     ways = list[tuple[float, int, bool]]()
     for ranks, sharded in product([2**power for power in range(11)], (False, True)):
         plan = model.plan(machine, ranks, sharded)
@@ -309,15 +309,15 @@ def _limits(model: Model, machine: Machine) -> list[str]:
             "data": took.data > took.passes + took.state + took.exposed,
         }
         for name in [name for name, true in reached.items() if true]:
-            found.setdefault(name, ranks)
+            thresholds.setdefault(name, ranks)
         ways.append((model.days(machine, plan), ranks, sharded))
     days, ranks, sharded = min(ways)
     best = f"{_short(days)} on {ranks}, {'`--shard`' if sharded else 'DDP'}"
     names = ("issue", "state", "ddp", "sharded", "save", "data")
-    return [*(f"{found.get(name, '')}" for name in names), f"{model.train.batch_size}", best]
+    return [*(f"{thresholds.get(name, '')}" for name in names), f"{model.train.batch_size}", best]
 
 
-def data_table(models: Sequence[Model], here: Machine) -> str:
+def data_table(models: Sequence[Model], cpu: Machine) -> str:
     rows = []
     for model in models:
         own, cells = model.data, [model.name]
@@ -336,12 +336,12 @@ def data_table(models: Sequence[Model], here: Machine) -> str:
     return _table(head, rows)
 
 
-def checkpoints_table(models: Sequence[Model], here: Machine) -> str:
+def checkpoints_table(models: Sequence[Model], cpu: Machine) -> str:
     rows = []
     for model in models:
         size = SAVED * model.counts.parameters
-        pause = size / here.disk
-        machine = machine_of(GPUS[0], here, model.data, FRACTION)
+        pause = size / cpu.disk
+        machine = machine_of(GPUS[0], cpu, model.data, FRACTION)
         cells = [model.name, f"{size / 1e9:.1f}", f"{pause:.0f}"]
         for ranks in (8, 256):
             plan = model.plan(machine, ranks)
@@ -378,14 +378,14 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return table([head, ["---", *["--:"] * (len(head) - 1)], *rows])
 
 
-def figure(models: Sequence[Model], here: Machine) -> Figure:
+def figure(models: Sequence[Model], cpu: Machine) -> Figure:
     """Draw, for each card, days and efficiency over the number of GPUs."""
     with matplotlib.rc_context(STYLE):
         drawn = Figure(figsize=(8.4, 6.0), dpi=144, layout="constrained")
         for column, gpu in zip(drawn.subplots(2, 2, sharex=True).T, GPUS, strict=True):
             days, efficiency = column
             for model, colour in zip(models, LINES, strict=False):
-                machine = machine_of(gpu, here, model.data, FRACTION)
+                machine = machine_of(gpu, cpu, model.data, FRACTION)
                 for sharded, style in ((False, "-"), (True, ":")):
                     plans = [model.plan(machine, 2**power, sharded) for power in range(11)]
                     own = [plan for plan in plans if plan is not None]
@@ -406,12 +406,12 @@ def figure(models: Sequence[Model], here: Machine) -> Figure:
     return drawn
 
 
-def write(docs: Path, found: dict[str, Any], here: Machine, made: dict[str, str]) -> None:
+def write(docs: Path, figures: dict[str, Any], cpu: Machine, sections: dict[str, str]) -> None:
     """Put the tables into the page, and draw its plot."""
     page = docs / PAGE
     text = page.read_text("utf-8")
-    for name, each in made.items():
+    for name, each in sections.items():
         text = between(text, name, each, MADE)
     write_text(page, text)
-    here = replace(here, disk=found["disk"])
-    figure([Model(found, side) for side in found["models"]], here).savefig(docs / PICTURE)
+    cpu = replace(cpu, disk=figures["disk"])
+    figure([Model(figures, side) for side in figures["models"]], cpu).savefig(docs / PICTURE)

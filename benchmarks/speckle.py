@@ -50,23 +50,23 @@ def main() -> None:
     parser.add_argument("runs", type=Path, nargs="+")
     parser.add_argument("--per-class", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0)
-    given = parser.parse_args()
+    args = parser.parse_args()
     judge = load_classifier(JUDGE)
     real, classes = open_source("fashion-mnist", split="test").batch(range(10_000))
     features = measure(judge, real, classes).features
     print(f"real test images: speckle {100 * speckle(real):.2f}%\n")
     print("| run | sampler | speckle | classified as intended | Fréchet |\n|---|---|---|---|---|")
-    labels = torch.arange(10).repeat_interleave(given.per_class)
-    for run in given.runs:
+    labels = torch.arange(10).repeat_interleave(args.per_class)
+    for run in args.runs:
         model = load_diffusion(run)
         for name, way in WAYS:
-            generator = DiffusionGenerator(model, replace(way, seed=given.seed))
+            generator = DiffusionGenerator(model, replace(way, seed=args.seed))
             images = generator.images(labels, range(len(labels)))
-            made = measure(judge, images, labels)
-            distance = frechet_distance(features, made.features)
+            scores = measure(judge, images, labels)
+            distance = frechet_distance(features, scores.features)
             print(
                 f"| {run.name} | {name} | {100 * speckle(images):.2f}% | "
-                f"{100 * made.fidelity.value:.1f}% | {distance:.2f} |",
+                f"{100 * scores.fidelity.value:.1f}% | {distance:.2f} |",
                 flush=True,
             )
 

@@ -77,7 +77,7 @@ SHAPES = {
 def batches(shape: Shape, count: int, device: torch.device, seed: int = 0) -> list[Batch]:
     """Return batches of smooth random images, with labels, levels and noise."""
     generator = torch.Generator().manual_seed(seed)
-    made = []
+    drawn = []
     for _ in range(count):
         b, c = shape.batch_size, shape.network.in_channels
         labels = torch.randint(10, (b,), generator=generator)
@@ -87,8 +87,8 @@ def batches(shape: Shape, count: int, device: torch.device, seed: int = 0) -> li
         noise = torch.randn(b, c, shape.size, shape.size, generator=generator)
         keys = torch.randint(2**62, (b,), generator=generator)
         draws = Draws(*uniform, crop=uniform.T, key=keys, scale=uniform[0], noise=noise)
-        made.append(Batch((images * 255).round().to(torch.uint8), labels, draws).to(device))
-    return made
+        drawn.append(Batch((images * 255).round().to(torch.uint8), labels, draws).to(device))
+    return drawn
 
 
 def weights(shape: Shape) -> dict[str, Tensor]:

@@ -4,8 +4,8 @@ python benchmarks/stores.py --docs docs
 
 The store is a server of S3 (moto) in a process of its own on the same machine, so that no network
 is measured, but the work of client and server is. Each number is the best of several rounds, taken
-in turn. What was measured is kept in docs/results/data/stores.json; with --page, only the table is
-written from it again.
+in turn. Figures are stored in docs/results/data/stores.json; --page only writes the table from them
+again.
 """
 
 import argparse
@@ -47,7 +47,7 @@ SHARDS = 10
 
 
 def main() -> None:
-    """Measure, keep the figures, and write the table."""
+    """Measure, store the figures, and write the table."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--docs", type=Path, default=Path("docs"))
     parser.add_argument("--images", type=int, default=20_000, help="of 64x64, in ten shards")
@@ -57,16 +57,16 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--page", action="store_true", help="only write the table again")
     chosen = parser.parse_args()
-    kept = chosen.docs / KEPT
+    file = chosen.docs / KEPT
     if not chosen.page:
-        kept.write_text(json.dumps(measured(chosen), indent=1) + "\n")
+        file.write_text(json.dumps(measured(chosen), indent=1) + "\n")
     page = chosen.docs / PAGE
-    page.write_text(written(page.read_text(), json.loads(kept.read_text())))
+    page.write_text(written(page.read_text(), json.loads(file.read_text())))
 
 
-def written(page: str, kept: dict[str, Any]) -> str:
-    """Return the page with the table of what was measured."""
-    return between(page, "stores", table(kept), MADE)
+def written(page: str, figures: dict[str, Any]) -> str:
+    """Return the page with the table of the figures."""
+    return between(page, "stores", table(figures), MADE)
 
 
 def measured(chosen: argparse.Namespace) -> dict[str, Any]:
@@ -157,14 +157,14 @@ def parts(place: Path, chosen: argparse.Namespace) -> dict[str, float]:
             "store": mirror.root / f".out-{turn}.parts",
         }
         for name, folder in folders.items():
-            held = Parts(folder, "job")
+            stored = Parts(folder, "job")
 
-            def write(held: Parts = held) -> None:
+            def write(stored: Parts = stored) -> None:
                 for span in spans:
-                    held.write(span, images=images)
+                    stored.write(span, images=images)
 
-            def read(held: Parts = held) -> None:
-                assert all(held.read(span) is not None for span in held.spans())
+            def read(stored: Parts = stored) -> None:
+                assert all(stored.read(span) is not None for span in stored.spans())
 
             better(best, f"{name}, written", seconds(write), least=True)
             if name == "store":
@@ -180,13 +180,13 @@ def seconds(work: Callable[[], object]) -> float:
 
 
 def better(best: dict[str, float], name: str, now: float, least: bool = False) -> None:
-    """Keep the best figure of a name."""
+    """Update the best figure of a name."""
     best[name] = (min if least else max)(best.get(name, now), now)
 
 
-def table(kept: dict[str, Any]) -> str:
+def table(figures: dict[str, Any]) -> str:
     """Return the table of the page."""
-    images, saved, part = kept["images"], kept["checkpoint"], kept["parts"]
+    images, saved, part = figures["images"], figures["checkpoint"], figures["parts"]
     rows = [
         ("a training stream of 64x64 PNG, images/s", f"{images['disk']:,.0f}", ""),
         ("... every image by its range", "", f"{images['ranges']:,.0f}"),
@@ -205,7 +205,7 @@ def table(kept: dict[str, Any]) -> str:
         ),
     ]
     lines = [f"| {' | '.join(row)} |" for row in (("", "disk", "store"), ("---",) * 3, *rows)]
-    return "\n".join([*lines, "", f"{kept['machine']}; {', '.join(kept['versions'])}."])
+    return "\n".join([*lines, "", f"{figures['machine']}; {', '.join(figures['versions'])}."])
 
 
 if __name__ == "__main__":

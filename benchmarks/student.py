@@ -45,27 +45,27 @@ def main() -> None:
     parser.add_argument("--scale", type=float, default=2.0)
     parser.add_argument("--noise", type=float, help="standard deviation in grey levels, as in 1")
     parser.add_argument("--seed", type=int, default=0)
-    given = parser.parse_args()
-    distance = scorer(given.features, given.reference)
+    args = parser.parse_args()
+    distance = scorer(args.features, args.reference)
     print(
-        f"{given.count} images, scale {given.scale:g}, seed {given.seed}; "
+        f"{args.count} images, scale {args.scale:g}, seed {args.seed}; "
         f"torch {torch.__version__}, {described()}\n\n| images | Fréchet distance |\n|---|---|"
     )
-    model, teacher = load_diffusion(given.student), Teacher.load(given.teacher)
+    model, teacher = load_diffusion(args.student), Teacher.load(args.teacher)
     noise = torch.randn(
-        given.count, *model.shape, generator=torch.Generator().manual_seed(given.seed)
+        args.count, *model.shape, generator=torch.Generator().manual_seed(args.seed)
     )
-    labels = torch.arange(given.count) % len(model.classes)
-    starts = points(teacher, model, noise, labels, given.scale, given.steps)
+    labels = torch.arange(args.count) % len(model.classes)
+    starts = points(teacher, model, noise, labels, args.scale, args.steps)
     for own, start in enumerate(starts):
-        title = f"{own} of {given.steps} steps its own" if own else "the teacher's"
-        images = finished(model, start, labels, given.scale, given.steps, own)
+        title = f"{own} of {args.steps} steps its own" if own else "the teacher's"
+        images = finished(model, start, labels, args.scale, args.steps, own)
         print(f"| {title} | {distance(images)} |", flush=True)
-    if given.noise is not None:
-        unseen = torch.Generator().manual_seed(given.seed + 1)
-        noisy = starts[0] + given.noise * GREY_LEVEL * torch.randn(noise.shape, generator=unseen)
+    if args.noise is not None:
+        unseen = torch.Generator().manual_seed(args.seed + 1)
+        noisy = starts[0] + args.noise * GREY_LEVEL * torch.randn(noise.shape, generator=unseen)
         print(
-            f"| the teacher's, and noise of deviation {given.noise:g} in 255 | {distance(noisy)} |"
+            f"| the teacher's, and noise of deviation {args.noise:g} in 255 | {distance(noisy)} |"
         )
 
 
@@ -76,8 +76,8 @@ def scorer(features: str, reference: Path) -> Callable[[Tensor], str]:
 
     def distance(images: Tensor) -> str:
         pools = [extractor.extract(to_uint8(batch)).pool for batch in images.split(BATCH)]
-        found = torch.cat(pools).double().numpy()
-        score = frechet_score(found, real)
+        pooled = torch.cat(pools).double().numpy()
+        score = frechet_score(pooled, real)
         return f"{score.value:.1f} ({score.low:.1f} to {score.high:.1f})"
 
     return distance
@@ -95,14 +95,14 @@ def points(
             f"{model} is no student by trajectory distillation; give one, as fashion-fast"
         )
     fine = model.schedule.visiting(how.grid.visited(model.schedule))
-    kept = range(0, fine.last, fine.last // steps)
-    found: dict[int, list[Tensor]] = {level: [] for level in kept}
+    levels = range(0, fine.last, fine.last // steps)
+    reached: dict[int, list[Tensor]] = {level: [] for level in levels}
     for x, y in zip(noise.split(BATCH), labels.split(BATCH), strict=True):
         teach = teacher.teach(fine, y, torch.full((len(x),), scale))
         for state in dpm_solver(teach, x, ExponentialSteps(fine), how.method.order):
-            if state.level in found:
-                found[state.level].append(state.x)
-    return [*(torch.cat(batches) for batches in found.values()), noise]
+            if state.level in reached:
+                reached[state.level].append(state.x)
+    return [*(torch.cat(batches) for batches in reached.values()), noise]
 
 
 @torch.no_grad()

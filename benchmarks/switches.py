@@ -94,13 +94,13 @@ def training_rows(shape: steps.Shape, device: torch.device, released: Path) -> d
     pinned = batch.pinned() if device.type == "cuda" else batch
 
     def row(
-        step: Callable[[], steps.Step], given: Batch = pinned, around: Context = nullcontext
+        step: Callable[[], steps.Step], source: Batch = pinned, around: Context = nullcontext
     ) -> Row:
-        def made() -> Callable[[], object]:
+        def make() -> Callable[[], object]:
             taken = step()
-            return lambda: taken(given.to(device))
+            return lambda: taken(source.to(device))
 
-        return Row(made, around)
+        return Row(make, around)
 
     ours = partial(steps.ours, shape, device, steps.bfloat16(device))
     whole = partial(steps.ours, shape, device, steps.float32)
@@ -136,9 +136,9 @@ def sampling_rows(
     time_ = torch.full((size,), 500.0, device=device)
     label = torch.arange(size, device=device) % 10
 
-    def row(made: Callable[[], Any], around: Context = nullcontext, times: int = 1) -> Row:
+    def row(build: Callable[[], Any], around: Context = nullcontext, times: int = 1) -> Row:
         def make() -> Callable[[], object]:
-            call = made()
+            call = build()
             return lambda: [call(x, time_, label) for _ in range(times)]
 
         return Row(make, around, times)
@@ -215,20 +215,20 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--no-compile", action="store_true", help="which takes minutes on a CPU")
-    given = parser.parse_args()
-    torch.set_num_threads(given.threads)
-    device = torch.device(given.device)
-    print(describe(given))
-    for key in given.shapes:
-        shape = replace(steps.SHAPES[key], batch_size=given.batch_size)
-        rows = training_rows(shape, device, given.released)
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    device = torch.device(args.device)
+    print(describe(args))
+    for key in args.shapes:
+        shape = replace(steps.SHAPES[key], batch_size=args.batch_size)
+        rows = training_rows(shape, device, args.released)
         print(f"\n{key}x{key}, batches of {shape.batch_size}: a training step\n", flush=True)
-        print_table(race(rows, given.rounds, device), shape.batch_size)
+        print_table(race(rows, args.rounds, device), shape.batch_size)
         del rows
         print("\na call of the network in sampling\n", flush=True)
         with torch.no_grad():
-            own = sampling_rows(shape, device, given.released, not given.no_compile)
-            print_table(race(own, given.rounds, device), shape.batch_size)
+            own = sampling_rows(shape, device, args.released, not args.no_compile)
+            print_table(race(own, args.rounds, device), shape.batch_size)
 
 
 if __name__ == "__main__":

@@ -57,17 +57,17 @@ def build(name: str, shape: steps.Shape, device: torch.device, released: Path) -
     return steps.diffusers(shape, device, how)
 
 
-def contend(line: Connection, name: str, shape: steps.Shape, given: argparse.Namespace) -> None:
+def contend(line: Connection, name: str, shape: steps.Shape, args: argparse.Namespace) -> None:
     """Take a step on each request and send its cost; runs in an implementation's process."""
-    torch.set_num_threads(given.threads)
-    chosen, clock = torch.device(given.device), CLOCKS[given.clock]
+    torch.set_num_threads(args.threads)
+    chosen, clock = torch.device(args.device), CLOCKS[args.clock]
     if name.startswith("adm") and chosen.type == "cpu":
         keep_freed_memory()  # as `adm train` does
     before = resident_bytes() if chosen.type == "cpu" else 0
-    step, done = build(name, shape, chosen, given.released), 0
+    step, done = build(name, shape, chosen, args.released), 0
     line.send("ready")
     while line.recv():
-        # Made here and now, so that no contender holds batches that another does not.
+        # Made at each step, so that no contender holds batches that another does not.
         (batch,) = steps.batches(shape, 1, chosen, seed=done)
         started = clock()
         loss = float(step(batch))  # a number only when the step is done
@@ -96,15 +96,15 @@ def race(names: tuple[str, ...], rounds: int, start: Callable[..., Any]) -> dict
     return taken
 
 
-def started(shape: steps.Shape, given: argparse.Namespace) -> Callable[[str], Connection]:
+def started(shape: steps.Shape, args: argparse.Namespace) -> Callable[[str], Connection]:
     """Return a function that starts an implementation: its name -> the connection to it."""
     context = get_context("spawn")
 
     def start(name: str) -> Connection:
-        here, there = context.Pipe()
-        arguments = (there, name, shape, given)
+        parent, child = context.Pipe()
+        arguments = (child, name, shape, args)
         context.Process(target=contend, args=arguments, daemon=True).start()
-        return here
+        return parent
 
     return start
 
@@ -147,15 +147,13 @@ def print_trajectory(taken: dict[str, list[Taken]], group: int = 20) -> None:
     )
 
 
-def describe(given: argparse.Namespace) -> str:
+def describe(args: argparse.Namespace) -> str:
     name = (
         torch.cuda.get_device_name()
-        if given.device == "cuda"
+        if args.device == "cuda"
         else ", ".join([processor(), *half_precision()])
     )
-    return (
-        f"{name}, {given.threads} threads, torch {torch.__version__}, {platform.python_version()}"
-    )
+    return f"{name}, {args.threads} threads, torch {torch.__version__}, {platform.python_version()}"
 
 
 def main() -> None:
@@ -182,20 +180,20 @@ def main() -> None:
         help="processor, with one thread, on a machine that does other work too",
     )
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    given = parser.parse_args()
-    steps.released_code(given.released)  # a wrong path is told before anything is built
-    names = CONTENDERS + HALF * given.device.startswith("cuda")
+    args = parser.parse_args()
+    steps.released_code(args.released)  # a wrong path fails before anything is built
+    names = CONTENDERS + HALF * args.device.startswith("cuda")
     names += DIFFUSERS if importlib.util.find_spec("diffusers") else ()
-    print(describe(given))
-    for key in given.shapes:
+    print(describe(args))
+    for key in args.shapes:
         shape = steps.SHAPES[key]
-        shape = replace(shape, batch_size=given.batch_size or shape.batch_size)
+        shape = replace(shape, batch_size=args.batch_size or shape.batch_size)
         print(f"\n{key}x{key}, batches of {shape.batch_size}\n", flush=True)
-        start = started(shape, given)
-        if given.trajectory:
-            print_trajectory(race(CONTENDERS, given.trajectory - WARM_UP, start))
+        start = started(shape, args)
+        if args.trajectory:
+            print_trajectory(race(CONTENDERS, args.trajectory - WARM_UP, start))
         else:
-            print_table(race(names, given.rounds, start), shape.batch_size)
+            print_table(race(names, args.rounds, start), shape.batch_size)
 
 
 if __name__ == "__main__":

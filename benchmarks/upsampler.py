@@ -25,10 +25,10 @@ from adm.training.objective import area_mean
 LEVELS = 127.5  # in a unit of [-1, 1]
 
 
-def made(model: DiffusionModel, low: Tensor, labels: Tensor, steps: int, seed: int) -> Tensor:
+def upsampled(model: DiffusionModel, low: Tensor, labels: Tensor, steps: int, seed: int) -> Tensor:
     sampling = resolve(model, model.recipe.sample.change(steps=steps, seed=seed))
-    told = labels if model.recipe.unet.classes is not None else None
-    return DiffusionGenerator(model, sampling).images(told, range(len(low)), low)
+    class_labels = labels if model.recipe.unet.classes is not None else None
+    return DiffusionGenerator(model, sampling).images(class_labels, range(len(low)), low)
 
 
 def psnr(images: Tensor, originals: Tensor) -> Tensor:
@@ -50,29 +50,29 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=500)
     parser.add_argument("--steps", type=int)
     parser.add_argument("--seed", type=int, default=0)
-    given = parser.parse_args()
-    model = load_diffusion(given.model)
+    args = parser.parse_args()
+    model = load_diffusion(args.model)
     shape, size = model.low_shape, model.recipe.data.size
     assert shape is not None, "give an upsampler"
-    source = open_source(given.data, split="test", size=size, channels=shape[0])
-    originals, labels = source.batch(range(min(given.images, len(source))))
+    source = open_source(args.data, split="test", size=size, channels=shape[0])
+    originals, labels = source.batch(range(min(args.images, len(source))))
     means = area_mean((shape[1], shape[2]), rounded=False)
     low = to_uint8(means(to_float(originals)))
-    steps = given.steps or model.recipe.sample.grid.steps
+    steps = args.steps or model.recipe.sample.grid.steps
     ways = {
-        f"upsampler, {steps} steps": made(model, low, labels, steps, given.seed),
+        f"upsampler, {steps} steps": upsampled(model, low, labels, steps, args.seed),
         "bicubic": to_uint8(F.interpolate(to_float(low), size, mode="bicubic")),
         "nearest": to_uint8(F.interpolate(to_float(low), size, mode="nearest")),
         "originals": originals,
     }
-    print(f"{len(originals)} test images of {source.name}, seed {given.seed}, ", end="")
+    print(f"{len(originals)} test images of {source.name}, seed {args.seed}, ", end="")
     print(f"after {model.trained_steps} steps of training\n")
     print("| made by | PSNR (dB) | its standard error | means | detail |\n|---|--:|--:|--:|--:|")
     for name, images in ways.items():
-        found = psnr(images, originals)
-        error = float(found.std()) / len(found) ** 0.5
+        decibels = psnr(images, originals)
+        error = float(decibels.std()) / len(decibels) ** 0.5
         apart = float((means(to_float(images)) - to_float(low)).abs().mean()) * LEVELS
-        shown = "" if name == "originals" else f"{float(found.mean()):.2f}"
+        shown = "" if name == "originals" else f"{float(decibels.mean()):.2f}"
         print(f"| {name} | {shown} | {error:.2f} | {apart:.2f} | {detail(images):.1f} |")
 
 

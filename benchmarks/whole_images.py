@@ -82,9 +82,9 @@ class Block:
         self.noise = self.ancestral.noise(self.indices)
 
     def generator(self, **settings: Any) -> DiffusionGenerator:
-        made = self.model.generator(**{"scale": SCALE, **settings})
-        assert isinstance(made, DiffusionGenerator)
-        return made
+        generator = self.model.generator(**{"scale": SCALE, **settings})
+        assert isinstance(generator, DiffusionGenerator)
+        return generator
 
     def ancestral_in(self, precision: str) -> DiffusionGenerator:
         """Return the generator of the released default."""
@@ -99,30 +99,32 @@ class Block:
         self, system: str, counts: Sequence[int], interval: tuple[int, int]
     ) -> dict[str, Contender]:
         """Splitting on searched grids, guided at all levels and at those of the interval."""
-        made: dict[str, Contender] = {}
+        entrants: dict[str, Contender] = {}
         for count in counts:
             base = {"sampler": "splitting", "grid": f"searched:steps={count}", "precision": system}
             whole = self.generator(**base)
             guide = f"classifier:scale={SCALE:g},interval={interval[0]}-{interval[1]}"
             some = self.generator(**base, guide=guide, scale=None)
             name = f"adm, {system}, splitting, {count} steps"
-            made[name] = self._made_by(whole)
+            entrants[name] = self._contender(whole)
             if some.cost != whole.cost:  # a grid may lie within the interval
-                made[f"{name}, guided at {interval[0]} to {interval[1]}"] = self._made_by(some)
-        return made
+                entrants[f"{name}, guided at {interval[0]} to {interval[1]}"] = self._contender(
+                    some
+                )
+        return entrants
 
     def students(self, system: str) -> dict[str, Contender]:
         """The steps that the shipped student has learned, without a classifier."""
         student = load(STUDENT, device="cpu")
-        made: dict[str, Contender] = {}
+        entrants: dict[str, Contender] = {}
         how = student.diffusion.recipe.distillation
         assert how
         for count in sorted(how.steps, reverse=True):
             own = student.generator(scale=SCALE, steps=count, precision=system)
-            made[f"adm, {system}, student, {count_of(count, 'step')}"] = self._made_by(own)
-        return made
+            entrants[f"adm, {system}, student, {count_of(count, 'step')}"] = self._contender(own)
+        return entrants
 
-    def _made_by(self, generator: DiffusionGenerator) -> Contender:
+    def _contender(self, generator: DiffusionGenerator) -> Contender:
         calls = (generator.cost.network, generator.cost.classifier)
         return Contender(calls, lambda: generator.images(self.labels, self.indices))
 
@@ -130,8 +132,8 @@ class Block:
 class Released:
     """The released code, with the weights of this package's model."""
 
-    def __init__(self, given: argparse.Namespace, block: Block) -> None:
-        code = steps.released_code(given.released)
+    def __init__(self, args: argparse.Namespace, block: Block) -> None:
+        code = steps.released_code(args.released)
         respace = importlib.import_module("guided_diffusion.respace")
         kinds, model = code.gaussian_diffusion, block.model
         assert model.classifier
@@ -192,16 +194,16 @@ def diffusers(block: Block) -> dict[str, Contender]:
         ("DDIM", library.DDIMScheduler, 50, False),
         ("DPM-Solver++ 2M, channels last", library.DPMSolverMultistepScheduler, 20, True),
     )
-    made: dict[str, Contender] = {}
+    entrants: dict[str, Contender] = {}
     for name, kind, count, best in kinds:
         network = diffusers_network(block.model.model.network.config, block.shape[-1], best)
         scheduler = kind(block.model.schedule.last, beta_schedule="squaredcos_cap_v2")
         taken = min(count, 50)
         run = _loop(network, scheduler, count, taken, block)
-        made[f"diffusers, {name}, {count:,} steps, not guided"] = Contender(
+        entrants[f"diffusers, {name}, {count:,} steps, not guided"] = Contender(
             (count, 0), run, taken / count
         )
-    return made
+    return entrants
 
 
 def _loop(
@@ -223,49 +225,49 @@ def _loop(
     return run
 
 
-def contenders(system: str, given: argparse.Namespace) -> dict[str, Contender]:
+def contenders(system: str, args: argparse.Namespace) -> dict[str, Contender]:
     """Return the rows of an implementation by their names."""
-    block, few = Block(), given.released_steps
+    block, few = Block(), args.released_steps
     calls, part = (ALL_STEPS, ALL_STEPS), few / ALL_STEPS
     if system == "diffusers":
         return diffusers(block)
     if system == "released":
-        theirs = Released(given, block)
+        theirs = Released(args, block)
         return {BASE: Contender(calls, lambda: list(islice(theirs.steps(), few)), part)}
-    made = block.ours(system, given.steps, given.guide_interval) | block.students(system)
+    entrants = block.ours(system, args.steps, args.guide_interval) | block.students(system)
     ours = block.ancestral_in(system)
     run = Contender(calls, lambda: list(islice(block.first_steps(ours), few)), part)
-    return {f"adm, {system}, 250 ancestral steps": run} | made
+    return {f"adm, {system}, 250 ancestral steps": run} | entrants
 
 
-def contend(line: Connection, system: str, given: argparse.Namespace) -> None:
-    """Run the row that is asked for and send its seconds; an implementation's process."""
-    torch.set_num_threads(given.threads)
-    made = contenders(system, given)
-    line.send({name: contender.calls for name, contender in made.items()})
+def contend(line: Connection, system: str, args: argparse.Namespace) -> None:
+    """Run each requested row and send its seconds; runs in an implementation's process."""
+    torch.set_num_threads(args.threads)
+    entrants = contenders(system, args)
+    line.send({name: contender.calls for name, contender in entrants.items()})
     while name := line.recv():
         wall, processor = time.perf_counter(), time.process_time()
         with torch.no_grad():
-            made[name].run()
+            entrants[name].run()
         seconds = time.perf_counter() - wall, time.process_time() - processor
-        line.send(Taken(*(s / made[name].part for s in seconds)))
+        line.send(Taken(*(s / entrants[name].part for s in seconds)))
 
 
-def race(systems: Sequence[str], given: argparse.Namespace) -> dict[str, Row]:
+def race(systems: Sequence[str], args: argparse.Namespace) -> dict[str, Row]:
     """Let all rows take turns; return the seconds of whole blocks, after a first round."""
     context, rows = get_context("spawn"), dict[str, Row]()
     lines: dict[str, Connection] = {}
     for system in systems:
-        here, there = context.Pipe()
-        context.Process(target=contend, args=(there, system, given), daemon=True).start()
-        there.close()  # so that `recv` fails if the process does
-        for name, calls in here.recv().items():
-            lines[name], rows[name] = here, Row(calls, [])
-    for round_ in range(1 + given.rounds):
+        parent, child = context.Pipe()
+        context.Process(target=contend, args=(child, system, args), daemon=True).start()
+        child.close()  # so that `recv` fails if the process does
+        for name, calls in parent.recv().items():
+            lines[name], rows[name] = parent, Row(calls, [])
+    for round_ in range(1 + args.rounds):
         for name, line in lines.items():
             line.send(name)
             rows[name].taken.append(line.recv())
-        print(f"round {round_} of {given.rounds}", file=sys.stderr)  # the first one warms up
+        print(f"round {round_} of {args.rounds}", file=sys.stderr)  # the first one warms up
     for line in set(lines.values()):
         line.send("")
     for process in context.active_children():
@@ -289,9 +291,9 @@ def print_table(rows: dict[str, Row], n: int) -> None:
         print(f"| {name} | {network:,} + {classifier:,} | {' | '.join(cells)} |", flush=True)
 
 
-def measure(given: argparse.Namespace) -> None:
-    block, few = Block(), given.released_steps
-    difference = Released(given, block).difference()
+def measure(args: argparse.Namespace) -> None:
+    block, few = Block(), args.released_steps
+    difference = Released(args, block).difference()
     if not difference < PRECISE:
         raise ValueError(f"the released code makes other images: {difference:.1e} from ours")
     n = len(block.indices)
@@ -304,9 +306,9 @@ def measure(given: argparse.Namespace) -> None:
     if few < ALL_STEPS:
         print(f"Of 250 ancestral steps the first {few} are timed, and scaled to all.")
     systems = ["released", *PRECISIONS]
-    if given.diffusers:
+    if args.diffusers:
         print("Of the 1,000 steps of diffusers' DDPM the first 50 are.")
         systems.insert(1, "diffusers")
     print(flush=True)
-    print_table(race(systems, given), n)
+    print_table(race(systems, args), n)
     print(f"\nload of the machine in the last minute: {os.getloadavg()[0]:.1f}")

@@ -1,4 +1,4 @@
-"""words -> what the command line said, and its exit status."""
+"""Arguments -> the exit status and output of the command line."""
 
 from typing import NamedTuple
 
@@ -13,7 +13,7 @@ class Answer(NamedTuple):
     err: str
 
     def refusal(self) -> str:
-        """The one line in which it refused."""
+        """The one line of the error message."""
         assert self.status == 2
         assert self.err.startswith("adm: ")
         assert self.err.count("\n") == 1, self.err
@@ -33,11 +33,11 @@ class Adm:
             main([str(word) for word in words])
         except SystemExit as exit_:
             status = int(exit_.code or 0)
-        said = self.capsys.readouterr()
-        return Answer(status, said.out, said.err)
+        captured = self.capsys.readouterr()
+        return Answer(status, captured.out, captured.err)
 
     def done(self, *words: object) -> Answer:
-        """The answer of a command that has to end well."""
+        """The answer of a command that must succeed."""
         answer = self(*words)
         assert answer.status == 0, answer.err
         return answer

@@ -19,7 +19,7 @@ if hasattr(signal, "SIGHUP"):
 
 @pytest.fixture(scope="session", autouse=True)
 def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """A cache of the tests' own, with the data that were downloaded into the user's."""
+    """A separate cache, with links to data downloaded into the user's."""
     theirs = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     own = tmp_path_factory.mktemp("cache")
     (own / "adm").mkdir()

@@ -1,4 +1,4 @@
-"""A folder of repositories -> a server that speaks the protocol of the Hugging Face hub."""
+"""Repositories -> a server with the protocol of the Hugging Face hub."""
 
 import hashlib
 import json
@@ -24,25 +24,25 @@ def commit_of(files: dict[str, bytes]) -> str:
 
 @dataclass
 class Hub:
-    """A server that speaks the hub's protocol: name -> branch -> files, and what was asked."""
+    """A server with the hub's protocol: name -> branch -> files, and the paths requested."""
 
-    held: dict[str, dict[str, dict[str, bytes]]] = field(default_factory=dict)
+    repositories: dict[str, dict[str, dict[str, bytes]]] = field(default_factory=dict)
     gated: set[str] = field(default_factory=set)
-    asked: list[str] = field(default_factory=list)
+    requests: list[str] = field(default_factory=list)
     created: list[dict[str, Any]] = field(default_factory=list)
     address: str = ""
 
     def has(self, name: str, files: dict[str, bytes], branch: str = "main") -> None:
-        self.held.setdefault(name, {})[branch] = files
+        self.repositories.setdefault(name, {})[branch] = files
 
     @property
     def fetched(self) -> set[str]:
-        """The names of the files whose content or size was asked for."""
-        return {path.rpartition("/")[2] for path in self.asked if "/resolve/" in path}
+        """The names of the files whose content or size was requested."""
+        return {path.rpartition("/")[2] for path in self.requests if "/resolve/" in path}
 
 
-class Speaks(BaseHTTPRequestHandler):
-    """Answers for a `Hub`."""
+class Handler(BaseHTTPRequestHandler):
+    """Answer requests to a `Hub`."""
 
     PATH: ClassVar[re.Pattern] = re.compile(r"(?:/api/models)?/(\w[\w.-]*/\w[\w.-]*)/(.*)")
 
@@ -54,9 +54,9 @@ class Speaks(BaseHTTPRequestHandler):
         pass
 
     def do_POST(self) -> None:
-        given = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        self.hub.created.append(given)
-        name = f"{given['organization']}/{given['name']}"
+        request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        self.hub.created.append(request)
+        name = f"{request['organization']}/{request['name']}"
         if name in self.hub.gated:
             return self.refuse(403, "")
         return self.answer({"url": f"{self.hub.address}/{name}"})
@@ -66,24 +66,24 @@ class Speaks(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         path = urlsplit(self.path).path
-        self.hub.asked.append(path)
-        found = self.PATH.fullmatch(path)
-        if found is None or found[1] not in self.hub.held:
+        self.hub.requests.append(path)
+        match = self.PATH.fullmatch(path)
+        if match is None or match[1] not in self.hub.repositories:
             return self.refuse(401, "RepoNotFound")
-        branches = self.hub.held[found[1]]
+        branches = self.hub.repositories[match[1]]
         commits = branches | {commit_of(files): files for files in branches.values()}
-        part, _, rest = found[2].partition("/")
-        wanted, file = (unquote(each) for each in rest.partition("/")[::2])
-        if wanted not in commits:
+        part, _, rest = match[2].partition("/")
+        revision, file = (unquote(each) for each in rest.partition("/")[::2])
+        if revision not in commits:
             return self.refuse(404, "RevisionNotFound")
-        files = commits[wanted]
+        files = commits[revision]
         if part == "revision":
             siblings = [{"rfilename": each} for each in files]
-            return self.answer({"id": found[1], "sha": commit_of(files), "siblings": siblings})
+            return self.answer({"id": match[1], "sha": commit_of(files), "siblings": siblings})
         if part == "tree":
             tree = [{"type": "file", "path": p, "size": len(c)} for p, c in files.items()]
             return self.answer([each | {"oid": commit_of(files)} for each in tree])
-        if found[1] in self.hub.gated:
+        if match[1] in self.hub.gated:
             return self.refuse(403, "GatedRepo")
         if file not in files:
             return self.refuse(404, "EntryNotFound")
@@ -107,21 +107,21 @@ class Speaks(BaseHTTPRequestHandler):
 
 @contextmanager
 def serving(cache: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
-    """Serve a hub, which `huggingface_hub` takes for the hub, with this folder for its cache."""
-    pytest.importorskip("huggingface_hub", minversion="1.0")  # before it, these are not read again
+    """Serve a hub that `huggingface_hub` uses in place of its own, with this folder as cache."""
+    pytest.importorskip("huggingface_hub", minversion="1.0")  # earlier ones read these once
     from huggingface_hub import constants
 
-    there = Hub()
-    here = ThreadingHTTPServer(("127.0.0.1", 0), partial(Speaks, there))
-    thread = threading.Thread(target=here.serve_forever, args=(0.05,), daemon=True)
+    hub = Hub()
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, hub))
+    thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
     thread.start()
-    there.address = f"http://127.0.0.1:{here.server_address[1]}"
-    places = (there.address + "/{repo_id}/resolve/{revision}/{filename}", there.address, str(cache))
+    hub.address = f"http://127.0.0.1:{server.server_address[1]}"
+    places = (hub.address + "/{repo_id}/resolve/{revision}/{filename}", hub.address, str(cache))
     for name, value in zip(PLACED, (*places, False), strict=True):
         monkeypatch.setattr(constants, name, value)
-    yield there
-    here.shutdown()
-    here.server_close()
+    yield hub
+    server.shutdown()
+    server.server_close()
 
 
 def files_of(folder: Path) -> dict[str, bytes]:

@@ -1,4 +1,4 @@
-"""recipe, images -> `adm train` in a process of its own, or in several.
+"""recipe, images -> `adm train` in one process or in several.
 
 A process is a fork of a server that has imported the package once, which takes seconds.
 """
@@ -30,10 +30,10 @@ FORKS.set_forkserver_preload(
         *(
             "torch._dynamo",
             "matplotlib.backends.backend_agg",
-        ),  # which an optimizer, a figure import
+        ),  # imported by an optimizer and a figure
     ]
 )
-START_S = 60  # for a process to import what it needs, on a busy machine
+START_S = 60  # for the imports of a process, on a busy machine
 
 
 def files(folder: Path, recipe: Recipe, source: Source) -> tuple[Path, Path]:
@@ -46,7 +46,7 @@ def files(folder: Path, recipe: Recipe, source: Source) -> tuple[Path, Path]:
 
 
 class Launched(NamedTuple):
-    """Processes of one command, and the file that they print to."""
+    """Processes of one command, and the file of their output."""
 
     processes: list[BaseProcess]
     output: Path
@@ -60,14 +60,15 @@ class Launched(NamedTuple):
             process.kill()
 
     def wait(self, timeout_s: float = 300) -> int:
-        """Return 0, or the first other exit status, of which the other processes are killed."""
-        left, end = {each.sentinel: each for each in self.processes}, time.monotonic() + timeout_s
+        """Return 0, or the first other exit status, after killing the other processes."""
+        pending = {each.sentinel: each for each in self.processes}
+        end = time.monotonic() + timeout_s
         status = 0
-        while left:
-            ended = wait(left, max(end - time.monotonic(), 0))
+        while pending:
+            ended = wait(pending, max(end - time.monotonic(), 0))
             assert ended, self.output.read_text()
             for each in ended:
-                process = left.pop(each)  # type: ignore[arg-type]
+                process = pending.pop(each)  # type: ignore[arg-type]
                 process.join()
                 if process.exitcode and not status:
                     status = process.exitcode
@@ -93,10 +94,10 @@ def train(
 def command(
     folder: Path, words: Sequence[str], *, processes: int = 1, before: str = ""
 ) -> Launched:
-    """Start `adm` in a process of its own, or in several; `before` is Python that each runs first.
+    """Start `adm` in one process or in several; `before` is Python that each runs first.
 
     Args:
-        folder: where the file of what they print is put.
+        folder: for the file of their output.
     """
     output = folder / "printed"
     output.write_text("")
@@ -115,7 +116,7 @@ def command(
 
 
 def _run(words: Sequence[str], before: str, output: Path, variables: dict[str, str]) -> None:
-    """Be the program `adm`."""
+    """Run the program `adm`."""
     printed = os.open(output, os.O_WRONLY | os.O_APPEND)
     for stream in (1, 2):
         os.dup2(printed, stream)
@@ -129,11 +130,11 @@ def _run(words: Sequence[str], before: str, output: Path, variables: dict[str, s
     try:
         program()
     finally:
-        atexit._run_exitfuncs()  # which a fork leaves out
+        atexit._run_exitfuncs()  # skipped by a fork
 
 
 def at_step(step: int, signal: str) -> str:
-    """Python for `before`: a signal to the process itself, before the line of a step is written."""
+    """Python for `before`: a signal to the process itself, before it logs a step."""
     return (
         "import os, signal\n"
         "from adm.training import log\n"
@@ -146,10 +147,10 @@ def at_step(step: int, signal: str) -> str:
 
 
 def finish(started: Launched, status: int = 0) -> str:
-    """Wait for the end, which must have this exit status; returns what was printed."""
-    found = started.wait()
+    """Wait for the end, which must have this exit status; return the output."""
+    actual = started.wait()
     printed = started.output.read_text()
-    assert found == status, printed
+    assert actual == status, printed
     return printed
 
 

@@ -1,4 +1,4 @@
-"""Random, bytes or JSON -> the same, damaged; a reader of it -> the line with which it refuses."""
+"""Random, bytes or JSON -> the same, damaged; a reader of them -> its error message."""
 
 import copy
 import json
@@ -21,7 +21,7 @@ TEXTS = (
     *("file:///etc/passwd", "https://example.org/f.npz", "nan", "1", "null", "step", "%s%n"),
     *("{0}", "é" * 300, "[bold red]markup[/]", "cuda:99", "inception", "__class__"),
 )
-# Numbers at the borders of their types, and digits that Python reads and a format does not have.
+# Numbers at the limits of their types, and digits that Python reads and a format forbids.
 EXTREMES = (
     *(b"\0\0\0\0", b"\xff\xff\xff\xff", b"\x7f\xff\xff\xff", b"\xff\xff\xff\x7f", b"\x80\0\0\0"),
     *(b"\xff" * 8, b"\0" * 8, b"1_0", b" 5", b"-1", "٣".encode(), b"9" * 30, b"1e9", b"NaN"),
@@ -58,12 +58,12 @@ def replaced(value: Any, path: tuple[Any, ...], by: Any) -> Any:
     """Return a copy with another value at a path."""
     if not path:
         return by
-    made = copy.deepcopy(value)
-    here = made
+    copied = copy.deepcopy(value)
+    parent = copied
     for key in path[:-1]:
-        here = here[key]
-    here[path[-1]] = by
-    return made
+        parent = parent[key]
+    parent[path[-1]] = by
+    return copied
 
 
 def edited(random: Random, value: Any) -> Any:
@@ -87,7 +87,7 @@ def edited(random: Random, value: Any) -> Any:
 
 
 def as_text(value: Any) -> bytes:
-    """Return the text of JSON, in which numbers may be too long and NaN may stand."""
+    """Return the text of JSON, which may hold NaN and overlong numbers."""
     limit = sys.get_int_max_str_digits()
     sys.set_int_max_str_digits(0)
     try:
@@ -97,7 +97,7 @@ def as_text(value: Any) -> bytes:
 
 
 def json_bytes(random: Random, content: bytes) -> bytes:
-    """Damage a JSON file: its values at most times, its text at others."""
+    """Damage a JSON file: mostly its values, sometimes its text."""
     how = random.random()
     if how < 0.75:
         return as_text(edited(random, json.loads(content)))
@@ -160,11 +160,11 @@ def ends_within(seconds: int = SECONDS) -> Iterator[None]:
 def refusal(action: Callable[[], object], *others: type[Exception]) -> str | None:
     """Return the message with which an action refuses its input; None if it accepts it.
 
-    Anything but a short printable line of a ValueError, and in time, fails. A UnicodeDecodeError
-    and the like, which say too little, are none.
+    Fails unless it is a ValueError with a short printable line, raised in time. Subclasses such as
+    UnicodeDecodeError, whose messages say too little, do not count.
 
     Args:
-        others: errors that are refusals beside ValueError.
+        others: further errors that count as refusals.
     """
     with ends_within():
         try:

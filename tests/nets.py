@@ -1,4 +1,4 @@
-"""Small networks of either kind, with weights that hide no input; how far two outputs differ."""
+"""Small networks with weights that hide no input; the relative error of an output."""
 
 from typing import TypeVar
 
@@ -40,6 +40,6 @@ def filled(network: Module) -> Module:
     return network.eval().requires_grad_(False)
 
 
-def error(got: torch.Tensor, wanted: torch.Tensor) -> float:
-    """Relative, of the norms."""
-    return float((got.double() - wanted.double()).norm() / wanted.double().norm())
+def error(actual: torch.Tensor, expected: torch.Tensor) -> float:
+    """Relative error, of the norms."""
+    return float((actual.double() - expected.double()).norm() / expected.double().norm())

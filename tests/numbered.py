@@ -1,4 +1,4 @@
-"""A generator without a network, whose images say which they are."""
+"""A generator without a network, whose images encode their indices."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

@@ -28,7 +28,7 @@ class Moments(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Mixture:
-    """Images drawn from isotropic normal components, of which everything is known.
+    """An isotropic Gaussian mixture over images.
 
     A component stays normal when noise is added: at level t it has mean sqrt(alpha_bar) m_k and
     variance v_k = alpha_bar s_k + 1 - alpha_bar, so every law of the process has a closed form.
@@ -119,12 +119,12 @@ class Mixture:
         return torch.stack(of_class, dim=1)
 
     def classifier(self, schedule: Schedule) -> Callable[[Tensor, Tensor], Tensor]:
-        """(x_t, step) -> logits: as `logits`, but told the step that a network is told."""
+        """(x_t, step) -> logits: as `logits`, but by the timestep that a network receives."""
 
         def classify(x_t: Tensor, step: Tensor) -> Tensor:
-            known = step[:, None] == schedule.timesteps
-            assert known.any(dim=1).all(), f"no level of this schedule is step {step.tolist()}"
-            return self.logits(schedule, x_t, known.int().argmax(dim=1))
+            matches = step[:, None] == schedule.timesteps
+            assert matches.any(dim=1).all(), f"no level of this schedule is step {step.tolist()}"
+            return self.logits(schedule, x_t, matches.int().argmax(dim=1))
 
         return classify
 
@@ -145,7 +145,7 @@ class Mixture:
         deviation = self.variances.sqrt()[:, None]
         low = torch.where(x < -0.999, -torch.inf, (x - 1 / 255 - means) / deviation)
         high = torch.where(x > 0.999, torch.inf, (x + 1 / 255 - means) / deviation)
-        # The upper tail, mirrored, keeps its digits.
+        # Mirroring the upper tail keeps its precision.
         low, high = torch.where(low > 0, -high, low), torch.where(low > 0, -low, high)
         bins = (torch.special.ndtr(high) - torch.special.ndtr(low)).log().sum(dim=2)
         return -(self.weights.log() + bins).logsumexp(dim=1) / x.shape[2] / math.log(2)
@@ -160,14 +160,14 @@ class Mixture:
         self, x_t: Tensor, now: Tensor, before: Tensor, label: Tensor | None = None
     ) -> Moments:
         """Moments of x_s given x_t, for alpha_bar `now` at t and `before` at s, (B or 1, 1)."""
-        kept = now / before
+        ratio = now / before
         share = self._log_joint(x_t, now, label).softmax(dim=1)[..., None]
         spread, spread_before = self._spread(now), self._spread(before)
-        gain = (kept.sqrt() * spread_before / spread)[..., None]
+        gain = (ratio.sqrt() * spread_before / spread)[..., None]
         of_each = before.sqrt()[..., None] * self.means.flatten(1)
         of_each = of_each + gain * self._centred(x_t, now)
         mean = (share * of_each).sum(dim=1)
-        within = (spread_before * (1 - kept) / spread)[..., None]
+        within = (spread_before * (1 - ratio) / spread)[..., None]
         variance = (share * (within + (of_each - mean[:, None]) ** 2)).sum(dim=1)
         return Moments(mean.reshape(x_t.shape), variance.reshape(x_t.shape))
 
@@ -267,7 +267,7 @@ def by_angle(steps: int, first: float, last: float = 1.5) -> Schedule:
 
 
 def noise_like(x: Tensor, seed: int = 100) -> Noise:
-    """Noise for a sampler, each level's its own."""
+    """Noise for a sampler, independent for each level."""
     return lambda level, draw=0: normal(tuple(x.shape), seed + level)
 
 
@@ -277,7 +277,7 @@ def mean_of(schedule: Schedule, prediction: Prediction, x_t: Tensor, level: Leve
 
 
 def fixed_variance(denoise: Denoise, schedule: Schedule) -> Denoise:
-    """The same with the posterior's variance, whatever the model says of it."""
+    """The same with the posterior's variance, in place of the model's."""
 
     def fixed(x_t: Tensor, level: Level) -> Prediction:
         value, log = schedule.posterior_variance, schedule.posterior_log_variance
@@ -313,5 +313,5 @@ def rms(x: Tensor) -> float:
 
 
 def slope(steps: Sequence[int], errors: Sequence[float]) -> float:
-    """How steeply errors fall with the number of steps: the order, where they are an ODE's."""
+    """The rate at which errors fall with the number of steps: the order, for an ODE."""
     return -float(np.polyfit(np.log(steps), np.log(errors), 1)[0])

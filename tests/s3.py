@@ -18,10 +18,10 @@ START_S = 60.0
 
 @contextmanager
 def serving(**variables: str) -> Iterator[dict[str, str]]:
-    """Start the server; yield the variables of the environment by which it is found.
+    """Start the server; yield the environment variables that point to it.
 
     Args:
-        variables: of its own environment.
+        variables: for the server's environment.
     """
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

@@ -1,4 +1,4 @@
-"""Images -> a sample folder, or an .npz file; a folder -> what its files hold."""
+"""Images -> a sample folder, or an .npz file; a folder -> the contents of its files."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,8 +20,8 @@ def save_images(
 
 def archive(path: Path, images: Tensor, labels=None, classes=None) -> Path:
     """Write (N, C, H, W) as the .npz file of a sample folder; labels and names are left out."""
-    held = {"arr_0": images.permute(0, 2, 3, 1), "arr_1": labels, "classes": classes}
-    np.savez(path, **{name: np.asarray(each) for name, each in held.items() if each is not None})
+    arrays = {"arr_0": images.permute(0, 2, 3, 1), "arr_1": labels, "classes": classes}
+    np.savez(path, **{name: np.asarray(each) for name, each in arrays.items() if each is not None})
     return path
 
 
@@ -32,5 +32,5 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 def never(*_: object, **__: object) -> None:
-    """In the place of what makes something that is there already."""
+    """Stand in for a function whose output exists already."""
     raise AssertionError("it was there already")

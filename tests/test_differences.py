@@ -7,7 +7,7 @@ from adm.shown import LONGEST
 
 
 @pytest.mark.parametrize(
-    ("held", "asked", "told"),
+    ("stored", "requested", "message"),
     [
         ({"a": 1}, {"a": 1}, None),
         ({"a": 1, "b": {"c": 2, "d": 3}}, {"a": 1, "b": {"c": 2, "d": 4}}, "b.d is 3 there and 4"),
@@ -19,21 +19,21 @@ from adm.shown import LONGEST
     ],
 )
 def test_the_first_difference_is_named_with_both_values(
-    held: object, asked: object, told: str | None
+    stored: object, requested: object, message: str | None
 ) -> None:
-    found = first_difference(held, asked)
-    assert found is None if told is None else (found or "").startswith(told)
+    difference = first_difference(stored, requested)
+    assert difference is None if message is None else (difference or "").startswith(message)
 
 
 def test_entries_that_are_free_may_differ() -> None:
-    held, asked = {"a": {"b": 1}, "c": 1}, {"a": {"b": 2}, "c": 2}
-    assert first_difference(held, asked, {"a.b"}) == "c is 1 there and 2 here"
-    assert first_difference(held, asked, {"a", "c"}) is None
+    stored, requested = {"a": {"b": 1}, "c": 1}, {"a": {"b": 2}, "c": 2}
+    assert first_difference(stored, requested, {"a.b"}) == "c is 1 there and 2 here"
+    assert first_difference(stored, requested, {"a", "c"}) is None
 
 
 def test_a_long_value_is_shortened() -> None:
-    found = first_difference({"a": "x" * 1000}, {"a": None})
-    assert found is not None
-    assert found.endswith("x' there and None here")
-    assert "…" in found
-    assert len(found) < LONGEST + 40
+    difference = first_difference({"a": "x" * 1000}, {"a": None})
+    assert difference is not None
+    assert difference.endswith("x' there and None here")
+    assert "…" in difference
+    assert len(difference) < LONGEST + 40

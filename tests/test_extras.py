@@ -17,14 +17,14 @@ EXTRAS: dict[str, list[str]] = tomllib.loads((ROOT / "pyproject.toml").read_text
 
 
 def required(extra: str) -> list[str]:
-    """The requirements of an extra, with those of the extras that it consists of."""
-    found = []
+    """The requirements of an extra, with those of the extras that it includes."""
+    requirements = []
     for each in EXTRAS[extra]:
         if others := re.fullmatch(r"ablated-diffusion\[(.*)\]", each):
-            found += [one for name in others[1].split(",") for one in required(name)]
+            requirements += [one for name in others[1].split(",") for one in required(name)]
         else:
-            found.append(each)
-    return found
+            requirements.append(each)
+    return requirements
 
 
 @pytest.mark.parametrize("extra", EXTRAS)
@@ -36,17 +36,17 @@ def test_the_command_names_the_requirements_of_every_extra(extra: str) -> None:
 
 
 def test_no_message_and_no_page_installs_the_package_by_its_name() -> None:
-    """It is on no index, so that `pip` would not find it."""
+    """It is on no index, so `pip` cannot find it."""
     pages = [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]
     for path in (*Path(adm.__file__).parent.rglob("*.py"), *pages):
         assert not re.search(r"pip install\W+ablated-diffusion", path.read_text("utf-8")), path
 
 
-def test_every_extra_that_the_package_asks_for_exists() -> None:
-    asked = {
+def test_every_extra_that_the_package_names_exists() -> None:
+    named = {
         name
         for path in Path(adm.__file__).parent.rglob("*.py")
         for name in re.findall(r"\binstalling\(['\"](\w+)['\"]\)", path.read_text("utf-8"))
     }
-    assert len(asked) > 5
-    assert asked <= EXTRAS.keys()
+    assert len(named) > 5
+    assert named <= EXTRAS.keys()

@@ -9,7 +9,7 @@ import pytest
 import adm
 
 ROOT = Path(adm.__file__).parent
-# A file of the folders that are written for diffusers, which import it there.
+# A file that is copied into the folders written for diffusers, and imported there.
 COPIED = ROOT / "models/convert/pipeline.py"
 MODULES = sorted(
     ".".join(("adm", *path.relative_to(ROOT).with_suffix("").parts)).removesuffix(".__init__")
@@ -41,7 +41,7 @@ class Absent:
             raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 
 
-import torch, numpy  # before the comparison: what they change is theirs
+import torch, numpy  # before the comparison, for their own changes
 
 sys.meta_path.insert(0, Absent())
 

@@ -1,4 +1,4 @@
-"""requirements-dev.lock -> every requirement is in it, with versions and nothing of a machine."""
+"""requirements-dev.lock -> every requirement with its version, and nothing of one machine."""
 
 import re
 import tomllib
@@ -9,11 +9,11 @@ LOCK = (ROOT / "requirements-dev.lock").read_text("utf-8")
 
 
 def names(lines: list[str]) -> set[str]:
-    found = (re.match(r"[\w.-]+", line) for line in lines)
-    return {name[0].lower().replace("_", "-").replace(".", "-") for name in found if name}
+    matches = (re.match(r"[\w.-]+", line) for line in lines)
+    return {name[0].lower().replace("_", "-").replace(".", "-") for name in matches if name}
 
 
-def test_it_names_versions_alone() -> None:
+def test_the_lock_names_versions_alone() -> None:
     assert not re.search(r"https?:|@|\+|--", LOCK)
     assert all(re.match(r"[\w.-]+==[\w.]+( ;|$)", line) for line in LOCK.splitlines())
 
@@ -21,5 +21,5 @@ def test_it_names_versions_alone() -> None:
 def test_every_requirement_for_development_is_in_it() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
     extras = project["optional-dependencies"]
-    wanted = [*project["dependencies"], *extras["dev"], *extras["docs"]]
-    assert names(wanted) - names(LOCK.splitlines()) <= {"ablated-diffusion"}
+    requirements = [*project["dependencies"], *extras["dev"], *extras["docs"]]
+    assert names(requirements) - names(LOCK.splitlines()) <= {"ablated-diffusion"}

@@ -1,4 +1,4 @@
-"""The list of planted bugs -> each fits the source; the runner tells what survives."""
+"""The list of planted bugs -> each fits the source; the runner reports survivors."""
 
 import importlib.util
 import re
@@ -25,12 +25,12 @@ LISTED = mutants.mutants()
 SWAPPED = mutants.Mutant(  # in a module without torch, which is tested quickly
     name="swapped",
     file="differences.py",
-    old="is {_shown(held)} there and {_shown(asked)} here",
-    new="is {_shown(asked)} there and {_shown(held)} here",
+    old="is {_shown(stored)} there and {_shown(requested)} here",
+    new="is {_shown(requested)} there and {_shown(stored)} here",
     tests=("test_differences.py",),
 )
-HARMLESS = replace(SWAPPED, name="harmless", old="found := first_difference(held.get(key)")
-HARMLESS = replace(HARMLESS, new="found := (first_difference)(held.get(key)")
+HARMLESS = replace(SWAPPED, name="harmless", old="difference := first_difference(stored.get(key)")
+HARMLESS = replace(HARMLESS, new="difference := (first_difference)(stored.get(key)")
 
 
 def test_every_mutant_fits_the_source_and_names_tests_that_exist() -> None:
@@ -44,7 +44,7 @@ def test_every_mutant_fits_the_source_and_names_tests_that_exist() -> None:
             assert not name or f"\ndef {name}(" in tests, (mutant.name, test)
 
 
-def test_names_and_bugs_are_given_once() -> None:
+def test_names_and_bugs_are_unique() -> None:
     assert len(LISTED) >= 60
     assert len({mutant.name for mutant in LISTED}) == len(LISTED)
     assert len({(mutant.file, mutant.old, mutant.new) for mutant in LISTED}) == len(LISTED)
@@ -52,7 +52,7 @@ def test_names_and_bugs_are_given_once() -> None:
 
 @pytest.fixture
 def only(monkeypatch: pytest.MonkeyPatch):
-    """A list of some mutants in place of the file."""
+    """Replace the list of mutants."""
     return lambda *chosen: monkeypatch.setattr(mutants, "mutants", lambda: list(chosen))
 
 
@@ -70,19 +70,19 @@ def test_the_runner_names_the_test_that_kills_a_mutant_and_reports_one_that_surv
 
 
 @pytest.mark.parametrize(
-    ("changed", "told"),
+    ("changed", "message"),
     [
         ({"old": "no such text"}, "occurs 0 times in differences.py, expected once"),
-        ({"old": "held"}, "times in differences.py, expected once"),
+        ({"old": "stored"}, "times in differences.py, expected once"),
         ({"old": "MOST_ENTRIES = 8", "new": "MOST_ENTRIES ="}, "is not Python"),
         ({"file": "absent.py"}, "No such file"),
         ({"tests": ("test_absent.py",)}, "pytest ended with status 4"),
     ],
 )
-def test_a_mutant_that_tests_nothing_is_an_error_and_not_a_kill(changed, told: str) -> None:
+def test_a_mutant_that_tests_nothing_is_an_error_and_not_a_kill(changed, message: str) -> None:
     outcome = mutants.outcome_of(replace(SWAPPED, **changed))
     assert not outcome.killed
-    assert told in outcome.told
+    assert message in outcome.detail
 
 
 def test_the_copy_is_tested_and_not_another_package(monkeypatch) -> None:
@@ -90,10 +90,10 @@ def test_the_copy_is_tested_and_not_another_package(monkeypatch) -> None:
     monkeypatch.setattr(mutants, "_copied", elsewhere)
     outcome = mutants.outcome_of(SWAPPED)
     assert not outcome.killed
-    assert "the tests would import" in outcome.told
+    assert "the tests would import" in outcome.detail
 
 
 def elsewhere(folder: Path) -> Path:
-    """A copy without a package, so that the one that is installed comes first."""
+    """A copy without the package, so that the installed one is imported."""
     (folder / "src/adm").mkdir(parents=True)
     return folder / "src"

@@ -1,4 +1,4 @@
-"""Environment, cores, cgroups -> what OpenMP reads before torch is loaded."""
+"""Environment, cores, cgroups -> the variables that OpenMP reads before torch is loaded."""
 
 import os
 import re
@@ -11,16 +11,16 @@ from adm.app import openmp
 from adm.app.openmp import Cores, configure, quota, usable_cores, variables
 
 OWN = ("OMP_", "GOMP_", "KMP_", "MKL_", "LOCAL_WORLD_SIZE")
-BOUNDED = f"GOMP_SPINCOUNT = '({openmp.SPINS}|{openmp.SPINS_BESIDE})'"  # as the machine is busy
+BOUNDED = f"GOMP_SPINCOUNT = '({openmp.SPINS}|{openmp.SPINS_UNDER_LOAD})'"
 SPIN = {"GOMP_SPINCOUNT": str(openmp.SPINS), "KMP_BLOCKTIME": str(openmp.BLOCK_TIME)}
 
 
 def run(code, *words, **environment):
-    """What a process of a bare environment prints, and what OpenMP says of itself on loading."""
-    bare = {name: value for name, value in os.environ.items() if not name.startswith(OWN)}
+    """Run a process in a clean environment, in which OpenMP prints its settings on loading."""
+    clean = {name: value for name, value in os.environ.items() if not name.startswith(OWN)}
     return subprocess.run(
         [sys.executable, "-c", code, *words],
-        env=bare | {"OMP_DISPLAY_ENV": "VERBOSE"} | environment,
+        env=clean | {"OMP_DISPLAY_ENV": "VERBOSE"} | environment,
         capture_output=True,
         text=True,
         check=True,
@@ -37,13 +37,13 @@ def test_waiting_is_bounded_unless_the_user_chose(name):
     ("cores", "spins"),
     [
         (Cores(2, 2, 0), openmp.SPINS),
-        (Cores(2, 2, 1), openmp.SPINS_BESIDE),
-        (Cores(2, 8, 6), openmp.SPINS),  # the others have cores of their own
-        (Cores(2, 8, 7), openmp.SPINS_BESIDE),
-        (Cores(8, 8, 100), openmp.SPINS_BESIDE),
+        (Cores(2, 2, 1), openmp.SPINS_UNDER_LOAD),
+        (Cores(2, 8, 6), openmp.SPINS),  # the others have their own cores
+        (Cores(2, 8, 7), openmp.SPINS_UNDER_LOAD),
+        (Cores(8, 8, 100), openmp.SPINS_UNDER_LOAD),
     ],
 )
-def test_waiting_is_shorter_where_others_hold_the_cores(cores, spins):
+def test_waiting_is_shorter_on_busy_cores(cores, spins):
     assert variables({}, cores)["GOMP_SPINCOUNT"] == str(spins)
 
 
@@ -100,8 +100,8 @@ def test_the_smallest_quota_counts(tmp_path, membership, files, cores):
         path = tmp_path / "root" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(content + "\n")
-    found = quota(tmp_path / "root", tmp_path / "cgroup")
-    assert found == (sys.maxsize if cores is None else cores)
+    actual = quota(tmp_path / "root", tmp_path / "cgroup")
+    assert actual == (sys.maxsize if cores is None else cores)
 
 
 def test_a_quota_is_rounded_down_to_at_least_one_core(tmp_path):

@@ -38,15 +38,15 @@ def test_a_grid_holds_every_image_row_by_row_and_white_between(
     images = noise(5, channels, 6, 4)
     picture = grid(images, 2, zoom=zoom, gap=gap)
     assert picture.size == ((2 * 4 + gap) * zoom, (3 * 6 + 2 * gap) * zoom)
-    found = pixels(picture)
-    seen = torch.zeros(found.shape[:2], dtype=torch.bool)
+    actual = pixels(picture)
+    covered = torch.zeros(actual.shape[:2], dtype=torch.bool)
     for i, image in enumerate(images):
         top, left = (i // 2) * (6 + gap) * zoom, (i % 2) * (4 + gap) * zoom
         rows, columns = slice(top, top + 6 * zoom), slice(left, left + 4 * zoom)
         large = image.repeat_interleave(zoom, 1).repeat_interleave(zoom, 2).permute(1, 2, 0)
-        assert torch.equal(found[rows, columns], large)
-        seen[rows, columns] = True
-    assert (found[~seen] == 255).all()
+        assert torch.equal(actual[rows, columns], large)
+        covered[rows, columns] = True
+    assert (actual[~covered] == 255).all()
 
 
 @pytest.mark.parametrize("side", [1, 8, 28, 32, 55, 56, 57, 300])
@@ -57,7 +57,7 @@ def test_a_grid_is_enlarged_by_the_smallest_factor_that_suffices(side: int) -> N
     assert width == side or width - side < LEAST
 
 
-def test_a_grid_of_large_images_is_reduced_where_that_is_asked_for() -> None:
+def test_a_grid_of_large_images_is_reduced_on_request() -> None:
     images = noise(6, 3, 40, 80)
     assert grid(images, 3, gap=0, most=20).size == (60, 20)
     assert grid(images, 3, gap=0, most=80).size == (240, 80)
@@ -86,14 +86,14 @@ def test_an_animation_holds_its_frames_and_repeats(mode: str) -> None:
     assert content == gif(frames, [60, 100, 2000])
     with Image.open(io.BytesIO(content)) as film:
         assert (film.format, film.n_frames, film.info["loop"]) == ("GIF", 3, 0)
-        seen = []
+        decoded = []
         for number in range(3):
             film.seek(number)
-            seen.append((film.info["duration"], film.convert("L").getpixel((2, 2))))
-    assert seen == [(60, 0), (100, 255), (2000, 0)]
+            decoded.append((film.info["duration"], film.convert("L").getpixel((2, 2))))
+    assert decoded == [(60, 0), (100, 255), (2000, 0)]
 
 
-def test_text_of_others_is_drawn_whatever_it_holds() -> None:
+def test_untrusted_text_is_drawn_whatever_it_holds() -> None:
     image = torch.zeros(1, 4, 4, dtype=torch.uint8)
     rows = [Row("caf\udce9\n\x1b[2J", [image], ["\udcff\nnear"])]
     drawn = sheet("\udce9" + "x" * 10**6, [("\ud800", 1)], rows)

@@ -1,4 +1,4 @@
-"""ranks of an attempt -> a store of their own, whatever those before have left."""
+"""ranks of an attempt -> their own store, whatever earlier attempts have left."""
 
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -14,7 +14,7 @@ SOON = timedelta(seconds=10)
 
 
 def attempt(server: dist.TCPStore) -> list[dist.Store]:
-    """Let ranks join, each with a connection of its own, rank 0 before the others."""
+    """Let ranks join, each with its own connection, rank 0 first."""
 
     def join(rank: int) -> dist.Store:
         time.sleep(0.2 * rank)
@@ -42,7 +42,7 @@ def test_ranks_of_an_attempt_share_a_store_without_the_keys_of_others(server):
 
 
 def test_an_attempt_that_broke_off_does_not_disturb_the_next(server):
-    """Its ranks have greeted, and no rank 0 has answered."""
+    """Its ranks have sent greetings, and rank 0 has not answered."""
     for rank in range(1, WORLD):
         server.set(f"adm/attempt/{rank}", "a greeting of one that has ended")
     stores = attempt(server)

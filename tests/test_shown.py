@@ -1,4 +1,4 @@
-"""What a message shows is short, on one line, and acts on no terminal."""
+"""Values in messages are short, on one line, and without control sequences."""
 
 import pytest
 
@@ -15,7 +15,7 @@ def test_nothing_shown_acts_on_a_terminal(value: object) -> None:
         text.encode()  # no lone surrogates
 
 
-def test_what_is_readable_stays() -> None:
+def test_readable_text_stays() -> None:
     for text in ("snow man ☃", "日本語", "🏳️\u200d🌈"):
         assert printable(text) == text
 

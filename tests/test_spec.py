@@ -1,4 +1,4 @@
-"""Text "name:key=value,..." <-> dataclass; field, value, cure -> the sentence of a refusal."""
+"""Text "name:key=value,..." <-> dataclass; field, value, cure -> an error message."""
 
 import math
 from collections.abc import Mapping
@@ -49,7 +49,7 @@ TABLES = OF_SAMPLING | {
     "optimizer": OPTIMIZERS,
 }
 KINDS = {(field, name): kind for field, table in TABLES.items() for name, kind in table.items()}
-MOST = 1e6  # of a number without a bound
+MOST = 1e6  # for numbers without a bound
 
 
 def numbers(kind: Any, bounds: list[Any]) -> st.SearchStrategy[Any]:
@@ -71,8 +71,10 @@ def values(hint: Any, bounds: tuple[Any, ...] = ()) -> st.SearchStrategy[Any]:
     """Values of the type of a field; those of a list ascend, as levels and intervals do."""
     if get_origin(hint) is Annotated:
         inner, *extra = get_args(hint)
-        found = [one for each in extra if isinstance(each, FieldInfo) for one in each.metadata]
-        return values(inner, (*bounds, *found))
+        constraints = [
+            one for each in extra if isinstance(each, FieldInfo) for one in each.metadata
+        ]
+        return values(inner, (*bounds, *constraints))
     if get_origin(hint) is Literal:
         return st.sampled_from(get_args(hint))
     if hint is bool:
@@ -89,7 +91,7 @@ def values(hint: Any, bounds: tuple[Any, ...] = ()) -> st.SearchStrategy[Any]:
     return st.one_of([values(each) for each in arguments])
 
 
-def made(kind: type[Any]) -> st.SearchStrategy[Any]:
+def instances(kind: type[Any]) -> st.SearchStrategy[Any]:
     hints = get_type_hints(kind, include_extras=True)
     return st.builds(kind, **{each.name: values(hints[each.name]) for each in fields(kind)})
 
@@ -97,8 +99,8 @@ def made(kind: type[Any]) -> st.SearchStrategy[Any]:
 @pytest.mark.parametrize(("field", "name"), KINDS)
 @settings(max_examples=30, deadline=None)
 @given(data=st.data())
-def test_the_text_of_a_kind_is_read_as_what_it_was(field: str, name: str, data: Any) -> None:
-    value = data.draw(made(KINDS[field, name]))
+def test_the_text_of_a_kind_is_read_back(field: str, name: str, data: Any) -> None:
+    value = data.draw(instances(KINDS[field, name]))
     assert text(value).partition(":")[0] == name
     assert parse(TABLES[field], text(value), field) == value
 
@@ -107,7 +109,7 @@ def test_the_text_of_a_kind_is_read_as_what_it_was(field: str, name: str, data: 
 @given(data=st.data())
 def test_settings_are_the_same_through_json(data: Any) -> None:
     drawn: dict[str, Any] = {
-        field: data.draw(st.one_of([made(kind) for kind in table.values()]))
+        field: data.draw(st.one_of([instances(kind) for kind in table.values()]))
         for field, table in OF_SAMPLING.items()
     }
     sampling = Sampling(**(drawn | {"guide": (drawn["guide"],) * 2}), seed=2**64 - 1)
@@ -161,7 +163,7 @@ def test_a_spec_is_a_name_and_values_of_its_fields(field: str, spec: str, value:
         ("guide", "classifier:scale=1,every=0", "guide.every must be at least 1, got '0'"),
     ],
 )
-def test_what_no_kind_takes_is_refused_by_its_field(field: str, spec: Any, message: str) -> None:
+def test_an_invalid_spec_is_refused_by_its_field(field: str, spec: Any, message: str) -> None:
     with pytest.raises(SettingError) as error:
         parse(TABLES[field], spec, field)
     assert message in str(error.value)
@@ -189,8 +191,8 @@ def test_a_refusal_names_arguments_as_each_front_end_does() -> None:
     def flag(name: str, value: str | None) -> str:
         return f"--{name}" if value is None else f"--{name} {value}"
 
-    said = error.sentence("--steps", flag)
-    assert said == "--steps must be left out for --grid, got 3; pass --grid karras:steps=3"
+    sentence = error.sentence("--steps", flag)
+    assert sentence == "--steps must be left out for --grid, got 3; pass --grid karras:steps=3"
     assert error.within("sample").field == "sample.steps"
 
 
@@ -201,7 +203,7 @@ class Bounded(Checked):
     name: ClassVar[str] = "bounded"
 
 
-def test_a_dataclass_is_checked_when_it_is_made_and_changes_nothing_that_it_is_given() -> None:
+def test_a_dataclass_is_validated_and_keeps_its_values() -> None:
     assert Bounded(width=3).width == 3
     for wrong in (0, "3", 2.5, None):
         with pytest.raises(SettingError) as error:
@@ -241,11 +243,11 @@ def test_a_dataclass_is_checked_when_it_is_made_and_changes_nothing_that_it_is_g
         ),
     ],
 )
-def test_a_field_of_a_recipe_is_set_by_what_its_type_reads(setting: str, value: object) -> None:
+def test_a_field_of_a_recipe_is_set_by_the_text_of_its_type(setting: str, value: object) -> None:
     section, field = setting.partition("=")[0].split(".")[:2]
-    found = getattr(getattr(override(recipe("digits"), [f" {setting} "]), section), field)
-    assert found == value
-    assert type(found) is type(value)
+    actual = getattr(getattr(override(recipe("digits"), [f" {setting} "]), section), field)
+    assert actual == value
+    assert type(actual) is type(value)
 
 
 def test_a_field_of_a_spec_is_set_within_it_and_all_else_stays() -> None:
@@ -312,13 +314,13 @@ def test_settings_that_contradict_each_other_are_refused(settings: list[str]) ->
         build_all()
 
 
-def test_a_classifier_is_made_for_the_size_of_its_data() -> None:
+def test_a_classifier_has_the_size_of_its_data() -> None:
     with pytest.raises(ValueError, match="set both to the same"):
         build.check(tiny.classifier("data.size=16,16"))
     build.check(tiny.classifier("data.size=16", "classifier.size=16"))
 
 
-def test_what_is_no_recipe_at_all_is_said_to_be_none() -> None:
+def test_json_that_is_no_recipe_is_refused() -> None:
     with pytest.raises(SettingError, match="kind must be diffusion, classifier or gan"):
         from_json({"a": 1})
 

@@ -33,7 +33,7 @@ UNET = (
     "unet.classes=3",
     "sample.grid.start=null",
     "sample.grid.steps=4",
-    "sample.precision=float32",  # and not what a measurement says
+    "sample.precision=float32",  # rather than the measured choice
 )
 CLASSIFIER = (
     "classifier.channels=8",
@@ -112,14 +112,14 @@ def stripes(count: int = 30, size: tuple[int, int] = (8, 8), channels: int = 1) 
     third = size[0] // len(CLASSES)
     for image, label in zip(images, labels.tolist(), strict=True):
         image[:, label * third : (label + 1) * third] += 180
-    kept = images.to(torch.uint8)
-    return in_memory("stripes", CLASSES, kept, labels)
+    pixels = images.to(torch.uint8)
+    return in_memory("stripes", CLASSES, pixels, labels)
 
 
 def pairs(count: int = 30) -> Source:
     """Stripes, whose conditions are the same images upside down."""
-    images, other = stripes(count), stripes(count).batch(range(count))[0].flip(2)
-    conditions = in_memory("upside down", ("all",), other, torch.zeros(count))
+    images, flipped = stripes(count), stripes(count).batch(range(count))[0].flip(2)
+    conditions = in_memory("upside down", ("all",), flipped, torch.zeros(count))
     return replace(images, condition=conditions)
 
 

@@ -24,7 +24,7 @@ from adm.store.parsed import read_json
 
 DOCS = Path(__file__).parent.parent / "docs"
 COUNT, COUNT_LARGE = 16, 9  # images in a picture; those of an upsampler
-PAGES = {  # with what was measured of them
+PAGES = {  # model -> the pages with its measurements
     "fashion": "[results](../results/results.md) and [scale by scale](../results/sweep.md)",
     "fashion-fast": "[distillation](../howto/distil.md) and [results](../results/results.md)",
     "fashion-unlabelled": "[guidance without labels](../howto/without-labels.md)",
@@ -54,20 +54,20 @@ def scores(name: str) -> Report | None:
     row = DOCS / "results" / "emoji" / f"{ROWS.get(name)}.json"
     if not row.exists():
         return None
-    held = read_json(row)
-    if held["made"]["model"]["sha256"] != identify(SHIPPED / f"{name}.safetensors"):
+    stored = read_json(row)
+    if stored["made"]["model"]["sha256"] != identify(SHIPPED / f"{name}.safetensors"):
         return None
-    found = {key: Score(**each) for key, each in held["scores"].pop(FEATURES).items()}
-    return Report(FEATURES, found, {key: each for key, each in held.items() if key != "scores"})
+    values = {key: Score(**each) for key, each in stored["scores"].pop(FEATURES).items()}
+    return Report(FEATURES, values, {key: each for key, each in stored.items() if key != "scores"})
 
 
 def write(each: Listed) -> None:
-    found = described(each.name)
+    pretrained = described(each.name)
     picture = f"images/models/{each.name}.png"
-    if found.samples is not None:
-        write_bytes(DOCS / picture, found.picture())
+    if pretrained.samples is not None:
+        write_bytes(DOCS / picture, pretrained.picture())
     more = f"What was measured is in {PAGES[each.name]}." if each.name in PAGES else ""
-    text = replace(found, report=scores(each.name)).card(each.name, f"../{picture}", more)
+    text = replace(pretrained, report=scores(each.name)).card(each.name, f"../{picture}", more)
     write_text(DOCS / "models" / f"{each.name}.md", text)
 
 

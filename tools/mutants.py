@@ -68,9 +68,9 @@ class Mutant:
         Raises:
             ValueError: the text does not occur exactly once, or the result is not Python.
         """
-        found = source.count(self.old)
-        if found != 1:
-            raise ValueError(f"{self.old!r} occurs {found} times in {self.file}, expected once")
+        count = source.count(self.old)
+        if count != 1:
+            raise ValueError(f"{self.old!r} occurs {count} times in {self.file}, expected once")
         changed = source.replace(self.old, self.new)
         try:
             ast.parse(changed)
@@ -84,12 +84,12 @@ class Outcome(NamedTuple):
 
     Attributes:
         killed: whether a test failed.
-        told: the test that failed, or why there is none.
+        detail: the test that failed, or why none did.
         seconds: wall-clock time.
     """
 
     killed: bool
-    told: str
+    detail: str
     seconds: float
 
 
@@ -127,7 +127,7 @@ def without_a_mutant(tests: Sequence[str], jobs: int) -> str | None:
         copy = _copied(Path(folder))
         parts = [tests[job::jobs] for job in range(min(jobs, len(tests)))]
         results = list(pool.map(lambda part: _tested(copy, part, None), parts))
-    wrong = (_failed(*found) or _why(*found) for found in results if found[0] != PASSED)
+    wrong = (_failed(*run) or _why(*run) for run in results if run[0] != PASSED)
     return next(wrong, None)
 
 
@@ -167,8 +167,8 @@ def _tested(copy: Path, tests: Sequence[str], limit_s: float | None) -> tuple[in
 
 def _failed(status: int | None, printed: str) -> str | None:
     """Return the first test that failed; None where pytest itself did not run or did not end."""
-    found = re.search(r"^(?:FAILED|ERROR) tests/(.+?)(?: - .*)?$", printed, re.MULTILINE)
-    return found[1] if found and status == FAILED else None
+    match = re.search(r"^(?:FAILED|ERROR) tests/(.+?)(?: - .*)?$", printed, re.MULTILINE)
+    return match[1] if match and status == FAILED else None
 
 
 def _why(status: int | None, printed: str) -> str:
@@ -186,7 +186,7 @@ def report(chosen: Sequence[Mutant], jobs: int, limit_s: float) -> int:
         outcomes = pool.map(partial(outcome_of, limit_s=limit_s), chosen)
         for mutant, outcome in zip(chosen, outcomes, strict=True):
             survivors += not outcome.killed
-            line = f"{mutant.name:{width}} {outcome.seconds:6.1f} s  {outcome.told}"
+            line = f"{mutant.name:{width}} {outcome.seconds:6.1f} s  {outcome.detail}"
             print(line, flush=True)
     return survivors
 
@@ -198,18 +198,18 @@ def main(words: Sequence[str] | None = None) -> int:
     parser.add_argument("--only", nargs="+", metavar="NAME", help="run these mutants alone")
     parser.add_argument("-j", "--jobs", type=int, default=1, help="mutants at a time")
     parser.add_argument("--limit", type=float, default=LIMIT_S, help="seconds for one mutant")
-    given = parser.parse_args(words)
-    every = mutants()
-    unknown = set(given.only or ()) - {mutant.name for mutant in every}
+    args = parser.parse_args(words)
+    known = mutants()
+    unknown = set(args.only or ()) - {mutant.name for mutant in known}
     if unknown:
         parser.error(f"no mutant {', '.join(sorted(unknown))}; {LIST.name} has all")
-    chosen = [mutant for mutant in every if given.only is None or mutant.name in given.only]
+    chosen = [mutant for mutant in known if args.only is None or mutant.name in args.only]
     tests = sorted({test for mutant in chosen for test in mutant.tests})
-    failure = without_a_mutant(tests, given.jobs)
+    failure = without_a_mutant(tests, args.jobs)
     if failure is not None:
         print(f"without a mutant, the tests fail already: {failure}")
         return 1
-    survivors = report(chosen, given.jobs, given.limit)
+    survivors = report(chosen, args.jobs, args.limit)
     print(f"{len(chosen)} mutants, {survivors} not killed")
     return 1 if survivors else 0
 

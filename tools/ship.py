@@ -9,11 +9,11 @@
 
 `--student` stores a student of the shipped model as `fashion-fast`, and `--named` any models, with
 the recipes that they have. `--settings` changes only the sampling settings of `fashion`, to those
-of its recipe. What is stored beside a model names it by the hash of its file, and is changed with
-it, and so is what the student says of its teacher.
+of its recipe. Files stored beside a model name it by the hash of its file, and are changed with it,
+as is the hash of the teacher in the student's file.
 
-Weights are stored in half precision. What the judge's features say of the 10,000 test images is
-stored with them, so that samples can be compared with real images without the data set.
+Weights are stored in half precision. Statistics of the judge's features of the 10,000 test images
+are stored with them, so that samples can be compared with real images without the data set.
 """
 
 import argparse
@@ -30,7 +30,7 @@ from adm.app.study.frontier import NAME
 from adm.data import Source, open_source
 from adm.features.classifier import classifier_features
 from adm.models.load import load_classifier
-from adm.models.paths import SHIPPED, beside, resolve
+from adm.models.paths import SHIPPED, resolve, sidecar_path
 from adm.recipes import recipe
 from adm.spec import to_json
 from adm.store.files import write_text
@@ -40,19 +40,19 @@ from adm.training.log import FILE
 
 LOGS = Path(__file__).parent.parent / "docs" / "training"
 POOL = 2000  # test images whose features are shipped
-EVERY = 20  # steps averaged into one line of the log that is kept
+EVERY = 20  # steps averaged into one line of the stored log
 
 
 def ship(run: Path, name: str) -> None:
     """Write the averaged weights of a run, in half precision, with the current recipe."""
     weights, metadata = model_file.load_model(resolve(run))
-    held, current = metadata["recipe"], to_json(recipe(name))
+    stored, current = metadata["recipe"], to_json(recipe(name))
     for part in ("process", "unet", "classifier", "data"):
-        if held.get(part) != current.get(part):
+        if stored.get(part) != current.get(part):
             raise SystemExit(f"{run} was trained with another {part} than recipe {name} has now")
-    current["train"] = held["train"]
+    current["train"] = stored["train"]
     save(SHIPPED / f"{name}.safetensors", weights, metadata | {"recipe": current})
-    keep_log(run / FILE, LOGS / f"{name}.jsonl")
+    store_log(run / FILE, LOGS / f"{name}.jsonl")
 
 
 def save(file: Path, weights: dict[str, torch.Tensor], metadata: dict[str, Any]) -> None:
@@ -78,7 +78,7 @@ def as_trained(run: Path, name: str) -> None:
     weights, metadata = model_file.load_model(resolve(run))
     save(SHIPPED / f"{name}.safetensors", weights, metadata)
     log = next(file for place in (run, *run.parents) if (file := place / FILE).is_file())
-    keep_log(log, LOGS / f"{name}.jsonl")
+    store_log(log, LOGS / f"{name}.jsonl")
 
 
 def update_settings(name: str) -> None:
@@ -89,7 +89,7 @@ def update_settings(name: str) -> None:
     settings = {"sample": to_json(recipe(name))["sample"]}
     save(file, weights, metadata | {"recipe": metadata["recipe"] | settings})
     for kind in ("grids", NAME):
-        sidecar = beside(file, kind)
+        sidecar = sidecar_path(file, kind)
         if sidecar.exists():
             write_text(sidecar, sidecar.read_text("utf-8").replace(before, sha256(file)))
     student = SHIPPED / f"{STUDENT}.safetensors"
@@ -101,14 +101,14 @@ def update_settings(name: str) -> None:
     print(f"{file.name}: {settings}")
 
 
-def keep_log(log: Path, out: Path) -> None:
+def store_log(log: Path, out: Path) -> None:
     lines = [json.loads(line) for line in log.read_text().splitlines()]
     out.parent.mkdir(parents=True, exist_ok=True)
     with out.open("w") as file:
         for i in range(0, len(lines), EVERY):
             chunk = lines[i : i + EVERY]
-            held = {k: [line[k] for line in chunk if k in line] for line in chunk for k in line}
-            means = {k: sum(values) / len(values) for k, values in held.items() if k != "step"}
+            columns = {k: [line[k] for line in chunk if k in line] for line in chunk for k in line}
+            means = {k: sum(values) / len(values) for k, values in columns.items() if k != "step"}
             rounded = {key: round(value, 6) for key, value in means.items()}
             file.write(json.dumps({"step": chunk[-1]["step"], **rounded}) + "\n")
 
@@ -121,24 +121,24 @@ def main() -> None:
     for kind in ("diffusion", "classifier", "judge", "student"):
         parser.add_argument(f"--{kind}", type=Path)
     parser.add_argument("--named", nargs="+", metavar="NAME=RUN", default=[])
-    given = parser.parse_args()
-    if given.student:
-        ship_student(given.student)
+    args = parser.parse_args()
+    if args.student:
+        ship_student(args.student)
         return
-    if given.named:
-        for name, run in (each.split("=", 1) for each in given.named):
+    if args.named:
+        for name, run in (each.split("=", 1) for each in args.named):
             as_trained(Path(run), name)
         return
-    if given.settings:
+    if args.settings:
         update_settings("fashion")
         return
-    if None in (given.diffusion, given.classifier, given.judge):
+    if None in (args.diffusion, args.classifier, args.judge):
         parser.error("give the three runs, --student, --named or --settings")
-    ship_runs(given)
+    ship_runs(args)
 
 
 def ship_runs(runs: argparse.Namespace) -> None:
-    """Store the models of three runs, and what the judge says of the test images."""
+    """Store the models of three runs, and the judge's features of the test images."""
     SHIPPED.mkdir(exist_ok=True)
     ship(runs.diffusion, "fashion")
     ship(runs.classifier, "fashion-classifier")
@@ -152,8 +152,8 @@ def ship_runs(runs: argparse.Namespace) -> None:
 
 def store_reference(test: Source) -> None:
     """Store the features of test images by the judge: statistics of all, and those of some."""
-    made = make_reference(test, classifier_features("fashion-judge"), images=POOL)
-    replace(made, images=None, labels=None, classes=()).save(SHIPPED / REFERENCE)
+    reference = make_reference(test, classifier_features("fashion-judge"), images=POOL)
+    replace(reference, images=None, labels=None, classes=()).save(SHIPPED / REFERENCE)
 
 
 def report_guide(images: torch.Tensor, labels: torch.Tensor) -> None:

@@ -2,7 +2,7 @@
 
 
 class Cached(int):
-    """An amount of work that is found done, such as images whose features are cached.
+    """An amount of work that was done earlier, such as images whose features are cached.
 
     Callbacks that count work receive it as they receive any number. Progress adds it to what is
     done, but not to the speed from which the time left is estimated.

@@ -14,10 +14,10 @@ def installing(extra: str) -> str:
     could not find it by its name.
     """
     try:
-        wanted = [*_required(extra)]
+        packages = [*_required(extra)]
     except PackageNotFoundError:  # imported from its folder
-        wanted = []
-    quoted = [f'"{each}"' for each in wanted or [f".[{extra}]"]]
+        packages = []
+    quoted = [f'"{package}"' for package in packages or [f".[{extra}]"]]
     return f"pip install {' '.join(quoted)}"
 
 

@@ -58,13 +58,13 @@ def _module(place: str, spec: str, of: str) -> ModuleType:
 def _load_file(path: Path) -> ModuleType:
     """The module in a file, whose name may be that of another module."""
     name = f"_adm_function_{next(NUMBERS)}"
-    found = importlib.util.spec_from_file_location(name, path)
-    assert found is not None
-    assert found.loader is not None
-    module = importlib.util.module_from_spec(found)
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module  # dataclasses resolve annotations through it
     try:
-        found.loader.exec_module(module)
+        spec.loader.exec_module(module)
     except BaseException:
         del sys.modules[name]
         raise
@@ -85,7 +85,7 @@ def _importing_from(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def _explain(place: str) -> Iterator[None]:
-    """Raise errors of the user's code as one ValueError that says where they occurred."""
+    """Raise an error of the user's code as a ValueError that says where it occurred."""
     try:
         yield
     except (Exception, SystemExit) as error:

@@ -254,7 +254,7 @@ def _width(text: str, points: int) -> int:
 
 
 def _drawable(text: str) -> str:
-    """Escape what no font has, and cut lines that are wider than any picture."""
+    """Escape characters that no font has, and cut lines that are wider than any picture."""
     return "\n".join(short(printable(line), LONGEST_LINE) for line in text.split("\n"))
 
 

@@ -24,7 +24,7 @@ PrefixStore: TypeAlias = dist.PrefixStore  # pyright: ignore[reportPrivateImport
 rendezvous = dist.rendezvous  # pyright: ignore[reportPrivateImportUsage]
 PATIENCE_S = 60.0  # time limit of the first collective call
 SETTLE_S = 0.1  # time for the threads of a group to release tensors before Python exits
-MEANWHILE_S = 0.5  # between two calls of what a rank does while it waits for others
+MEANWHILE_S = 0.5  # between two calls of `meanwhile` while a rank waits for others
 STALL = timedelta(minutes=30)  # longer than any save to a slow disk
 START = timedelta(minutes=10)  # longer than importing torch from a slow disk
 REACH = (
@@ -43,13 +43,13 @@ class Devices:
         device: device that this rank computes on.
         rank: index of this process in 0..world - 1.
         world: number of ranks.
-        beside: number of ranks on this machine, which share its processors and its memory.
+        local_world: number of ranks on this machine, which share its processors and its memory.
     """
 
     device: torch.device
     rank: int = 0
     world: int = 1
-    beside: int = 1
+    local_world: int = 1
 
     @property
     def main(self) -> bool:
@@ -177,7 +177,7 @@ def join(
     joined = Devices(place, dist.get_rank(), dist.get_world_size())
     self_test(joined, patience_s)
     machine = platform.node()
-    return replace(joined, beside=joined.gather(machine).count(machine))
+    return replace(joined, local_world=joined.gather(machine).count(machine))
 
 
 def of_attempt(store: Store, rank: int, world: int, limit: timedelta) -> Store:
@@ -185,7 +185,7 @@ def of_attempt(store: Store, rank: int, world: int, limit: timedelta) -> Store:
 
     The agent of torchrun has one store for all attempts, in which ranks would find the addresses of
     those that have ended (pytorch/pytorch issue 135712), and no count of the attempts that all of
-    its machines share. Rank 0 chooses a word for the attempt, and tells it to every rank that
+    its machines share. Rank 0 chooses a word for the attempt, and sends it to every rank that
     greets it; one that has ended cannot answer.
 
     Raises:
@@ -237,7 +237,7 @@ def self_test(devices: Devices, patience_s: float) -> None:
     """Add a one over all ranks, to test the connection before any work.
 
     Raises:
-        TimeoutError: there is no result in time, or it is wrong.
+        TimeoutError: the sum does not arrive in time, or is wrong.
     """
     ones = torch.ones(1, device=devices.device)
     work = dist.all_reduce(ones, async_op=True)

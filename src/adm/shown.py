@@ -14,7 +14,7 @@ HARMLESS = "\N{ZERO WIDTH JOINER}\N{ZERO WIDTH NON-JOINER}"  # which emoji and s
 
 
 def shown(value: Any, longest: int = LONGEST) -> str:
-    """Return a value as `repr` shows it, cut short in the middle, with what acts escaped."""
+    """Return the `repr` of a value, shortened in the middle, with control characters escaped."""
     try:
         text = repr(_ends(value, longest))  # `repr` of the whole may be long work
     except (RecursionError, ValueError):  # nested too deep; an int of too many digits
@@ -23,7 +23,7 @@ def shown(value: Any, longest: int = LONGEST) -> str:
 
 
 def _ends(value: Any, longest: int) -> Any:
-    """Return a value without the middle of long texts and lists, which `shown` leaves out."""
+    """Return a value without the middle of long texts and lists, which `shown` omits."""
     if type(value) not in (str, list, dict):
         return value
     parts: Any = value if isinstance(value, str) else list(getattr(value, "items", lambda: value)())
@@ -43,7 +43,7 @@ def exactly(number: float) -> str:
 
 
 def short(text: str, longest: int = LONGEST) -> str:
-    """Return a text of at most `longest` characters, with an ellipsis for what is left out."""
+    """Return a text of at most `longest` characters, with an ellipsis for the rest."""
     if len(text) <= longest:
         return text
     tail = longest // 4
@@ -51,7 +51,7 @@ def short(text: str, longest: int = LONGEST) -> str:
 
 
 def reason_of(error: Exception) -> str:
-    """Return what an error says; of the system's, the reason without its number and path."""
+    """Return the message of an error; of a system error, without its number and path."""
     return error.strerror if isinstance(error, OSError) and error.strerror else str(error)
 
 
@@ -66,7 +66,7 @@ def few(names: Sequence[str], most: int) -> str:
 
 
 def shown_path(path: object) -> str:
-    """Return a path or an address for a message: cut short, with what acts escaped."""
+    """Return a path or an address for a message: shortened, with control characters escaped."""
     return short(printable(str(path)), LONGEST_PATH)
 
 
@@ -81,10 +81,10 @@ def printable(text: str) -> str:
 
 
 def printable_lines(text: str) -> str:
-    """Return a text as `printable` does, but keep its newlines and tabs."""
-    kept = re.split(r"([\n\t])", text)
-    kept[::2] = map(printable, kept[::2])
-    return "".join(kept)
+    """Return a text as `printable` does, except for its newlines and tabs."""
+    parts = re.split(r"([\n\t])", text)
+    parts[::2] = map(printable, parts[::2])
+    return "".join(parts)
 
 
 def _escaped(character: str) -> str:

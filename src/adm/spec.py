@@ -137,7 +137,7 @@ def convert(kind: Any, value: Any, field: str = "") -> Any:
 
 
 def refusal(errors: Iterable[ErrorDetails], field: str = "") -> ValueError:
-    """Return the error of what pydantic has refused first.
+    """Return the error of the first refusal of pydantic.
 
     Args:
         field: what the error calls the whole value.
@@ -148,8 +148,8 @@ def refusal(errors: Iterable[ErrorDetails], field: str = "") -> ValueError:
     parts = [part for part in map(str, first["loc"]) if part.islower() or part.isdigit()]
     raised = first.get("ctx", {}).get("error")
     if isinstance(raised, SettingError):
-        own = raised.field.partition(".")[0]
-        parts = parts[: parts.index(own)] if own in parts else parts
+        head = raised.field.partition(".")[0]
+        parts = parts[: parts.index(head)] if head in parts else parts
         place = ".".join([field, *parts] if field else parts)
         return raised.within(place) if place else raised
     if raised is not None:  # of a dataclass that is no setting of ours, in its own words
@@ -171,21 +171,20 @@ def _adapter(kind: Any) -> TypeAdapter[Any]:
 
 
 class Checked:
-    """A frozen dataclass whose fields are checked by their types when it is made.
+    """A frozen dataclass whose fields are validated by their types on construction.
 
-    A spec of it has the name of its kind, and parameters of these may be kept when another kind is
-    chosen.
+    Its spec starts with `name`; the `inherited` parameters carry over when another kind is chosen.
     """
 
     name: ClassVar[str]
-    inherited: ClassVar[tuple[str, ...]] = ()  # fields that a spec of another kind hands on
+    inherited: ClassVar[tuple[str, ...]] = ()  # fields that a spec of another kind carries over
 
     def __post_init__(self) -> None:
         for name, kind in _types(type(self)).items():
-            given = getattr(self, name)
-            read = convert(kind, given, name)
-            if isinstance(given, str) and not isinstance(read, str):  # nothing is changed here
-                raise SettingError(name, f"such as {read!r}", given)
+            value = getattr(self, name)
+            converted = convert(kind, value, name)
+            if isinstance(value, str) and not isinstance(converted, str):  # nothing is changed here
+                raise SettingError(name, f"such as {converted!r}", value)
 
 
 def to_json(value: Any) -> Any:
@@ -200,7 +199,7 @@ def parse(kinds: Mapping[str, type[T]], spec: str | T, field: str, current: T | 
         kinds: name -> dataclass.
         spec: the text, or an object of one of the kinds or of their common base, which is returned.
         field: what an error calls it.
-        current: whose fields are the defaults if it is of the same kind, and those of
+        current: the defaults are its fields if it is of the same kind, and those of
             `Checked.inherited` if it is of another.
 
     Raises:
@@ -244,13 +243,13 @@ def parse(kinds: Mapping[str, type[T]], spec: str | T, field: str, current: T | 
     return convert(kind, read, field)
 
 
-def split(given: str) -> list[str]:
+def split(specs: str) -> list[str]:
     """Split a list of specs or other values at its commas; a spec keeps those after its colon.
 
     `even,levels:3,40,karras:steps=5,end=3` are `even`, `levels:3,40` and `karras:steps=5,end=3`.
     """
     parts = list[str]()
-    for piece in given.split(","):
+    for piece in specs.split(","):
         if parts and ":" in parts[-1] and not NAMED.match(piece):
             parts[-1] += f",{piece}"
         else:
@@ -259,7 +258,7 @@ def split(given: str) -> list[str]:
 
 
 def _common_bases(kinds: Collection[type[Any]]) -> list[type[Any]]:
-    """Return the classes that all kinds are of; one that is in no table is of them as well."""
+    """Return the base classes of all kinds, which a kind in no table has as well."""
     first = next(iter(kinds))
     bases = [each for each in first.__mro__ if issubclass(each, Checked) and each is not Checked]
     return [base for base in bases if all(issubclass(kind, base) for kind in kinds)]
@@ -272,7 +271,7 @@ def _unknown(field: str, name: str, known: Iterable[str], part: str) -> SettingE
 
 
 def text(value: Any) -> str:
-    """Return the spec of a dataclass; `parse` inverts it. Fields at their defaults are left out."""
+    """Return the spec of a dataclass; `parse` inverts it. Fields at their defaults are omitted."""
     pairs = list[str]()
     for number, each in enumerate(fields(value)):
         own = getattr(value, each.name)
@@ -304,7 +303,7 @@ def _written(value: Any, separator: str = "-") -> str:
 
 @dataclass(frozen=True, eq=False)
 class SpecOf(GroupedMetadata):
-    """Annotation of a field that holds one of some kinds: it takes specs, and is stored as one."""
+    """Annotation of a field of one of several kinds: it takes specs, and is stored as one."""
 
     kinds: Mapping[str, type[Any]]
 
@@ -316,27 +315,27 @@ class SpecOf(GroupedMetadata):
 
 
 def change(value: T, changes: Mapping[str, Any], field: str = "") -> T:
-    """Return a frozen dataclass with some fields changed, whose types are checked.
+    """Return a frozen dataclass with some fields changed and validated.
 
     Raises:
         SettingError: a field is unknown, or a value is out of range.
     """
     known = [each.name for each in fields(value)]  # type: ignore[arg-type]
     types = _types(type(value))
-    found = dict[str, Any]()
-    for name, given in changes.items():
+    converted = dict[str, Any]()
+    for name, changed in changes.items():
         place = f"{field}.{name}" if field else name
         if name not in known:
             near = get_close_matches(name, known, n=2) or known
             raise SettingError(place, f"one of the settings {', '.join(near)}")
-        found[name] = convert(types[name], given, place)
+        converted[name] = convert(types[name], changed, place)
     try:
-        return replace(value, **found)  # type: ignore[type-var]
+        return replace(value, **converted)  # type: ignore[type-var]
     except SettingError as error:
         raise error.within(field) if field else error from None
 
 
-def assign(root: T, path: str, given: str) -> T:
+def assign(root: T, path: str, raw: str) -> T:
     """Return a nested frozen dataclass with one field set, such as `unet.dropout` to `0.1`.
 
     A value is what the field's type reads: a number, true or false, none, a list separated by
@@ -347,28 +346,28 @@ def assign(root: T, path: str, given: str) -> T:
         SettingError: there is no such field, or it cannot have this value.
     """
     try:
-        return _assign(root, path, given)
+        return _assign(root, path, raw)
     except LookupError:
         raise SettingError(path, _named_near(root, path)) from None
 
 
-def _assign(root: T, path: str, given: str) -> T:
+def _assign(root: T, path: str, raw: str) -> T:
     """As `assign`; raise LookupError if there is no such field."""
     first, _, rest = path.partition(".")
     types = _types(type(root))
     if first not in types:
         raise LookupError(path)
     if not rest:
-        value = _read(types[first], given, ",")
+        value = _read(types[first], raw, ",")
         return replace(root, **{first: convert(types[first], value, path)})  # type: ignore[type-var]
     try:
         inner = getattr(root, first)
         for kind in [type(inner), *alternatives(types[first])]:
             if is_dataclass(kind) and rest.partition(".")[0] in _types(kind):
                 if kind is type(inner):
-                    own = _assign(inner, rest, given)
+                    own = _assign(inner, rest, raw)
                 else:
-                    own = convert(kind, {rest: _read(_types(kind)[rest], given, ",")}, "")
+                    own = convert(kind, {rest: _read(_types(kind)[rest], raw, ",")}, "")
                 return replace(root, **{first: own})  # type: ignore[type-var]
     except SettingError as error:
         raise error.within(first) from None
@@ -377,12 +376,12 @@ def _assign(root: T, path: str, given: str) -> T:
 
 def paths_of(root: Any, prefix: str = "") -> list[str]:
     """Return the dotted paths of all fields of a nested dataclass."""
-    found = list[str]()
+    paths = list[str]()
     for each in fields(root):
-        value, place = getattr(root, each.name), f"{prefix}{each.name}"
+        value, path = getattr(root, each.name), f"{prefix}{each.name}"
         is_spec = hasattr(value, "name") and not hasattr(type(value), "kind")
-        found += paths_of(value, f"{place}.") if is_dataclass(value) and not is_spec else [place]
-    return found
+        paths += paths_of(value, f"{path}.") if is_dataclass(value) and not is_spec else [path]
+    return paths
 
 
 def _named_near(root: Any, path: str) -> str:
@@ -416,22 +415,22 @@ def _takes_specs(kind: Any) -> bool:
     return any(isinstance(mark, SpecOf) for mark in marks)
 
 
-def _read(kind: Any, given: str, separator: str = "-") -> Any:
-    """Return a text as what pydantic converts to a type: none, a list, or the text itself."""
+def _read(kind: Any, raw: str, separator: str = "-") -> Any:
+    """Return a text in the form that pydantic converts to a type: None, a list, or the text."""
     kinds = alternatives(kind)
-    is_none = given.lower() in ("none", "null")
+    is_none = raw.lower() in ("none", "null")
     if is_none and NoneType in kinds:
         return None
     lists = [each for each in kinds if get_origin(each) is tuple or each is tuple]
     if not lists:
-        return given
+        return raw
     if is_none:
         return []
     inner = get_args(lists[0])
     if _takes_specs(kind):
-        parts = PLUS.split(given)  # of specs, which have commas of their own
+        parts = PLUS.split(raw)  # of specs, which have commas of their own
     else:
-        parts = HYPHEN.split(given) if separator == "-" else given.strip("[]()").split(separator)
+        parts = HYPHEN.split(raw) if separator == "-" else raw.strip("[]()").split(separator)
     parts = [part.strip() for part in parts if part.strip()]
     is_pair = len(inner) == 2 and inner[1] is not ...
     return parts * 2 if separator == "," and len(parts) == 1 and is_pair else parts

@@ -26,13 +26,13 @@ HEAD = ("kind of input", "tried", "accepted", *COLUMNS)
 
 
 def main() -> int:
-    """Run the trials that are asked for; return the exit status."""
+    """Run the requested trials; return the exit status."""
     options = arguments()
     out: Path = options.out.resolve()
     work = out / f"work-{os.getpid()}"
     shutil.rmtree(out / "failures", ignore_errors=True)
     material.warm()
-    strays = set(Path("/tmp").glob("*canary*"))
+    before = set(Path("/tmp").glob("*canary*"))
     try:
         files = material.make(work / "material")
         limits = Limits(seconds=options.seconds)
@@ -44,9 +44,9 @@ def main() -> int:
     print(table(rows, results))
     for note, count in Counter(each.note for _, each in results if each.note).most_common():
         print(f"{count} x {note}")
-    if found := set(Path("/tmp").glob("*canary*")) - strays:
-        print(f"written outside of all folders: {found}")
-    return 1 if found or any(each.faults for _, each in results) else 0
+    if strays := set(Path("/tmp").glob("*canary*")) - before:
+        print(f"written outside of all folders: {strays}")
+    return 1 if strays or any(each.faults for _, each in results) else 0
 
 
 def arguments() -> argparse.Namespace:
@@ -62,33 +62,35 @@ def arguments() -> argparse.Namespace:
 
 
 def chosen(bench: Bench, options: argparse.Namespace) -> tuple[dict[str, Row], Bench]:
-    """Return the rows of the table that are asked for, and the bench for them."""
+    """Return the requested rows of the table, and the bench for them."""
     rows = fuzz.rows(options.cases)
-    wanted = options.only or [""]
-    if all(each.startswith("many") for each in wanted):
+    prefixes = options.only or [""]
+    if all(prefix.startswith("many") for prefix in prefixes):
         rows |= many.rows(bench)
-    elif any(not each or not any(name.startswith(each) for name in rows) for each in wanted):
+    elif any(
+        not prefix or not any(name.startswith(prefix) for name in rows) for prefix in prefixes
+    ):
         bench = replace(bench, whole=verbs.undisturbed(bench))
         rows |= kills.rows(bench) | disks.rows() | pairs.rows()
-    found = {name: row for name, row in rows.items() if name.startswith(tuple(wanted))}
-    if not found:
+    selected = {name: row for name, row in rows.items() if name.startswith(tuple(prefixes))}
+    if not selected:
         sys.exit(f"no such row; the rows are {', '.join(rows)}")
-    return found, bench
+    return selected, bench
 
 
 def run(
     bench: Bench, rows: dict[str, Row], options: argparse.Namespace
 ) -> list[tuple[str, Result]]:
     """Divide the trials among processes; print each fault when it is found."""
-    asked = None if options.case is None else [options.case]
-    trials = [(name, n) for name, row in rows.items() for n in asked or range(row.count)]
+    numbers = None if options.case is None else [options.case]
+    trials = [(name, n) for name, row in rows.items() for n in numbers or range(row.count)]
     trials = bench.random("order", 0).sample(trials, len(trials))
     results = []
     with get_context("fork").Pool(options.jobs, begin, (bench, rows)) as pool:
-        for name, number, found in pool.imap_unordered(result, trials):
-            results.append((name, found))
-            for column, what in found.faults:
-                print(f"{name}, --case {number}: {column}: {what[:300]} ({found.what[:300]})")
+        for name, number, judged in pool.imap_unordered(result, trials):
+            results.append((name, judged))
+            for column, what in judged.faults:
+                print(f"{name}, --case {number}: {column}: {what[:300]} ({judged.what[:300]})")
     return results
 
 
@@ -108,10 +110,10 @@ def table(rows: dict[str, Row], results: list[tuple[str, Result]]) -> str:
     """Return the number of trials of each row that have a fault of each column."""
     lines, totals = [], Counter[str]()
     for row in rows:
-        held = [each for name, each in results if name == row]
-        counts = Counter(column for each in held for column in {c for c, _ in each.faults})
-        counts["tried"] = len(held)
-        counts["accepted"] = sum(each.statuses[-1:] == (0,) for each in held)
+        judged = [each for name, each in results if name == row]
+        counts = Counter(column for each in judged for column in {c for c, _ in each.faults})
+        counts["tried"] = len(judged)
+        counts["accepted"] = sum(each.statuses[-1:] == (0,) for each in judged)
         totals += counts
         lines.append((row, *(str(counts[name]) for name in HEAD[1:])))
     lines.append(("all", *(str(totals[name]) for name in HEAD[1:])))

@@ -34,12 +34,12 @@ class Whole(NamedTuple):
 
 
 class Result(NamedTuple):
-    """What a trial found.
+    """The outcome of a trial.
 
     Attributes:
         statuses: the exit status of each command.
-        what: the command, or what was done to it.
-        note: what is said below the table about such trials, as of a kill that came too late.
+        what: the command, or the fault injected into it.
+        note: printed below the table, such as that a kill came too late.
     """
 
     faults: list[Fault]
@@ -55,7 +55,7 @@ class Bench:
     Attributes:
         material: the undamaged files.
         work: folder of the trials that run.
-        failures: folder in which those with faults are kept.
+        failures: folder in which trials with faults are saved.
         whole: what each verb writes undisturbed; see `verbs`.
     """
 
@@ -71,13 +71,15 @@ class Bench:
         return Random(f"{self.seed} {row} {number}")
 
     def result(self, row: str, number: int, trial: "Trial") -> Result:
-        """Run a trial in a new folder, which is kept if the trial has faults."""
+        """Run a trial in a new folder, which is saved if the trial has faults."""
         folder = self.folder(f"{row}-{number:05d}")
-        found = trial(self, self.random(row, number), number, folder)
-        if found.faults:
-            self._keep(folder, {"seed": self.seed, "row": row, "number": number, **found._asdict()})
+        result = trial(self, self.random(row, number), number, folder)
+        if result.faults:
+            self._save(
+                folder, {"seed": self.seed, "row": row, "number": number, **result._asdict()}
+            )
         self.done(folder)
-        return found
+        return result
 
     def folder(self, name: str) -> Path:
         """Return a new folder, alone in its parent, with a cache and a home of its own.
@@ -113,18 +115,18 @@ class Bench:
         """Remove the folder of a trial, and what its commands printed."""
         if os.path.ismount(folder):
             subprocess.run(["umount", "--lazy", str(folder)], check=False)
-        for each in (folder.parent, self._logs(folder)):
-            shutil.rmtree(each, ignore_errors=True)
+        for path in (folder.parent, self._logs(folder)):
+            shutil.rmtree(path, ignore_errors=True)
 
     def _logs(self, folder: Path) -> Path:
         return self.work / "logs" / folder.parent.name
 
-    def _keep(self, folder: Path, story: dict[str, object]) -> None:
+    def _save(self, folder: Path, case: dict[str, object]) -> None:
         target = self.failures / folder.parent.name
         shutil.rmtree(target, ignore_errors=True)
         shutil.copytree(folder, target / "files", symlinks=True, ignore=_special)
         shutil.copytree(self._logs(folder), target / "printed")
-        (target / "case.json").write_text(json.dumps(story, indent=1, default=str) + "\n")
+        (target / "case.json").write_text(json.dumps(case, indent=1, default=str) + "\n")
 
 
 def _special(folder: str, names: list[str]) -> list[str]:

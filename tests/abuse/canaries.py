@@ -1,4 +1,4 @@
-"""File that asks for code to be run, or for a file to be written elsewhere -> neither happens."""
+"""File that would run code, or write a file elsewhere -> neither happens."""
 
 import io
 import json
@@ -43,9 +43,9 @@ def _named(spec: str) -> Trap:
         for name in ("ref.npz", "other.npz"):
             material.put(name, folder)
         (folder / "weights.py").write_text(MODULE)
-        held = dict(np.load(folder / "ref.npz", allow_pickle=False))
-        about = json.loads(held["adm"].item()) | {"features": spec}
-        np.savez(folder / "ref.npz", **held | {"adm": np.array([json.dumps(about)])})
+        arrays = dict(np.load(folder / "ref.npz", allow_pickle=False))
+        metadata = json.loads(arrays["adm"].item()) | {"features": spec}
+        np.savez(folder / "ref.npz", **arrays | {"adm": np.array([json.dumps(metadata)])})
         return ("evaluate", "other.npz", "--reference", "ref.npz", "--resamples", 10, *CPU)
 
     return trap
@@ -103,8 +103,8 @@ def _archived(suffix: str, write: Callable[[Path, dict[str, bytes]], None], word
 
     def trap(folder: Path, material: Material) -> Words:
         root = material.root / "pictures"
-        found = sorted(path for path in root.rglob("*") if path.is_file())
-        write(folder / f"bad.{suffix}", {str(p.relative_to(root)): p.read_bytes() for p in found})
+        paths = sorted(path for path in root.rglob("*") if path.is_file())
+        write(folder / f"bad.{suffix}", {str(p.relative_to(root)): p.read_bytes() for p in paths})
         for each in ("one.json", "feats.py"):
             material.put(each, folder)
         return words
@@ -113,7 +113,7 @@ def _archived(suffix: str, write: Callable[[Path, dict[str, bytes]], None], word
 
 
 def _metadata(field: str) -> Trap:
-    """A model whose metadata name a module where a name or a path may stand."""
+    """A model whose metadata name a module in place of a name or a path."""
 
     def trap(folder: Path, material: Material) -> Words:
         import tiny
@@ -187,5 +187,5 @@ OUTPUTS = ("out", "packed", "made.npz")
 
 
 def code(random: Random, folder: Path, material: Material) -> Case:
-    """A file that asks for code, or for a file elsewhere: a canary that is no output."""
+    """A file that would run code or write elsewhere: a canary outside of the outputs."""
     return Case(random.choice(TRAPS)(folder, material), OUTPUTS)

@@ -79,7 +79,7 @@ class Child:
 
     @property
     def running(self) -> bool:
-        """Whether it runs, within its time; it stays for `poll` to end."""
+        """Whether it runs, within its time; `poll` reaps it."""
         if time.monotonic() - self.started > self.limits.seconds:
             return False
         return os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None

@@ -1,4 +1,4 @@
-"""Verb, room -> it is run on a disk that fills up, and again after there is room.
+"""Verb, room -> it is run on a disk that fills up, and again with enough room.
 
 The disk is a tmpfs in a mount namespace of this process, which needs no rights where the system
 lets users have namespaces. Where it does not, nothing is tried.
@@ -18,7 +18,7 @@ from abuse.verbs import VERBS, compared, prepare
 
 NEW_MOUNTS, NEW_USER = 0x00020000, 0x10000000  # of unshare(2)
 ROOM = "256m"
-SAYS = re.compile(r"space|disk|full|too large", re.IGNORECASE)
+NAMES_DISK = re.compile(r"space|disk|full|too large", re.IGNORECASE)
 EACH = 3  # trials of each verb
 
 
@@ -41,8 +41,8 @@ def trial(bench: Bench, random: Random, number: int, folder: Path) -> Result:
     before = files_of(folder)
     mount(folder, f"{used(folder) + int(share * bench.whole[name].written) // 4096 * 4096}")
     full = bench.start(folder, ("-q", *verb.words), name="full").wait()
-    faults = faults_of(full, bench.limits) + _told(full.status, full.err)
-    if any(files_of(folder).get(path) != held for path, held in before.items()):
+    faults = faults_of(full, bench.limits) + _message_faults(full.status, full.err)
+    if any(files_of(folder).get(path) != digest for path, digest in before.items()):
         faults.append(Fault("bytes that differ", "what was there before was changed"))
     mount(folder, ROOM)
     again = bench.start(folder, ("-q", *verb.words), name="again").wait()
@@ -53,21 +53,21 @@ def trial(bench: Bench, random: Random, number: int, folder: Path) -> Result:
     return Result(faults, (full.status, again.status), f"{name} in {share:.2f}", note)
 
 
-def _told(status: int, printed: str) -> list[Fault]:
-    """Return faults of what a command says that found no room."""
+def _message_faults(status: int, printed: str) -> list[Fault]:
+    """Return the faults of the message of a command that found no room."""
     lines = printed.splitlines()
     if status != 2:
         return []
     if len(lines) != 1:
         return [Fault("bad lines", f"{len(lines)} lines: {printed[:300]!r}")]
-    if not SAYS.search(lines[0]):
+    if not NAMES_DISK.search(lines[0]):
         return [Fault("bad lines", f"does not name the disk: {lines[0][:300]!r}")]
     return []
 
 
 @cache
 def own_mounts() -> bool:
-    """Give this process mounts of its own, and return whether it has them."""
+    """Give this process its own mounts; return whether it has them."""
     user, group = os.getuid(), os.getgid()
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.unshare(NEW_MOUNTS) != 0:
@@ -81,13 +81,13 @@ def own_mounts() -> bool:
 
 
 def mount(folder: Path, size: str) -> bool:
-    """Mount a disk of this size, or change the size of the one that is mounted."""
+    """Mount a disk of this size, or resize the mounted one."""
     options = f"size={size}" + (",remount" if os.path.ismount(folder) else "")
     words = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)]
     return subprocess.run(words, capture_output=True, check=False).returncode == 0
 
 
 def used(folder: Path) -> int:
-    """Return the bytes that are taken on the disk of a folder."""
-    found = os.statvfs(folder)
-    return (found.f_blocks - found.f_bfree) * found.f_frsize
+    """Return the used bytes of the disk of a folder."""
+    stat = os.statvfs(folder)
+    return (stat.f_blocks - stat.f_bfree) * stat.f_frsize

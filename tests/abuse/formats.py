@@ -31,12 +31,12 @@ def safetensors(random: Random, content: bytes) -> bytes:
         wrong = random.choice((0, 1, length + 1, length - 1, len(content), 2**31, 2**63, 2**64 - 1))
         return struct.pack("<Q", wrong) + content[8:]
     if how < 0.7 and "__metadata__" in header:
-        held = header["__metadata__"]
-        key = random.choice(list(held))
+        metadata = header["__metadata__"]
+        key = random.choice(list(metadata))
         if how < 0.6:
-            held[key] = json_bytes(random, held[key].encode()).decode("utf-8", "replace")
+            metadata[key] = json_bytes(random, metadata[key].encode()).decode("utf-8", "replace")
         else:
-            header["__metadata__"] = edited(random, held)
+            header["__metadata__"] = edited(random, metadata)
     elif how < 0.85:
         header = edited(random, header)
     else:
@@ -46,7 +46,7 @@ def safetensors(random: Random, content: bytes) -> bytes:
 
 
 def array(random: Random, one: np.ndarray) -> np.ndarray:
-    """Return another array in the place of one."""
+    """Return another array in place of one."""
     kinds: tuple[Callable[[], Any], ...] = (
         lambda: one.astype(np.float32) if one.dtype.kind in "iufb" else one,
         lambda: one.astype(">i4") if one.dtype.kind in "iufb" else one,
@@ -140,26 +140,26 @@ def zip_file(random: Random, content: bytes) -> bytes:
         return damaged(random, content)
     stream = io.BytesIO()
     with (
-        warnings.catch_warnings(action="ignore"),  # of names that are there twice
+        warnings.catch_warnings(action="ignore"),  # of duplicate names
         zipfile.ZipFile(io.BytesIO(content)) as old,
         zipfile.ZipFile(stream, "w") as new,
     ):
         chosen = random.randrange(len(old.infolist()))
         for i, info in enumerate(old.infolist()):
-            held = old.read(info)
+            part = old.read(info)
             if i != chosen:
-                new.writestr(info.filename, held)
+                new.writestr(info.filename, part)
             elif how < 0.75:
-                made = zipfile.ZipInfo(random.choice(NAMES) or "x")
-                new.writestr(made, held)
+                entry = zipfile.ZipInfo(random.choice(NAMES) or "x")
+                new.writestr(entry, part)
             elif how < 0.85:
-                made = zipfile.ZipInfo(info.filename)
-                made.external_attr = 0o120777 << 16  # a symbolic link
-                new.writestr(made, "/etc/passwd")
+                entry = zipfile.ZipInfo(info.filename)
+                entry.external_attr = 0o120777 << 16  # a symbolic link
+                new.writestr(entry, "/etc/passwd")
             elif how < 0.93:
                 new.writestr(info.filename, b"\x00" * 50_000_000, zipfile.ZIP_DEFLATED)
             else:
-                new.writestr(info.filename, damaged(random, held))
+                new.writestr(info.filename, damaged(random, part))
     return stream.getvalue()
 
 
@@ -172,27 +172,27 @@ def tar_file(random: Random, content: bytes) -> bytes:
     kinds = (tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE, tarfile.CHRTYPE, tarfile.DIRTYPE)
     with tarfile.open(fileobj=io.BytesIO(content)) as old:
         infos = old.getmembers()
-        held = [(old.extractfile(info) or io.BytesIO()).read() for info in infos]
+        parts = [(old.extractfile(info) or io.BytesIO()).read() for info in infos]
     with tarfile.open(fileobj=stream, mode="w", format=random.choice((0, 1, 2))) as new:
         chosen = random.randrange(len(infos))
-        for i, (info, part) in enumerate(zip(infos, held, strict=True)):
-            made = tarfile.TarInfo(info.name)
+        for i, (info, part) in enumerate(zip(infos, parts, strict=True)):
+            entry = tarfile.TarInfo(info.name)
             if i == chosen and how < 0.75:
-                made.name = random.choice(NAMES).replace("\x00", "") or "x"
+                entry.name = random.choice(NAMES).replace("\x00", "") or "x"
             elif i == chosen and how < 0.88:
-                made.type, part = random.choice(kinds), b""
-                made.linkname = random.choice(
+                entry.type, part = random.choice(kinds), b""
+                entry.linkname = random.choice(
                     ("/etc/passwd", "../canary", info.name, infos[0].name)
                 )
             elif i == chosen:
                 part = random.choice((b"", b"999999999999999999999", b"-1", b"\xff", part * 2))
-            made.size = len(part)
-            new.addfile(made, io.BytesIO(part))
+            entry.size = len(part)
+            new.addfile(entry, io.BytesIO(part))
     return stream.getvalue()
 
 
 def huge(suffix: str, content: bytes, random: Random) -> bytes:
-    """Write a size into the header that the pixels do not have."""
+    """Write into the header a size that the pixels do not have."""
     data, side = bytearray(content), random.choice((0, 20_000, 65_000, 2**31 - 1, 2**32 - 1))
     if suffix == ".png":
         data[16:24] = struct.pack(">II", side, side)

@@ -1,4 +1,4 @@
-"""Kind, number -> a damaged input, given to the program: the faults of what it does."""
+"""Kind, number -> the faults of the program on a damaged input."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -30,9 +30,9 @@ KINDS: Mapping[str, kinds.Kind] = {
     "states": hostile.states,
     "refusals": hostile.refusals,
 }
-OWN = ("home/*", "home/**/*", "cache/*", "cache/**/*", ".lock")  # not of the data
+UNRELATED = ("home/*", "home/**/*", "cache/*", "cache/**/*", ".lock")  # not of the data
 LIMITS = {"sizes": Limits(seconds=10, memory=10**9)}
-# Verbs that keep what they have done when a later image turns out to be broken.
+# Verbs whose finished parts remain when a later image turns out to be broken.
 GROWING = (("train",), ("sweep",), ("data", "pack"))
 
 
@@ -44,7 +44,7 @@ def faults_in(
     material: Material,
     limits: Limits,
 ) -> list[Fault]:
-    """Return the faults of a command that has ended, and of what it has left in its folder.
+    """Return the faults of a command that has ended, and of the files in its folder.
 
     Args:
         before: `files_of` the folder before the command.
@@ -53,14 +53,14 @@ def faults_in(
     done = outcome.status == 0
     faults = faults_of(outcome, limits)
     if not outcome.hung and outcome.status in (0, 2):
-        kept = done or any(case.words[: len(verb)] == verb for verb in GROWING)
-        faults += left_over(before, after, (*case.outputs, "cache", "home"), kept)
+        may_write = done or any(case.words[: len(verb)] == verb for verb in GROWING)
+        faults += left_over(before, after, (*case.outputs, "cache", "home"), may_write)
     if outcome.status == 2 and case.unchanged:
-        faults += differing(before, after, OWN)
+        faults += differing(before, after, UNRELATED)
     if done and case.same_as is not None:
-        here, there = case.same_as
-        wanted, found = files_of(material.root / there), files_of(folder / here)
-        faults += differing(wanted, found, case.unread)
+        path, source = case.same_as
+        expected, actual = files_of(material.root / source), files_of(folder / path)
+        faults += differing(expected, actual, case.unread)
     elsewhere = [path.name for path in folder.parent.iterdir() if path != folder]
     elsewhere += [name for name in after.keys() - before.keys() if CANARY in Path(name).name]
     return faults + [Fault("files left", f"{name} was written by a file") for name in elsewhere]
@@ -77,7 +77,7 @@ def trial(bench: Bench, row: str, random: Random, folder: Path) -> Result:
 
 
 def rows(cases: int) -> dict[str, Row]:
-    """Return the rows of the table, with so many cases in all."""
+    """Return the rows of the table, with `cases` trials in all."""
 
     def row(name: str) -> Row:
         return Row(

@@ -17,7 +17,7 @@ from adm.training.checkpoint import latest
 
 SIZES = ((1 << 20) - 100, 1 << 21, 1 << 26)  # within the limit of settings, above it, above most
 RESUME = ("train", "recipe.json", "--data", "data.npz", "--out", "run", *TRAIN)
-# File, what else its command reads, its arguments, what it may write.
+# File, other inputs of its command, its arguments, its outputs.
 READERS: tuple[tuple[str, tuple[str, ...], tuple[object, ...], tuple[str, ...]], ...] = (
     ("samples/samples.json", ("data.npz", "feats.py"), ("evaluate", "samples", "--reference",
         "data.npz", *EVALUATE), ()),
@@ -70,7 +70,7 @@ HUGE: tuple[Callable[[int], bytes], ...] = (
 
 
 def sizes(random: Random, folder: Path, material: Material) -> Case:
-    """A file of up to 64 MiB, of many small values or one large one, in the place of another."""
+    """A file of up to 64 MiB, of many small values or one large one, in place of another."""
     file, others, words, outputs = random.choice(READERS)
     place = file.partition("/")[0]
     if place in ("samples", "pictures", "shards"):
@@ -99,9 +99,9 @@ def states(random: Random, folder: Path, material: Material) -> Case:
     parts = [path for path in checkpoint.iterdir() if path.suffix in (".json", ".safetensors")]
     path = random.choice(sorted(parts))
     if path.suffix == ".json":
-        held = json.loads(path.read_text())
-        _edit(random, held, "text")
-        path.write_text(json.dumps(held))
+        entries = json.loads(path.read_text())
+        _edit(random, entries, "text")
+        path.write_text(json.dumps(entries))
     else:
         tensors = load_file(path)
         key = random.choice(sorted(tensors))
@@ -119,23 +119,23 @@ def _newest(folder: Path) -> Path:
     return latest(folder / "run")
 
 
-def _edit(random: Random, held: dict[str, Any], other: Any, key: str | None = None) -> None:
-    """Take an entry away, exchange it with one of another form, or give it another type."""
+def _edit(random: Random, entries: dict[str, Any], other: Any, key: str | None = None) -> None:
+    """Remove an entry, exchange it with one of another form, or change its type."""
     # Without a validation loss a run goes on as one that has measured none.
-    key = key or random.choice([key for key in sorted(held) if key != "validation"])
-    forms = {name: getattr(each, "shape", type(each)) for name, each in held.items()}
-    unlike = [name for name in sorted(held) if forms[name] != forms[key]]
+    key = key or random.choice([key for key in sorted(entries) if key != "validation"])
+    forms = {name: getattr(each, "shape", type(each)) for name, each in entries.items()}
+    unlike = [name for name in sorted(entries) if forms[name] != forms[key]]
     how = random.choice(("missing", "type", "exchanged"))
-    if how == "missing" and key != "bad_steps":  # which is 0 where it is not given
-        del held[key]
+    if how == "missing" and key != "bad_steps":  # which is 0 by default
+        del entries[key]
     elif how == "exchanged" and unlike:
         name = random.choice(unlike)
-        held[key], held[name] = held[name], held[key]
+        entries[key], entries[name] = entries[name], entries[key]
     else:
-        held[key] = other
+        entries[key] = other
 
 
-# What a command finds, its arguments, all of which are refused or do what they say.
+# Existing files, a command that is refused or does what it says, its outputs.
 REFUSED: tuple[tuple[tuple[str, ...], tuple[object, ...], tuple[str, ...]], ...] = (
     (("run", "recipe.json", "data.npz"), (*RESUME, "--set", "train.batch_size=7"), ("run",)),
     (("run", "recipe.json", "other.npz"), (*RESUME, "--data", "other.npz"), ("run",)),

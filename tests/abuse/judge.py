@@ -23,7 +23,7 @@ LONGEST = 1000  # characters of a line of an error
 MOST_LINES = 40  # of an error
 ESCAPES = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 WARNING = re.compile(r"^\S+\.py:\d+: \w*Warning", re.MULTILINE)
-# Words of the language of Python or the system, which name neither what was given nor a cure.
+# Words of Python or the system, which name neither the input nor a cure.
 RIDDLES = re.compile(
     r"Errno|Path\(|embedded null|invalid literal|could not convert|unable to convert|"
     r"has an empty name|Symlink loop|surrogates not allowed"
@@ -37,23 +37,23 @@ class Fault(NamedTuple):
 
 
 def faults_of(outcome: Outcome, limits: Limits, allowed: Collection[int] = (0, 2)) -> list[Fault]:
-    """Return what is wrong with the exit, the output and the memory of a command."""
-    found = []
+    """Return the faults of the exit, the output and the memory of a command."""
+    faults = []
     if outcome.hung:
-        found.append(Fault("hangs", f"more than {limits.seconds:g} s"))
+        faults.append(Fault("hangs", f"more than {limits.seconds:g} s"))
     elif TRACEBACK in outcome.err + outcome.out:
-        found.append(Fault("tracebacks", last_line(outcome.err)))
+        faults.append(Fault("tracebacks", last_line(outcome.err)))
     elif outcome.status not in allowed:
-        found.append(Fault("wrong exits", f"{outcome.status}: {last_line(outcome.err)}"))
+        faults.append(Fault("wrong exits", f"{outcome.status}: {last_line(outcome.err)}"))
     else:
-        found += _lines(outcome)
+        faults += _lines(outcome)
     if outcome.memory > limits.memory:
-        found.append(Fault("memory", f"{outcome.memory >> 20} MiB"))
-    return found
+        faults.append(Fault("memory", f"{outcome.memory >> 20} MiB"))
+    return faults
 
 
 def _lines(outcome: Outcome) -> list[Fault]:
-    """Return faults of what was printed."""
+    """Return the faults of the printed output."""
     lines, wrong = outcome.err.splitlines(), []
     if outcome.status == 2:
         if not lines:
@@ -84,31 +84,30 @@ def last_line(text: str) -> str:
 
 def files_of(folder: Path) -> dict[str, str]:
     """Return every path below a folder, with the hash of a file and the target of a link."""
-    found = {}
+    entries = {}
     for place, folders, names in os.walk(folder):
         for name in (*folders, *names):
             path = Path(place, name)
             relative = str(path.relative_to(folder))
             if path.is_symlink():
-                found[relative] = f"link to {os.readlink(path)}"
+                entries[relative] = f"link to {os.readlink(path)}"
             elif path.is_dir():
-                found[relative] = "folder"
+                entries[relative] = "folder"
             elif path.is_file():
-                found[relative] = hashlib.sha256(path.read_bytes()).hexdigest()
+                entries[relative] = hashlib.sha256(path.read_bytes()).hexdigest()
             else:
-                found[relative] = "special"
-    return found
+                entries[relative] = "special"
+    return entries
 
 
 def left_over(
     before: Mapping[str, str], after: Mapping[str, str], outputs: Collection[str], done: bool
 ) -> list[Fault]:
-    """Return faults of the files of a folder in which a command has run.
+    """Return the faults of the files of a folder in which a command has run.
 
     Args:
-        outputs: what the command may write; only below a folder that was there before if it was
-            refused.
-        done: whether it ended well.
+        outputs: paths that the command may write; if it was refused, only existing ones.
+        done: whether it succeeded.
     """
 
     def may_be(name: str) -> bool:
@@ -122,7 +121,7 @@ def left_over(
         if any(part.startswith(".") for part in name.split("/"))
     ]
     new = [name for name in after.keys() - before.keys() if not may_be(name)]
-    found = [Fault("files left", name) for name in sorted({*hidden, *new})[:3]]
+    faults = [Fault("files left", name) for name in sorted({*hidden, *new})[:3]]
     written = tuple(outputs)
     lost = [
         name
@@ -130,22 +129,22 @@ def left_over(
         if after.get(name) != before[name]
         and not any(name == out or name.startswith(f"{out}/") for out in written)
     ]
-    return found + [Fault("bytes that differ", f"{name} was changed") for name in sorted(lost)[:3]]
+    return faults + [Fault("bytes that differ", f"{name} was changed") for name in sorted(lost)[:3]]
 
 
 def differing(
-    wanted: Mapping[str, str], found: Mapping[str, str], ignored: Collection[str] = ()
+    expected: Mapping[str, str], actual: Mapping[str, str], ignored: Collection[str] = ()
 ) -> list[Fault]:
-    """Return faults of a result that should be equal to another one."""
+    """Return the faults of files that should equal others."""
     names = sorted(
         name
-        for name in wanted.keys() | found.keys()
-        if wanted.get(name) != found.get(name) and not any(map(Path(name).match, ignored))
+        for name in expected.keys() | actual.keys()
+        if expected.get(name) != actual.get(name) and not any(map(Path(name).match, ignored))
     )
     faults = []
     for name in names[:5]:
-        how = "is missing" if name not in found else "differs"
-        if name in wanted:
+        how = "is missing" if name not in actual else "differs"
+        if name in expected:
             faults.append(Fault("bytes that differ", f"{name} {how}"))
         else:
             faults.append(Fault("files left", name))

@@ -15,7 +15,7 @@ from abuse.child import POLL
 from abuse.judge import TRACEBACK, Fault, faults_of, last_line
 from abuse.verbs import VERBS, compared, prepare
 
-Events = list[tuple[str, str]]  # what a process is about to do to a file, and to which
+Events = list[tuple[str, str]]  # what a process is about to do, and to which file
 WATCHED = ("os.rename", "os.remove", "os.rmdir", "os.mkdir", "os.symlink", "open")
 ENDS = {  # statuses of a process that a signal has ended, with or without saving first
     signal.SIGKILL: (-9,),
@@ -26,16 +26,16 @@ NUMBERS = {"SIGKILL": 100, "SIGTERM": 20, "SIGHUP": 20}
 
 
 def watch(folder: Path, at: int | None, log: Path | None) -> None:
-    """Count the events below a folder in this process; kill it before the one with this number."""
-    seen = 0
+    """Count the events below a folder in this process; kill it before the event `at`."""
+    count = 0
 
-    def hook(event: str, given: tuple[object, ...]) -> None:
-        nonlocal seen
-        if event not in WATCHED or not given or not isinstance(given[0], str | bytes | Path):
+    def hook(event: str, args: tuple[object, ...]) -> None:
+        nonlocal count
+        if event not in WATCHED or not args or not isinstance(args[0], str | bytes | Path):
             return
-        if event == "open" and not _writes(given):
+        if event == "open" and not _writes(args):
             return
-        path = given[1] if event == "os.rename" and len(given) > 1 else given[0]
+        path = args[1] if event == "os.rename" and len(args) > 1 else args[0]
         name = os.path.join(os.getcwd(), os.fsdecode(path))  # type: ignore[arg-type]
         if not name.startswith(f"{folder}/"):
             return
@@ -44,16 +44,16 @@ def watch(folder: Path, at: int | None, log: Path | None) -> None:
             handle = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
             os.write(handle, line)
             os.close(handle)
-        elif seen == at:
+        elif count == at:
             os.kill(os.getpid(), signal.SIGKILL)
-        seen += 1
+        count += 1
 
     sys.addaudithook(hook)
 
 
-def _writes(given: tuple[object, ...]) -> bool:
-    """Whether an `open` may write: `fsync` of a file opens it so, after it has been written."""
-    flags = given[2] if len(given) > 2 else 0
+def _writes(args: tuple[object, ...]) -> bool:
+    """Whether an `open` may write, as `fsync` opens a written file."""
+    flags = args[2] if len(args) > 2 else 0
     return isinstance(flags, int) and bool(flags & (os.O_WRONLY | os.O_RDWR))
 
 
@@ -75,15 +75,15 @@ def aims(name: str, events: Events) -> list[tuple[str, int]]:
     if not renames:
         return []
     first, last = renames[0], renames[-1]
-    found = [("the last rename", last), ("what follows the last rename", last + 1)]
+    moments = [("the last rename", last), ("what follows the last rename", last + 1)]
     if first != last:
-        found += [("what follows the first rename", first + 1)]
+        moments += [("what follows the first rename", first + 1)]
     sums = [i for i in renames if events[i][1].endswith("SHA256SUMS")]
-    found += [("SHA256SUMS gets its name", i) for i in (*sums[:1], *sums[1:][-1:])]
+    moments += [("SHA256SUMS gets its name", i) for i in (*sums[:1], *sums[1:][-1:])]
     if name == "train":
         parts = [i for i, (_, path) in enumerate(events) if re.search(r"safetensors$", path)]
-        found += [("a part is synced", parts[i]) for i in (1, len(parts) // 2, len(parts) - 1)]
-    return found
+        moments += [("a part is synced", parts[i]) for i in (1, len(parts) // 2, len(parts) - 1)]
+    return moments
 
 
 def rows(bench: Bench) -> dict[str, Row]:

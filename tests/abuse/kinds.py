@@ -22,9 +22,9 @@ class Case:
     Attributes:
         words: the arguments of adm.
         outputs: files and folders that the command may write.
-        same_as: (file or folder here, what it must be equal to if the command succeeds), where
-            damage can be noticed: a part that a hash vouches for.
-        unread: parts of it that the command does not read, and need not mend.
+        same_as: (path of the case, path of the material that it must equal if the command
+            succeeds), where a hash reveals damage.
+        unread: parts of it that the command does not read, and need not repair.
         unchanged: whether a refusal must leave every file as it was.
     """
 
@@ -94,14 +94,14 @@ def run(random: Random, folder: Path, material: Material) -> Case:
     for name in ("recipe.json", "data.npz"):
         material.put(name, folder)
     parts = sorted(path for path in place.rglob("*") if path.is_file() and not path.is_symlink())
-    telling = [path for path in parts if path.suffix != ".png"]
-    part, how = random.choice(telling), random.random()
+    targets = [path for path in parts if path.suffix != ".png"]
+    part, how = random.choice(targets), random.random()
     if how < 0.7:
         damage(part, _mutator(part), random)
     elif how < 0.8:
         part.unlink()
     elif how < 0.9:
-        other = random.choice(telling).read_bytes()
+        other = random.choice(targets).read_bytes()
         part.write_bytes(other)
     else:
         _strange(part, random)
@@ -120,7 +120,7 @@ def run(random: Random, folder: Path, material: Material) -> Case:
     resumed = ("run", "whole/run") if words is train else None
     name = str(part.relative_to(place))
     unread = (name,) if name.startswith("averages/") else ()
-    if name == "log.jsonl":  # is said to be changed; nothing could make it again
+    if name == "log.jsonl":  # is reported as changed; nothing could restore it
         unread = (name, "progress.png", "state.json", "SHA256SUMS")
     return Case(words, ("run", "out", "average.safetensors"), resumed, unread)
 
@@ -131,7 +131,7 @@ def _mutator(path: Path) -> Callable[[Random, bytes], bytes]:
 
 
 def _strange(path: Path, random: Random) -> None:
-    """Put something that is no file, or one that names another place, in the place of a file."""
+    """Replace a file by a folder, or by a link to elsewhere, itself or a device."""
     path.unlink()
     how = random.randrange(4)
     if how == 0:
@@ -189,7 +189,7 @@ def samples(random: Random, folder: Path, material: Material) -> Case:
 
 
 def _reading(random: Random, spec: str, folder: Path, material: Material) -> Case:
-    """Read data by one of the verbs that do."""
+    """Read data by one of the verbs that read data."""
     recipe = "single.json" if spec.endswith(".npy") else "one.json"  # an array has no classes
     for name in ("feats.py", recipe, "data.npz"):
         if not (folder / name).exists():
@@ -247,7 +247,7 @@ def images(random: Random, folder: Path, material: Material) -> Case:
 
 
 def lists(random: Random, folder: Path, material: Material) -> Case:
-    """Lists of labels beside images, and what a folder of shards says of itself."""
+    """Lists of labels beside images, and the metadata of a folder of shards."""
     name = random.choice(
         ("labels.csv", "labels.json", "dataset.json", "classes.json", "train.json")
     )

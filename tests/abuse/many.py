@@ -1,7 +1,7 @@
-"""Command of several processes, fault -> it goes on with the others or anew: the same bytes.
+"""Command of several processes, fault -> it continues or restarts, and writes the same bytes.
 
 `make abuse ARGS="--only many"`; these rows take minutes and are left out without it. The launcher
-is torchrun, with restarts, or nobody, where processes are shards.
+is torchrun, with restarts, or none, where processes are shards.
 """
 
 import json
@@ -77,7 +77,7 @@ def rows(bench: Bench) -> dict[str, Row]:
 
 
 def undisturbed(bench: Bench) -> Whole:
-    """Run each command once in peace."""
+    """Run each command once, undisturbed."""
     trained, written = [], []
     for form in FORMS:
         folder, before = ready(bench, "two")
@@ -146,7 +146,7 @@ def set_environment(folder: Path) -> None:
 
 
 def patient(bench: Bench) -> Bench:
-    """Return a bench that lets launchers take their time and memory."""
+    """Return a bench with limits that suit launchers."""
     limits = replace(bench.limits, seconds=SECONDS, memory=1 << 40, address_space=1 << 46)
     return replace(bench, limits=limits)
 
@@ -176,7 +176,7 @@ def trained_steps(folder: Path) -> int:
 
 
 def at(started: Child, folder: Path, count: int, random: Random) -> bool:
-    """Wait until a run has done so many steps, and a moment; return whether it still goes on."""
+    """Wait until a run has done `count` steps, and a moment more; return whether it still runs."""
     while started.running and trained_steps(folder) < count:
         time.sleep(POLL)
     time.sleep(random.uniform(0, 0.03))
@@ -185,16 +185,18 @@ def at(started: Child, folder: Path, count: int, random: Random) -> bool:
 
 def left_behind(folder: Path) -> list[Fault]:
     """Return a fault for each process that still works in a folder; end it."""
-    found = []
-    for each in psutil.process_iter(["pid", "cwd", "cmdline"]):
-        if each.info["cwd"] == str(folder):
-            found.append(Fault("files left", f"a process: {' '.join(each.info['cmdline'] or ())}"))
-            each.kill()
-    return found
+    faults = []
+    for process in psutil.process_iter(["pid", "cwd", "cmdline"]):
+        if process.info["cwd"] == str(folder):
+            faults.append(
+                Fault("files left", f"a process: {' '.join(process.info['cmdline'] or ())}")
+            )
+            process.kill()
+    return faults
 
 
-def judged(outcome: Outcome, folder: Path, wanted: dict[str, str]) -> list[Fault]:
-    """Return the faults of a command that was to end well, and of what it has written."""
+def judged(outcome: Outcome, folder: Path, expected: dict[str, str]) -> list[Fault]:
+    """Return the faults of a command that should succeed, and of its files."""
     if outcome.hung:
         return [Fault("hangs", last_line(outcome.err)), *left_behind(folder)]
     faults = left_behind(folder)
@@ -202,7 +204,7 @@ def judged(outcome: Outcome, folder: Path, wanted: dict[str, str]) -> list[Fault
         faults.append(Fault("wrong exits", f"{outcome.status}: {last_line(outcome.err)}"))
     if TRACEBACK in outcome.err + outcome.out:
         faults.append(Fault("tracebacks", last_line(outcome.err)))
-    return faults + (differing(wanted, files_of(folder), RANDOM) if not outcome.status else [])
+    return faults + (differing(expected, files_of(folder), RANDOM) if not outcome.status else [])
 
 
 def killed(bench: Bench, random: Random, number: int, folder: Path, whole: Whole) -> Result:
@@ -210,13 +212,13 @@ def killed(bench: Bench, random: Random, number: int, folder: Path, whole: Whole
     fill(bench, folder)
     form, rank, step = number % 2, random.randrange(2), random.randrange(1, STEPS - 2)
     started = launch(bench, folder, (*TRAIN, *steps(STEPS), *FORMS[form]), restarts=3)
-    on = at(started, folder, step, random)
-    for each in ranks(started)[rank : rank + 1]:
-        each.kill()
+    running = at(started, folder, step, random)
+    for process in ranks(started)[rank : rank + 1]:
+        process.kill()
     outcome = started.wait()
     faults = judged(outcome, folder, whole.trained[form])
     what = f"rank {rank} at step {step} {' '.join(FORMS[form])}"
-    return Result(faults, (outcome.status,), what, "" if on else "the run had ended")
+    return Result(faults, (outcome.status,), what, "" if running else "the run had ended")
 
 
 def lost(bench: Bench, random: Random, number: int, folder: Path, whole: Whole) -> Result:
@@ -231,18 +233,18 @@ def lost(bench: Bench, random: Random, number: int, folder: Path, whole: Whole) 
         os.execv(words[0], words)
 
     started = patient(bench).run(folder, work, "ray")
-    on = at(started, folder, step, random)
-    for each in ranks(started, WORKER)[rank : rank + 1]:
-        each.kill()
+    running = at(started, folder, step, random)
+    for process in ranks(started, WORKER)[rank : rank + 1]:
+        process.kill()
     outcome = started.wait()
     time.sleep(SETTLE_S)
-    for own in ("ray", "home/.ray"):  # its records and its token
-        shutil.rmtree(folder / own, ignore_errors=True)
+    for name in ("ray", "home/.ray"):  # its records and its token
+        shutil.rmtree(folder / name, ignore_errors=True)
     faults = judged(replace(outcome, err="", out=""), folder, whole.trained[0])
     if outcome.status:
         faults.append(Fault("wrong exits", last_line(outcome.err)))
     what = f"worker {rank} at step {step}"
-    return Result(faults, (outcome.status,), what, "" if on else "the run had ended")
+    return Result(faults, (outcome.status,), what, "" if running else "the run had ended")
 
 
 def hung(bench: Bench, random: Random, number: int, folder: Path, whole: Whole) -> Result:
@@ -251,18 +253,18 @@ def hung(bench: Bench, random: Random, number: int, folder: Path, whole: Whole) 
     form, rank, step = number % 2, random.randrange(2), random.randrange(1, STEPS - 5)
     words = (*TRAIN, *steps(STEPS), *FORMS[form], *STALL)
     started = launch(bench, folder, words, restarts=3)
-    on = at(started, folder, step, random)
+    running = at(started, folder, step, random)
     chosen = ranks(started)[rank : rank + 1]
-    for each in chosen:
-        each.suspend()
+    for process in chosen:
+        process.suspend()
     outcome = started.wait()
     faults = judged(outcome, folder, whole.trained[form])
-    if on and chosen and f"pid {chosen[0].pid})" not in outcome.err:
+    if running and chosen and f"pid {chosen[0].pid})" not in outcome.err:
         faults.append(
             Fault("bad lines", f"does not name pid {chosen[0].pid}: {outcome.err[-300:]}")
         )
     what = f"rank {rank} at step {step} {' '.join(FORMS[form])}"
-    return Result(faults, (outcome.status,), what, "" if on else "the run had ended")
+    return Result(faults, (outcome.status,), what, "" if running else "the run had ended")
 
 
 def numbers(bench: Bench, random: Random, number: int, folder: Path, whole: Whole) -> Result:
@@ -274,18 +276,18 @@ def numbers(bench: Bench, random: Random, number: int, folder: Path, whole: Whol
         step = random.randrange(step + 1, step + 4)
         started = launch(bench, folder, (*words, *form), processes=processes, name=f"{processes}")
         at(started, folder, step, random)
-        for each in (*ranks(started), psutil.Process(started.pid)):
-            each.kill()
+        for process in (*ranks(started), psutil.Process(started.pid)):
+            process.kill()
         statuses.append(started.wait().status)
     outcome = launch(bench, folder, words, processes=1, name="last").wait()
-    found = faults_of(outcome, bench.limits, allowed=(0,)) + left_behind(folder)
+    faults = faults_of(outcome, bench.limits, allowed=(0,)) + left_behind(folder)
     if not outcome.status:
-        own = losses(folder)
-        if own.shape != whole.losses.shape:
-            found.append(Fault("bytes that differ", f"{len(own)} steps"))
-        elif (worst := float(np.abs(own / whole.losses - 1).max())) > CLOSE:
-            found.append(Fault("bytes that differ", f"a loss by {worst:.1e}"))
-    return Result(found, (*statuses, outcome.status), f"1, 2, 4, 1, last at step {step}")
+        actual = losses(folder)
+        if actual.shape != whole.losses.shape:
+            faults.append(Fault("bytes that differ", f"{len(actual)} steps"))
+        elif (worst := float(np.abs(actual / whole.losses - 1).max())) > CLOSE:
+            faults.append(Fault("bytes that differ", f"a loss by {worst:.1e}"))
+    return Result(faults, (*statuses, outcome.status), f"1, 2, 4, 1, last at step {step}")
 
 
 def moved(bench: Bench, random: Random, number: int, folder: Path, whole: Whole) -> Result:
@@ -299,15 +301,15 @@ def moved(bench: Bench, random: Random, number: int, folder: Path, whole: Whole)
     victim.signal(signal.SIGKILL)
     statuses.append(victim.wait().status)
     other = random.choice((1, 2, 4))
-    found = list[Fault]()
+    faults = list[Fault]()
     for shard in random.sample(range(1, other + 1), other):
         words = ("-q", *SAMPLE, "--shard", f"{shard}/{other}")
         outcome = bench.start(folder, words, name=f"shard-{shard}").wait()
-        found += faults_of(outcome, bench.limits, allowed=(0,))
+        faults += faults_of(outcome, bench.limits, allowed=(0,))
         statuses.append(outcome.status)
-    found += left_behind(folder) + differing(whole.sampled, files_of(folder), RANDOM)
+    faults += left_behind(folder) + differing(whole.sampled, files_of(folder), RANDOM)
     late = "" if statuses[0] == -signal.SIGKILL else "the shard had ended"
-    return Result(found, tuple(statuses), f"1/{of} killed, then {other} shards", late)
+    return Result(faults, tuple(statuses), f"1/{of} killed, then {other} shards", late)
 
 
 def full(bench: Bench, random: Random, number: int, folder: Path, whole: Whole) -> Result:
@@ -323,12 +325,12 @@ def full(bench: Bench, random: Random, number: int, folder: Path, whole: Whole) 
     disks.mount(folder, str(room))
     words = (*TRAIN, *steps(STEPS), *FORMS[form])
     outcome = launch(bench, folder, words, name="full").wait()
-    found = [Fault("hangs", last_line(outcome.err))] if outcome.hung else left_behind(folder)
-    of_adm = [line for line in outcome.err.splitlines() if line.startswith("adm: ")]
-    if outcome.status and not any(disks.SAYS.search(line) for line in of_adm):
-        found.append(Fault("bad lines", f"does not name the disk: {outcome.err[:300]!r}"))
+    faults = [Fault("hangs", last_line(outcome.err))] if outcome.hung else left_behind(folder)
+    messages = [line for line in outcome.err.splitlines() if line.startswith("adm: ")]
+    if outcome.status and not any(disks.NAMES_DISK.search(line) for line in messages):
+        faults.append(Fault("bad lines", f"does not name the disk: {outcome.err[:300]!r}"))
     disks.mount(folder, disks.ROOM)
     again = launch(bench, folder, words, name="again").wait()
-    found += judged(again, folder, whole.trained[form])
+    faults += judged(again, folder, whole.trained[form])
     note = "" if outcome.status else "there was room"
-    return Result(found, (outcome.status, again.status), f"{share:.2f} of the room", note)
+    return Result(faults, (outcome.status, again.status), f"{share:.2f} of the room", note)

@@ -80,7 +80,7 @@ class Material:
 
 
 def adm(words: Sequence[object], cwd: Path) -> None:
-    """Run the program in this process, in a folder whose cache is its own."""
+    """Run the program in this process, in a folder with its own cache."""
     from adm.app.cli import program
 
     sys.dont_write_bytecode = True  # of the features, beside them
@@ -91,16 +91,16 @@ def adm(words: Sequence[object], cwd: Path) -> None:
 
 
 def warm() -> None:
-    """Import what the verbs import, of which torch imports much when it is first used.
+    """Import all that the verbs import, much of which torch imports on first use.
 
     Raises:
-        RuntimeError: that has started a thread, which the children would lack.
+        RuntimeError: an import has started a thread, which the children would lack.
     """
     matplotlib.use("agg")
     torch.set_num_threads(1)
-    for found in pkgutil.walk_packages(package.__path__, "adm."):
-        if not found.name.endswith("__main__"):
-            importlib.import_module(found.name)
+    for module in pkgutil.walk_packages(package.__path__, "adm."):
+        if not module.name.endswith("__main__"):
+            importlib.import_module(module.name)
     for name in LAZY:
         importlib.import_module(name)
     Image.init()
@@ -116,12 +116,12 @@ def warm() -> None:
 def make(root: Path) -> Material:
     """Write the material, each part in a child."""
     root.mkdir(parents=True)
-    made = Material(root)
+    material = Material(root)
     for part in (models, files, write_pictures, _archives, _lists):
         _done(child.run(lambda part=part: part(root), root.parent / "logs"))
     for name in ("recipe.json", "data.npz"):  # both runs have one name, which their pictures show
         for place in ("whole", "stopped"):
-            made.put(name, root / place)
+            material.put(name, root / place)
     for words in (
         ("sample", "model.safetensors", "--out", "samples", *SAMPLE),
         ("reference", "data.npz", "--out", "ref.npz", *POOL, *CPU),
@@ -132,7 +132,7 @@ def make(root: Path) -> Material:
     _done(child.run(lambda: adm(run, root / "whole"), root.parent / "logs"))
     _stopped(root, run)
     shutil.rmtree(root / "cache", ignore_errors=True)
-    return made
+    return material
 
 
 def _done(outcome: child.Outcome) -> None:
@@ -153,17 +153,17 @@ def _stopped(root: Path, run: Sequence[object]) -> None:
 
 
 def _kill_at_checkpoint(number: int) -> None:
-    """Kill this process after so many checkpoints have got their names."""
+    """Kill this process after `number` checkpoints have got their names."""
     from adm.training import checkpoint
 
-    real, seen = checkpoint.save, []
+    real, saves = checkpoint.save, []
 
-    def save(*given, **named):  # type: ignore[no-untyped-def]
-        found = real(*given, **named)
-        seen.append(found)
-        if len(seen) == number:
+    def save(*args, **kwargs):  # type: ignore[no-untyped-def]
+        saved = real(*args, **kwargs)
+        saves.append(saved)
+        if len(saves) == number:
             os.kill(os.getpid(), signal.SIGKILL)
-        return found
+        return saved
 
     checkpoint.save = save
 
@@ -176,9 +176,9 @@ def models(root: Path) -> None:
     tiny.model(root / "upsampler.safetensors", tiny.upsampler())
     larger = tiny.upsampler("data.size=16,16", "data.low_res=8,8")
     tiny.model(root / "larger.safetensors", larger)
-    held = {"time_embed.0.weight": torch.zeros(4, 4), "out.0.bias": torch.ones(4)}
-    torch.save(held, root / "released.pt")
-    torch.save(held, root / "legacy.pt", _use_new_zipfile_serialization=False)
+    tensors = {"time_embed.0.weight": torch.zeros(4, 4), "out.0.bias": torch.ones(4)}
+    torch.save(tensors, root / "released.pt")
+    torch.save(tensors, root / "legacy.pt", _use_new_zipfile_serialization=False)
 
 
 def files(root: Path) -> None:
@@ -191,27 +191,27 @@ def files(root: Path) -> None:
     (root / "guide.json").write_text(json.dumps(to_json(tiny.classifier(*ONE))))
     images, labels = tiny.stripes().batch(range(30))
     arrays = images.permute(0, 2, 3, 1).numpy()
-    held = {"arr_0": arrays, "arr_1": labels.numpy(), "classes": np.array(tiny.CLASSES)}
-    write_npz(root / "data.npz", held)
+    entries = {"arr_0": arrays, "arr_1": labels.numpy(), "classes": np.array(tiny.CLASSES)}
+    write_npz(root / "data.npz", entries)
     np.save(root / "data.npy", arrays)
     (root / "idx").mkdir()
-    for name, each in (("images-idx3", arrays[..., 0]), ("labels-idx1", labels.numpy())):
-        head = struct.pack(f">HBB{each.ndim}I", 0, 8, each.ndim, *each.shape)
-        content = head + each.astype(np.uint8).tobytes()
+    for name, array in (("images-idx3", arrays[..., 0]), ("labels-idx1", labels.numpy())):
+        head = struct.pack(f">HBB{array.ndim}I", 0, 8, array.ndim, *array.shape)
+        content = head + array.astype(np.uint8).tobytes()
         (root / "idx" / f"train-{name}-ubyte").write_bytes(content)
     write_npz(root / "other.npz", {"arr_0": 255 - arrays, "arr_1": labels.numpy()})
 
 
 def pictures() -> dict[str, bytes]:
     """Return small colour images of three classes, by path, in many formats."""
-    random, found = np.random.Generator(np.random.Philox(7)), {}
+    random, contents = np.random.Generator(np.random.Philox(7)), {}
     for k, name in enumerate(NAMES):
         for i, kind in enumerate(("png", "jpeg", "webp", "gif", "tiff")):
             pixels = random.integers(0, 90, (8, 8, 3)).astype(np.uint8) + 60 * k
             stream = io.BytesIO()
             Image.fromarray(pixels).save(stream, kind)
-            found[f"{name}/{i}.{kind.replace('jpeg', 'jpg')}"] = stream.getvalue()
-    return found
+            contents[f"{name}/{i}.{kind.replace('jpeg', 'jpg')}"] = stream.getvalue()
+    return contents
 
 
 def write_pictures(root: Path) -> None:

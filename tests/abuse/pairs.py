@@ -1,4 +1,4 @@
-"""Verb -> two of the same command at once: one does the work, the other is refused or finds it."""
+"""Verb -> the same command twice at once: one does the work, the other is refused or finds it."""
 
 import time
 from pathlib import Path
@@ -36,6 +36,6 @@ def trial(bench: Bench, random: Random, number: int, folder: Path) -> Result:
     faults = [fault for each in outcomes for fault in faults_of(each, bench.limits)]
     statuses = tuple(sorted((each.status for each in outcomes), reverse=True))
     if 0 not in statuses:
-        told = [last_line(each.err) for each in outcomes]
-        faults.append(Fault("wrong exits", f"none of the two succeeds: {told}"))
+        errors = [last_line(each.err) for each in outcomes]
+        faults.append(Fault("wrong exits", f"none of the two succeeds: {errors}"))
     return Result(faults + compared(bench, name, folder), statuses, f"two of {name}")

@@ -2,8 +2,8 @@
 
     PYTHONPATH=tests python -m abuse.soak --minutes 60 --every 120
 
-torchrun starts a command again after each kill. What it has written is compared, byte for byte,
-with what it wrote once in peace, and nothing else may be there: no file, no process.
+torchrun starts a command again after each kill. Its files are compared, byte for byte, with those
+of an undisturbed run, and no other file or process may remain.
 """
 
 import argparse
@@ -47,14 +47,14 @@ def main() -> int:
     bench = Bench(options.seed, Material(work), work / "trials", work, Limits(seconds=3600))
     counts = Counter[str](dict.fromkeys(FAULTS, 0))
     try:
-        whole, took = rounds(bench, "whole", counts, None)
-        print(f"undisturbed: {', '.join(f'{name} {s:.0f} s' for name, s in took.items())}")
+        whole, seconds = rounds(bench, "whole", counts, None)
+        print(f"undisturbed: {', '.join(f'{name} {s:.0f} s' for name, s in seconds.items())}")
         end = time.monotonic() + 60 * options.minutes
         number = 0
         while time.monotonic() < end:
             killer = Killer(random, options.every, counts)
-            found, _ = rounds(bench, f"round {number}", counts, killer)
-            for name, files in found.items():
+            round_files, _ = rounds(bench, f"round {number}", counts, killer)
+            for name, files in round_files.items():
                 for fault in differing(whole[name], files, RANDOM):
                     counts[fault.column] += 1
                     print(f"round {number}, {name}: {fault.column}: {fault.what}")
@@ -92,8 +92,8 @@ class Killer:
 def rounds(
     bench: Bench, name: str, counts: "Counter[str]", killer: Killer | None
 ) -> tuple[dict[str, dict[str, str]], dict[str, float]]:
-    """Run each command in turn; return the files after each, and the seconds that it took."""
-    folder, files, took = bench.folder(name), dict[str, dict[str, str]](), dict[str, float]()
+    """Run each command in turn; return the files after each, and its seconds."""
+    folder, files, seconds = bench.folder(name), dict[str, dict[str, str]](), dict[str, float]()
     (folder / "feats.py").write_text(FEATURES)
     for verb, words in COMMANDS.items():
         started = launch(bench, folder, words, restarts=RESTARTS, name=verb)
@@ -104,10 +104,10 @@ def rounds(
         outcome = started.wait()
         judge(outcome, verb, counts)
         counts["processes left"] += len(left_behind(folder))
-        files[verb], took[verb] = files_of(folder), outcome.seconds
+        files[verb], seconds[verb] = files_of(folder), outcome.seconds
         counts[f"commands: {verb}"] += 1
     bench.done(folder)
-    return files, took
+    return files, seconds
 
 
 def judge(outcome: Outcome, verb: str, counts: "Counter[str]") -> None:

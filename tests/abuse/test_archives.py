@@ -1,4 +1,4 @@
-"""Archives that lie or would unpack to much: a line, in time and in bounded memory."""
+"""Archives that are false or would unpack to much: a line, in time and in bounded memory."""
 
 import tarfile
 from pathlib import Path
@@ -73,7 +73,7 @@ def sized(path: Path, field: bytes, kind: bytes) -> Path:
         *(b"-0000001000", b"x", b"77777777777", b"\xff" * 12),
     ],
 )
-def test_sizes_that_are_none_are_refused_in_time(tmp_path: Path, field: bytes, kind: bytes) -> None:
+def test_invalid_sizes_are_refused_in_time(tmp_path: Path, field: bytes, kind: bytes) -> None:
     path = sized(tmp_path / "a.tar", field, kind)
     assert "damaged or not an uncompressed" in (refusal(lambda: opened(path)) or "")
 

@@ -1,4 +1,4 @@
-"""Files of arrays -> what NumPy reads, or where headers lie a ValueError of one line."""
+"""Files of arrays -> what NumPy reads, or a ValueError of one line where headers are false."""
 
 import io
 import zipfile
@@ -47,7 +47,7 @@ HEADERS = [
 
 @pytest.mark.parametrize("header", HEADERS)
 @pytest.mark.parametrize("version", [b"\1\0", b"\7\7"])
-def test_a_header_that_is_not_of_plain_numbers_of_that_size_is_refused(
+def test_a_header_that_is_not_of_plain_numbers_of_its_size_is_refused(
     tmp_path: Path, header: str, version: bytes
 ) -> None:
     length = len(header).to_bytes(2 if version == b"\1\0" else 4, "little")
@@ -91,7 +91,7 @@ def test_an_array_that_inflates_too_much_is_refused(
         arrays(path)
 
 
-HELD = {
+ARRAYS = {
     "few": np.arange(5),
     "many": np.random.default_rng(0).random((300, 3000)),
     "none": np.zeros((0, 3)),
@@ -104,11 +104,11 @@ HELD = {
 @pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
 def test_arrays_are_those_that_numpy_wrote(tmp_path: Path, save: object) -> None:
     path = tmp_path / "a.npz"
-    save(path, **HELD)
-    assert store.array_names(path) == [*HELD]
-    found = store.load_arrays(path, [*HELD, "absent"])
-    assert found.keys() == HELD.keys()
-    assert all(np.array_equal(found[name], HELD[name]) for name in HELD)
-    assert all(array.dtype.isnative and array.flags.writeable for array in found.values())
-    assert isinstance(found["many"], np.memmap) == (save is np.savez)
+    save(path, **ARRAYS)
+    assert store.array_names(path) == [*ARRAYS]
+    loaded = store.load_arrays(path, [*ARRAYS, "absent"])
+    assert loaded.keys() == ARRAYS.keys()
+    assert all(np.array_equal(loaded[name], ARRAYS[name]) for name in ARRAYS)
+    assert all(array.dtype.isnative and array.flags.writeable for array in loaded.values())
+    assert isinstance(loaded["many"], np.memmap) == (save is np.savez)
     assert store.load_arrays(path, ["few"]).keys() == {"few"}

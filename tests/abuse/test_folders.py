@@ -1,4 +1,4 @@
-"""Folders with what is no image, links in circles and names of any kind: one line, or a listing."""
+"""Folders with special files, circular links and names of any kind: one line, or a listing."""
 
 import os
 import socket
@@ -36,11 +36,11 @@ def linked_pipe(path: Path) -> None:
 
 
 def bound(path: Path) -> None:
-    here = os.getcwd()
+    before = os.getcwd()
     os.chdir(path.parent)  # the path of a socket may have 108 bytes
     with socket.socket(socket.AF_UNIX) as one:
         one.bind(path.name)
-    os.chdir(here)
+    os.chdir(before)
 
 
 KINDS = (pipe, linked_pipe, endless, random, bound)
@@ -50,7 +50,7 @@ KINDS = (pipe, linked_pipe, endless, random, bound)
 @pytest.mark.parametrize(
     "name", ["a/1.png", "set.tar", "set.zip", "set.npz", "labels.csv", "a/dataset.json"]
 )
-def test_what_is_no_regular_file_is_refused_or_no_file(tmp_path: Path, make, name: str) -> None:
+def test_special_files_are_refused_or_ignored(tmp_path: Path, make, name: str) -> None:
     make_folder(tmp_path / "a", {"2.png": png(0)})
     make(tmp_path / name)
     if name == "a/dataset.json":  # which may be absent, and is no file
@@ -64,17 +64,17 @@ def test_what_is_no_regular_file_is_refused_or_no_file(tmp_path: Path, make, nam
 
 
 def test_a_file_that_becomes_a_pipe_is_corrupt(tmp_path: Path) -> None:
-    found = find(make_folder(tmp_path / "a", {"1.png": png(0)}))
+    source = find(make_folder(tmp_path / "a", {"1.png": png(0)}))
     (tmp_path / "a" / "1.png").unlink()
     os.mkfifo(tmp_path / "a" / "1.png")
     with ends_within(), pytest.raises(CorruptImage, match=r"1\.png is a pipe, a socket"):
-        found.read(0)
+        source.read(0)
 
 
 def test_a_file_that_is_too_large_is_corrupt(tmp_path: Path) -> None:
-    found = find(make_folder(tmp_path / "a", {"1.png": png(0)}))
+    source = find(make_folder(tmp_path / "a", {"1.png": png(0)}))
     os.truncate(tmp_path / "a" / "1.png", 1 << 40)
-    text = refusal(lambda: found.read(0))
+    text = refusal(lambda: source.read(0))
     assert "1.png has 1099511627776 bytes, over 536870912; remove it" in text
 
 

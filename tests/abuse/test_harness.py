@@ -1,4 +1,4 @@
-"""A child that does what no command may -> the harness says so, and how."""
+"""A child that does what no command may -> the harness names the fault."""
 
 import mmap
 import os
@@ -28,9 +28,9 @@ def fail() -> None:
 def hold() -> None:
     # A child starts without the pages of files that are resident in its parent (fork(2)).
     files = int(Path(f"/proc/{os.getppid()}/statm").read_text("utf-8").split()[2])
-    held = mmap.mmap(-1, 200 * MIB + files * mmap.PAGESIZE)  # from no allocator's cache
-    for page in range(0, len(held), mmap.PAGESIZE):
-        held[page] = 1
+    memory = mmap.mmap(-1, 200 * MIB + files * mmap.PAGESIZE)  # from no allocator's cache
+    for page in range(0, len(memory), mmap.PAGESIZE):
+        memory[page] = 1
 
 
 @pytest.mark.parametrize(
@@ -55,23 +55,23 @@ def test_how_a_child_ends_is_judged(
     work: Callable[[], object], column: str | None, tmp_path: Path
 ) -> None:
     outcome = run(work, tmp_path / "logs", SHORT)
-    found = judge.faults_of(outcome, SHORT)
-    assert [each.column for each in found] == ([] if column is None else [column]), found
+    faults = judge.faults_of(outcome, SHORT)
+    assert [fault.column for fault in faults] == ([] if column is None else [column]), faults
 
 
 @pytest.mark.parametrize(
     ("change", "outputs", "done", "columns"),
     [
-        (lambda here: None, (), True, []),
-        (lambda here: (here / "out").write_text("x"), ("out",), True, []),
-        (lambda here: (here / "out").write_text("x"), ("out",), False, ["files left"]),
-        (lambda here: (here / "kept" / "new").write_text("x"), ("kept",), False, []),
-        (lambda here: (here / "other").write_text("x"), ("out",), True, ["files left"]),
-        (lambda here: (here / ".part").write_text("x"), (), True, ["files left"]),
-        (lambda here: (here / "kept" / ".lock").touch(), ("kept",), True, ["files left"]),
-        (lambda here: (here / "given").write_text("y"), (), False, ["bytes that differ"]),
-        (lambda here: (here / "given").unlink(), ("out",), True, ["bytes that differ"]),
-        (lambda here: (here / "link").symlink_to("given"), (), True, ["files left"]),
+        (lambda folder: None, (), True, []),
+        (lambda folder: (folder / "out").write_text("x"), ("out",), True, []),
+        (lambda folder: (folder / "out").write_text("x"), ("out",), False, ["files left"]),
+        (lambda folder: (folder / "kept" / "new").write_text("x"), ("kept",), False, []),
+        (lambda folder: (folder / "other").write_text("x"), ("out",), True, ["files left"]),
+        (lambda folder: (folder / ".part").write_text("x"), (), True, ["files left"]),
+        (lambda folder: (folder / "kept" / ".lock").touch(), ("kept",), True, ["files left"]),
+        (lambda folder: (folder / "given").write_text("y"), (), False, ["bytes that differ"]),
+        (lambda folder: (folder / "given").unlink(), ("out",), True, ["bytes that differ"]),
+        (lambda folder: (folder / "link").symlink_to("given"), (), True, ["files left"]),
     ],
 )
 def test_what_a_command_leaves_is_judged(
@@ -85,18 +85,18 @@ def test_what_a_command_leaves_is_judged(
     (tmp_path / "given").write_text("x")
     before = judge.files_of(tmp_path)
     change(tmp_path)
-    found = judge.left_over(before, judge.files_of(tmp_path), outputs, done)
-    assert [each.column for each in found] == columns
+    faults = judge.left_over(before, judge.files_of(tmp_path), outputs, done)
+    assert [fault.column for fault in faults] == columns
 
 
-def test_a_result_that_differs_by_a_byte_is_found(tmp_path: Path) -> None:
+def test_a_difference_of_a_byte_is_reported(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"abc")
     (tmp_path / "report.html").write_bytes(b"3 s")
-    wanted = judge.files_of(tmp_path)
-    assert judge.differing(wanted, judge.files_of(tmp_path)) == []
+    expected = judge.files_of(tmp_path)
+    assert judge.differing(expected, judge.files_of(tmp_path)) == []
     (tmp_path / "report.html").write_bytes(b"4 s")
-    assert judge.differing(wanted, judge.files_of(tmp_path), ("report.html",)) == []
+    assert judge.differing(expected, judge.files_of(tmp_path), ("report.html",)) == []
     (tmp_path / "a").write_bytes(b"abd")
     (tmp_path / "b").touch()
-    found = judge.differing(wanted, judge.files_of(tmp_path), ("report.html",))
-    assert [each.column for each in found] == ["bytes that differ", "files left"]
+    faults = judge.differing(expected, judge.files_of(tmp_path), ("report.html",))
+    assert [fault.column for fault in faults] == ["bytes that differ", "files left"]

@@ -1,6 +1,6 @@
-"""Damaged inputs of every kind, given to the command line -> a line with a cure, or no harm.
+"""Damaged inputs of every kind on the command line -> a line with a cure, or no harm.
 
-`make abuse` does the same to more of them, each in a process of its own with limits.
+`make abuse` does the same to more of them, each in its own process with limits.
 """
 
 import sys
@@ -20,7 +20,7 @@ pytestmark = [
     pytest.mark.xdist_group("kinds"),  # one worker makes the undamaged files
 ]
 TRIES = 4
-NOWHERE = "nowhere"  # a device, so that what is well meant does not take long
+NOWHERE = "nowhere"  # no device, so that valid commands end early
 
 
 @pytest.fixture(scope="module")

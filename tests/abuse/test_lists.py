@@ -1,4 +1,4 @@
-"""Malicious lists of labels and names of classes: a line with what is wrong, in time."""
+"""Malicious lists of labels and names of classes: a line that names the fault, in time."""
 
 import json
 from collections.abc import Callable
@@ -45,7 +45,7 @@ CSV = {
 
 
 @pytest.mark.parametrize("kind", CSV)
-def test_malicious_tables_are_refused_with_what_is_wrong(opened: Open, kind: str) -> None:
+def test_malicious_tables_are_refused_with_the_fault(opened: Open, kind: str) -> None:
     text, message = CSV[kind]
     content = text if isinstance(text, bytes) else text.encode()
     with pytest.raises(ValueError, match=message):
@@ -55,7 +55,7 @@ def test_malicious_tables_are_refused_with_what_is_wrong(opened: Open, kind: str
 
 @pytest.mark.parametrize("start", ["", "\ufeff"])
 @pytest.mark.parametrize("end", ["\n", "\r\n"])
-def test_usual_tables_are_read(opened: Open, start: str, end: str) -> None:
+def test_valid_tables_are_read(opened: Open, start: str, end: str) -> None:
     rows = ("file,label", 'dog_0,"big, ""red"" dog"', "cat_1,chat à poil 🐈\u200d⬛", "dog_2,3")
     source = opened("l.csv", (start + end.join(rows)).encode())
     assert source.classes == ("3", 'big, "red" dog', "chat à poil 🐈\u200d⬛")
@@ -82,7 +82,7 @@ JSON = {
 
 
 @pytest.mark.parametrize("kind", JSON)
-def test_malicious_json_is_refused_with_what_is_wrong(opened: Open, kind: str) -> None:
+def test_malicious_json_is_refused_with_the_fault(opened: Open, kind: str) -> None:
     text, message = JSON[kind]
     with pytest.raises(ValueError, match=message):
         opened("l.json", text.encode())
@@ -137,7 +137,7 @@ def test_labels_in_shards_are_as_strict(tmp_path: Path, label: bytes) -> None:
         (lists, "MOST_BYTES", "has 30 bytes, over 8|over 1"),
     ],
 )
-def test_limits_are_kept(
+def test_limits_are_enforced(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, module: object, limit: str, message: str
 ) -> None:
     spec = make_folder(tmp_path / "set", FILES)

@@ -1,4 +1,4 @@
-"""Model files of anyone -> a model, or one line."""
+"""Untrusted model files -> a model, or one line."""
 
 import json
 from pathlib import Path

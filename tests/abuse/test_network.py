@@ -21,7 +21,7 @@ EXTRAS = [
     "torch.utils.tensorboard",
     "webdataset",
 ]
-ALONE = (  # what `VERBS` has not, since it writes nothing or needs a run
+ALONE = (  # not in `VERBS`, since they write nothing or need a run
     ("info", "model.safetensors"),
     ("recipes", "digits"),
     ("help", "sampler"),
@@ -37,7 +37,7 @@ from pathlib import Path
 attempts = []
 EVENTS = ("socket.connect", "socket.getaddrinfo", "socket.gethostbyname", "socket.sendto",
           "urllib.Request")
-sys.addaudithook(lambda event, given: attempts.append(event) if event in EVENTS else None)
+sys.addaudithook(lambda event, args: attempts.append(event) if event in EVENTS else None)
 
 from abuse import material
 from abuse.verbs import VERBS
@@ -65,7 +65,7 @@ print(json.dumps([len(commands), attempts]))
 
 
 @pytest.mark.slow
-def test_nothing_reaches_the_network_unasked(tmp_path: Path) -> None:
+def test_no_verb_reaches_the_network(tmp_path: Path) -> None:
     home = {"HOME": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path / "cache")}
     paths = os.pathsep.join(map(str, (Path(__file__).parents[1], *sys.path)))
     done = subprocess.run(

@@ -12,7 +12,7 @@ from adm.features import recorded_features
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("made")
     make_reference(spots(12), blocks()).save(folder / "ref.npz")
     return folder
@@ -35,9 +35,9 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ids=range(9),
 )
 def test_an_array_of_another_kind_is_refused(
-    made: Path, tmp_path: Path, key: str, array: np.ndarray
+    folder: Path, tmp_path: Path, key: str, array: np.ndarray
 ) -> None:
-    with np.load(made / "ref.npz") as file:
+    with np.load(folder / "ref.npz") as file:
         arrays = dict(file)
     path = tmp_path / "ref.npz"
     np.savez(path, **arrays | {key: array})
@@ -72,13 +72,13 @@ def test_a_cache_that_another_process_uses_is_refused(tmp_path: Path) -> None:
         ("work", r"No space left.*work/0000"),
     ],
 )
-def test_a_full_disk_is_said_to_be_full(
+def test_a_full_disk_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, work: str | None, cure: str
 ) -> None:
     def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("adm.store.parts.write_npz", full)
-    given = Extraction(work=work and tmp_path / work)
+    extraction = Extraction(work=work and tmp_path / work)
     with pytest.raises((ValueError, OSError), match=cure):
-        extract(spots(12), blocks(), given)
+        extract(spots(12), blocks(), extraction)

@@ -1,4 +1,4 @@
-"""Files of torch.save of anyone -> tensors by name, or one line; no code of theirs runs."""
+"""Untrusted files of torch.save -> tensors by name, or one line; none of their code runs."""
 
 import io
 import zipfile
@@ -51,21 +51,21 @@ def read(path: Path) -> bool:
         {"\x1b[31m\n" * 100: torch.ones(2)},
     ],
 )
-def test_what_is_no_flat_dictionary_of_dense_tensors(
+def test_only_flat_dictionaries_of_dense_tensors_are_read(
     tmp_path: Path, value: Any, zipped: bool
 ) -> None:
     path = tmp_path / "a.pt"
     path.write_bytes(saved(value, zipped))
-    known = isinstance(value, dict) and "time_embed.0.weight" in value
-    assert read(path) == known
+    readable = isinstance(value, dict) and "time_embed.0.weight" in value
+    assert read(path) == readable
 
 
 def test_a_compressed_record_is_not_unpacked(tmp_path: Path) -> None:
     path, source = tmp_path / "a.pt", zipfile.ZipFile(io.BytesIO(saved(STATE, True)))
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:
-        for each in source.infolist():
-            data = bytes(10**7) if each.filename.endswith("data/0") else source.read(each)
-            file.writestr(each.filename, data)
+        for info in source.infolist():
+            data = bytes(10**7) if info.filename.endswith("data/0") else source.read(info)
+            file.writestr(info.filename, data)
     with pytest.raises(ValueError, match=r"damaged or not a \.pt file \(it is compressed\)"):
         read_tensors(path)
 

@@ -1,4 +1,4 @@
-"""a run folder with a damaged file -> the run goes on to the same end, or a line with the cure."""
+"""A run folder with a damaged file -> the run goes on to the same end, or a line with the cure."""
 
 import json
 import os
@@ -89,12 +89,12 @@ def test_a_damaged_line_is_named_by_readers_and_dropped_on_resuming(
     with pytest.raises(ValueError, match="damaged in line 2; remove that line, or resume"):
         read_log(folder / "log.jsonl")
     assert attempted(folder) is None
-    kept = (folder / "log.jsonl").read_bytes().splitlines(keepends=True)
-    assert kept[0] == first
-    assert [json.loads(each)["step"] for each in kept] == [1, 2]
+    lines = (folder / "log.jsonl").read_bytes().splitlines(keepends=True)
+    assert lines[0] == first
+    assert [json.loads(entry)["step"] for entry in lines] == [1, 2]
 
 
-def test_of_lines_of_one_step_the_first_is_kept(whole: Path, tmp_path: Path) -> None:
+def test_the_first_of_the_lines_of_a_step_remains(whole: Path, tmp_path: Path) -> None:
     folder = half(whole, tmp_path / "run")
     first = (folder / "log.jsonl").read_bytes().splitlines()[0]
     (folder / "log.jsonl").write_bytes(first + b"\n" + LINE + b'{"step": 1}\n' + first)

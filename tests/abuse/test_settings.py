@@ -1,4 +1,4 @@
-"""`--set field=value`, recipe files of anyone -> a recipe that can be built, or one line."""
+"""`--set field=value`, untrusted recipe files -> a recipe that can be built, or one line."""
 
 from collections.abc import Callable
 
@@ -15,15 +15,15 @@ def refused(make: Callable[[], Recipe]) -> str | None:
     """The error of a call in one line; None if it made a recipe whose network can be built."""
 
     def built() -> None:
-        made = make()
-        build.check(made)
-        on_meta(made.config)
+        recipe = make()
+        build.check(recipe)
+        on_meta(recipe.config)
 
     return refusal(built)
 
 
 @pytest.mark.parametrize("setting", ["", "=", "==", "a" * 100_000, "\x1b[31m=1", "unet.=1", ".=1"])
-def test_what_is_no_setting_is_refused(setting: str) -> None:
+def test_invalid_settings_are_refused(setting: str) -> None:
     assert refused(lambda: override(tiny.diffusion(), [setting]))
 
 

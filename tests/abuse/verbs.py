@@ -1,4 +1,4 @@
-"""Name -> Verb: a command that writes, what it needs, and what it writes undisturbed."""
+"""Name -> Verb: a command that writes, its inputs, and its files when undisturbed."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ class Verb:
         inputs: names of the material.
         words: its arguments.
         outputs: what it writes.
-        timed: patterns of files that say how long the command took, so that two differ.
+        timed: patterns of files that contain durations, so that two runs differ.
     """
 
     inputs: tuple[str, ...]
@@ -122,12 +122,12 @@ def prepare(bench: Bench, folder: Path, verb: Verb) -> None:
 
 
 def undisturbed(bench: Bench) -> dict[str, Whole]:
-    """Run every verb once in peace.
+    """Run every verb once, undisturbed.
 
     Raises:
         RuntimeError: one of them fails.
     """
-    found = {}
+    whole = {}
     for name, verb in VERBS.items():
         folder = bench.folder(f"whole {name}")
         prepare(bench, folder, verb)
@@ -136,9 +136,9 @@ def undisturbed(bench: Bench) -> dict[str, Whole]:
         if outcome.status:
             raise RuntimeError(f"adm {name} fails undisturbed: {outcome.err}")
         written = on_disk(folder) - before
-        found[name] = Whole(files_of(folder), outcome.seconds, written)
+        whole[name] = Whole(files_of(folder), outcome.seconds, written)
         bench.done(folder)
-    return found
+    return whole
 
 
 def compared(bench: Bench, name: str, folder: Path) -> list[Fault]:

@@ -82,7 +82,7 @@ def line(random: Random) -> list[str]:
 
 
 def strange(folder: Path) -> None:
-    """Put into a folder what may stand where a file is expected."""
+    """Put a folder, links and a pipe where a file may be expected."""
     (folder / "full").mkdir()
     (folder / "full" / "thesis.txt").write_text("")
     (folder / "loop").symlink_to("loop")
@@ -91,11 +91,13 @@ def strange(folder: Path) -> None:
 
 
 def words(random: Random, folder: Path, material: Material) -> Case:
-    """A command line in a folder with its inputs, and with what is no file."""
+    """A command line in a folder with its inputs, and with paths that are no files."""
     for name in sorted(INPUTS):
         material.put(name, folder)
     strange(folder)
-    given = line(random)
-    named = [given[i + 1] for i, word in enumerate(given[:-1]) if word in WRITTEN]
-    named += [word.partition("=")[2] for word in given if word.startswith(WRITTEN) and "=" in word]
-    return Case(tuple(word.replace("\0", "") for word in given), (*OUTPUTS, *named))
+    arguments = line(random)
+    named = [arguments[i + 1] for i, word in enumerate(arguments[:-1]) if word in WRITTEN]
+    named += [
+        word.partition("=")[2] for word in arguments if word.startswith(WRITTEN) and "=" in word
+    ]
+    return Case(tuple(word.replace("\0", "") for word in arguments), (*OUTPUTS, *named))

@@ -12,7 +12,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("models")
     diffusion = {
         "model": ("train.label_dropout=0.1",),
-        "always": ("train.label_dropout=0",),  # is always told the label
+        "always": ("train.label_dropout=0",),  # never drops the label
         "unlabelled": ("unet.classes=null",),
         "larger": ("data.size=16,16",),
         "small": ("data.size=4,4",),

@@ -1,4 +1,4 @@
-"""adm average -> model files that can be sampled, and what is stored."""
+"""adm average -> model files that can be sampled, and a list of the stored averages."""
 
 from pathlib import Path
 
@@ -16,7 +16,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-def test_what_is_stored_is_listed_whatever_checkpoints_were_kept(adm: Adm, trained: Path) -> None:
+def test_stored_averages_are_listed_whichever_checkpoints_remain(adm: Adm, trained: Path) -> None:
     answer = adm.done("average", trained, "--list")
     assert "width 0.05: 6 stored, at steps 2, 4, 6, 8, 10, 12" in answer.out
     assert "width 0.1: 6 stored" in answer.out
@@ -37,8 +37,8 @@ def test_several_widths_go_into_a_folder(adm: Adm, trained: Path, tmp_path: Path
     words = ("--width", "0.05,0.1", "--step", 8, "--out", tmp_path / "all", "--plot", plot)
     adm.done("average", trained, *words)
     assert plot.read_bytes().startswith(b"\x89PNG")
-    found = sorted(path.name for path in (tmp_path / "all").iterdir())
-    assert found == ["width-0.05.safetensors", "width-0.1.safetensors"]
+    names = sorted(path.name for path in (tmp_path / "all").iterdir())
+    assert names == ["width-0.05.safetensors", "width-0.1.safetensors"]
 
 
 def test_a_width_out_of_reach_is_made_with_a_warning(
@@ -53,7 +53,7 @@ def test_a_width_out_of_reach_is_made_with_a_warning(
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "message"),
     [
         (("--width", "0.1"), "--out must be given, unless --list"),
         (("--width", "0.5", "--out", "x"), "must be in (0, 0.289)"),
@@ -66,10 +66,10 @@ def test_bad_input_is_refused_in_a_line_and_leaves_nothing(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     words: tuple[str, ...],
-    said: str,
+    message: str,
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert said in adm("average", trained, *words).refusal()
+    assert message in adm("average", trained, *words).refusal()
     assert list(tmp_path.iterdir()) == []
 
 

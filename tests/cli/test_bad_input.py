@@ -12,7 +12,7 @@ from answers import Adm
 from safetensors.torch import save_file
 
 TRAIN = ("train", "digits", "--data", "digits")
-# Commands in a folder of models -> parts of the line in which they are refused.
+# Commands in a folder of models -> parts of the line that refuses them.
 REFUSED: dict[str, tuple[str, ...]] = {
     "train digts": ("no recipe 'digts'; did you mean digits",),
     "train digits --set unet.dropout": ("--set must be a field and a value",),
@@ -54,7 +54,7 @@ REFUSED: dict[str, tuple[str, ...]] = {
 
 
 @pytest.fixture
-def here(models: Path, gan: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def workdir(models: Path, gan: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The current folder, with models and images of 4x4."""
     folder = tmp_path / "here"
     folder.mkdir()
@@ -67,13 +67,13 @@ def here(models: Path, gan: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 @pytest.mark.parametrize("command", REFUSED)
 def test_what_cannot_be_done_is_refused_in_a_line_and_nothing_is_written(
-    adm: Adm, here: Path, command: str
+    adm: Adm, workdir: Path, command: str
 ) -> None:
-    before, words = sorted(here.rglob("*")), command.split()
+    before, words = sorted(workdir.rglob("*")), command.split()
     out = () if words[0] == "grid" else ("--out", "out")
     line = adm(*words, *out).refusal()
     assert all(part in line for part in REFUSED[command]), line
-    assert sorted(here.rglob("*")) == before
+    assert sorted(workdir.rglob("*")) == before
 
 
 class Runs:
@@ -86,7 +86,7 @@ class Runs:
         return (Path.mkdir, (self.marker,))
 
 
-def damaged(kind: str, path: Path, marker: Path) -> None:
+def write_damaged(kind: str, path: Path, marker: Path) -> None:
     if kind == "truncated":
         whole = tiny.model(path, tiny.diffusion()).read_bytes()
         path.write_bytes(whole[: len(whole) // 2])
@@ -117,7 +117,7 @@ def test_a_file_that_is_no_model_is_refused_and_never_run(
     adm: Adm, tmp_path: Path, verb: str, kind: str, name: str, cure: str
 ) -> None:
     path, marker, out = tmp_path / name, tmp_path / "ran", tmp_path / "out"
-    damaged(kind, path, marker)
+    write_damaged(kind, path, marker)
     answer = adm(verb, path, *(("--out", out) if verb == "sample" else ()))
     assert cure in answer.refusal()
     assert str(path) in answer.err
@@ -125,7 +125,7 @@ def test_a_file_that_is_no_model_is_refused_and_never_run(
     assert not out.exists()
 
 
-def test_a_folder_that_holds_anything_is_not_sampled_into(
+def test_a_folder_that_is_not_empty_is_not_sampled_into(
     adm: Adm, models: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "thesis.txt").write_text("years of work")
@@ -136,14 +136,14 @@ def test_a_folder_that_holds_anything_is_not_sampled_into(
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
 
 
-def test_a_traceback_is_to_be_had_for_the_asking(adm: Adm, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_traceback_is_shown_on_request(adm: Adm, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ADM_TRACEBACK", "1")
     with pytest.raises(ValueError, match="no recipe"):
         adm("recipes", "fashon")
 
 
 ADVICE = {
-    "a recipe where a model is wanted": (
+    "a recipe in place of a model": (
         ("sample", "256x256-diffusion", "--out", "out"),
         "is a recipe and no model; give runs/256x256-diffusion after `adm train",
     ),
@@ -164,7 +164,7 @@ ADVICE = {
 
 
 @pytest.mark.parametrize("mistake", ADVICE)
-def test_a_usual_mistake_is_told_the_next_step(
+def test_a_common_mistake_is_answered_with_the_next_step(
     adm: Adm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mistake: str
 ) -> None:
     monkeypatch.chdir(tmp_path)

@@ -57,7 +57,7 @@ def cut(path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def ways(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two folders with the same photographs, some of which are broken in one and gone in one."""
+    """Two folders of the same photographs, some of them broken in one and missing in the other."""
     home = tmp_path_factory.mktemp("ways")
     for way, change in (("broken", cut), ("gone", Path.unlink)):
         paths = photographs(home / way / "photos")
@@ -68,33 +68,33 @@ def ways(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return home
 
 
-def written() -> dict[str, bytes]:
+def outputs() -> dict[str, bytes]:
     files = [each for each in Path().rglob("*") if each.is_file() and each.parts[0] in WRITTEN]
     return {str(path): path.read_bytes() for path in files}
 
 
 @pytest.mark.parametrize("verb", VERBS)
-def test_what_follows_is_that_of_a_folder_without_the_broken_files(
+def test_results_are_those_of_a_folder_without_the_broken_files(
     adm: Adm, ways: Path, models: Path, monkeypatch: pytest.MonkeyPatch, verb: str
 ) -> None:
     words = [models / "up.safetensors" if word == "up" else word for word in VERBS[verb]]
-    came: dict[str, tuple[Answer, dict[str, bytes]]] = {}
+    results: dict[str, tuple[Answer, dict[str, bytes]]] = {}
     for way in ("gone", "broken"):
         monkeypatch.chdir(ways / way)
-        came[way] = adm(*words), written()
-        assert came[way][0].status == 0, came[way][0].err
-    assert came["broken"][0].out == came["gone"][0].out
-    assert came["broken"][1] == came["gone"][1]
+        results[way] = adm(*words), outputs()
+        assert results[way][0].status == 0, results[way][0].err
+    assert results["broken"][0].out == results["gone"][0].out
+    assert results["broken"][1] == results["gone"][1]
     notice = (
         "photos: 3 images cannot be decoded, and left out: photos/ant/05.png, photos/bee/13.png"
     )
-    assert came["broken"][0].err.count(notice) == 1
+    assert results["broken"][0].err.count(notice) == 1
     refused = adm(*words, "--strict")
     assert "photos/ant/05.png is not a usable image" in refused.err
     assert refused.status == 2
 
 
-def test_training_replaces_them_and_says_so_once(
+def test_training_replaces_broken_images_and_reports_them_once(
     adm: Adm, ways: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(ways / "broken")
@@ -110,17 +110,17 @@ def test_training_replaces_them_and_says_so_once(
     )
 
 
-def test_what_was_packed_in_part_is_not_taken_for_the_whole(adm: Adm, tmp_path: Path) -> None:
+def test_a_part_of_the_shards_is_not_taken_for_the_whole(adm: Adm, tmp_path: Path) -> None:
     broken = photographs(tmp_path / "photos")[-1]
-    kept = broken.read_bytes()
+    content = broken.read_bytes()
     cut(broken)
     words = ("data", "pack", tmp_path / "photos", "--out", tmp_path / "o", "--shard-size", 9)
     assert "23.png is not a usable image" in adm(*words, "--strict").refusal()
     assert not (tmp_path / "o").exists()
-    broken.write_bytes(kept)
+    broken.write_bytes(content)
     adm.done(*words)
-    (tmp_path / "o/train-000002.tar").unlink()  # as if it had been killed before the last
-    told = f"{tmp_path / 'o'} has 2 of 3 train shards, as `adm data pack` did not end"
-    assert told in adm("data", "inspect", tmp_path / "o").refusal()
+    (tmp_path / "o/train-000002.tar").unlink()  # as if killed before the last
+    message = f"{tmp_path / 'o'} has 2 of 3 train shards, as `adm data pack` did not end"
+    assert message in adm("data", "inspect", tmp_path / "o").refusal()
     adm.done(*words)
     adm.done("data", "inspect", tmp_path / "o")

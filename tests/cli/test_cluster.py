@@ -36,7 +36,7 @@ COUNT = 60
 
 
 @pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def workdir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with features, and images of three levels of grey, which are their classes."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "pool.py").write_text(POOL)
@@ -54,7 +54,7 @@ def contents() -> dict[str, bytes]:
     return {name: Path(name).read_bytes() for name in ("labels.csv", "labels.json", "page.html")}
 
 
-def test_a_list_a_record_and_a_page(here: Path, adm: Adm) -> None:
+def test_a_list_a_record_and_a_page(workdir: Path, adm: Adm) -> None:
     answer = adm.done(*WORDS, "--out", "labels.csv", "--page", "page.html")
     assert "purity 1.000, normalised mutual information 1.000" in answer.out
     assert "labels.csv: 60 images in 3 clusters of 20 to 20" in answer.out
@@ -72,7 +72,7 @@ def test_a_list_a_record_and_a_page(here: Path, adm: Adm) -> None:
     assert "100% 0" in page
 
 
-def test_the_same_command_writes_the_same_bytes(here: Path, adm: Adm) -> None:
+def test_the_same_command_writes_the_same_bytes(workdir: Path, adm: Adm) -> None:
     words = (*WORDS, "--out", "labels.csv", "--page", "page.html")
     adm.done(*words)
     first = contents()
@@ -83,7 +83,7 @@ def test_the_same_command_writes_the_same_bytes(here: Path, adm: Adm) -> None:
 
 
 def test_stopped_between_features_and_clusters_it_resumes_to_the_same_bytes(
-    here: Path, adm: Adm, monkeypatch: pytest.MonkeyPatch
+    workdir: Path, adm: Adm, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     words = (*WORDS, "--out", "labels.csv", "--page", "page.html")
     adm.done(*words)
@@ -103,10 +103,10 @@ def test_stopped_between_features_and_clusters_it_resumes_to_the_same_bytes(
     adm.done(*words)
     assert len(Path("extracted").read_text()) == extracted  # none again
     assert contents() == whole
-    assert not list(here.glob(".labels*"))
+    assert not list(workdir.glob(".labels*"))
 
 
-def test_the_other_split_is_labelled_by_the_centres(here: Path, adm: Adm) -> None:
+def test_the_other_split_is_labelled_by_the_centres(workdir: Path, adm: Adm) -> None:
     """In any order of the splits, the grey levels of one are those of the other."""
     images = np.load("real.npz")["arr_0"]
     for split, own in (("train", images[:45]), ("test", images[45:])):
@@ -120,11 +120,11 @@ def test_the_other_split_is_labelled_by_the_centres(here: Path, adm: Adm) -> Non
         assert (
             f"in 3 clusters of {20 - count // 3} to {20 - count // 3}, and {count} of" in answer.out
         )
-        found = rows(f"{split}.csv")
-        assert len(found) == COUNT
+        label_of = rows(f"{split}.csv")
+        assert len(label_of) == COUNT
         for index in range(COUNT):
             name = f"train/{index:02d}.png" if index < 45 else f"test/{index - 45:02d}.png"
-            assert found[name] == found[f"train/{index % 3:02d}.png"]
+            assert label_of[name] == label_of[f"train/{index % 3:02d}.png"]
         assert len(open_source("photos", split=other, labels=f"{split}.csv")) == count
     lacking = adm(*WORDS, "--both-splits", "--out", "one.csv")
     assert lacking.status == 2
@@ -137,28 +137,28 @@ BAD = {
         "clusters must be from 2 to 60, the number of images, got 61",
     ),
     "a folder for the record": (("--out", "f.csv"), "f.json is a folder; give --out a file"),
-    "a file for the record": (("--out", "other.csv"), "other.json, in which the settings of"),
+    "a file for the record": (("--out", "other.csv"), "other.json is not the record of"),
     "no such features": (("--features", "diffusion:none"), "no model 'none'; give a path of a"),
 }
 
 
 @pytest.mark.parametrize("case", BAD)
 def test_what_cannot_be_done_is_refused_before_features_are_extracted(
-    here: Path, adm: Adm, case: str
+    workdir: Path, adm: Adm, case: str
 ) -> None:
     for name in ("folder.csv", "f.json"):
-        (here / name).mkdir()
-    (here / "other.json").write_text('{"a.png": "cat"}')
+        (workdir / name).mkdir()
+    (workdir / "other.json").write_text('{"a.png": "cat"}')
     words, message = BAD[case]
-    given = dict(zip(WORDS[2::2], WORDS[3::2], strict=True)) | {"--out": "labels.csv"}
-    given |= dict(zip(words[::2], words[1::2], strict=True))
-    flat = [word for pair in given.items() for word in pair]
+    options = dict(zip(WORDS[2::2], WORDS[3::2], strict=True)) | {"--out": "labels.csv"}
+    options |= dict(zip(words[::2], words[1::2], strict=True))
+    flat = [word for pair in options.items() for word in pair]
     assert message in adm("cluster", "real.npz", *flat).refusal()
-    assert not (here / "extracted").exists()
-    assert not (here / "labels.csv").exists()
+    assert not (workdir / "extracted").exists()
+    assert not (workdir / "labels.csv").exists()
 
 
-def test_a_name_that_no_list_holds_is_refused(here: Path, adm: Adm) -> None:
+def test_a_name_that_cannot_be_listed_is_refused(workdir: Path, adm: Adm) -> None:
     Path("photos").mkdir()
     for name in ("a.png", " b.png", "c.png"):
         Path("photos", name).write_bytes(png(1))
@@ -166,8 +166,8 @@ def test_a_name_that_no_list_holds_is_refused(here: Path, adm: Adm) -> None:
     assert answer.refusal().startswith("adm: ' b.png' cannot be written to a list of labels")
 
 
-def test_a_number_that_is_not_given_is_chosen_and_what_it_compared_printed(
-    here: Path, adm: Adm
+def test_the_number_of_clusters_is_chosen_and_the_silhouettes_are_printed(
+    workdir: Path, adm: Adm
 ) -> None:
     words = ("cluster", "digits", *FEATURES, "--out", "l.csv")
     answer = adm.done(*words)

@@ -54,7 +54,7 @@ def run(adm: Adm, pairs: Path) -> Path:
     return out
 
 
-def test_conditions_take_turns_and_say_the_class(
+def test_conditions_are_cycled_and_set_the_class(
     adm: Adm, run: Path, pairs: Path, tmp_path: Path
 ) -> None:
     edges = pairs / "edges" / "test"
@@ -69,12 +69,12 @@ def test_conditions_take_turns_and_say_the_class(
     source = open_source(str(edges), size=(8, 8), channels=3)
     inputs = source.batch(range(3))[0]
     names = [source.classes[label] for label in source.labels.tolist()]
-    made = package.load(run, device="cpu").sample(names, inputs=inputs, steps=3)
-    assert np.array_equal(made.images.permute(0, 2, 3, 1).numpy(), each["arr_0"])
+    samples = package.load(run, device="cpu").sample(names, inputs=inputs, steps=3)
+    assert np.array_equal(samples.images.permute(0, 2, 3, 1).numpy(), each["arr_0"])
     adm.done(*words, "--classes", "bag:4", "--out", tmp_path / "bags")
     assert np.load(tmp_path / "bags" / "samples.npz")["arr_1"].tolist() == [1] * 4
-    held = json.loads((tmp_path / "more" / "samples.json").read_text())["inputs"]
-    assert (held["source"], held["shape"]) == (str(edges), [7, 3, 8, 8])
+    record = json.loads((tmp_path / "more" / "samples.json").read_text())["inputs"]
+    assert (record["source"], record["shape"]) == (str(edges), [7, 3, 8, 8])
 
 
 def test_what_is_missing_is_named(adm: Adm, run: Path, pairs: Path, tmp_path: Path) -> None:
@@ -86,4 +86,4 @@ def test_what_is_missing_is_named(adm: Adm, run: Path, pairs: Path, tmp_path: Pa
     words = (*train, "--condition", pairs / "edges", "--out", tmp_path / "new")
     assert "partners of train/bag/4.png" in adm(*words).refusal()
     line = adm("doctor", run, "--out", tmp_path / "page.html").refusal()
-    assert "MODEL must be one that is told no image of a pair" in line
+    assert "MODEL must be one that is not conditioned on an image of a pair" in line

@@ -1,4 +1,4 @@
-"""adm demo -> the same images every time, and a page that needs nothing beside it."""
+"""adm demo -> the same images every time, and a self-contained page."""
 
 import json
 import socket
@@ -17,7 +17,7 @@ from adm.generation.diffusion import DiffusionGenerator
 COMMAND = ("demo", "--per-class", 2, "--scales", 0, 2)
 FOLDERS = {"scale-0", "scale-2", "emoji", "emoji-large", *(f"steps-{steps}" for steps in STEPS)}
 
-# One worker makes what all of them use.
+# One worker runs the demo of all tests.
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("demo")]
 
 
@@ -28,14 +28,14 @@ def images(folder: Path) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out, asked = tmp_path_factory.mktemp("demo") / "out", list[object]()
+    out, requests = tmp_path_factory.mktemp("demo") / "out", list[object]()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(socket, "getaddrinfo", lambda *to, **_: asked.append(to))
-        patch.setattr(socket.socket, "connect", lambda *to: asked.append(to))
+        patch.setattr(socket, "getaddrinfo", lambda *to, **_: requests.append(to))
+        patch.setattr(socket.socket, "connect", lambda *to: requests.append(to))
         with pytest.raises(SystemExit) as stopped:
             main([*map(str, COMMAND), "--out", str(out)])
     assert not stopped.value.code
-    assert asked == [], "it asked the network"
+    assert requests == [], "it asked the network"
     return out
 
 
@@ -53,10 +53,10 @@ def test_it_leaves_the_page_of_a_sweep_with_every_class_and_column(demo: Path) -
     assert text.count("<img") == 10 * 2 + 10 * (1 + len(STEPS)) + 9 * 2 + 2
     assert "<th>scale 0</th><th>scale 2</th>" in text
     assert "From noise to image, scale 2" in text
-    told = json.loads((demo / "report.json").read_text())
-    assert [point["name"] for point in told["points"]] == ["scale-0", "scale-2"]
+    report = json.loads((demo / "report.json").read_text())
+    assert [point["name"] for point in report["points"]] == ["scale-0", "scale-2"]
     names = {"judge accuracy (fashion-judge)", "recall (fashion-judge)"}
-    assert names <= told["points"][0]["scores"].keys()
+    assert names <= report["points"][0]["scores"].keys()
 
 
 def test_a_second_run_leaves_the_same_bytes_and_samples_nothing(

@@ -1,4 +1,4 @@
-"""adm doctor: a table and a page of what was found, and every bad input in one line."""
+"""adm doctor: a table and a page of its findings, and every bad input in one line."""
 
 import json
 from pathlib import Path
@@ -14,10 +14,10 @@ CPU = ("--count", 8, "--device", "cpu")
 
 
 @pytest.fixture(autouse=True)
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def workdir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     images, labels = tiny.stripes().batch(range(30))
-    archive("data.npz", images, 2 - labels, tiny.CLASSES[::-1])  # whose order does not matter
+    archive("data.npz", images, 2 - labels, tiny.CLASSES[::-1])  # their order does not matter
     return tmp_path
 
 
@@ -27,14 +27,14 @@ def test_every_finding_is_in_the_table_on_the_page_and_in_the_document(
     words = ("doctor", models / "model.safetensors", "--classifier", models / "guide.safetensors")
     words = (*words, "--data", "data.npz", *CPU)
     answer = adm.done(*words, "--out", "page.html")
-    found = json.loads(adm(*words, "--out", "again.html", "--json").out)
+    report = json.loads(adm(*words, "--out", "again.html", "--json").out)
     assert Path("page.html").read_text() == Path("again.html").read_text()
     page = Path("page.html").read_text()
-    assert {each["verdict"] for each in found["findings"].values()} <= {*COLOURS, "skipped"}
-    assert found["findings"]["estimate"]["verdict"] == "wrong"  # its weights are random
-    assert found["findings"]["pair"]["verdict"] == "ok"
-    assert found["findings"]["overfitting"]["verdict"] == "skipped"  # an archive has no test split
-    for name, each in found["findings"].items():
+    assert {each["verdict"] for each in report["findings"].values()} <= {*COLOURS, "skipped"}
+    assert report["findings"]["estimate"]["verdict"] == "wrong"  # its weights are random
+    assert report["findings"]["pair"]["verdict"] == "ok"
+    assert report["findings"]["overfitting"]["verdict"] == "skipped"  # an archive has no test split
+    for name, each in report["findings"].items():
         if each["verdict"] != "skipped":
             assert f">{name}</td>" in page
             assert f"{each['verdict']:<8}"[:8].strip() in answer.out
@@ -50,8 +50,8 @@ def test_what_cannot_be_measured_ends_no_examination(adm: Adm, models: Path) -> 
     strange = tiny.diffusion("unet.classes=null", "sample.grid=even:steps=4,start=20")
     path = tiny.model(Path("strange.safetensors"), strange)
     words = ("--classifier", models / "boots.safetensors", "--data", "data.npz", *CPU, "--json")
-    found = json.loads(adm("doctor", path, *words).out)["findings"]
-    assert found["colours"]["verdict"] != "skipped"  # sampled without guidance
+    findings = json.loads(adm("doctor", path, *words).out)["findings"]
+    assert findings["colours"]["verdict"] != "skipped"  # sampled without guidance
     clean = json.loads(adm("doctor", models / "larger.safetensors", *words).out)["findings"]
     assert clean["pair"]["verdict"] == "wrong"
     assert "images of" in clean["classifier"]["says"]
@@ -61,23 +61,23 @@ def test_what_cannot_be_measured_ends_no_examination(adm: Adm, models: Path) -> 
 def test_every_kind_of_model_is_examined(adm: Adm, models: Path, name: str) -> None:
     words = ("--data", "data.npz", *CPU, "--json")
     answer = adm.done("doctor", models / f"{name}.safetensors", *words)
-    found = json.loads(answer.out)["findings"]
-    wanted = {
+    findings = json.loads(answer.out)["findings"]
+    expected = {
         "guide": {"settings", "classifier", "gradient", "overfitting", "average"},
         "clean": {"settings", "classifier", "gradient", "overfitting", "average"},
     }
-    makes = {"settings", "start", "estimate", "variance", "overfitting", "average"}
-    makes |= {"colours", "saturation"}
-    wanted |= {"unlabelled": makes | {"classifier"}, "up": makes | {"labels"}}
-    assert set(found) == wanted[name]
+    generative = {"settings", "start", "estimate", "variance", "overfitting", "average"}
+    generative |= {"colours", "saturation"}
+    expected |= {"unlabelled": generative | {"classifier"}, "up": generative | {"labels"}}
+    assert set(findings) == expected[name]
 
 
 @pytest.mark.slow
 def test_a_gan_and_its_run_folder_are_examined(adm: Adm, gan: Path) -> None:
     answer = adm.done("doctor", gan, "--data", "data.npz", *CPU, "--json")
-    found = json.loads(answer.out)["findings"]
-    assert found["average"]["verdict"] != "skipped"
-    assert {"colours", "saturation", "variety"} <= set(found)
+    findings = json.loads(answer.out)["findings"]
+    assert findings["average"]["verdict"] != "skipped"
+    assert {"colours", "saturation", "variety"} <= set(findings)
 
 
 @pytest.mark.parametrize(

@@ -19,26 +19,26 @@ def data(tmp_path: Path) -> Path:
     return archive(tmp_path / "data.npz", *tiny.stripes(6).batch(range(6)), tiny.CLASSES)
 
 
-def test_the_command_writes_what_python_makes(
+def test_the_command_writes_the_images_of_the_python_call(
     adm: Adm, models: Path, data: Path, tmp_path: Path
 ) -> None:
     words = ("edit", models / "model.safetensors", data, *QUICK, "--classes", "bag,sneaker")
     words = (*words, "--count", 4, "--samples", 2, "--edit", "noise:strength=0.6", "--seed", 3)
     adm.done(*words, "--out", tmp_path / "out")
-    with np.load(tmp_path / "out" / "samples.npz") as held:
-        made = held["arr_0"]
+    with np.load(tmp_path / "out" / "samples.npz") as arrays:
+        actual = arrays["arr_0"]
     model, (images, _) = library.load(models / "model.safetensors"), tiny.stripes(6).batch(range(4))
-    wanted = model.edit(
+    expected = model.edit(
         images, "noise:strength=0.6", "bag,sneaker", 2, sampler="ddim", steps=4, seed=3
     )
-    assert np.array_equal(made, wanted.images.permute(0, 2, 3, 1).numpy())
+    assert np.array_equal(actual, expected.images.permute(0, 2, 3, 1).numpy())
     for shard in ("2/2", "1/2"):
         adm.done(*words, "--shard", shard, "--out", tmp_path / "shards")
     assert contents(tmp_path / "shards") == contents(tmp_path / "out")
     assert "is complete" in adm(*words, "--out", tmp_path / "out").out
-    held = json.loads((tmp_path / "out" / "samples.json").read_text())
-    assert held["edit"] == "noise:strength=0.6"
-    assert held["inputs"]["source"] == str(data)
+    manifest = json.loads((tmp_path / "out" / "samples.json").read_text())
+    assert manifest["edit"] == "noise:strength=0.6"
+    assert manifest["inputs"]["source"] == str(data)
 
 
 def test_images_of_another_size_are_refused_or_resized(
@@ -50,7 +50,9 @@ def test_images_of_another_size_are_refused_or_resized(
     folder.mkdir()
     Image.new("RGB", (20, 16), "red").save(folder / "a.png")
     words = ("edit", models / "model.safetensors", folder, *QUICK, "--out", tmp_path / "out")
-    assert "must be of 8x8 with 1 channel, as the model makes, got '16x20" in adm(*words).refusal()
+    assert (
+        "must be of 8x8 with 1 channel, as the model generates, got '16x20" in adm(*words).refusal()
+    )
     assert "or add --resize" in adm(*words).refusal()
     Image.new("RGB", (8, 8), "red").save(folder / "b.png")
     assert "got 'images of several sizes'; or add --resize" in adm(*words).refusal()
@@ -64,15 +66,15 @@ def test_anomalies_are_scored_by_the_nearest_edit(
     plain = ("anomalies", models / "model.safetensors", data, *QUICK, "--out", out)
     words = (*plain, "--edit", "invert:strength=0.3,steps=4", "--classes", "sneaker,bag")
     answer = adm.done(*words, "--anomalous", "ankle boot")
-    told = json.loads((out / "anomalies.json").read_text())
-    with np.load(out / "samples.npz") as held, np.load(data) as given:
-        made = held["arr_0"].reshape(6, 2, 8, 8, 1).astype(int)
-        away = np.abs(made - given["arr_0"][:, None].astype(int)).mean(axis=(2, 3, 4)) / 255
-    rows = told["images"]
-    assert np.allclose([row["score"] for row in rows], away.min(axis=1))
-    assert [row["nearest"] for row in rows] == away.argmin(axis=1).tolist()
+    report = json.loads((out / "anomalies.json").read_text())
+    with np.load(out / "samples.npz") as samples, np.load(data) as inputs:
+        edits = samples["arr_0"].reshape(6, 2, 8, 8, 1).astype(int)
+        distances = np.abs(edits - inputs["arr_0"][:, None].astype(int)).mean(axis=(2, 3, 4)) / 255
+    rows = report["images"]
+    assert np.allclose([row["score"] for row in rows], distances.min(axis=1))
+    assert [row["nearest"] for row in rows] == distances.argmin(axis=1).tolist()
     assert {row["nearest_class"] for row in rows} <= {"sneaker", "bag"}
-    area = told["area"]
+    area = report["area"]
     assert (area["anomalous"], area["of"]) == (2, 6)
     assert f"{area['value']:.3f} (95%" in answer.out
     assert 0 <= area["low"] <= area["value"] <= area["high"] <= 1

@@ -24,12 +24,12 @@ def refusal(number: int, path: object = None) -> OSError:
 @pytest.mark.parametrize("number", [*SENTENCES, errno.ECONNRESET])
 @pytest.mark.parametrize("path", ["out/file", None, b"caf\xe9"])
 def test_every_refusal_is_a_sentence_with_a_cure(number: int, path: object) -> None:
-    told = of_disk(refusal(number, path), AGAIN)
-    assert all(told.partition("; "))
-    assert "Errno" not in told
-    assert "{" not in told
+    sentence = of_disk(refusal(number, path), AGAIN)
+    assert all(sentence.partition("; "))
+    assert "Errno" not in sentence
+    assert "{" not in sentence
     if path == "out/file" and number not in (errno.EMFILE, errno.ENOMEM):
-        assert "out/file" in told
+        assert "out/file" in sentence
 
 
 def test_a_message_of_the_library_stays() -> None:
@@ -56,7 +56,7 @@ def test_a_failed_write_names_what_was_to_be_written(tmp_path: Path) -> None:
         raise refusal(errno.ENOSPC)
     assert raised.value.filename == str(path)
     with pytest.raises(OSError, match="Errno") as raised, new_file(path) as part:
-        (part / "x").touch()  # the part is not there; its name means nothing to the user
+        (part / "x").touch()  # no such file; the name of the part means nothing to the user
     assert raised.value.filename == str(path)
     with pytest.raises(OSError, match="Errno") as raised, new_folder(out) as folder:
         raise refusal(errno.EDQUOT, str(folder / "a.png"))
@@ -111,11 +111,11 @@ def test_a_line_is_short_and_acts_on_no_terminal(
         error()
 
     monkeypatch.setattr(cli, "command_line", lambda words: lambda *_, **__: fail(words))
-    told = adm("recipes").refusal()
+    message = adm("recipes").refusal()
     start, _, end = line.partition("…")
-    assert start in told
-    assert end in told
-    assert len(told) < 2100
+    assert start in message
+    assert end in message
+    assert len(message) < 2100
 
 
 @pytest.mark.parametrize("error", [RecursionError, KeyError])

@@ -1,4 +1,4 @@
-"""adm reference, adm evaluate: what they leave, and every bad input in one line."""
+"""adm reference, adm evaluate: their files and output, and every bad input in one line."""
 
 import json
 from pathlib import Path
@@ -32,45 +32,48 @@ pool.name = "pool"
 
 
 @pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def workdir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with features, real images, samples, and a reference of the real ones."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "pool.py").write_text(POOL)
-    saved("real.npz", spots(40))
-    saved("samples.npz", spots(30, seed=1))
+    save("real.npz", spots(40))
+    save("samples.npz", spots(30, seed=1))
     return tmp_path
 
 
 @pytest.fixture
-def made(here: Path, adm: Adm) -> Path:
+def with_reference(workdir: Path, adm: Adm) -> Path:
     words = ("--features", "pool.py:pool", "--device", "cpu")
     adm.done("reference", "real.npz", "--out", "ref.npz", *words)
-    return here
+    return workdir
 
 
-def saved(name: str, source) -> None:
+def save(name: str, source) -> None:
     archive(name, *source.batch(range(len(source))), source.classes)
 
 
 POOLED = ("--features", "pool.py:pool", "--device", "cpu", "--resamples", 20)
 
 
-def test_a_reference_then_scores_and_nothing_else_is_left(made: Path, adm: Adm) -> None:
-    before = {path.name for path in made.iterdir()}
+def test_a_reference_then_scores_and_nothing_else_is_left(with_reference: Path, adm: Adm) -> None:
+    before = {path.name for path in with_reference.iterdir()}
     answer = adm.done(
         "evaluate", "samples.npz", "--reference", "ref.npz", "--out", "report.json", *POOLED
     )
     for words in ("Fréchet distance (pool)", "note: ", "report.json: the whole"):
         assert words in answer.out
-    assert "by class" not in answer.out  # fewer than 20 images of each: there are no scores
-    report = json.loads((made / "report.json").read_text("utf-8"))
+    assert "by class" not in answer.out  # each class has fewer than 20 images, thus no scores
+    report = json.loads((with_reference / "report.json").read_text("utf-8"))
     assert report["scores"]["precision"]["title"] == "precision (pool)"
     assert report["manifest"]["reference"]["file"] == "ref.npz"
-    assert {path.name for path in made.iterdir()} - before <= {"report.json", "__pycache__"}
+    assert {path.name for path in with_reference.iterdir()} - before <= {
+        "report.json",
+        "__pycache__",
+    }
 
 
-def test_the_features_are_the_reference_s_where_none_are_named(here: Path, adm: Adm) -> None:
-    saved("real28.npz", spots(20, size=28))
+def test_the_features_are_the_reference_s_where_none_are_named(workdir: Path, adm: Adm) -> None:
+    save("real28.npz", spots(20, size=28))
     adm.done("reference", "real28.npz", "--features", "fashion-judge", "--out", "r.npz")
     answer = adm.done("evaluate", "real28.npz", "--reference", "r.npz", "--resamples", 20)
     assert "Fréchet distance (fashion-judge)" in answer.out
@@ -78,16 +81,16 @@ def test_the_features_are_the_reference_s_where_none_are_named(here: Path, adm: 
 
 @pytest.mark.parametrize("words", [("--count", 20), ("--channels", 3), ("--resize", "none")])
 def test_statistics_in_a_file_are_not_those_of_other_images(
-    made: Path, adm: Adm, words: tuple[object, ...]
+    with_reference: Path, adm: Adm, words: tuple[object, ...]
 ) -> None:
     start = ("evaluate", "ref.npz", "--reference", "real.npz", "--out", "o.json", *POOLED)
     adm.done(*start, *words)
-    report = json.loads((made / "o.json").read_text("utf-8"))
+    report = json.loads((with_reference / "o.json").read_text("utf-8"))
     assert report["manifest"]["generated"]["statistics"] == "of the images"
 
 
-def test_samples_in_arrays_of_another_size_get_no_margins(made: Path, adm: Adm) -> None:
-    saved("small.npz", spots(20, size=6))
+def test_samples_in_arrays_of_another_size_get_no_margins(with_reference: Path, adm: Adm) -> None:
+    save("small.npz", spots(20, size=6))
     message = "size must be left out for the arrays of small.npz, which are 6x6"
     options = (*POOLED, "--size", 8)
     assert message in adm("evaluate", "small.npz", "--reference", "ref.npz", *options).refusal()
@@ -99,8 +102,8 @@ def test_samples_in_arrays_of_another_size_get_no_margins(made: Path, adm: Adm) 
         assert file["arr_0"].shape == (20, 8, 8, 1)
 
 
-def test_a_function_may_be_given_by_another_path_than_the_reference_was_made_by(
-    made: Path, adm: Adm
+def test_a_function_may_have_another_path_than_that_of_the_reference(
+    with_reference: Path, adm: Adm
 ) -> None:
     Path("elsewhere").mkdir()
     Path("elsewhere/mine.py").write_text(POOL.replace('pool.name = "pool"', ""))
@@ -119,21 +122,21 @@ OPTIONS = {
 
 
 @pytest.mark.parametrize("case", OPTIONS)
-def test_bad_options_are_refused(made: Path, adm: Adm, case: str) -> None:
+def test_bad_options_are_refused(with_reference: Path, adm: Adm, case: str) -> None:
     words, message = OPTIONS[case]
     assert message in adm("evaluate", "samples.npz", "--reference", "ref.npz", *words).refusal()
 
 
 @pytest.mark.slow
-def test_two_processes_give_the_scores_of_one(made: Path, adm: Adm) -> None:
+def test_two_processes_give_the_scores_of_one(with_reference: Path, adm: Adm) -> None:
     words = ["evaluate", "samples.npz", "--reference", "real.npz", *map(str, POOLED)]
-    saved("samples.npz", spots(700, seed=1))
+    save("samples.npz", spots(700, seed=1))
     adm.done(*words, "--out", "1.json")
-    started = launch.command(made.parent, [*words, "--out", "2.json"], processes=2)
+    started = launch.command(with_reference.parent, [*words, "--out", "2.json"], processes=2)
     assert launch.finish(started).count("2.json: the whole report") == 1
     assert Path("1.json").read_bytes() == Path("2.json").read_bytes()
-    left = {path.name for path in made.iterdir() if path.name.startswith(".")}
-    assert not left, left
+    leftovers = {path.name for path in with_reference.iterdir() if path.name.startswith(".")}
+    assert not leftovers, leftovers
 
 
 def test_a_rival_that_is_refused_leaves_the_folder_of_the_other_alone(tmp_path: Path) -> None:

@@ -13,14 +13,14 @@ pytest.importorskip("skimage")
 
 @pytest.mark.parametrize("size", [(384, 384), (578, 384), (384, 576)])
 def test_no_pixel_is_in_both_splits(size: tuple[int, int]) -> None:
-    seen: dict[str, set[int]] = {"train": set(), "test": set()}
+    columns: dict[str, set[int]] = {"train": set(), "test": set()}
     for split, left, top in places(*size):
         assert left + CROP <= size[0]
         assert top + CROP <= size[1]
-        seen[split] |= set(range(left, left + CROP))
-    assert seen["train"]
-    assert seen["test"]
-    assert not seen["train"] & seen["test"]
+        columns[split] |= set(range(left, left + CROP))
+    assert columns["train"]
+    assert columns["test"]
+    assert not columns["train"] & columns["test"]
 
 
 def test_the_command_writes_colour_images_of_six_classes(

@@ -35,7 +35,7 @@ from adm.images import to_float
 from adm.models.paths import SHIPPED, measurement
 from adm.processes import Devices
 
-# One worker makes what all of them use.
+# One worker measures the frontier of all tests.
 pytestmark = pytest.mark.xdist_group("frontier")
 
 COUNT, TRIAL, LAST = 6, 4, 20
@@ -50,7 +50,7 @@ AT_2 = ("--scale", 2)
 
 
 def seconds_of(job: Job, on_step: Callable[[int], None] | None = None) -> float:
-    """What the real one returns on a machine that nothing disturbs."""
+    """Return the seconds of a job on an idle machine."""
     if on_step is not None:
         on_step(job.generator.evaluations * job.generator.block)
     return 0.001 * (job.cost.network + job.cost.classifier)
@@ -66,7 +66,7 @@ def clock() -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def frontier_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with models, real images, and the frontier of one model."""
     folder = tmp_path_factory.mktemp("budget")
     tiny.model(folder / "model.safetensors", tiny.diffusion())
@@ -84,21 +84,25 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def here(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    shutil.copytree(made, tmp_path / "here")
+def workdir(frontier_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    shutil.copytree(frontier_dir, tmp_path / "here")
     monkeypatch.chdir(tmp_path / "here")
     return tmp_path / "here"
 
 
 @pytest.fixture(scope="module")
-def pipeline(made: Path) -> Pipeline:
-    return load_model(made / "model.safetensors", made / "guide.safetensors", device="cpu")
+def pipeline(frontier_dir: Path) -> Pipeline:
+    return load_model(
+        frontier_dir / "model.safetensors", frontier_dir / "guide.safetensors", device="cpu"
+    )
 
 
 @pytest.fixture(scope="module")
-def scoring(made: Path) -> Scoring:
-    features = open_features(f"{made}/rows.py:rows", torch.device("cpu"))
-    return Scoring([Scorer(features, reference_of_study(spots(40), features, made / "real"))])
+def scoring(frontier_dir: Path) -> Scoring:
+    features = open_features(f"{frontier_dir}/rows.py:rows", torch.device("cpu"))
+    return Scoring(
+        [Scorer(features, reference_of_study(spots(40), features, frontier_dir / "real"))]
+    )
 
 
 def study_of(pipeline: Pipeline, *axes: str) -> Study:
@@ -111,45 +115,45 @@ def trial_of(study: Study, out: Path, devices: Devices = ALONE) -> Trial:
     return Trial(study, LAST, TRIAL, out, devices)
 
 
-def ran(
-    first: Trial, scoring: Scoring, told: dict[str, list[float]] | None = None
+def run_study(
+    first: Trial, scoring: Scoring, progress: dict[str, list[float]] | None = None
 ) -> Frontier | None:
     def bar(what: str, total: float) -> Any:
-        amounts = ({} if told is None else told).setdefault(what, [total])
+        amounts = ({} if progress is None else progress).setdefault(what, [total])
         return nullcontext(lambda amount, note="": amounts.append(amount))
 
     result = run_promising(first, scoring, keep=1, batch_size=5, bar=bar)
     return None if result is None else result.frontier
 
 
-def test_every_point_is_measured_and_those_near_the_frontier_are_scored(made: Path) -> None:
-    found = load(made / "out/frontier.json")
-    assert found.scales == [0, 2]
-    assert len(found.points) == 2 * 2 * 2
-    for one in found.points:
+def test_every_point_is_measured_and_those_near_the_frontier_are_scored(frontier_dir: Path) -> None:
+    frontier = load(frontier_dir / "out/frontier.json")
+    assert frontier.scales == [0, 2]
+    assert len(frontier.points) == 2 * 2 * 2
+    for one in frontier.points:
         steps = one.settings["steps"]
         assert (one.network, one.classifier) == (steps, steps if one.scale else 0)
         assert one.low <= one.seconds <= one.high
-    full = [one for one in found.points if one.distances]
-    assert {one.point for one in full} == {one.point for one in select_points(found.points, 1)}
-    assert len(full) < len(found.points)
+    full = [one for one in frontier.points if one.distances]
+    assert {one.point for one in full} == {one.point for one in select_points(frontier.points, 1)}
+    assert len(full) < len(frontier.points)
     for scale in (0.0, 2.0):  # by the error, since all points of so many steps are as fast
-        assert min(by_scale(found.points)[scale], key=lambda one: one.error or 9) in full
+        assert min(by_scale(frontier.points)[scale], key=lambda one: one.error or 9) in full
 
 
 def test_the_error_is_that_of_the_first_images_against_many_steps(
-    made: Path, pipeline: Pipeline
+    frontier_dir: Path, pipeline: Pipeline
 ) -> None:
-    one = load(made / "out/frontier.json").points[-1]
+    one = load(frontier_dir / "out/frontier.json").points[-1]
     few = study_of(pipeline).of([one.point], TRIAL)
     job = few.job(one.point)
     images = job.generator.images(job.label_tensor, range(TRIAL))
-    (place,) = (made / "out/trials/samples").glob(f"*heun*scale-{one.scale:g}")
-    assert (made_of := read_manifest(place)) is not None
-    assert made_of["sampling"]["sampler"] == "heun"
-    wanted = images_of(place)
-    assert len(wanted) == TRIAL
-    expected = (to_float(images) - to_float(wanted)).pow(2).mean().sqrt()
+    (place,) = (frontier_dir / "out/trials/samples").glob(f"*heun*scale-{one.scale:g}")
+    assert (manifest := read_manifest(place)) is not None
+    assert manifest["sampling"]["sampler"] == "heun"
+    target = images_of(place)
+    assert len(target) == TRIAL
+    expected = (to_float(images) - to_float(target)).pow(2).mean().sqrt()
     assert one.error == pytest.approx(float(expected))
 
 
@@ -157,24 +161,24 @@ def test_the_error_is_that_of_the_first_images_against_many_steps(
 def test_progress_adds_up_and_the_same_call_measures_nothing_again(
     pipeline: Pipeline, scoring: Scoring, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    study, told = study_of(pipeline), dict[str, list[float]]()
-    first = ran(trial_of(study, tmp_path), scoring, told)
+    study, progress = study_of(pipeline), dict[str, list[float]]()
+    first = run_study(trial_of(study, tmp_path), scoring, progress)
     assert first is not None
-    assert list(told) == ["first pass", "sampling and scoring"]
+    assert list(progress) == ["first pass", "sampling and scoring"]
     for name in ("seconds_of", "load_note"):
         monkeypatch.setattr(trial, name, never)
     monkeypatch.setattr(study_module, "sample_into", never)
     again: dict[str, list[float]] = {}
-    assert ran(trial_of(study, tmp_path), scoring, again) == first
-    for what in told:
-        for total, *amounts in (told[what], again[what]):
+    assert run_study(trial_of(study, tmp_path), scoring, again) == first
+    for what in progress:
+        for total, *amounts in (progress[what], again[what]):
             assert sum(amounts) == total, what
         assert all(isinstance(each, Cached) for each in again[what][1:])
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("where", ["seconds_of", "sample_point"])
-def test_an_interrupted_first_pass_keeps_what_it_has(
+def test_an_interrupted_first_pass_keeps_its_measurements(
     pipeline: Pipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
 ) -> None:
     study, calls, real = study_of(pipeline), list[int](), getattr(trial, where)
@@ -188,37 +192,39 @@ def test_an_interrupted_first_pass_keeps_what_it_has(
     monkeypatch.setattr(trial, where, counted)
     with pytest.raises(KeyboardInterrupt):
         trial_of(study, tmp_path).measure()
-    kept = {path: path.read_bytes() for path in tmp_path.rglob("*.json")}
-    assert kept
-    found = trial_of(study, tmp_path).measure()
-    assert {path: path.read_bytes() for path in kept if "time" not in path.name} == {
-        path: content for path, content in kept.items() if "time" not in path.name
+    files = {path: path.read_bytes() for path in tmp_path.rglob("*.json")}
+    assert files
+    measured = trial_of(study, tmp_path).measure()
+    assert {path: path.read_bytes() for path in files if "time" not in path.name} == {
+        path: content for path, content in files.items() if "time" not in path.name
     }
     monkeypatch.setattr(trial, "seconds_of", never)
     monkeypatch.setattr(study_module, "sample_into", never)
-    assert trial_of(study, tmp_path).measure() == found
+    assert trial_of(study, tmp_path).measure() == measured
 
 
 @pytest.mark.slow
 def test_ranks_share_the_points_and_one_measures_all_times(
     pipeline: Pipeline, scoring: Scoring, tmp_path: Path
 ) -> None:
-    study, told = study_of(pipeline), dict[int, dict[str, list[float]]]()
+    study, progress = study_of(pipeline), dict[int, dict[str, list[float]]]()
 
     def act(devices: Devices) -> Frontier | None:
-        return ran(
-            trial_of(study, tmp_path / "two", devices), scoring, told.setdefault(devices.rank, {})
+        return run_study(
+            trial_of(study, tmp_path / "two", devices),
+            scoring,
+            progress.setdefault(devices.rank, {}),
         )
 
     first, second = together(2, act)
     assert second is None
-    alone = ran(trial_of(study, tmp_path / "one"), scoring)
+    alone = run_study(trial_of(study, tmp_path / "one"), scoring)
     assert alone is not None
     assert first.points == alone.points
     for rank in (0, 1):
-        total, *amounts = told[rank]["first pass"]
+        total, *amounts = progress[rank]["first pass"]
         assert sum(amounts) == total
-    assert told[1]["first pass"][0] < told[0]["first pass"][0]
+    assert progress[1]["first pass"][0] < progress[0]["first pass"][0]
 
 
 def test_times_are_measured_once_for_points_of_the_same_operations(
@@ -229,9 +235,9 @@ def test_times_are_measured_once_for_points_of_the_same_operations(
 
 
 def test_times_of_another_machine_are_not_taken(
-    made: Path, pipeline: Pipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    frontier_dir: Path, pipeline: Pipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    shutil.copytree(made / "out", tmp_path / "copy")
+    shutil.copytree(frontier_dir / "out", tmp_path / "copy")
     monkeypatch.setattr(trial, "machine_of", lambda device: "another")
     monkeypatch.setattr(trial, "seconds_of", lambda *args: 77.0)
     measured = trial_of(study_of(pipeline), tmp_path / "copy").measure()
@@ -269,7 +275,7 @@ def test_a_point_that_diverges_is_left_out_and_stops_nothing(
     assert not [*(tmp_path / "trials/samples").glob(".*")]  # nothing of it is left
 
 
-def test_what_cannot_be_sampled_is_left_out_or_refused_if_it_was_asked_for(
+def test_what_cannot_be_sampled_is_left_out_or_refused_if_requested(
     pipeline: Pipeline,
 ) -> None:
     wide = study_of(pipeline, "grid=even,ddim-quadratic,karas", "steps=2,6", "scale=0")
@@ -284,45 +290,45 @@ def test_what_cannot_be_sampled_is_left_out_or_refused_if_it_was_asked_for(
         study_of(pipeline, "steps=99").possible()
 
 
-def test_the_page_ends_in_recommended_settings(made: Path) -> None:
-    assert {path.name for path in (made / "out").iterdir()} == {
+def test_the_page_ends_in_recommended_settings(frontier_dir: Path) -> None:
+    assert {path.name for path in (frontier_dir / "out").iterdir()} == {
         *("samples", "points", "references", "trials", "frontier.json", "frontier-rows.png"),
         *("report.html", "report.md", "report.json"),
     }
-    page = (made / "out/report.html").read_text("utf-8")
+    page = (frontier_dir / "out/report.html").read_text("utf-8")
     assert re.findall("<h2>(.*?)</h2>", page)[-2:] == ["Recommended settings", "Settings"]
-    text = (made / "out/report.md").read_text("utf-8")
+    text = (frontier_dir / "out/report.md").read_text("utf-8")
     assert "points are sampled in full" in text
     assert "adm sample model.safetensors --classifier guide.safetensors --sampler ddim" in text
 
 
 def test_a_frontier_is_stored_in_its_folder_and_with_the_model(
-    here: Path, monkeypatch: pytest.MonkeyPatch
+    workdir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert load(here / "model.frontier.json") == load(here / "out/frontier.json")
+    assert load(workdir / "model.frontier.json") == load(workdir / "out/frontier.json")
     shipped = SHIPPED / "fashion.safetensors"
-    monkeypatch.setenv("XDG_CACHE_HOME", str(here))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(workdir))
     own = measurement(shipped, stored.NAME)
     assert SHIPPED not in own.parents
     assert stored.file_of(shipped).parent == SHIPPED
     own.parent.mkdir(parents=True)
-    shutil.copy(here / "model.frontier.json", own)
+    shutil.copy(workdir / "model.frontier.json", own)
     assert stored.file_of(shipped) == own
 
 
 def test_the_shipped_frontier_is_of_the_shipped_model() -> None:
     from adm.models.identity import identify
 
-    found = load(SHIPPED / "fashion.frontier.json")
-    assert found.model == identify(SHIPPED / "fashion.safetensors")
-    assert found.classifier == identify(SHIPPED / "fashion-classifier.safetensors")
+    frontier = load(SHIPPED / "fashion.frontier.json")
+    assert frontier.model == identify(SHIPPED / "fashion.safetensors")
+    assert frontier.classifier == identify(SHIPPED / "fashion-classifier.safetensors")
 
 
 def test_a_budget_gives_the_images_of_the_command_that_the_frontier_recommends(
-    here: Path, adm: Adm
+    workdir: Path, adm: Adm
 ) -> None:
-    found = load(here / "out/frontier.json").recommended[2.0]
-    options = stored.options(found.best.settings)
+    recommended = load(workdir / "out/frontier.json").recommended[2.0]
+    options = stored.options(recommended.best.settings)
     answer = adm.done(*SAMPLE, *AT_2, "--budget", "1min", "--out", "taken")
     assert f"{options}: " in answer.out
     answer = adm.done(*SAMPLE, *options.split(), "-o", "taken")
@@ -330,10 +336,10 @@ def test_a_budget_gives_the_images_of_the_command_that_the_frontier_recommends(
 
 
 def test_timings_of_another_machine_are_rescaled(
-    here: Path, adm: Adm, monkeypatch: pytest.MonkeyPatch
+    workdir: Path, adm: Adm, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    frontier = load(here / "out/frontier.json")
-    save(replace(frontier, machine="another"), here / "model.frontier.json")
+    frontier = load(workdir / "out/frontier.json")
+    save(replace(frontier, machine="another"), workdir / "model.frontier.json")
     fastest = min(one.seconds for one in frontier.scored(2.0))
     monkeypatch.setattr(timing, "seconds_of", lambda job: 7 * fastest)
     words = (*SAMPLE, *AT_2, "-o", "s", "--budget")
@@ -344,10 +350,10 @@ def test_timings_of_another_machine_are_rescaled(
 
 
 @pytest.mark.parametrize("kind", ["classifier", "weights"])
-def test_a_frontier_of_another_model_is_refused(here: Path, adm: Adm, kind: str) -> None:
+def test_a_frontier_of_another_model_is_refused(workdir: Path, adm: Adm, kind: str) -> None:
     words = [*SAMPLE, *AT_2, "--budget", "1s", "--out", "s"]
     if kind == "classifier":
-        tiny.model(here / "second", tiny.classifier(), seed=5)
+        tiny.model(workdir / "second", tiny.classifier(), seed=5)
         words[words.index("guide.safetensors")] = "second"
     else:
         shutil.copy("other.safetensors", "model.safetensors")

@@ -1,4 +1,4 @@
-"""adm --help, adm VERB --help -> what there is, with examples; without loading torch."""
+"""adm --help, adm VERB --help -> verbs and options, with examples; without loading torch."""
 
 import json
 import subprocess
@@ -42,9 +42,9 @@ for words in ["--help"], ["-h"], ["--version"], [], *([verb, "--help"] for verb 
 
 def test_help_answers_without_loading_torch() -> None:
     command = [sys.executable, "-c", WITHOUT_TORCH]
-    found = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-    assert found.returncode == 0, found.stderr
-    overview = found.stdout.split("words [")[1]
+    process = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert process.returncode == 0, process.stderr
+    overview = process.stdout.split("words [")[1]
     assert all(f" {verb} " in overview for verb in VERBS)
 
 
@@ -65,22 +65,24 @@ KINDS = {
 @pytest.mark.parametrize("topic", KINDS)
 def test_every_kind_is_explained_with_its_parameters(adm: Adm, topic: str) -> None:
     answer = adm("help", topic, "--json")
-    told = json.loads(answer.out)
-    assert told.keys() == KINDS[topic].keys()
+    kinds = json.loads(answer.out)
+    assert kinds.keys() == KINDS[topic].keys()
     for name, kind in KINDS[topic].items():
-        assert told[name]["summary"]
-        assert told[name]["parameters"].keys() == {each.name for each in fields(kind)}
-        assert all(each["about"] for each in told[name]["parameters"].values()), name
+        assert kinds[name]["summary"]
+        assert kinds[name]["parameters"].keys() == {each.name for each in fields(kind)}
+        assert all(each["about"] for each in kinds[name]["parameters"].values()), name
         assert f"{TOPICS[topic]}{name}\n" in adm("help", topic).out
 
 
 def test_the_settings_of_a_recipe_are_those_that_can_be_set(adm: Adm) -> None:
-    told = json.loads(adm("help", "recipe", "--json").out)
+    settings = json.loads(adm("help", "recipe", "--json").out)
     for name in ("digits", "digits-classifier", "fashion-biggan"):
         for path in paths_of(recipe(name)):
-            assert "." not in path or any(f"{each}.".startswith(f"{path}.") for each in told), path
-    assert {"unet.dropout", "train.learning_rate", "data.size", "gan.noise"} <= told.keys()
-    assert "whole number" in told["train.batch_size"]["type"]
+            assert "." not in path or any(f"{each}.".startswith(f"{path}.") for each in settings), (
+                path
+            )
+    assert {"unet.dropout", "train.learning_rate", "data.size", "gan.noise"} <= settings.keys()
+    assert "whole number" in settings["train.batch_size"]["type"]
     assert "no topic 'smaple'" in adm("help", "smaple").refusal()
 
 

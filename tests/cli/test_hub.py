@@ -1,4 +1,4 @@
-"""hf:owner/name on the command line, and folders as they are on the Hugging Face hub."""
+"""hf:owner/name on the command line, and folders in the layout of the Hugging Face hub."""
 
 import json
 from collections.abc import Iterator
@@ -18,12 +18,12 @@ NAME, SPEC, CARD = "someone/tiny", "hf:someone/tiny", "README.md"
 
 @pytest.fixture
 def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
-    with serving(tmp_path / "cache", monkeypatch) as there:
-        yield there
+    with serving(tmp_path / "cache", monkeypatch) as hub:
+        yield hub
 
 
 @pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def workdir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The current folder, with a diffusion model and a classifier."""
     tiny.model(tmp_path / "m.safetensors", tiny.diffusion())
     tiny.model(tmp_path / "c.safetensors", tiny.classifier())
@@ -31,7 +31,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_a_folder_is_written(adm: Adm, here: Path) -> None:
+def test_a_folder_is_written(adm: Adm, workdir: Path) -> None:
     report = {
         "features": "pixels",
         "scores": {"frechet": {"title": "", "value": 1.5, "low": 1, "high": None}},
@@ -39,17 +39,17 @@ def test_a_folder_is_written(adm: Adm, here: Path) -> None:
         "warnings": [],
         "manifest": {"generated": {"count": 7}},
     }
-    (here / "report.json").write_text(json.dumps(report))
-    wanted = ("--images", 2, "--scores", "report.json")
-    assert "a diffusion model" in adm("convert", "m.safetensors", *wanted, "--out", "m").out
+    (workdir / "report.json").write_text(json.dumps(report))
+    options = ("--images", 2, "--scores", "report.json")
+    assert "a diffusion model" in adm("convert", "m.safetensors", *options, "--out", "m").out
     assert "a classifier" in adm("convert", "c.safetensors", "--out", "c").out
-    held = {name: files_of(here / name) for name in ("m", "c")}
-    assert set(held["m"]) == {MODEL, CONFIG, PICTURE, CARD}
-    assert set(held["c"]) == {MODEL, CONFIG, CARD}
-    for name, files in held.items():
-        assert files[MODEL] == (here / f"{name}.safetensors").read_bytes()
-    assert "| 1.5 |" in held["m"][CARD].decode()
-    assert '"count": 7' in held["m"][CARD].decode()
+    folders = {name: files_of(workdir / name) for name in ("m", "c")}
+    assert set(folders["m"]) == {MODEL, CONFIG, PICTURE, CARD}
+    assert set(folders["c"]) == {MODEL, CONFIG, CARD}
+    for name, files in folders.items():
+        assert files[MODEL] == (workdir / f"{name}.safetensors").read_bytes()
+    assert "| 1.5 |" in folders["m"][CARD].decode()
+    assert '"count": 7' in folders["m"][CARD].decode()
     adm.done("sample", "m", "--classifier", "c", "--scale", 1, "--count", 1, "--out", "s")
 
 
@@ -65,22 +65,22 @@ REFUSED = {
 
 @pytest.mark.parametrize("words", REFUSED)
 def test_what_cannot_be_written_is_refused(
-    adm: Adm, server: Hub, here: Path, words: str, monkeypatch: pytest.MonkeyPatch
+    adm: Adm, server: Hub, workdir: Path, words: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from huggingface_hub import constants
 
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    (here / "full").mkdir()
-    (here / "full" / "a").touch()
-    before = {*here.rglob("*")}
+    (workdir / "full").mkdir()
+    (workdir / "full" / "a").touch()
+    before = {*workdir.rglob("*")}
     assert REFUSED[words] in adm("convert", "m.safetensors", *words.split()).refusal()
-    assert {*here.rglob("*")} == before
-    assert server.asked == []
+    assert {*workdir.rglob("*")} == before
+    assert server.requests == []
 
 
 @pytest.mark.parametrize("public", [False, True])
-def test_a_repository_is_private_unless_told(
-    adm: Adm, server: Hub, here: Path, public: bool, monkeypatch: pytest.MonkeyPatch
+def test_a_repository_is_private_by_default(
+    adm: Adm, server: Hub, workdir: Path, public: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from huggingface_hub import HfApi
 
@@ -96,16 +96,16 @@ def test_a_repository_is_private_unless_told(
     assert answer.out == "https://there/commit: a diffusion model\n"
     assert set(pushed) == {MODEL, CONFIG, CARD}
     (created,) = server.created
-    stated = created.get("visibility") or ("private" if created["private"] else "public")
-    assert stated == ("public" if public else "private")
+    visibility = created.get("visibility") or ("private" if created["private"] else "public")
+    assert visibility == ("public" if public else "private")
 
 
 @pytest.mark.slow
 def test_the_hub_is_where_its_variables_say(
-    server: Hub, here: Path, monkeypatch: pytest.MonkeyPatch
+    server: Hub, workdir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    server.has(NAME, {MODEL: (here / "m.safetensors").read_bytes()})
-    monkeypatch.setenv("HF_HOME", str(here / "hf"))
+    server.has(NAME, {MODEL: (workdir / "m.safetensors").read_bytes()})
+    monkeypatch.setenv("HF_HOME", str(workdir / "hf"))
     monkeypatch.setenv("HF_ENDPOINT", server.address)
-    printed = launch.finish(launch.command(here, ["info", SPEC, "--json"]))
+    printed = launch.finish(launch.command(workdir, ["info", SPEC, "--json"]))
     assert "hf/hub/models--someone--tiny/snapshots/" in json.loads(printed)["file"]

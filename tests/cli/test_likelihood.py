@@ -1,4 +1,4 @@
-"""adm likelihood, adm.likelihood -> bits of few images, the same however they were come by."""
+"""adm likelihood, adm.likelihood -> bits of a few images, the same by every route."""
 
 import json
 from pathlib import Path
@@ -19,9 +19,9 @@ from adm.data.source import in_memory
 from adm.generation.pipeline import load
 from adm.store.parts import Parts
 
-pytestmark = pytest.mark.xdist_group("likelihood")  # one worker measures what all of them use
+pytestmark = pytest.mark.xdist_group("likelihood")  # one worker measures for all tests
 SOURCE = tiny.stripes(7)
-EVERY = ("variational", "variational:drawn=5", "ode:steps=6,probes=3")
+BOUNDS = ("variational", "variational:drawn=5", "ode:steps=6,probes=3")
 
 
 def npz(folder: Path, source=SOURCE, name: str = "data.npz") -> Path:
@@ -44,22 +44,22 @@ def estimates(out: Path) -> dict[str, dict]:
 def measured(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The report of all bounds, from Python."""
     folder = tmp_path_factory.mktemp("whole")
-    how = {"bound": EVERY, "batch_size": 2, "out": folder / "out"}
-    front.likelihood(models / "model.safetensors", str(npz(folder)), **how)
+    options = {"bound": BOUNDS, "batch_size": 2, "out": folder / "out"}
+    front.likelihood(models / "model.safetensors", str(npz(folder)), **options)
     return folder
 
 
 def test_a_total_is_the_sum_of_its_terms_and_has_an_interval(measured: Path) -> None:
-    found = estimates(measured / "out")
-    assert [*found] == [*EVERY]
-    for each in found.values():
+    by_bound = estimates(measured / "out")
+    assert [*by_bound] == [*BOUNDS]
+    for each in by_bound.values():
         bits = each["bits_per_dimension"]
         assert bits["value"] == pytest.approx(sum(t["value"] for t in each["terms"].values()))
         assert bits["value"] == pytest.approx(np.mean(each["images"]))
         assert bits["low"] < bits["value"] < bits["high"]
         assert sum(each["curve"]["weight"]) == (6 if "ode" in each["bound"] else 20)
-    assert {"prior", "divergences", "decoder"} == found["variational"]["terms"].keys()
-    whole, drawn, ode = found.values()
+    assert {"prior", "divergences", "decoder"} == by_bound["variational"]["terms"].keys()
+    whole, drawn, ode = by_bound.values()
     assert drawn["terms"]["decoder"] == whole["terms"]["decoder"]  # of the same noise
     assert ode["by_probes"]["low"] < ode["bits_per_dimension"]["value"] < ode["by_probes"]["high"]
     assert {path.name for path in (measured / "out").iterdir()} == {
@@ -71,7 +71,7 @@ def test_a_total_is_the_sum_of_its_terms_and_has_an_interval(measured: Path) -> 
     assert "by variational:drawn=5" in text
 
 
-def test_a_stopped_command_goes_on_and_ends_with_the_same_report(
+def test_a_stopped_command_resumes_to_the_same_report(
     adm: Adm, models: Path, measured: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write, written = Parts.write, list[range]()
@@ -83,35 +83,35 @@ def test_a_stopped_command_goes_on_and_ends_with_the_same_report(
         write(parts, span, **arrays)
 
     monkeypatch.setattr(Parts, "write", deadly)
-    call, out = words(models, measured / "data.npz", tmp_path / "out", *EVERY), tmp_path / "out"
+    call, out = words(models, measured / "data.npz", tmp_path / "out", *BOUNDS), tmp_path / "out"
     stopped = adm(*call)
     assert "run the same command again to resume" in stopped.err
     assert not (out / "report.json").exists()
     monkeypatch.setattr(
-        Parts, "write", lambda *given, **own: (written.append(0), write(*given, **own))
+        Parts, "write", lambda *args, **kwargs: (written.append(0), write(*args, **kwargs))
     )
     ended = adm.done(*call)
-    assert len(written) == 4 * len(EVERY)  # each part once
+    assert len(written) == 4 * len(BOUNDS)  # each part once
     assert (out / "report.json").read_bytes() == (measured / "out/report.json").read_bytes()
-    assert ended.out.count("bits per dimension by") == len(EVERY)
+    assert ended.out.count("bits per dimension by") == len(BOUNDS)
 
 
 def test_several_ranks_measure_what_one_does(models: Path, measured: Path, tmp_path: Path) -> None:
     pipeline = load(models / "model.safetensors", device="cpu")
-    how = {"count": None, "split": None, "labels": "own", "seed": 0, "batch_size": 2}
-    task = task_of(pipeline, str(measured / "data.npz"), EVERY[1:], **how)
-    found = together(3, lambda devices: run(task, tmp_path / "out", devices, silent))
-    assert [each is None for each in found] == [False, True, True]
+    options = {"count": None, "split": None, "labels": "own", "seed": 0, "batch_size": 2}
+    task = task_of(pipeline, str(measured / "data.npz"), BOUNDS[1:], **options)
+    reports = together(3, lambda devices: run(task, tmp_path / "out", devices, silent))
+    assert [each is None for each in reports] == [False, True, True]
     assert estimates(tmp_path / "out").items() <= estimates(measured / "out").items()
 
 
 def test_some_levels_have_their_own_terms_and_all_of_them_are_the_whole(
     models: Path, measured: Path
 ) -> None:
-    every = ("variational:drawn=20", "variational:levels=2-9", "variational:steps=20")
-    found = front.likelihood(models / "model.safetensors", SOURCE, bound=every, batch_size=2)
+    bounds = ("variational:drawn=20", "variational:levels=2-9", "variational:steps=20")
+    report = front.likelihood(models / "model.safetensors", SOURCE, bound=bounds, batch_size=2)
     whole = estimates(measured / "out")["variational"]
-    drawn, some, spaced = (each.to_json() for each in found.estimates)
+    drawn, some, spaced = (each.to_json() for each in report.estimates)
     assert drawn["images"] == pytest.approx(whole["images"], rel=1e-5)
     assert spaced["images"] == whole["images"]
     assert some["curve"]["level"] == [9, 2]
@@ -119,35 +119,38 @@ def test_some_levels_have_their_own_terms_and_all_of_them_are_the_whole(
     assert some["terms"].keys() == {"prior", "divergences"}
 
 
-def test_a_model_is_told_the_class_by_its_name(
+def test_a_model_is_conditioned_on_the_class_of_the_same_name(
     adm: Adm, models: Path, measured: Path, tmp_path: Path
 ) -> None:
     images, labels = SOURCE.batch(range(len(SOURCE)))
     turned = in_memory("data", SOURCE.classes[::-1], images, 2 - labels)
     model = models / "model.safetensors"
 
-    def bits(source, **how) -> list[float]:
-        found = front.likelihood(model, source, bound="variational:levels=9", **how)
-        return found.estimates[0].arrays["total"].tolist()
+    def bits(source, **options) -> list[float]:
+        report = front.likelihood(model, source, bound="variational:levels=9", **options)
+        return report.estimates[0].arrays["total"].tolist()
 
     own = bits(SOURCE)
     assert bits(turned) == own
     assert bits(SOURCE, labels="none") != own
-    shown = labels[shuffle(0, len(SOURCE), 0, len(SOURCE))]
+    shuffled = labels[shuffle(0, len(SOURCE), 0, len(SOURCE))]
     for label in range(3):
         alike = bits(in_memory("alike", SOURCE.classes, images, torch.full_like(labels, label)))
         same = np.isclose(alike, own, rtol=1e-6)
-        assert same[shown == label].all()
-        assert not same[shown != label].any()
+        assert same[shuffled == label].all()
+        assert not same[shuffled != label].any()
     others = in_memory("others", ("cat", "dog", "bag"), images, labels)
     refused = adm(*words(models, npz(tmp_path, others), tmp_path / "out")).refusal()
     assert "--labels must be none, as" in refused
     assert bits(others, labels="none") == bits(SOURCE, labels="none")
 
 
-def test_more_images_are_others_beside_the_same(models: Path) -> None:
-    model, how = models / "model.safetensors", {"bound": "variational:levels=1", "batch_size": 2}
-    few, many = (front.likelihood(model, SOURCE, count=count, **how) for count in (4, 6))
+def test_more_images_begin_with_the_same_ones(models: Path) -> None:
+    model, options = (
+        models / "model.safetensors",
+        {"bound": "variational:levels=1", "batch_size": 2},
+    )
+    few, many = (front.likelihood(model, SOURCE, count=count, **options) for count in (4, 6))
     assert few.task.order == many.task.order[:4]
     total = many.estimates[0].arrays["total"]
     assert few.estimates[0].arrays["total"].tolist() == total[:4].tolist()
@@ -186,16 +189,16 @@ def test_settings_that_cannot_be_used_are_refused(
 def test_models_without_a_density_are_refused(
     adm: Adm, models: Path, gan: Path, measured: Path, tmp_path: Path, model: str, expected: str
 ) -> None:
-    given = {"gan": gan, "fashion-fast": model}.get(model, models / model)
-    call = ["likelihood", given, measured / "data.npz", "--out", tmp_path / "out"]
+    path = {"gan": gan, "fashion-fast": model}.get(model, models / model)
+    call = ["likelihood", path, measured / "data.npz", "--out", tmp_path / "out"]
     assert expected in adm(*call).refusal()
 
 
-@pytest.mark.parametrize("how", [{"channels": 3}, {"size": (9, 8)}])
+@pytest.mark.parametrize("changes", [{"channels": 3}, {"size": (9, 8)}])
 def test_images_of_another_shape_are_refused(
-    adm: Adm, models: Path, tmp_path: Path, how: dict
+    adm: Adm, models: Path, tmp_path: Path, changes: dict
 ) -> None:
-    data = npz(tmp_path, tiny.stripes(6, **how))
+    data = npz(tmp_path, tiny.stripes(6, **changes))
     refused = adm(*words(models, data, tmp_path / "out")).refusal()
     assert "DATA must be images of (C, H, W) = (1, 8, 8)" in refused
     assert "resized and cropped" in refused

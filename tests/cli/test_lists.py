@@ -19,7 +19,7 @@ EXAMPLES = {
 }
 
 
-def parsed(form: Any, type_: Any, *words: str) -> Any:
+def parse(form: Any, type_: Any, *words: str) -> Any:
     app = App()
 
     @app.default
@@ -31,12 +31,12 @@ def parsed(form: Any, type_: Any, *words: str) -> Any:
 
 
 def size(*words: str) -> Any:
-    return lists.height_and_width(parsed(lists.Size.__metadata__[0], tuple[int, ...], *words))
+    return lists.height_and_width(parse(lists.Size.__metadata__[0], tuple[int, ...], *words))
 
 
 @pytest.mark.parametrize("words", [["0", "1.5"], ["0,1.5"], ["0, 1.5"], ["0,", "1.5"], ["0 1.5"]])
 def test_numbers_are_separated_by_commas_or_spaces(words: list[str]) -> None:
-    assert parsed(*EXAMPLES["numbers"], *words) == (0.0, 1.5)
+    assert parse(*EXAMPLES["numbers"], *words) == (0.0, 1.5)
 
 
 @pytest.mark.parametrize(
@@ -49,7 +49,7 @@ def test_numbers_are_separated_by_commas_or_spaces(words: list[str]) -> None:
 )
 def test_what_is_no_list_is_refused_with_an_example(kind: str, words: list[str], line: str) -> None:
     with pytest.raises(CoercionError) as refused:
-        parsed(*EXAMPLES[kind], *words)
+        parse(*EXAMPLES[kind], *words)
     assert line in str(refused.value)
 
 
@@ -57,13 +57,13 @@ def test_a_path_that_exists_is_not_split_at_its_comma(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert parsed(*EXAMPLES["names"], "a,b c.npz", "d") == ("a", "b c.npz", "d")
+    assert parse(*EXAMPLES["names"], "a,b c.npz", "d") == ("a", "b c.npz", "d")
     (tmp_path / "a,b c.npz").touch()
-    assert parsed(*EXAMPLES["names"], "a,b c.npz", "d") == ("a,b c.npz", "d")
+    assert parse(*EXAMPLES["names"], "a,b c.npz", "d") == ("a,b c.npz", "d")
 
 
 @pytest.mark.parametrize(
-    ("words", "found"),
+    ("words", "expected"),
     [
         (["a=b", "c=d"], ("a=b", "c=d")),
         (["a=b,c=d"], ("a=b", "c=d")),
@@ -71,8 +71,8 @@ def test_a_path_that_exists_is_not_split_at_its_comma(
         (["a=b", "ankle boot=boot,c=d"], ("a=b", "ankle boot=boot", "c=d")),
     ],
 )
-def test_a_comma_of_a_name_splits_no_renaming(words: list[str], found: tuple[str, ...]) -> None:
-    assert parsed(*EXAMPLES["renames"], *words) == found
+def test_a_comma_of_a_name_splits_no_renaming(words: list[str], expected: tuple[str, ...]) -> None:
+    assert parse(*EXAMPLES["renames"], *words) == expected
 
 
 @pytest.mark.parametrize("words", [["48,64"], ["48", "64"], ["48x64"], ["48,", "64"]])
@@ -95,8 +95,8 @@ def test_classes_are_separated_by_commas_or_spaces(
     """The three classes of the tiny models are sneaker, bag and ankle boot."""
     options = ("--steps", 2, "-o", tmp_path / "out")
     adm.done("sample", models / "model.safetensors", "--classes", *words, *options)
-    found = sorted(path.name for path in (tmp_path / "out").glob("*_seed*.png"))
-    assert [name.split("_seed")[0] for name in found] == ["ankle-boot", "ankle-boot", "bag"]
+    names = sorted(path.name for path in (tmp_path / "out").glob("*_seed*.png"))
+    assert [name.split("_seed")[0] for name in names] == ["ankle-boot", "ankle-boot", "bag"]
 
 
 @pytest.mark.parametrize(

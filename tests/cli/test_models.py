@@ -1,4 +1,4 @@
-"""adm models, adm convert -> what has a name, and the same model in another format."""
+"""adm models, adm convert -> the list of named models, and the same model in another format."""
 
 import json
 import re

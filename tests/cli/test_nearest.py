@@ -1,4 +1,4 @@
-"""adm nearest: what it leaves, and every bad input in one line, before any feature is extracted."""
+"""adm nearest: its picture and report; bad input in one line, before any feature is extracted."""
 
 import json
 import subprocess
@@ -26,12 +26,12 @@ def pool(images):
     grid = torch.nn.functional.adaptive_avg_pool2d(images.float().mean(1, keepdim=True), 4)
     return grid.flatten(1)
 """
-UNWRITABLE = Path("/proc/n.png")  # which only writing shows
+UNWRITABLE = Path("/proc/n.png")  # which only a write detects
 WORDS = ("nearest", "samples.npz", "real.npz", "--features", "pool.py:pool", "--device", "cpu")
 
 
 @pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def workdir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with features, real images, and samples of which the first is a copy."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "pool.py").write_text(POOL)
@@ -43,34 +43,36 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_a_picture_and_what_it_says(here: Path, adm: Adm) -> None:
+def test_a_picture_and_a_summary(workdir: Path, adm: Adm) -> None:
     answer = adm.done(*WORDS, "--out", "deep/n.png")
     assert "1 are exact copies" in answer.out
     assert "deep/n.png: the 6 samples most likely to be copies" in answer.out
     assert Path("deep/n.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_every_number_and_the_file_and_class_of_a_sample(here: Path, adm: Adm) -> None:
+def test_every_number_and_the_file_and_class_of_a_sample(workdir: Path, adm: Adm) -> None:
     images = torch.from_numpy(np.load("samples.npz")["arr_0"]).permute(0, 3, 1, 2)
-    save_images(here / "made", images, torch.arange(6) % 2, ["ant", "bee"], 5)
-    write_json(here / "made" / "samples.json", {"classes": ["ant", "bee"]})
+    save_images(workdir / "made", images, torch.arange(6) % 2, ["ant", "bee"], 5)
+    write_json(workdir / "made" / "samples.json", {"classes": ["ant", "bee"]})
     answer = adm.done("nearest", "made", *WORDS[2:], "--json", "--count", "1")
-    told = json.loads(answer.out)["nearest"]
-    assert told[0]["same_pixels_as"] == 7
-    assert [Path(one["file"]).name[:3] for one in told[:2]] == ["ant", "bee"]
-    assert told[1]["class"] == "bee"
+    nearest = json.loads(answer.out)["nearest"]
+    assert nearest[0]["same_pixels_as"] == 7
+    assert [Path(one["file"]).name[:3] for one in nearest[:2]] == ["ant", "bee"]
+    assert nearest[1]["class"] == "bee"
 
 
-def test_copies_are_weighed_against_images_that_were_not_trained_on(here: Path, adm: Adm) -> None:
+def test_copies_are_weighed_against_images_that_were_not_trained_on(
+    workdir: Path, adm: Adm
+) -> None:
     archive("new.npz", spots(20, seed=2).batch(range(20))[0])
     copies = adm.done("nearest", "real.npz", "real.npz", "--test", "new.npz", *WORDS[3:], "--json")
-    told = json.loads(copies.out)
-    assert told["nearer_than_test_images"]["expected"] == 40 / 60
-    assert (told["nearer_than_test_images"]["value"], told["copied"]["value"]) == (1, 1)
+    report = json.loads(copies.out)
+    assert report["nearer_than_test_images"]["expected"] == 40 / 60
+    assert (report["nearer_than_test_images"]["value"], report["copied"]["value"]) == (1, 1)
     same = adm(*WORDS, "--test", "real.npz")
     assert (same.status, "images that the model was not trained on" in same.err) == (2, True)
-    said = adm(*WORDS, "--test", "new.npz")
-    assert "66.7% of new images would be: as if " in said.out
+    answer = adm(*WORDS, "--test", "new.npz")
+    assert "66.7% of new images would be: as if " in answer.out
     assert "nearer_than_test_images" not in json.loads(adm(*WORDS, "--json").out)
 
 
@@ -84,49 +86,49 @@ BAD = {
 
 @pytest.mark.parametrize("case", BAD)
 def test_what_cannot_be_done_is_refused_before_features_are_extracted(
-    here: Path, adm: Adm, case: str
+    workdir: Path, adm: Adm, case: str
 ) -> None:
-    (here / "folder.png").mkdir()
+    (workdir / "folder.png").mkdir()
     words, message = BAD[case]
     assert message in adm(*WORDS, *words).refusal()
-    assert not (here / "extracted").exists()
+    assert not (workdir / "extracted").exists()
 
 
-def test_samples_of_another_size_are_compared_when_asked_for(here: Path, adm: Adm) -> None:
+def test_samples_of_another_size_are_compared_on_request(workdir: Path, adm: Adm) -> None:
     words = ("nearest", "small.npz", "real.npz", *WORDS[3:], "--resize", "to-reference", "--json")
     answer = adm.done(*words)
     assert json.loads(answer.out)["samples"] == 6
     assert Path("nearest.png").exists()
 
 
-def left(here: Path) -> list[str]:
-    return [path.name for path in (here / "passing").iterdir() if "adm" in path.name]
+def leftovers(workdir: Path) -> list[str]:
+    return [path.name for path in (workdir / "passing").iterdir() if "adm" in path.name]
 
 
 @pytest.fixture
-def passing(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A folder for what is temporary."""
-    (here / "passing").mkdir()
-    monkeypatch.setenv("TMPDIR", str(here / "passing"))
+def passing(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder for temporary files."""
+    (workdir / "passing").mkdir()
+    monkeypatch.setenv("TMPDIR", str(workdir / "passing"))
 
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("passing")
-def test_processes_end_together_and_leave_nothing(here: Path) -> None:
-    printed = launch.finish(launch.command(here, WORDS, processes=2))
+def test_processes_end_together_and_leave_nothing(workdir: Path) -> None:
+    printed = launch.finish(launch.command(workdir, WORDS, processes=2))
     assert printed.count("nearest.png: the 6 samples most") == 1
-    assert left(here) == []
+    assert leftovers(workdir) == []
 
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("passing")
-def test_the_failure_of_the_main_process_ends_all_of_torchrun_in_one_line(here: Path) -> None:
+def test_the_failure_of_the_main_process_ends_all_of_torchrun_in_one_line(workdir: Path) -> None:
     start = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
     command = [*start, "-m", "adm", *WORDS, "--out", str(UNWRITABLE)]
-    ran = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
-    assert ran.returncode == 1  # torchrun's own
-    said = [line for line in ran.stderr.splitlines() if line.startswith("adm: ")]
-    assert said, ran.stderr  # of one, or of both, unless torchrun ends the other first
-    assert all(str(UNWRITABLE.parent) in line for line in said)
-    assert "/adm/app/cli/" not in ran.stderr  # as in a traceback of ours
-    assert left(here) == []
+    process = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    assert process.returncode == 1  # torchrun's own
+    lines = [line for line in process.stderr.splitlines() if line.startswith("adm: ")]
+    assert lines, process.stderr  # of one, or of both, unless torchrun ends the other first
+    assert all(str(UNWRITABLE.parent) in line for line in lines)
+    assert "/adm/app/cli/" not in process.stderr  # as in a traceback of ours
+    assert leftovers(workdir) == []

@@ -28,7 +28,7 @@ SWEEP = ("--reference", "real.npz", *FEATURES, "--count", 6)
 
 
 @pytest.fixture
-def here(
+def workdir(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, models: Path, tmp_path_factory: Any
 ) -> Path:
     monkeypatch.chdir(tmp_path)
@@ -56,42 +56,44 @@ def document(answer: Answer) -> Any:
 RESULTS: dict[str, tuple[tuple[object, ...], Callable[[Any], bool]]] = {
     "evaluate": (
         ("samples.npz", "--reference", "real.npz", "--resamples", 20, "-o", "r.json", *FEATURES),
-        lambda told: told == json.loads(Path("r.json").read_text()),
+        lambda report: report == json.loads(Path("r.json").read_text()),
     ),
     "nearest": (
         ("samples.npz", "real.npz", "-o", "n.png", *FEATURES),
-        lambda told: told["samples"] == len(told["nearest"]),
+        lambda report: report["samples"] == len(report["nearest"]),
     ),
     "reference": (
         ("real.npz", "-o", "ref.npz", *FEATURES),
-        lambda told: told["count"] == 40 and told["file"] == "ref.npz",
+        lambda report: report["count"] == 40 and report["file"] == "ref.npz",
     ),
     "cluster": (
         ("real.npz", "-o", "l.csv", "--clusters", "3", *FEATURES),
-        lambda told: told == json.loads(Path("l.json").read_text()) and sum(told["sizes"]) == 40,
+        lambda report: (
+            report == json.loads(Path("l.json").read_text()) and sum(report["sizes"]) == 40
+        ),
     ),
     "sweep": (
         ("model.safetensors", *SWEEP, "--vary", "scale=0", "--vary", "steps=2", "-o", "swept"),
-        lambda told: told == json.loads(Path("swept/report.json").read_text()),
+        lambda report: report == json.loads(Path("swept/report.json").read_text()),
     ),
     "data": (
         ("inspect", "photos", "-o", "d.html"),
-        lambda told: told["images"] == 3 and sum(told["classes"].values()) == 3,
+        lambda report: report["images"] == 3 and sum(report["classes"].values()) == 3,
     ),
     "doctor": (
         ("model.safetensors", "-o", "doctor.html", "--count", 8, "--device", "cpu"),
-        lambda told: {"settings", "estimate", "colours"} <= set(told["findings"]),
+        lambda report: {"settings", "estimate", "colours"} <= set(report["findings"]),
     ),
     "info": (
         ("model.safetensors",),
-        lambda told: told["parameters"] > 0 and told["recipe"]["kind"] == told["kind"],
+        lambda report: report["parameters"] > 0 and report["recipe"]["kind"] == report["kind"],
     ),
-    "recipes": ((), lambda told: {"fashion", "digits"} <= {each["name"] for each in told}),
+    "recipes": ((), lambda report: {"fashion", "digits"} <= {each["name"] for each in report}),
 }
 
 
 @pytest.mark.parametrize("name", RESULTS)
-def test_a_result_is_one_json_document(here: Path, adm: Adm, name: str) -> None:
+def test_a_result_is_one_json_document(workdir: Path, adm: Adm, name: str) -> None:
     words, right = RESULTS[name]
     answer = adm(name, *words, "--json")
     assert right(document(answer))
@@ -101,15 +103,15 @@ def test_a_result_is_one_json_document(here: Path, adm: Adm, name: str) -> None:
         assert place in answer.err  # the notice that names it
 
 
-def test_scores_in_float16_are_added_to_the_others(here: Path, adm: Adm) -> None:
+def test_scores_in_float16_are_added_to_the_others(workdir: Path, adm: Adm) -> None:
     words = ("evaluate", "samples.npz", "--reference", "real.npz", "--resamples", 20, *FEATURES)
-    usual, half = (document(adm(*words, *more, "--json")) for more in ((), ("--float16",)))
-    added = half["scores"].keys() - usual["scores"].keys()
+    default, half = (document(adm(*words, *more, "--json")) for more in ((), ("--float16",)))
+    added = half["scores"].keys() - default["scores"].keys()
     assert added == {"precision_float16", "recall_float16"}
-    assert all(half["scores"][name] == score for name, score in usual["scores"].items())
+    assert all(half["scores"][name] == score for name, score in default["scores"].items())
     for name in added:
-        wanted = usual["scores"][name.removesuffix("_float16")]["value"]
-        assert half["scores"][name]["value"] == pytest.approx(wanted, abs=0.1)
+        expected = default["scores"][name.removesuffix("_float16")]["value"]
+        assert half["scores"][name]["value"] == pytest.approx(expected, abs=0.1)
 
 
 def test_no_number_is_null(capsys: pytest.CaptureFixture[str]) -> None:
@@ -128,7 +130,7 @@ QUIET: dict[str, tuple[tuple[object, ...], str]] = {
 
 
 @pytest.mark.parametrize("verb", QUIET)
-def test_quiet_commands_print_results_only(here: Path, adm: Adm, verb: str) -> None:
+def test_quiet_commands_print_results_only(workdir: Path, adm: Adm, verb: str) -> None:
     words, result = QUIET[verb]
     answer = adm.done(verb, *words, "-q")
     assert answer.err == ""
@@ -136,14 +138,14 @@ def test_quiet_commands_print_results_only(here: Path, adm: Adm, verb: str) -> N
     assert "note:" not in answer.out
 
 
-def test_quiet_commands_print_errors_and_what_was_asked_for(here: Path, adm: Adm) -> None:
+def test_quiet_commands_print_errors_and_requested_documents(workdir: Path, adm: Adm) -> None:
     assert "no recipe 'fashon'" in adm("--quiet", "recipes", "fashon").refusal()
     assert json.loads(adm("train", "digits", "-o", "run", "--dry-run", "-q").out)
     assert "parameters" in document(adm("info", "model.safetensors", "--json", "-q"))
 
 
-def test_the_next_command_of_a_process_is_not_quiet(here: Path, adm: Adm) -> None:
+def test_the_next_command_of_a_process_is_not_quiet(workdir: Path, adm: Adm) -> None:
     words = ("sample", "model.safetensors", "--count", 2, "--steps", 2, "-o")
     assert adm(*words, "one", "-q").out == ""
-    assert not notices.quiet()  # in what else the process does, either
+    assert not notices.quiet()  # nor is the rest of the process
     assert "two: 2 images" in adm(*words, "two").out

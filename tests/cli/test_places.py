@@ -11,7 +11,7 @@ from adm.app.cli import places
 
 
 @pytest.fixture
-def here(tmp_path: Path, models: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def workdir(tmp_path: Path, models: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "images").mkdir()
     (tmp_path / "images" / "a.png").touch()
@@ -48,8 +48,10 @@ BAD = {
 
 
 @pytest.mark.parametrize("verb", WRITERS)
-def test_no_verb_starts_work_whose_result_it_cannot_write(here: Path, adm: Adm, verb: str) -> None:
-    before = sorted(here.rglob("*"))
+def test_no_verb_starts_work_whose_result_it_cannot_write(
+    workdir: Path, adm: Adm, verb: str
+) -> None:
+    before = sorted(workdir.rglob("*"))
     words, ending = WRITERS[verb]
     for out, line in BAD.items():
         answer = adm(*verb.split(), *words, "--out", out if out == "loop" else f"{out}{ending}")
@@ -57,22 +59,22 @@ def test_no_verb_starts_work_whose_result_it_cannot_write(here: Path, adm: Adm, 
             assert answer.status == 2
         else:
             assert line.replace("out", f"out{ending}", 1) in answer.refusal()
-        assert sorted(here.rglob("*")) == before
+        assert sorted(workdir.rglob("*")) == before
 
 
 @pytest.mark.parametrize("verb", ["sample", "data example"])
 @pytest.mark.parametrize("out", [".", "/"])
-def test_the_current_folder_is_not_replaced(here: Path, adm: Adm, verb: str, out: str) -> None:
-    (here / "empty").mkdir()
-    os.chdir(here / "empty")
-    words = [str(here / word) for word in WRITERS[verb][0]]
+def test_the_current_folder_is_not_replaced(workdir: Path, adm: Adm, verb: str, out: str) -> None:
+    (workdir / "empty").mkdir()
+    os.chdir(workdir / "empty")
+    words = [str(workdir / word) for word in WRITERS[verb][0]]
     answer = adm(*verb.split(), *words, "--out", out)
     assert f"{out} is or holds the current folder, which stays; choose another --out" in answer.err
-    assert (here / "empty").samefile(".")
+    assert (workdir / "empty").samefile(".")
 
 
 @pytest.mark.parametrize("verb", ["demo", "sweep", "frontier", "train"])
-def test_the_root_of_the_disk_is_no_folder_to_work_in(here: Path, adm: Adm, verb: str) -> None:
+def test_the_root_of_the_disk_is_no_folder_to_work_in(workdir: Path, adm: Adm, verb: str) -> None:
     answer = adm(verb, *WRITERS[verb][0], "--out", "/")
     assert "/ is the root of the disk" in answer.refusal()
 
@@ -91,7 +93,7 @@ GOOD: list[tuple[Callable[[Path], None], str]] = [
 
 
 @pytest.mark.parametrize(("check", "out"), GOOD, ids=lambda each: str(each)[:20])
-def test_what_can_be_written_passes(here: Path, check: Callable[[Path], None], out: str) -> None:
-    before = sorted(here.rglob("*"))
+def test_what_can_be_written_passes(workdir: Path, check: Callable[[Path], None], out: str) -> None:
+    before = sorted(workdir.rglob("*"))
     check(Path(out))
-    assert sorted(here.rglob("*")) == before
+    assert sorted(workdir.rglob("*")) == before

@@ -1,4 +1,4 @@
-"""amounts of work at times of a fake clock -> what is done, its unit, and the time left."""
+"""amounts of work at times of a fake clock -> the work done, its unit, and the time left."""
 
 import pytest
 
@@ -17,10 +17,10 @@ class Clock:
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    made = Clock()
-    monkeypatch.setattr(module.time, "monotonic", made)
+    fake = Clock()
+    monkeypatch.setattr(module.time, "monotonic", fake)
     monkeypatch.setattr(notices, "_quiet", False)
-    return made
+    return fake
 
 
 def test_the_time_left_is_that_of_the_rest_at_the_speed_of_this_process() -> None:
@@ -71,9 +71,9 @@ def test_a_bar_has_unit_and_time_left(
     with progress("training", 400, "steps", done=200) as advance:
         clock.now += 10
         advance(2, "loss 1")
-    said = capsys.readouterr().err
-    assert "202 of 400 steps" in said
-    assert "0:16:30 left" in said
+    output = capsys.readouterr().err
+    assert "202 of 400 steps" in output
+    assert "0:16:30 left" in output
 
 
 def test_quiet_work_is_not_shown(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:

@@ -45,9 +45,9 @@ ROW = ROWS["imagenet256-guided-upsampled"]
 
 @pytest.mark.parametrize("scores", [TENSORFLOW, PORT])
 def test_both_evaluators_of_the_published_pair_reproduce_the_row(scores: dict[str, float]) -> None:
-    found = verdicts(ROW, {key: Score(value) for key, value in scores.items()})
-    assert [each.outcome for each in found] == ["agrees"] * 5
-    assert conclusion(found, []).startswith("Reproduced")
+    judgements = verdicts(ROW, {key: Score(value) for key, value in scores.items()})
+    assert [each.outcome for each in judgements] == ["agrees"] * 5
+    assert conclusion(judgements, []).startswith("Reproduced")
 
 
 @pytest.mark.parametrize(
@@ -63,10 +63,10 @@ def test_both_evaluators_of_the_published_pair_reproduce_the_row(scores: dict[st
 )
 def test_a_score_that_is_off_says_in_which_direction(key: str, value: float, outcome: str) -> None:
     scores = {name: Score(each) for name, each in TENSORFLOW.items()} | {key: Score(value)}
-    found = {each.key: each for each in verdicts(ROW, scores)}
-    assert found[key].outcome == outcome
-    assert sum(each.outcome == "agrees" for each in found.values()) == 4
-    assert outcome in conclusion([*found.values()], [])
+    judgements = {each.key: each for each in verdicts(ROW, scores)}
+    assert judgements[key].outcome == outcome
+    assert sum(each.outcome == "agrees" for each in judgements.values()) == 4
+    assert outcome in conclusion([*judgements.values()], [])
 
 
 def test_an_interval_that_holds_the_published_value_agrees() -> None:
@@ -74,14 +74,14 @@ def test_an_interval_that_holds_the_published_value_agrees() -> None:
     assert Verdict("frechet", "3.94", Score(4.2, 4.1, 4.5)).outcome == "worse"
 
 
-def test_what_another_model_gives_is_not_comparable() -> None:
-    found = verdicts(ROW, {key: Score(value) for key, value in TENSORFLOW.items()})
-    assert conclusion(found, ["--model mine.pt"]) == (
+def test_scores_of_another_model_are_not_comparable() -> None:
+    judgements = verdicts(ROW, {key: Score(value) for key, value in TENSORFLOW.items()})
+    assert conclusion(judgements, ["--model mine.pt"]) == (
         "Not comparable with the row: --model mine.pt."
     )
 
 
-def test_every_row_names_what_was_released() -> None:
+def test_every_row_names_released_files() -> None:
     for row in ROWS.values():
         assert row.model in PUBLIC
         assert row.upsampler is None or row.upsampler in PUBLIC
@@ -92,7 +92,7 @@ def test_every_row_names_what_was_released() -> None:
         assert str(size) in row.title or "LSUN" in row.title
 
 
-def saved(path: Path, config: object, legacy: bool) -> None:
+def save_random(path: Path, config: object, legacy: bool) -> None:
     torch.manual_seed(0)
     network = UNet(config) if isinstance(config, UNetConfig) else Classifier(config)  # type: ignore[arg-type]
     random = {name: torch.randn_like(each) / 8 for name, each in network.state_dict().items()}
@@ -113,7 +113,7 @@ def test_a_stand_in_goes_the_whole_way_and_resumes(
         narrow = replace(known.config, **changes, **size)
         sample = Sampling(grid=Even(steps=5))
         monkeypatch.setitem(RELEASED, file, replace(known, config=narrow, size=16, sample=sample))
-        saved(Path(file), narrow, legacy)
+        save_random(Path(file), narrow, legacy)
     real = np.random.default_rng(0).integers(0, 256, (40, 16, 16, 3), np.uint8)
     np.savez("real.npz", arr_0=real)
     words = ("imagenet64", "--count", 12, "--model", "64x64_diffusion.pt", "--out", "out")
@@ -122,10 +122,10 @@ def test_a_stand_in_goes_the_whole_way_and_resumes(
     assert re.search(r"12 images, 5 network evaluations each: about [\d.]+ hours", answer.out)
     assert not Path("out").exists()
     answer = adm.done("reproduce", *words, *other)
-    found = json.loads(Path("out/report.json").read_text())
-    assert "12 images in place of 50,000" in found["conclusion"]
-    assert "--model 64x64_diffusion.pt" in found["conclusion"]
-    fid = found["scores"][0]
+    report = json.loads(Path("out/report.json").read_text())
+    assert "12 images in place of 50,000" in report["conclusion"]
+    assert "--model 64x64_diffusion.pt" in report["conclusion"]
+    fid = report["scores"][0]
     assert (fid["published"], fid["verdict"]) == (2.07, "worse")
     assert fid["difference"] == pytest.approx(fid["ours"]["value"] - 2.07)
     assert "Not comparable" in Path("out/page.html").read_text()

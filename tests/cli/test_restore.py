@@ -30,14 +30,14 @@ def test_truth_is_measured_restored_and_scored(
     words = ("--truth", truth, *BOX, *STEPS, "--samples", 2)
     words = (*words, "--features", f"{tmp_path}/pixels.py:flat")
     out = tmp_path / "out"
-    for said in ("6 images, samples.npz", "is complete: it holds these images"):
+    for message in ("6 images, samples.npz", "is complete: it holds these images"):
         answer = adm.done("restore", models / "model.safetensors", *words, "--out", out)
-        assert said in answer.out
+        assert message in answer.out
         assert "samples: PSNR" in answer.out
-    found = json.loads((out / "restored.json").read_text())
-    assert found["scores"].keys() == {"samples", "mean", "baseline"}
-    assert found["restoration"]["operator"] == "inpaint:box=2-2-4-4"
-    scores = found["scores"]["samples"]
+    report = json.loads((out / "restored.json").read_text())
+    assert report["scores"].keys() == {"samples", "mean", "baseline"}
+    assert report["restoration"]["operator"] == "inpaint:box=2-2-4-4"
+    scores = report["scores"]["samples"]
     assert scores["PSNR"]["low"] <= scores["PSNR"]["value"] <= scores["PSNR"]["high"]
     with np.load(out / "restored.npz") as maps:
         assert maps["mean"].shape == maps["deviation"].shape == (3, 1, 8, 8)
@@ -49,7 +49,7 @@ def test_truth_is_measured_restored_and_scored(
     )
 
 
-def test_what_was_measured_is_restored_as_it_is(adm: Adm, models: Path, tmp_path: Path) -> None:
+def test_measured_pixels_are_restored_unchanged(adm: Adm, models: Path, tmp_path: Path) -> None:
     image = np.random.default_rng(1).integers(0, 256, (8, 8), dtype=np.uint8)
     Image.fromarray(image).save(tmp_path / "hole.png")
     mask = np.full((8, 8), 255, np.uint8)
@@ -57,8 +57,8 @@ def test_what_was_measured_is_restored_as_it_is(adm: Adm, models: Path, tmp_path
     Image.fromarray(mask).save(tmp_path / "mask.png")
     words = ("--operator", f"inpaint:mask={tmp_path}/mask.png", *STEPS, "--out", tmp_path / "out")
     adm.done("restore", models / "model.safetensors", tmp_path / "hole.png", *words)
-    with np.load(tmp_path / "out" / "samples.npz") as held:
-        restored = held["arr_0"][0, :, :, 0]
+    with np.load(tmp_path / "out" / "samples.npz") as arrays:
+        restored = arrays["arr_0"][0, :, :, 0]
     assert np.array_equal(restored[:, :4], image[:, :4])
     assert not np.array_equal(restored[:, 4:], image[:, 4:])
 

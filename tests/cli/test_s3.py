@@ -1,4 +1,4 @@
-"""adm against a server of S3 in another process -> what it makes on the disk, byte for byte."""
+"""adm against a server of S3 in another process -> the files of a local command, byte for byte."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,7 +27,7 @@ def server() -> Iterator[dict[str, str]]:
 
 @pytest.fixture
 def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, server: dict[str, str]):
-    """Go to a machine: one with a cache of its own."""
+    """Switch to another machine, which has its own cache."""
     for name, value in server.items():
         monkeypatch.setenv(name, value)
 
@@ -38,7 +38,7 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, server: dict[str, s
     return go
 
 
-def fetched(address: str, to: Path) -> Path:
+def fetch(address: str, to: Path) -> Path:
     """Copy a folder of the store, as any other program would."""
     filesystem = fsspec.filesystem("s3", skip_instance_cache=True, use_listings_cache=False)
     filesystem.get(address.removeprefix("s3://"), str(to), recursive=True)
@@ -62,9 +62,9 @@ def test_a_run_killed_on_one_machine_ends_on_another_as_if_it_had_not_been(
     launch.finish(launch.command(tmp_path, away, before=launch.at_step(4, "SIGKILL")), -9)
     machine("second")
     assert "from step 2" in launch.finish(launch.command(tmp_path, away))
-    got = fetched("s3://runs/64", tmp_path / "got")
-    assert launch.outcome(got) == launch.outcome(tmp_path / "64")
-    steps = sorted(folder.name for folder in (got / "checkpoints").iterdir())
+    copy = fetch("s3://runs/64", tmp_path / "got")
+    assert launch.outcome(copy) == launch.outcome(tmp_path / "64")
+    steps = sorted(folder.name for folder in (copy / "checkpoints").iterdir())
     whole = sorted(p.name for p in (tmp_path / "64/checkpoints").iterdir() if not p.is_symlink())
     assert steps == whole
     assert adm.done("sample", "s3://runs/64", "--count", 1, "--steps", 2, "-o", tmp_path / "one")
@@ -75,8 +75,8 @@ def test_two_ranks_write_one_run(tmp_path: Path, machine) -> None:
     recipe, source = tiny.diffusion("train.steps=2", "watch.images=0"), tiny.stripes()
     for out in (tmp_path / "64", "s3://ranks/64"):
         launch.finish(launch.train(tmp_path / "own", recipe, source, out, processes=2))  # type: ignore[arg-type]
-    got = fetched("s3://ranks/64", tmp_path / "got")
-    assert launch.outcome(got) == launch.outcome(tmp_path / "64")
+    copy = fetch("s3://ranks/64", tmp_path / "got")
+    assert launch.outcome(copy) == launch.outcome(tmp_path / "64")
 
 
 def test_two_shards_at_a_time_meet_in_the_store(adm: Adm, gan, tmp_path: Path, machine) -> None:
@@ -92,11 +92,11 @@ def test_two_shards_at_a_time_meet_in_the_store(adm: Adm, gan, tmp_path: Path, m
         started.append(launch.command(place, words))
     for each in started:
         launch.finish(each)
-    got = fetched("s3://images/out", tmp_path / "got")
+    copy = fetch("s3://images/out", tmp_path / "got")
     files = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
-    assert {path.name: path.read_bytes() for path in got.iterdir()} == files
-    left = fsspec.filesystem("s3", skip_instance_cache=True).find("images")
-    assert {path.split("/")[1] for path in left} == {"out"}
+    assert {path.name: path.read_bytes() for path in copy.iterdir()} == files
+    paths = fsspec.filesystem("s3", skip_instance_cache=True).find("images")
+    assert {path.split("/")[1] for path in paths} == {"out"}
 
 
 def test_no_bucket_no_server_and_no_permission_are_refused(
@@ -108,9 +108,9 @@ def test_no_bucket_no_server_and_no_permission_are_refused(
     with s3.serving(INITIAL_NO_AUTH_ACTION_COUNT="0") as strict:
         monkeypatch.setenv("AWS_ENDPOINT_URL", strict["AWS_ENDPOINT_URL"])
         fsspec.filesystem("s3").clear_instance_cache()
-        said = adm(*command, "s3://closed/out").refusal()
-        assert "s3://closed/out: permission denied" in said
-        assert "use credentials that may list, read, write and remove there" in said
+        message = adm(*command, "s3://closed/out").refusal()
+        assert "s3://closed/out: permission denied" in message
+        assert "use credentials that may list, read, write and remove there" in message
     fsspec.filesystem("s3").clear_instance_cache()
     assert "cannot be reached" in adm(*command, "s3://closed/out").refusal()
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):

@@ -31,8 +31,8 @@ def test_a_gan_s_images_are_upsampled(adm: Adm, gan: Path, models: Path, tmp_pat
     up = ("--upsampler", models / "up16.safetensors", "--upsampler-steps", 3)
     adm.done(*words, *up, "--out", tmp_path / "one")
     adm.done(*words, "--out", tmp_path / "low")
-    told = ("--steps", 3, "--out", tmp_path / "two")
-    adm.done("sample", up[1], "--condition", tmp_path / "low", *told)
+    options = ("--steps", 3, "--out", tmp_path / "two")
+    adm.done("sample", up[1], "--condition", tmp_path / "low", *options)
     one, two = (np.load(tmp_path / name / "samples.npz")["arr_0"] for name in ("one", "two"))
     assert one.shape == (3, 16, 16, 1)
     assert np.array_equal(one, two)
@@ -63,9 +63,9 @@ def test_all_kinds_guide_at_once(adm: Adm, models: Path, tmp_path: Path) -> None
     )
     # Levels 1, 7, 14 and 20, two of which are in 4..14.
     assert "each image took 14 calls of the network and 4 of the classifier" in done.out
-    made = json.loads((out / "samples.json").read_text())
-    assert made["weak"]["recipe"] == "digits"
-    names = [spec.partition(":")[0] for spec in made["sampling"]["guide"]]
+    manifest = json.loads((out / "samples.json").read_text())
+    assert manifest["weak"]["recipe"] == "digits"
+    names = [spec.partition(":")[0] for spec in manifest["sampling"]["guide"]]
     assert names == ["classifier", "free", "attention", "weak"]
 
 
@@ -80,8 +80,8 @@ STEPS = ("--steps", 3, "--sampler", "ddim")
 
 
 def arrays(out: Path) -> dict[str, np.ndarray]:
-    with np.load(out / "samples.npz", allow_pickle=False) as held:
-        return dict(held)
+    with np.load(out / "samples.npz", allow_pickle=False) as file:
+        return dict(file)
 
 
 @pytest.fixture
@@ -116,12 +116,12 @@ def test_numbers_in_an_archive_are_the_upsampler_s_own(
     words = ("--condition", tmp_path / "small.npz", *STEPS, "--count", 2, "--out", out)
     adm.done("sample", models / "up.safetensors", *words)
     assert arrays(out)["arr_1"].tolist() == [2, 0]
-    held = json.loads((out / "samples.json").read_text())["inputs"]
-    assert held["source"].endswith("small.npz")
-    assert held["shape"] == [2, 1, 4, 4]
+    inputs = json.loads((out / "samples.json").read_text())["inputs"]
+    assert inputs["source"].endswith("small.npz")
+    assert inputs["shape"] == [2, 1, 4, 4]
 
 
-def test_large_images_are_shrunk_where_asked(adm: Adm, models: Path, tmp_path: Path) -> None:
+def test_large_images_are_shrunk_on_request(adm: Adm, models: Path, tmp_path: Path) -> None:
     large = np.zeros((1, 8, 8, 1), np.uint8)
     large[0, 0, :2, 0] = 200  # half of the four pixels that become one
     np.savez(tmp_path / "large.npz", arr_0=large)

@@ -19,9 +19,9 @@ SUITE = ("Inception Score", "FID", "sFID", "precision (inception)", "recall (inc
 
 @pytest.fixture
 def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with what a user of another generator has, and Inception in torch's cache.
+    """A folder with the files of another generator's user, and Inception in torch's cache.
 
-    Random weights have another hash than the published ones, which cannot be had here.
+    Random weights have another hash than the published ones, which cannot be downloaded here.
     """
     pytest.importorskip("torch_fidelity")
     state, weights = inception_state(), tmp_path / "torch" / "hub" / "checkpoints"
@@ -30,9 +30,9 @@ def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
     monkeypatch.setattr(inception, "SHA256_BEGINS", "")
     real, fake = noise(REAL, 3, 16, 16, seed=1), noise(FAKE, 3, 16, 16, seed=2)
-    found = inception_of(state).extract(real)
-    assert found.spatial is not None
-    pool, spatial = found.pool.double().numpy(), found.spatial.double().numpy()
+    activations = inception_of(state).extract(real)
+    assert activations.spatial is not None
+    pool, spatial = activations.pool.double().numpy(), activations.spatial.double().numpy()
     np.savez(  # without the package's own entries, as the released script writes it
         tmp_path / "VIRTUAL_imagenet16_labeled.npz",
         arr_0=real.permute(0, 2, 3, 1).numpy(),
@@ -47,16 +47,16 @@ def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.slow
-def test_one_command_is_all(places: Path, adm: Adm) -> None:
+def test_one_command_computes_all_scores(places: Path, adm: Adm) -> None:
     words = ("--reference", "VIRTUAL_imagenet16_labeled.npz", "--out", "report.json")
     answer = adm.done("evaluate", "samples.npz", *words, "--resamples", 2, "--device", "cpu")
-    told = json.loads(Path("report.json").read_text())
-    titles = {score["title"]: score["value"] for score in told["scores"].values()}
+    report = json.loads(Path("report.json").read_text())
+    titles = {score["title"]: score["value"] for score in report["scores"].values()}
     assert set(SUITE) <= titles.keys()
     assert all(np.isfinite(value) for value in titles.values())
     assert all(title in answer.out for title in SUITE)
-    generated = told["manifest"]["generated"]
+    generated = report["manifest"]["generated"]
     assert generated["balance"] == {"classes": 3, "fewest": 1, "most": 2}
     assert (generated["rounding"], generated["statistics"]) == (None, "of the images")
-    assert told["manifest"]["features"]["name"] == "inception"
-    assert told["manifest"]["reference"]["file"] == "VIRTUAL_imagenet16_labeled.npz"
+    assert report["manifest"]["features"]["name"] == "inception"
+    assert report["manifest"]["reference"]["file"] == "VIRTUAL_imagenet16_labeled.npz"

@@ -1,4 +1,4 @@
-"""A signal in the middle of a command -> temporary files and locks are gone, and it says so."""
+"""A signal during a command -> it removes temporary files and locks, and reports the stop."""
 
 import os
 import pty
@@ -44,10 +44,10 @@ cli.program()
 """
 
 
-def started(here: Path, *words: str) -> subprocess.Popen[str]:
+def started(workdir: Path, *words: str) -> subprocess.Popen[str]:
     command = [sys.executable, "-c", PROGRAM, *words]
     pipe = subprocess.PIPE
-    child = subprocess.Popen(command, cwd=here, stdout=pipe, stderr=pipe, text=True)
+    child = subprocess.Popen(command, cwd=workdir, stdout=pipe, stderr=pipe, text=True)
     assert child.stdout is not None
     assert child.stdout.readline() == "ready\n"
     return child
@@ -78,8 +78,8 @@ def test_a_command_under_nohup_goes_on_after_the_terminal_is_closed(tmp_path: Pa
     time.sleep(0.1)
     assert child.poll() is None
     child.terminate()
-    said = "adm: stopped; the same command starts again from the beginning\n"
-    assert child.communicate()[1] == said
+    message = "adm: stopped; the same command starts again from the beginning\n"
+    assert child.communicate()[1] == message
     assert child.returncode == 128 + signal.SIGTERM
 
 
@@ -162,7 +162,7 @@ def test_a_thread_works_without_signals() -> None:
 STATUS = 128 + signal.SIGHUP
 
 
-def saved(run: Path) -> list[str]:
+def checkpoints_of(run: Path) -> list[str]:
     return [folder.name for folder in (run / "checkpoints").glob("step-*")]
 
 
@@ -170,15 +170,15 @@ def saved(run: Path) -> list[str]:
 def test_each_signal_asks_the_run_to_stop(
     number: signal.Signals, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    own = signal.default_int_handler  # shells ignore SIGINT in background jobs
-    before = signal.signal(number, own)
+    handler = signal.default_int_handler  # shells ignore SIGINT in background jobs
+    before = signal.signal(number, handler)
     try:
         with saving() as stop:
             assert not stop()
             os.kill(os.getpid(), number)
             assert stop()
             assert stop.signal == number
-        assert signal.getsignal(number) is own
+        assert signal.getsignal(number) is handler
     finally:
         signal.signal(number, before)
     assert capsys.readouterr().err == "\nsaving after this step, then exiting\n"
@@ -199,17 +199,19 @@ def test_an_ignored_hang_up_stays_ignored() -> None:
 def test_a_closed_terminal_ends_a_run_with_a_checkpoint(tmp_path: Path) -> None:
     recipe, source, run = tiny.diffusion("train.steps=9"), tiny.stripes(), tmp_path / "run"
     terminal, other = pty.openpty()
-    own = (  # a session of its own, in which the terminal is opened
+    setup = (  # a session of its own, in which the terminal is opened
         f"import os\nos.setsid()\nterminal = os.open({os.ttyname(other)!r}, os.O_RDWR)\n"
         "for stream in (1, 2):\n    os.dup2(terminal, stream)\n"
     )
-    started = launch.train(tmp_path, recipe, source, run, before=own + launch.at_step(3, "SIGSTOP"))
+    started = launch.train(
+        tmp_path, recipe, source, run, before=setup + launch.at_step(3, "SIGSTOP")
+    )
     process = psutil.Process(started.processes[0].pid)
     while process.status() != psutil.STATUS_STOPPED:
         time.sleep(0.01)
     for end in (other, terminal):  # SIGHUP and SIGCONT follow, as at the end of an SSH connection
         os.close(end)
     assert started.wait() == STATUS
-    assert saved(run) == ["step-0000003"]
+    assert checkpoints_of(run) == ["step-0000003"]
     launch.finish(launch.train(tmp_path, recipe, source, run))
     assert [line["step"] for line in launch.log(run)] == [*range(1, 10)]

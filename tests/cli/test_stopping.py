@@ -1,4 +1,4 @@
-"""Ctrl-C -> a message that is true of the verb; the features of a stopped command are kept."""
+"""Ctrl-C -> a message that fits the verb; the features of a stopped command are reused."""
 
 from collections import Counter
 from pathlib import Path
@@ -34,7 +34,7 @@ COUNT = 2 * PART + 10
 
 
 @pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def workdir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     (tmp_path / "counted.py").write_text(COUNTED)
@@ -44,14 +44,14 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def extracted() -> Counter[str]:
-    found = Counter(Path("extracted").read_text().splitlines())
+    counts = Counter(Path("extracted").read_text().splitlines())
     Path("extracted").unlink()
-    return found
+    return counts
 
 
-def left(here: Path) -> set[str]:
-    made = {path.name for path in here.iterdir()}
-    return made - {"counted.py", "__pycache__", "real.npz", "samples.npz", "extracted", "cache"}
+def leftovers(workdir: Path) -> set[str]:
+    names = {path.name for path in workdir.iterdir()}
+    return names - {"counted.py", "__pycache__", "real.npz", "samples.npz", "extracted", "cache"}
 
 
 @pytest.mark.parametrize(
@@ -66,7 +66,7 @@ def left(here: Path) -> set[str]:
     ],
 )
 def test_what_was_extracted_before_ctrl_c_is_not_extracted_again(
-    here: Path, adm: Adm, words: tuple[object, ...], written: set[str]
+    workdir: Path, adm: Adm, words: tuple[object, ...], written: set[str]
 ) -> None:
     Path("stop").write_text(str(PART + 20))
     stopped = adm(*words, *OPTIONS)
@@ -80,11 +80,11 @@ def test_what_was_extracted_before_ctrl_c_is_not_extracted_again(
     repeated = (before & again).total()
     assert repeated < PART  # those of the chunk that was not finished
     assert (before | again).total() >= sets * COUNT
-    assert left(here) == written
-    assert {path.parent.name for path in (here / "cache").rglob("*.npz")} <= {"references"}
-    bytes_of = {name: (here / name).read_bytes() for name in written}
+    assert leftovers(workdir) == written
+    assert {path.parent.name for path in (workdir / "cache").rglob("*.npz")} <= {"references"}
+    bytes_of = {name: (workdir / name).read_bytes() for name in written}
     assert adm(*words, *OPTIONS).out == done.out
-    assert {name: (here / name).read_bytes() for name in written} == bytes_of
+    assert {name: (workdir / name).read_bytes() for name in written} == bytes_of
 
 
 @pytest.mark.parametrize(
@@ -99,8 +99,8 @@ def test_what_was_extracted_before_ctrl_c_is_not_extracted_again(
 def test_only_a_verb_that_keeps_its_work_promises_to_resume(
     words: list[str], resumes: bool
 ) -> None:
-    said = after_stopping(words)
-    assert said == (
+    message = after_stopping(words)
+    assert message == (
         "run the same command again to resume"
         if resumes
         else "the same command starts again from the beginning"

@@ -1,4 +1,4 @@
-"""--out in a store: the same files as on a disk, whoever begins and ends the command."""
+"""--out in a store: the same files as on a disk, whichever machines begin and end the command."""
 
 from collections.abc import Callable, Iterable, Iterator
 from functools import partialmethod
@@ -27,24 +27,24 @@ ADDRESS = "memory://bucket/out"
 
 @pytest.fixture(autouse=True)
 def store() -> Iterator[Callable[[str], dict[str, bytes]]]:
-    """Folder -> what the store has there, by name."""
+    """Folder -> its files in the store, by name."""
     memory = fsspec.filesystem("memory")
     memory.store.clear()
 
-    def held(folder: str = "/bucket/out/") -> dict[str, bytes]:
+    def files_in(folder: str = "/bucket/out/") -> dict[str, bytes]:
         return {
             name.removeprefix(folder): memory.cat(name)
             for name in memory.store
             if name.startswith(folder)
         }
 
-    yield held
+    yield files_in
     memory.store.clear()
 
 
 @pytest.fixture
 def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
-    """Go to a machine: one with a cache of its own."""
+    """Switch to another machine, which has its own cache."""
 
     def go(name: str) -> None:
         monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / name))
@@ -64,16 +64,16 @@ def files(folder: Path) -> dict[str, bytes]:
 def test_a_sample_folder_is_put_into_a_store(adm: Adm, gan, tmp_path, machine, store) -> None:
     command = ("sample", gan, "--truncation", 0.5, "--count", 5, "--batch-size", 2, "--out")
     adm.done(*command, tmp_path / "out")
-    said = adm.done(*command, ADDRESS).out
+    output = adm.done(*command, ADDRESS).out
     assert store() == files(tmp_path / "out")
-    assert f"{ADDRESS}: 5 images" in said
-    assert str(tmp_path) not in said
+    assert f"{ADDRESS}: 5 images" in output
+    assert str(tmp_path) not in output
     machine("second")
     assert "memory://bucket/out is complete" in adm.done(*command, ADDRESS).out
     assert store("/bucket/") == {f"out/{name}": each for name, each in store().items()}
     assert not [name for name in files(tmp_path / "second") if name.endswith(".png")]
     stored, own = open_images(ADDRESS), open_images(str(tmp_path / "out"))
-    assert stored.made == own.made
+    assert stored.manifest == own.manifest
     assert torch.equal(stored.source.batch(range(5))[0], own.source.batch(range(5))[0])
     refused = adm("sample", gan, "--seed", 3, f"--out={ADDRESS}").refusal()
     assert "it holds other samples" in refused
@@ -147,9 +147,9 @@ def test_a_run_is_begun_on_one_machine_and_ended_on_another(
     assert f"{ADDRESS} holds another run: recipe.train.learning_rate" in refused
     machine("second")
     assert f"continuing {ADDRESS} from step 4" in adm.done(*command, ADDRESS).out
-    held, whole = store(), files(tmp_path / "out")
-    assert held.keys() == whole.keys()
-    assert {name for name in held if held[name] != whole[name]} <= {"progress.png"}
+    stored, whole = store(), files(tmp_path / "out")
+    assert stored.keys() == whole.keys()
+    assert {name for name in stored if stored[name] != whole[name]} <= {"progress.png"}
     machine("third")
     assert "diffusion" in adm.done("info", ADDRESS).out.lower()
     adm.done("sample", ADDRESS, "--count", 2, "--steps", 2, "--out", tmp_path / "samples")
@@ -174,13 +174,13 @@ def test_a_run_goes_on_while_its_store_cannot_be_reached(
 
     run.mkdir()
     monkeypatch.setattr(Mirror, "_put", broken)
-    seen = [len(store()) for _ in pushed(progress(), run)]
-    assert seen == [1, 1, 3]
+    counts = [len(store()) for _ in pushed(progress(), run)]
+    assert counts == [1, 1, 3]
     assert "cannot be reached; the next checkpoint is put with this one" in capsys.readouterr().err
 
 
 def at_checkpoints(mirror: Mirror, push: Callable[..., None], sole: bool = False) -> None:
-    """Push as a process does that is killed, and not at its end."""
+    """Push as a killed process does: never at its end."""
     if sole:
         push(mirror, sole)
 
@@ -191,11 +191,11 @@ def test_shards_are_packed_into_a_store(
     archive(tmp_path / "data.npz", *tiny.stripes().batch(range(20)), tiny.CLASSES)
     command = ("data", "pack", tmp_path / "data.npz", "--shard-size", 6, "--out")
     adm.done(*command, tmp_path / "out")
-    add, left = pack._add, [20]  # files of shards, of which each has twelve
+    add, remaining = pack._add, [20]  # files of shards, of which each has twelve
 
     def dying(*words: object) -> None:
-        left[0] -= 1
-        if left[0] < 0:
+        remaining[0] -= 1
+        if remaining[0] < 0:
             raise Killed
         add(*words)
 
@@ -235,5 +235,5 @@ def test_a_store_without_permission_is_refused_before_any_work(
         raise PermissionError("Access Denied")
 
     monkeypatch.setattr(type(fsspec.filesystem("memory")), "pipe_file", refuse)
-    said = adm("sample", gan, "--count", 2, "--out", ADDRESS).refusal()
-    assert "memory://bucket/out: permission denied (Access Denied); use credentials" in said
+    message = adm("sample", gan, "--count", 2, "--out", ADDRESS).refusal()
+    assert "memory://bucket/out: permission denied (Access Denied); use credentials" in message

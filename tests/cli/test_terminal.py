@@ -1,4 +1,4 @@
-"""Text, stream -> what a terminal, a pipe, a full disk or an ASCII stream is sent."""
+"""Text -> the output on a terminal, a pipe, a full disk or an ASCII stream."""
 
 import io
 import json
@@ -22,10 +22,10 @@ HOSTILE = "\x1b]0;title\x07\x1b[2J\x9b1m\u202e\r\udce9"
 SHOWN = r"\x1b]0;title\x07\x1b[2J\x9b1m\u202e\r\udce9"
 
 
-def adm_process(*words: str, **how: Any) -> subprocess.CompletedProcess[str]:
+def adm_process(*words: str, **options: Any) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "adm", *words]
-    how = {"stderr": subprocess.PIPE, "text": True, "timeout": 60, "check": False} | how
-    return subprocess.run(command, **how)
+    options = {"stderr": subprocess.PIPE, "text": True, "timeout": 60, "check": False} | options
+    return subprocess.run(command, **options)
 
 
 def test_what_is_printed_acts_on_no_terminal_and_lines_stay(
@@ -46,11 +46,11 @@ def test_colours_and_bars_still_reach_the_terminal(capsys: pytest.CaptureFixture
         with Progress(console=Console(file=below, force_terminal=True)) as bar:
             bar.add_task("work")
             notice(HOSTILE)
-    said = capsys.readouterr()
-    assert "\x1b[31ma" in said.out
-    assert "\x1b[" in said.err
-    assert "\\x1b[2K" not in said.err
-    assert "\x1b]0;" not in said.err + said.out
+    captured = capsys.readouterr()
+    assert "\x1b[31ma" in captured.out
+    assert "\x1b[" in captured.err
+    assert "\\x1b[2K" not in captured.err
+    assert "\x1b]0;" not in captured.err + captured.out
 
 
 def test_names_in_a_table_and_in_a_document_are_escaped(adm: Adm, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""adm train: what it says, refuses and survives, as a user sees it."""
+"""adm train, as its user sees it: messages, refusals and recoveries."""
 
 import json
 from pathlib import Path
@@ -22,7 +22,7 @@ def words(tmp_path: Path) -> list[str]:
     """The start of a command: a tiny recipe in a file, on its own data."""
     return [
         "train",
-        written(tmp_path, *SETTINGS),
+        write_recipe(tmp_path, *SETTINGS),
         "--device",
         "cpu",
         "--out",
@@ -30,7 +30,7 @@ def words(tmp_path: Path) -> list[str]:
     ]
 
 
-def written(folder: Path, *settings: str) -> str:
+def write_recipe(folder: Path, *settings: str) -> str:
     path = folder / "recipe.json"
     path.write_text(json.dumps(to_json(tiny.diffusion(*settings))))
     return str(path)
@@ -50,11 +50,11 @@ def test_a_student_is_trained_and_sampled(adm: Adm, tmp_path: Path) -> None:
     assert "by trajectory distillation, for scales 0 to 4" in shown.out
     for path in (teacher, guide):
         assert f"sha256 {identify(path)[:12]}" in shown.out
-    made = adm.done(
+    answer = adm.done(
         *("sample", tmp_path / "run", "--steps", "1", "--scale", "2", "--classes", "all:1"),
         *("--device", "cpu", "--out", tmp_path / "out"),
     )
-    assert "each image took 1 call of the network" in made.out
+    assert "each image took 1 call of the network" in answer.out
     refused = adm("sample", tmp_path / "run", "--steps", "3", "--out", tmp_path / "other")
     assert refused.status != 0
     assert "--steps must be 1 or 2 or 4, as this model is distilled, got 3" in refused.err
@@ -84,23 +84,23 @@ def test_validation_is_measured_and_the_best_is_named(
     assert f"best validation: {checkpoint.best(tmp_path / 'run')}" in answer.out
 
 
-def test_a_test_split_that_is_broken_is_no_absent_one(
+def test_a_broken_test_split_is_not_an_absent_one(
     adm: Adm, tmp_path: Path, words: list[str]
 ) -> None:
     photographs(tmp_path / "data" / "train", 12)
     photographs(tmp_path / "data" / "test", 3)[0].write_bytes(b"no JPEG")
-    given = (*words, "--data", tmp_path / "data")
-    assert "0.jpg is not a PNG, JPEG" in adm(*given, "--strict").refusal()
-    assert "validation: data" in adm(*given).out
+    command = (*words, "--data", tmp_path / "data")
+    assert "0.jpg is not a PNG, JPEG" in adm(*command, "--strict").refusal()
+    assert "validation: data" in adm(*command).out
 
 
-def test_validation_data_of_other_classes_are_told_from_a_wrong_recipe(
+def test_validation_data_of_other_classes_are_distinguished_from_a_wrong_recipe(
     adm: Adm, tmp_path: Path, words: list[str]
 ) -> None:
     photographs(tmp_path / "data", 12)
     photographs(tmp_path / "other", 2)
-    said = adm(*words, "--data", tmp_path / "data", "--validation", tmp_path / "other").refusal()
-    assert "validate on data of the same classes" in said
+    message = adm(*words, "--data", tmp_path / "data", "--validation", tmp_path / "other").refusal()
+    assert "validate on data of the same classes" in message
 
 
 def test_a_run_starts_from_another_with_its_classes_by_name(

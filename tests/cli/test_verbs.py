@@ -1,4 +1,4 @@
-"""train, sample, info, recipes -> what they leave and say, end to end."""
+"""train, sample, info, recipes -> their files and output, end to end."""
 
 import json
 from pathlib import Path
@@ -14,7 +14,7 @@ from adm.recipes import recipe
 from adm.recipes.schema import from_json
 from adm.spec import to_json
 
-# One worker makes what all of them use.
+# One worker trains the model of all tests.
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("verbs")]
 
 SMALL = (
@@ -37,9 +37,9 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-def test_training_leaves_checkpoints_a_log_and_what_the_run_is(trained: Path) -> None:
-    left = {"checkpoints", "log.jsonl", "run.json", "data.json", "previews", "progress.png"}
-    assert {path.name for path in trained.iterdir()} == left
+def test_training_leaves_checkpoints_a_log_and_a_record_of_the_run(trained: Path) -> None:
+    expected = {"checkpoints", "log.jsonl", "run.json", "data.json", "previews", "progress.png"}
+    assert {path.name for path in trained.iterdir()} == expected
     assert len((trained / "log.jsonl").read_text().splitlines()) == 3
     assert (trained / "checkpoints" / "step-0000003" / "model.safetensors").is_file()
 
@@ -104,7 +104,7 @@ def test_classes_have_the_proportions_of_a_list(adm: Adm, models: Path, tmp_path
     assert "--proportions must be left out with --classes" in line
     unlabelled = models / "unlabelled.safetensors"
     line = adm("sample", unlabelled, *words[2:], "--out", tmp_path / "none").refusal()
-    assert "--proportions must be left out with a model that is told no classes" in line
+    assert "--proportions must be left out, as sampling is unconditional" in line
 
 
 def test_a_shard_says_what_is_missing_and_the_last_one_writes_the_folder(

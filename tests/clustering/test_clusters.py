@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from evaluation.stubs import blocks, spots, taken
+from evaluation.stubs import blocks, select, spots
 
 from adm.app.scoring import Extraction, extract
 from adm.app.scoring import clusters as library
@@ -52,11 +52,11 @@ def points(pool: np.ndarray) -> ImagePoints:
 
 def test_far_components_are_found_exactly_and_numbered_by_size() -> None:
     pool, component = far()
-    found = points(pool)
-    clusters = fit_clusters(found, 8, seed=0)
-    assert rand_index(clusters.ids, component[found.order]) == 1
+    image_points = points(pool)
+    clusters = fit_clusters(image_points, 8, seed=0)
+    assert rand_index(clusters.ids, component[image_points.order]) == 1
     assert clusters.sizes.tolist() == sorted(np.bincount(component).tolist(), reverse=True)
-    # The mean squared distance to 8 means of nearly all variance: what is left is that within.
+    # The mean squared distance to 8 means of nearly all variance: the rest is that within.
     within = pool - np.stack([pool[component == k].mean(axis=0) for k in component])
     assert clusters.inertia == pytest.approx(
         (within / pool.std(axis=0)).var(axis=0).sum(), rel=0.05
@@ -65,10 +65,10 @@ def test_far_components_are_found_exactly_and_numbered_by_size() -> None:
 
 def test_other_images_get_the_cluster_of_the_nearest_centre() -> None:
     pool, component = far(count=600)
-    found = points(pool[:400])
-    clusters = fit_clusters(found, 8, seed=0)
+    image_points = points(pool[:400])
+    clusters = fit_clusters(image_points, 8, seed=0)
     ids = np.empty_like(clusters.ids)
-    ids[found.order] = clusters.ids
+    ids[image_points.order] = clusters.ids
     assert np.array_equal(clusters.nearest(pool[:400]), ids)
     both = np.concatenate([ids, clusters.nearest(pool[400:])])
     assert rand_index(both, component) == 1
@@ -91,9 +91,9 @@ def test_features_that_only_rounding_varies_count_as_constant() -> None:
     pool, component = far(components=3, count=100)
     random = np.random.default_rng(5)
     rounded = 1000 * (1 + 1e-7 * random.normal(size=(100, 5))).astype(np.float32)
-    found = points(np.concatenate([pool, rounded], axis=1))
-    assert np.array_equal(found.values[:, 6:], np.zeros((100, 5)))
-    assert rand_index(fit_clusters(found, 3, seed=0).ids, component[found.order]) == 1
+    image_points = points(np.concatenate([pool, rounded], axis=1))
+    assert np.array_equal(image_points.values[:, 6:], np.zeros((100, 5)))
+    assert rand_index(fit_clusters(image_points, 3, seed=0).ids, component[image_points.order]) == 1
     with pytest.raises(ValueError, match="blank gives all 100 images the same features; choose"):
         points_of(rounded, hashes(100), "blank")
 
@@ -109,12 +109,12 @@ def test_the_number_of_components_has_the_largest_silhouette(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     pool, component = far(components=20, count=1000, dim=16)
-    found, steps = points(pool), []
-    chosen, tried = choose_clusters(found, seed=0, advance=steps.append)
+    image_points, steps = points(pool), []
+    chosen, tried = choose_clusters(image_points, seed=0, advance=steps.append)
     assert [each.clusters for each in tried] == [10, 20, 50]
     assert len(chosen.sizes) == 20
     assert len(steps) == STARTS * 3
-    assert rand_index(chosen.ids, component[found.order]) == 1
+    assert rand_index(chosen.ids, component[image_points.order]) == 1
     monkeypatch.setattr(library, "SUBSET", 500)
     assert silhouette(chosen) == pytest.approx(tried[1].silhouette, abs=0.02)
 
@@ -142,20 +142,20 @@ def test_too_few_images_to_choose_or_to_cluster_are_refused() -> None:
 def test_clusters_do_not_depend_on_the_batch_the_order_or_the_labels() -> None:
     source = spots(60)
     shuffled = np.random.default_rng(0).permutation(60)
-    found = [
+    results = [
         find_clusters(
             extract(images, blocks(), Extraction(batch_size=size)), Clustering(clusters=4)
         )
         for images, size in (
             (source, 64),
             (source, 7),
-            (taken(source, shuffled), 64),
+            (select(source, shuffled), 64),
             (spots(60, classes=1), 64),
         )
     ]
-    assert np.array_equal(found[0].clusters.of_images, found[1].clusters.of_images)
-    assert np.array_equal(found[0].clusters.of_images[shuffled], found[2].clusters.of_images)
-    assert found[3].agreement is None
+    assert np.array_equal(results[0].clusters.of_images, results[1].clusters.of_images)
+    assert np.array_equal(results[0].clusters.of_images[shuffled], results[2].clusters.of_images)
+    assert results[3].agreement is None
 
 
 def test_agreement_is_1_for_equal_and_known_for_mixed_clusters() -> None:

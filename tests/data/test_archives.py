@@ -1,4 +1,4 @@
-""".zip, .tar and WebDataset shards: the same as the folder they were made of; names only names."""
+""".zip, .tar and WebDataset shards: the same as their folder; member names are never paths."""
 
 import io
 import json
@@ -61,7 +61,7 @@ KINDS: list[Make] = [make_folder, *ARCHIVES]
 
 
 @pytest.mark.parametrize("make", ARCHIVES)
-def test_an_archive_is_what_its_folder_is(tmp_path: Path, make: Make) -> None:
+def test_an_archive_equals_its_folder(tmp_path: Path, make: Make) -> None:
     whole = open_source(make_folder(tmp_path / "set", FILES))
     source = open_source(make(tmp_path / "set", dict(reversed(FILES.items()))))
     assert source.classes == whole.classes == ("cats", "dogs")
@@ -110,7 +110,7 @@ def test_labels_by_a_list_outside_and_inside(tmp_path: Path, make: Make, name: s
     (tmp_path / name).write_text(LISTS[name])
     outside = open_source(make(tmp_path / "set", files), labels=str(tmp_path / name))
     inside = open_source(make(tmp_path / "in", {**files, name: LISTS[name].encode()}), labels=name)
-    expected = [0, 1] if name == "f.json" else [0, 1, 1]  # what is not in the list is left out
+    expected = [0, 1] if name == "f.json" else [0, 1, 1]  # images outside the list are left out
     for source in (outside, inside):
         assert (source.classes, source.labels.tolist()) == (("cat", "pet"), expected)
         assert torch.equal(
@@ -220,13 +220,13 @@ def test_damage_in_a_zip_is_named(tmp_path: Path) -> None:
 def test_every_form_of_tar_and_length_of_name(tmp_path: Path, form: int, length: int) -> None:
     name = "d" * (length // 2) + "/" + "ü" * ((length - length // 2 - 5) // 2) + ".png"
     files = {name: png(1), "x/y.cls": b"7", "empty/z.png": b""}
-    found = list(
+    entries = list(
         tar_entries(Path(make_tar(tmp_path / "a", files, form)), lambda n: n.endswith("cls"))
     )
-    assert [entry.name for entry, _ in found] == list(files)
-    assert [content for _, content in found] == [b"", b"7", b""]
+    assert [entry.name for entry, _ in entries] == list(files)
+    assert [content for _, content in entries] == [b"", b"7", b""]
     data = (tmp_path / "a.tar").read_bytes()
-    for entry, _ in found:
+    for entry, _ in entries:
         assert data[entry.offset : entry.offset + entry.size] == files[entry.name]
 
 
@@ -272,7 +272,7 @@ def test_webdataset_shards(tmp_path: Path, kind: str) -> None:
     assert len(open_source(f"{folder}/s-00000[12].tar")) == 8
 
 
-def test_classes_beside_the_shards_are_their_names(tmp_path: Path) -> None:
+def test_class_names_are_read_next_to_the_shards(tmp_path: Path) -> None:
     folder = make_shards(tmp_path / "set", LABELS["numbers"])
     (folder / "classes.json").write_text('["ant", "bee", "cat", "dog"]')
     assert open_source(str(folder)).classes == ("ant", "bee", "cat", "dog")

@@ -1,4 +1,4 @@
-""".npz files: both layouts are read, and whatever does not fit is refused with its cure."""
+""".npz files: both layouts are read, and arrays that do not fit are refused with the cure."""
 
 from pathlib import Path
 
@@ -43,7 +43,7 @@ def test_class_names_may_come_along_and_outnumber_the_labels(tmp_path: Path) -> 
     assert source.classes == ("ant", "bee", "cat", "dog")
 
 
-def test_what_is_read_can_be_written_to(tmp_path: Path) -> None:
+def test_images_that_are_read_are_writable_copies(tmp_path: Path) -> None:
     source = arrays(saved(tmp_path, arr_0=IMAGES))
     source.read(0).zero_()
     assert torch.equal(source.read(0), torch.from_numpy(IMAGES[0]).permute(2, 0, 1))
@@ -69,7 +69,7 @@ def test_what_is_read_can_be_written_to(tmp_path: Path) -> None:
         ({"mu": np.zeros(3), "sigma": np.eye(3)}, "its arrays are mu, sigma; save it with"),
     ],
 )
-def test_what_does_not_fit_names_file_finding_and_cure(
+def test_arrays_that_do_not_fit_are_refused_with_file_and_cure(
     tmp_path: Path, entries: dict[str, np.ndarray], message: str
 ) -> None:
     path = saved(tmp_path, **entries)

@@ -1,4 +1,4 @@
-"""The endless stream of images; Source.batch: crops, corrupt images, threads; what is held out."""
+"""The endless stream of images; Source.batch: crops, corrupt images, threads; held-out parts."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -17,7 +17,7 @@ COUNT = 12
 
 @pytest.fixture
 def photos(tmp_path: Path) -> Path:
-    """12 JPEG files of two classes, the level of each telling its number."""
+    """12 JPEG files of two classes, whose grey levels encode their numbers."""
     for index in range(COUNT):
         folder = tmp_path / ("ant" if index < COUNT // 2 else "bee")
         folder.mkdir(exist_ok=True)
@@ -26,7 +26,7 @@ def photos(tmp_path: Path) -> Path:
 
 
 def break_(path: Path) -> str:
-    """Cut a file behind its sound header."""
+    """Truncate a file after its valid header."""
     Image.effect_noise((24, 20), 99).save(path)
     path.write_bytes(path.read_bytes()[: path.stat().st_size * 3 // 4])
     return str(path)
@@ -42,8 +42,8 @@ def test_a_broken_image_gives_way_to_the_next_unless_it_is_refused(photos: Path)
         open_source(str(photos), size=(8, 8), strict=True).batch(range(COUNT))
     source = open_source(str(photos), size=(8, 8), channels=1)
     images, labels = source.batch([5, 11, 4, 5])
-    assert numbers(images) == [6, 0, 4, 6]  # after the last comes the first
-    assert labels.tolist() == [1, 0, 0, 1]  # of the images that are there
+    assert numbers(images) == [6, 0, 4, 6]  # the first follows the last
+    assert labels.tolist() == [1, 0, 0, 1]  # of the images in their place
     assert source.skipped == broken
     source.batch(range(COUNT))
     assert source.skipped == broken  # each once
@@ -65,8 +65,8 @@ def test_threads_change_nothing(photos: Path) -> None:
     uniforms = np.random.default_rng(0).random((40, 3)).tolist()
     one = [source.batch([index], [crop])[0][0] for index, crop in zip(order, uniforms, strict=True)]
     for threads in (1, 2, 5):
-        found = replace(source, threads=threads).batch(order, uniforms)[0]
-        assert torch.equal(found, torch.stack(one))
+        actual = replace(source, threads=threads).batch(order, uniforms)[0]
+        assert torch.equal(actual, torch.stack(one))
 
 
 @pytest.mark.parametrize("threads", [None, 1, 5])
@@ -86,7 +86,7 @@ def test_values_come_in_order_and_the_first_failure_is_raised(threads: int | Non
         run(fail, list(range(500)))
 
 
-def test_images_in_memory_come_at_once_and_are_the_readers_own() -> None:
+def test_images_in_memory_are_read_at_once_as_copies() -> None:
     images = torch.arange(6 * 4, dtype=torch.uint8).reshape(6, 1, 2, 2)
     source = in_memory("m", ("a",), images, torch.zeros(6))
     batch, labels = source.batch([4, 0, 4])
@@ -114,8 +114,8 @@ def test_the_largest_crop_is_all_of_the_shorter_side() -> None:
 
 def test_the_smallest_crop_is_four_fifths_of_the_shorter_side() -> None:
     crop = pixels.to_tensor(pixels.random_crop(ramp(160, 200), (64, 64), (0.999, 0.5, 0.5)))
-    seen = int(crop[0].max()) - int(crop[0].min())
-    assert seen == pytest.approx(0.8 * 160, abs=4)
+    extent = int(crop[0].max()) - int(crop[0].min())
+    assert extent == pytest.approx(0.8 * 160, abs=4)
 
 
 def test_sizes_of_crops_are_drawn_evenly(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -139,7 +139,7 @@ def test_sizes_of_crops_are_drawn_evenly(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_a_crop_moves_down_by_its_second_number_and_across_by_its_third(
     down: float, across: float
 ) -> None:
-    """Of a picture that is not resized, three places in each direction are as likely."""
+    """Without resizing, three places in each direction are equally likely."""
     crop = pixels.to_tensor(pixels.random_crop(ramp(10, 10), (8, 8), (0.999, down, across)))
     assert crop[:2, 0, 0].tolist() == [int(3 * down), int(3 * across)]
     assert crop[:2, -1, -1].tolist() == [int(3 * down) + 7, int(3 * across) + 7]
@@ -155,7 +155,7 @@ def contents(source: Source) -> list[int]:
 
 
 @pytest.mark.parametrize("part", [0.2, 20, 1])
-def test_what_is_held_out_and_what_is_not_are_the_whole(part: float) -> None:
+def test_training_and_held_out_images_are_the_whole(part: float) -> None:
     training, validation = hold_out(numbered(200), part, seed=3)
     assert sorted(contents(training) + contents(validation)) == list(range(200))
     assert len(validation) == part or part < 1
@@ -177,8 +177,8 @@ def test_crops_and_corrupt_images_follow_into_the_parts(photos: Path) -> None:
     broken = break_(photos / "bee" / "7.jpg")
     source = open_source(str(photos), size=(8, 8), channels=1)
     parts = hold_out(source, 4)
-    seen = [number for part in parts for number in numbers(part.batch(range(len(part)))[0])]
-    assert set(seen) == set(range(COUNT)) - {7}
+    decoded = [number for part in parts for number in numbers(part.batch(range(len(part)))[0])]
+    assert set(decoded) == set(range(COUNT)) - {7}
     assert [path for part in parts for path in part.skipped] == [broken]
     for part in parts:
         everything, middle = range(len(part)), [[0.5, 0.5, 0.5]] * len(part)
@@ -195,7 +195,7 @@ def test_parts_that_leave_a_side_empty_are_refused(part: float) -> None:
 
 
 def test_the_order_is_for_ever() -> None:
-    # A run that goes on with another version of ours must see the images it would have seen.
+    # A run resumed by another version must see the same images.
     assert shuffle(0, 10, 0, 12) == [3, 2, 9, 7, 1, 5, 0, 4, 8, 6, 4, 3]
     assert shuffle(7, 10, 3, 5) == [4, 0, 7, 9, 1]
 

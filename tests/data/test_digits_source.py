@@ -13,10 +13,10 @@ def test_the_splits_are_the_whole_set_once_with_its_labels() -> None:
     parts = [digits(), digits(split="test")]
     images = torch.cat([source.batch(range(len(source)))[0] for source in parts])
     levels = (images.reshape(-1, 64).float() * 16 / 255).round().long()
-    found = torch.cat([levels, torch.cat([source.labels for source in parts])[:, None]], 1)
+    actual = torch.cat([levels, torch.cat([source.labels for source in parts])[:, None]], 1)
     whole = datasets.load_digits()
-    known = np.concatenate([whole.data, whole.target[:, None]], 1).astype(int)
-    assert sorted(found.tolist()) == sorted(known.tolist())
+    expected = np.concatenate([whole.data, whole.target[:, None]], 1).astype(int)
+    assert sorted(actual.tolist()) == sorted(expected.tolist())
 
 
 def test_the_17_levels_are_spread_evenly_over_the_bytes() -> None:

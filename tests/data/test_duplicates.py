@@ -1,4 +1,4 @@
-"""Which images `inspect` calls alike by their pixels: those that are trained on alike."""
+"""Images are duplicates by pixels for `inspect` if training sees the same pixels."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ ORIENTATION = 0x0112
 
 
 def alike(place: Path) -> bool:
-    """Whether a.png and b.png, the only files of the folder, are; by pixels, not by bytes."""
+    """Whether a.png and b.png, the only files of the folder, are equal by pixels alone."""
     report = inspect(find(str(place)))
     assert (report.images, report.broken, report.same_files) == (2, [], [])
     assert report.same_pixels in ([], [[str(place / "a.png"), str(place / "b.png")]])
@@ -29,7 +29,7 @@ def palette(colours: list[int], indices: list[int]) -> Image.Image:
 
 
 def turned(levels: np.ndarray) -> Image.Image:
-    """Pixels that the camera says are to be turned a quarter clockwise."""
+    """Pixels with the EXIF orientation of a quarter turn clockwise."""
     picture = Image.fromarray(levels)
     picture.getexif()[ORIENTATION] = 6
     return picture

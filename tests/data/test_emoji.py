@@ -25,7 +25,7 @@ def image(colour: tuple[int, int, int, int], suffix: str, side: int = 32) -> byt
 
 
 def index() -> list[dict]:
-    """Two groups, an emoji with a skin tone, parts that are no emoji; 2 MB, as the real one."""
+    """Two groups, an emoji with a skin tone, parts that are no emoji; 2 MB, like the real one."""
     entries = [
         {"unified": code.upper(), "category": ("Food & Drink", "Flags")[number % 2]}
         for number, code in enumerate(CODES)
@@ -55,7 +55,7 @@ def archive(path: Path, package: Package, number: int) -> Path:
 
 @pytest.fixture
 def packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder of archives that stand for those of npm, whose hashes are known."""
+    """A folder of archives that stand for those of npm, with their hashes."""
     folder, known = tmp_path / "packages", list[Package]()
     folder.mkdir()
     for number, package in enumerate(PACKAGES):
@@ -83,12 +83,12 @@ def test_the_npm_of_the_user_fetches_each_package_once(
     npm(
         tmp_path,
         f"name = sys.argv[2].lstrip('@').replace('/', '-').replace('@', '-') + '.tgz'\n"
-        f"with open({str(tmp_path / 'asked')!r}, 'a') as file: print(sys.argv[2], file=file)\n"
+        f"with open({str(tmp_path / 'requests')!r}, 'a') as file: print(sys.argv[2], file=file)\n"
         f"shutil.copy(pathlib.Path({str(packages)!r}) / name, sys.argv[-1])",
     )
     for out in ("one", "two"):
         adm.done("data", "emoji", "--out", tmp_path / out)
-    assert (tmp_path / "asked").read_text().split() == [each.spec for each in PACKAGES]
+    assert (tmp_path / "requests").read_text().split() == [each.spec for each in PACKAGES]
     adm.done("data", "emoji", "--from", packages, "--out", tmp_path / "three")
     written = [
         {str(path.relative_to(tmp_path / out)): path.read_bytes() for path in files(tmp_path / out)}
@@ -108,19 +108,21 @@ def test_a_package_that_does_not_come_or_is_another_is_refused_with_the_cure(
     tmp_path: Path,
 ) -> None:
     words = ("data", "emoji", "--out", tmp_path / "out")
-    said = adm(*words).refusal()
+    message = adm(*words).refusal()
     assert "--from must be a folder with the archives of the packages, as npm is not installed" in (
-        said
+        message
     )
     assert "`npm pack emoji-datasource-google@16.0.0 emoji-datasource-twitter@16.0.0 @lobehub/" in (
-        said
+        message
     )
     npm(tmp_path, "sys.exit('npm error code E404')")
-    said = adm(*words).refusal()
-    assert "emoji-datasource-google@16.0.0 did not arrive (npm says: npm error code E404)" in said
+    message = adm(*words).refusal()
+    assert (
+        "emoji-datasource-google@16.0.0 did not arrive (npm says: npm error code E404)" in message
+    )
     (packages / PACKAGES[1].file).write_bytes(b"another")
-    said = adm(*words, "--from", packages).refusal()
-    assert "16.0.0.tgz is not emoji-datasource-twitter@16.0.0, as its hash is another" in said
+    message = adm(*words, "--from", packages).refusal()
+    assert "16.0.0.tgz is not emoji-datasource-twitter@16.0.0, as its hash differs" in message
     (packages / PACKAGES[1].file).unlink()
     assert "16.0.0.tgz does not exist; in that" in adm(*words, "--from", packages).refusal()
     assert not (tmp_path / "out").exists()
@@ -156,7 +158,7 @@ def test_pictures_are_composited_on_white_and_resized() -> None:
     assert on_white(image((200, 0, 0, 255), ".webp")).size == (SIDE, SIDE)
 
 
-def test_the_same_picture_is_kept_once(
+def test_equal_pictures_are_written_once(
     packages: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(library, "on_white", lambda content: Image.new("RGB", (SIDE, SIDE)))

@@ -1,4 +1,4 @@
-"""Broken images are skipped where that is asked for; a disk or a memory at fault never is."""
+"""Broken images are skipped on request; failures of disk and memory never are."""
 
 import errno
 import io
@@ -18,7 +18,7 @@ from adm.data.pack import Packing, pack
 
 
 class Failing(io.BytesIO):
-    """A file of which the first bytes can be read and the others not."""
+    """A file of which only the first `sound` bytes can be read."""
 
     def __init__(self, content: bytes, error: BaseException, sound: int = 0) -> None:
         super().__init__(content)
@@ -43,35 +43,35 @@ def test_a_disk_that_fails_is_an_error_and_not_skipped(
     tmp_path: Path, number: int, sound: int
 ) -> None:
     error = OSError(number, os.strerror(number))
-    found = files(lambda: Failing(png(1, (64, 64)), error, sound))
-    source = at_one_size(found, size=(4, 4), check=False)
+    broken = files(lambda: Failing(png(1, (64, 64)), error, sound))
+    source = at_one_size(broken, size=(4, 4), check=False)
     with pytest.raises(
         ValueError, match=rf"1\.png cannot be read \({os.strerror(number)}\); check"
     ):
         source.batch([0, 1])
     assert source.skipped == []
     with pytest.raises(ValueError, match=r"1\.png cannot be read"):
-        pack(found, tmp_path / "out", Packing((4, 4)))
+        pack(broken, tmp_path / "out", Packing((4, 4)))
 
 
 @pytest.mark.parametrize("sound", [0, 100])
 def test_memory_that_runs_out_is_no_fault_of_an_image(sound: int) -> None:
-    found = files(lambda: Failing(png(1, (64, 64)), MemoryError(), sound))
+    broken = files(lambda: Failing(png(1, (64, 64)), MemoryError(), sound))
     with pytest.raises(MemoryError):
-        at_one_size(found, size=(4, 4)).batch([0, 1])
+        at_one_size(broken, size=(4, 4)).batch([0, 1])
 
 
 @pytest.mark.parametrize(
     "error",
     [
         OSError("broken data stream when reading image file"),
-        OSError(errno.EINVAL, "Invalid argument"),  # of a place before the start
+        OSError(errno.EINVAL, "Invalid argument"),  # from a seek before the start
         ValueError("negative seek value"),
     ],
 )
-def test_what_a_broken_image_brings_about_is_skipped(error: Exception) -> None:
-    found = files(lambda: Failing(png(1, (64, 64)), error, 100))
-    source = at_one_size(found, size=(4, 4))
+def test_errors_of_a_broken_image_skip_it(error: Exception) -> None:
+    broken = files(lambda: Failing(png(1, (64, 64)), error, 100))
+    source = at_one_size(broken, size=(4, 4))
     source.batch([0, 1])
     assert source.skipped == ["1.png"]
     with pytest.raises(CorruptImage, match=r"1\.png is not a usable image"):

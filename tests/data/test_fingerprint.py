@@ -24,12 +24,12 @@ def pixels() -> Pixels:
 
 
 def files(pixels: Pixels) -> dict[str, bytes]:
-    found = {}
+    contents = {}
     for index, image in enumerate(pixels):
         stream = io.BytesIO()
         Image.fromarray(image).save(stream, "PNG")
-        found[f"{'ab'[index % 2]}/{index}.png"] = stream.getvalue()
-    return found
+        contents[f"{'ab'[index % 2]}/{index}.png"] = stream.getvalue()
+    return contents
 
 
 def saved(save: Callable, ending: str) -> Callable[[Path, Pixels], Source]:
@@ -53,43 +53,43 @@ SOURCES = [*map(opened, KINDS), saved(np.savez, ".npz"), saved(np.save, ".npy")]
 
 
 @pytest.mark.parametrize("make", SOURCES)
-def test_what_changes_shows(
+def test_changed_data_have_another_fingerprint(
     tmp_path: Path, pixels: Pixels, make: Callable[[Path, Pixels], Source]
 ) -> None:
-    held = fingerprint(make(tmp_path, pixels), pixels=True)
-    assert as_type(Fingerprint, through_json(vars(held))) == held
+    before = fingerprint(make(tmp_path, pixels), pixels=True)
+    assert as_type(Fingerprint, through_json(vars(before))) == before
     moved = make(tmp_path / "elsewhere", pixels)
-    assert difference(held, fingerprint(moved, pixels=True)) is None
+    assert difference(before, fingerprint(moved, pixels=True)) is None
     odd = pixels.copy()
     odd[6, 3, 3, 1] ^= 1
     for number, other in enumerate((odd, pixels[[0, 1, 2, 5, 4, 3, 6, 7, 8]])):
         source = make(tmp_path / f"{number}", other)
         now = fingerprint(source, pixels=True)
-        assert held.pixels != now.pixels
-        assert (difference(held, now) or "").startswith(("the content", "the size"))
+        assert before.pixels != now.pixels
+        assert (difference(before, now) or "").startswith(("the content", "the size"))
     fewer = fingerprint(make(tmp_path / "fewer", pixels[1:]))
-    assert difference(held, fewer) == "the number of images, 9 and now 8,"
+    assert difference(before, fewer) == "the number of images, 9 and now 8,"
 
 
 def test_names_and_sizes_are_compared_without_reading_pixels(
     tmp_path: Path, pixels: Pixels, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(fitting, "CHECKED", 3)
-    source, asked = opened()(tmp_path, pixels), list[int]()
+    source, reads = opened()(tmp_path, pixels), list[int]()
     stored = source.files
     assert stored is not None
-    counted = replace(stored, open=lambda row: asked.append(row) or stored.open(row))
-    held = fingerprint(replace(source, images=counted))
-    assert sorted(asked) == [0, 3, 6]
+    counted = replace(stored, open=lambda row: reads.append(row) or stored.open(row))
+    before = fingerprint(replace(source, images=counted))
+    assert sorted(reads) == [0, 3, 6]
     one = Path(source.path(3))
     content = one.read_bytes()
     one.write_bytes(content[:-1] + b"?")
-    assert difference(held, fingerprint(source)) is None
+    assert difference(before, fingerprint(source)) is None
     one.write_bytes(content + b"?")
-    assert difference(held, fingerprint(source)) == "the size of an image"
+    assert difference(before, fingerprint(source)) == "the size of an image"
     one.rename(f"{one}.gif")
     again = open_source(str(tmp_path / "photos"), size=(8, 8))
-    assert difference(held, fingerprint(again)) == "the name of a file"
+    assert difference(before, fingerprint(again)) == "the name of a file"
 
 
 def test_a_corrupt_file_has_a_hash_and_an_absent_one_is_an_error(
@@ -105,7 +105,7 @@ def test_a_corrupt_file_has_a_hash_and_an_absent_one_is_an_error(
 
 def test_a_part_of_a_set_has_a_fingerprint_of_its_own(tmp_path: Path, pixels: Pixels) -> None:
     training, validation = hold_out(opened()(tmp_path, pixels), 3)
-    held = fingerprint(training, pixels=True)
-    assert held.images == 6
+    before = fingerprint(training, pixels=True)
+    assert before.images == 6
     Path(validation.path(0)).write_bytes(b"other")
-    assert difference(held, fingerprint(training, pixels=True)) is None
+    assert difference(before, fingerprint(training, pixels=True)) is None

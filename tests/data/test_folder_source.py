@@ -1,4 +1,4 @@
-"""Folders of image files: what is found, how it is named, decoded, resized, and what is refused."""
+"""Folders of image files: which are read, how they are named, decoded and resized, and refusals."""
 
 from pathlib import Path
 from typing import BinaryIO
@@ -21,8 +21,8 @@ def folder(
     channels: int = 3,
     check: bool = True,
 ) -> Source:
-    found = find(str(path), split=split)
-    return at_one_size(found, size=size, channels=channels, check=check)
+    source = find(str(path), split=split)
+    return at_one_size(source, size=size, channels=channels, check=check)
 
 
 def picture(path: Path, size: tuple[int, int] = (4, 4), colour: int = 0) -> Path:
@@ -144,7 +144,7 @@ def test_the_centre_is_kept(tmp_path: Path) -> None:
     assert folder(tmp_path, size=(4, 4), channels=1).read(0).unique().tolist() == [200]
 
 
-def test_no_images_says_what_was_looked_for(tmp_path: Path) -> None:
+def test_a_folder_without_images_is_refused_with_the_layout(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
     (tmp_path / "a" / "data.csv").write_text("1,2")
     with pytest.raises(ValueError, match=f"{tmp_path} has no images.*png, jpg.*one sub-folder"):
@@ -158,7 +158,7 @@ def test_images_beside_class_folders_are_refused(tmp_path: Path) -> None:
         folder(tmp_path)
 
 
-@pytest.mark.parametrize("checked", [2, 1])  # on opening, or when it is read
+@pytest.mark.parametrize("checked", [2, 1])  # on opening, or on reading
 def test_unequal_sizes_need_a_size(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, checked: int
 ) -> None:

@@ -37,7 +37,7 @@ def test_n_channels_are_kept_and_never_converted(tmp_path: Path, name: str) -> N
         open_source(str(path), channels=3)
 
 
-def test_labels_of_an_npz_may_be_given_apart(tmp_path: Path) -> None:
+def test_labels_of_an_npz_may_be_a_separate_file(tmp_path: Path) -> None:
     np.savez(tmp_path / "set.npz", images=IMAGES, labels=np.zeros(6, int))
     np.save(tmp_path / "labels.npy", LABELS)
     spec = str(tmp_path / "set.npz")
@@ -131,7 +131,7 @@ def test_a_broken_row_is_named(tmp_path: Path, rows) -> None:
     assert source.skipped == [f"hf:{tmp_path / 'saved'}, train row 1"]
 
 
-def test_data_without_images_and_names_that_are_not_there_are_refused(tmp_path: Path, rows) -> None:
+def test_data_without_images_and_missing_names_are_refused(tmp_path: Path, rows) -> None:
     datasets, _ = rows
     datasets.Dataset.from_dict({"text": ["a"]}).save_to_disk(tmp_path / "saved")
     with pytest.raises(ValueError, match="has no images in 1 row with the columns text; give"):

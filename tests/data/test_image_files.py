@@ -28,8 +28,8 @@ def test_files_are_named_by_class_seed_and_index(tmp_path: Path) -> None:
     names = [path.name for path in paths]
     assert names == ["sneaker_seed7_000000.png", "bag_seed7_000001.png"]
     assert {*paths, tmp_path / "samples" / ARCHIVE} == set((tmp_path / "samples").iterdir())
-    bare = save_images(tmp_path / "bare", images(count=1), None, ())
-    assert [path.name for path in bare] == ["image_seed0_000000.png"]
+    unlabelled = save_images(tmp_path / "bare", images(count=1), None, ())
+    assert [path.name for path in unlabelled] == ["image_seed0_000000.png"]
 
 
 @pytest.mark.parametrize("channels", [1, 3, 4])
@@ -37,14 +37,14 @@ def test_files_are_named_by_class_seed_and_index(tmp_path: Path) -> None:
 def test_pictures_and_archive_hold_the_images(
     tmp_path: Path, channels: int, labels: torch.Tensor | None
 ) -> None:
-    given = images(channels)
-    paths = save_images(tmp_path / "o", given, labels, CLASSES)
-    for path, image in zip(paths, given, strict=True):
+    originals = images(channels)
+    paths = save_images(tmp_path / "o", originals, labels, CLASSES)
+    for path, image in zip(paths, originals, strict=True):
         levels = np.asarray(Image.open(path)).reshape(5, 7, channels)
         assert torch.equal(torch.from_numpy(levels.copy()).permute(2, 0, 1), image)
     with np.load(tmp_path / "o" / ARCHIVE, allow_pickle=False) as archive:
         assert archive["arr_0"].dtype == np.uint8
-        assert np.array_equal(archive["arr_0"], given.permute(0, 2, 3, 1).numpy())
+        assert np.array_equal(archive["arr_0"], originals.permute(0, 2, 3, 1).numpy())
         if labels is None:
             assert archive.files == ["arr_0"]
         else:
@@ -52,10 +52,10 @@ def test_pictures_and_archive_hold_the_images(
 
 
 def test_samples_are_a_source_again(tmp_path: Path) -> None:
-    given = images()
-    save_images(tmp_path / "o", given, LABELS, CLASSES)
+    originals = images()
+    save_images(tmp_path / "o", originals, LABELS, CLASSES)
     source = read_arrays(tmp_path / "o" / ARCHIVE)
-    assert torch.equal(source.batch(range(4))[0], given)
+    assert torch.equal(source.batch(range(4))[0], originals)
     assert torch.equal(source.labels, LABELS)
     assert len(open_source(str(tmp_path / "o"))) == 4
 

@@ -1,4 +1,4 @@
-"""What `inspect` reports, and that packed data are the data they were packed from."""
+"""Reports of `inspect`; packed data equal their source."""
 
 import json
 import os
@@ -40,9 +40,9 @@ def cut(path: Path) -> str:
 
 def test_everything_is_counted(photos: Path) -> None:
     broken = cut(photos / "ant" / "3.png")
-    seen = []
-    report = inspect(find(str(photos)), seen.append)
-    assert (report.images, sum(seen)) == (COUNT, COUNT)
+    counts = []
+    report = inspect(find(str(photos)), counts.append)
+    assert (report.images, sum(counts)) == (COUNT, COUNT)
     assert report.classes == {"ant": 7, "bee": 4}
     assert report.sizes == {"20x24": 7, "20x40": 2, "20x30": 1}
     assert report.size_range == ("20x24", "20x40")
@@ -56,7 +56,7 @@ def test_everything_is_counted(photos: Path) -> None:
 def test_duplicates_are_found_by_bytes_and_by_pixels(photos: Path) -> None:
     original = photos / "ant" / "1.png"
     (photos / "ant" / "copy.png").write_bytes(original.read_bytes())
-    assert inspect(find(str(photos))).same_pixels == []  # of files that are the same anyway
+    assert inspect(find(str(photos))).same_pixels == []  # equal files are not counted again
     Image.open(original).save(photos / "bee" / "again.bmp")
     report = inspect(find(str(photos)))
     assert report.same_files == [[str(original), str(photos / "ant" / "copy.png")]]
@@ -65,7 +65,7 @@ def test_duplicates_are_found_by_bytes_and_by_pixels(photos: Path) -> None:
     assert report.conflicts == 1  # ant or bee
 
 
-def test_what_a_list_leaves_out_is_counted(photos: Path, tmp_path: Path) -> None:
+def test_images_that_a_list_omits_are_counted(photos: Path, tmp_path: Path) -> None:
     (tmp_path / "l.csv").write_text("1.png,x\n3.png,y\n")
     report = inspect(find(str(photos), labels=str(tmp_path / "l.csv")))
     assert (report.images, report.left_out) == (2, COUNT - 2)
@@ -75,11 +75,11 @@ def test_arrays_are_inspected_too(tmp_path: Path) -> None:
     images = np.random.default_rng(0).integers(0, 256, (5, 5, 6, 2), dtype=np.uint8)
     images[3] = images[1]
     np.savez(tmp_path / "set.npz", images=images)
-    found = find(str(tmp_path / "set.npz"))
-    report = inspect(found)
+    source = find(str(tmp_path / "set.npz"))
+    report = inspect(source)
     assert (report.sizes, report.kinds) == ({"5x6": 5}, {"2 channels": 5})
     assert report.same_files == [["set.npz, image 1", "set.npz, image 3"]]
-    assert examples(found).shape == (1, EXAMPLES, 3, SIDE, SIDE)
+    assert examples(source).shape == (1, EXAMPLES, 3, SIDE, SIDE)
 
 
 @pytest.mark.parametrize("format_", ["png", "webp"])
@@ -89,8 +89,8 @@ def test_packed_images_are_those_of_the_folder(
 ) -> None:
     packing = Packing(size, format=format_, shard_size=4)
     done = pack(find(str(photos)), tmp_path / "shards", packing)
-    pack(find(str(photos)), tmp_path / "shards", packing, split="test")  # beside the others
-    assert (done.shards, done.kept, done.images, done.skipped) == (3, 0, COUNT, [])
+    pack(find(str(photos)), tmp_path / "shards", packing, split="test")  # next to the others
+    assert (done.shards, done.existing, done.images, done.skipped) == (3, 0, COUNT, [])
     # Halving on the way to a size is exact only from the original.
     shape = size or (20, 20)
     whole, packed = (open_source(str(p), size=shape) for p in (photos, tmp_path / "shards"))
@@ -105,7 +105,7 @@ def test_packed_images_are_those_of_the_folder(
         *(("GIF", "gif"), ("BMP", "bmp"), ("TIFF", "tif")),
     ],
 )
-def test_original_files_are_copied_and_named_by_what_they_are(
+def test_original_files_are_copied_and_named_by_their_format(
     tmp_path: Path, kind: str, extension: str
 ) -> None:
     (tmp_path / "set").mkdir()
@@ -157,10 +157,10 @@ def test_an_interrupted_packing_goes_on(
     assert sorted(contents(tmp_path / "out")) == ["classes.json", *written, "train.json"]
     with pytest.raises(ValueError, match=r"out has 1 of 3 train shards, .*run the same command ag"):
         find(str(tmp_path / "out"))
-    told: list[float] = []
-    again = pack(find(str(photos)), tmp_path / "out", packing, advance=told.append)
-    assert (again.kept, again.images) == (1, COUNT - 4)
-    assert [each for each in told if isinstance(each, Cached)] == [4]
+    progress: list[float] = []
+    again = pack(find(str(photos)), tmp_path / "out", packing, advance=progress.append)
+    assert (again.existing, again.images) == (1, COUNT - 4)
+    assert [each for each in progress if isinstance(each, Cached)] == [4]
     assert contents(tmp_path / "out") == contents(tmp_path / "whole")
 
 
@@ -168,10 +168,10 @@ def test_other_data_or_settings_are_refused(photos: Path, tmp_path: Path) -> Non
     out = tmp_path / "out"
     pack(find(str(photos)), out, Packing((8, 8)))
     before = contents(out)
-    with pytest.raises(ValueError, match=r"train\.json tells of other data or settings; give an"):
+    with pytest.raises(ValueError, match=r"train\.json describes other data or settings; give an"):
         pack(find(str(photos)), out, Packing((9, 9)))
     (photos / "bee").rename(photos / "cow")
-    with pytest.raises(ValueError, match=r"classes\.json tells of other"):
+    with pytest.raises(ValueError, match=r"classes\.json describes other"):
         pack(find(str(photos)), out, Packing((8, 8)))
     assert contents(out) == before
 
@@ -186,7 +186,7 @@ def test_broken_images_stop_the_packing_or_are_left_out(photos: Path, tmp_path: 
     assert len(open_source(str(tmp_path / "out"))) == COUNT - 1
 
 
-def test_files_of_others_beside_shards_say_nothing_of_them(photos: Path, tmp_path: Path) -> None:
+def test_foreign_files_next_to_shards_are_ignored(photos: Path, tmp_path: Path) -> None:
     pack(find(str(photos)), tmp_path / "out", Packing((8, 8), shard_size=4))
     for text in ("[]", '{"images": [1]}', '{"images": 99}', "{"):
         (tmp_path / "out" / "train.json").write_text(text)

@@ -88,8 +88,8 @@ def test_an_image_with_two_labels_is_refused(opened: Open, text: str) -> None:
     assert (again.classes, again.labels.tolist()) == (("cat",), [0, 0])
 
 
-def test_a_key_that_is_given_twice_is_refused(opened: Open) -> None:
-    with pytest.raises(ValueError, match=r"l\.json .*\(it has the key 'a\.png' twice\); mend it"):
+def test_a_duplicate_key_is_refused(opened: Open) -> None:
+    with pytest.raises(ValueError, match=r"l\.json .*\(it has the key 'a\.png' twice\); correct"):
         opened('{"a.png": "cat", "b.png": "dog", "a.png": "dog"}')
 
 

@@ -1,4 +1,4 @@
-"""Images without file names: a list calls them by split and number; others by their files."""
+"""Images without file names: a list names them by split and number; others by their files."""
 
 import json
 from collections.abc import Callable
@@ -103,7 +103,7 @@ def arrays(path: Path) -> str:
 
 
 def one_archive(path: Path) -> str:
-    """An archive with labels of its own, below a folder that contains all."""
+    """An archive with its own labels, whose files lie in one folder."""
     files = {f"top/{side}/{i}.png": png(i) for side in "ab" for i in range(2)}
     return make_tar(path.with_suffix(".tar"), files | {f"{f[:-4]}.cls": b"1" for f in files})
 
@@ -125,14 +125,14 @@ def test_the_names_of_all_images_make_a_list_of_them(
     tmp_path: Path, kind: str, suffix: str
 ) -> None:
     spec, path = DATA[kind](tmp_path / "set"), tmp_path / f"list{suffix}"
-    found = find(spec)
-    names = [found.listed(index) for index in range(len(found))]
+    source = find(spec)
+    names = [source.listed(index) for index in range(len(source))]
     pairs = [(name, f"c{index % 3}") for index, name in enumerate(names)]
     rows = "\n".join(f"{name},{label}" for name, label in pairs)
     path.write_text(f"file,label\n{rows}\n" if suffix == ".csv" else json.dumps(dict(pairs)))
     again = find(spec, labels=str(path))
     assert again.classes == tuple(sorted({label for _, label in pairs}))
-    assert again.labels.tolist() == [index % 3 for index in range(len(found))]
+    assert again.labels.tolist() == [index % 3 for index in range(len(source))]
     assert [again.listed(index) for index in range(len(again))] == names
     before, after = (open_source(spec, labels=labels) for labels in (None, str(path)))
     assert torch.equal(before.batch(range(len(names)))[0], after.batch(range(len(names)))[0])
@@ -141,8 +141,8 @@ def test_the_names_of_all_images_make_a_list_of_them(
 @pytest.mark.parametrize("kind", ["shards", "folders of splits"])
 def test_a_list_of_the_training_split_leaves_no_test_split(tmp_path: Path, kind: str) -> None:
     spec = DATA[kind](tmp_path / "set")
-    found = find(spec)
-    rows = [f"{found.listed(index)},a" for index in range(len(found))]
+    source = find(spec)
+    rows = [f"{source.listed(index)},a" for index in range(len(source))]
     path = listed(tmp_path / "l.csv", *rows)
     assert len(open_source(spec, labels=path)) == len(rows)
     with pytest.raises(NoSplit):

@@ -1,4 +1,4 @@
-"""SPEC -> source: every form opens, sizes and channels are brought about, and errors lead on."""
+"""SPEC -> source: every form opens, sizes and channels are converted, and errors give a cure."""
 
 from pathlib import Path
 
@@ -31,7 +31,7 @@ def test_fashion_mnist_by_name_and_by_folder() -> None:
         assert int(source.read(5).sum()) == int(plain.sum())
 
 
-def test_a_folder_by_path_is_rgb_unless_told(tmp_path: Path) -> None:
+def test_a_folder_by_path_is_rgb_by_default(tmp_path: Path) -> None:
     Image.fromarray(COLOURS[0]).save(tmp_path / "1.png")
     assert open_source(str(tmp_path)).read(0).shape == (3, 4, 6)
     assert open_source(str(tmp_path), size=(2, 2), channels=1).read(0).shape == (1, 2, 2)
@@ -54,22 +54,22 @@ def test_padding_is_black_and_centred(archive: str, size: tuple[int, int]) -> No
     assert int(image.sum()) == int(inner.sum())
 
 
-@pytest.mark.parametrize("own", ["L", "RGB", "RGBA"])
-@pytest.mark.parametrize("wanted", [1, 3, 4])
+@pytest.mark.parametrize("mode", ["L", "RGB", "RGBA"])
+@pytest.mark.parametrize("channels", [1, 3, 4])
 def test_channels_of_arrays_are_converted_as_those_of_files(
-    tmp_path: Path, own: str, wanted: int
+    tmp_path: Path, mode: str, channels: int
 ) -> None:
     random = np.random.default_rng(2).integers(0, 256, (2, 4, 6, 4), dtype=np.uint8)
-    pictures = [Image.fromarray(each, "RGBA").convert(own) for each in random]
+    pictures = [Image.fromarray(each, "RGBA").convert(mode) for each in random]
     (tmp_path / "set").mkdir()
     for name, each in zip("ab", pictures, strict=True):
         each.save(tmp_path / "set" / f"{name}.png")
     np.savez(tmp_path / "set.npz", images=np.stack([np.asarray(each) for each in pictures]))
     files, arrays = (
-        open_source(str(tmp_path / name), channels=wanted) for name in ("set", "set.npz")
+        open_source(str(tmp_path / name), channels=channels) for name in ("set", "set.npz")
     )
     assert torch.equal(files.batch([1, 0])[0], arrays.batch([1, 0])[0])
-    padded = open_source(str(tmp_path / "set.npz"), channels=wanted, size=(5, 7))
+    padded = open_source(str(tmp_path / "set.npz"), channels=channels, size=(5, 7))
     assert torch.equal(padded.batch([1, 0])[0], torch.stack([padded.read(1), padded.read(0)]))
 
 

@@ -1,4 +1,4 @@
-"""Images and conditions in two folders -> pairs, changed alike, or a refusal that names files."""
+"""Images and conditions in two folders -> pairs, augmented alike, or a refusal that names files."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -35,7 +35,7 @@ def opened(images: str, conditions: str) -> Source:
 
 @pytest.fixture
 def copies(tmp_path: Path) -> Source:
-    """Pairs of an image and itself, in another format and beside more of them."""
+    """Pairs of an image and itself in another format, among more such files."""
     images = write(tmp_path / "images", NAMES)
     return opened(images, write(tmp_path / "copies", [*NAMES, "train/a/more"], ".bmp"))
 
@@ -66,15 +66,15 @@ def test_a_pair_of_which_one_is_corrupt_is_replaced_as_a_whole(
     assert conditions is not None
     assert torch.equal(images, conditions)
     assert copies.skipped == [str(tmp_path / corrupt.format(NAMES[4]))]
-    assert torch.equal(images[2], images[3])  # in the order of the folders, the one after it
+    assert torch.equal(images[2], images[3])  # the next one in the order of the folders
 
 
 def test_images_without_one_partner_are_named(tmp_path: Path) -> None:
     images = write(tmp_path / "images", NAMES)
     few = write(tmp_path / "few", NAMES[:3])
-    with pytest.raises(SettingError, match=r"none, or several, for 9 images") as refused:
+    with pytest.raises(SettingError, match=r"none, or several, for 9 images") as raised:
         opened(images, few)
-    assert str(refused.value).endswith("train/a/4.png, train/a/6.png, train/a/8.png, ...")
+    assert str(raised.value).endswith("train/a/4.png, train/a/6.png, train/a/8.png, ...")
     write(tmp_path / "few", NAMES[3:])
     assert len(opened(images, few)) == 12
     write(tmp_path / "few", NAMES[:1], ".jpg")
@@ -86,11 +86,11 @@ def test_arrays_are_paired_by_number(tmp_path: Path) -> None:
     levels = np.random.default_rng(0).integers(0, 256, (9, 8, 8, 3), np.uint8)
     np.savez(tmp_path / "images.npz", levels)
     np.save(tmp_path / "conditions.npy", 255 - levels)
-    found = opened(str(tmp_path / "images.npz"), str(tmp_path / "conditions.npy"))
-    images, _, conditions = found.pairs([4, 1])
+    source = opened(str(tmp_path / "images.npz"), str(tmp_path / "conditions.npy"))
+    images, _, conditions = source.pairs([4, 1])
     assert conditions is not None
     assert torch.equal(conditions, 255 - images)
-    assert found.name == "images.npz from conditions.npy"
+    assert source.name == "images.npz from conditions.npy"
     np.save(tmp_path / "conditions.npy", levels[:8])
     with pytest.raises(SettingError, match=r"as many images as images.npz, 9, .* got 8"):
         opened(str(tmp_path / "images.npz"), str(tmp_path / "conditions.npy"))

@@ -1,4 +1,4 @@
-"""List of labels, classes -> number of images of each class, or one line of refusal."""
+"""List of labels, classes -> number of images of each class, or a one-line error."""
 
 import json
 import re
@@ -42,6 +42,6 @@ def test_lists_of_other_classes_are_refused(tmp_path: Path, content: str, messag
 
 
 @pytest.mark.parametrize("name", ["none.csv", "folders", "labels.txt"])
-def test_what_is_no_list_is_refused(name: str) -> None:
+def test_a_path_that_is_no_list_is_refused(name: str) -> None:
     with pytest.raises(ValueError, match=r"does not exist|labels must be"):
         sizes_in(name, CLASSES)

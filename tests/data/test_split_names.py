@@ -1,4 +1,4 @@
-"""What the test split may be called: the same in folders, archives, shards and `datasets`."""
+"""Names of the test split, the same in folders, archives, shards and `datasets`."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Data in a store are those on the disk; their order is a function of seed and position."""
+"""Data in a store equal those on disk; their order is a function of seed and position."""
 
 import time
 from collections.abc import Iterator
@@ -74,7 +74,7 @@ def test_one_shard_in_a_store_is_that_on_the_disk(packed: Path) -> None:
 def test_headers_are_read_once(packed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     put(packed, "index.json")
     first = open_source(ADDRESS)
-    monkeypatch.setattr(streamed, "_walked", None)
+    monkeypatch.setattr(streamed, "_read_headers", None)
     same(first, open_source(ADDRESS))
 
 
@@ -121,30 +121,30 @@ def test_a_shard_of_many_reads_is_fetched_and_gives_the_same(
     monkeypatch.setattr(streamed, "OFTEN", 1000)
     source = open_source(ADDRESS)
     before = source.batch(range(3))[0]
-    assert not any(shard.here.exists() for shard in shards_of(source))
+    assert not any(shard.cached.exists() for shard in shards_of(source))
     monkeypatch.setattr(streamed, "OFTEN", 4)
     source.batch(range(6))
     shard, end = shards_of(source)[0], time.monotonic() + 20
-    while not shard.here.is_file() and time.monotonic() < end:  # a thread fetches it
+    while not shard.cached.is_file() and time.monotonic() < end:  # a thread fetches it
         time.sleep(0.01)
-    assert shard.here.read_bytes() == (packed / "train-000000.tar").read_bytes()
+    assert shard.cached.read_bytes() == (packed / "train-000000.tar").read_bytes()
     fsspec.filesystem("memory").rm_file("/bucket/shards/train-000000.tar")
     torch.testing.assert_close(source.batch(range(3))[0], before, rtol=0, atol=0)
 
 
 def test_the_oldest_shards_make_room(packed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     put(packed)
-    every = list(dict.fromkeys(shards_of(find(ADDRESS))))
-    monkeypatch.setattr(streamed, "CACHED_BYTES", 3 * every[0].held.size)
-    for shard in every:
+    shards = list(dict.fromkeys(shards_of(find(ADDRESS))))
+    monkeypatch.setattr(streamed, "CACHED_BYTES", 3 * shards[0].info.size)
+    for shard in shards:
         shard.fetch()
-        assert shard.here.is_file()
-        held = {path.name for path in user_cache("shards").glob("*.tar")}
-        assert len(held) <= 3
-    assert held == {shard.here.name for shard in every[-3:]}
+        assert shard.cached.is_file()
+        cached = {path.name for path in user_cache("shards").glob("*.tar")}
+        assert len(cached) <= 3
+    assert cached == {shard.cached.name for shard in shards[-3:]}
     monkeypatch.setattr(streamed, "CACHED_BYTES", 5)
-    every[0].fetch()
-    assert not every[0].here.exists()
+    shards[0].fetch()
+    assert not shards[0].cached.exists()
 
 
 @pytest.fixture
@@ -165,15 +165,15 @@ def test_every_pass_is_a_permutation_in_windows_of_two_shards(windowed: Source) 
     for one in passes:
         assert sorted(one) == list(range(COUNT))
         shards = [index // SHARD for index in one]
-        left, seen = list(shards), set[int]()
-        while left:
-            window = set(left[: SHARD + 1])  # of which no shard is as long
+        remaining, used = list(shards), set[int]()
+        while remaining:
+            window = set(remaining[: SHARD + 1])  # longer than any shard
             assert len(window) <= 2
-            window = {each for each in left if each in window}
+            window = {each for each in remaining if each in window}
             size = sum(shards.count(each) for each in window)
-            seen |= window
-            left = left[size:]
-            assert not seen & set(left)
+            used |= window
+            remaining = remaining[size:]
+            assert not used & set(remaining)
     assert len({tuple(one) for one in passes}) == 3
     assert order(windowed, 6, 0, COUNT) != passes[0]
 
@@ -186,9 +186,9 @@ def test_the_order_is_a_function_of_seed_and_position(windowed: Source) -> None:
 
 def test_a_part_of_the_images_has_an_order_of_its_own(windowed: Source) -> None:
     part = windowed.subset(np.arange(0, COUNT, 2))
-    found = order(part, 1, 0, len(part))
-    assert sorted(found) == list(range(len(part)))
-    shards = [part.row(index) // SHARD for index in found]
+    indices = order(part, 1, 0, len(part))
+    assert sorted(indices) == list(range(len(part)))
+    shards = [part.row(index) // SHARD for index in indices]
     assert len(set(shards[:5])) <= 2
 
 

@@ -29,7 +29,7 @@ PLAYED = ("index", "howto/sample", "howto/train", "howto/gans", "howto/likelihoo
 SHELLS = ("", "sh", "bash")
 EXAMPLES = re.compile(r"^( *)(?:Examples|For example):\n\n((?:\1 {4}.*\n|\n)+)", re.MULTILINE)
 COMMAND = re.compile(r"^(?:adm|torchrun) ")
-# What is not run: it needs several devices, files that are not here, an idle machine, or minutes.
+# Not run: these need several devices, files that are not here, an idle machine, or minutes.
 NOT_RUN = re.compile(
     r"torchrun|\.pt |openai/|hf:|imagenet|adm demo|--memory|--budget|data emoji|VERB|SMALL_IMAGES"
     r"|BASE|doctor (?!fashion)"
@@ -57,7 +57,7 @@ def commands_of(page: Path) -> list[str]:
 def examples_of(verb: str) -> list[str]:
     """Return the commands in the help of a verb, and in that of its own verbs."""
     text = inspect.getsource(import_module(f"adm.app.cli.{verb}"))
-    blocks = [found[2] for found in EXAMPLES.finditer(text)]
+    blocks = [match[2] for match in EXAMPLES.finditer(text)]
     return [line for block in blocks for line in lines_of(textwrap.dedent(block))]
 
 
@@ -83,20 +83,20 @@ def shortened(command: str) -> str:
 
 
 def stories() -> dict[str, list[str]]:
-    """Return what is run, each in a folder of its own."""
+    """Return the commands to run by page, each of which has its own folder."""
     helped = [line for verb in VERBS for line in examples_of(verb)]
     shipped = [line for line in helped if re.match(r"adm (sample fashion|info|recipes|help)", line)]
-    found = {name: commands_of(pages.DOCS / f"{name}.md") for name in PLAYED}
-    found["--help"] = [line for line in shipped if " runs/" not in line]
-    return {name: [line for line in lines if runs(line)] for name, lines in found.items()}
+    by_page = {name: commands_of(pages.DOCS / f"{name}.md") for name in PLAYED}
+    by_page["--help"] = [line for line in shipped if " runs/" not in line]
+    return {name: [line for line in lines if can_run(line)] for name, lines in by_page.items()}
 
 
-def runs(command: str) -> bool:
+def can_run(command: str) -> bool:
     return not NOT_RUN.search(command)
 
 
 def play(command: str, folder: Path, programs: Path) -> bool:
-    """Run a command; print what became of it."""
+    """Run a command; print its time, and its output if it fails."""
     short, started = shortened(command), time.monotonic()
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     environment["PATH"] = f"{programs}{os.pathsep}{environment['PATH']}"
@@ -117,9 +117,9 @@ def play(command: str, folder: Path, programs: Path) -> bool:
 
 
 def main() -> int:
-    reader = argparse.ArgumentParser()
-    reader.add_argument("--bin", type=Path, required=True, help="programs of the environment")
-    programs, failed = reader.parse_args().bin.absolute(), 0
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--bin", type=Path, required=True, help="programs of the environment")
+    programs, failed = parser.parse_args().bin.absolute(), 0
     for name, commands in stories().items():
         with tempfile.TemporaryDirectory() as folder:
             print(name)

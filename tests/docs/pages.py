@@ -18,24 +18,24 @@ LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 
 def blocks(page: Path) -> Iterator[str]:
     """The Python blocks of a page."""
-    return (found[1] for found in BLOCK.finditer(page.read_text(encoding="utf-8")))
+    return (match[1] for match in BLOCK.finditer(page.read_text(encoding="utf-8")))
 
 
 def links(page: Path) -> list[str]:
     """The targets of a page's links and pictures within this repository."""
-    found = LINK.findall(FENCED.sub("", page.read_text(encoding="utf-8")))
-    return [link for link in found if not link.startswith("https://")]
+    targets = LINK.findall(FENCED.sub("", page.read_text(encoding="utf-8")))
+    return [link for link in targets if not link.startswith("https://")]
 
 
 def anchors(page: Path) -> set[str]:
     """The anchors of a page's headings, as GitHub derives them; a repeated one is numbered."""
-    found: list[str] = []
+    slugs: list[str] = []
     for heading in HEADING.findall(FENCED.sub("", page.read_text(encoding="utf-8"))):
         slug = re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
-        found.append(slug)
-        if found.count(slug) > 1:
-            found.append(f"{slug}-{found.count(slug) - 1}")
-    return set(found)
+        slugs.append(slug)
+        if slugs.count(slug) > 1:
+            slugs.append(f"{slug}-{slugs.count(slug) - 1}")
+    return set(slugs)
 
 
 def broken_links(page: Path) -> list[str]:

@@ -67,18 +67,20 @@ def plan(modules: Any, tmp_path: Path) -> Any:
     """Two rows on scikit-learn's digits, of a few steps of small networks."""
     file = tmp_path / "features.py"
     file.write_text(FEATURES, "utf-8")
-    of = modules.plan
+    module = modules.plan
     contest = replace(
-        of.plans()["fashion"].contest, data="digits", split="test", features=(f"{file}:means",)
+        module.plans()["fashion"].contest, data="digits", split="test", features=(f"{file}:means",)
     )
     rows = (
-        of.Row("base", "base", base=None, expected=None, paper=15.33),
-        of.Row("rescale", "rescaled", "unet.rescale_residual=true", expected="higher", paper=0.16),
+        module.Row("base", "base", base=None, expected=None, paper=15.33),
+        module.Row(
+            "rescale", "rescaled", "unet.rescale_residual=true", expected="higher", paper=0.16
+        ),
     )
-    return of.Plan("digits", "digits", contest, rows, 12.0, count=40, common=TINY)
+    return module.Plan("digits", "digits", contest, rows, 12.0, count=40, common=TINY)
 
 
-def steps_kept(modules: Any, plan: Any, place: Path, steps: int = STEPS) -> Any:
+def save_times(modules: Any, plan: Any, place: Path, steps: int = STEPS) -> Any:
     timed = {
         row.name: modules.kept.Timed(plan.settings(row), plan.seconds / steps, steps)
         for row in plan.networks()
@@ -88,7 +90,7 @@ def steps_kept(modules: Any, plan: Any, place: Path, steps: int = STEPS) -> Any:
     return times
 
 
-def kept(modules: Any, value: float, settings: tuple[str, ...], features: str) -> Any:
+def record_of(modules: Any, value: float, settings: tuple[str, ...], features: str) -> Any:
     scores = {features: {"frechet": StoredScore(value, None, None)}}
     for key in ("precision", "recall"):
         scores[features][key] = StoredScore(0.5, None, None)
@@ -108,10 +110,10 @@ def test_a_row_that_is_timed_later_has_the_steps_of_the_first_hour(
     modules: Any, plan: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seconds = {"base": 0.1, "rescale": 0.2}
-    slowness, asked = 1.0, list[list[str]]()
+    slowness, measured = 1.0, list[list[str]]()
 
     def step_seconds(plan: Any, rows: Any, stop: Any) -> dict[str, float]:
-        asked.append([row.name for row in rows])
+        measured.append([row.name for row in rows])
         return {row.name: slowness * seconds[row.name] for row in rows}
 
     monkeypatch.setattr(modules.run, "step_seconds", step_seconds)
@@ -122,11 +124,11 @@ def test_a_row_that_is_timed_later_has_the_steps_of_the_first_hour(
     assert {name: row.steps for name, row in later.rows.items()} == {"base": 120, "rescale": 60}
     assert later.rows == both.rows
     assert modules.run.clock(plan, tmp_path / "later") == later
-    assert asked == [["base", "rescale"], ["base"], ["base", "rescale"]]
+    assert measured == [["base", "rescale"], ["base"], ["base", "rescale"]]
 
 
 def test_steps_for_another_time_are_refused(modules: Any, plan: Any, tmp_path: Path) -> None:
-    steps_kept(modules, plan, tmp_path)
+    save_times(modules, plan, tmp_path)
     with pytest.raises(ValueError, match="have 12 seconds each, not 24; choose another --out"):
         modules.kept.read_times(replace(plan, seconds=24.0), tmp_path)
 
@@ -134,28 +136,30 @@ def test_steps_for_another_time_are_refused(modules: Any, plan: Any, tmp_path: P
 @pytest.mark.parametrize("name", ["fashion", "emoji"])
 def test_every_row_is_a_recipe_and_some_are_one_network(modules: Any, name: str) -> None:
     plan = modules.plan.plans()[name]
-    made = {row.name: override(recipe(plan.recipe), plan.settings(row)) for row in plan.rows}
-    for each in made.values():
+    recipes = {row.name: override(recipe(plan.recipe), plan.settings(row)) for row in plan.rows}
+    for each in recipes.values():
         build.check(each)
     shares = plan.trained(plan.row("heads-4")), plan.trained(plan.row("heads-4-alone"))
     assert [row.name for row in shares] == ["combined", "heads-4-alone"]
     for a in plan.rows:
         for b in plan.rows:
-            assert (made[a.name] == made[b.name]) == (plan.trained(a) == plan.trained(b))
-    size = {row: build.parameters(made[row]) for row in ("base", "depth")}
+            assert (recipes[a.name] == recipes[b.name]) == (plan.trained(a) == plan.trained(b))
+    size = {row: build.parameters(recipes[row]) for row in ("base", "depth")}
     assert size["depth"] == pytest.approx(size["base"], rel=0.15)
 
 
 def test_all_rows_of_a_seed_come_before_the_next_seed(modules: Any, tmp_path: Path) -> None:
-    """What is chosen, and what it is compared with, under the names that it has among all rows."""
+    """The chosen rows and their baselines, under their names among all rows."""
     plan = replace(modules.plan.plans()["fashion"], chosen=("heads-4", "average-10"))
-    found = [(job.seed, [row.name for row in job.rows]) for job in modules.run.jobs(plan, tmp_path)]
+    actual = [
+        (job.seed, [row.name for row in job.rows]) for job in modules.run.jobs(plan, tmp_path)
+    ]
     rows = [["base"], ["combined", "average-10"], ["attention-base"]]
-    assert found == [(seed, names) for seed in range(plan.seeds) for names in rows]
+    assert actual == [(seed, names) for seed in range(plan.seeds) for names in rows]
 
 
 @pytest.mark.parametrize(
-    ("expected", "mean", "half", "found"),
+    ("expected", "mean", "half", "verdict"),
     [
         ("lower", -2.0, 1.0, "yes"),
         ("lower", 2.0, 1.0, "no"),
@@ -168,9 +172,9 @@ def test_all_rows_of_a_seed_come_before_the_next_seed(modules: Any, tmp_path: Pa
     ],
 )
 def test_a_conclusion_holds_beyond_the_spread_alone(
-    modules: Any, expected: str | None, mean: float, half: float, found: str
+    modules: Any, expected: str | None, mean: float, half: float, verdict: str
 ) -> None:
-    assert modules.page.verdict(expected, modules.page.Estimate(mean, half)) == found
+    assert modules.page.verdict(expected, modules.page.Estimate(mean, half)) == verdict
 
 
 def test_the_interval_of_a_difference_is_student_s(modules: Any) -> None:
@@ -182,7 +186,7 @@ def test_the_interval_of_a_difference_is_student_s(modules: Any) -> None:
 
 
 def test_the_velocity_error_is_one_number_for_all_targets(modules: Any, tmp_path: Path) -> None:
-    """Of a network whose output is 0 it is known in closed form."""
+    """It has a closed form for a network whose output is 0."""
     held_out = tiny.stripes(30)
     for target in ("velocity", "noise"):
         chosen = tiny.diffusion("process.steps=1000", f"process.prediction={target}")
@@ -196,8 +200,8 @@ def test_the_velocity_error_is_one_number_for_all_targets(modules: Any, tmp_path
         apart = noise / signal if target == "noise" else signal * noise
         if target == "velocity":
             apart = apart - sigma * to_float(batch.images)
-        found = modules.run.velocity_error(model, held_out)
-        assert found == pytest.approx(float((apart**2).mean()), rel=1e-3)
+        actual = modules.run.velocity_error(model, held_out)
+        assert actual == pytest.approx(float((apart**2).mean()), rel=1e-3)
 
 
 def test_killed_runs_resume_with_the_same_scores(modules: Any, plan: Any, tmp_path: Path) -> None:
@@ -218,7 +222,7 @@ def test_killed_runs_resume_with_the_same_scores(modules: Any, plan: Any, tmp_pa
     texts = []
     for name, kills in (("whole", ()), ("killed", (11, 3, 5))):
         place = tmp_path / name
-        times = steps_kept(modules, plan, place)
+        times = save_times(modules, plan, place)
         for step in kills:  # before and after the checkpoint of step 10, and while sampling
             with pytest.raises(Killed):
                 modules.run.work(plan, modules.run.Job((row,), 1), times, place, killed_at(step))
@@ -235,12 +239,12 @@ def test_the_command_trains_what_is_left_and_writes_the_page(
 ) -> None:
     place, docs = tmp_path / "out", tmp_path / "docs"
     features = plan.contest.features[0]
-    known = kept(modules, 2.0, plan.settings(plan.rows[0]), features)
-    steps_kept(modules, plan, place)
+    record = record_of(modules, 2.0, plan.settings(plan.rows[0]), features)
+    save_times(modules, plan, place)
     for seed in (0, 1):  # on another machine
-        modules.kept.keep_run(known, place, plan.rows[0], seed)
+        modules.kept.keep_run(record, place, plan.rows[0], seed)
     modules.kept.keep_run(
-        replace(known, settings=plan.settings(plan.rows[1])), place, plan.rows[1], 0
+        replace(record, settings=plan.settings(plan.rows[1])), place, plan.rows[1], 0
     )
     assert [(job.rows[0].name, job.seed) for job in modules.run.jobs(plan, place)] == [
         ("rescale", 1)
@@ -268,21 +272,21 @@ def test_the_command_trains_what_is_left_and_writes_the_page(
 def test_the_tables_are_those_of_the_published_scores(
     modules: Any, name: str, tmp_path: Path
 ) -> None:
-    of = modules.kept
-    shutil.copytree(PUBLISHED / name, tmp_path / of.SCORES)
+    module = modules.kept
+    shutil.copytree(PUBLISHED / name, tmp_path / module.SCORES)
     first = next(json.loads(each.read_text("utf-8")) for each in PUBLISHED.glob(f"{name}/*-*.json"))
-    seconds = json.loads((PUBLISHED / name / of.STEPS).read_text("utf-8"))["seconds"]
+    seconds = json.loads((PUBLISHED / name / module.STEPS).read_text("utf-8"))["seconds"]
     plan = replace(modules.plan.plans()[name], seconds=seconds, count=first["count"])
     page = (ROOT / "docs" / modules.page.PAGE).read_text("utf-8")
-    assert modules.page.updated(page, plan, of.read_runs(plan, tmp_path)) == page
+    assert modules.page.updated(page, plan, module.read_runs(plan, tmp_path)) == page
 
 
 def test_the_page_has_a_section_for_every_plan(modules: Any, plan: Any, tmp_path: Path) -> None:
     page = (ROOT / "docs" / modules.page.PAGE).read_text("utf-8")
-    steps_kept(modules, plan, tmp_path)
+    save_times(modules, plan, tmp_path)
     features = plan.contest.features[0]
     modules.kept.keep_run(
-        kept(modules, 2.0, plan.settings(plan.rows[0]), features), tmp_path, plan.rows[0], 1
+        record_of(modules, 2.0, plan.settings(plan.rows[0]), features), tmp_path, plan.rows[0], 1
     )
     runs = modules.kept.read_runs(plan, tmp_path)
     assert list(runs) == ["base"]
@@ -296,8 +300,8 @@ def test_a_row_whose_settings_have_changed_is_measured_again(
     modules: Any, plan: Any, tmp_path: Path
 ) -> None:
     features, row = plan.contest.features[0], plan.rows[1]
-    steps_kept(modules, plan, tmp_path)
-    modules.kept.keep_run(kept(modules, 2.0, plan.settings(row), features), tmp_path, row, 0)
+    save_times(modules, plan, tmp_path)
+    modules.kept.keep_run(record_of(modules, 2.0, plan.settings(row), features), tmp_path, row, 0)
     assert modules.kept.read_run(plan, tmp_path, row, 0) is not None
     changed = replace(row, settings="unet.dropout=0.1")
     other = replace(plan, rows=(plan.rows[0], changed))
@@ -312,7 +316,7 @@ def tasks(modules: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     return import_module("of_tasks")
 
 
-def test_tasks_are_told_to_stop_and_waited_for(modules: Any, tasks: Any, tmp_path: Path) -> None:
+def test_tasks_are_stopped_and_waited_for(modules: Any, tasks: Any, tmp_path: Path) -> None:
     files = [tmp_path / f"{i}.ended" for i in range(3)]
     begun = modules.tasks.running(
         [modules.tasks.Task(file.stem, tasks.waits, (file,)) for file in files], 2

@@ -14,9 +14,9 @@ from docs import commands, pages
 
 
 def calls() -> Iterator[str]:
-    """What follows `adm` in every command, as it is written and as it is run."""
-    found = [line for page in pages.PAGES for line in commands.commands_of(page)]
-    for line in [*found, *(line for verb in VERBS for line in commands.examples_of(verb))]:
+    """The arguments of every `adm` command, as written and as run."""
+    lines = [line for page in pages.PAGES for line in commands.commands_of(page)]
+    for line in [*lines, *(line for verb in VERBS for line in commands.examples_of(verb))]:
         if not re.search(r" help |--nnodes|\bfor ", line) and " adm " in f" {line}":
             for text in {line, commands.shortened(line)}:
                 yield re.split(r"^adm |-m (?:-- )?adm ", text, maxsplit=1)[1]

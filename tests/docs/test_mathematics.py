@@ -1,4 +1,4 @@
-"""Mathematics and networks in docs/ -> their names exist; their numbers are what the code gives."""
+"""Mathematics and networks in docs/ -> their names exist; their numbers are those of the code."""
 
 import dataclasses
 import importlib
@@ -48,7 +48,7 @@ def tables(text: str) -> Iterator[tuple[list[str], list[list[str]]]]:
 
 
 def named_rows() -> list[tuple[str, str]]:
-    """(name, source file) of every row that says where something lives."""
+    """(name, source file) of every row that has both."""
     return [
         (row[header.index("name")].strip("`"), LINK.findall(row[header.index("where")])[0])
         for header, rows in tables(TEXT)
@@ -58,18 +58,18 @@ def named_rows() -> list[tuple[str, str]]:
 
 
 def resolve(name: str, module: str) -> None:
-    """Find `thing`, `Class.member` or `function(parameter)`; AssertionError where there is none."""
+    """Find `thing`, `Class.member` or `function(parameter)`; AssertionError without it."""
     path, _, parameter = name.rstrip(")").partition("(")
     first, *members = path.split(".")
-    found = vars(importlib.import_module(module)).get(first)
-    assert found is not None, f"{module} has no {first}"
+    target = vars(importlib.import_module(module)).get(first)
+    assert target is not None, f"{module} has no {first}"
     for member in members:
-        fields = [f.name for f in dataclasses.fields(found)] if is_dataclass(found) else []
-        assert member in fields or hasattr(found, member), f"{module}: no {path}"
-        found = getattr(found, member, None)
+        fields = [f.name for f in dataclasses.fields(target)] if is_dataclass(target) else []
+        assert member in fields or hasattr(target, member), f"{module}: no {path}"
+        target = getattr(target, member, None)
     if parameter:
-        assert callable(found)
-        assert parameter in inspect.signature(found).parameters, f"{path} takes no {parameter}"
+        assert callable(target)
+        assert parameter in inspect.signature(target).parameters, f"{path} takes no {parameter}"
 
 
 def module_of(source: str) -> str:

@@ -1,6 +1,6 @@
 """A dataclass and a line in a table -> a new sampler, grid, guide or metric, everywhere.
 
-They are put into a copy of the package as the page says, and nothing else is touched.
+They are added to a copy of the package as the page says, with no other change.
 """
 
 import json
@@ -75,34 +75,34 @@ def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return src
 
 
-# Runs commands in one process -> the exit status and the words of each, as JSON.
+# Runs commands in one process -> the exit status and the output of each, as JSON.
 PROGRAM = """
 import contextlib, io, json, sys
 from adm.app.cli import main
 
-told = []
+results = []
 for words in json.loads(sys.argv[1]):
-    said, status = io.StringIO(), 0
-    with contextlib.redirect_stdout(said), contextlib.redirect_stderr(io.StringIO()) as wrong:
+    out, status = io.StringIO(), 0
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(io.StringIO()) as err:
         try:
             main(words)
         except SystemExit as stop:
             status = stop.code or 0
-    told.append([status, said.getvalue() + wrong.getvalue()])
-print(json.dumps(told))
+    results.append([status, out.getvalue() + err.getvalue()])
+print(json.dumps(results))
 """
 SPECS = ("trapezoid:averaged=0.5", "doubled:steps=4,by=3", "late:scale=1,level=300")
 
 
-def ran(package: Path, *commands: tuple[str, ...]) -> list[tuple[int, str]]:
-    """Return the status and the words of each command of the copy, run in its folder."""
+def run(package: Path, *commands: tuple[str, ...]) -> list[tuple[int, str]]:
+    """Run commands of the copy in its folder; return the status and the output of each."""
     command = [sys.executable, "-c", PROGRAM, json.dumps(commands)]
     environment = os.environ | {"PYTHONPATH": str(package)}
-    done = subprocess.run(
+    process = subprocess.run(
         command, capture_output=True, text=True, env=environment, cwd=package, check=False
     )
-    assert done.returncode == 0, done.stderr
-    return [(status, said) for status, said in json.loads(done.stdout)]
+    assert process.returncode == 0, process.stderr
+    return [(status, output) for status, output in json.loads(process.stdout)]
 
 
 @pytest.mark.slow
@@ -116,7 +116,7 @@ def test_the_command_line_the_manifest_and_recipes_know_them(package: Path) -> N
         ("help", "sampler"),
         ("sample", "fashion", "--sampler", "trapezoid:averged=1", "--out", "no"),
     ]
-    sampled, chosen, helped, refused = ran(package, *commands)
+    sampled, chosen, helped, refused = run(package, *commands)
     assert sampled[0] == 0, sampled
     sampling = json.loads((package / "out/samples.json").read_text())["sampling"]
     assert (sampling["sampler"], sampling["guide"]) == (sampler, [guide])
@@ -134,7 +134,7 @@ def test_a_report_has_the_new_metric_with_its_title(package: Path) -> None:
         images = np.random.default_rng(seed).integers(0, 256, (20, 28, 28, 1), dtype=np.uint8)
         np.savez(package / f"{name}.npz", arr_0=images)
     words = ("evaluate", "samples.npz", "--reference", "real.npz", "--features", "fashion-judge")
-    shown, whole = ran(package, (*words, "-q"), (*words, "-q", "--json"))
+    shown, whole = run(package, (*words, "-q"), (*words, "-q", "--json"))
     assert "energy distance (fashion-judge)" in shown[1]
     scores = json.loads(whole[1])["scores"]
     assert scores["energy_distance"]["title"] == "energy distance (fashion-judge)"

@@ -14,10 +14,13 @@ from adm.models.paths import SHIPPED
 from adm.store.parsed import as_type, read_json
 
 ROOT = Path(__file__).parents[2]
-KEPT = ROOT / "docs" / "results"
-CONTESTS = [name for name in ("emoji", "fashion") if (KEPT / name).is_dir()]
+RESULTS = ROOT / "docs" / "results"
+CONTESTS = [name for name in ("emoji", "fashion") if (RESULTS / name).is_dir()]
 ROWS = sorted(
-    file for name in CONTESTS for file in (KEPT / name).rglob("*.json") if file.name != "times.json"
+    file
+    for name in CONTESTS
+    for file in (RESULTS / name).rglob("*.json")
+    if file.name != "times.json"
 )
 
 
@@ -31,28 +34,28 @@ def modules(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 def rendered(modules: Any, name: str, place: Path) -> str:
     contest = modules.plan.contests()[name]
-    found = modules.kept.kept(contest, place)
-    modules.costs.add(found, contest, place)
-    return modules.page.tables(found, contest)
+    measured = modules.kept.kept(contest, place)
+    modules.costs.add(measured, contest, place)
+    return modules.page.tables(measured, contest)
 
 
-def models_in(made: Any) -> list[dict[str, Any]]:
+def models_in(manifest: Any) -> list[dict[str, Any]]:
     """Return the models of a sampling manifest, those of the base of a cascade included."""
-    if not isinstance(made, dict):
+    if not isinstance(manifest, dict):
         return []
-    own = [made] if made.keys() >= {"file", "sha256"} else []
-    return own + [model for part in made.values() for model in models_in(part)]
+    own = [manifest] if manifest.keys() >= {"file", "sha256"} else []
+    return own + [model for part in manifest.values() for model in models_in(part)]
 
 
 @pytest.mark.parametrize("name", CONTESTS)
-def test_the_tables_are_those_of_the_kept_scores(modules: Any, name: str, tmp_path: Path) -> None:
-    shutil.copytree(KEPT / name, tmp_path / modules.kept.SCORES)
+def test_the_tables_are_those_of_the_stored_scores(modules: Any, name: str, tmp_path: Path) -> None:
+    shutil.copytree(RESULTS / name, tmp_path / modules.kept.SCORES)
     text = rendered(modules, name, tmp_path)
     page = (ROOT / "docs" / modules.page.PAGE).read_text("utf-8")
     assert modules.page.between(page, name, text) == page
 
 
-@pytest.mark.parametrize("file", ROWS, ids=lambda file: str(file.relative_to(KEPT)))
+@pytest.mark.parametrize("file", ROWS, ids=lambda file: str(file.relative_to(RESULTS)))
 def test_the_scored_samples_are_of_the_shipped_models(file: Path) -> None:
     models = models_in(json.loads(file.read_text("utf-8"))["made"])
     assert bool(models) == (not file.stem.startswith("real"))
@@ -61,7 +64,7 @@ def test_the_scored_samples_are_of_the_shipped_models(file: Path) -> None:
 
 
 def test_a_row_that_is_not_measured_is_left_out(modules: Any, tmp_path: Path) -> None:
-    shutil.copytree(KEPT / "emoji", tmp_path / modules.kept.SCORES)
+    shutil.copytree(RESULTS / "emoji", tmp_path / modules.kept.SCORES)
     before = rendered(modules, "emoji", tmp_path).splitlines()
     (tmp_path / modules.kept.SCORES / "real.json").unlink()
     after = rendered(modules, "emoji", tmp_path).splitlines()
@@ -70,7 +73,7 @@ def test_a_row_that_is_not_measured_is_left_out(modules: Any, tmp_path: Path) ->
     assert len(after) == len(before) - 1
 
 
-def test_kept_scores_are_read_as_they_were_written(modules: Any, tmp_path: Path) -> None:
+def test_stored_scores_are_read_as_they_were_written(modules: Any, tmp_path: Path) -> None:
     row = modules.plan.contests()["emoji"].rows[0]
     report = {
         "features": "some",
@@ -81,26 +84,26 @@ def test_kept_scores_are_read_as_they_were_written(modules: Any, tmp_path: Path)
     }
     (tmp_path / "report.json").write_text(json.dumps(report), "utf-8")
     modules.kept.keep(tmp_path, row, {"scale": 2.0}, {"some": tmp_path / "report.json"}, None)
-    found = modules.kept.kept(modules.plan.contests()["emoji"], tmp_path)
-    assert list(found) == [row.name]
-    assert found[row.name]["count"] == 7
-    assert found[row.name]["options"] == {"scale": 2.0}
-    assert found[row.name]["scores"]["some"]["frechet"].value == 2.5
+    measured = modules.kept.kept(modules.plan.contests()["emoji"], tmp_path)
+    assert list(measured) == [row.name]
+    assert measured[row.name]["count"] == 7
+    assert measured[row.name]["options"] == {"scale": 2.0}
+    assert measured[row.name]["scores"]["some"]["frechet"].value == 2.5
 
 
-def test_the_table_of_stores_is_that_of_the_kept_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_table_of_stores_is_that_of_the_stored_figures(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
     stores = import_module("stores")
     page = (ROOT / "docs" / stores.PAGE).read_text("utf-8")
     assert stores.written(page, json.loads((ROOT / "docs" / stores.KEPT).read_text())) == page
 
 
-def test_the_table_of_engines_is_that_of_the_kept_figures_which_keep_what_is_promised(
+def test_the_table_of_engines_is_that_of_the_stored_figures_which_are_as_promised(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
     engines, page = import_module("engines"), ROOT / "docs/results/engines.md"
-    record = as_type(engines.Record, read_json(KEPT / "engines/engines.json"))
+    record = as_type(engines.Record, read_json(RESULTS / "engines/engines.json"))
     text = page.read_text("utf-8")
     between = import_module("results_page").between
     assert between(text, "engines", engines.shown(record), engines.MADE) == text

@@ -1,4 +1,4 @@
-"""benchmarks/scaling*.py -> counts that equal the paper's, laws of a step, rates that are found."""
+"""benchmarks/scaling*.py -> the paper's counts, laws of a step, rates that are recovered."""
 
 import json
 import math
@@ -15,7 +15,7 @@ from adm.app.runs.estimates import StepMemory
 from adm.recipes.schema import override
 
 ROOT = Path(__file__).parents[2]
-KEPT = ROOT / "docs" / "results" / "data" / "scaling.json"
+FIGURES = ROOT / "docs" / "results" / "data" / "scaling.json"
 PAGE = ROOT / "docs" / "results" / "scaling.md"
 KINDS = ("all_reduce", "all_gather", "reduce_scatter")
 
@@ -29,18 +29,18 @@ def modules(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 @pytest.fixture
-def found() -> Any:
-    return json.loads(KEPT.read_text("utf-8"))
+def figures() -> Any:
+    return json.loads(FIGURES.read_text("utf-8"))
 
 
 def counts_of(modules: Any, **changes: Any) -> Any:
     groups = (30_000_000, 20_000_000, 50_000_000)
-    made = modules.model.Counts(10**8, 10**12, 2 * 10**12, 4000, groups, 3 * 10**9, 10**9)
-    return made._replace(**changes)
+    counts = modules.model.Counts(10**8, 10**12, 2 * 10**12, 4000, groups, 3 * 10**9, 10**9)
+    return counts._replace(**changes)
 
 
 def gpu(modules: Any, **changes: Any) -> Any:
-    made = modules.model.Machine(
+    machine = modules.model.Machine(
         1e14,
         5e-6,
         1e12,
@@ -51,7 +51,7 @@ def gpu(modules: Any, **changes: Any) -> Any:
         cores=8,
         disk=1e9,
     )
-    return replace(made, **changes)
+    return replace(machine, **changes)
 
 
 def plans(modules: Any) -> Iterator[Any]:
@@ -73,23 +73,23 @@ def test_another_channel_of_the_output_costs_a_convolution_of_it(modules: Any) -
     assert one.issued == other.issued
 
 
-def test_the_paper_s_operations_are_counted(modules: Any, found: Any) -> None:
-    counts = {f"{side}x{side}": own["stored"] for side, own in found["models"].items()}
-    counts |= found["upsamplers"]
+def test_the_paper_s_operations_are_counted(modules: Any, figures: Any) -> None:
+    counts = {f"{side}x{side}": own["stored"] for side, own in figures["models"].items()}
+    counts |= figures["upsamplers"]
     for name, images in modules.page.IDEAL.items():
         counted = modules.page.V100 / modules.model.Counts(*counts[name]).operations
         assert counted == pytest.approx(images, rel=3e-3), name
 
 
-def test_what_is_kept_is_counted_again(modules: Any, found: Any) -> None:
+def test_stored_counts_are_reproduced(modules: Any, figures: Any) -> None:
     counted = modules.model.count(modules.run.small(48), traced=False)
-    assert modules.model.Counts(*found["small"]["48"])._replace(groups=counted.groups) == counted
-    assert tuple(found["small"]["48"][4]) == counted.groups
+    assert modules.model.Counts(*figures["small"]["48"])._replace(groups=counted.groups) == counted
+    assert tuple(figures["small"]["48"][4]) == counted.groups
 
 
-def test_the_page_is_made_of_what_is_kept(modules: Any, found: Any) -> None:
-    here = modules.run.fitted(found)
-    tables = modules.page.tables(found, here, modules.run.predictions(found, here))
+def test_the_page_is_made_of_the_stored_figures(modules: Any, figures: Any) -> None:
+    machine = modules.run.fitted(figures)
+    tables = modules.page.tables(figures, machine, modules.run.predictions(figures, machine))
     page = PAGE.read_text("utf-8")
     for name, text in tables.items():
         assert modules.page.between(page, name, text, modules.page.MADE) == page
@@ -164,21 +164,21 @@ def test_memory_is_the_estimate_s_and_sharding_divides_it(modules: Any) -> None:
     estimate = StepMemory(counts.fixed, counts.per_image)
     for sharded in (False, True):
         assert modules.model.memory(counts, plan(1, 8, 2, sharded)) == estimate.of(2)
-    held = [modules.model.memory(counts, plan(n, 256, 1, True)) for n in (64, 128, 256)]
-    assert held[0] > held[1]
-    assert held[2] < held[1] - 4 * counts.parameters  # of one pass, whose gradients are divided
-    assert held[2] < modules.model.memory(counts, plan(256, 256, 1))
+    sizes = [modules.model.memory(counts, plan(n, 256, 1, True)) for n in (64, 128, 256)]
+    assert sizes[0] > sizes[1]
+    assert sizes[2] < sizes[1] - 4 * counts.parameters  # of one pass, whose gradients are divided
+    assert sizes[2] < modules.model.memory(counts, plan(256, 256, 1))
 
 
-def test_rates_are_found_from_times_that_they_made(modules: Any, found: Any) -> None:
+def test_rates_are_recovered_from_their_own_times(modules: Any, figures: Any) -> None:
     wires = {kind: [modules.model.Wire(0.0, 1e-4 * (1 + i), 1e9)] for i, kind in enumerate(KINDS)}
     slow = {1: 1.0, 2: 1.2, 4: 2.3}
     known = modules.model.Machine(
         6e10, 2e-5, 5e9, wires, asynchronous=False, hook=1e-3, slowdown=slow
     )
 
-    def taken(ranks: int, job: Any) -> float:
-        counts, sharded = modules.run.of_width(found, job), job.way == "fsdp"
+    def seconds_of(ranks: int, job: Any) -> float:
+        counts, sharded = modules.run.of_width(figures, job), job.way == "fsdp"
         alone = job.way == "alone"
         plan = modules.model.Plan(
             1 if alone else ranks, job.images * (1 if alone else ranks), sharded=sharded
@@ -186,8 +186,8 @@ def test_rates_are_found_from_times_that_they_made(modules: Any, found: Any) -> 
         return modules.model.step(counts, plan, known).seconds * (slow[ranks] if alone else 1.0)
 
     jobs = [(n, job) for n in slow for job in (*modules.run.FITTED[n], *modules.run.PREDICTED[n])]
-    made = found | {
-        "steps": [[ranks, *job, taken(ranks, job)] for ranks, job in jobs],
+    simulated = figures | {
+        "steps": [[ranks, *job, seconds_of(ranks, job)] for ranks, job in jobs],
         "calls": [
             [ranks, kind, size, slow[ranks] * known.call(kind, size, ranks)]
             for ranks in (2, 4)
@@ -195,8 +195,8 @@ def test_rates_are_found_from_times_that_they_made(modules: Any, found: Any) -> 
             for size in modules.run.SIZES
         ],
     }
-    here = modules.run.fitted(made)
+    fitted = modules.run.fitted(simulated)
     for name in ("rate", "dispatch", "state_rate", "hook"):
-        assert getattr(here, name) == pytest.approx(getattr(known, name), rel=1e-3), name
-    for _, _, measured, predicted in modules.run.predictions(made, here):
+        assert getattr(fitted, name) == pytest.approx(getattr(known, name), rel=1e-3), name
+    for _, _, measured, predicted in modules.run.predictions(simulated, fitted):
         assert math.isclose(measured, predicted, rel_tol=1e-3)

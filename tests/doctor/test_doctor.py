@@ -27,7 +27,7 @@ from adm.store.hashes import seal
 from adm.training.checkpoint import latest
 from adm.training.model_file import entries_of, save_model
 
-pytestmark = pytest.mark.xdist_group("doctor")  # one worker measures what all of them use
+pytestmark = pytest.mark.xdist_group("doctor")  # one worker measures for all tests
 COUNT = 24
 HEAD, LABELS = "head.2", "label_embedding.weight"
 
@@ -108,7 +108,7 @@ def trained_on_clean(classifier: ClassifierModel) -> ClassifierModel:
     return replace(classifier, network=load_classifier("fashion-judge").network)
 
 
-def told_other_levels(classifier: ClassifierModel) -> ClassifierModel:
+def with_wrong_timesteps(classifier: ClassifierModel) -> ClassifierModel:
     """Its timesteps are wrong: they count from the noisiest level."""
     schedule = classifier.schedule
     return replace(classifier, schedule=replace(schedule, timesteps=999 - schedule.timesteps))
@@ -196,9 +196,9 @@ BROKEN = {
         "wrong",
         "trained on noisy images",
     ),
-    "the classifier is told other timesteps": (
+    "the classifier receives other timesteps": (
         "classifier",
-        judged_by(told_other_levels),
+        judged_by(with_wrong_timesteps),
         "wrong",
         "process",
     ),
@@ -229,9 +229,9 @@ SAMPLING = ("colours", "saturation", "agreement", "variety")  # take longer
 )
 def test_what_is_broken_is_found_and_its_cure_named(fashion: Patient, name: str) -> None:
     check, breaks, verdict, cure = BROKEN[name]
-    found = getattr(doctor, check)(breaks(other(fashion)))
-    assert found.verdict == verdict, found.says
-    assert cure in found.change
+    finding = getattr(doctor, check)(breaks(other(fashion)))
+    assert finding.verdict == verdict, finding.says
+    assert cure in finding.change
 
 
 def test_a_classifier_with_its_classes_in_another_order_is_right_about_them(
@@ -280,8 +280,8 @@ def test_a_gan_that_makes_one_image_of_a_class_lacks_variety(
     recipe = healthy.model.recipe
     sample = replace(recipe.sample, truncation=0.02)
     model = replace(healthy.model, recipe=replace(recipe, sample=sample), settled=[])
-    found = doctor.variety(other(healthy, model=model))
-    assert found.verdict == "wrong", found.says
+    finding = doctor.variety(other(healthy, model=model))
+    assert finding.verdict == "wrong", finding.says
 
 
 def random_labels(count: int, seed: int) -> Source:
@@ -295,9 +295,9 @@ def test_a_classifier_that_knows_its_images_by_heart_overfits(tmp_path: Path) ->
     training, held_out = random_labels(12, 0), random_labels(30, 1)
     tiny.steps(recipe, training, tmp_path / "run")
     model = load_any(tmp_path / "run", "cpu")
-    found = doctor.overfitting(Patient(model, None, training, held_out, count=COUNT))
-    assert found.verdict == "wrong", found.says
-    assert "training images" in found.change
+    finding = doctor.overfitting(Patient(model, None, training, held_out, count=COUNT))
+    assert finding.verdict == "wrong", finding.says
+    assert "training images" in finding.change
     same = doctor.overfitting(Patient(model, None, training, training, count=COUNT))
     assert same.verdict == "ok"
 
@@ -346,10 +346,10 @@ def test_settings_that_are_amiss_are_named(tmp_path: Path) -> None:
     entries = entries_of(path) | {"step": 4, "weights": "raw", "classes": ["bag", "bag", "boot"]}
     del entries["recipe"]["sample"]
     save_model(path, load_any(path, "cpu").network.state_dict(), entries)
-    found = doctor.settings(Patient(load_any(path, "cpu")))
-    assert found.verdict == "wrong"
+    finding = doctor.settings(Patient(load_any(path, "cpu")))
+    assert finding.verdict == "wrong"
     for words in ("raw weights", "same name", "no settings of sampling"):
-        assert words in found.change.lower()
+        assert words in finding.change.lower()
 
 
 def test_data_have_the_labels_of_the_model_by_name_or_by_number() -> None:
@@ -375,24 +375,26 @@ def test_without_data_the_checks_that_need_them_say_why(tmp_path: Path) -> None:
     assert "give --data" in findings["estimate"].says
 
 
-def test_the_start_tells_how_much_of_the_brightness_is_read(fashion: Patient) -> None:
+def test_the_start_reports_the_shift_of_the_estimated_brightness(fashion: Patient) -> None:
     """By drawing: the best estimate of a brightness that pure noise was taken for."""
     model = fashion.diffusion
     patient = sampled(fashion, "karras:steps=10,start=900")
-    found = doctor.start(patient)
-    noisier = int(found.change.rpartition("=")[2].strip("."))
+    finding = doctor.start(patient)
+    noisier = int(finding.change.rpartition("=")[2].strip("."))
     better = doctor.start(sampled(fashion, f"karras:steps=10,start={noisier}"))
     assert better.verdict == "ok"
-    assert better.figures["shift"] < 3 < found.figures["shift"]
+    assert better.figures["shift"] < 3 < finding.figures["shift"]
     mean, spread, _ = patient.brightness
     signal, sigma = model.schedule.signal[900], model.schedule.sigma[900]
     generator = torch.Generator().manual_seed(0)
     truth = mean + spread[0, 0].sqrt() * torch.randn(200_000, generator=generator).double()
     error = sigma / 28 * torch.randn(200_000, generator=generator).double()
-    seen = signal * truth + error
-    slope = torch.cov(torch.stack([truth, seen]))[0, 1] / seen.var()
-    guessed = truth.mean() + slope * (0 - seen.mean())
-    assert found.figures["shift"] == pytest.approx(127.5 * float((guessed - mean).abs()), rel=0.02)
+    observed = signal * truth + error
+    slope = torch.cov(torch.stack([truth, observed]))[0, 1] / observed.var()
+    guessed = truth.mean() + slope * (0 - observed.mean())
+    assert finding.figures["shift"] == pytest.approx(
+        127.5 * float((guessed - mean).abs()), rel=0.02
+    )
     assert np.sign(float(guessed - mean)) > 0  # towards grey, from black
 
 

@@ -1,4 +1,4 @@
-"""uint8 images -> cheap features; sources of images, and threads that stand for ranks."""
+"""uint8 images -> cheap features; sources of images, and threads that act as ranks."""
 
 import threading
 from collections.abc import Callable
@@ -36,7 +36,7 @@ def blocks(name: str = "blocks", on_extract: OnExtract | None = None) -> Feature
 def spots(
     count: int, seed: int = 0, shift: int = 0, size: int = 8, classes: int = 3, channels: int = 1
 ) -> Source:
-    """Noise around a level that the class decides; labels take turns."""
+    """Noise around a level set by the class; labels take turns."""
     generator = torch.Generator().manual_seed(seed)
     labels = torch.arange(count) % classes
     images = torch.randint(0, 90, (count, channels, size, size), generator=generator) + shift
@@ -44,15 +44,15 @@ def spots(
     return in_memory("spots", NAMES[:classes], images.clamp(0, 255).to(torch.uint8), labels)
 
 
-def taken(source: Source, rows: np.ndarray | list[int]) -> Source:
-    """These images, in this order."""
+def select(source: Source, rows: np.ndarray | list[int]) -> Source:
+    """The images of these rows, in this order."""
     images, labels = source.batch([int(row) for row in rows])
     return in_memory(source.name, source.classes, images, labels)
 
 
 @dataclass
 class Meeting:
-    """Where threads that stand for processes hand each other what they have."""
+    """Where threads that act as processes exchange values."""
 
     world: int
     values: dict[int, Any] = field(default_factory=dict)
@@ -63,7 +63,7 @@ class Meeting:
 
 @dataclass(frozen=True, eq=False)
 class InThread(Devices):
-    """One of several threads that work together as processes do."""
+    """One of several threads that act as processes."""
 
     meeting: Meeting = field(default_factory=lambda: Meeting(1))
 
@@ -81,18 +81,18 @@ class InThread(Devices):
 
 
 def together(world: int, act: Callable[[Devices], Any]) -> list[Any]:
-    """What each of so many threads gave, or the exception it ended with."""
-    meeting, given = Meeting(world), [None] * world
+    """Each thread's return value, or the exception that ended it."""
+    meeting, outcomes = Meeting(world), [None] * world
 
     def run(rank: int) -> None:
         try:
-            given[rank] = act(InThread(torch.device("cpu"), rank, world, meeting=meeting))
+            outcomes[rank] = act(InThread(torch.device("cpu"), rank, world, meeting=meeting))
         except Exception as error:
-            given[rank] = error
+            outcomes[rank] = error
 
     threads = [threading.Thread(target=run, args=(rank,)) for rank in range(world)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    return given
+    return outcomes

@@ -1,4 +1,4 @@
-"""data, a folder -> a reference made once, and again when it would be another."""
+"""data, a folder -> a reference computed once, and again after a change."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -41,13 +41,15 @@ def test_features_of_the_same_data_are_extracted_once(tmp_path: Path) -> None:
 def test_other_images_and_other_features_of_the_same_name_make_another(tmp_path: Path) -> None:
     cached_reference(spots(COUNT), blocks(), tmp_path)
     changed = changed_last(spots(COUNT))
-    found = cached_reference(changed, blocks(), tmp_path)
-    assert found.manifest["sha256"] == extract(changed, blocks()).digest
+    reference = cached_reference(changed, blocks(), tmp_path)
+    assert reference.manifest["sha256"] == extract(changed, blocks()).digest
     others = blocks()
     object.__setattr__(others, "fingerprint", "blocks-2")
     assert cached_reference(changed, others, tmp_path).fingerprint == "blocks-2"
-    two = replace(changed, labels=changed.labels.flip(0))
-    assert np.array_equal(cached_reference(two, blocks(), tmp_path).labels, two.labels.numpy())
+    relabelled = replace(changed, labels=changed.labels.flip(0))
+    assert np.array_equal(
+        cached_reference(relabelled, blocks(), tmp_path).labels, relabelled.labels.numpy()
+    )
 
 
 def flipped(content: bytes) -> bytes:
@@ -56,31 +58,31 @@ def flipped(content: bytes) -> bytes:
 
 
 @pytest.mark.parametrize("damage", [lambda _: b"", lambda content: bytes(len(content)), flipped])
-def test_a_reference_that_was_damaged_is_made_again(
+def test_a_damaged_reference_is_computed_again(
     tmp_path: Path, damage: Callable[[bytes], bytes]
 ) -> None:
-    made = cached_reference(spots(COUNT), blocks(), tmp_path)
+    first = cached_reference(spots(COUNT), blocks(), tmp_path)
     (path,) = tmp_path.iterdir()
     content = path.read_bytes()
     path.write_bytes(damage(content))
     again = cached_reference(spots(COUNT), blocks(), tmp_path)
-    assert np.array_equal(again.pool, made.pool)
+    assert np.array_equal(again.pool, first.pool)
     assert path.read_bytes() == content
 
 
-def test_every_process_has_it_kept_or_not(tmp_path: Path) -> None:
-    made = make_reference(spots(COUNT), blocks())
+def test_every_process_has_the_reference_cached_or_not(tmp_path: Path) -> None:
+    expected = make_reference(spots(COUNT), blocks())
     counts: list[int] = []
     features = blocks(on_extract=lambda images: counts.append(len(images)))
     for _ in range(2):
-        for each in together(
+        for reference in together(
             3, lambda d: cached_reference(spots(COUNT), features, tmp_path, Extraction(d))
         ):
-            assert np.array_equal(each.pool, made.pool)
+            assert np.array_equal(reference.pool, expected.pool)
     assert sum(counts) == COUNT
 
 
-def test_a_folder_keeps_those_that_were_used_last(tmp_path: Path) -> None:
+def test_a_folder_retains_the_references_used_last(tmp_path: Path) -> None:
     counts: list[int] = []
     features = blocks(on_extract=lambda images: counts.append(len(images)))
     for seed in range(MOST):
@@ -95,7 +97,7 @@ def test_a_folder_keeps_those_that_were_used_last(tmp_path: Path) -> None:
     assert len(counts) == before + 1
 
 
-def test_a_folder_that_cannot_be_written_keeps_nothing(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_written_caches_nothing(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    made = cached_reference(spots(COUNT), blocks(), tmp_path / "file" / "references")
-    assert made.manifest == make_reference(spots(COUNT), blocks()).manifest
+    reference = cached_reference(spots(COUNT), blocks(), tmp_path / "file" / "references")
+    assert reference.manifest == make_reference(spots(COUNT), blocks()).manifest

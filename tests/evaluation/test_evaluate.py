@@ -1,4 +1,4 @@
-"""samples, a reference -> a report that says what it follows from, and what to mind."""
+"""samples, a reference -> a report with its provenance and warnings."""
 
 import json
 import math
@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import tiny
 import torch
-from evaluation.stubs import blocks, spots, taken, together
+from evaluation.stubs import blocks, select, spots, together
 from samples import archive, save_images
 
 from adm.app.cli.evaluate import print_report
@@ -50,20 +50,20 @@ def real() -> Reference:
     return make_reference(spots(COUNT), blocks())
 
 
-def test_the_report_says_what_it_follows_from(real: Reference, tmp_path: Path) -> None:
+def test_the_report_states_its_provenance(real: Reference, tmp_path: Path) -> None:
     report = score(spots(60, seed=1), real, blocks(), resamples=50, seed=3)
-    told = report.manifest
-    assert told["features"] == {"name": "blocks", "fingerprint": "blocks-1"}
-    generated = told["generated"]
+    manifest = report.manifest
+    assert manifest["features"] == {"name": "blocks", "fingerprint": "blocks-1"}
+    generated = manifest["generated"]
     assert (generated["source"], generated["count"], generated["size"]) == ("spots", 60, [8, 8])
     assert generated["sha256"] == extract(spots(60, seed=1), blocks()).digest
     assert generated["labels"] == {"circle": 20, "square": 20, "star": 20}
     assert generated["balance"] == {"classes": 3, "fewest": 20, "most": 20}
     assert (generated["made"], generated["rounding"]) == (None, None)
-    assert told["reference"]["sha256"] == real.manifest["sha256"]
-    assert told["reference"]["count"] == told["reference"]["images"] == COUNT
-    assert (told["resamples"], told["seed"], told["resize"]) == (50, 3, None)
-    assert {"adm", "torch", "numpy", "python"} <= told["versions"].keys()
+    assert manifest["reference"]["sha256"] == real.manifest["sha256"]
+    assert manifest["reference"]["count"] == manifest["reference"]["images"] == COUNT
+    assert (manifest["resamples"], manifest["seed"], manifest["resize"]) == (50, 3, None)
+    assert {"adm", "torch", "numpy", "python"} <= manifest["versions"].keys()
 
 
 def test_a_report_is_the_same_from_its_file(real: Reference, tmp_path: Path) -> None:
@@ -88,13 +88,13 @@ def test_a_report_is_the_same_from_its_file(real: Reference, tmp_path: Path) -> 
 
 def test_every_process_has_the_report(real: Reference) -> None:
     alone = score(spots(60, seed=1), real, blocks(), resamples=50)
-    each = together(
+    reports = together(
         2,
         lambda d: evaluate(
             Opened(spots(60, seed=1)), real, blocks(), Comparison(resamples=50), Extraction(d)
         ),
     )
-    assert [one.to_json() for one in each] == [alone.to_json()] * 2
+    assert [report.to_json() for report in reports] == [alone.to_json()] * 2
 
 
 def test_samples_of_ours_say_how_they_were_made(tmp_path: Path) -> None:
@@ -107,13 +107,13 @@ def test_samples_of_ours_say_how_they_were_made(tmp_path: Path) -> None:
     assert opened.source.classes == tiny.CLASSES
     real = make_reference(tiny.stripes(), blocks())
     report = score(opened, real, blocks())
-    made = report.manifest["generated"]["made"]
-    assert convert(Sampling, made["sampling"]) == sampling
-    assert made["model"]["sha256"] == job.manifest()["model"]["sha256"]
+    manifest = report.manifest["generated"]["made"]
+    assert convert(Sampling, manifest["sampling"]) == sampling
+    assert manifest["model"]["sha256"] == job.manifest()["model"]["sha256"]
     assert report.manifest["generated"]["labels"] == {"sneaker": 2, "bag": 2, "ankle boot": 2}
     assert report.manifest["generated"]["rounding"] == "truncated"
     again = open_images(str(tmp_path / "out" / "samples.npz"))
-    assert again.made == opened.made
+    assert again.manifest == opened.manifest
     assert torch.equal(again.source.batch(range(6))[0], opened.source.batch(range(6))[0])
     (tmp_path / "out" / "samples.json").write_text("{")
     with pytest.raises(ValueError, match=r"samples\.json is not as it was written"):
@@ -132,7 +132,7 @@ def test_classes_of_one_name_are_one_class(real: Reference) -> None:
         assert {row.name: (row.generated, row.real) for row in rows} == counts
 
 
-def test_the_same_images_by_any_road_are_the_same_images(tmp_path: Path) -> None:
+def test_images_from_any_source_are_the_same_images(tmp_path: Path) -> None:
     images, labels = spots(9, channels=3).batch(range(9))
     save_images(tmp_path / "ours", images, labels, ("circle", "square", "star"), 0)
     pictures = tmp_path / "pictures"
@@ -140,13 +140,15 @@ def test_the_same_images_by_any_road_are_the_same_images(tmp_path: Path) -> None
     for number, file in enumerate(sorted((tmp_path / "ours").glob("*.png"))):
         file.rename(pictures / f"{number}.png")
     archive(tmp_path / "packed.npz", images)
-    roads = (tmp_path / "ours", pictures, tmp_path / "packed.npz")
-    found = [extract(open_images(str(road)).source, blocks()) for road in roads]
-    assert found[0].digest == found[2].digest
-    assert {bytes(row) for row in found[1].hashes} == {bytes(row) for row in found[0].hashes}
+    sources = (tmp_path / "ours", pictures, tmp_path / "packed.npz")
+    extracted = [extract(open_images(str(source)).source, blocks()) for source in sources]
+    assert extracted[0].digest == extracted[2].digest
+    assert {bytes(row) for row in extracted[1].hashes} == {
+        bytes(row) for row in extracted[0].hashes
+    }
 
 
-def test_other_sizes_are_refused_until_it_is_said_what_to_do(real: Reference) -> None:
+def test_other_sizes_are_refused_unless_resize_is_set(real: Reference) -> None:
     large = spots(60, seed=1, size=16)
     with pytest.raises(ValueError, match="16x16 and the reference of 8x8; resize=to-reference"):
         score(large, real, blocks())
@@ -170,11 +172,11 @@ def test_resizing_keeps_even_images_however_they_are_read(tmp_path: Path) -> Non
         assert small.batch([1])[0].unique().tolist() == small.read(0).unique().tolist() == [77]
 
 
-def test_few_images_come_with_a_word_and_an_estimate(real: Reference) -> None:
+def test_few_images_come_with_a_warning_and_an_estimate(real: Reference) -> None:
     report = score(spots(240, seed=1), real, blocks())
     first = report.warnings[0]
     assert first.startswith("Fréchet distance (blocks) of 240 images is biased upwards")
-    estimate = max(0, report.scores["frechet_at_infinity"].value)  # of what is never below it
+    estimate = max(0, report.scores["frechet_at_infinity"].value)  # a distance is never below 0
     assert f"about {estimate:.4g}" in first
     as_many = score(spots(16, seed=1), real, blocks())
     assert "16 images, no more than the 16 features, is biased" in as_many.warnings[0]
@@ -183,14 +185,14 @@ def test_few_images_come_with_a_word_and_an_estimate(real: Reference) -> None:
 
 
 def test_classes_in_other_shares_are_named(real: Reference) -> None:
-    source = taken(spots(COUNT, seed=1), [*range(0, COUNT, 3), 1, 2, 4, 5])
-    said = " ".join(score(source, real, blocks()).warnings)
-    assert "circle is 90.9% of the samples and 33.3% of the reference" in said
+    source = select(spots(COUNT, seed=1), [*range(0, COUNT, 3), 1, 2, 4, 5])
+    warnings = " ".join(score(source, real, blocks()).warnings)
+    assert "circle is 90.9% of the samples and 33.3% of the reference" in warnings
 
 
 @pytest.mark.parametrize("name", ["[/x]", "dog [husky]", ":dog:", "a\\[b]", "\\"])
 def test_names_are_shown_as_they_are(name: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """None is read as markup, which would end in an error or leave a part of it out."""
+    """Not read as markup, which would raise an error or drop a part of a name."""
     manifest = {
         "generated": {"source": f"{name} samples", "count": 3},
         "reference": {"source": f"{name} data"},

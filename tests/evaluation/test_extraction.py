@@ -1,4 +1,4 @@
-"""images -> features and moments, the same however they were come by."""
+"""images -> the same features and moments by any batches, ranks and interruptions."""
 
 import tempfile
 import tracemalloc
@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from evaluation.stubs import NAMES, blocks, spots, taken, together
+from evaluation.stubs import NAMES, blocks, select, spots, together
 from torch import Tensor
 
 from adm.app.scoring import Extraction, FeatureSet, extract, extraction
@@ -39,44 +39,46 @@ def same(one: FeatureSet, other: FeatureSet) -> bool:
     return one.digest == other.digest and all(np.array_equal(a, b) for a, b in pairs)
 
 
-def test_everything_is_kept_in_the_order_of_the_images() -> None:
+def test_everything_is_in_the_order_of_the_images() -> None:
     source, features = spots(COUNT), blocks()
-    found = extract(source, features)
+    extracted = extract(source, features)
     images, labels = source.batch(range(COUNT))
-    once = features.extract(images)
-    np.testing.assert_allclose(found.pool, once.pool, rtol=1e-6)
-    np.testing.assert_allclose(found.logits, once.logits, rtol=1e-5, atol=1e-5)
-    np.testing.assert_allclose(found.spatial, once.spatial, rtol=1e-6)
+    expected = features.extract(images)
+    np.testing.assert_allclose(extracted.pool, expected.pool, rtol=1e-6)
+    np.testing.assert_allclose(extracted.logits, expected.logits, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(extracted.spatial, expected.spatial, rtol=1e-6)
     for features, fitted in (
-        (found.pool, found.statistics),
-        (found.spatial, found.spatial_statistics),
+        (extracted.pool, extracted.statistics),
+        (extracted.spatial, extracted.spatial_statistics),
     ):
         np.testing.assert_allclose(fitted.mean, features.mean(0, dtype=np.float64), rtol=1e-6)
         np.testing.assert_allclose(fitted.covariance, np.cov(features.T.astype(float)))
-    assert np.array_equal(found.labels, labels)
-    assert (found.count, found.size, found.channels) == (COUNT, (8, 8), 1)
-    assert found.classes == NAMES
+    assert np.array_equal(extracted.labels, labels)
+    assert (extracted.count, extracted.size, extracted.channels) == (COUNT, (8, 8), 1)
+    assert extracted.classes == NAMES
 
 
 @pytest.mark.parametrize("batch_size", [1, 7])
 def test_the_batch_size_changes_nothing(batch_size: int) -> None:
     source = spots(COUNT)
-    usual = extract(source, blocks())
+    default = extract(source, blocks())
     other = extract(source, blocks(), Extraction(batch_size=batch_size))
-    np.testing.assert_allclose(usual.pool, other.pool, rtol=1e-6)
-    np.testing.assert_allclose(usual.statistics.covariance, other.statistics.covariance, rtol=1e-6)
-    assert usual.digest == other.digest
+    np.testing.assert_allclose(default.pool, other.pool, rtol=1e-6)
+    np.testing.assert_allclose(
+        default.statistics.covariance, other.statistics.covariance, rtol=1e-6
+    )
+    assert default.digest == other.digest
 
 
 @pytest.mark.parametrize("world", [3, 9])
-@pytest.mark.parametrize("kept", [True, False])
-def test_so_does_the_number_of_processes(tmp_path: Path, world: int, kept: bool) -> None:
+@pytest.mark.parametrize("stored", [True, False])
+def test_the_number_of_processes_changes_nothing(tmp_path: Path, world: int, stored: bool) -> None:
     source = spots(COUNT)
     alone = extract(source, blocks())
-    work = tmp_path if kept else None
-    each = together(world, lambda d: extract(source, blocks(), Extraction(d, work=work)))
-    for found in each:
-        assert same(alone, found)
+    work = tmp_path if stored else None
+    sets = together(world, lambda d: extract(source, blocks(), Extraction(d, work=work)))
+    for extracted in sets:
+        assert same(alone, extracted)
 
 
 @pytest.mark.parametrize("world", [1, 3])
@@ -98,26 +100,28 @@ def test_broken_files_are_as_if_absent_to_any_number_of_processes_and_after_an_i
         source = open_source(str(tmp_path / "broken/photos"), channels=channels)
         return extract(source, blocks(), Extraction(devices, work=tmp_path / "work"))
 
-    for left in ([], ["*.npz"], ["0*.npz", "features.npz"]):  # what an earlier call has left
-        for pattern in left:
+    for patterns in ([], ["*.npz"], ["0*.npz", "features.npz"]):  # to delete, as if interrupted
+        for pattern in patterns:
             for path in (tmp_path / "work").glob(pattern):
                 path.unlink()
-        for found in together(world, attempt):
-            assert same(alone, found)
+        for extracted in together(world, attempt):
+            assert same(alone, extracted)
 
 
 @pytest.fixture
 def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where temporary folders are made."""
+    """The folder of temporary folders."""
     (tmp_path / "passing").mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "passing"))
     return tmp_path / "passing"
 
 
 def test_no_temporary_folder_is_left_however_the_process_ends(temporary: Path) -> None:
-    found = extract(spots(COUNT), blocks())
+    extracted = extract(spots(COUNT), blocks())
     assert not [*temporary.iterdir()]  # though the features are still there
-    assert np.array_equal(found.pool, blocks().extract(spots(COUNT).batch(range(COUNT))[0]).pool)
+    assert np.array_equal(
+        extracted.pool, blocks().extract(spots(COUNT).batch(range(COUNT))[0]).pool
+    )
     features = make_features("none", 64, lambda images: Extracted(images / 0), "1", "cpu")
     with pytest.raises(ValueError, match="none returned"):
         extract(spots(COUNT), features)
@@ -134,16 +138,16 @@ def test_the_failure_of_one_process_is_everyone_s() -> None:
         images=lambda rows: torch.full((len(rows), 1, 8, 8), 7 if 40 in rows else 9).byte(),
     )
     features = make_features("brittle", 64, extract_rows, "1", "cpu")
-    for each in together(2, lambda d: extract(broken, features, Extraction(d))):
-        assert isinstance(each, ValueError)
-        assert "spots, images 40 to 47: brittle returned values that are not finite" in str(each)
+    for error in together(2, lambda d: extract(broken, features, Extraction(d))):
+        assert isinstance(error, ValueError)
+        assert "spots, images 40 to 47: brittle returned values that are not finite" in str(error)
 
 
 class Stopped(BaseException):
-    """As a Ctrl-C."""
+    """Like a Ctrl-C."""
 
 
-def test_an_interrupted_call_goes_on_where_it_was(tmp_path: Path) -> None:
+def test_an_interrupted_call_resumes_where_it_stopped(tmp_path: Path) -> None:
     source, whole, counts = spots(COUNT), extract(spots(COUNT), blocks()), []
 
     def stop_at_30(images: Tensor) -> None:
@@ -156,13 +160,13 @@ def test_an_interrupted_call_goes_on_where_it_was(tmp_path: Path) -> None:
     again: list[int] = []
     features = blocks(on_extract=lambda images: again.append(len(images)))
     assert same(whole, extract(source, features, Extraction(work=tmp_path)))
-    assert sum(again) == COUNT - 32  # the parts of 8 that were done stay done
+    assert sum(again) == COUNT - 32  # finished parts of 8 are not extracted again
     again.clear()
     assert same(whole, extract(source, features, Extraction(work=tmp_path)))
     assert again == []
 
 
-def test_what_is_kept_counts_for_the_same_images_and_features_only(tmp_path: Path) -> None:
+def test_stored_parts_are_used_for_the_same_images_and_features_only(tmp_path: Path) -> None:
     source, counts = spots(COUNT), []
     features = blocks(on_extract=lambda images: counts.append(len(images)))
     extract(source, features, Extraction(work=tmp_path))
@@ -176,23 +180,21 @@ def test_what_is_kept_counts_for_the_same_images_and_features_only(tmp_path: Pat
     other = blocks("others", on_extract=lambda images: counts.append(len(images)))
     extract(changed, other, Extraction(work=tmp_path))
     assert sum(counts) == COUNT
-    fewer = taken(changed, list(range(30)))
+    fewer = select(changed, list(range(30)))
     assert same(extract(fewer, other, Extraction(work=tmp_path)), extract(fewer, blocks("others")))
 
 
 @pytest.mark.parametrize("old", ["others' images", "others' features"])
-def test_what_lies_in_a_folder_that_is_not_shared_slips_into_nothing(
-    tmp_path: Path, old: str
-) -> None:
+def test_parts_in_a_folder_that_is_not_shared_are_not_used(tmp_path: Path, old: str) -> None:
     source, features = spots(COUNT), blocks()
     if old == "others' images":
         extract(spots(COUNT, seed=1), features, Extraction(work=tmp_path / "0"))
     else:  # which rank 0 extracts again, and only rank 1's parts stay
         extract(source, blocks("others"), Extraction(work=tmp_path / "0"))
-    each = together(
+    errors = together(
         2, lambda d: extract(source, features, Extraction(d, work=tmp_path / str(d.rank)))
     )
-    assert all("a folder that all ranks share" in str(one) for one in each)
+    assert all("a folder that all ranks share" in str(error) for error in errors)
 
 
 def test_the_digest_is_of_every_byte_and_of_the_order() -> None:
@@ -200,9 +202,9 @@ def test_the_digest_is_of_every_byte_and_of_the_order() -> None:
     images = source.batch(range(COUNT))[0]
     images[-1, 0, -1, -1] ^= 1
     changed = replace(source, images=lambda rows: images[rows])
-    swapped = taken(source, [1, 0, *range(2, COUNT)])
-    found = {extract(each, blocks()).digest for each in (source, changed, swapped)}
-    assert len(found) == 3
+    swapped = select(source, [1, 0, *range(2, COUNT)])
+    digests = {extract(each, blocks()).digest for each in (source, changed, swapped)}
+    assert len(digests) == 3
     assert np.array_equal(hashes_of(images), extract(changed, blocks()).hashes)
 
 
@@ -227,12 +229,12 @@ def test_memory_does_not_grow_with_the_images(monkeypatch: pytest.MonkeyPatch) -
         )
         tracemalloc.start()
         whole = extract(source, make_features("wide", 512, extract_rows, "1", "cpu"))
-        found = tracemalloc.get_traced_memory()[1]
+        memory = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
         assert whole.statistics.mean.shape == (512,)
-        return found
+        return memory
 
-    peak(1000)  # what is loaded on the way counts once
+    peak(1000)  # a warm-up: imports and caches count once
     few, many = peak(1000), peak(3000)
     # The hash of each image is 32 bytes; its features, twice 512 floats, are 4,096.
     assert many - few < 2000 * 300, (few, many)

@@ -1,4 +1,4 @@
-"""real images -> a file of the released layout -> the same reference; and files that are none."""
+"""real images -> a file of the released layout -> the same reference; others are refused."""
 
 from pathlib import Path
 
@@ -18,12 +18,12 @@ COUNT = 40
 
 
 @pytest.fixture(scope="module")
-def made() -> Reference:
+def reference() -> Reference:
     return make_reference(spots(COUNT), blocks())
 
 
 def released(path: Path, seed: int = 0, dim: int = 16, **changes: object) -> Path:
-    """A file as the released system's authors give away: statistics of others than its images."""
+    """A file like the released ones, whose statistics are of other images than it holds."""
     random = np.random.default_rng(seed)
     features = random.normal(size=(200, dim))
     arrays = {
@@ -33,23 +33,26 @@ def released(path: Path, seed: int = 0, dim: int = 16, **changes: object) -> Pat
         "mu_s": features[:, :8].mean(axis=0).astype(np.float32),
         "sigma_s": np.cov(features[:, :8].T),
     }
-    kept = {key: value for key, value in (arrays | changes).items() if value is not None}
-    np.savez(path, **kept)
+    present = {key: value for key, value in (arrays | changes).items() if value is not None}
+    np.savez(path, **present)
     return path
 
 
-def test_the_file_holds_the_reference(made: Reference, tmp_path: Path) -> None:
+def test_the_file_holds_the_reference(reference: Reference, tmp_path: Path) -> None:
     path = tmp_path / "ref.npz"
-    made.save(path)
+    reference.save(path)
     back = load_reference(path, blocks())
-    for ours, theirs in ((made.statistics, back.statistics), (made.spatial, back.spatial)):
+    for ours, theirs in (
+        (reference.statistics, back.statistics),
+        (reference.spatial, back.spatial),
+    ):
         assert np.array_equal(ours.mean, theirs.mean)
         assert ours.mean.dtype == theirs.mean.dtype == np.float32
         assert np.array_equal(ours.covariance, theirs.covariance)
     for ours, theirs in (
-        (made.pool, back.pool),
-        (made.images, back.images),
-        (made.labels, back.labels),
+        (reference.pool, back.pool),
+        (reference.images, back.images),
+        (reference.labels, back.labels),
     ):
         assert np.array_equal(ours, theirs)
     assert (back.features, back.fingerprint, back.count) == ("blocks", "blocks-1", COUNT)
@@ -64,21 +67,21 @@ def test_the_same_data_give_the_same_bytes(tmp_path: Path) -> None:
     assert (tmp_path / "a.npz").read_bytes() == (tmp_path / "b.npz").read_bytes()
 
 
-def test_statistics_are_of_all_images_and_some_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_statistics_are_of_all_images_and_some_are_stored(monkeypatch: pytest.MonkeyPatch) -> None:
     source = spots(COUNT)
     whole = extract(source, blocks())
     monkeypatch.setattr("adm.app.scoring.reference.IMAGES", 10)
-    found = make_reference(source, blocks())
-    assert np.array_equal(found.statistics.covariance, whole.statistics.covariance)
+    reference = make_reference(source, blocks())
+    assert np.array_equal(reference.statistics.covariance, whole.statistics.covariance)
     rows = rows_to_store(COUNT)
     assert len(rows) == 10
-    assert np.array_equal(found.pool, whole.pool[rows])
+    assert np.array_equal(reference.pool, whole.pool[rows])
     images, labels = source.batch(rows.tolist())
-    assert np.array_equal(found.images, images.permute(0, 2, 3, 1))
-    assert np.array_equal(found.labels, labels)
+    assert np.array_equal(reference.images, images.permute(0, 2, 3, 1))
+    assert np.array_equal(reference.labels, labels)
 
 
-def test_what_is_kept_is_spread_over_all_whatever_the_order_of_classes() -> None:
+def test_stored_rows_are_spread_over_all_in_any_order_of_classes() -> None:
     assert np.array_equal(rows_to_store(10_000), np.arange(10_000))
     rows = rows_to_store(60_000)
     assert len(rows) == len(np.unique(rows)) == 10_000
@@ -92,19 +95,19 @@ def test_what_is_kept_is_spread_over_all_whatever_the_order_of_classes() -> None
 def test_a_released_file_is_inception_s_and_its_features_are_extracted(tmp_path: Path) -> None:
     path = released(tmp_path / "released.npz")
     features = blocks("inception")
-    found = load_reference(path, features)
-    assert (found.features, found.count) == ("inception", None)
+    reference = load_reference(path, features)
+    assert (reference.features, reference.count) == ("inception", None)
     with np.load(path) as file:
-        assert np.array_equal(found.statistics.mean, file["mu"])
-        assert np.array_equal(found.spatial.covariance, file["sigma_s"])
+        assert np.array_equal(reference.statistics.mean, file["mu"])
+        assert np.array_equal(reference.spatial.covariance, file["sigma_s"])
         images = torch.from_numpy(file["arr_0"]).permute(0, 3, 1, 2)
-    np.testing.assert_allclose(found.pool, features.extract(images).pool, rtol=1e-6)
-    assert found.size == (8, 8)
+    np.testing.assert_allclose(reference.pool, features.extract(images).pool, rtol=1e-6)
+    assert reference.size == (8, 8)
 
 
-def test_other_features_are_refused(made: Reference, tmp_path: Path) -> None:
+def test_other_features_are_refused(reference: Reference, tmp_path: Path) -> None:
     path = tmp_path / "ref.npz"
-    made.save(path)
+    reference.save(path)
     with pytest.raises(ValueError, match=r"ref.npz was made with the features blocks, got others"):
         load_reference(path, blocks("others"))
     changed = blocks()
@@ -120,18 +123,18 @@ def test_other_features_are_refused(made: Reference, tmp_path: Path) -> None:
         load_reference(path, blocks("inception"))
 
 
-def test_what_a_file_of_samples_states_of_itself_is_taken(tmp_path: Path) -> None:
+def test_statistics_in_a_file_of_samples_are_read(tmp_path: Path) -> None:
     path = released(tmp_path / "samples.npz")
-    own, spatial = read_statistics(path, blocks("inception"))
-    assert np.array_equal(own.mean, load_reference(path).statistics.mean)
+    pool, spatial = read_statistics(path, blocks("inception"))
+    assert np.array_equal(pool.mean, load_reference(path).statistics.mean)
     assert spatial is not None
-    assert read_statistics(path, blocks()) is None  # it says nothing of these features
-    of_ours = tmp_path / "ours.npz"
-    make_reference(spots(COUNT), blocks()).save(of_ours)
-    assert read_statistics(of_ours, blocks()) is not None
+    assert read_statistics(path, blocks()) is None  # it has none of these features
+    ours = tmp_path / "ours.npz"
+    make_reference(spots(COUNT), blocks()).save(ours)
+    assert read_statistics(ours, blocks()) is not None
     changed = blocks()
     object.__setattr__(changed, "fingerprint", "blocks-2")
-    assert read_statistics(of_ours, changed) is None
+    assert read_statistics(ours, changed) is None
     np.savez(tmp_path / "plain.npz", arr_0=np.zeros((3, 8, 8, 3), np.uint8))
     assert read_statistics(tmp_path / "plain.npz", blocks("inception")) is None
 

@@ -1,4 +1,4 @@
-"""random weights of the shapes of published networks, for where those cannot be had."""
+"""random weights of the shapes of published networks, in place of a download."""
 
 import io
 from typing import Any

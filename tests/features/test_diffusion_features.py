@@ -24,24 +24,24 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny.model(tmp_path_factory.mktemp("models") / "a@b=c.safetensors", tiny.diffusion())
 
 
-def test_they_are_what_a_pass_through_the_encoder_without_label_gives(model: Path) -> None:
+def test_features_are_those_of_an_unconditional_pass_through_the_encoder(model: Path) -> None:
     images = noise(5, *SHAPE)
     features = open_features(f"diffusion:{model}@level={LEVEL},seed={SEED}")
-    found = features.extract(images)
+    extracted = features.extract(images)
     loaded = load_diffusion(model)
     x_0, unlabelled = to_float(images), torch.full((5,), NO_LABEL)
     added = ImageNoise(SEED, [0] * 5, SHAPE)(LEVEL)
     x_t = diffuse(loaded.schedule, x_0, added, LEVEL)
     step = loaded.schedule.timestep(LEVEL, x_0)
     *_, innermost = loaded.network.encoder(x_t, embedded(loaded.network, step, unlabelled, None))
-    assert torch.allclose(found.pool, innermost.mean(dim=(2, 3)), atol=1e-6)
-    assert found.pool.shape == (5, features.dim)
-    assert found.spatial is None
-    assert found.logits is None
-    assert found.pool.std(dim=0).min() > 1e-3  # they tell images apart
+    assert torch.allclose(extracted.pool, innermost.mean(dim=(2, 3)), atol=1e-6)
+    assert extracted.pool.shape == (5, features.dim)
+    assert extracted.spatial is None
+    assert extracted.logits is None
+    assert extracted.pool.std(dim=0).min() > 1e-3  # they distinguish images
 
 
-def test_they_do_not_depend_on_the_batch(model: Path) -> None:
+def test_features_do_not_depend_on_the_batch(model: Path) -> None:
     images = noise(6, *SHAPE)
     features = open_features(f"diffusion:{model}@level={LEVEL}")
     whole = features.extract(images).pool
@@ -56,8 +56,8 @@ def test_a_fingerprint_changes_with_level_seed_and_weights(model: Path, tmp_path
     assert len({each.fingerprint for each in opened}) == 4
     assert opened[0].fingerprint == open_features(f"diffusion:{model}@seed=0,level=7").fingerprint
     images = noise(2, *SHAPE)
-    found = [each.extract(images).pool for each in opened]
-    assert all(not torch.allclose(found[0], each) for each in found[1:])
+    pools = [each.extract(images).pool for each in opened]
+    assert all(not torch.allclose(pools[0], pool) for pool in pools[1:])
     names = [each.name for each in opened]
     assert names[:3] == [f"diffusion:digits@level={t}" for t in ("7", "8", "7,seed=1")]
 
@@ -80,7 +80,7 @@ def test_models_without_such_features_are_refused(tmp_path: Path) -> None:
     larger = tiny.model(tmp_path / "larger.safetensors", tiny.upsampler())
     with pytest.raises(ValueError, match="is a classifier, whose features are opened by its path"):
         open_features(f"diffusion:{guide}")
-    with pytest.raises(ValueError, match=r"starts from noise alone.*told an image"):
+    with pytest.raises(ValueError, match=r"starts from noise alone.*conditioned on an image"):
         open_features(f"diffusion:{larger}@level=2")
     with pytest.raises(ValueError, match="no model 'none'; give a path of a model"):
         open_features("diffusion:none")

@@ -1,4 +1,4 @@
-"""The reference suite's network: its shape and what is read of it, with random weights."""
+"""The reference suite's network: its shape and its features, with random weights."""
 
 import hashlib
 from pathlib import Path
@@ -22,8 +22,8 @@ def features(state: dict[str, Tensor]) -> Features:
     return inception_of(state)
 
 
-def scaled_error(got: Tensor, wanted: Tensor) -> float:
-    return float((got - wanted).abs().max() / wanted.abs().max())
+def scaled_error(actual: Tensor, expected: Tensor) -> float:
+    return float((actual - expected).abs().max() / expected.abs().max())
 
 
 def test_pool_and_logits_are_torch_fidelitys(features: Features, state: dict[str, Tensor]) -> None:
@@ -39,16 +39,16 @@ def test_spatial_features_are_mixed_6_conv_with_channels_fastest(state: dict[str
     (17 y + x) 7 + c."""
     images = noise(2, 3, 32, 32)
     port = inception_port(state)
-    kept: list[Tensor] = []
-    port.Mixed_6d.branch1x1.bn.register_forward_hook(lambda _module, _in, out: kept.append(out))
+    outputs: list[Tensor] = []
+    port.Mixed_6d.branch1x1.bn.register_forward_hook(lambda _module, _in, out: outputs.append(out))
     port(images)
-    conv = kept[0].clamp_min(0)  # (B, 192, 17, 17)
+    conv = outputs[0].clamp_min(0)  # (B, 192, 17, 17)
     spatial = inception_of(state).extract(images).spatial
     assert spatial is not None
     assert (spatial == 0).float().mean() > 0.1
     for y, x, c in ((0, 0, 0), (0, 0, 6), (0, 1, 0), (3, 16, 2), (16, 16, 6)):
-        at = (17 * y + x) * 7 + c
-        assert torch.allclose(spatial[:, at], conv[:, c, y, x], atol=1e-5), (y, x, c)
+        index = (17 * y + x) * 7 + c
+        assert torch.allclose(spatial[:, index], conv[:, c, y, x], atol=1e-5), (y, x, c)
 
 
 def test_other_weights_are_refused(tmp_path: Path, state: dict[str, Tensor]) -> None:

@@ -1,4 +1,4 @@
-"""Whatever features are called: what opens them, what they refuse, and when they are the same."""
+"""Names of features: what each opens, what is refused, and when two are the same."""
 
 import sys
 from pathlib import Path
@@ -52,7 +52,7 @@ def mine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.parametrize("pool", ["attention", "spatial"])
-def test_any_classifier_of_ours_does(pool: str, tmp_path: Path) -> None:
+def test_any_classifier_of_ours_is_opened(pool: str, tmp_path: Path) -> None:
     recipe = tiny.classifier(f"classifier.pool={pool}")
     file = classifier_file(recipe, tmp_path)
     features = open_features(str(file))
@@ -124,8 +124,8 @@ def test_a_function_s_file_may_hold_what_a_module_may(tmp_path: Path) -> None:
     )
     path = list(sys.path)
     images = noise(2, 3, 4, 4)
-    found = open_features(f"{file}:f").extract(images).pool
-    assert torch.allclose(found, 3 * images.float().mean(dim=(2, 3)))
+    pool = open_features(f"{file}:f").extract(images).pool
+    assert torch.allclose(pool, 3 * images.float().mean(dim=(2, 3)))
     assert sys.path == path
 
 
@@ -150,7 +150,7 @@ def test_a_file_that_cannot_be_loaded_says_why_and_where(
     assert not [name for name in sys.modules.keys() - before.keys() if "adm_features" in name]
 
 
-def test_what_are_not_images_is_refused() -> None:
+def test_inputs_that_are_not_images_are_refused() -> None:
     features = open_features("fashion-judge")
     for images in (torch.zeros(2, 1, 28, 28), noise(1, 28, 28), noise(0, 1, 28, 28)):
         with pytest.raises(ValueError, match=r"uint8 \(B, C, H, W\)"):
@@ -188,7 +188,7 @@ def test_a_function_is_the_same_while_its_source_is(mine: Path) -> None:
     first = open_features(f"{mine}:means").fingerprint
     assert open_features(f"{mine}:means").fingerprint == first
     assert open_features(f"{mine}:array").fingerprint != first
-    own = open_features(f"{mine}:named").fingerprint
+    named = open_features(f"{mine}:named").fingerprint
     mine.write_text(MINE + "\n# changed\n")
     assert open_features(f"{mine}:means").fingerprint != first
-    assert open_features(f"{mine}:named").fingerprint == own
+    assert open_features(f"{mine}:named").fingerprint == named

@@ -1,4 +1,4 @@
-"""DINOv2's and CLIP's shape and reading, with random weights: their own come from a hub."""
+"""DINOv2's and CLIP's shape and reading, with random weights: published ones come from a hub."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +16,7 @@ from adm.features.vision_transformers import NETWORKS, architecture, transformer
 timm = pytest.importorskip("timm")
 
 
-def test_it_gives_the_class_token_of_each_image() -> None:
+def test_dinov2_gives_the_class_token_of_each_image() -> None:
     network = dinov2_network(timm)
     features = transformer_of("dinov2-vits14", network)
     images = noise(3, 3, 32, 32)
@@ -81,8 +81,8 @@ def embedding(w: dict[str, Tensor], x: Tensor, heads: int = 16) -> Tensor:
     for block in ("blocks.0", "blocks.1"):
         three = linear(normed(x, f"{block}.norm1"), f"{block}.attn.qkv")
         q, k, v = three.unflatten(-1, (3, heads, -1)).permute(2, 0, 3, 1, 4)
-        seen = (q @ k.mT / q.shape[-1] ** 0.5).softmax(-1) @ v
-        x = x + linear(seen.transpose(1, 2).flatten(2), f"{block}.attn.proj")
+        attended = (q @ k.mT / q.shape[-1] ** 0.5).softmax(-1) @ v
+        x = x + linear(attended.transpose(1, 2).flatten(2), f"{block}.attn.proj")
         wide = linear(normed(x, f"{block}.norm2"), f"{block}.mlp.fc1")
         x = x + linear(wide * (1.702 * wide).sigmoid(), f"{block}.mlp.fc2")
     return normed(x[:, 0], "norm") @ w["head.weight"].T
@@ -97,18 +97,18 @@ def test_clip_gives_the_embedding_of_each_image(clip: nn.Module) -> None:
     mean = torch.tensor([[[122.7709]], [[116.7460]], [[104.0937]]])
     deviation = torch.tensor([[[68.5005]], [[66.6322]], [[70.3232]]])
     with torch.no_grad():
-        want = embedding(clip.state_dict(), (ready.clamp(0, 255) - mean) / deviation)
-    assert (pool - want).abs().max() < 1e-4 * want.abs().max()
-    assert (pool[0] - pool[1]).abs().max() > 1e-2 * want.abs().max()
+        expected = embedding(clip.state_dict(), (ready.clamp(0, 255) - mean) / deviation)
+    assert (pool - expected).abs().max() < 1e-4 * expected.abs().max()
+    assert (pool[0] - pool[1]).abs().max() > 1e-2 * expected.abs().max()
 
 
 def test_clip_is_read_from_a_file(clip: nn.Module, tmp_path: Path) -> None:
     file = tmp_path / "model.safetensors"
     save_file({name: weight.contiguous() for name, weight in clip.state_dict().items()}, file)
     features, images = open_features(f"clip:{file}"), noise(1, 1, 8, 8)
-    own = transformer_of("clip", clip)
-    assert torch.equal(features.extract(images).pool, own.extract(images).pool)
-    assert features.fingerprint == own.fingerprint
+    expected = transformer_of("clip", clip)
+    assert torch.equal(features.extract(images).pool, expected.extract(images).pool)
+    assert features.fingerprint == expected.fingerprint
     with pytest.raises(ValueError, match="does not hold the weights of dinov2-vits14"):
         open_features(f"dinov2-vits14:{file}")
 

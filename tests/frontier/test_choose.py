@@ -1,4 +1,4 @@
-"""Seconds, errors, distances -> the points that are kept, recommended, or fit a budget."""
+"""Seconds, errors, distances -> the points that are retained, recommended, or fit a budget."""
 
 import json
 from collections.abc import Callable
@@ -89,19 +89,19 @@ def names(points: list[Measured]) -> list[str]:
 def test_a_point_is_on_the_frontier_unless_another_is_as_fast_and_as_good(
     pairs: list[tuple[float, float]], ahead: list[int]
 ) -> None:
-    found = on_frontier(pairs, lambda pair: pair[0], lambda pair: pair[1])
-    assert found == [pairs[i] for i in ahead]
+    actual = on_frontier(pairs, lambda pair: pair[0], lambda pair: pair[1])
+    assert actual == [pairs[i] for i in ahead]
 
 
 @pytest.mark.parametrize(
-    ("keep", "wanted"),
+    ("keep", "expected"),
     [
         (1, ["quick", "good", "slow"]),  # never less than the frontier
         (4, ["quick", "near", "good", "slow"]),
     ],
 )
-def test_points_nearest_to_the_frontier_are_promising(keep: int, wanted: list[str]) -> None:
-    assert names(select_points(POINTS, keep)) == wanted
+def test_points_nearest_to_the_frontier_are_promising(keep: int, expected: list[str]) -> None:
+    assert names(select_points(POINTS, keep)) == expected
 
 
 def test_all_points_that_add_noise_are_promising_and_crowd_out_no_others() -> None:
@@ -167,13 +167,13 @@ def test_what_is_recommended_is_what_a_budget_gives(rule: str) -> None:
     points, chosen, budgets = RECOMMENDED[rule]
     whole = frontier(*points)
     assert set(whole.recommended) == {2.0}
-    found = whole.recommended[2.0]
-    assert tuple(names([found.fast, found.best])) == chosen
-    assert names([each.point for each in found.budgets]) == budgets
-    assert [whole.within(2.0, each.seconds) for each in found.budgets] == [
-        each.point for each in found.budgets
+    recommended = whole.recommended[2.0]
+    assert tuple(names([recommended.fast, recommended.best])) == chosen
+    assert names([each.point for each in recommended.budgets]) == budgets
+    assert [whole.within(2.0, each.seconds) for each in recommended.budgets] == [
+        each.point for each in recommended.budgets
     ]
-    assert whole.within(2.0, 99) == found.best
+    assert whole.within(2.0, 99) == recommended.best
     assert f"{chosen[1]}, even, steps 5 is best" in best_and_fast(whole)[0]
 
 
@@ -186,11 +186,11 @@ def test_nothing_is_best_where_all_intervals_overlap(margin: float, word: str) -
     ]
     whole = frontier(*points)
     chosen = whole.recommended[2.0]
-    (said,) = best_and_fast(whole)
+    (sentence,) = best_and_fast(whole)
     (table,) = [each for each in recommendations(whole, "model") if isinstance(each, Table)][-1:]
     named = [*chosen.named, *(str(row[0]) for row in table.rows)]
     assert any(word in name for name in named)
-    assert (" is best" in said) == any("best" in name for name in named) == (word == "best")
+    assert (" is best" in sentence) == any("best" in name for name in named) == (word == "best")
     for column in (1, 2):  # as many decimals in all rows
         cells = [
             each.value if isinstance(each := row[column], Cell) else each for row in table.rows
@@ -220,23 +220,23 @@ def test_a_budget_takes_the_best_that_fits(seconds: float, slower: float, name: 
     assert names([SCORED.within(2.0, seconds, slower)]) == [name]
 
 
-def test_what_nothing_meets_is_refused_with_what_is_met() -> None:
+def test_an_unmet_budget_or_scale_is_refused_with_those_that_are_met() -> None:
     with pytest.raises(ValueError, match="the fastest settings are --sampler quick --grid even"):
         SCORED.within(2.0, 0.005, slower=2)
     with pytest.raises(ValueError, match="budget must be at least ") as refused:
         SCORED.within(2.0, 0.005)
-    told = float(str(refused.value).partition("at least ")[2].partition("s ")[0])
-    assert names([SCORED.within(2.0, told)]) == ["quick"]
+    least = float(str(refused.value).partition("at least ")[2].partition("s ")[0])
+    assert names([SCORED.within(2.0, least)]) == ["quick"]
     with pytest.raises(ValueError, match="scale must be one that was measured, 0, 2, got 3"):
         SCORED.within(3.0, 1.0)
 
 
 @pytest.mark.parametrize("seconds", [1e-5, 0.00999, 0.01, 0.0101, 7.05, 1234.5])
 def test_a_time_is_rounded_up_to_two_digits(seconds: float) -> None:
-    told = round_up(seconds)
-    assert seconds <= told * (1 + 1e-9)
-    assert told <= 1.11 * seconds
-    assert float(f"{told:.2g}") == told
+    rounded = round_up(seconds)
+    assert seconds <= rounded * (1 + 1e-9)
+    assert rounded <= 1.11 * seconds
+    assert float(f"{rounded:.2g}") == rounded
 
 
 def test_a_command_has_all_settings() -> None:
@@ -254,19 +254,21 @@ def test_a_frontier_is_read_as_it_was_saved(tmp_path: Path) -> None:
 
 
 DAMAGES: dict[str, Callable[[dict[str, Any]], object]] = {
-    "points": lambda told: told.update(points=[]),
-    "seconds": lambda told: told["points"][0].update(seconds=-1.0),
-    "settings": lambda told: told["points"][0]["settings"].update(sampler="x" * 10_000),
-    "no point has a distance": lambda told: [one["distances"].clear() for one in told["points"]],
-    "model": lambda told: told.update(model="../x"),
+    "points": lambda document: document.update(points=[]),
+    "seconds": lambda document: document["points"][0].update(seconds=-1.0),
+    "settings": lambda document: document["points"][0]["settings"].update(sampler="x" * 10_000),
+    "no point has a distance": lambda document: [
+        one["distances"].clear() for one in document["points"]
+    ],
+    "model": lambda document: document.update(model="../x"),
 }
 
 
 @pytest.mark.parametrize("name", DAMAGES)
 def test_a_damaged_frontier_is_refused_with_the_place(tmp_path: Path, name: str) -> None:
-    told = json.loads(json.dumps(asdict(SCORED)))
-    DAMAGES[name](told)
+    document = json.loads(json.dumps(asdict(SCORED)))
+    DAMAGES[name](document)
     path = tmp_path / "frontier.json"
-    path.write_text(json.dumps(told))
+    path.write_text(json.dumps(document))
     with pytest.raises(ValueError, match=f"is damaged .*{name}.*; run `adm frontier` again"):
         load(path)

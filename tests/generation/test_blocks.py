@@ -23,7 +23,7 @@ CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 
 def test_blocks_hold_every_image_once_at_the_place_of_its_index() -> None:
     indices = [9, 2, 11, 2, 8, 100]
-    seen: list[int] = []
+    positions: list[int] = []
     for block in blocks(indices, 4):
         assert len(block.filled) == 4
         assert len({indices[position] // 4 for position in block.positions}) == 1
@@ -31,8 +31,8 @@ def test_blocks_hold_every_image_once_at_the_place_of_its_index() -> None:
             assert place == indices[position] % 4
             assert block.filled[place] == position
         assert set(block.filled) == set(block.positions)
-        seen += block.positions
-    assert sorted(seen) == list(range(len(indices)))
+        positions += block.positions
+    assert sorted(positions) == list(range(len(indices)))
 
 
 @pytest.mark.parametrize(("count", "size", "whole"), [(1, 16, 16), (16, 16, 16), (17, 16, 32)])
@@ -45,16 +45,16 @@ def assert_same_images(
 ) -> None:
     """Whatever the batch size, the number of images and their order."""
 
-    def of(each: Tensor | None, chosen: Sequence[int]) -> Tensor | None:
-        return None if each is None else each[list(chosen)]
+    def select(tensor: Tensor | None, chosen: Sequence[int]) -> Tensor | None:
+        return None if tensor is None else tensor[list(chosen)]
 
-    def made(chosen: Sequence[int]) -> Tensor:
-        return generator.images(of(labels, chosen), chosen, of(inputs, chosen))
+    def images(chosen: Sequence[int]) -> Tensor:
+        return generator.images(select(labels, chosen), chosen, select(inputs, chosen))
 
-    whole = made(range(COUNT))
-    assert torch.equal(made(range(5)), whole[:5])
+    whole = images(range(COUNT))
+    assert torch.equal(images(range(5)), whole[:5])
     for order in ORDERS:
-        assert torch.equal(made(order), whole[order])
+        assert torch.equal(images(order), whole[order])
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
@@ -87,7 +87,7 @@ def test_an_image_of_the_shipped_model_is_the_same_to_the_bit(scale: float) -> N
 
 def test_an_index_may_have_several_labels(model) -> None:
     generator = DiffusionGenerator(model, BASE)
-    found = generator.images(torch.tensor([0, 1, 2]), [4, 4, 4])
+    images = generator.images(torch.tensor([0, 1, 2]), [4, 4, 4])
     for label in range(3):
-        assert torch.equal(found[label : label + 1], generator.images(torch.tensor([label]), [4]))
-    assert not torch.equal(found[0], found[1])
+        assert torch.equal(images[label : label + 1], generator.images(torch.tensor([label]), [4]))
+    assert not torch.equal(images[0], images[1])

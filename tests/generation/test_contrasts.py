@@ -56,18 +56,21 @@ def images(model: adm.Pipeline, **settings: Any) -> torch.Tensor:
 
 def calls(generator: DiffusionGenerator) -> int:
     """Sample two images at once, and count the calls of all networks and the passes back."""
-    found: list[str] = []
+    recorded: list[str] = []
     model, weak = generator.model, generator.weak
     networks = [model.prepared(), model.perturbed(), *([] if weak is None else [weak.prepared()])]
-    hooks = [each.register_forward_hook(lambda *_: found.append("forward")) for each in networks]
+    hooks = [
+        network.register_forward_hook(lambda *_: recorded.append("forward")) for network in networks
+    ]
     hooks += [
-        each.register_full_backward_pre_hook(lambda *_: found.append("back")) for each in networks
+        network.register_full_backward_pre_hook(lambda *_: recorded.append("back"))
+        for network in networks
     ]
     for _ in generator.trajectory(torch.tensor([0, 1]), [0, 1]):
         pass
     for hook in hooks:
         hook.remove()
-    return len(found)
+    return len(recorded)
 
 
 @pytest.mark.parametrize("sampler", ["ddim", "ancestral", "unipc"])
@@ -173,14 +176,14 @@ def test_a_classifier_guides_the_contrasted_model_by_algorithm_1(model: adm.Pipe
 
 def test_the_manifest_names_the_weak_model_by_hash(model: adm.Pipeline, tmp_path: Path) -> None:
     settings = {"guide": ["weak:scale=3,interval=2-20", "free:scale=2"], "steps": 3}
-    made = model.sample("all:1", **settings)
-    made.save(tmp_path / "out")
-    found = read_manifest(tmp_path / "out")
-    assert found is not None
+    samples = model.sample("all:1", **settings)
+    samples.save(tmp_path / "out")
+    manifest = read_manifest(tmp_path / "out")
+    assert manifest is not None
     assert isinstance(model.weaker, DiffusionModel)
-    assert found["weak"] == identity(model.weaker)
-    assert found["weak"]["sha256"] != found["model"]["sha256"]
-    sampling = convert(Sampling, found["sampling"])
+    assert manifest["weak"] == identity(model.weaker)
+    assert manifest["weak"]["sha256"] != manifest["model"]["sha256"]
+    sampling = convert(Sampling, manifest["sampling"])
     assert sampling == model.generator(**settings).sampling
     assert convert(Sampling, json.loads(json.dumps(to_json(sampling)))) == sampling
     other: dict[str, Any]
@@ -192,8 +195,8 @@ def test_a_weak_model_is_loaded_when_it_is_needed(folder: Path, model: adm.Pipel
     path = folder / "d.safetensors"
     with pytest.raises(ValueError, match=r"none does not exist|no model 'none'"):
         adm.load(path, weak="none")
-    given = adm.load(path, weak=load_diffusion(folder / "w.safetensors"))
-    assert torch.equal(images(given, guide=STRONG["weak"]), images(model, guide=STRONG["weak"]))
+    loaded = adm.load(path, weak=load_diffusion(folder / "w.safetensors"))
+    assert torch.equal(images(loaded, guide=STRONG["weak"]), images(model, guide=STRONG["weak"]))
     lazy = adm.load(path, weak=folder / "w.safetensors")
     images(lazy)
     assert "weaker" not in vars(lazy)

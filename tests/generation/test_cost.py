@@ -31,7 +31,7 @@ GUIDED: dict[str, tuple[ClassifierGuide, ...]] = {
 
 
 def calls(generator: DiffusionGenerator) -> Cost:
-    """Sample two images at once, and count the calls of the networks."""
+    """Sample two images at once, and count the calls of both networks."""
     network, classifier = [], []
     model, guide = generator.model.prepared(), generator.classifier
     hooks = [
@@ -39,8 +39,8 @@ def calls(generator: DiffusionGenerator) -> Cost:
         model.register_full_backward_pre_hook(lambda *_: network.append("backward")),
     ]
     if guide is not None:
-        called = guide.prepared()
-        hooks.append(called.register_forward_hook(lambda *_: classifier.append("forward")))
+        prepared = guide.prepared()
+        hooks.append(prepared.register_forward_hook(lambda *_: classifier.append("forward")))
     for _ in generator.trajectory(torch.tensor([0, 1]), [0, 1]):
         pass
     for hook in hooks:
@@ -54,7 +54,7 @@ def test_the_cost_is_the_number_of_calls(
     model: DiffusionModel, guide: ClassifierModel, name: str, how: str
 ) -> None:
     sampling = replace(BASE, sampler=SAMPLERS[name](), guide=GUIDED[how])
-    if name == "splitting" and "x_0" in str([each.on for each in sampling.by_classifier]):
+    if name == "splitting" and "x_0" in str([term.on for term in sampling.by_classifier]):
         with pytest.raises(SettingError, match=r"^sampler must be one that .* guidance is on x_0"):
             DiffusionGenerator(model, sampling, guide)
         return

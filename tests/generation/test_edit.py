@@ -25,7 +25,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("models")
     kinds = {
         "d": tiny.diffusion("train.label_dropout=0.1"),
-        "told": tiny.diffusion("train.label_dropout=0"),
+        "conditional": tiny.diffusion("train.label_dropout=0"),
         "unlabelled": tiny.diffusion("unet.classes=null"),
         "up": tiny.upsampler(),
         "s": tiny.student(),
@@ -42,7 +42,7 @@ def model(folder: Path) -> adm.Pipeline:
 
 
 def test_at_full_strength_edits_are_samples(model: adm.Pipeline) -> None:
-    """Of other noise than that of the samples of this seed, which may be what is edited."""
+    """With other noise than the samples of this seed, which may themselves be edited."""
     edits = model.edit(IMAGES, "noise:strength=1", "bag", scale=2, **QUICK)
     places = [UPSAMPLED + i for i in range(3)]
     plain = model.generator(scale=2, **QUICK).images(edits.labels, places)
@@ -84,7 +84,7 @@ def test_each_image_has_the_edits_of_each_class_in_sequence(model: adm.Pipeline)
     assert edits.images[:2].unique(dim=0).shape[0] == 2, "two of one class have their own noise"
 
 
-def test_codes_are_told_no_class_and_guided_to_none(model: adm.Pipeline) -> None:
+def test_codes_are_unconditional(model: adm.Pipeline) -> None:
     generator = edit_job(model, IMAGES, "invert:steps=5", "bag", scale=2, **QUICK).generator
     plain = edit_job(model, IMAGES, "invert:steps=5", **QUICK).generator
     assert isinstance(generator, EditGenerator)
@@ -102,10 +102,10 @@ def test_the_cost_is_the_number_of_calls(model: adm.Pipeline, edit: str, calls: 
     network, called = model.diffusion.prepared(), list[int]()
     assert isinstance(network, nn.Module)
     hook = network.register_forward_hook(lambda *_: called.append(1))
-    told: list[int] = []
-    job.images([0], told.append)
+    progress: list[int] = []
+    job.images([0], progress.append)
     hook.remove()
-    assert len(called) == sum(told) == job.cost.network == job.generator.evaluations == calls
+    assert len(called) == sum(progress) == job.cost.network == job.generator.evaluations == calls
 
 
 @pytest.mark.parametrize(
@@ -115,13 +115,13 @@ def test_the_cost_is_the_number_of_calls(model: adm.Pipeline, edit: str, calls: 
         ("interpolate:steps=3,count=2", [[50, 1, 2, 100], [100, 3, 4, 150]]),
     ],
 )
-def test_the_sheet_shows_edits_beside_what_they_are_made_of(
+def test_the_sheet_shows_edits_beside_their_sources(
     model: adm.Pipeline, edit: str, rows: list[list[int]]
 ) -> None:
     flat = torch.tensor([50, 100, 150], dtype=torch.uint8).reshape(3, 1, 1, 1).expand(-1, 1, 8, 8)
     job = edit_job(model, flat, edit, samples=2 if edit == "noise" else 1, **QUICK)
-    made = torch.arange(1, job.count + 1, dtype=torch.uint8).reshape(-1, 1, 1, 1)
-    sheet = np.asarray(contact_sheet(job, made.expand(-1, 1, 8, 8)).convert("L"))
+    edits = torch.arange(1, job.count + 1, dtype=torch.uint8).reshape(-1, 1, 1, 1)
+    sheet = np.asarray(contact_sheet(job, edits.expand(-1, 1, 8, 8)).convert("L"))
     lines = [[value for value, _ in groupby(line) if value != 255] for line in sheet.tolist()]
     tiles = [line for line, _ in groupby(lines) if line and line[0] in (50, 100, 150)]
     assert tiles == rows
@@ -137,24 +137,24 @@ def refused(
 
 
 def test_what_cannot_be_edited_is_refused_with_the_cure(folder: Path) -> None:
-    wanted = "images must be a tensor of uint8 (N, 1, 8, 8), got "
+    expected = "images must be a tensor of uint8 (N, 1, 8, 8), got "
     larger, colour = torch.zeros(2, 1, 9, 8).byte(), torch.zeros(2, 3, 8, 8).byte()
-    assert f"{wanted}'a tensor of uint8 (2, 1, 9, 8)'; resize" in refused(folder, "d", larger)
+    assert f"{expected}'a tensor of uint8 (2, 1, 9, 8)'; resize" in refused(folder, "d", larger)
     assert "convert their channels" in refused(folder, "d", colour)
-    assert f"{wanted}'a tensor of float32" in refused(folder, "d", IMAGES.float())
-    assert f"{wanted}'str'" in refused(folder, "d", "photo.png")
+    assert f"{expected}'a tensor of float32" in refused(folder, "d", IMAGES.float())
+    assert f"{expected}'str'" in refused(folder, "d", "photo.png")
     assert "`adm sample --condition` makes" in refused(folder, "up")
     assert "give its teacher" in refused(folder, "s")
     for strength in ("0", "-1", "1.01", "nan"):
-        said = refused(folder, "d", edit=f"noise:strength={strength}")
-        assert said.startswith("edit.strength must be "), said
+        message = refused(folder, "d", edit=f"noise:strength={strength}")
+        assert message.startswith("edit.strength must be "), message
     assert "one of noise, invert, interpolate" in refused(folder, "d", edit="erase")
     assert "at least 2 for interpolate" in refused(folder, "d", IMAGES[:1], "interpolate", **QUICK)
     assert "sampler=ddim" in refused(folder, "d", edit="invert", sampler="ancestral")
     assert "sampler=ddim" in refused(folder, "d", edit="invert", sampler="ddim:eta=1")
-    assert "without label dropout" in refused(folder, "told", edit="invert", **QUICK)
-    assert "told none" in refused(folder, "unlabelled", classes="bag", **QUICK)
-    given = {"classifier": folder / "c.safetensors", "scale": 2}
-    assert "classes must be given" in refused(folder, "d", **given, **QUICK)
-    assert "classes must be given" in refused(folder, "unlabelled", **given, **QUICK)
+    assert "without label dropout" in refused(folder, "conditional", edit="invert", **QUICK)
+    assert "sampling is unconditional" in refused(folder, "unlabelled", classes="bag", **QUICK)
+    guided = {"classifier": folder / "c.safetensors", "scale": 2}
+    assert "classes must be given" in refused(folder, "d", **guided, **QUICK)
+    assert "classes must be given" in refused(folder, "unlabelled", **guided, **QUICK)
     assert "samples must be" in refused(folder, "d", samples=0)

@@ -26,28 +26,30 @@ def model(tmp_path: Path) -> DiffusionModel:
 
 
 def states(values: list[list[float]], device: str = "cpu") -> Iterator[State]:
-    for each in values:
-        x = torch.tensor(each, device=device)[:, None, None, None]
+    for row in values:
+        x = torch.tensor(row, device=device)[:, None, None, None]
         yield State(x, 0, Prediction(x, x, None))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 def test_a_cpu_stops_at_the_first_step_that_is_not_finite(value: float) -> None:
-    found = finite(
+    checked = finite(
         states([[0.0, 1.0], [0.0, value], [value, value]]),
         lambda step, place: FloatingPointError(f"step {step}, place {place}"),
     )
-    next(found)
+    next(checked)
     with pytest.raises(FloatingPointError, match="step 2, place 1"):
-        next(found)
+        next(checked)
 
 
 def test_weights_that_are_not_finite_are_named_with_image_step_and_level(
     model: DiffusionModel,
 ) -> None:
     next(model.network.parameters()).data.fill_(math.nan)
-    told = "sampling d.safetensors gave NaN or infinity in image 7 at step 1 of 4 (level 20); use"
-    with pytest.raises(FloatingPointError, match=re.escape(told)):
+    message = (
+        "sampling d.safetensors gave NaN or infinity in image 7 at step 1 of 4 (level 20); use"
+    )
+    with pytest.raises(FloatingPointError, match=re.escape(message)):
         DiffusionGenerator(model, BASE).images(LABELS, [7, 8, 9])
 
 
@@ -56,6 +58,6 @@ def test_a_scale_that_is_too_large_is_named_as_the_cause(
 ) -> None:
     guide = load_classifier(tiny.model(tmp_path / "c.safetensors", tiny.classifier(), seed=1))
     sampling = BASE.change(scale=1e38, precision="float16")
-    told = "in bfloat16 or float32, or guide with a smaller scale"
-    with pytest.raises(FloatingPointError, match=told):
+    message = "in bfloat16 or float32, or guide with a smaller scale"
+    with pytest.raises(FloatingPointError, match=message):
         DiffusionGenerator(model, sampling, guide).images(LABELS, range(3))

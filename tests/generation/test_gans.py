@@ -58,7 +58,7 @@ def test_statistics_are_those_of_the_noise_that_is_sampled(model: Pipeline) -> N
         with torch.no_grad():
             features = network.first(piece).view(3000, -1, *network.config.smallest)
         variance = features.var((0, 2, 3), correction=0)
-        torch.testing.assert_close(first.kept.variance, variance, rtol=0.1, atol=0)
+        torch.testing.assert_close(first.statistics.variance, variance, rtol=0.1, atol=0)
 
 
 def test_going_back_to_a_truncation_gives_the_same_images(model: Pipeline) -> None:
@@ -83,14 +83,14 @@ def test_averaged_weights_are_normalised_exactly(run: Path, model: Pipeline) -> 
 
 
 def test_the_model_is_the_generator_s_average_of_the_newest_checkpoint(run: Path) -> None:
-    found = load_any(run)
-    assert found.path == run / "checkpoints/step-0000006/generator/model.safetensors"
-    assert (found.name, found.classes, found.shape) == ("gan", tiny.CLASSES, (1, 8, 8))
-    assert repr(found).startswith("GANModel(")
+    model = load_any(run)
+    assert model.path == run / "checkpoints/step-0000006/generator/model.safetensors"
+    assert (model.name, model.classes, model.shape) == ("gan", tiny.CLASSES, (1, 8, 8))
+    assert repr(model).startswith("GANModel(")
     raw = load_any(run / "checkpoints/step-0000006/generator/raw.safetensors")
     assert any(
         not torch.equal(a, b)
-        for a, b in zip(found.network.parameters(), raw.network.parameters(), strict=True)
+        for a, b in zip(model.network.parameters(), raw.network.parameters(), strict=True)
     )
 
 

@@ -71,7 +71,7 @@ def test_an_image_is_the_same_whatever_the_batch_size(
 
 
 @pytest.mark.parametrize("sampler", ["ddim", "ancestral"])
-def test_a_model_that_is_not_told_the_class_is_steered_by_the_classifier_alone(
+def test_an_unconditional_model_is_guided_by_the_classifier_alone(
     model: DiffusionModel, guide: ClassifierModel, sampler: str
 ) -> None:
     settings = BASE.change(sampler=sampler, use_labels=False)
@@ -84,7 +84,7 @@ def test_a_model_that_is_not_told_the_class_is_steered_by_the_classifier_alone(
     assert not torch.equal(sampled(model, guided, guide), sampled(model, guided, guide, other))
 
 
-def test_no_gradient_is_kept_and_the_callers_grad_mode_is_its_own(
+def test_no_gradient_is_recorded_and_the_callers_grad_mode_is_its_own(
     model: DiffusionModel, guide: ClassifierModel
 ) -> None:
     generator = DiffusionGenerator(model, RUNS["ddim, guided"], guide)
@@ -105,10 +105,12 @@ def test_a_gradient_of_ones_own_is_added_and_may_differentiate_the_denoiser(
         return through_denoiser(lambda p, level: -0.5 * (p.x_0 + 1).square().flatten(1).sum(1))
 
     pulled = replace(free, gradient=dark)
-    (*_, plain), (*_, last) = (each.trajectory(LABELS, range(5)) for each in (free, pulled))
+    (*_, plain), (*_, last) = (
+        generator.trajectory(LABELS, range(5)) for generator in (free, pulled)
+    )
     assert (last.x + 1).square().mean() < 0.9 * (plain.x + 1).square().mean()
     assert not last.x.requires_grad
-    assert levels == free.schedule.timesteps.tolist()  # those that are sampled
+    assert levels == free.schedule.timesteps.tolist()
     images = pulled.images(LABELS, range(5))
     assert images.float().mean() < free.images(LABELS, range(5)).float().mean()
     assert "dark" in pulled.manifest()["gradient"]
@@ -116,15 +118,15 @@ def test_a_gradient_of_ones_own_is_added_and_may_differentiate_the_denoiser(
         replace(free, gradient=dark(free.schedule))
 
 
-def test_images_are_bytes_in_order_and_every_step_is_told(
+def test_images_are_bytes_in_order_and_every_step_is_reported(
     model: DiffusionModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(blocks, "CPU_PIXELS", 2 * 8 * 8)
-    told: list[int] = []
+    progress: list[int] = []
     generator = DiffusionGenerator(model, BASE)
-    images = generator.images(LABELS, range(5), on_step=told.append)
+    images = generator.images(LABELS, range(5), on_step=progress.append)
     assert (images.dtype, tuple(images.shape)) == (torch.uint8, (5, 1, 8, 8))
-    assert told == [2] * 5 + [2] * 5 + [1] * 5
+    assert progress == [2] * 5 + [2] * 5 + [1] * 5
 
 
 @pytest.mark.parametrize(
@@ -221,7 +223,7 @@ def test_guidance_on_x_0_works_whatever_the_grad_mode_of_the_caller(
 def test_a_trajectory_is_the_sampler_on_the_denoiser_the_gradient_and_the_noise(
     model: DiffusionModel, guide: ClassifierModel, sampler: str, precision: str
 ) -> None:
-    """Put together by hand, with the respaced process and the precision in every part."""
+    """Composed by hand, with the respaced process and the precision in every part."""
     sampling = BASE.change(sampler=sampler, precision=precision, scale=2.0, seed=11)
     generator = DiffusionGenerator(model, sampling, guide)
     schedule = model.schedule.respaced(sampling.grid.visited(model.schedule))
@@ -229,9 +231,9 @@ def test_a_trajectory_is_the_sampler_on_the_denoiser_the_gradient_and_the_noise(
     with torch.no_grad():
         denoise = model.denoise(LABELS, schedule, clip, precision=precision)
         gradient = scaled(guide.gradient(LABELS, schedule, precision), 2.0)
-        *_, wanted = sampling.sampler(denoise, noise.start(), schedule, noise, gradient)
-    *_, found = generator.trajectory(LABELS, range(5))
-    assert torch.equal(found.x, wanted.x)
+        *_, expected = sampling.sampler(denoise, noise.start(), schedule, noise, gradient)
+    *_, actual = generator.trajectory(LABELS, range(5))
+    assert torch.equal(actual.x, expected.x)
 
 
 @pytest.mark.parametrize("sampler", ["ddim:eta=1", "dpm-solver:eta=1", "unipc:eta=1"])
@@ -259,10 +261,10 @@ def test_several_terms_of_guidance_add_up(model: DiffusionModel, guide: Classifi
     assert not torch.allclose(guided(one, early), guided(one), atol=1e-3)
 
 
-def test_guidance_by_a_classifier_keeps_no_graph_of_the_network(
+def test_guidance_by_a_classifier_records_no_graph_of_the_network(
     model: DiffusionModel, guide: ClassifierModel
 ) -> None:
-    """Its memory is needed only for a gradient of one's own, which may differentiate it."""
+    """Only a custom gradient, which may differentiate the network, needs its memory."""
     enabled: list[bool] = []
     hook = model.prepared().register_forward_hook(
         lambda *_: enabled.append(torch.is_grad_enabled())

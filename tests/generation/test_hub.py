@@ -36,8 +36,8 @@ NAME, SPEC = "someone/tiny", "hf:someone/tiny"
 
 @pytest.fixture
 def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
-    with serving(tmp_path / "cache", monkeypatch) as there:
-        yield there
+    with serving(tmp_path / "cache", monkeypatch) as hub_server:
+        yield hub_server
 
 
 @pytest.fixture(scope="module")
@@ -88,10 +88,10 @@ def test_settings_of_its_own_are_stored_and_nothing_else_changes(
     folder: Path, tmp_path: Path
 ) -> None:
     pipeline = adm.load(folder)
-    own = pipeline.sampling.change(scale=3.0, steps=3, seed=8)
-    saved = Pretrained(pipeline.model, own, pipeline.classifier).save(tmp_path / "saved")
+    changed = pipeline.sampling.change(scale=3.0, steps=3, seed=8)
+    saved = Pretrained(pipeline.model, changed, pipeline.classifier).save(tmp_path / "saved")
     again = adm.load(saved)
-    assert again.sampling == own
+    assert again.sampling == changed
     assert identify(again.model.path) == identify(folder / MODEL)
     expected = pipeline.sample(count=3, scale=3.0, steps=3, seed=8).images
     assert torch.equal(images(again), expected)
@@ -108,8 +108,8 @@ def test_a_released_file_is_stored_with_its_classifier_and_scale(
         )
         monkeypatch.setitem(RELEASED, file, replace(RELEASED[file], config=config, size=8))
         state = on_meta(config).state_dict()
-        made = {name: torch.randn(each.shape) * 0.1 for name, each in state.items()}
-        torch.save(export_state(made, config, file == "64x64_classifier.pt"), tmp_path / file)
+        weights = {name: torch.randn(tensor.shape) * 0.1 for name, tensor in state.items()}
+        torch.save(export_state(weights, config, file == "64x64_classifier.pt"), tmp_path / file)
     pipeline = adm.load(tmp_path / "64x64_diffusion.pt", device="cpu")
     saved = pipeline.save_pretrained(tmp_path / "saved", images=0)
     again = adm.load(saved, device="cpu")
@@ -164,12 +164,12 @@ def test_after_the_first_load_no_network_is_needed(
 
     server.has(NAME, files_of(folder))
     first = images(adm.load(SPEC))
-    before = len(server.asked)
+    before = len(server.requests)
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     assert torch.equal(images(adm.load(SPEC)), first)
     with pytest.raises(ValueError, match="other is out of reach, and not in the cache"):
         adm.load("hf:someone/other")
-    assert len(server.asked) == before
+    assert len(server.requests) == before
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")  # nobody listens
     assert torch.equal(images(adm.load(SPEC)), first)
@@ -227,8 +227,8 @@ def test_a_config_that_contradicts_the_weights_is_refused(folder: Path, tmp_path
         {"architectures": ["Other"]},
         [1],
     ]
-    for each in wrong:
-        (copy / CONFIG).write_text(json.dumps(each))
+    for content in wrong:
+        (copy / CONFIG).write_text(json.dumps(content))
         with pytest.raises(ValueError, match=r"config.json does not state the (recipe|classes) of"):
             adm.load(copy)
     (copy / CONFIG).write_text('{"a": 1, "a": 2}')
@@ -250,12 +250,12 @@ FOREIGN_KEYS = ("auto_map", "_class_name", "architectures", "model_type", "self"
 @given(st.dictionaries(st.sampled_from(FOREIGN_KEYS) | st.text(max_size=8), JSON, max_size=5))
 def test_nothing_else_in_a_config_has_an_effect(folder: Path, more: dict[str, Any]) -> None:
     config, modules = folder / CONFIG, set(sys.modules)
-    own = config.read_bytes()
-    config.write_text(json.dumps(more | json.loads(own)))
+    original = config.read_bytes()
+    config.write_text(json.dumps(more | json.loads(original)))
     try:
         again = adm.Pipeline.from_pretrained(folder)
     finally:
-        config.write_bytes(own)
+        config.write_bytes(original)
     assert again.model.path == folder / MODEL
     assert again.sampling == adm.load(folder / MODEL, classifier=folder / CLASSIFIER).sampling
     assert set(sys.modules) == modules
@@ -292,9 +292,9 @@ def test_a_model_is_pushed_as_one_commit(
     assert server.created[0].get("private") or server.created[0].get("visibility") == "private"
     assert options["repo_id"] == NAME
     assert options["delete_patterns"] == [CLASSIFIER, PICTURE]
-    own = files_of(folder)
+    saved = files_of(folder)
     assert {name: content for name, content in files.items() if name != "README.md"} == {
-        name: content for name, content in own.items() if name != "README.md"
+        name: content for name, content in saved.items() if name != "README.md"
     }
     assert f'adm.load("{SPEC}")' in files["README.md"].decode()
     server.has(NAME, files)
@@ -353,4 +353,4 @@ def test_without_the_extra_the_cure_is_named(folder: Path, monkeypatch: pytest.M
     with pytest.raises(ValueError, match=r"hf:a/b needs huggingface_hub.*; pip install"):
         hub.snapshot(Repository("a/b"))
     with pytest.raises(ValueError, match=r"hf:a/b needs huggingface_hub"):
-        adm.load(folder).push_to_hub("a/b", images=1000)  # before they are made
+        adm.load(folder).push_to_hub("a/b", images=1000)  # before any is sampled

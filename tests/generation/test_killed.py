@@ -1,4 +1,4 @@
-"""A process that is killed at any point leaves what the same call completes, and nothing beside."""
+"""The same call completes what a process killed at any point has left, and leaves nothing else."""
 
 import os
 import signal
@@ -36,7 +36,7 @@ POINTS = [
 
 
 def killed_at(module: Any, name: str, call: int, action: Callable[[], object]) -> bool:
-    """Run `action` in another process, and kill it; return whether it came so far."""
+    """Run `action` in a child process that is killed at a call; return whether it got there."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # of threads, which it does not use
         child = os.fork()

@@ -54,7 +54,7 @@ def test_a_name_may_hold_a_colon_if_its_count_is_given() -> None:
         ("", "classes must be one class or more, as in"),
     ],
 )
-def test_what_names_no_class_is_refused_with_those_that_are_near(text: str, message: str) -> None:
+def test_an_unknown_class_is_refused_with_suggestions(text: str, message: str) -> None:
     with pytest.raises(ValueError, match=re.escape(message)):
         parse_classes(text, CLASSES)
 
@@ -73,7 +73,7 @@ def test_more_images_than_one_call_makes_are_refused(
 
 @pytest.mark.parametrize("sizes", [(5,), (3, 3, 3), (600, 30, 1), (7, 0, 2, 11), (10**9, 1)])
 @pytest.mark.parametrize("count", [1, 2, 16, 1000])
-def test_proportions_are_kept_to_less_than_an_image(sizes: tuple[int, ...], count: int) -> None:
+def test_proportions_are_exact_to_less_than_an_image(sizes: tuple[int, ...], count: int) -> None:
     labels = in_proportion(sizes, count)
     counts = np.bincount(labels, minlength=len(sizes))
     exact = np.array(sizes) * count / sum(sizes)

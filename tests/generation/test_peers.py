@@ -38,7 +38,7 @@ def x_t(model: adm.Pipeline) -> Tensor:
 
 @pytest.fixture(scope="module")
 def x_0(model: adm.Pipeline, x_t: Tensor) -> Tensor:
-    """What the model itself estimates, of one level and class for each image."""
+    """The model's own estimates, with one level and class for each image."""
     return model.denoise(torch.arange(3), threshold=None)(x_t.float(), torch.tensor(LEVELS)).x_0
 
 
@@ -54,10 +54,10 @@ def test_an_estimate_is_the_model_at_the_level_of_each_noise(
     for row in range(3):
         one = estimate(x[row : row + 1], ratio[row], labels[row : row + 1]).float()
         torch.testing.assert_close(one, x_0[row : row + 1], rtol=1e-5, atol=1e-5)
-    # With more noise than at level T, the network sees its usual input there.
-    much = estimate(x_t * (1 + 1e8) ** 0.5, torch.tensor(1e4), labels).float()
+    # With more noise than at level T, the network receives its usual input at T.
+    noisiest = estimate(x_t * (1 + 1e8) ** 0.5, torch.tensor(1e4), labels).float()
     last = model.denoise(labels, threshold=None)(x_t.float(), model.schedule.last).x_0
-    torch.testing.assert_close(much, last, rtol=1e-5, atol=1e-4)
+    torch.testing.assert_close(noisiest, last, rtol=1e-5, atol=1e-4)
 
 
 def test_a_denoiser_of_deepinv_is_the_model_in_its_units(
@@ -69,8 +69,8 @@ def test_a_denoiser_of_deepinv_is_the_model_in_its_units(
     for row, level in enumerate(LEVELS):
         x = (x_t[row : row + 1] / model.schedule.signal[level] + 1) / 2
         sigma = float(model.schedule.noise_to_signal[level]) / 2
-        got = 2 * denoiser(x, sigma, class_labels=torch.tensor([row])).float() - 1
-        torch.testing.assert_close(got, x_0[row : row + 1], rtol=1e-5, atol=1e-5)
+        actual = 2 * denoiser(x, sigma, class_labels=torch.tensor([row])).float() - 1
+        torch.testing.assert_close(actual, x_0[row : row + 1], rtol=1e-5, atol=1e-5)
 
 
 def test_a_denoiser_of_azula_is_the_model_at_its_times(
@@ -79,17 +79,19 @@ def test_a_denoiser_of_azula_is_the_model_at_its_times(
     noise, denoise = pytest.importorskip("azula.noise"), pytest.importorskip("azula.denoise")
     denoiser = to_azula(model)
     time = torch.tensor(LEVELS) / model.schedule.last
-    got = denoiser(x_t.float(), time, label=torch.arange(3))
-    assert isinstance(got, denoise.DiracPosterior)
-    torch.testing.assert_close(got.mean, x_0, rtol=1e-5, atol=1e-5)
-    # With another process the model is told the level of the same noise.
+    posterior = denoiser(x_t.float(), time, label=torch.arange(3))
+    assert isinstance(posterior, denoise.DiracPosterior)
+    torch.testing.assert_close(posterior.mean, x_0, rtol=1e-5, atol=1e-5)
+    # With another process the model receives the level of the same noise.
     denoiser.schedule = noise.VESchedule(0.02, 20.0)
     alpha, sigma = denoiser.schedule(torch.tensor(0.5))
     level = model.schedule.level_of(-2 * (sigma / alpha).double().log()[None])
-    own = model.denoise(schedule=model.schedule.visiting(level.tolist()), threshold=None)
+    denoise_visited = model.denoise(
+        schedule=model.schedule.visiting(level.tolist()), threshold=None
+    )
     x = x_t.float()
-    wanted = own(x / (1 + sigma**2).sqrt(), 1).x_0
-    torch.testing.assert_close(denoiser(x, torch.tensor(0.5)).mean, wanted, rtol=1e-5, atol=1e-5)
+    expected = denoise_visited(x / (1 + sigma**2).sqrt(), 1).x_0
+    torch.testing.assert_close(denoiser(x, torch.tensor(0.5)).mean, expected, rtol=1e-5, atol=1e-5)
 
 
 def test_the_process_in_azula_has_our_levels_and_some_noise_at_time_0(model: adm.Pipeline) -> None:
@@ -129,14 +131,14 @@ def test_operators_of_deepinv_are_ours(model: adm.Pipeline) -> None:
     }
     for spec, theirs in pairs.items():
         theirs.noise_model = physics.GaussianNoise(0.05)
-        own, clean = _instrument(model, spec), theirs.A((images + 1) / 2)
+        ours, clean = _instrument(model, spec), theirs.A((images + 1) / 2)
         y, operator, sigma = from_deepinv(theirs, clean)
         instrument = operator.on(model.shape)
-        assert instrument.shape == own.shape
+        assert instrument.shape == ours.shape
         assert sigma == pytest.approx(0.1)
-        torch.testing.assert_close(y, own.forward(images), rtol=0, atol=1e-5)
+        torch.testing.assert_close(y, ours.forward(images), rtol=0, atol=1e-5)
         torch.testing.assert_close(instrument.adjoint(y), theirs.A_adjoint(y), rtol=0, atol=1e-5)
-        torch.testing.assert_close(instrument.adjoint(y), own.adjoint(y), rtol=0, atol=1e-5)
+        torch.testing.assert_close(instrument.adjoint(y), ours.adjoint(y), rtol=0, atol=1e-5)
 
 
 def test_an_operator_that_is_not_linear_keeps_its_units(model: adm.Pipeline) -> None:
@@ -163,24 +165,24 @@ def test_physics_of_other_noise_or_of_each_image_is_refused(model: adm.Pipeline)
 
 def test_students_and_upsamplers_are_refused(tmp_path: Path) -> None:
     for name, recipe in (("u", tiny.upsampler()), ("s", tiny.student())):
-        made = adm.load(tiny.model(tmp_path / f"{name}.safetensors", recipe), device="cpu")
+        pipeline = adm.load(tiny.model(tmp_path / f"{name}.safetensors", recipe), device="cpu")
         with pytest.raises(SettingError, match="no student, upsampler"):
-            Estimate(made, None)
+            Estimate(pipeline, None)
 
 
 def test_our_methods_take_their_operators(model: adm.Pipeline) -> None:
     physics = pytest.importorskip("deepinv.physics")
     images = torch.full((2, *model.shape), 200, dtype=torch.uint8)
     y = model.measure(images, BOX, sigma=0.1)
-    own = model.restore(y, BOX, "diffpir", sigma=0.1, steps=5).images
+    ours = model.restore(y, BOX, "diffpir", sigma=0.1, steps=5).images
     mask = _instrument(model, BOX).mask
     theirs = physics.Inpainting(model.shape, mask=mask, noise_model=physics.GaussianNoise(0.05))
-    given = from_deepinv(theirs, theirs.A((y + 1) / 2))
-    samples = model.restore(given.y, given.operator, "diffpir", sigma=given.sigma, steps=5)
-    assert (samples.images.int() - own.int()).abs().max() <= 1
+    problem = from_deepinv(theirs, theirs.A((y + 1) / 2))
+    samples = model.restore(problem.y, problem.operator, "diffpir", sigma=problem.sigma, steps=5)
+    assert (samples.images.int() - ours.int()).abs().max() <= 1
     function = from_azula(theirs.A, "hole")
     again = model.restore(y, function, "diffpir", sigma=0.1, steps=5)
-    assert (again.images.int() - own.int()).abs().max() <= 1
+    assert (again.images.int() - ours.int()).abs().max() <= 1
     assert again.job.manifest()["restoration"]["operator"] == "function:of=hole"
 
 
@@ -240,9 +242,9 @@ def test_diffpir_of_others_takes_our_steps(package: str, model: adm.Pipeline) ->
         last = model.schedule.noise_to_signal[-1].float()
         x = (last**2 - sigma**2).sqrt() * torch.randn_like(x) * model.schedule.signal[-1].float()
     prior = _prior(model, levels, clip)
-    own = _states(DiffPIR(weight=weight, fresh=fresh), prior, instrument.measured(y, sigma), x)
-    wanted = own[:-1] if package == "azula" else own[-2:-1]  # both leave some noise at the end
-    for one, other in zip(theirs, wanted, strict=False):
+    ours = _states(DiffPIR(weight=weight, fresh=fresh), prior, instrument.measured(y, sigma), x)
+    expected = ours[:-1] if package == "azula" else ours[-2:-1]  # both leave some noise at the end
+    for one, other in zip(theirs, expected, strict=False):
         torch.testing.assert_close(one, other, rtol=0, atol=1e-5)
 
 
@@ -263,7 +265,7 @@ def _states(
     sampler: str = "ddim",
     noise: Noise | None = None,
 ) -> list[Tensor]:
-    """All states of sampling, with noise of the global generator unless it is given."""
+    """All states of sampling, by default with noise of the global generator."""
     drawn = noise or (lambda level, draw=0: torch.randn_like(x))
-    made = method.sample(prior, measurement, x, drawn, oracle.sampler_of(sampler))
-    return [state.x.detach() for state in made]
+    states = method.sample(prior, measurement, x, drawn, oracle.sampler_of(sampler))
+    return [state.x.detach() for state in states]

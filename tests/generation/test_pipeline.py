@@ -33,7 +33,7 @@ def sampled_alone(path: Path) -> bool:
 SHIPPED_MODELS = [
     path.stem for path in sorted(SHIPPED.glob("*.safetensors")) if sampled_alone(path)
 ]
-FAST = {"steps": 3}  # of a few evaluations: the bytes are compared, not the quality
+FAST = {"steps": 3}  # the bytes are compared, not the quality
 
 
 def command(*words: object) -> None:
@@ -53,11 +53,11 @@ def test_a_model_of_one_class_is_guided_to_the_classes_of_any_classifier(tmp_pat
     unlabelled = tiny.diffusion("unet.classes=null")
     path = tiny.model(tmp_path / "u.safetensors", unlabelled, classes=("stripes",))
     guide = tiny.model(tmp_path / "c.safetensors", tiny.classifier(), seed=1)
-    found = adm.load(path, guide)
-    assert (found.model.classes, found.classes) == ((), tiny.CLASSES)
+    pipeline = adm.load(path, guide)
+    assert (pipeline.model.classes, pipeline.classes) == ((), tiny.CLASSES)
     settings = {"scale": 2.0, **FAST}
-    guided = found.sample("bag:2", **settings)
-    assert not torch.equal(guided.images, found.sample("sneaker:2", **settings).images)
+    guided = pipeline.sample("bag:2", **settings)
+    assert not torch.equal(guided.images, pipeline.sample("sneaker:2", **settings).images)
     out = ("--classes", "bag:2", "--scale", 2, "--steps", 3, "--out", tmp_path / "out")
     command("sample", path, "--classifier", guide, *out)
     assert np.array_equal(
@@ -99,7 +99,7 @@ def test_the_library_writes_the_bytes_of_the_command_line(tmp_path: Path, name: 
         (torch.tensor(1), None, [1]),
     ],
 )
-def test_classes_are_asked_for_in_many_ways(
+def test_classes_are_given_in_many_ways(
     model: adm.Pipeline, classes: Any, count: int | None, labels: list[int]
 ) -> None:
     samples = model.sample(classes, count)
@@ -123,7 +123,7 @@ def test_classes_are_asked_for_in_many_ways(
         (torch.tensor([-1]), None, "classes must be .* got -1"),
     ],
 )
-def test_what_names_no_class_is_refused(
+def test_invalid_classes_are_refused(
     model: adm.Pipeline, classes: Any, count: int | None, message: str
 ) -> None:
     with pytest.raises(ValueError, match=message):
@@ -146,7 +146,7 @@ def test_labels_in_an_array_are_numbers_even_if_classes_are_named_by_numbers() -
         ({"upsampler_steps": 3}, "upsampler"),
     ],
 )
-def test_a_setting_that_cannot_be_is_refused_by_its_name(
+def test_an_invalid_setting_is_refused_by_its_name(
     model: adm.Pipeline, settings: dict[str, Any], field: str
 ) -> None:
     with pytest.raises(SettingError) as error:
@@ -155,9 +155,9 @@ def test_a_setting_that_cannot_be_is_refused_by_its_name(
 
 
 def test_numbers_of_other_libraries_are_settings(model: adm.Pipeline) -> None:
-    usual = model.generator(scale=2.0, seed=3, steps=3).sampling
-    given = {"scale": np.float32(2), "seed": torch.tensor(3), "steps": np.int64(3)}
-    assert model.generator(**given).sampling == usual
+    expected = model.generator(scale=2.0, seed=3, steps=3).sampling
+    settings = {"scale": np.float32(2), "seed": torch.tensor(3), "steps": np.int64(3)}
+    assert model.generator(**settings).sampling == expected
     assert not model.generator(scale="0").sampling.guide
 
 
@@ -183,17 +183,17 @@ def test_a_classifier_is_opened_only_to_guide(tmp_path: Path) -> None:
         pipeline.sample("bag", count=1, scale=1.0, **FAST)
 
 
-def test_classes_can_be_asked_for_where_something_depends_on_them(
+def test_classes_are_allowed_where_sampling_depends_on_them(
     model: adm.Pipeline, tmp_path: Path
 ) -> None:
-    """The network that is told them, or the classifier that guides."""
+    """A class-conditional network, or a classifier that guides."""
     chosen = tiny.diffusion("unet.classes=null")
     path = tiny.model(tmp_path / "u.safetensors", chosen, classes=())
-    untold = adm.load(path, model.classifier)
-    assert untold.classes == tiny.CLASSES
-    for pipeline, settings in ((untold, {}), (model, {"use_labels": False})):
+    unconditional = adm.load(path, model.classifier)
+    assert unconditional.classes == tiny.CLASSES
+    for pipeline, settings in ((unconditional, {}), (model, {"use_labels": False})):
         with pytest.raises(
-            ValueError, match=r"classes must be left out with a model that is told no classes"
+            ValueError, match="classes must be left out, as sampling is unconditional"
         ):
             pipeline.sample("bag", **settings, **FAST)
         assert pipeline.sample(count=2, **settings, **FAST).labels is None
@@ -203,20 +203,20 @@ def test_classes_can_be_asked_for_where_something_depends_on_them(
         assert guided.labels.tolist() == [1, 1]
 
 
-def test_both_models_of_a_cascade_are_sampled_in_batches_and_tell_their_steps(
+def test_both_models_of_a_cascade_are_sampled_in_batches_and_report_their_steps(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(blocks, "LARGEST", 2)
     base = tiny.model(tmp_path / "base.safetensors", tiny.diffusion("data.size=4,4"))
     up = tiny.model(tmp_path / "up.safetensors", tiny.upsampler())
-    pipeline, told = adm.load(base, upsampler=up), list[int]()
-    asked: dict[str, Any] = {"upsampler_steps": 2, "steps": 5}
-    pipeline.sample("bag", count=3, batch_size=2, on_step=told.append, **asked)
-    assert told == [2] * 5 + [2] * 2 + [1] * 5 + [1] * 2
-    assert sum(told) == pipeline.job("bag", count=3, **asked).evaluations
+    pipeline, progress = adm.load(base, upsampler=up), list[int]()
+    settings: dict[str, Any] = {"upsampler_steps": 2, "steps": 5}
+    pipeline.sample("bag", count=3, batch_size=2, on_step=progress.append, **settings)
+    assert progress == [2] * 5 + [2] * 2 + [1] * 5 + [1] * 2
+    assert sum(progress) == pipeline.job("bag", count=3, **settings).evaluations
 
 
-def test_images_in_memory_have_the_classes_and_the_number_that_are_asked_for(
+def test_images_in_memory_have_the_requested_classes_and_number(
     tmp_path: Path,
 ) -> None:
     up = adm.load(tiny.model(tmp_path / "up.safetensors", tiny.upsampler()))
@@ -246,7 +246,7 @@ def test_samples_are_a_sequence_of_images(tmp_path: Path) -> None:
         ("emoji", "classifier:scale=2 (emoji-classifier)"),
     ],
 )
-def test_a_shipped_model_is_guided_unless_it_is_told_otherwise(name: str, spec: str) -> None:
+def test_a_shipped_model_is_guided_by_default(name: str, spec: str) -> None:
     model = adm.load(name)
     assert model.generator().guidance == spec
     assert model.generator(scale=0).guidance == ""
@@ -257,26 +257,30 @@ def test_a_shipped_model_is_guided_unless_it_is_told_otherwise(name: str, spec: 
 
 def test_a_pipeline_its_job_and_samples_are_copied_and_pickled(model: adm.Pipeline) -> None:
     samples, job = model.sample("bag", 2, scale=2.0), model.job("bag", 2)
-    for whole in (copy.copy, copy.deepcopy, lambda each: pickle.loads(pickle.dumps(each))):
-        assert torch.equal(whole(model).sample("bag", 2, scale=2.0).images, samples.images)
-        assert torch.equal(whole(samples).images, samples.images)
-        assert whole(job).manifest() == job.manifest()
+    for duplicate in (
+        copy.copy,
+        copy.deepcopy,
+        lambda original: pickle.loads(pickle.dumps(original)),
+    ):
+        assert torch.equal(duplicate(model).sample("bag", 2, scale=2.0).images, samples.images)
+        assert torch.equal(duplicate(samples).images, samples.images)
+        assert duplicate(job).manifest() == job.manifest()
 
 
 def test_guidance_works_in_inference_mode(tmp_path: Path, model: adm.Pipeline) -> None:
-    usual = model.sample("bag", 2, scale=2.0).images
+    expected = model.sample("bag", 2, scale=2.0).images
     with torch.inference_mode():
         fresh = adm.load(model.model.path, classifier=model.guide)
-        assert torch.equal(fresh.sample("bag", 2, scale=2.0).images, usual)
+        assert torch.equal(fresh.sample("bag", 2, scale=2.0).images, expected)
         *_, last = model.trajectory(torch.tensor([1, 1]), scale=2.0)
-    assert torch.equal(to_uint8(last.x), usual)
+    assert torch.equal(to_uint8(last.x), expected)
 
 
 def test_reprs_are_one_line(model: adm.Pipeline) -> None:
     job = model.job("bag", 2, scale=2.0)
-    for each in (model, model.model, model.classifier, job.generator, job, model.sample("bag")):
-        assert "\n" not in repr(each)
-        assert len(repr(each)) < 1000
+    for shown in (model, model.model, model.classifier, job.generator, job, model.sample("bag")):
+        assert "\n" not in repr(shown)
+        assert len(repr(shown)) < 1000
     assert "d.safetensors', digits, 8x8, 3 classes, 0 steps)" in repr(model.model)
 
 

@@ -1,4 +1,4 @@
-"""the same images by one process and by two -> the same files, after a kill too."""
+"""The same images by one process and by two -> the same files, even after a kill."""
 
 import signal
 from pathlib import Path
@@ -21,11 +21,11 @@ import os, signal
 from adm.store.parts import Parts
 write = Parts.write
 left = [2]
-def deadly(*given, **arrays):
+def deadly(*args, **arrays):
     left[0] -= 1
     if not left[0] and os.environ["RANK"] == "1":
         os.kill(os.getpid(), signal.SIGKILL)
-    return write(*given, **arrays)
+    return write(*args, **arrays)
 Parts.write = deadly
 """
 
@@ -33,7 +33,7 @@ pytestmark = pytest.mark.slow
 
 
 def sample(folder: Path, out: Path, processes: int, status: int = 0, before: str = "") -> str:
-    """`adm sample` of a cascade: by so many processes, or by this one."""
+    """`adm sample` of a cascade: by several processes, or by this one."""
     base = tiny.model(folder / "base.safetensors", tiny.diffusion("data.size=4,4"))
     up = tiny.model(folder / "up.safetensors", tiny.upsampler())
     words = ["sample", base, "--upsampler", up, "--count", COUNT, "--batch-size", 2, "--out", out]
@@ -55,9 +55,9 @@ def test_two_processes_write_what_one_writes_and_go_on_after_one_was_killed(tmp_
     one, two, resumed = (tmp_path / name / "out" for name in ("one", "two", "resumed"))
     sample(tmp_path, one, processes=1)
     assert damaged_parts(one) == []
-    said = sample(tmp_path, two, processes=2)
-    assert said.count("24 images, samples.npz") == 1  # one process speaks for both
-    assert "120 of 120 network evaluations" in said  # and counts what both do
+    output = sample(tmp_path, two, processes=2)
+    assert output.count("24 images, samples.npz") == 1  # one process speaks for both
+    assert "120 of 120 network evaluations" in output  # and counts what both do
     assert contents(two) == contents(one)
     sample(tmp_path, resumed, processes=2, status=-signal.SIGKILL, before=KILLED)
     assert len([*work_path(resumed).glob("*.npz")]) > 1

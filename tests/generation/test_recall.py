@@ -31,7 +31,7 @@ PLAIN = Recall(
 )
 WHOLE = recall.write(IMAGE, PLAIN)
 THEN = "at:9,classes=sneaker,guide=classifier:scale=4,interval=3-20"
-# What makes it: the models and the settings; and what is recalled of these.
+# The models, the settings that sample, and the settings that are recalled.
 CASES: dict[str, tuple[dict[str, str], dict[str, Any], dict[str, Any]]] = {
     "by default": ({"model": "m"}, {}, {}),
     "classes": ({"model": "m"}, {"classes": "sneaker:2,ankle boot:2"}, {}),
@@ -106,24 +106,24 @@ def places(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 def test_the_command_and_the_lines_make_exactly_this_image(
     case: str, places: dict[str, str], tmp_path: Path
 ) -> None:
-    models, asked, wanted = CASES[case]
-    asked = {"classes": "bag:4", **asked}
+    models, options, expected = CASES[case]
+    options = {"classes": "bag:4", **options}
     pipeline = adm.load(**{name: places[model] for name, model in models.items()})
-    classes = asked.pop("classes")
-    samples = pipeline.sample(classes, 4 if classes is None else None, **asked)
+    classes = options.pop("classes")
+    samples = pipeline.sample(classes, 4 if classes is None else None, **options)
     index = 2
     name = None if samples.labels is None else samples.classes[samples.labels[index]]
-    found = differing(pipeline, **asked)
-    assert found == wanted
-    made = Recall(**models, index=index, classes=name, settings=found)
-    assert recall.read(recall.write(samples[index], made)) == made
+    recalled = differing(pipeline, **options)
+    assert recalled == expected
+    record = Recall(**models, index=index, classes=name, settings=recalled)
+    assert recall.read(recall.write(samples[index], record)) == record
 
     scope: dict[str, Any] = {}
-    exec(lines(made, places), scope)
+    exec(lines(record, places), scope)
     assert torch.equal(scope["image"], samples[index])
 
     out = tmp_path / "the image's"
-    words = shlex.split(command(made, str(out), places))
+    words = shlex.split(command(record, str(out), places))
     assert words[0] == "adm"
     with pytest.raises(SystemExit) as end:
         main(words[1:])
@@ -141,24 +141,24 @@ def test_the_picture_is_the_image_and_pillow_reads_its_text() -> None:
     assert recall.write(IMAGE, PLAIN) == WHOLE
 
 
-def test_what_has_an_option_is_given_by_it() -> None:
-    assert {*OPTIONS} == {each.name for each in fields(Settings)} - {"set"}
+def test_every_setting_of_the_command_has_an_option() -> None:
+    assert {*OPTIONS} == {field.name for field in fields(Settings)} - {"set"}
 
 
 def test_words_that_a_shell_would_act_upon_are_quoted() -> None:
-    found = Recall(model="m; rm", classes="bag$(x)", settings={"scale": -2.0})
-    words = shlex.split(command(found, "out/a b"))
+    hostile = Recall(model="m; rm", classes="bag$(x)", settings={"scale": -2.0})
+    words = shlex.split(command(hostile, "out/a b"))
     assert words[:3] == ["adm", "sample", "m; rm"]
     assert "bag$(x)" in words
     assert "--scale=-2" in words
     scope: dict[str, Any] = {}
-    text = lines(found).replace("import adm", "import builtins as adm").replace("adm.load", "str")
+    text = lines(hostile).replace("import adm", "import builtins as adm").replace("adm.load", "str")
     exec(text.splitlines()[2], scope)
     assert scope["model"] == "m; rm"
 
 
 @pytest.mark.parametrize(
-    "given",
+    "arguments",
     [
         {"model": "../m"},
         {"model": "/etc/passwd"},
@@ -187,11 +187,11 @@ def test_words_that_a_shell_would_act_upon_are_quoted() -> None:
     ],
     ids=str,
 )
-def test_what_is_no_name_or_no_setting_is_refused(given: dict[str, Any]) -> None:
+def test_invalid_names_and_settings_are_refused(arguments: dict[str, Any]) -> None:
     with pytest.raises(SettingError):
-        Recall(**given)
-    with pytest.raises(SettingError, match="picture must be a PNG that says what makes it"):
-        recall.read(noted(json.dumps(given).encode()))
+        Recall(**arguments)
+    with pytest.raises(SettingError, match="picture must be a PNG that stores its settings"):
+        recall.read(noted(json.dumps(arguments).encode()))
 
 
 def noted(text: bytes, kind: bytes = b"tEXt", key: bytes = b"adm\0") -> bytes:
@@ -223,7 +223,7 @@ HOSTILE = {
 
 @pytest.mark.parametrize("case", HOSTILE)
 def test_a_hostile_picture_is_refused(case: str) -> None:
-    with pytest.raises(SettingError, match="picture must be a PNG that says what makes it"):
+    with pytest.raises(SettingError, match="picture must be a PNG that stores its settings"):
         recall.read(HOSTILE[case])
 
 
@@ -233,7 +233,7 @@ def test_a_picture_that_is_too_large_is_not_searched() -> None:
 
 
 def test_pixels_are_not_decoded() -> None:
-    """The settings are read of a picture of four gigapixels, which take no memory."""
+    """The settings of a picture of four gigapixels are read, and its pixels take no memory."""
     note = PngInfo()
     note.add_text("adm", json.dumps({"model": "m"}))
     buffer = io.BytesIO()
@@ -274,12 +274,12 @@ OF_SETTINGS = st.dictionaries(st.sampled_from(["steps", "guide", "then", "scale"
 
 @settings(deadline=None)
 @given(st.dictionaries(NAMES, VALUES, max_size=3), OF_SETTINGS)
-def test_whatever_a_text_holds_is_read_or_refused(others: Any, own: Any) -> None:
-    values = {"model": "m", "settings": own} | others
+def test_whatever_a_text_holds_is_read_or_refused(others: Any, stored: Any) -> None:
+    values = {"model": "m", "settings": stored} | others
     try:
-        found = recall.read(noted(json.dumps(values).encode()))
+        recalled = recall.read(noted(json.dumps(values).encode()))
     except SettingError:
         return
-    assert recall.read(recall.write(IMAGE, found)) == found
-    assert shlex.split(command(found, "out"))[:3] == ["adm", "sample", found.model]
-    compile(lines(found), "lines", "exec")
+    assert recall.read(recall.write(IMAGE, recalled)) == recalled
+    assert shlex.split(command(recalled, "out"))[:3] == ["adm", "sample", recalled.model]
+    compile(lines(recalled), "lines", "exec")

@@ -36,13 +36,13 @@ def test_an_image_is_the_same_alone_and_among_others(model: adm.Pipeline, method
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_the_calls_that_it_says_are_those_that_it_takes(model: adm.Pipeline, method: str) -> None:
+def test_the_stated_cost_is_the_number_of_calls(model: adm.Pipeline, method: str) -> None:
     y = model.measure(IMAGES[:1], OPERATOR)
-    guided = {"classes": "bag", "scale": 1.0, "steps": 5}
-    job = model.restoration(y, Problem.parsed(OPERATOR, method), **guided)
-    told = list[int]()
-    job.images([0], told.append)
-    assert sum(told) == job.evaluations
+    settings = {"classes": "bag", "scale": 1.0, "steps": 5}
+    job = model.restoration(y, Problem.parsed(OPERATOR, method), **settings)
+    progress = list[int]()
+    job.images([0], progress.append)
+    assert sum(progress) == job.evaluations
     assert job.cost.classifier == job.cost.network // (1 + job.generator.problem.method.backward)
 
 
@@ -52,12 +52,12 @@ def test_every_method_is_guided_as_sampling_is(model: adm.Pipeline, method: str)
     y = model.measure(IMAGES[:2], OPERATOR)
     classifier = "classifier:scale=40,interval=5-20"
     guides = (("free:scale=1",), (classifier,), ("free:scale=3",), (classifier, "free:scale=3"))
-    made = [
+    restored = [
         model.restore(y, OPERATOR, method, classes="bag", guide=guide, steps=5).images
         for guide in guides
     ]
-    for index, one in enumerate(made):
-        assert not any(torch.equal(one, other) for other in made[:index]), guides[index]
+    for index, one in enumerate(restored):
+        assert not any(torch.equal(one, other) for other in restored[:index]), guides[index]
 
 
 def test_a_stopped_restoration_resumes(tmp_path: Path, model: adm.Pipeline) -> None:
@@ -69,11 +69,11 @@ def test_a_stopped_restoration_resumes(tmp_path: Path, model: adm.Pipeline) -> N
     sample_into(tmp_path / "whole", jobs[0], batch_size=16)
 
     def stop(calls: int) -> None:
-        told.append(calls)
-        if sum(told) > jobs[1].evaluations // 2:
+        progress.append(calls)
+        if sum(progress) > jobs[1].evaluations // 2:
             raise KeyboardInterrupt
 
-    told = list[int]()
+    progress = list[int]()
     with pytest.raises(KeyboardInterrupt):
         sample_into(tmp_path / "stopped", jobs[1], batch_size=16, on_step=stop)
     sample_into(tmp_path / "stopped", jobs[1], batch_size=16)
@@ -89,10 +89,11 @@ def test_known_pixels_come_back(model: adm.Pipeline) -> None:
         assert torch.equal(restored[..., known], IMAGES[..., known]), method
 
 
-def test_what_is_under_a_mask_does_not_matter(model: adm.Pipeline) -> None:
+def test_masked_pixels_do_not_matter(model: adm.Pipeline) -> None:
     y = model.measure(IMAGES, OPERATOR)
     one, other = (
-        model.restore(each, OPERATOR, "ddnm", steps=3).images for each in (y, y + (y == 0) * 0.7)
+        model.restore(measured, OPERATOR, "ddnm", steps=3).images
+        for measured in (y, y + (y == 0) * 0.7)
     )
     assert torch.equal(one, other)
 
@@ -107,7 +108,7 @@ def test_what_is_under_a_mask_does_not_matter(model: adm.Pipeline) -> None:
         (OPERATOR, "ddnm", {"sigma": -1.0}, "sigma must be in 0..10"),
     ],
 )
-def test_what_does_not_fit_is_refused(
+def test_unfit_settings_are_refused(
     model: adm.Pipeline, operator: str, method: str, settings: dict, message: str
 ) -> None:
     with pytest.raises(SettingError, match=message):
@@ -125,7 +126,9 @@ def test_classes_are_refused_by_a_model_without_any(tmp_path: Path) -> None:
     plain = adm.load(
         tiny.model(tmp_path / "plain.safetensors", tiny.diffusion("unet.classes=null"))
     )
-    with pytest.raises(SettingError, match="classes must be left out with a model that is told no"):
+    with pytest.raises(
+        SettingError, match="classes must be left out, as sampling is unconditional"
+    ):
         plain.restore(IMAGES, OPERATOR, "ddnm", classes="bag", steps=3)
     assert len(plain.restore(IMAGES, OPERATOR, "ddnm", steps=3)) == len(IMAGES)
 

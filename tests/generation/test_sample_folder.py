@@ -1,4 +1,4 @@
-"""Job -> sample folder: it appears whole, says how it was made, and resumes."""
+"""Job -> sample folder: it appears whole, records how it was made, and resumes."""
 
 import json
 from collections.abc import Callable
@@ -53,18 +53,18 @@ def _blocks_of_two(monkeypatch: pytest.MonkeyPatch) -> None:
 def with_settings(job: Job, **changes: Any) -> Job:
     generator = job.generator
     assert isinstance(generator, DiffusionGenerator)
-    changed_ = replace(generator, sampling=generator.sampling.change(**changes))
-    return replace(job, generator=changed_)
+    changed = replace(generator, sampling=generator.sampling.change(**changes))
+    return replace(job, generator=changed)
 
 
 def stop_after(steps: int) -> Callable[[int], None]:
-    """What a user who loses patience does."""
-    seen = 0
+    """An `on_step` that interrupts, as an impatient user does."""
+    calls = 0
 
     def on_step(images: int) -> None:
-        nonlocal seen
-        seen += 1
-        if seen > steps:
+        nonlocal calls
+        calls += 1
+        if calls > steps:
             raise KeyboardInterrupt
 
     return on_step
@@ -135,12 +135,12 @@ def test_an_interrupted_call_goes_on_where_it_was(
         return trajectory(self, labels, indices, *rest)
 
     monkeypatch.setattr(DiffusionGenerator, "trajectory", listening)
-    told: list[int] = []
-    sample_into(out, job, batch_size=2, on_step=told.append)
+    progress: list[int] = []
+    sample_into(out, job, batch_size=2, on_step=progress.append)
     assert sampled == [[0, 1], [2, 3], [4, 4]][steps // 3 :]  # a batch takes three steps
-    assert sum(told) == 5 * 3  # a progress bar still comes to its end
-    finished = 2 * (steps // 3)  # images; their steps are told apart from those of this call
-    assert sum(each for each in told if isinstance(each, Cached)) == finished * 3
+    assert sum(progress) == 5 * 3  # a progress bar still ends
+    finished = 2 * (steps // 3)  # images, whose steps are reported as cached
+    assert sum(done for done in progress if isinstance(done, Cached)) == finished * 3
     monkeypatch.undo()
     sample_into(tmp_path / "whole", job, batch_size=2)
     assert contents(out) == contents(tmp_path / "whole")
@@ -167,9 +167,9 @@ def test_batches_of_another_size_are_used(
 ) -> None:
     with pytest.raises(KeyboardInterrupt):
         sample_into(tmp_path / "out", job, batch_size=before, on_step=stop_after(7))
-    told: list[int] = []
-    images = sample_into(tmp_path / "out", job, batch_size=after, on_step=told.append)
-    assert sum(each for each in told if isinstance(each, Cached)) == 4 * 3
+    progress: list[int] = []
+    images = sample_into(tmp_path / "out", job, batch_size=after, on_step=progress.append)
+    assert sum(done for done in progress if isinstance(done, Cached)) == 4 * 3
     assert torch.equal(images, sample_into(tmp_path / "fresh", job))
     assert contents(tmp_path / "out") == contents(tmp_path / "fresh")
 
@@ -191,13 +191,13 @@ def of_another_job(part: Path) -> None:
 
 
 def of_another_shape(part: Path) -> None:
-    with np.load(part / SECOND, allow_pickle=False) as held:
-        job = held["job"][0]
+    with np.load(part / SECOND, allow_pickle=False) as archive:
+        job = archive["job"][0]
     Parts(part, job).write(range(2, 4), images=np.zeros((2, 1, 8, 4), np.uint8))
 
 
 @pytest.mark.parametrize("damage", [zeroed, cut_short, of_another_job, of_another_shape])
-def test_a_batch_that_is_not_as_it_was_saved_is_sampled_again(
+def test_a_damaged_batch_is_sampled_again(
     tmp_path: Path,
     job: Job,
     caplog: pytest.LogCaptureFixture,
@@ -212,7 +212,7 @@ def test_a_batch_that_is_not_as_it_was_saved_is_sampled_again(
 
 
 @pytest.mark.parametrize("change", [{"seed": 12}, {"scale": 3.0}, {"steps": 4}])
-def test_leavings_of_a_call_with_other_settings_are_not_used(
+def test_parts_of_a_call_with_other_settings_are_not_used(
     tmp_path: Path, job: Job, change: dict[str, Any]
 ) -> None:
     out = tmp_path / "out"
@@ -242,20 +242,20 @@ def test_a_folder_that_holds_something_else_is_refused_and_left_alone(
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "difference"),
     [
         ({"seed": 12}, "sampling.seed is 11 there and 12 here"),
         ({"scale": 3.0}, r"sampling.guide.* is .*scale=1.5.* there and .*scale=3.* here"),
     ],
 )
 def test_the_samples_of_another_job_are_named_by_the_first_difference(
-    tmp_path: Path, job: Job, change: dict[str, Any], told: str
+    tmp_path: Path, job: Job, change: dict[str, Any], difference: str
 ) -> None:
     out = tmp_path / "out"
     out.mkdir()
     sample_into(out, job, batch_size=2)  # an empty folder is free
     before = contents(out)
-    with pytest.raises(SettingError, match=f"holds other samples: {told}; .*overwrite=True"):
+    with pytest.raises(SettingError, match=f"holds other samples: {difference}; .*overwrite=True"):
         sample_into(out, with_settings(job, **change))
     assert contents(out) == before
 
@@ -270,9 +270,9 @@ def test_a_finished_call_is_done_and_adds_an_animation(
         patch.setattr(DiffusionGenerator, "trajectory", never)
         assert torch.equal(sample_into(out, job, batch_size=2), images)
     assert contents(out) == before
-    told: list[int] = []
-    sample_into(out, job, animate=True, on_step=told.append)
-    assert sum(told) == cost(job)
+    progress: list[int] = []
+    sample_into(out, job, animate=True, on_step=progress.append)
+    assert sum(progress) == cost(job)
     assert damaged_parts(out) == []
     sample_into(tmp_path / "fresh", job, animate=True)
     assert contents(out) == contents(tmp_path / "fresh")
@@ -309,7 +309,7 @@ def test_images_and_manifest_that_are_damaged_are_refused(
 
 
 @pytest.mark.parametrize(
-    ("entries", "told"),
+    ("entries", "message"),
     [
         ({"count": -1}, "count must be at least 1, got -1"),
         ({"labels": "012"}, "labels must be a list"),
@@ -317,10 +317,10 @@ def test_images_and_manifest_that_are_damaged_are_refused(
     ],
 )
 def test_a_manifest_that_makes_no_sense_is_refused(
-    tmp_path: Path, job: Job, entries: dict[str, Any], told: str
+    tmp_path: Path, job: Job, entries: dict[str, Any], message: str
 ) -> None:
     (tmp_path / MANIFEST).write_text(json.dumps(job.manifest() | entries))
-    with pytest.raises(ValueError, match=rf"samples\.json is damaged .*{told}"):
+    with pytest.raises(ValueError, match=rf"samples\.json is damaged .*{message}"):
         read_manifest(tmp_path)
 
 

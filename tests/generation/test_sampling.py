@@ -39,7 +39,7 @@ RICH = Sampling(
 )
 
 
-def test_what_is_not_given_stays_and_none_changes_nothing() -> None:
+def test_omitted_settings_stay_and_none_changes_nothing() -> None:
     assert RICH.change() == RICH
     assert RICH.change(steps=None, scale=None, sampler=None, guide=None) == RICH
     assert RICH.change(sampler="ddim", grid="quadratic", steps=17) == RICH
@@ -64,23 +64,23 @@ def test_guides_replace_those_before_and_a_scale_is_added_to_them() -> None:
     assert both.guide == (ClassifierGuide(scale=3.0, every=2), FreeGuide(scale=1.5))
 
 
-def test_what_changes_nothing_by_its_scale_takes_no_part() -> None:
+def test_contrasts_of_neutral_scale_are_inactive() -> None:
     contrasts = (FreeGuide, WeakGuide, AttentionGuide)
     assert Sampling(guide=tuple(k(scale=k.neutral) for k in contrasts)).by_contrast == ()
     active = tuple(k(scale=k.neutral - 1) for k in contrasts)
     assert Sampling(guide=active).by_contrast == active
 
 
-def test_settings_are_resolved_once_and_are_then_what_they_are() -> None:
+def test_resolved_settings_do_not_change_again() -> None:
     model = load_diffusion("fashion")
-    asked = model.recipe.sample.change(grid="searched:steps=6", precision="auto")
-    found = resolve(model, asked)
-    assert isinstance(found.grid, Levels)
-    assert found.grid.steps == 6
-    assert found.precision == fastest_precision(model.device) != "auto"
-    assert resolve(model, found) == found
+    settings = model.recipe.sample.change(grid="searched:steps=6", precision="auto")
+    resolved = resolve(model, settings)
+    assert isinstance(resolved.grid, Levels)
+    assert resolved.grid.steps == 6
+    assert resolved.precision == fastest_precision(model.device) != "auto"
+    assert resolve(model, resolved) == resolved
     with pytest.raises(SettingError, match="adm grid fashion --steps 7"):
-        resolve(model, asked.change(steps=7))
+        resolve(model, settings.change(steps=7))
 
 
 @pytest.mark.parametrize("name", GUIDES)
@@ -97,10 +97,10 @@ def test_an_interval_of_the_models_levels_holds_at_any_number_of_steps(
     name: str, levels: list[float]
 ) -> None:
     guide: Any = GUIDES[name](scale=3.0, interval=(300, 700))
-    asked: list[int] = []
+    evaluated: list[int] = []
 
     def gradient(x: torch.Tensor, level: int, prediction: object) -> torch.Tensor:
-        asked.append(level)
+        evaluated.append(level)
         return x
 
     applied = guide.apply(gradient, levels)
@@ -110,18 +110,18 @@ def test_an_interval_of_the_models_levels_holds_at_any_number_of_steps(
             applied(torch.ones(1, 1, 2, 2), level, None)
     else:
         low, high = applied.interval
-        asked = [level for level in numbered if low <= level <= high]
-    wanted = [i for i, level in enumerate(levels, start=1) if 300 <= level <= 700]
-    assert asked == wanted[::-1]
+        evaluated = [level for level in numbered if low <= level <= high]
+    expected = [i for i, level in enumerate(levels, start=1) if 300 <= level <= 700]
+    assert evaluated == expected[::-1]
 
 
 def applied_to_ones(guide: ClassifierGuide, levels: list[int]) -> dict[int, float]:
-    """The guidance that each visited level gets of a gradient of ones, counted up by visits."""
-    asked: list[int] = []
+    """The guidance at each visited level, where the n-th evaluation of the gradient is all n."""
+    evaluated: list[int] = []
 
     def gradient(x: torch.Tensor, level: int, prediction: object) -> torch.Tensor:
-        asked.append(level)
-        return len(asked) * torch.ones_like(x)
+        evaluated.append(level)
+        return len(evaluated) * torch.ones_like(x)
 
     x, applied = torch.zeros(1, 1, 2, 2), guide.apply(gradient, levels)  # type: ignore[arg-type]
     return {

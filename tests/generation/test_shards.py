@@ -58,7 +58,7 @@ def test_the_shard_that_finds_all_images_writes_the_folder(
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
-def test_a_shard_says_which_images_are_missing(tmp_path: Path) -> None:
+def test_a_shard_returns_the_missing_images(tmp_path: Path) -> None:
     assert run(tmp_path / "out", 2, 3) == [range(3), range(6, 10)]
 
 
@@ -74,7 +74,7 @@ def test_folders_of_several_machines_are_copied_together(
 
 
 @pytest.mark.parametrize("after", [(1, 2), (2, 2), (2, 4), None])
-def test_another_number_of_shards_uses_what_is_there(
+def test_another_number_of_shards_uses_existing_parts(
     tmp_path: Path, whole: dict[str, bytes], after: tuple[int, int] | None
 ) -> None:
     out = tmp_path / "out"
@@ -125,11 +125,11 @@ def test_a_shard_runs_once_at_a_time_and_not_beside_one_process(
 
 
 @pytest.mark.parametrize("number", [1, 2])
-def test_the_images_of_other_shards_are_told_as_done(tmp_path: Path, number: int) -> None:
-    told = list[int]()
-    run(tmp_path / "out", number, 2, replace(JOB, generator=Telling()), on_step=told.append)
-    assert sum(told) == COUNT
-    assert sum(each for each in told if isinstance(each, Cached)) == COUNT // 2
+def test_the_images_of_other_shards_are_reported_as_cached(tmp_path: Path, number: int) -> None:
+    progress = list[int]()
+    run(tmp_path / "out", number, 2, replace(JOB, generator=Reporting()), on_step=progress.append)
+    assert sum(progress) == COUNT
+    assert sum(done for done in progress if isinstance(done, Cached)) == COUNT // 2
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
@@ -147,8 +147,8 @@ def test_a_shard_that_was_killed_goes_on(
 
 
 @dataclass(frozen=True)
-class Telling(Numbered):
-    """Tells how many images it makes."""
+class Reporting(Numbered):
+    """Reports how many images it makes."""
 
     def images(self, labels: Any, indices: Any, inputs: Any = None, on_step: Any = None) -> Tensor:
         if on_step is not None:
@@ -186,20 +186,20 @@ def test_every_image_is_in_one_share_and_blocks_are_not_divided(
 @given(SPANS, SPANS)
 def test_spans_are_sets_of_indices(some: list[range], others: list[range]) -> None:
     one, other = set(indices(some)), set(indices(others))
-    for found, wanted in (
+    for actual, expected in (
         (union(some), one),
         (without(some, others), one - other),
         (common(some, others), one & other),
     ):
-        assert indices(found) == sorted(wanted)
-        assert all(a.stop < b.start for a, b in pairwise(found))
+        assert indices(actual) == sorted(expected)
+        assert all(a.stop < b.start for a, b in pairwise(actual))
 
 
 @given(SPANS, st.integers(1, 9))
 def test_batches_hold_every_image_in_order(spans: list[range], size: int) -> None:
-    found = [*divide(spans, size)]
-    assert indices(found) == indices(spans)
-    assert all(0 < len(batch) <= size for batch in found)
+    batches = [*divide(spans, size)]
+    assert indices(batches) == indices(spans)
+    assert all(0 < len(batch) <= size for batch in batches)
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,7 @@ from adm.samplers import Sampling
 
 
 def stub(labels: list[int] | None, count: int) -> Job:
-    """Of a generator of which only the classes are asked for."""
+    """A job whose generator serves only for its classes."""
     classes = tuple(f"class {i}" for i in range(max(labels or [0]) + 1))
     return Job(Numbered(shape=(1, 8, 8), classes=classes), labels, count)
 
@@ -48,11 +48,11 @@ def tiny_job(folder: Path, channels: int = 1, count: int = 4, steps: int = 3) ->
 
 def frames_of(content: bytes) -> list[Image.Image]:
     with Image.open(io.BytesIO(content)) as film:
-        found = []
+        frames = []
         for number in range(film.n_frames):
             film.seek(number)
-            found.append(film.convert("RGB"))
-    return found
+            frames.append(film.convert("RGB"))
+    return frames
 
 
 def test_a_small_set_is_shown_whole_class_by_class() -> None:
@@ -90,10 +90,10 @@ def test_an_animation_shows_the_noise_every_step_and_last_the_samples(tmp_path: 
     assert isinstance(generator, DiffusionGenerator)
     xs = [generator.noise(range(4)).start()]
     xs += [state.x for state in generator.trajectory(job.label_tensor, range(4))][:-1]
-    expected = [to_uint8(x)[plan.indices] for x in xs] + [images[plan.indices]]
-    found = frames_of(animation(job, images))
-    wanted = [draw(plan, x, 1 << 18).convert("L").convert("RGB") for x in expected]
-    assert [frame.tobytes() for frame in found] == [frame.tobytes() for frame in wanted]
+    states = [to_uint8(x)[plan.indices] for x in xs] + [images[plan.indices]]
+    actual = frames_of(animation(job, images))
+    expected = [draw(plan, x, 1 << 18).convert("L").convert("RGB") for x in states]
+    assert [frame.tobytes() for frame in actual] == [frame.tobytes() for frame in expected]
 
 
 def test_an_animation_does_not_depend_on_the_order_of_batches(
@@ -115,9 +115,9 @@ def difference(one: Image.Image, other: Image.Image) -> Tensor:
 
 def test_long_samplings_and_large_sets_are_shown_in_part(tmp_path: Path) -> None:
     job = tiny_job(tmp_path, count=70, steps=50)
-    told: list[int] = []
-    assert len(frames_of(animation(job, noise(70, 1, 8), told.append))) == MOST_FRAMES
-    assert sum(told) == cost(job) <= MOST_IMAGES * 50
+    progress: list[int] = []
+    assert len(frames_of(animation(job, noise(70, 1, 8), progress.append))) == MOST_FRAMES
+    assert sum(progress) == cost(job) <= MOST_IMAGES * 50
 
 
 def test_a_generator_without_steps_has_no_animation() -> None:
@@ -148,11 +148,13 @@ def test_the_sheet_holds_every_pixel_of_the_samples(tmp_path: Path) -> None:
     whole = whole.reshape(picture.height, picture.width, 3)
     for image in images:
         tile = fit(image, (112, 112))
-        wanted = torch.frombuffer(bytearray(tile.tobytes()), dtype=torch.uint8).reshape(112, 112, 3)
+        expected = torch.frombuffer(bytearray(tile.tobytes()), dtype=torch.uint8).reshape(
+            112, 112, 3
+        )
         windows = whole.unfold(0, 112, 1).unfold(1, 112, 1).permute(0, 1, 3, 4, 2)
         assert any(
-            torch.equal(windows[y, x], wanted)
+            torch.equal(windows[y, x], expected)
             for y in range(windows.shape[0])
             for x in range(windows.shape[1])
-            if torch.equal(windows[y, x, 0], wanted[0])
+            if torch.equal(windows[y, x, 0], expected[0])
         )

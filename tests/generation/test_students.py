@@ -24,12 +24,12 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> DiffusionModel:
     return load_diffusion(tiny.model(folder / "s.safetensors", tiny.student()))
 
 
-def made(model: DiffusionModel, **settings) -> DiffusionGenerator:
+def generator_of(model: DiffusionModel, **settings) -> DiffusionGenerator:
     return DiffusionGenerator(model, resolve(model, model.recipe.sample.change(**settings)))
 
 
 def images(model: DiffusionModel, **settings) -> torch.Tensor:
-    generator = made(model, **settings)
+    generator = generator_of(model, **settings)
     return generator.images(LABELS, range(3))
 
 
@@ -41,27 +41,27 @@ def test_the_scale_is_an_input(model: DiffusionModel) -> None:
 
 @pytest.mark.parametrize("steps", [1, 2, 4])
 def test_a_student_takes_one_call_a_step_at_its_levels(model: DiffusionModel, steps: int) -> None:
-    generator = made(model, steps=steps, scale=1.5)
+    generator = generator_of(model, steps=steps, scale=1.5)
     assert str(generator.cost) == f"{steps} call{'s' * (steps > 1)} of the network"
     assert generator.evaluations == steps
     how = model.recipe.distillation
     assert how is not None
     assert generator.sampling.grid.levels == how.levels(model.schedule, steps)
     assert len(list(generator.trajectory(LABELS, range(3)))) == steps
-    # What a manifest records makes the same images.
+    # The settings of a manifest make the same images.
     again = DiffusionGenerator(model, resolve(model, generator.sampling))
     assert torch.equal(again.images(LABELS, range(3)), generator.images(LABELS, range(3)))
 
 
 def test_steps_are_those_of_ddim_without_a_threshold(model: DiffusionModel) -> None:
     """Computed by hand, from the network and the schedule."""
-    generator = made(model, steps=2, scale=1.0)
+    generator = generator_of(model, steps=2, scale=1.0)
     *_, state = generator.trajectory(LABELS, range(3))
     schedule, x = generator.schedule, generator.noise(range(3)).start()
     for level in (2, 1):
         step = schedule.timestep(level, x)
-        given = torch.stack([schedule.timestep(level - 1, x), torch.ones(3)], dim=1)
-        raw = model.prepared("float32")(x, step, LABELS, None, given)
+        conditions = torch.stack([schedule.timestep(level - 1, x), torch.ones(3)], dim=1)
+        raw = model.prepared("float32")(x, step, LABELS, None, conditions)
         p = model.parameterization.predict(schedule, raw, x, level)
         signal, sigma = schedule.signal[level - 1].float(), schedule.sigma[level - 1].float()
         x = signal * p.x_0 + sigma * p.noise
@@ -71,11 +71,11 @@ def test_steps_are_those_of_ddim_without_a_threshold(model: DiffusionModel) -> N
 
 def test_a_classifier_is_neither_needed_nor_taken(model: DiffusionModel, tmp_path: Path) -> None:
     guide = load_classifier(tiny.model(tmp_path / "c.safetensors", tiny.classifier()))
-    sampling = made(model, scale=2.0).sampling
+    sampling = generator_of(model, scale=2.0).sampling
     with pytest.raises(SettingError, match=r"^classifier must be left out"):
         DiffusionGenerator(model, sampling, guide)
-    found = adm.load(model.path, device="cpu").sample("all:1", scale=2.0)
-    assert len(found.images) == 3
+    samples = adm.load(model.path, device="cpu").sample("all:1", scale=2.0)
+    assert len(samples.images) == 3
 
 
 @pytest.mark.parametrize(

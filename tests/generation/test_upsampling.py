@@ -99,7 +99,7 @@ def test_the_noise_is_not_that_from_which_the_small_image_was_made(
         (LOW[:3], "inputs must be 5, one for each image, got 3"),
     ],
 )
-def test_images_that_are_not_what_it_starts_from_are_refused(
+def test_unfit_small_images_are_refused(
     model: DiffusionModel, low: Tensor | None, message: str
 ) -> None:
     with pytest.raises(SettingError, match=re.escape(message)):
@@ -113,42 +113,42 @@ def noisy(folder: Path) -> DiffusionModel:
     return load_diffusion(tiny.model(folder / "noisy.safetensors", chosen))
 
 
-def given(
+def network_inputs(
     model: DiffusionModel, level: int, images: Sequence[int], patch: pytest.MonkeyPatch
 ) -> tuple[Tensor, Tensor]:
-    """The low-resolution images that the network receives, and the level that it is told."""
-    seen: list[tuple[Tensor, Tensor]] = []
+    """The low-resolution images and the timestep of their noise that the network receives."""
+    received: list[tuple[Tensor, Tensor]] = []
     network = model.prepared()
 
-    def listening(x: Tensor, t: Tensor, label: Tensor, low: Tensor, told: Tensor) -> Tensor:
-        seen.append((low, told))
-        return network(x, t, label, low, told)
+    def listening(x: Tensor, t: Tensor, label: Tensor, low: Tensor, level_input: Tensor) -> Tensor:
+        received.append((low, level_input))
+        return network(x, t, label, low, level_input)
 
     patch.setattr(DiffusionModel, "prepared", lambda *_: listening)
     last(model, replace(SETTINGS, low_res_noise=level), None, images)
     patch.undo()
-    assert all(torch.equal(low, seen[0][0]) for low, _ in seen)  # at every step the same
-    assert len({told.flatten().tolist()[0] for _, told in seen}) == 1
-    return seen[0]
+    assert all(torch.equal(low, received[0][0]) for low, _ in received)  # at every step the same
+    assert len({level_input.flatten().tolist()[0] for _, level_input in received}) == 1
+    return received[0]
 
 
-def test_the_noise_on_small_images_is_that_of_training_of_each_image_and_is_told(
+def test_small_images_get_the_noise_of_training_and_the_network_its_level(
     noisy: DiffusionModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    clean, told = given(noisy, 0, range(5), monkeypatch)
+    clean, timestep = network_inputs(noisy, 0, range(5), monkeypatch)
     assert torch.equal(clean, to_float(LOW))
-    assert (told == -1).all()
-    low, told = given(noisy, 6, range(5), monkeypatch)
-    assert (told == 5).all()  # the timestep of level 6, whatever levels are visited
+    assert (timestep == -1).all()
+    low, timestep = network_inputs(noisy, 6, range(5), monkeypatch)
+    assert (timestep == 5).all()  # the timestep of level 6, whatever levels are visited
     added = (low - noisy.schedule.signal[6].float() * clean) / noisy.schedule.sigma[6].float()
     again = process.diffuse(noisy.schedule, clean, added, torch.full((5,), 6))
     torch.testing.assert_close(again, low)
     start = ImageNoise(SETTINGS.seed, [2**48 + i for i in range(5)], (1, 8, 8)).start()
     assert not torch.isclose(added.flatten(1), start.flatten(1)[:, :16], atol=1e-4).any()
     assert 0.7 < float(added.std()) < 1.3
-    some, _ = given(noisy, 6, [3, 1], monkeypatch)
+    some, _ = network_inputs(noisy, 6, [3, 1], monkeypatch)
     assert torch.equal(some, low[[3, 1]])
-    lower, _ = given(noisy, 2, range(5), monkeypatch)
+    lower, _ = network_inputs(noisy, 2, range(5), monkeypatch)
     same = (lower - noisy.schedule.signal[2].float() * clean) / noisy.schedule.sigma[2].float()
     torch.testing.assert_close(same, added, atol=1e-4, rtol=1e-4)  # one draw for all levels
 
@@ -172,12 +172,12 @@ def test_a_cascade_takes_the_noise_of_the_upsampler_or_another(
     assert cascade(small, known, None, noise=7).upsampler.sampling.low_res_noise == 7
     with pytest.raises(SettingError, match="upsampler_noise must be at most 9"):
         cascade(small, known, None, noise=10)
-    made = [
+    samples = [
         Pipeline(base, upsampler=noisy).sample("bag:2", seed=1, steps=3, upsampler_noise=noise)
         for noise in (0, 8, 8)
     ]
-    assert torch.equal(made[1].images, made[2].images)
-    assert not torch.equal(made[0].images, made[1].images)
+    assert torch.equal(samples[1].images, samples[2].images)
+    assert not torch.equal(samples[0].images, samples[1].images)
 
 
 def test_no_other_model_takes_small_images(plain: DiffusionModel) -> None:
@@ -193,15 +193,15 @@ def job_of(model: DiffusionModel, low: Tensor | None = None) -> Job:
 def test_the_manifest_says_where_the_small_images_came_from(
     tmp_path: Path, model: DiffusionModel
 ) -> None:
-    found = []
+    inputs = []
     last_differs = torch.cat([LOW[:-1], 255 - LOW[-1:]])
     lows = {"one": LOW, "two": LOW, "three": 255 - LOW, "four": last_differs}
     for name, low in lows.items():
         sample_into(tmp_path / name, job_of(model, low))
-        found.append(json.loads((tmp_path / name / MANIFEST).read_text())["inputs"])
-    assert (found[0]["source"], found[0]["shape"]) == ("small.npz", [5, 1, 4, 4])
-    assert found[0] == found[1]
-    assert len({held["sha256"] for held in found}) == 3, "every image counts"
+        inputs.append(json.loads((tmp_path / name / MANIFEST).read_text())["inputs"])
+    assert (inputs[0]["source"], inputs[0]["shape"]) == ("small.npz", [5, 1, 4, 4])
+    assert inputs[0] == inputs[1]
+    assert len({entry["sha256"] for entry in inputs}) == 3, "every image counts"
 
 
 def cascaded(base: DiffusionModel, model: DiffusionModel) -> Job:
@@ -213,9 +213,11 @@ def cascaded(base: DiffusionModel, model: DiffusionModel) -> Job:
 def test_a_cascade_is_one_model_after_the_other(
     tmp_path: Path, base: DiffusionModel, model: DiffusionModel
 ) -> None:
-    job, told = cascaded(base, model), list[int]()
-    images = sample_into(tmp_path / "both", job, batch_size=2, on_step=told.append, animate=True)
-    assert sum(told) - cost(job) == job.evaluations == 2 * 5 * SETTINGS.grid.steps
+    job, progress = cascaded(base, model), list[int]()
+    images = sample_into(
+        tmp_path / "both", job, batch_size=2, on_step=progress.append, animate=True
+    )
+    assert sum(progress) - cost(job) == job.evaluations == 2 * 5 * SETTINGS.grid.steps
     assert isinstance(job.generator, CascadeGenerator)
     low = sample_into(tmp_path / "low", job_of(base), batch_size=2)
     alone = Job(job.generator.upsampler, LABELS.tolist(), 5, low, "low")
@@ -228,7 +230,7 @@ def test_a_cascade_is_one_model_after_the_other(
     assert manifest["model"]["file"] == "up.safetensors"
 
 
-def test_an_upsampler_keeps_its_recipe_and_takes_what_must_be_one_from_the_base(
+def test_an_upsampler_uses_its_recipe_and_takes_common_settings_from_the_base(
     base: DiffusionModel, model: DiffusionModel
 ) -> None:
     """Seed, rounding, precision and use of labels are the base's, and all else its own."""
@@ -245,29 +247,29 @@ def test_an_upsampler_keeps_its_recipe_and_takes_what_must_be_one_from_the_base(
     assert own.grid != like.grid
     first = DiffusionGenerator(base, like)
     for steps, grid in ((None, own.grid), (3, replace(own.grid, steps=3))):
-        made = cascade(first, model, None, steps)
-        assert made.upsampler.sampling == replace(
+        generator = cascade(first, model, None, steps)
+        assert generator.upsampler.sampling == replace(
             like, sampler=own.sampler, grid=grid, guide=own.guide
         )
 
 
-def test_an_upsampler_is_told_the_base_s_classes_by_name(
+def test_an_upsampler_receives_the_base_s_classes_by_name(
     base: DiffusionModel, model: DiffusionModel, folder: Path
 ) -> None:
     first, labels = DiffusionGenerator(base, SETTINGS), LABELS.tolist()
 
-    def told(*classes: str) -> dict[int, int] | None:
+    def translation(*classes: str) -> dict[int, int] | None:
         path = tiny.model(folder / "named.safetensors", tiny.upsampler(), classes=classes)
-        found = cascade(first, load_diffusion(path), labels).translation
-        return None if found is None else dict(found)
+        indices = cascade(first, load_diffusion(path), labels).translation
+        return None if indices is None else dict(indices)
 
     assert cascade(first, model, labels).translation == {0: 0, 1: 1, 2: 2}
-    assert told("Ankle Boot", "bag", "SNEAKER") == {0: 2, 1: 1, 2: 0}
-    assert told("cat", "dog", "cow") is None, "it knows none of them"
+    assert translation("Ankle Boot", "bag", "SNEAKER") == {0: 2, 1: 1, 2: 0}
+    assert translation("cat", "dog", "cow") is None, "it knows none of them"
     with pytest.raises(
         ValueError, match=r"classes must be known to both models: .* got 'ankle boot'"
     ):
-        told("sneaker", "bag", "cat")
+        translation("sneaker", "bag", "cat")
 
 
 def test_a_class_that_no_image_has_need_not_be_known() -> None:

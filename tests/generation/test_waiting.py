@@ -1,4 +1,4 @@
-"""Steps of a sampler on another device -> no copy between devices, and no value that is read.
+"""Steps of a sampler on another device -> no copy between devices, and no value is read.
 
 Either would make the CPU wait for all that the device computes. The meta device stands in for a
 GPU: its tensors have a device and no values.
@@ -102,5 +102,5 @@ def test_values_are_those_of_the_tables() -> None:
     for number, level in enumerate(levels.tolist()):
         assert torch.equal(SCHEDULE.timestep(level, x), SCHEDULE.timesteps[level].expand(3))
         assert SCHEDULE.timestep(levels, x)[number] == SCHEDULE.timesteps[level]
-        each = process.diffuse(SCHEDULE, x, x, levels)[number]
-        assert torch.equal(process.diffuse(SCHEDULE, x, x, level)[number], each)
+        diffused = process.diffuse(SCHEDULE, x, x, levels)[number]
+        assert torch.equal(process.diffuse(SCHEDULE, x, x, level)[number], diffused)

@@ -1,4 +1,4 @@
-"""keys, images, two networks -> noise, changes, losses: what holds of adversarial training."""
+"""keys, images, two networks -> noise, changes, losses: laws of adversarial training."""
 
 import copy
 import itertools
@@ -37,8 +37,8 @@ def test_truncated_noise_has_the_normal_distribution_given_its_range(limit) -> N
     assert noise.dtype == torch.float32
     end = math.inf if limit is None else limit
     assert noise.abs().max() <= end
-    found = stats.kstest(noise.flatten().double().numpy(), stats.truncnorm(-end, end).cdf)
-    assert found.pvalue > 0.01
+    fit = stats.kstest(noise.flatten().double().numpy(), stats.truncnorm(-end, end).cdf)
+    assert fit.pvalue > 0.01
 
 
 def test_an_image_s_noise_depends_on_its_index_and_changes_continuously_with_the_limit() -> None:
@@ -69,10 +69,10 @@ def pictures(channels: int = 3) -> torch.Tensor:
 
 
 def chances(seed: int = 0, **columns: float) -> torch.Tensor:
-    found = torch.rand(64, UNIFORMS, generator=torch.Generator().manual_seed(seed))
+    uniforms = torch.rand(64, UNIFORMS, generator=torch.Generator().manual_seed(seed))
     for column, value in columns.items():
-        found[:, int(column[1:])] = value
-    return found
+        uniforms[:, int(column[1:])] = value
+    return uniforms
 
 
 def test_no_augmentation_changes_nothing() -> None:
@@ -97,12 +97,12 @@ def test_colours_change_by_brightness_saturation_and_contrast() -> None:
 
 def test_translation_shifts_by_up_to_an_eighth_and_fills_with_0() -> None:
     height, width = 16, 24
-    x, found = pictures(), augmented(pictures(), chances(), ("translation",))
+    x, shifted = pictures(), augmented(pictures(), chances(), ("translation",))
     around = nn.functional.pad(x, (3, 3, 2, 2))
     shifts = {
         (down, right)
         for down, right in itertools.product(range(-2, 3), range(-3, 4))
-        for before, after in zip(around, found, strict=True)
+        for before, after in zip(around, shifted, strict=True)
         if torch.equal(before[:, 2 - down :, 3 - right :][:, :height, :width], after)
     }
     assert len(shifts) > 20
@@ -111,10 +111,10 @@ def test_translation_shifts_by_up_to_an_eighth_and_fills_with_0() -> None:
 
 
 def test_cutout_sets_one_rectangle_of_half_the_sides_to_0() -> None:
-    x, found = pictures(), augmented(pictures(), chances(), ("cutout",))
+    x, changed = pictures(), augmented(pictures(), chances(), ("cutout",))
     inside = augmented(x, chances(c5=0.5, c6=0.5), ("cutout",))
     assert (inside == 0).all(1).flatten(1).sum(1).tolist() == [8 * 12] * 64
-    for before, after in zip(x, found, strict=True):
+    for before, after in zip(x, changed, strict=True):
         cut = (after == 0).all(0)
         rows, columns = cut.any(1).sum().item(), cut.any(0).sum().item()
         assert cut.sum().item() == rows * columns <= 8 * 12
@@ -131,8 +131,8 @@ def test_gradients_pass_through_every_augmentation() -> None:
     assert (x.grad.flatten(1).abs().sum(1) > 0).all()
 
 
-class Told(nn.Module):
-    """A discriminator that is told what to say of real and of generated images."""
+class FixedLogits(nn.Module):
+    """A discriminator that returns fixed logits for real and generated images."""
 
     def __init__(self, config, logits) -> None:
         super().__init__()
@@ -155,13 +155,15 @@ def test_the_hinge_losses_are_those_of_the_paper() -> None:
     recipe, networks, batch, autocast = parts()
     real, false = torch.tensor([2.0, 0.5, -1.0, 1.0]), torch.tensor([-2.0, 0.5, 1.0, -1.0])
     generator = networks[GENERATOR].train()
-    told = Told(recipe.gan, torch.cat([real, false]))
-    lost = discriminator_objective(generator, (), autocast)(told, batch)
-    assert lost.loss.tolist() == [0.0, 0.5 + 1.5, 2.0 + 2.0, 0.0]
-    assert lost.shown["real"].tolist() == real.tolist()
-    assert lost.shown["generated"].tolist() == false.tolist()
-    made = generator_objective(Told(recipe.gan, false), (), autocast)(generator, batch)
-    assert made.loss.tolist() == (-false).tolist()
+    critic = FixedLogits(recipe.gan, torch.cat([real, false]))
+    critic_outcome = discriminator_objective(generator, (), autocast)(critic, batch)
+    assert critic_outcome.loss.tolist() == [0.0, 0.5 + 1.5, 2.0 + 2.0, 0.0]
+    assert critic_outcome.shown["real"].tolist() == real.tolist()
+    assert critic_outcome.shown["generated"].tolist() == false.tolist()
+    generator_outcome = generator_objective(FixedLogits(recipe.gan, false), (), autocast)(
+        generator, batch
+    )
+    assert generator_outcome.loss.tolist() == (-false).tolist()
 
 
 def test_the_regularisation_is_added_to_the_loss_and_not_to_what_is_shown() -> None:
@@ -171,11 +173,11 @@ def test_the_regularisation_is_added_to_the_loss_and_not_to_what_is_shown() -> N
         for parameter in generator.parameters():
             parameter.add_(0.1)
     measured = orthogonality(generator)
-    told = Told(recipe.gan, torch.zeros(4))
-    lost = generator_objective(told, (), autocast, lambda: 0.5 * measured())(generator, batch)
-    torch.testing.assert_close(lost.loss, (0.5 * measured()).expand(4))
+    critic = FixedLogits(recipe.gan, torch.zeros(4))
+    outcome = generator_objective(critic, (), autocast, lambda: 0.5 * measured())(generator, batch)
+    torch.testing.assert_close(outcome.loss, (0.5 * measured()).expand(4))
     assert measured() > 0.01
-    assert lost.shown["loss"].tolist() == [0.0] * 4
+    assert outcome.shown["loss"].tolist() == [0.0] * 4
 
 
 def test_each_player_learns_from_its_own_loss_alone() -> None:
@@ -193,18 +195,18 @@ def test_a_turn_takes_every_row_once_and_improves_every_estimate_once_a_step() -
         for name, network in networks.items()
     }
     before = {name: copy.deepcopy(network) for name, network in networks.items()}
-    seen: list[tuple[nn.Module, list[int], int, bool]] = []
+    calls: list[tuple[nn.Module, list[int], int, bool]] = []
 
     def learn(player: Player, objective: Objective, batch: Batch, *, parts: int = 1) -> Update:
         learns = all(p.requires_grad for p in networks[CRITIC].parameters())
-        seen.append((player.network, batch.labels.tolist(), parts, learns))
+        calls.append((player.network, batch.labels.tolist(), parts, learns))
         return Update(torch.empty(0), {}, 0.0, None)
 
     state = RunState(players)
-    found = build.turn(recipe, state, CPU)(state, batch, learn)
-    assert list(found) == [GENERATOR, CRITIC]
+    updates = build.turn(recipe, state, CPU)(state, batch, learn)
+    assert list(updates) == [GENERATOR, CRITIC]
     labels, critic = batch.labels, networks[CRITIC]
-    assert seen == [
+    assert calls == [
         (critic, labels[0::2].tolist(), 2, True),
         (critic, labels[1::2].tolist(), 2, True),
         (networks[GENERATOR], labels[1::2].tolist(), 2, False),
@@ -216,27 +218,27 @@ def test_a_turn_takes_every_row_once_and_improves_every_estimate_once_a_step() -
             assert torch.equal(value, before[name].state_dict()[key]), key
 
 
-class Listening(nn.Module):
-    """A network that keeps what it is given, and answers the same to all of it."""
+class Recorder(nn.Module):
+    """A network that records its inputs, and answers all of them by one function."""
 
     def __init__(self, config, answer) -> None:
         super().__init__()
-        self.config, self.answer, self.heard = config, answer, []
+        self.config, self.answer, self.inputs = config, answer, []
 
-    def forward(self, given, label):
-        self.heard.append(given)
-        return self.answer(given)
+    def forward(self, x, label):
+        self.inputs.append(x)
+        return self.answer(x)
 
 
 def test_every_player_has_noise_and_augmentations_of_its_own() -> None:
-    """Of one batch: the same images, shown as real and as generated, are changed apart."""
+    """The same images, as real and as generated ones, are augmented differently."""
     recipe, _, batch, autocast = parts()
-    generator = Listening(recipe.gan, lambda noise: to_float(batch.images))
-    critic = Listening(recipe.gan, lambda images: images.flatten(1).sum(1))
+    generator = Recorder(recipe.gan, lambda noise: to_float(batch.images))
+    critic = Recorder(recipe.gan, lambda images: images.flatten(1).sum(1))
     discriminator_objective(generator, ("translation", "cutout"), autocast)(critic, batch)
     generator_objective(critic, ("translation", "cutout"), autocast)(generator, batch)
-    of_critic, of_generator = generator.heard
+    of_critic, of_generator = generator.inputs
     assert not torch.isclose(of_critic, of_generator).any()
-    real, made = critic.heard[0].chunk(2)
-    for one, other in ((real, made), (made, critic.heard[1]), (real, critic.heard[1])):
+    real, generated = critic.inputs[0].chunk(2)
+    for one, other in ((real, generated), (generated, critic.inputs[1]), (real, critic.inputs[1])):
         assert not torch.equal(one, other)

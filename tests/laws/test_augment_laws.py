@@ -1,4 +1,4 @@
-"""Changes of images: what they leave, what a network is told, and what it makes when untold."""
+"""Changes of images: what they preserve, and networks conditioned on them and on none."""
 
 import math
 from dataclasses import replace
@@ -39,7 +39,7 @@ def changed(images: Tensor, **values: float) -> Tensor:
     return augment.change(images, parameters)
 
 
-def test_the_filters_there_and_back_cancel_at_every_side() -> None:
+def test_the_filters_up_and_down_cancel_at_every_size() -> None:
     for side in (1, 2, 7, 28):
         up, down = augment._filters(side)
         torch.testing.assert_close(down @ up, torch.eye(side), atol=1e-6, rtol=0)
@@ -82,14 +82,14 @@ def test_a_larger_size_and_a_stretch_along_an_axis_enlarge() -> None:
     assert spread[0] == pytest.approx(float(spread[1]))
 
 
-def test_a_shrunk_grating_that_no_pixel_holds_is_even_and_not_false() -> None:
+def test_a_shrunk_grating_that_pixels_cannot_resolve_is_even_and_not_aliased() -> None:
     """Stripes of one pixel, made smaller: point samples would show a coarse pattern instead."""
     stripes = (torch.arange(64) % 2 * 255).byte().expand(1, 1, 64, 64).clone()
     shrunk = changed(stripes, size=-2.5)[:, :, 16:-16, 16:-16].float()
     assert float(shrunk.std()) < 0.25 * float(stripes.float().std())
 
 
-def test_the_network_is_told_nothing_just_where_nothing_changes() -> None:
+def test_the_condition_is_0_just_where_nothing_changes() -> None:
     source = tiny.stripes(30)
     plain, batch = batch_at(source, 3, 0, 200), batch_at(source, 3, 0, 200, OFTEN)
     assert plain.changes is None
@@ -99,10 +99,10 @@ def test_the_network_is_told_nothing_just_where_nothing_changes() -> None:
     assert torch.equal(same, unchanged)
     assert float(unchanged.float().mean()) == pytest.approx(0.7**6, abs=0.1)
     for mine, other in zip(batch.draws, plain.draws, strict=True):
-        assert np.array_equal(mine, other)  # of every other kind
+        assert np.array_equal(mine, other)  # other draws are unchanged
 
 
-def test_each_change_happens_as_often_as_asked_and_alone() -> None:
+def test_each_change_has_its_probability_and_is_independent() -> None:
     drawn = np.stack([augment.draw_changes(0.3, stream(0, i, CHANGES)) for i in range(4000)])
     happen = drawn != 0
     assert happen.mean(0) == pytest.approx(0.3, abs=0.03)
@@ -128,8 +128,8 @@ def test_changes_are_a_function_of_seed_and_position() -> None:
     assert not torch.equal(other.changes, whole.changes)  # type: ignore[arg-type]
 
 
-def test_a_network_that_is_told_nothing_is_the_one_without_the_layer() -> None:
-    config = replace(nets.CONFIG, changes=augment.TOLD)
+def test_a_network_without_changes_is_the_one_without_the_layer() -> None:
+    config = replace(nets.CONFIG, changes=augment.AUGMENT_DIM)
     torch.manual_seed(1)
     network = UNet(config)
     torch.manual_seed(1)
@@ -142,20 +142,22 @@ def test_a_network_that_is_told_nothing_is_the_one_without_the_layer() -> None:
     x, t, label = torch.randn(2, 3, 8, 8), torch.tensor([3.0, 9.0]), torch.tensor([0, 2])
     plain = without(x, t, label)
     assert torch.equal(network(x, t, label), plain)
-    assert torch.equal(network(x, t, label, changes=torch.zeros(2, augment.TOLD)), plain)
-    assert not torch.allclose(network(x, t, label, changes=torch.ones(2, augment.TOLD)), plain)
+    assert torch.equal(network(x, t, label, changes=torch.zeros(2, augment.AUGMENT_DIM)), plain)
+    assert not torch.allclose(
+        network(x, t, label, changes=torch.ones(2, augment.AUGMENT_DIM)), plain
+    )
     assert torch.equal(prepared(network)(x, t, label), prepared(without)(x, t, label))
     with pytest.raises(ValueError, match="9 numbers, got 3"):
         network(x, t, label, changes=torch.ones(2, 3))
 
 
-def test_the_network_follows_the_data_and_is_never_left_untold() -> None:
+def test_the_network_follows_the_data_and_is_conditioned_on_its_changes() -> None:
     recipe = tiny.diffusion("data.augment=0.12")
     with pytest.raises(SettingError, match=r"unet\.changes must be 9"):
         build.check(recipe)
-    told = following(recipe)
-    build.check(told)
-    assert told.config == replace(recipe.config, changes=augment.TOLD)
+    followed = following(recipe)
+    build.check(followed)
+    assert followed.config == replace(recipe.config, changes=augment.AUGMENT_DIM)
     build.check(tiny.classifier("data.augment=0.12"))  # which has no such input
     for other in (tiny.gan("data.augment=0.1"), tiny.student("data.augment=0.1")):
         with pytest.raises(SettingError, match=r"data\.augment must be 0"):
@@ -163,53 +165,60 @@ def test_the_network_follows_the_data_and_is_never_left_untold() -> None:
 
 
 def posterior_mean(images: Tensor, x_t: Tensor, level: int) -> Tensor:
-    """E[x_0 | x_t] if x_0 is one of these images, (N, D) each as likely."""
+    """E[x_0 | x_t] if x_0 is one of these (N, D) images, each equally likely."""
     schedule = cosine(100)
     signal, sigma = float(schedule.signal[level]), float(schedule.sigma[level])
     apart = torch.cdist(x_t, signal * images) ** 2
     return (-apart / (2 * sigma**2)).softmax(1) @ images
 
 
-def test_the_best_told_denoiser_switched_off_is_that_of_the_images_as_they_are() -> None:
-    """And the one that is not told denoises towards turned and shifted images."""
+def test_the_best_conditional_denoiser_without_changes_is_that_of_the_original_images() -> None:
+    """The unconditional one denoises towards turned and shifted images."""
     source = tiny.stripes(6)
     batch = batch_at(source, 0, 0, 6000, Augmentation(changes=0.2))
     assert batch.changes is not None
-    seen = batch.images.flatten(1).double() / 127.5 - 1
-    own = source.batch(range(6))[0].flatten(1).double() / 127.5 - 1
+    augmented = batch.images.flatten(1).double() / 127.5 - 1
+    originals = source.batch(range(6))[0].flatten(1).double() / 127.5 - 1
     level, schedule = 60, cosine(100)
-    noise = torch.randn(50, own.shape[1], generator=torch.Generator().manual_seed(0)).double()
-    x_t = process.diffuse(schedule, own[torch.arange(50) % 6], noise, level)
-    oracle = posterior_mean(own, x_t, level)
-    told = posterior_mean(seen[(batch.changes == 0).all(1)], x_t, level)
-    untold = posterior_mean(seen, x_t, level)
-    assert float((told - oracle).abs().mean()) < 0.02 < float((untold - oracle).abs().mean())
+    noise = torch.randn(50, originals.shape[1], generator=torch.Generator().manual_seed(0)).double()
+    x_t = process.diffuse(schedule, originals[torch.arange(50) % 6], noise, level)
+    oracle = posterior_mean(originals, x_t, level)
+    conditional = posterior_mean(augmented[(batch.changes == 0).all(1)], x_t, level)
+    unconditional = posterior_mean(augmented, x_t, level)
+    assert (
+        float((conditional - oracle).abs().mean())
+        < 0.02
+        < float((unconditional - oracle).abs().mean())
+    )
 
 
 class Perceptron(nn.Module):
-    """x_t and what it is told of the changes -> x_0 of 8x8 pixels."""
+    """x_t, changes -> x_0 of 8x8 pixels."""
 
     def __init__(self) -> None:
         super().__init__()
         torch.manual_seed(0)
         self.layers = nn.Sequential(
-            nn.Linear(64 + augment.TOLD, 128), nn.SiLU(), nn.Linear(128, 64)
+            nn.Linear(64 + augment.AUGMENT_DIM, 128), nn.SiLU(), nn.Linear(128, 64)
         )
 
     def forward(
         self, x_t: Tensor, timestep: Tensor, *_: None, changes: Tensor | None = None
     ) -> Tensor:
-        told = torch.zeros(len(x_t), augment.TOLD) if changes is None else changes
-        return self.layers(torch.cat([x_t.flatten(1), told], 1)).reshape(x_t.shape)
+        condition = torch.zeros(len(x_t), augment.AUGMENT_DIM) if changes is None else changes
+        return self.layers(torch.cat([x_t.flatten(1), condition], 1)).reshape(x_t.shape)
 
 
-def test_a_network_trained_on_changes_draws_what_was_not_changed() -> None:
-    """Of one image alone, three quarters of whose copies are changed, from pure noise."""
-    told, untold = _error_of_trained(told=True), _error_of_trained(told=False)
-    assert told < 0.5 * untold
+def test_a_network_trained_on_changes_samples_unchanged_images() -> None:
+    """From pure noise, trained on one image, three quarters of whose copies are changed."""
+    conditional, unconditional = (
+        _error_of_trained(conditional=True),
+        _error_of_trained(conditional=False),
+    )
+    assert conditional < 0.5 * unconditional
 
 
-def _error_of_trained(*, told: bool) -> float:
+def _error_of_trained(*, conditional: bool) -> float:
     image = torch.zeros(1, 1, 8, 8, dtype=torch.uint8)
     image[0, 0, 1:3, 1:6], image[0, 0, 3:6, 1:2] = 255, 160  # without any symmetry
     source = in_memory("one", ("a",), image.repeat(4, 1, 1, 1), torch.zeros(4))
@@ -221,7 +230,9 @@ def _error_of_trained(*, told: bool) -> float:
     for step in range(400):
         batch = batch_at(source, 0, 32 * step, 32, Augmentation(changes=0.2))
         optimizer.zero_grad()
-        trained(network, batch if told else batch._replace(changes=None)).loss.mean().backward()
+        trained(
+            network, batch if conditional else batch._replace(changes=None)
+        ).loss.mean().backward()
         optimizer.step()
     noise = torch.randn(64, 1, 8, 8, generator=torch.Generator().manual_seed(1))
     with torch.no_grad():

@@ -1,4 +1,4 @@
-"""noise, label -> image -> logit: what holds of BigGAN's parts, and of networks of every option."""
+"""noise, label -> image -> logit: laws of BigGAN's parts, and of networks of every option."""
 
 import itertools
 from dataclasses import replace
@@ -149,8 +149,8 @@ def test_the_variance_around_a_large_mean_does_not_cancel() -> None:
     torch.testing.assert_close(far, near, rtol=0, atol=5e-3)
     layer = BatchNorm(2)
     settle(layer_of(layer), [(x + 1e3, None), (x - 1e3, None)])
-    assert layer.kept is not None
-    torch.testing.assert_close(layer.kept.variance, torch.full((2,), 1e6), rtol=1e-3, atol=0)
+    assert layer.statistics is not None
+    torch.testing.assert_close(layer.statistics.variance, torch.full((2,), 1e6), rtol=1e-3, atol=0)
 
 
 @pytest.mark.parametrize("changes", OPTIONS)
@@ -204,12 +204,12 @@ def test_a_piece_of_the_noise_moves_only_its_block_and_what_follows() -> None:
     config = replace(SMALL, multipliers=(1, 1, 1), noise=9)
     generator = seeded(Generator, config)
     noise, label = noise_of(config, 6)
-    seen: list[torch.Tensor] = []
-    generator.stages[1].register_forward_hook(lambda layer, x, h: seen.append(x[0]))
+    inputs: list[torch.Tensor] = []
+    generator.stages[1].register_forward_hook(lambda layer, x, h: inputs.append(x[0]))
     moved = noise.clone()
     moved[:, 6:] += 1  # the last piece, that of the second block
     first, second = generator(noise, label), generator(moved, label)
-    torch.testing.assert_close(seen[0], seen[1], rtol=0, atol=0)
+    torch.testing.assert_close(inputs[0], inputs[1], rtol=0, atol=0)
     assert (first - second).abs().max() > 1e-3
 
 
@@ -222,26 +222,26 @@ def test_attention_starts_as_the_identity() -> None:
 def test_the_discriminator_learns_which_label_belongs_to_which_image() -> None:
     """The hinge loss has its minimum, 0, only if the logit depends on both together.
 
-    Real images are light with the label 1 and dark with 0; false ones are the opposite. So either
-    alone says nothing, and without the projection the loss cannot fall below 2.
+    Real images are light with the label 1 and dark with 0; false ones are the opposite. Either
+    alone has no information, and without the projection the loss cannot fall below 2.
     """
     light = torch.ones(2, 1, 8, 12) * torch.tensor([-1.0, 1.0]).view(2, 1, 1, 1)
     right, wrong = torch.tensor([0, 1]), torch.tensor([1, 0])
-    found = {}
+    losses = {}
     for classes in (2, None):
         critic = seeded(Discriminator, replace(SMALL, classes=classes))
         optimizer = torch.optim.Adam(critic.parameters(), 2e-3, betas=(0.0, 0.999))
-        given = (right, wrong) if classes else (None, None)
+        labels = (right, wrong) if classes else (None, None)
         for _ in range(150):
             advance(critic)
-            real, false = critic(light, given[0]), critic(light, given[1])
+            real, false = critic(light, labels[0]), critic(light, labels[1])
             loss = (torch.relu(1 - real) + torch.relu(1 + false)).mean()
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
-        found[classes] = loss.item()
-    assert found[2] < 0.05
-    assert found[None] > 1.9
+        losses[classes] = loss.item()
+    assert losses[2] < 0.05
+    assert losses[None] > 1.9
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""x, embedding -> the residual block's sum: its variance, its start, its way with the embedding."""
+"""x, embedding -> the residual block's sum: its variance, its start, its use of the embedding."""
 
 import pytest
 import torch

@@ -32,10 +32,10 @@ def free(scale, interval=None):
 @pytest.mark.parametrize("level", [1, 5, 20])
 def test_free_guidance_is_that_of_the_exact_classifier_at_scale_less_1(scale, level):
     """By Bayes' rule, the difference of the two scores is the gradient of the classifier."""
-    found = free(scale)(noisy(level), level)
-    wanted = folded(CONDITIONAL, scaled(EXACT, scale - 1), SCHEDULE)(noisy(level), level)
-    torch.testing.assert_close(found.noise, wanted.noise, rtol=0, atol=1e-9)
-    torch.testing.assert_close(found.x_0, wanted.x_0, rtol=0, atol=1e-7)
+    actual = free(scale)(noisy(level), level)
+    expected = folded(CONDITIONAL, scaled(EXACT, scale - 1), SCHEDULE)(noisy(level), level)
+    torch.testing.assert_close(actual.noise, expected.noise, rtol=0, atol=1e-9)
+    torch.testing.assert_close(actual.x_0, expected.x_0, rtol=0, atol=1e-7)
 
 
 @pytest.mark.parametrize("kind", [FreeGuide, WeakGuide, AttentionGuide])
@@ -49,13 +49,13 @@ def test_a_weak_model_that_is_the_strong_one_changes_nothing(kind):
 @pytest.mark.parametrize("level", [1, 20])
 def test_one_contrast_is_that_of_its_scale_and_several_add_their_differences(level):
     x_t = noisy(level)
-    found = free(3.0)(x_t, level)
-    wanted = contrast(CONDITIONAL, UNCONDITIONAL, 3.0)(x_t, level)
-    torch.testing.assert_close(found.x_0, wanted.x_0)
+    actual = free(3.0)(x_t, level)
+    expected = contrast(CONDITIONAL, UNCONDITIONAL, 3.0)(x_t, level)
+    torch.testing.assert_close(actual.x_0, expected.x_0)
     both = contrasted(CONDITIONAL, Contrast(UNCONDITIONAL, 2.0), Contrast(OTHER, -0.5))
     strong, other = CONDITIONAL(x_t, level), OTHER(x_t, level)
     for name in ("x_0", "noise"):
-        added = getattr(found, name) - 0.5 * (getattr(strong, name) - getattr(other, name))
+        added = getattr(actual, name) - 0.5 * (getattr(strong, name) - getattr(other, name))
         torch.testing.assert_close(getattr(both(x_t, level), name), added)
     assert both(x_t, level).variance == strong.variance
 
@@ -68,15 +68,15 @@ def test_contrasts_are_consistent():
     torch.testing.assert_close(process.diffuse(SCHEDULE, p.x_0, p.noise, levels), x_t)
 
 
-def test_outside_its_interval_a_weak_model_is_not_asked():
+def test_outside_its_interval_a_weak_model_is_not_called():
     weak, calls = counted(UNCONDITIONAL)
     guided = contrasted(CONDITIONAL, Contrast(weak, 2.0, (5, 12)))
     for level in (1, 4, 13, 20):
         assert torch.equal(guided(noisy(level), level).x_0, CONDITIONAL(noisy(level), level).x_0)
     assert not calls
     for level in (5, 12):
-        wanted = free(3.0)(noisy(level), level)
-        assert torch.equal(guided(noisy(level), level).noise, wanted.noise)
+        expected = free(3.0)(noisy(level), level)
+        assert torch.equal(guided(noisy(level), level).noise, expected.noise)
     assert calls == [5, 12]
     contrasted(CONDITIONAL, Contrast(weak, 0.0))(noisy(5), 5)
     assert calls == [5, 12], "a factor of 0 changes nothing"
@@ -86,10 +86,10 @@ def test_images_may_be_at_levels_of_their_own():
     weak, calls = counted(UNCONDITIONAL)
     guided = contrasted(CONDITIONAL, Contrast(weak, 2.0, (5, 12)))
     levels = torch.tensor([1, 5, 12, 13, 20])
-    found, x_t = guided(noisy(levels), levels), noisy(levels)
+    actual, x_t = guided(noisy(levels), levels), noisy(levels)
     strong, whole = CONDITIONAL(x_t, levels), free(3.0)(x_t, levels)
     inside = torch.tensor([False, True, True, False, False])
-    assert torch.equal(found.x_0[~inside], strong.x_0[~inside])
-    assert torch.equal(found.x_0[inside], whole.x_0[inside])
+    assert torch.equal(actual.x_0[~inside], strong.x_0[~inside])
+    assert torch.equal(actual.x_0[inside], whole.x_0[inside])
     guided(x_t, torch.full((5,), 4))
     assert len(calls) == 1

@@ -29,12 +29,12 @@ def test_ddim_with_all_its_noise_is_ancestral_sampling_with_the_posteriors_varia
 
 
 @pytest.mark.parametrize("eta", [0.0, 0.5, 1.0])
-def test_the_sampler_takes_the_eta_that_it_was_made_with(eta):
+def test_the_sampler_uses_its_eta(eta):
     schedule, x = cosine(10), normal((2, 1, 2, 2), 0)
     denoise, noise = DATA.denoise(schedule), noise_like(x)
-    found = last(DDIM(eta=eta)(denoise, x, schedule, noise))
+    actual = last(DDIM(eta=eta)(denoise, x, schedule, noise))
     for other in (0.0, 0.5, 1.0):
-        assert torch.equal(found, last(ddim(denoise, x, schedule, noise, other))) == (other == eta)
+        assert torch.equal(actual, last(ddim(denoise, x, schedule, noise, other))) == (other == eta)
 
 
 @pytest.mark.parametrize("eta", [0.0, 0.4, 1.0])
@@ -53,9 +53,9 @@ def test_ddim_keeps_the_marginals_at_any_eta(eta):
     mean = schedule.signal[-1] * x_0
     centre = first(mean, zero)
     torch.testing.assert_close(centre, schedule.signal[-2] * x_0)
-    fresh, kept = first(mean, one) - centre, first(mean + schedule.sigma[-1], zero) - centre
+    fresh, carried = first(mean, one) - centre, first(mean + schedule.sigma[-1], zero) - centre
     torch.testing.assert_close(fresh, eta * schedule.posterior_variance[-1].sqrt() * one)
-    torch.testing.assert_close(fresh**2 + kept**2, schedule.sigma[-2] ** 2 * one)
+    torch.testing.assert_close(fresh**2 + carried**2, schedule.sigma[-2] ** 2 * one)
 
 
 def test_encoding_and_sampling_undo_each_other_as_steps_grow():
@@ -91,15 +91,15 @@ def test_encoding_ends_at_pure_noise_and_passes_every_level_on_its_way():
 
 
 def test_encoding_takes_an_image_as_x_1():
-    schedule, x_0, told = cosine(8), normal((2, 1, 2, 2), 0), []
+    schedule, x_0, calls = cosine(8), normal((2, 1, 2, 2), 0), []
 
-    def listening(x_t, level):
-        told.append((x_t, level))
+    def recorded(x_t, level):
+        calls.append((x_t, level))
         return DATA.denoise(schedule)(x_t, level)
 
-    list(encode(listening, x_0, schedule))
-    assert torch.equal(told[0][0], x_0)
-    assert [level for _, level in told] == list(range(1, schedule.last + 1))
+    list(encode(recorded, x_0, schedule))
+    assert torch.equal(calls[0][0], x_0)
+    assert [level for _, level in calls] == list(range(1, schedule.last + 1))
 
 
 @pytest.mark.parametrize("eta", [-0.1, 1.5, float("nan")])

@@ -1,4 +1,4 @@
-"""a student of the exact guided sampler of a Gaussian mixture reaches the exact map."""
+"""A student of the exact guided sampler of a Gaussian mixture reaches the exact map."""
 
 import math
 from contextlib import nullcontext
@@ -40,7 +40,7 @@ LEVELS = LogSNR(steps=8, start=98).visited(PROCESS)
 SHAPE = (1, 2, 2)
 
 
-def teaches(data: Mixture):
+def teacher_of(data: Mixture):
     """The exact denoiser, guided by the exact classifier at a scale of each image's own."""
 
     def teach(schedule, labels, scales):
@@ -51,8 +51,8 @@ def teaches(data: Mixture):
     return teach
 
 
-def lesson(steps=(1, 2, 4), student=None, data=DATA, scales=(0.0, 3.0)) -> Lesson:
-    return Lesson(PROCESS, LEVELS, steps, scales, teaches(data), student or learner())
+def lesson_of(steps=(1, 2, 4), student=None, data=DATA, scales=(0.0, 3.0)) -> Lesson:
+    return Lesson(PROCESS, LEVELS, steps, scales, teacher_of(data), student or learner())
 
 
 def learner(names=("next", "scale")):
@@ -67,10 +67,10 @@ def batch(count: int, start: int = 0, data: Mixture = DATA) -> Batch:
 
 
 def exactly(moves):
-    """The student that is where the teacher is: (denoise, x_t, level, next level) -> x_s."""
+    """A student that moves exactly by `moves`: (denoise, x_t, level, next level) -> x_s."""
 
     def student(network, schedule, labels, scales):
-        denoise = teaches(DATA)(schedule, labels, scales)
+        denoise = teacher_of(DATA)(schedule, labels, scales)
 
         def jump(x_t, level, following):
             x_s = moves(denoise, schedule, x_t, level, following)
@@ -98,32 +98,32 @@ def ddim_steps(denoise, schedule, x_t, level, following):
 
 @pytest.mark.parametrize(("factor", "steps"), [(2, (1, 2, 4)), (4, (1, 2))])
 def test_the_exact_student_of_ddim_steps_has_no_progressive_loss(factor, steps):
-    own, how = lesson(steps, student=exactly(ddim_steps)), Progressive(factor=factor)
-    for objective in how.stages(own):
+    lesson, method = lesson_of(steps, student=exactly(ddim_steps)), Progressive(factor=factor)
+    for objective in method.stages(lesson):
         outcome = objective(nn.Identity(), batch(64))
         assert float(outcome.loss.max()) < 1e-20
         assert set(outcome.level.tolist()) <= set(range(factor, 9, factor))
     # One that takes a step of DDIM instead has a loss.
     plain = exactly(lambda d, s, x, t, following: stepped(s, d(x, t), following))
-    stages = how.stages(lesson(steps, student=plain))
+    stages = method.stages(lesson_of(steps, student=plain))
     assert float(stages[-1](nn.Identity(), batch(64)).loss.mean()) > 1e-4
 
 
 def test_the_exact_student_of_a_trajectory_of_ddim_has_no_loss():
-    own = lesson(steps=(1, 2, 4, 8), student=exactly(ddim_steps))
-    for objective in Trajectory(order=1).stages(own):
+    lesson = lesson_of(steps=(1, 2, 4, 8), student=exactly(ddim_steps))
+    for objective in Trajectory(order=1).stages(lesson):
         assert float(objective(nn.Identity(), batch(64)).loss.max()) < 1e-10
-    plain = lesson(student=exactly(lambda d, s, x, t, following: stepped(s, d(x, t), following)))
+    plain = lesson_of(student=exactly(lambda d, s, x, t, following: stepped(s, d(x, t), following)))
     assert float(Trajectory(order=1).stages(plain)[0](nn.Identity(), batch(64)).loss.mean()) > 1e-2
 
 
 def test_a_trajectory_trains_every_number_of_steps():
     """The loss is the mean over all steps of students that learn one number of steps each."""
     plain = exactly(lambda d, s, x, t, following: stepped(s, d(x, t), following))
-    (objective,) = Trajectory().stages(lesson(steps=(1, 2, 4), student=plain))
+    (objective,) = Trajectory().stages(lesson_of(steps=(1, 2, 4), student=plain))
     loss, shown, _ = objective(nn.Identity(), batch(16))
-    alone = [lesson(steps=(steps,), student=plain) for steps in (1, 2, 4)]
-    losses = [Trajectory().stages(own)[0](nn.Identity(), batch(16)).loss for own in alone]
+    alone = [lesson_of(steps=(steps,), student=plain) for steps in (1, 2, 4)]
+    losses = [Trajectory().stages(lesson)[0](nn.Identity(), batch(16)).loss for lesson in alone]
     assert min(float(each.mean()) for each in losses) > 1e-3
     counted = [steps * each for steps, each in zip((1, 2, 4), losses, strict=True)]
     torch.testing.assert_close(loss, torch.stack(counted).sum(dim=0) / 7)
@@ -140,17 +140,17 @@ def test_the_points_of_a_trajectory_are_those_of_the_guided_sampler():
             denoise(x, level), x_0=torch.zeros_like(x), noise=torch.zeros_like(x)
         )
 
-    own, given = lesson(steps=(1,), student=still), batch(16)
-    scales = own.drawn(given.draws, given.draws.noise)
+    lesson, examples = lesson_of(steps=(1,), student=still), batch(16)
+    scales = lesson.drawn(examples.draws, examples.draws.noise)
     schedule = PROCESS.visiting(LEVELS)
     states = DPMSolver(order=3)(
-        teaches(DATA)(schedule, given.labels, scales),
-        given.draws.noise,
+        teacher_of(DATA)(schedule, examples.labels, scales),
+        examples.draws.noise,
         schedule,
-        noise_like(given.draws.noise),
+        noise_like(examples.draws.noise),
     )
-    (objective,) = Trajectory(order=3).stages(own)
-    loss = objective(nn.Identity(), given).loss
+    (objective,) = Trajectory(order=3).stages(lesson)
+    loss = objective(nn.Identity(), examples).loss
     torch.testing.assert_close(loss, last(states).abs().flatten(1).mean(dim=1))
 
 
@@ -158,7 +158,7 @@ def test_two_steps_into_one_are_the_oracle_s_two_ddim_steps():
     """The target of progressive distillation, by one DDIM step, arrives where two steps do."""
     schedule = PROCESS.visiting(LEVELS)
     x, level = normal((6, *SHAPE), 1), torch.full((6,), 5)
-    denoise = teaches(DATA)(schedule, torch.arange(6) % 3, torch.linspace(0, 3, 6).double())
+    denoise = teacher_of(DATA)(schedule, torch.arange(6) % 3, torch.linspace(0, 3, 6).double())
     x_s = ddim_steps(denoise, schedule, x, level, level - 2)
     x_0 = x_0_of_step(schedule, x, level, x_s, level - 2)
     prediction = replace(denoise(x, level), x_0=x_0, noise=_noise(schedule, x, x_0, level))
@@ -169,7 +169,7 @@ def test_two_steps_into_one_are_the_oracle_s_two_ddim_steps():
 def test_the_loss_of_the_exact_consistency_map_falls_with_the_stage():
     """The teacher's step is of first order, so the loss, a distance by t - r, halves with t - r."""
     data, process_ = one_gaussian(0.3), cosine(4000)
-    own = replace(lesson(data=data), process=process_, levels=[1, 3900])
+    lesson = replace(lesson_of(data=data), process=process_, levels=[1, 3900])
 
     def student(network, schedule, labels, scales):
         def jump(x_t, level, following):
@@ -180,9 +180,11 @@ def test_the_loss_of_the_exact_consistency_map_falls_with_the_stage():
 
         return jump
 
-    own, given = replace(own, student=student), batch(400, data=data)
-    how = ConsistencyTuning(huber=0.0, mean=0.0, deviation=0.5)
-    losses = [float(each(nn.Identity(), given).loss.mean()) for each in how.stages(own)[4:8]]
+    lesson, examples = replace(lesson, student=student), batch(400, data=data)
+    method = ConsistencyTuning(huber=0.0, mean=0.0, deviation=0.5)
+    losses = [
+        float(each(nn.Identity(), examples).loss.mean()) for each in method.stages(lesson)[4:8]
+    ]
     assert slope([2**k for k in range(4)], losses) == pytest.approx(1, abs=0.1)
 
 
@@ -235,36 +237,36 @@ def test_a_trained_student_reaches_the_map_of_the_exact_guided_sampler(method, s
     few = method.name == "consistency"
     process_ = cosine(9 if few else 20)
     levels = [2, 4, 6, 8] if few else [1, 4, 7, 9, 11, 13, 16, 18]
-    own = Lesson(process_, levels, steps, (0.0, 3.0), affinely, affine)
-    network, objectives = Affine(20), method.stages(own)
+    lesson = Lesson(process_, levels, steps, (0.0, 3.0), affinely, affine)
+    network, objectives = Affine(20), method.stages(lesson)
     optimizer = torch.optim.Adam(network.parameters(), 0.05)
     updates = 400 if method.name == "trajectory" else 1000
     decay = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, updates)
-    before = [error_of(own, network, number, method) for number in steps]
+    before = [error_of(lesson, network, number, method) for number in steps]
     for step in range(updates):
-        given = batch(24, 24 * step, data=one_gaussian(0.3))
-        outcome = objectives[method.stage(step, len(steps))](network, given)
+        examples = batch(24, 24 * step, data=one_gaussian(0.3))
+        outcome = objectives[method.stage(step, len(steps))](network, examples)
         optimizer.zero_grad()
         outcome.loss.mean().backward()
         optimizer.step()
         decay.step()
-    after = [error_of(own, network, number, method) for number in steps]
+    after = [error_of(lesson, network, number, method) for number in steps]
     assert min(before) > 0.4
     assert max(after) < 0.01
 
 
-def error_of(own, network, steps, method) -> float:
+def error_of(lesson, network, steps, method) -> float:
     """Root mean square difference to the teacher's images from the same noise."""
     x, labels, scales = normal((600, *SHAPE), 9), torch.zeros(600).long(), torch.rand(600) * 3
-    coarse, fine = own.of(steps), own.process.visiting(own.levels)
+    coarse, fine = lesson.of(steps), lesson.process.visiting(lesson.levels)
     if method.name == "consistency":  # from every level to the next
-        coarse = fine = own.process.respaced(range(1, 9))
+        coarse = fine = lesson.process.respaced(range(1, 9))
     elif method.name == "progressive":
-        coarse = fine = own.of(2 * steps)
+        coarse = fine = lesson.of(2 * steps)
     truth = last(DDIM()(affinely(fine, labels, scales.double()), x, fine, noise_like(x)))
     if method.name == "trajectory":
         coarse = fine
-    jump, stride = own.student(network, coarse, labels, scales.double()), coarse.last // steps
+    jump, stride = lesson.student(network, coarse, labels, scales.double()), coarse.last // steps
     with torch.no_grad():
         for level in range(coarse.last, 0, -stride):
             following = level - stride
@@ -283,29 +285,29 @@ def test_consistency_sampling_of_the_exact_map_has_the_moments_of_the_data():
 
     x = normal((20000, *SHAPE), 3)
     states = list(Consistency()(image, x, schedule, noise_like(x)))
-    found = states[-1].x
+    samples = states[-1].x
     error = 5 * math.sqrt(0.3 / len(x))
-    assert (found.mean(dim=0) - data.means[0]).abs().max() < error
-    assert (found.var(dim=0) - 0.3).abs().max() < 5 * 0.3 * math.sqrt(2 / len(x))
+    assert (samples.mean(dim=0) - data.means[0]).abs().max() < error
+    assert (samples.var(dim=0) - 0.3).abs().max() < 5 * 0.3 * math.sqrt(2 / len(x))
     assert not torch.equal(states[0].x, states[-1].x)
 
 
 @pytest.mark.parametrize("stage", range(8))
 def test_the_lower_level_of_tuning_is_that_of_its_formula(stage):
-    how = ConsistencyTuning()
+    method = ConsistencyTuning()
     t = torch.tensor([0.01, 0.3, 1.0, 5.0, 40.0]).double()
     share = [(1 + 8 / (1 + math.exp(each))) / 2 ** (stage + 1) for each in t.tolist()]
-    wanted = [max(0.0, each * (1 - part)) for each, part in zip(t.tolist(), share, strict=True)]
-    torch.testing.assert_close(how.lower(t, stage), torch.tensor(wanted).double())
+    expected = [max(0.0, each * (1 - part)) for each, part in zip(t.tolist(), share, strict=True)]
+    torch.testing.assert_close(method.lower(t, stage), torch.tensor(expected).double())
     process_ = cosine(1000)
-    level, below = how.levels(process_, 980, np.linspace(0, 1, 401)[:-1], stage)
+    level, below = method.levels(process_, 980, np.linspace(0, 1, 401)[:-1], stage)
     assert (below < level).all()
     assert (below >= 0).all()
     assert level.max() <= 980
     ratio = process_.noise_to_signal
-    wide = (level - below) > 8  # where whole levels are fine enough to tell
-    found, formula = ratio[below[wide]], how.lower(ratio[level[wide]], stage)
-    torch.testing.assert_close(found, formula, rtol=0.08, atol=float(ratio[1]))
+    wide = (level - below) > 8  # where whole levels are fine enough
+    actual, formula = ratio[below[wide]], method.lower(ratio[level[wide]], stage)
+    torch.testing.assert_close(actual, formula, rtol=0.08, atol=float(ratio[1]))
 
 
 def test_the_levels_of_tuning_are_log_normal():
@@ -320,10 +322,10 @@ def test_the_levels_of_tuning_are_log_normal():
 def test_conditions_are_columns_in_the_order_of_their_names():
     schedule, x = PROCESS.visiting(LEVELS), normal((3, *SHAPE), 0)
     scales = torch.tensor([0.0, 1.0, 2.5])
-    found = conditions(("scale", "next"), schedule, x, torch.tensor([0, 3, 7]), scales)
-    assert found is not None
-    assert torch.equal(found[:, 0], scales)
-    assert torch.equal(found[:, 1], schedule.timesteps[[0, 3, 7]])
+    columns = conditions(("scale", "next"), schedule, x, torch.tensor([0, 3, 7]), scales)
+    assert columns is not None
+    assert torch.equal(columns[:, 0], scales)
+    assert torch.equal(columns[:, 1], schedule.timesteps[[0, 3, 7]])
     same = conditions(("scale",), schedule, x, 2, 1.5)
     assert same is not None
     assert same.tolist() == [[1.5]] * 3
@@ -342,10 +344,10 @@ def test_levels_of_fewer_steps_are_among_those_of_more():
 
 
 def test_scales_are_uniform_in_their_range():
-    found = lesson(scales=(1.0, 3.0)).drawn(draw(0, 0, 4000, SHAPE), torch.zeros(1).double())
-    assert 1 <= float(found.min()) < 1.01
-    assert 2.99 < float(found.max()) <= 3
-    assert float(found.mean()) == pytest.approx(2, abs=0.04)
+    scales = lesson_of(scales=(1.0, 3.0)).drawn(draw(0, 0, 4000, SHAPE), torch.zeros(1).double())
+    assert 1 <= float(scales.min()) < 1.01
+    assert 2.99 < float(scales.max()) <= 3
+    assert float(scales.mean()) == pytest.approx(2, abs=0.04)
 
 
 def test_the_progressive_loss_is_the_squared_error_of_x_0_over_sigma_squared():
@@ -355,14 +357,14 @@ def test_the_progressive_loss_is_the_squared_error_of_x_0_over_sigma_squared():
         jump = exactly(ddim_steps)(network, schedule, labels, scales)
 
         def missed(x_t, level, following):
-            found = jump(x_t, level, following)
-            return replace(found, x_0=found.x_0 + off)
+            prediction = jump(x_t, level, following)
+            return replace(prediction, x_0=prediction.x_0 + off)
 
         return missed
 
-    own = lesson((4,), student=student)
-    loss, _, level = Progressive().stages(own)[0](nn.Identity(), batch(64))
-    expected = (off / own.of(8).sigma[level]) ** 2
+    lesson = lesson_of((4,), student=student)
+    loss, _, level = Progressive().stages(lesson)[0](nn.Identity(), batch(64))
+    expected = (off / lesson.of(8).sigma[level]) ** 2
     torch.testing.assert_close(loss, expected.to(loss.dtype))
     assert len(set(level.tolist())) > 1
 
@@ -370,20 +372,20 @@ def test_the_progressive_loss_is_the_squared_error_of_x_0_over_sigma_squared():
 def test_the_image_from_the_lower_level_is_a_target_that_learns_nothing():
     """A student w x_t, by hand: its target w x_r is a constant, and at level 0 x_r itself."""
     weight = torch.tensor(0.7, dtype=torch.float64, requires_grad=True)
-    stage, seen = 2, {}
+    stage, calls = 2, {}
 
     def student(network, schedule, labels, scales):
         def jump(x_t, level, following):
-            seen[bool(torch.is_grad_enabled())] = x_t, level
+            calls[bool(torch.is_grad_enabled())] = x_t, level
             x_0 = torch.where(level.reshape(-1, 1, 1, 1) == 0, torch.nan, weight * x_t)
             return Prediction(x_0, torch.zeros_like(x_t), None)
 
         return jump
 
-    how = ConsistencyTuning(huber=0.5, last_stage=stage)
-    own = lesson(student=student, scales=(0.0, 0.0))
-    loss, _, _ = how.stages(own)[stage](nn.Identity(), batch(256))
-    (x_t, level), (x_r, below) = seen[True], seen[False]
+    method = ConsistencyTuning(huber=0.5, last_stage=stage)
+    lesson = lesson_of(student=student, scales=(0.0, 0.0))
+    loss, _, _ = method.stages(lesson)[stage](nn.Identity(), batch(256))
+    (x_t, level), (x_r, below) = calls[True], calls[False]
     assert 0 < int((below == 0).sum()) < len(below)
     clean = (below == 0).reshape(-1, 1, 1, 1)
     target = torch.where(clean, x_r, 0.7 * x_r)

@@ -1,4 +1,4 @@
-"""x_0, edit -> x_t, sampled again: what of an image stays, and what edits are distributed as."""
+"""x_0, edit -> x_t, sampled again: what stays of an image, and how edits are distributed."""
 
 from itertools import pairwise
 
@@ -51,10 +51,10 @@ def edited(spec: str, x_0: Tensor, sampler: str, steps: int, data: Mixture = DAT
 @pytest.mark.parametrize("strength", [0.3, 0.7])
 def test_samples_that_are_noised_and_sampled_are_samples_again(strength: float, data: Mixture):
     x_0, _ = data.sample(3000, seeded(1))
-    found = edited(f"noise:strength={strength}", x_0, "ancestral", 40, data).flatten(1)
-    assert rms(found - x_0.flatten(1)) > 0.1, "they are others"
-    torch.testing.assert_close(found.mean(dim=0), data.mean, atol=0.03, rtol=0)
-    torch.testing.assert_close(found.T.cov(), data.covariance, atol=0.04, rtol=0)
+    samples = edited(f"noise:strength={strength}", x_0, "ancestral", 40, data).flatten(1)
+    assert rms(samples - x_0.flatten(1)) > 0.1, "they are others"
+    torch.testing.assert_close(samples.mean(dim=0), data.mean, atol=0.03, rtol=0)
+    torch.testing.assert_close(samples.T.cov(), data.covariance, atol=0.04, rtol=0)
 
 
 def test_the_weaker_the_noise_the_more_of_the_image_stays():
@@ -82,10 +82,10 @@ def test_the_ends_of_an_interpolation_are_the_codes_of_its_images():
     pairs = torch.stack([x_0[:-1], x_0[1:]], dim=1)
     between = edit_of("interpolate:steps=30")
     codes, _ = started(edit_of("invert:strength=1,steps=30"), x_0, 30)
-    for share, wanted in ((0.0, codes[:-1]), (1.0, codes[1:])):
-        assert torch.equal(started(between, pairs, 30, share)[0], wanted)
-    there, back = started(between, pairs, 30, 0.3)[0], started(between, pairs.flip(1), 30, 0.7)[0]
-    torch.testing.assert_close(there, back)
+    for share, expected in ((0.0, codes[:-1]), (1.0, codes[1:])):
+        assert torch.equal(started(between, pairs, 30, share)[0], expected)
+    one, other = started(between, pairs, 30, 0.3)[0], started(between, pairs.flip(1), 30, 0.7)[0]
+    torch.testing.assert_close(one, other)
 
 
 def test_an_arc_keeps_the_length_and_divides_the_angle():
@@ -98,8 +98,8 @@ def test_an_arc_keeps_the_length_and_divides_the_angle():
     for share in (0.25, 0.5, 0.9):
         point = on_arc(start, end, torch.full((5,), share))
         torch.testing.assert_close(point.flatten(1).norm(dim=1), start.flatten(1).norm(dim=1))
-        wanted = torch.tensor(share, dtype=torch.float32).double() * angle(start, end)
-        torch.testing.assert_close(angle(start, point), wanted)
+        expected = torch.tensor(share, dtype=torch.float32).double() * angle(start, end)
+        torch.testing.assert_close(angle(start, point), expected)
     torch.testing.assert_close(on_arc(start, 2 * start, torch.full((5,), 0.5)), 1.5 * start)
 
 
@@ -107,20 +107,20 @@ def test_a_map_is_the_difference_where_it_is_and_blurring_keeps_its_sum():
     images = torch.zeros(2, 3, 12, 12, dtype=torch.uint8)
     others = images.clone()
     others[1, :2, 5:7, 5:7] = 51
-    found = differences(images, others)
-    assert not found[0].any()
-    assert found[1].nonzero().tolist() == [[5, 5], [5, 6], [6, 5], [6, 6]]
-    torch.testing.assert_close(found[1, 5, 5], torch.tensor(0.4))
+    maps = differences(images, others)
+    assert not maps[0].any()
+    assert maps[1].nonzero().tolist() == [[5, 5], [5, 6], [6, 5], [6, 6]]
+    torch.testing.assert_close(maps[1, 5, 5], torch.tensor(0.4))
     blurred = differences(images, others, smooth=1.0)
-    torch.testing.assert_close(blurred.sum(), found.sum())
-    assert 0 < blurred[1, 4, 4] < blurred[1, 5, 5] < found[1, 5, 5]
+    torch.testing.assert_close(blurred.sum(), maps.sum())
+    assert 0 < blurred[1, 4, 4] < blurred[1, 5, 5] < maps[1, 5, 5]
 
 
 def test_the_nearest_of_several_edits_is_found():
     images = torch.randint(0, 200, (3, 1, 4, 4), generator=seeded(0)).byte()
     away = torch.tensor([[3, 1, 2], [1, 2, 3], [2, 3, 1]], dtype=torch.uint8)
     edits = images[:, None] + away[:, :, None, None, None]
-    found = nearest(images, edits.flatten(0, 1))
-    assert found.place.tolist() == [1, 0, 2]
-    assert torch.equal(found.version, images + 1)
-    torch.testing.assert_close(found.score, torch.full((3,), 1 / 255).double())
+    match = nearest(images, edits.flatten(0, 1))
+    assert match.place.tolist() == [1, 0, 2]
+    assert torch.equal(match.version, images + 1)
+    torch.testing.assert_close(match.score, torch.full((3,), 1 / 255).double())

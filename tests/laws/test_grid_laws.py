@@ -1,4 +1,4 @@
-"""Schedule, steps -> fractional levels: what must hold of every grid of them."""
+"""Schedule, steps -> fractional levels: laws of every grid."""
 
 import math
 from itertools import pairwise
@@ -62,17 +62,17 @@ def test_karras_is_equation_5() -> None:
     schedule, count = cosine(1000), 6
     levels = Karras(steps=count, start=980, end=5).visited(schedule)
     low, high = noise_at(schedule, [5, 980]).tolist()
-    for i, found in enumerate(noise_at(schedule, levels[::-1]).tolist()):
+    for i, actual in enumerate(noise_at(schedule, levels[::-1]).tolist()):
         root = high ** (1 / 7) + i / (count - 1) * (low ** (1 / 7) - high ** (1 / 7))
-        assert found == pytest.approx(root**7)
+        assert actual == pytest.approx(root**7)
 
 
 @settings(max_examples=50, deadline=None)
 @given(levels=st.lists(st.floats(1, 1000, allow_nan=False), min_size=1, max_size=9))
 def test_the_level_of_a_log_snr_is_where_it_is(levels: list[float]) -> None:
     schedule = SCHEDULES["cosine"]
-    found = schedule.level_of(schedule.log_snr_at(levels))
-    assert found.tolist() == pytest.approx(levels, rel=1e-9)
+    actual = schedule.level_of(schedule.log_snr_at(levels))
+    assert actual.tolist() == pytest.approx(levels, rel=1e-9)
 
 
 def test_a_fractional_level_is_between_its_whole_ones(schedule: Schedule) -> None:
@@ -83,9 +83,9 @@ def test_a_fractional_level_is_between_its_whole_ones(schedule: Schedule) -> Non
 
 
 def test_whole_levels_are_the_respaced_process_to_the_bit(schedule: Schedule) -> None:
-    whole, given_ = schedule.respaced([2, 5, 19]), Levels(levels=(2.0, 5, 19.0)).of(schedule)
-    assert torch.equal(whole.alpha_bar, given_.alpha_bar)
-    assert torch.equal(whole.timesteps, given_.timesteps)
+    whole, visiting = schedule.respaced([2, 5, 19]), Levels(levels=(2.0, 5, 19.0)).of(schedule)
+    assert torch.equal(whole.alpha_bar, visiting.alpha_bar)
+    assert torch.equal(whole.timesteps, visiting.timesteps)
 
 
 @pytest.mark.parametrize("name", ["even", "strided", "quadratic"])
@@ -127,13 +127,13 @@ def test_a_grid_that_a_process_does_not_have_is_refused(grid: Grid, field: str) 
 
 
 def test_another_grid_takes_over_the_steps_and_the_start() -> None:
-    usual = Sampling(grid=Even(steps=9, start=90))
-    assert usual.change(grid="levels:3,40.5,80").grid == Levels(levels=(3.0, 40.5, 80.0))
-    assert usual.change(grid="karras:end=4").grid == Karras(steps=9, start=90, end=4.0)
-    ended = usual.change(grid="karras:end=4", steps=5)
+    base = Sampling(grid=Even(steps=9, start=90))
+    assert base.change(grid="levels:3,40.5,80").grid == Levels(levels=(3.0, 40.5, 80.0))
+    assert base.change(grid="karras:end=4").grid == Karras(steps=9, start=90, end=4.0)
+    ended = base.change(grid="karras:end=4", steps=5)
     assert ended.grid == Karras(steps=5, start=90, end=4.0)
     assert ended.change(grid="karras:steps=7").grid == Karras(steps=7, start=90, end=4.0)
-    levels = usual.change(grid="levels:3,40.5,80")
+    levels = base.change(grid="levels:3,40.5,80")
     assert levels.change(seed=3, steps=3).grid == levels.grid
     with pytest.raises(SettingError, match=r"^steps must be 3"):
         levels.change(steps=4)

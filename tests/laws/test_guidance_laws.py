@@ -53,8 +53,8 @@ def test_a_classifiers_gradient_is_the_closed_form(level):
 
 def test_each_image_may_have_a_level_of_its_own():
     levels = torch.tensor([1, 40, 7, 20, 2])
-    found = at(guide(), levels).double()
-    torch.testing.assert_close(found, at(EXACT, levels), rtol=1e-5, atol=1e-5)
+    actual = at(guide(), levels).double()
+    torch.testing.assert_close(actual, at(EXACT, levels), rtol=1e-5, atol=1e-5)
 
 
 def test_a_gradient_does_not_depend_on_the_batch():
@@ -66,27 +66,27 @@ def test_a_gradient_does_not_depend_on_the_batch():
         torch.testing.assert_close(alone, together[i : i + 1], rtol=1e-6, atol=1e-7)
 
 
-def test_the_classifier_is_told_original_timesteps_after_respacing():
+def test_the_classifier_receives_original_timesteps_after_respacing():
     respaced = SCHEDULE.respaced([3, 10, 40])
-    found = at(guide(schedule=respaced), 2, noisy(10))
-    torch.testing.assert_close(found, at(guide(), 10))
+    actual = at(guide(schedule=respaced), 2, noisy(10))
+    torch.testing.assert_close(actual, at(guide(), 10))
 
 
-def test_a_gradient_is_had_without_autograd_around_it_and_from_frozen_parameters():
+def test_a_gradient_is_computed_under_no_grad_and_of_frozen_parameters():
     network = nn.Sequential(nn.Flatten(), nn.Linear(4, 3), nn.Tanh(), nn.Linear(3, 3))
     network.requires_grad_(False)
     x = noisy(10).float()
     gradient = classifier_gradient(lambda x_t, timestep: network(x_t), SCHEDULE, LABEL)
     with torch.no_grad():
-        found = at(gradient, 10, x)
-    assert not found.requires_grad
-    assert (found.flatten(1).abs().amax(1) > 0).all()
+        pull = at(gradient, 10, x)
+    assert not pull.requires_grad
+    assert (pull.flatten(1).abs().amax(1) > 0).all()
     thawed = network.requires_grad_(True)
-    torch.testing.assert_close(at(gradient, 10, x), found)
+    torch.testing.assert_close(at(gradient, 10, x), pull)
     assert all(p.grad is None for p in thawed.parameters()), "nothing is left on the parameters"
 
 
-def test_the_image_given_is_left_as_it_was():
+def test_the_input_image_is_unchanged():
     x_t = noisy(10)
     at(guide(), 10, x_t)
     assert not x_t.requires_grad
@@ -114,17 +114,17 @@ def test_gradients_add_up_to_that_of_both_conditions():
         total()
 
 
-def test_an_interval_guides_within_and_asks_for_nothing_outside():
-    asked = []
+def test_an_interval_guides_inside_and_evaluates_nothing_outside():
+    calls = []
 
     def counted(x_t, level, prediction):
-        asked.append(level)
+        calls.append(level)
         return EXACT(x_t, level, prediction)
 
     inside = between(counted, 5, 20)
     for level in (1, 4, 21, 40):
         assert at(inside, level).abs().max() == 0
-    assert not asked
+    assert not calls
     for level in (5, 20):
         torch.testing.assert_close(at(inside, level), at(EXACT, level))
     levels = torch.tensor([1, 5, 20, 21, 40])
@@ -137,18 +137,18 @@ def test_an_interval_guides_within_and_asks_for_nothing_outside():
 
 @pytest.mark.parametrize("count", [1, 2, 3])
 def test_a_gradient_is_reused_at_the_levels_between(count):
-    asked = []
+    calls = []
 
     def counted(x_t, level, prediction):
-        asked.append(level)
+        calls.append(level)
         return torch.full_like(x_t, level)
 
     reused = every(counted, count)
     visited = [10, 9, 9, 8, 7, 6, 5]  # 9 twice, as by a sampler that evaluates it twice
-    found = [at(reused, level).max().item() for level in visited]
+    values = [at(reused, level).max().item() for level in visited]
     due = dict(zip((10, 9, 8, 7, 6, 5), range(6), strict=True))
-    assert found == [max(v for v in due if due[v] == due[w] // count * count) for w in visited]
-    assert len(asked) == len([level for level in visited if due[level] % count == 0])
+    assert values == [max(v for v in due if due[v] == due[w] // count * count) for w in visited]
+    assert len(calls) == len([level for level in visited if due[level] % count == 0])
     with pytest.raises(ValueError, match="at least 1, got 0"):
         every(EXACT, 0)
 
@@ -157,16 +157,16 @@ def test_a_batch_of_levels_counts_as_visited_once():
     """Levels of several images are the same visit if they are equal, in whichever tensor."""
     reused = every(lambda x_t, level, prediction: level.double(), 2)
     visited = [torch.tensor(levels) for levels in ([9, 7], [9, 7], [8, 6], [7, 5])]
-    found = [at(reused, level, noisy(1)).tolist() for level in visited]
-    assert found == [[9, 7], [9, 7], [9, 7], [7, 5]]
+    values = [at(reused, level, noisy(1)).tolist() for level in visited]
+    assert values == [[9, 7], [9, 7], [9, 7], [7, 5]]
 
 
 def test_a_cap_shortens_long_gradients_and_leaves_short_ones():
     lengths = at(EXACT, 10).flatten(1).norm(dim=1)
     norm = lengths.sort().values[2].item()
-    found = at(capped(EXACT, norm), 10)
-    torch.testing.assert_close(found.flatten(1).norm(dim=1), lengths.clamp(max=norm))
-    torch.testing.assert_close(found[lengths < norm], at(EXACT, 10)[lengths < norm])
+    actual = at(capped(EXACT, norm), 10)
+    torch.testing.assert_close(actual.flatten(1).norm(dim=1), lengths.clamp(max=norm))
+    torch.testing.assert_close(actual[lengths < norm], at(EXACT, 10)[lengths < norm])
     zero = capped(lambda x_t, level, p: torch.zeros_like(x_t), 1.0)
     assert at(zero, 10).abs().max() == 0, "no division by a length of 0"
     with pytest.raises(ValueError, match="positive"):
@@ -175,10 +175,10 @@ def test_a_cap_shortens_long_gradients_and_leaves_short_ones():
 
 def test_algorithm_2_with_the_exact_gradient_is_the_conditional_model():
     for level in (1, 10, 40):
-        found = folded(DENOISE, EXACT, SCHEDULE)(noisy(level), level)
+        actual = folded(DENOISE, EXACT, SCHEDULE)(noisy(level), level)
         conditional = DATA.denoise(SCHEDULE, LABEL)(noisy(level), level)
-        torch.testing.assert_close(found.noise, conditional.noise)
-        torch.testing.assert_close(found.x_0, conditional.x_0, rtol=0, atol=1e-9)
+        torch.testing.assert_close(actual.noise, conditional.noise)
+        torch.testing.assert_close(actual.x_0, conditional.x_0, rtol=0, atol=1e-9)
 
 
 @pytest.mark.parametrize(
@@ -191,7 +191,7 @@ def test_algorithm_2_with_the_exact_gradient_is_the_conditional_model():
     ],
     ids=["folded", "contrast", "thresholded", "folded and thresholded"],
 )
-def test_every_denoiser_made_of_another_is_consistent(guided):
+def test_every_derived_denoiser_is_consistent(guided):
     """x_0 and noise make up x_t, so a sampler may read either."""
     levels = torch.tensor([1, 3, 10, 30, 40])
     p = guided(noisy(levels), levels)
@@ -202,11 +202,11 @@ def test_every_denoiser_made_of_another_is_consistent(guided):
 def test_a_contrast_of_scale_1_is_the_strong_denoiser_and_of_scale_0_the_weak_one():
     strong, weak, x_t = DATA.denoise(SCHEDULE, LABEL), DENOISE, noisy(10)
     for scale, same in ((1.0, strong), (0.0, weak)):
-        found = contrast(strong, weak, scale)(x_t, 10)
-        torch.testing.assert_close(found.x_0, same(x_t, 10).x_0)
-        torch.testing.assert_close(found.noise, same(x_t, 10).noise)
-        torch.testing.assert_close(found.variance.log, strong(x_t, 10).variance.log)
-        assert not torch.allclose(found.variance.log, weak(x_t, 10).variance.log)
+        actual = contrast(strong, weak, scale)(x_t, 10)
+        torch.testing.assert_close(actual.x_0, same(x_t, 10).x_0)
+        torch.testing.assert_close(actual.noise, same(x_t, 10).noise)
+        torch.testing.assert_close(actual.variance.log, strong(x_t, 10).variance.log)
+        assert not torch.allclose(actual.variance.log, weak(x_t, 10).variance.log)
 
 
 def test_a_gradient_through_the_denoiser_needs_one_evaluation():
@@ -228,7 +228,7 @@ def test_a_gradient_through_the_denoiser_needs_one_evaluation():
 
 
 def test_an_evaluation_leaves_no_graph_whatever_the_gradient():
-    """A gradient made of the prediction by a formula keeps the network's graph; a step must not."""
+    """A gradient computed from the prediction retains the network's graph; a step must not."""
     prediction, pull = evaluate(DENOISE, lambda x_t, level, p: -p.x_0, noisy(10), 10)
     assert not pull.requires_grad
     assert not prediction.noise.requires_grad

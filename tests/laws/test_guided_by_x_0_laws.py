@@ -41,8 +41,8 @@ def of_x_0(level, data=DATA, logits=exact_logits, **options):
     return evaluate(denoise, gradient, noisy(level, data), level)[1]
 
 
-def relative(found, wanted):
-    return rms(found - wanted) / rms(wanted)
+def relative(actual, expected):
+    return rms(actual - expected) / rms(expected)
 
 
 def exact(level):
@@ -61,11 +61,11 @@ def test_in_the_limit_of_low_noise_it_is_the_exact_gradient(through_network):
 
 def test_at_high_noise_it_is_too_sure_and_the_plain_chain_rule_far_more():
     """Even an exact classifier and Jacobian give a biased gradient; 1 / signal gives any length."""
-    wanted, by_network = rms(exact(800)), rms(of_x_0(800, through_network=True))
+    expected, by_network = rms(exact(800)), rms(of_x_0(800, through_network=True))
     by_signal = rms(of_x_0(800))
-    held = by_signal / SCHEDULE.signal[800].item() ** 2  # with the noise held constant
-    assert 2 * wanted < by_network < by_signal < held
-    assert by_signal < 0.2 * held
+    at_constant_noise = by_signal / SCHEDULE.signal[800].item() ** 2
+    assert 2 * expected < by_network < by_signal < at_constant_noise
+    assert by_signal < 0.2 * at_constant_noise
 
 
 def test_the_factor_is_the_jacobian_of_data_of_unit_variance():
@@ -84,8 +84,8 @@ def test_through_the_network_it_is_the_derivative_by_hand():
     x_0 = DATA.denoise(SCHEDULE)(x, 300).x_0
     log_p = exact_logits(x_0).float().log_softmax(1).gather(1, LABEL[:, None]).sum()
     by_hand = torch.autograd.grad(log_p, x)[0]
-    found = of_x_0(300, through_network=True)
-    torch.testing.assert_close(found, by_hand, rtol=1e-5, atol=1e-6)
+    actual = of_x_0(300, through_network=True)
+    torch.testing.assert_close(actual, by_hand, rtol=1e-5, atol=1e-6)
 
 
 def test_an_estimate_that_is_clipped_has_no_gradient_through_the_network():
@@ -100,9 +100,9 @@ def test_temperatures_weigh_the_joint_and_the_marginal_term(joint, marginal):
     heat, x = Temperatures(joint, marginal), noisy(5).requires_grad_()
     joined = DATA.logits(SCHEDULE, x, 5)
     log_p = joint * joined.gather(1, LABEL[:, None]) - (marginal * joined).logsumexp(1, True)
-    wanted = torch.autograd.grad(log_p.sum(), x)[0]
-    found = classifier_gradient(DATA.classifier(SCHEDULE), SCHEDULE, LABEL, heat)(x, 5, None)
-    torch.testing.assert_close(found.double(), wanted, rtol=1e-4, atol=1e-4)
+    expected = torch.autograd.grad(log_p.sum(), x)[0]
+    actual = classifier_gradient(DATA.classifier(SCHEDULE), SCHEDULE, LABEL, heat)(x, 5, None)
+    torch.testing.assert_close(actual.double(), expected, rtol=1e-4, atol=1e-4)
     of_estimate = of_x_0(5, temperatures=heat)
     assert torch.equal(of_estimate, of_x_0(5)) == (joint == marginal)
 
@@ -112,8 +112,8 @@ def test_a_gradient_of_the_estimate_does_not_depend_on_the_batch():
     for through in (False, True):
         whole = of_x_0(100, through_network=through)
         alone = clean_gradient(exact_logits, SCHEDULE, LABEL[3:4], through_network=through)
-        found = evaluate(denoise, alone, x[3:4], 100)[1]
-        torch.testing.assert_close(found, whole[3:4], rtol=1e-5, atol=1e-6)
+        actual = evaluate(denoise, alone, x[3:4], 100)[1]
+        torch.testing.assert_close(actual, whole[3:4], rtol=1e-5, atol=1e-6)
 
 
 @cache

@@ -1,4 +1,4 @@
-"""x_0 -> bits: the bound and the ODE against the likelihood that is known in closed form."""
+"""x_0 -> bits: the bound and the ODE against the likelihood in closed form."""
 
 import math
 
@@ -47,14 +47,14 @@ def test_divergences_telescope_where_every_step_is_exactly_normal(steps):
     plus, minus = over_signs(data, schedule, x_0)
     summed = ((plus.terms + minus.terms) / 2)[:, :-1].sum(dim=1)
 
-    def told(level):
+    def divergence(level):
         q = process.marginal(schedule, x_0, level)
         alpha_bar = schedule.alpha_bar[level]
         spread = alpha_bar * data.variances + 1 - alpha_bar
         nats = kl(q.mean, q.log_variance, alpha_bar.sqrt() * data.means, spread.log())
         return nats.flatten(1).mean(dim=1) / math.log(2)
 
-    torch.testing.assert_close(summed, told(1) - told(schedule.last))
+    torch.testing.assert_close(summed, divergence(1) - divergence(schedule.last))
 
 
 @pytest.mark.parametrize("steps", [2, 5, 40])
@@ -118,19 +118,19 @@ def test_any_other_mean_or_variance_makes_the_bound_worse():
 def test_total_is_terms_and_prior_and_columns_run_from_the_noisiest_level():
     data, schedule = four_modes(), cosine(8)
     x_0 = eight_bit(data.sample(5, seeded(0))[0])
-    heard = []
+    levels = []
 
     def noise(level):
-        heard.append(level)
+        levels.append(level)
         return normal(tuple(x_0.shape), level)
 
-    found = bits_per_dimension(data.denoise(schedule), schedule, x_0, noise)
-    assert heard == list(range(8, 0, -1))
-    assert found.terms.shape == found.x_0_mse.shape == found.noise_mse.shape == (5, 8)
-    torch.testing.assert_close(found.total, found.terms.sum(1) + found.prior)
-    # What is known of x_0 grows as the noise falls; what is known of the noise shrinks.
-    assert found.x_0_mse[:, 0].mean() > 10 * found.x_0_mse[:, -1].mean()
-    assert found.noise_mse[:, -1].mean() > 10 * found.noise_mse[:, 0].mean()
+    bound = bits_per_dimension(data.denoise(schedule), schedule, x_0, noise)
+    assert levels == list(range(8, 0, -1))
+    assert bound.terms.shape == bound.x_0_mse.shape == bound.noise_mse.shape == (5, 8)
+    torch.testing.assert_close(bound.total, bound.terms.sum(1) + bound.prior)
+    # As the noise falls, x_0 is known better, and the noise less well.
+    assert bound.x_0_mse[:, 0].mean() > 10 * bound.x_0_mse[:, -1].mean()
+    assert bound.noise_mse[:, -1].mean() > 10 * bound.noise_mse[:, 0].mean()
 
 
 def test_the_prior_term_is_the_divergence_from_pure_noise():
@@ -143,11 +143,11 @@ def test_the_prior_term_is_the_divergence_from_pure_noise():
 
 def test_kl_is_torchs():
     mean, log, mean_2, log_2 = (normal((50,), seed) for seed in range(4))
-    wanted = torch.distributions.kl_divergence(
+    expected = torch.distributions.kl_divergence(
         torch.distributions.Normal(mean, (log / 2).exp()),
         torch.distributions.Normal(mean_2, (log_2 / 2).exp()),
     )
-    torch.testing.assert_close(kl(mean, log, mean_2, log_2), wanted)
+    torch.testing.assert_close(kl(mean, log, mean_2, log_2), expected)
 
 
 @pytest.mark.parametrize("deviation", [0.02, 0.1, 0.5, 3.0])
@@ -220,12 +220,12 @@ def test_the_ode_converges_to_the_density_with_the_square_of_the_step(make):
     x_0, _ = data.sample(64, seeded(0))
     for steps in (16, 32, 64):
         schedule = cosine(1000).at_log_snr(torch.linspace(-8.7, 9.5, steps, dtype=torch.float64))
-        found = flow_likelihood(data.denoise(schedule), schedule, x_0, axes(x_0))
-        errors.append(float((found.total - exact_bits(data, schedule, x_0)).abs().mean()))
-        torch.testing.assert_close(found.total, found.terms.sum(1) + found.prior)
+        likelihood = flow_likelihood(data.denoise(schedule), schedule, x_0, axes(x_0))
+        errors.append(float((likelihood.total - exact_bits(data, schedule, x_0)).abs().mean()))
+        torch.testing.assert_close(likelihood.total, likelihood.terms.sum(1) + likelihood.prior)
         # Of the trace: all dimensions are noise at the noisiest level, and hardly any at level 1.
-        assert (found.trace[:, 0] > 0.999).all()
-        assert (found.trace[:, -1] < 0.01).all()
+        assert (likelihood.trace[:, 0] > 0.999).all()
+        assert (likelihood.trace[:, -1] < 0.01).all()
     assert errors[0] > 3.5 * errors[1] > 12 * errors[2], errors
     assert errors[2] < 0.01, errors  # of 6 bits
 
@@ -241,9 +241,9 @@ def test_random_probes_are_unbiased_and_their_spread_is_the_error(signs):
 
     denoise = data.denoise(schedule)
     exact = flow_likelihood(denoise, schedule, x_0, axes(x_0))
-    found = flow_likelihood(denoise, schedule, x_0, probe)
-    torch.testing.assert_close(found.total, found.by_probe.mean(0))
-    away = (found.total - exact.total) / (found.by_probe.std(0) / many**0.5)
+    estimate = flow_likelihood(denoise, schedule, x_0, probe)
+    torch.testing.assert_close(estimate.total, estimate.by_probe.mean(0))
+    away = (estimate.total - exact.total) / (estimate.by_probe.std(0) / many**0.5)
     assert away.abs().max() < 4, away
     assert 0.5 < away.std() < 1.6, away  # of 20 images, each with its own error
 
@@ -256,7 +256,7 @@ def test_the_ode_of_spread_pixels_takes_no_fewer_bits_than_the_pixels():
     x = dequantize(x_0, torch.rand(x_0.shape, generator=seeded(1), dtype=torch.float64))
     assert torch.equal(eight_bit(x), x_0)
     assert HALF_BIN * 0.99 < (x - x_0).abs().max() < HALF_BIN
-    found = flow_likelihood(data.denoise(schedule), schedule, x, axes(x_0))
-    gap = found.total - data.bits(x_0)
+    likelihood = flow_likelihood(data.denoise(schedule), schedule, x, axes(x_0))
+    gap = likelihood.total - data.bits(x_0)
     error = gap.std() / len(gap) ** 0.5
     assert -4 * error - 0.008 < gap.mean() < 0.02, (gap.mean(), error)

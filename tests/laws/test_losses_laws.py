@@ -30,17 +30,17 @@ def example():
     return noised(SCHEDULE, x_0, normal(tuple(x_0.shape), 1), LEVELS)
 
 
-def exact_raw(target, made, extra):
-    output = target.of(SCHEDULE, made.x_0, made.noise, made.x_t, made.level)
+def exact_raw(target, noisy, extra):
+    output = target.of(SCHEDULE, noisy.x_0, noisy.noise, noisy.x_t, noisy.level)
     return torch.cat([output, torch.full_like(output, extra)], dim=1)
 
 
 @pytest.mark.parametrize("target", TARGETS.values(), ids=TARGETS)
 def test_the_simple_loss_is_the_distance_from_the_exact_target(target):
-    made, model = example(), Parameterization(target, LEARNED_RANGE)
-    raw = exact_raw(target, made, extra=0.3)
-    assert simple(model, SCHEDULE, raw, made).loss.abs().max() == 0
-    off = simple(model, SCHEDULE, raw + 0.5, made)
+    noisy, model = example(), Parameterization(target, LEARNED_RANGE)
+    raw = exact_raw(target, noisy, extra=0.3)
+    assert simple(model, SCHEDULE, raw, noisy).loss.abs().max() == 0
+    off = simple(model, SCHEDULE, raw + 0.5, noisy)
     torch.testing.assert_close(off.loss, torch.full((4,), 0.25).double())
     assert off.mse is off.loss
     assert off.vlb is None
@@ -48,73 +48,73 @@ def test_the_simple_loss_is_the_distance_from_the_exact_target(target):
 
 @pytest.mark.parametrize("target", TARGETS.values(), ids=TARGETS)
 def test_the_variational_loss_of_the_true_posterior_is_zero_above_level_1(target):
-    made, model = example(), Parameterization(target, LEARNED_RANGE)
-    found = vlb(7.0)(model, SCHEDULE, exact_raw(target, made, extra=-1.0), made)
-    torch.testing.assert_close(found.loss[1:], torch.zeros(3).double(), rtol=0, atol=1e-9)
-    assert found.loss[0] != 0, "level 1 is the decoder's likelihood"
-    assert found.mse is None
+    noisy, model = example(), Parameterization(target, LEARNED_RANGE)
+    losses = vlb(7.0)(model, SCHEDULE, exact_raw(target, noisy, extra=-1.0), noisy)
+    torch.testing.assert_close(losses.loss[1:], torch.zeros(3).double(), rtol=0, atol=1e-9)
+    assert losses.loss[0] != 0, "level 1 is the decoder's likelihood"
+    assert losses.mse is None
 
 
 def test_hybrid_teaches_the_variance_by_the_bound_and_the_mean_by_the_error_alone():
-    made, model = example(), Parameterization(NOISE, LEARNED_RANGE)
-    raw = exact_raw(NOISE, made, extra=0.0) + 0.1 * normal((4, 2, 2, 2), 2)
+    noisy, model = example(), Parameterization(NOISE, LEARNED_RANGE)
+    raw = exact_raw(NOISE, noisy, extra=0.0) + 0.1 * normal((4, 2, 2, 2), 2)
     raw.requires_grad_()
 
     def gradients(values):
         mean, variance = torch.autograd.grad(values.sum(), raw, retain_graph=True)[0].chunk(2, 1)
         return mean, variance
 
-    found = hybrid(0.01)(model, SCHEDULE, raw, made)
-    mean, variance = gradients(found.vlb)
+    losses = hybrid(0.01)(model, SCHEDULE, raw, noisy)
+    mean, variance = gradients(losses.vlb)
     assert mean.abs().max() == 0
     assert (variance.flatten(1).abs().amax(1) > 0).all()
-    mean, variance = gradients(found.mse)
+    mean, variance = gradients(losses.mse)
     assert (mean.flatten(1).abs().amax(1) > 0).all()
     assert variance.abs().max() == 0
-    mean, variance = gradients(vlb(1.0)(model, SCHEDULE, raw, made).loss)
+    mean, variance = gradients(vlb(1.0)(model, SCHEDULE, raw, noisy).loss)
     assert (mean.flatten(1).abs().amax(1) > 0).all()
     assert (variance.flatten(1).abs().amax(1) > 0).all()
 
 
 def test_hybrid_with_a_fixed_variance_learns_from_the_error_alone():
-    made, model = example(), Parameterization(NOISE, FIXED_SMALL)
+    noisy, model = example(), Parameterization(NOISE, FIXED_SMALL)
     raw = normal((4, 1, 2, 2), 2).requires_grad_()
-    assert not hybrid(0.01)(model, SCHEDULE, raw, made).vlb.requires_grad
-    assert vlb(0.01)(model, SCHEDULE, raw, made).loss.requires_grad
+    assert not hybrid(0.01)(model, SCHEDULE, raw, noisy).vlb.requires_grad
+    assert vlb(0.01)(model, SCHEDULE, raw, noisy).loss.requires_grad
 
 
 @pytest.mark.parametrize("rule", [LEARNED_RANGE, FIXED_SMALL], ids=["learned", "fixed"])
 def test_hybrid_is_the_sum_of_its_parts(rule):
-    made, model = example(), Parameterization(VELOCITY, rule)
+    noisy, model = example(), Parameterization(VELOCITY, rule)
     raw = normal((4, 2 if rule.learned else 1, 2, 2), 3)
-    found = hybrid(0.02)(model, SCHEDULE, raw, made)
-    mse = simple(model, SCHEDULE, raw, made).loss
-    term = vlb(1.0)(model, SCHEDULE, raw, made).loss
-    torch.testing.assert_close(found.loss, mse + 0.02 * term)
-    torch.testing.assert_close(found.loss, found.mse + found.vlb)
+    losses = hybrid(0.02)(model, SCHEDULE, raw, noisy)
+    mse = simple(model, SCHEDULE, raw, noisy).loss
+    term = vlb(1.0)(model, SCHEDULE, raw, noisy).loss
+    torch.testing.assert_close(losses.loss, mse + 0.02 * term)
+    torch.testing.assert_close(losses.loss, losses.mse + losses.vlb)
 
 
 def test_the_best_constant_variance_is_the_error_it_must_cover():
     """With the mean fixed, the bound is least where the variance is the mean squared distance."""
     x_0, _ = four_modes().sample(20_000, seeded(4))
     level = torch.full((len(x_0),), 10)
-    made = noised(SCHEDULE, x_0, normal(tuple(x_0.shape), 5), level)
+    noisy = noised(SCHEDULE, x_0, normal(tuple(x_0.shape), 5), level)
     model, exact = Parameterization(PREVIOUS_MEAN, LEARNED), four_modes().denoise(SCHEDULE)
-    p = exact(made.x_t, 10)
+    p = exact(noisy.x_t, 10)
     covered = p.variance.value.mean().log().item()
-    mean = mean_of(SCHEDULE, p, made.x_t, 10)
+    mean = mean_of(SCHEDULE, p, noisy.x_t, 10)
 
     def bound(log):
         raw = torch.cat([mean, torch.full_like(mean, log)], dim=1)
-        return vlb(1.0)(model, SCHEDULE, raw, made).loss.mean()
+        return vlb(1.0)(model, SCHEDULE, raw, noisy).loss.mean()
 
     assert bound(covered) < min(bound(covered - 0.1), bound(covered + 0.1))
 
 
 def test_cross_entropy_is_minus_the_log_probability_of_the_label():
     logits, label = normal((5, 3), 0), torch.tensor([0, 2, 1, 1, 0])
-    wanted = -logits.float().log_softmax(1)[torch.arange(5), label]
-    torch.testing.assert_close(cross_entropy(logits, label), wanted)
+    expected = -logits.float().log_softmax(1)[torch.arange(5), label]
+    torch.testing.assert_close(cross_entropy(logits, label), expected)
     torch.testing.assert_close(
         cross_entropy(torch.zeros(5, 3), label), torch.full((5,), math.log(3))
     )

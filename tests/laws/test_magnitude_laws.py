@@ -1,4 +1,4 @@
-"""layers that preserve magnitude: of features, of stored weights, and under every other path."""
+"""Layers that preserve magnitude: of features, of stored weights, and in every other path."""
 
 import copy
 import dataclasses
@@ -28,7 +28,7 @@ from adm.networks import (
     renormalise,
     unet,
 )
-from adm.networks.magnitude import ADDED, SILU, UnitBlock, UnitWeights, concatenate
+from adm.networks.magnitude import BRANCH_FACTOR, SILU, UnitBlock, UnitWeights, concatenate
 from adm.recipes.schema import from_json
 from adm.spec import to_json
 
@@ -61,8 +61,8 @@ def inputs(config: UNetConfig, size: tuple[int, int] = (8, 12)) -> tuple[Any, ..
     torch.manual_seed(1)
     label = None if config.classes is None else LABELS
     low = torch.randn(3, config.in_channels, 4, 6) if config.super_resolution else None
-    given = torch.tensor([[30.0, 1.5]] * 3) if config.conditions else None
-    return torch.randn(3, config.in_channels, *size), STEPS, label, low, given
+    conditions = torch.tensor([[30.0, 1.5]] * 3) if config.conditions else None
+    return torch.randn(3, config.in_channels, *size), STEPS, label, low, conditions
 
 
 def magnitude(x: Tensor) -> float:
@@ -76,16 +76,16 @@ def weighted(network: nn.Module) -> list[UnitWeights]:
 @pytest.mark.parametrize("resampling", SIZES)
 @torch.no_grad()
 def test_every_stage_of_a_new_network_has_features_of_magnitude_1(resampling: str) -> None:
-    network, found = new(replace(WIDE, **SIZES[resampling])), list[float]()
+    network, magnitudes = new(replace(WIDE, **SIZES[resampling])), list[float]()
     embedding = torch.randn(1, 4 * WIDE.channels)
 
-    def renewed(layer: nn.Module, given: tuple[Any, ...]) -> tuple[Any, ...]:
-        return tuple(each if each is embedding else torch.randn_like(each) for each in given)
+    def renewed(layer: nn.Module, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
+        return tuple(each if each is embedding else torch.randn_like(each) for each in arguments)
 
-    within = {1.0: list[float](), ADDED: list[float]()}  # by the factor of the output
+    within = {1.0: list[float](), BRANCH_FACTOR: list[float]()}  # by the factor of the output
     for each in network.modules():
         if isinstance(each, UnitBlock):
-            for layer, factor in ((each.conv_in, 1.0), (each.conv_out, ADDED)):
+            for layer, factor in ((each.conv_in, 1.0), (each.conv_out, BRANCH_FACTOR)):
                 layer.register_forward_hook(
                     lambda m, x, out, f=factor: within[f].append(magnitude(out) / f)
                 )
@@ -95,15 +95,15 @@ def test_every_stage_of_a_new_network_has_features_of_magnitude_1(resampling: st
     layers += [layer for stage in stages for layer in (stage, *stage.children())]
     for layer in layers:
         layer.register_forward_pre_hook(renewed)
-        layer.register_forward_hook(lambda m, given, out: found.append(magnitude(out)))
+        layer.register_forward_hook(lambda m, arguments, out: magnitudes.append(magnitude(out)))
     skips = network.encoder(torch.randn(1, 3, 64, 64), embedding)
     h = skips.pop()
     for stage in network.decoder:
         h = stage(h, embedding, skips.pop())
-    assert len(found) == len(layers) > 20
-    assert min(found) > 0.9
-    assert max(found) < 1.1
-    for each in within.values():  # each has 5% of its own, from its few weights
+    assert len(magnitudes) == len(layers) > 20
+    assert min(magnitudes) > 0.9
+    assert max(magnitudes) < 1.1
+    for each in within.values():  # each varies by 5%, from its few weights
         assert sum(each) / len(each) == pytest.approx(1, abs=0.1)
 
 
@@ -123,10 +123,10 @@ def test_both_inputs_of_a_concatenation_contribute_equally() -> None:
 
 
 @torch.no_grad()
-def test_so_have_the_embedding_at_every_timestep_and_the_output_at_gain_1() -> None:
+def test_the_embedding_has_magnitude_1_at_every_timestep_and_the_output_at_gain_1() -> None:
     network = new(WIDE)
-    found = network.step_embedding(torch.tensor([0.0, 0.5, 10.0, 400.0, 999.0]))
-    torch.testing.assert_close(found.square().mean(1).sqrt(), torch.ones(5), rtol=0.15, atol=0)
+    embeddings = network.step_embedding(torch.tensor([0.0, 0.5, 10.0, 400.0, 999.0]))
+    torch.testing.assert_close(embeddings.square().mean(1).sqrt(), torch.ones(5), rtol=0.15, atol=0)
     rows = network.label_embedding(torch.arange(3))
     torch.testing.assert_close(rows.square().mean(1), torch.ones(3))
     nn.init.ones_(network.head.gain)
@@ -137,14 +137,14 @@ def test_a_new_network_gives_zero_and_heeds_each_input_when_gains_are_not() -> N
     for axis in AXES.values():
         config = replace(BASE, **axis)
         assert new(config)(*inputs(config)).abs().max() == 0
-        network, given = filled(new(config)), inputs(config)
-        out = network(*given)
+        network, arguments = filled(new(config)), inputs(config)
+        out = network(*arguments)
         assert out.shape == (3, config.out_channels, 8, 12)
-        changes = (given[0].roll(1, 2), STEPS + 50, torch.tensor([1, NO_LABEL, 0]), -1.0, 2.0)
+        changes = (arguments[0].roll(1, 2), STEPS + 50, torch.tensor([1, NO_LABEL, 0]), -1.0, 2.0)
         for place, change in enumerate(changes):
-            if given[place] is not None:
-                other = change * given[place] if isinstance(change, float) else change
-                changed = network(*given[:place], other, *given[place + 1 :])
+            if arguments[place] is not None:
+                other = change * arguments[place] if isinstance(change, float) else change
+                changed = network(*arguments[:place], other, *arguments[place + 1 :])
                 assert ((changed - out).flatten(1).abs().amax(1) > 1e-4).all()
 
 
@@ -157,19 +157,19 @@ def test_without_a_label_the_embedding_is_that_of_the_step() -> None:
 def test_a_student_starts_as_its_teacher() -> None:
     teacher, student = filled(new(BASE)), new(replace(BASE, conditions=("next", "scale"))).eval()
     student.load_state_dict(teacher.state_dict(), strict=False)
-    given = inputs(BASE)
-    told = torch.randn(3, 2)
-    assert torch.equal(student(*given[:4], told), teacher(*given))
+    arguments = inputs(BASE)
+    conditions = torch.randn(3, 2)
+    assert torch.equal(student(*arguments[:4], conditions), teacher(*arguments))
 
 
 @torch.no_grad()
 def test_the_scale_of_stored_weights_changes_no_output() -> None:
-    network, given = filled(new(BASE)), inputs(BASE)
-    before = network(*given)
+    network, arguments = filled(new(BASE)), inputs(BASE)
+    before = network(*arguments)
     for each in weighted(network):
         shape = (len(each.weight), *[1] * (each.weight.dim() - 1))
         each.weight.mul_(torch.logspace(-2, 2, len(each.weight)).view(shape))
-    assert error(network(*given), before) < 1e-5
+    assert error(network(*arguments), before) < 1e-5
 
 
 def test_gradients_are_orthogonal_to_the_weights_of_every_output() -> None:
@@ -224,8 +224,8 @@ def test_shards_are_renormalised_as_the_whole_is() -> None:
         mesh = init_device_mesh("cpu", (1,))
         sharded = copy.deepcopy(network)
         for name in weights:
-            own = sharded.get_submodule(name)
-            own.weight = nn.Parameter(distribute_tensor(own.weight.detach(), mesh, [Shard(0)]))
+            layer = sharded.get_submodule(name)
+            layer.weight = nn.Parameter(distribute_tensor(layer.weight.detach(), mesh, [Shard(0)]))
         renormalise(sharded)
         renormalise(network)
         for name, each in weights.items():
@@ -239,40 +239,40 @@ def test_shards_are_renormalised_as_the_whole_is() -> None:
 def test_a_prepared_copy_is_the_same_function_with_the_same_gradient(axis: str) -> None:
     config = replace(BASE, **AXES[axis])
     network, (x, *others) = filled(new(config)), inputs(config)
-    found = []
+    outcomes = []
     for each in (network, prepared(network)):
         leaf = x.clone().requires_grad_()
         out = each(leaf, *others)
         assert out.dtype == torch.float32
         assert out.is_contiguous()
-        found.append((out.detach(), torch.autograd.grad(out.square().sum(), leaf)[0]))
-    for got, wanted in zip(found[1], found[0], strict=True):
-        assert error(got, wanted) < 3e-6
-    assert torch.equal(network(x, *others), found[0][0]), "preparing changes nothing"
+        outcomes.append((out.detach(), torch.autograd.grad(out.square().sum(), leaf)[0]))
+    for actual, expected in zip(outcomes[1], outcomes[0], strict=True):
+        assert error(actual, expected) < 3e-6
+    assert torch.equal(network(x, *others), outcomes[0][0]), "preparing changes nothing"
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_in_half_precision_it_stays_near(dtype: torch.dtype) -> None:
-    network, given = filled(new(BASE)), inputs(BASE)
+    network, arguments = filled(new(BASE)), inputs(BASE)
     copy = prepared(network, dtype)
-    assert 0 < error(copy(*given), network(*given)) < 0.02
+    assert 0 < error(copy(*arguments), network(*arguments)) < 0.02
     assert not any(each.requires_grad for each in copy.parameters())
 
 
 @pytest.mark.parametrize("kind", [lambda network: network, prepared], ids=["plain", "prepared"])
 @torch.no_grad()
 def test_perturbed_each_position_of_the_middle_attends_to_itself_alone(kind: Any) -> None:
-    network, given = filled(new(BASE)), inputs(BASE)
-    wanted = kind(network)
-    (x,), found = [torch.randn(2, 32, 1, 1)], wanted.encoder.middle_attention
-    changed = perturbed(wanted)
+    network, arguments = filled(new(BASE)), inputs(BASE)
+    original = kind(network)
+    (x,), attention = [torch.randn(2, 32, 1, 1)], original.encoder.middle_attention
+    changed = perturbed(original)
     alone = changed.encoder.middle_attention
     # A single position attends to itself whatever its keys are.
-    torch.testing.assert_close(alone(x), found(x))
+    torch.testing.assert_close(alone(x), attention(x))
     each = torch.cat([alone(x), alone(2 * x)], dim=3)
     torch.testing.assert_close(alone(torch.cat([x, 2 * x], dim=3)), each)
-    assert error(changed(*given), wanted(*given)) > 1e-3
-    assert torch.equal(wanted(*given), kind(network)(*given))
+    assert error(changed(*arguments), original(*arguments)) > 1e-3
+    assert torch.equal(original(*arguments), kind(network)(*arguments))
 
 
 def test_a_trained_model_is_saved_loaded_and_sampled(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""x_t, step, label -> raw output: what holds of the networks at every setting of the ablation."""
+"""x_t, step, label -> raw output: laws of the networks at every setting of the ablation."""
 
 import dataclasses
 import re
@@ -115,11 +115,11 @@ def test_every_axis_changes_the_parameters_or_the_output(field):
 
 @pytest.mark.parametrize("factors", [(1,), (2,), (4,), (1, 4)])
 @torch.no_grad()
-def test_attention_follows_every_block_at_the_factors_asked_and_the_middle(factors):
+def test_attention_follows_every_block_at_its_factors_and_the_middle(factors):
     network, sides = UNet(replace(CONFIG, multipliers=(1, 1, 1), attention_factors=factors)), []
     for module in network.modules():
         if isinstance(module, Attention):
-            module.register_forward_hook(lambda m, given, out: sides.append(out.shape[2]))
+            module.register_forward_hook(lambda m, arguments, out: sides.append(out.shape[2]))
     network(*inputs(CONFIG, size=(16, 24)))
     down = [16 // factor for factor in factors]  # depth 1: one block down, two up
     up = [side for side in reversed(down) for _ in range(2)]
@@ -160,10 +160,10 @@ def test_an_image_does_not_depend_on_its_batch():
 def test_dropout_is_off_in_evaluation_and_on_in_training():
     for config in (replace(CONFIG, dropout=0.5), replace(JUDGE, dropout=0.5)):
         network = build(config)
-        given_inputs = inputs(CONFIG)[: 3 if isinstance(network, UNet) else 2]
-        assert torch.equal(network(*given_inputs), network(*given_inputs))
+        arguments = inputs(CONFIG)[: 3 if isinstance(network, UNet) else 2]
+        assert torch.equal(network(*arguments), network(*arguments))
         network.train()
-        assert not torch.allclose(network(*given_inputs), network(*given_inputs))
+        assert not torch.allclose(network(*arguments), network(*arguments))
 
 
 @pytest.mark.parametrize("pool", POOLS)
@@ -195,8 +195,8 @@ def test_a_size_that_cannot_be_names_the_nearest_that_can(height, width, levels)
     assert suggested
     for sides in suggested:
         config.check_size(tuple(map(int, sides)))
-        for side, wanted in zip(map(int, sides), (height, width), strict=True):
-            assert abs(side - wanted) < config.reduction
+        for side, requested in zip(map(int, sides), (height, width), strict=True):
+            assert abs(side - requested) < config.reduction
 
 
 @pytest.mark.parametrize(
@@ -273,26 +273,28 @@ def test_the_class_token_of_the_pool_is_the_mean_of_all_positions():
     torch.testing.assert_close(pool(x), pool(level))
 
 
-def seen_by_the_first_layer(low_res, size):
-    """The low-resolution image as the network's first convolution gets it."""
-    network, seen = UNet(replace(CONFIG, super_resolution=True)).eval(), []
-    network.encoder.stages[0].block.register_forward_pre_hook(lambda m, given: seen.append(*given))
+def first_layer_input(low_res, size):
+    """The low-resolution image that the network's first convolution receives."""
+    network, calls = UNet(replace(CONFIG, super_resolution=True)).eval(), []
+    network.encoder.stages[0].block.register_forward_pre_hook(
+        lambda m, arguments: calls.append(*arguments)
+    )
     with torch.no_grad():
         network(torch.zeros(len(low_res), 3, *size), STEP[: len(low_res)], None, low_res)
-    image, low = seen[0].split(3, dim=1)
+    image, low = calls[0].split(3, dim=1)
     assert image.abs().max() == 0
     return low
 
 
 @pytest.mark.parametrize("factor", [2, 4])
 @pytest.mark.parametrize("axis", [2, 3])
-def test_a_ramp_stays_a_ramp_when_its_pixels_are_made_smaller(factor, axis):
+def test_a_ramp_stays_a_ramp_when_upsampled(factor, axis):
     """Bilinear, with pixels as areas: a pixel of the ramp has the value at its own centre."""
     length = 6
     ramp = torch.arange(float(length)).view([-1 if d == axis else 1 for d in range(4)])
-    low = seen_by_the_first_layer(ramp.expand(1, 3, 6, 6), (6 * factor, 6 * factor))
+    low = first_layer_input(ramp.expand(1, 3, 6, 6), (6 * factor, 6 * factor))
     centres = (torch.arange(float(length * factor)) + 0.5) / factor - 0.5
-    wanted = centres.clamp(0, length - 1)  # beyond the outermost centres nothing is known
+    expected = centres.clamp(0, length - 1)  # beyond the outermost centres nothing is known
     torch.testing.assert_close(
-        low, wanted.view([-1 if d == axis else 1 for d in range(4)]).expand_as(low)
+        low, expected.view([-1 if d == axis else 1 for d in range(4)]).expand_as(low)
     )

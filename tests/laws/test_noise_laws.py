@@ -1,4 +1,4 @@
-"""seed, index, level, draw -> noise: nothing else has a say."""
+"""seed, index, level, draw -> noise: a function of these alone."""
 
 import itertools
 
@@ -39,7 +39,7 @@ def test_every_seed_image_and_level_has_noise_of_its_own():
 
 
 def test_every_seed_below_2_to_the_64_counts_to_its_last_bit():
-    """Seeds that differ by one, where a float's 53 bits no longer tell them apart."""
+    """Seeds that differ by one, where a float's 53 bits no longer distinguish them."""
     draws = [ImageNoise(seed, [3], SHAPE)(1) for seed in range(2**64 - 4, 2**64)]
     assert all(not torch.equal(one, other) for one, other in itertools.combinations(draws, 2))
 
@@ -62,7 +62,7 @@ def test_the_start_is_not_the_noise_of_any_step():
 def test_noise_is_standard_normal(axis, level):
     """Judged by all images at once: the p-values of Kolmogorov's test are themselves uniform.
 
-    A bound on one image's p-value would fail by chance as often as it says.
+    A bound on one image's p-value would fail by chance at its own rate.
     """
     drawn = ImageNoise(3, range(400), SHAPE)(level)
     assert drawn.dtype == torch.float32
@@ -79,5 +79,5 @@ def test_the_draws_of_one_level_are_apart_and_the_first_is_the_default():
         assert torch.isin(one, other).float().mean() < 0.05
 
 
-def test_noise_takes_the_shape_asked():
+def test_noise_has_the_requested_shape():
     assert ImageNoise(0, [4, 9], (1, 2, 5))(3).shape == (2, 1, 2, 5)

@@ -1,4 +1,4 @@
-"""raw output -> Prediction: every target is solved for x_0, every variance is where it says."""
+"""raw output -> Prediction: every target is solved for x_0, every variance is that of its rule."""
 
 import pytest
 import torch
@@ -62,8 +62,8 @@ def test_dynamic_thresholding_shrinks_an_image_by_its_99_5_percent_quantile():
     """Of 1,001 evenly spaced magnitudes up to 4 it is 3.98; those beyond it are clipped."""
     x_0 = torch.linspace(-4, 4, 2001, dtype=torch.float64).repeat(2, 1)
     x_0[1] /= 5  # within [-1, 1]
-    found, inside = dynamic(x_0.reshape(2, 3, 23, 29)).reshape(2, 2001)
-    torch.testing.assert_close(found, (x_0[0] / 3.98).clamp(-1, 1))
+    outside, inside = dynamic(x_0.reshape(2, 3, 23, 29)).reshape(2, 2001)
+    torch.testing.assert_close(outside, (x_0[0] / 3.98).clamp(-1, 1))
     assert torch.equal(inside, x_0[1])
 
 
@@ -78,16 +78,16 @@ def test_clipping_moves_the_mean_unless_the_output_is_the_mean():
     output = 3 * normal(SHAPE, 3)
     for name, target in TARGETS.items():
         model = Parameterization(target, FIXED_SMALL)
-        free, kept = (model.predict(SCHEDULE, output, X_T, LEVELS, r) for r in (None, clip))
-        assert (free.x_0 - kept.x_0).abs().max() > 0.1
+        free, clipped = (model.predict(SCHEDULE, output, X_T, LEVELS, r) for r in (None, clip))
+        assert (free.x_0 - clipped.x_0).abs().max() > 0.1
         drawn = model.predict(SCHEDULE, output, X_T, LEVELS, model.mean_threshold(clip))
         if name == "previous mean":
             torch.testing.assert_close(mean_of(SCHEDULE, drawn, X_T, LEVELS), output)
         else:
-            assert torch.equal(drawn.x_0, kept.x_0)
+            assert torch.equal(drawn.x_0, clipped.x_0)
 
 
-def test_a_prediction_made_of_x_0_and_one_made_of_its_noise_are_the_same():
+def test_predictions_from_x_0_and_from_its_noise_are_the_same():
     variance = Variance(torch.ones(()), torch.zeros(()))
     by_x_0 = Prediction.from_x_0(SCHEDULE, X_T, LEVELS, IMAGE, variance)
     by_noise = Prediction.from_noise(SCHEDULE, X_T, LEVELS, by_x_0.noise, variance)
@@ -122,9 +122,9 @@ def test_a_learned_variance_is_the_exponential_of_its_output():
 def test_a_learned_range_interpolates_logs_between_its_bounds_and_beyond(value):
     variance, log = variance_of(LEARNED_RANGE, torch.full(SHAPE, value).double())
     low, high = SCHEDULE.posterior_log_variance[LEVELS], SCHEDULE.beta[LEVELS].log()
-    wanted = {-1.0: low, 0.0: (low + high) / 2, 1.0: high, 1.5: high + (high - low) / 4}[value]
-    torch.testing.assert_close(log, wanted)
-    torch.testing.assert_close(variance, wanted.exp())
+    expected = {-1.0: low, 0.0: (low + high) / 2, 1.0: high, 1.5: high + (high - low) / 4}[value]
+    torch.testing.assert_close(log, expected)
+    torch.testing.assert_close(variance, expected.exp())
 
 
 def test_the_exact_variance_lies_within_the_learned_range():
@@ -138,17 +138,17 @@ def test_the_exact_variance_lies_within_the_learned_range():
 
 @pytest.mark.parametrize("rule", RULES.values(), ids=RULES)
 def test_an_output_of_the_wrong_width_names_the_right_one(rule):
-    wanted = 6 if rule.learned else 3
+    width = 6 if rule.learned else 3
     model = Parameterization(NOISE, rule)
-    with pytest.raises(ValueError, match=f"an output of {wanted}, got 4; set out_channels"):
+    with pytest.raises(ValueError, match=f"an output of {width}, got 4; set out_channels"):
         model.split(torch.zeros(1, 4, 2, 2), 3)
 
 
-def test_the_network_hears_original_steps_after_respacing():
-    heard = []
+def test_the_network_receives_original_timesteps_after_respacing():
+    timesteps = []
 
     def network(x_t, step):
-        heard.append(step.tolist())
+        timesteps.append(step.tolist())
         return torch.zeros_like(x_t)
 
     schedule = cosine(4000).rescaled().respaced([4, 40, 4000])
@@ -156,14 +156,14 @@ def test_the_network_hears_original_steps_after_respacing():
     for level in (3, 2, 1):
         denoise(X_T[:2], level)
     denoise(X_T[:2], torch.tensor([1, 3]))
-    assert heard == [[999.75] * 2, [9.75] * 2, [0.75] * 2, [0.75, 999.75]]
+    assert timesteps == [[999.75] * 2, [9.75] * 2, [0.75] * 2, [0.75, 999.75]]
 
 
 def test_a_denoiser_reads_its_network_as_the_parameterization_says():
     model = Parameterization(VELOCITY, LEARNED_RANGE)
     denoise = denoiser(lambda x, step: raw_of(VELOCITY, LEARNED_RANGE) * 2, SCHEDULE, model)
-    wanted = model.predict(SCHEDULE, raw_of(VELOCITY, LEARNED_RANGE) * 2, X_T, LEVELS, clip)
-    found = denoise(X_T, LEVELS)
-    torch.testing.assert_close(found.x_0, wanted.x_0)
-    torch.testing.assert_close(found.noise, wanted.noise)
-    torch.testing.assert_close(found.variance, wanted.variance)
+    expected = model.predict(SCHEDULE, raw_of(VELOCITY, LEARNED_RANGE) * 2, X_T, LEVELS, clip)
+    actual = denoise(X_T, LEVELS)
+    torch.testing.assert_close(actual.x_0, expected.x_0)
+    torch.testing.assert_close(actual.noise, expected.noise)
+    torch.testing.assert_close(actual.variance, expected.variance)

@@ -54,12 +54,12 @@ def test_one_level_for_all_is_the_same_level_for_each(schedule, level):
         process.diffuse,
         process.velocity,
         process.x_0_from_noise,
-        lambda *given: posterior(*given).mean,
-        lambda *given: posterior(*given).variance.expand(len(X_0), 1, 1, 1),
-        lambda *given: posterior(*given).log_variance.expand(len(X_0), 1, 1, 1),
+        lambda *arguments: posterior(*arguments).mean,
+        lambda *arguments: posterior(*arguments).variance.expand(len(X_0), 1, 1, 1),
+        lambda *arguments: posterior(*arguments).log_variance.expand(len(X_0), 1, 1, 1),
     )
     for function in functions:
-        one, many = (function(schedule, X_0, NOISE, given) for given in (level, each))
+        one, many = (function(schedule, X_0, NOISE, levels) for levels in (level, each))
         assert torch.equal(one, many)
 
 
@@ -98,10 +98,10 @@ def test_bridges_from_q_arrive_at_q(schedule, late, early):
     torch.testing.assert_close(variance, q_s.variance.expand_as(variance), rtol=1e-9, atol=1e-12)
 
 
-def test_a_respaced_posterior_is_the_bridge_between_kept_levels(schedule):
-    keep = [4, 30, 31, 100]
-    respaced = schedule.respaced(keep)
-    for i, (early, late) in enumerate(zip([0, *keep], keep, strict=False), start=1):
+def test_a_respaced_posterior_is_the_bridge_between_its_levels(schedule):
+    levels = [4, 30, 31, 100]
+    respaced = schedule.respaced(levels)
+    for i, (early, late) in enumerate(zip([0, *levels], levels, strict=False), start=1):
         x_t = process.diffuse(schedule, X_0, NOISE, late)
         posterior = process.posterior(respaced, X_0, x_t, i)
         bridge = process.bridge(schedule, X_0, x_t, late, early)

@@ -1,4 +1,4 @@
-"""Measurement, prior -> samples of the posterior, which is known of a Gaussian mixture."""
+"""Measurement, prior -> samples of the posterior, which is known for a Gaussian mixture."""
 
 from dataclasses import replace
 from itertools import pairwise
@@ -42,8 +42,8 @@ LINEAR = (
 
 
 def levels(steps: int) -> Schedule:
-    start = fractional.usual_start(PROCESS)
-    end = fractional.usual_end(PROCESS, start, steps)
+    start = fractional.default_start(PROCESS)
+    end = fractional.default_end(PROCESS, start, steps)
     return PROCESS.visiting(fractional.karras(PROCESS, end, start, steps))
 
 
@@ -103,7 +103,7 @@ def test_a_linear_operator_and_its_adjoint_have_one_inner_product(spec):
 
 
 @pytest.mark.parametrize("spec", LINEAR[:-1])
-def test_an_operator_leaves_a_grey_image_as_it_is_where_it_says_anything(spec):
+def test_an_operator_preserves_a_grey_image_where_its_output_is_not_0(spec):
     """Its weights sum to 1."""
     instrument = operator_of(spec).on(SHAPE)
     y = instrument.forward(torch.full((1, *SHAPE), 0.4))
@@ -138,18 +138,18 @@ def test_a_function_of_ones_own_is_measured_and_transposed(tmp_path):
 def test_conjugate_gradients_solve_each_image_by_itself():
     root = normal((6, 6), 0)
     matrix, right = root @ root.T + 0.1 * torch.eye(6), normal((5, 6), 1)
-    found = solve(lambda v: v @ matrix, right)
-    torch.testing.assert_close(found @ matrix, right, rtol=1e-5, atol=1e-5)
+    together = solve(lambda v: v @ matrix, right)
+    torch.testing.assert_close(together @ matrix, right, rtol=1e-5, atol=1e-5)
     alone = solve(lambda v: v @ matrix, right[2:3])
-    torch.testing.assert_close(alone, found[2:3], rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(alone, together[2:3], rtol=1e-9, atol=1e-9)
 
 
 @pytest.mark.parametrize("ridge", [0.0, 0.4])
 def test_a_correction_is_the_least_change_that_agrees(ridge):
     measured, x_0 = measurement(), normal((COUNT, 1, 2, 2), 5)
     x = measured.correct(x_0, ridge).requires_grad_()
-    wanted = measured.residual(x).square().sum() + ridge * (x - x_0).square().sum()
-    assert rms(torch.autograd.grad(wanted, x)[0]) < 1e-5
+    objective = measured.residual(x).square().sum() + ridge * (x - x_0).square().sum()
+    assert rms(torch.autograd.grad(objective, x)[0]) < 1e-5
     if not ridge:
         null = torch.linalg.svd(MATRIX).Vh[2:]
         assert rms((x - x_0).flatten(1) @ null.T) < 1e-5
@@ -165,8 +165,8 @@ EXACT = (
 @pytest.mark.parametrize(("spec", "sampler"), EXACT)
 def test_of_normal_data_samples_are_exact(spec, sampler):
     data, schedule = one_gaussian(0.3), levels(40)
-    found = sampled(spec, Prior(data.denoise(schedule), schedule), measurement(), sampler)
-    mean, covariance = away(found, data.posterior(MATRIX, Y, SIGMA))
+    samples = sampled(spec, Prior(data.denoise(schedule), schedule), measurement(), sampler)
+    mean, covariance = away(samples, data.posterior(MATRIX, Y, SIGMA))
     assert mean < 0.12
     assert covariance < 0.25
 
@@ -175,19 +175,19 @@ def test_langevin_dynamics_draw_from_the_same_distribution():
     data, schedule = one_gaussian(0.3), levels(20)
     prior = Prior(data.denoise(schedule), schedule)
     spec = "daps:variance=0.3,ode=1,langevin=60"
-    found = sampled(spec, prior, measurement(linear=False), "ddim")
-    mean, covariance = away(found, data.posterior(MATRIX, Y, SIGMA))
+    samples = sampled(spec, prior, measurement(linear=False), "ddim")
+    mean, covariance = away(samples, data.posterior(MATRIX, Y, SIGMA))
     assert mean < 0.15
     assert covariance < 0.3
 
 
 @pytest.mark.parametrize("spec", ["ddnm", "diffpir", "repaint:jump=5,times=2"])
-def test_known_pixels_are_kept_and_independent_ones_are_as_the_model_has_them(spec):
+def test_known_pixels_are_preserved_and_independent_ones_follow_the_model(spec):
     data, schedule = one_gaussian(0.3), levels(40)
     prior = Prior(data.denoise(schedule), schedule)
-    found = sampled(spec, prior, masked(), "ancestral")
-    torch.testing.assert_close(by_mask(found.reshape(-1, 1, 2, 2)), masked().y, atol=0.02, rtol=0)
-    unknown = found[:, 1:3]
+    samples = sampled(spec, prior, masked(), "ancestral")
+    torch.testing.assert_close(by_mask(samples.reshape(-1, 1, 2, 2)), masked().y, atol=0.02, rtol=0)
+    unknown = samples[:, 1:3]
     assert rms(unknown.mean(dim=0) - data.means.flatten()[1:3]) < 0.05
     if spec != "diffpir":  # whose noise is not that of the process
         np.testing.assert_allclose(unknown.var(dim=0), 0.3, rtol=0.12)
@@ -211,8 +211,8 @@ def test_a_class_and_a_measurement_guide_together(spec):
     else:
         gradient = scaled(data.gradient(schedule, label), 1.0)
         prior = Prior(data.denoise(schedule), schedule, gradient)
-    found = sampled(spec, prior, masked(noise))
-    mean, _ = away(found, of_mask(first, noise or 0.002))
+    samples = sampled(spec, prior, masked(noise))
+    mean, _ = away(samples, of_mask(first, noise or 0.002))
     free = sampled(spec, Prior(data.denoise(schedule), schedule), masked(0.1))
     assert mean < 0.15
     assert away(free, of_mask(first, 0.1))[0] > 2 * mean

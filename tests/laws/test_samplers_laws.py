@@ -1,6 +1,6 @@
-"""denoise, noise -> image: what every sampler owes, stated on the oracle.
+"""denoise, noise -> image: laws of every sampler, on the oracle.
 
-A sampler put into SAMPLERS is found here by itself; FACTS asks one line of it.
+Every sampler of SAMPLERS is tested; it needs one line in FACTS.
 """
 
 from functools import cache
@@ -72,16 +72,16 @@ def test_every_sampler_has_its_facts():
 
 @each_sampler
 def test_a_sampler_yields_a_state_a_step_and_draws_noise_at_every_level_or_none(name):
-    schedule, x, asked = cosine(100).respaced([5, 30, 60, 100]), normal((2, 1, 2, 2), 0), []
+    schedule, x, draws = cosine(100).respaced([5, 30, 60, 100]), normal((2, 1, 2, 2), 0), []
 
     def noise(level, draw=0):
-        asked.append((level, draw))
+        draws.append((level, draw))
         return normal((2, 1, 2, 2), level)
 
     states = list(sampler_of(name)(DATA.denoise(schedule), x, schedule, noise))
     assert [state.level for state in states] == [3, 2, 1, 0]
-    assert [level for level, _ in dict.fromkeys(asked)] == [4, 3, 2, 1] * FACTS[name].draws
-    assert len(set(asked)) == len(asked), "no noise is used twice"
+    assert [level for level, _ in dict.fromkeys(draws)] == [4, 3, 2, 1] * FACTS[name].draws
+    assert len(set(draws)) == len(draws), "no noise is used twice"
     first = DATA.denoise(schedule)(x, 4)
     torch.testing.assert_close(states[0].prediction.x_0, first.x_0)
 
@@ -92,8 +92,8 @@ def test_a_data_set_of_one_image_is_reproduced(name):
     one = torch.ones(1, dtype=torch.float64)
     data, schedule = Mixture(image, 0 * one, one, one.long() * 0), by_angle(6, first=0.1)
     x = normal((5, 1, 2, 2), 0)
-    found = last(sampler_of(name)(data.denoise(schedule), x, schedule, noise_like(x)))
-    torch.testing.assert_close(found, image.expand_as(found))
+    samples = last(sampler_of(name)(data.denoise(schedule), x, schedule, noise_like(x)))
+    torch.testing.assert_close(samples, image.expand_as(samples))
 
 
 @each_sampler
@@ -101,8 +101,8 @@ def test_an_image_does_not_depend_on_its_batch(name):
     schedule, label = by_angle(12, first=0.1), torch.tensor([0, 1, 2, 0, 1, 2])
 
     def run(images):
-        noise, wanted = ImageNoise(7, images, (1, 2, 2)), label[images]
-        gradient = scaled(classifier_gradient(DATA.classifier(schedule), schedule, wanted), 3.0)
+        noise, labels = ImageNoise(7, images, (1, 2, 2)), label[images]
+        gradient = scaled(classifier_gradient(DATA.classifier(schedule), schedule, labels), 3.0)
         start = noise.start().double()
         return last(sampler_of(name)(DATA.denoise(schedule), start, schedule, noise, gradient))
 
@@ -112,7 +112,7 @@ def test_an_image_does_not_depend_on_its_batch(name):
 
 
 @pytest.mark.parametrize("name", [name for name, facts in FACTS.items() if facts.general])
-def test_samples_have_the_moments_of_the_data_once_there_are_many_steps(name):
+def test_samples_of_many_steps_have_the_moments_of_the_data(name):
     """Mean, covariance and class shares: within 5 standard errors at 100 steps, not at 4."""
     x = normal((4000, 1, 2, 2), 5)
 
@@ -139,9 +139,9 @@ def test_samples_have_the_moments_of_the_data_once_there_are_many_steps(name):
 @pytest.mark.parametrize("levels", [4, 7])
 def test_a_sampler_states_how_often_it_evaluates_the_network(name, levels):
     schedule, x = by_angle(levels, first=0.1), normal((2, 1, 2, 2), 0)
-    denoise, asked = counted(DATA.denoise(schedule))
+    denoise, calls = counted(DATA.denoise(schedule))
     last(sampler_of(name)(denoise, x, schedule, noise_like(x)))
-    assert len(asked) == sampler_of(name).evaluations(levels)
+    assert len(calls) == sampler_of(name).evaluations(levels)
 
 
 NOISIEST = 1.5  # angle of the level that the solvers of the next law start from
@@ -160,8 +160,8 @@ def solved():
         return (angle.cos() * noise - angle.sin() * x_0).flatten().numpy()
 
     span, start = (NOISIEST, 0.0), START.flatten().numpy()
-    found = solve_ivp(velocity, span, start, method="DOP853", rtol=1e-12, atol=1e-13)
-    return torch.from_numpy(found.y[:, -1].copy()).reshape(START.shape)
+    solution = solve_ivp(velocity, span, start, method="DOP853", rtol=1e-12, atol=1e-13)
+    return torch.from_numpy(solution.y[:, -1].copy()).reshape(START.shape)
 
 
 def graded(steps):
@@ -179,13 +179,13 @@ def test_the_error_of_a_solver_falls_at_its_order(name):
     counts, errors = [80, 160, 320], []
     for steps in counts:
         schedule = graded(steps)
-        found = last(sampler_of(name)(DATA.denoise(schedule), START, schedule, noise_like(START)))
-        errors.append(rms(found - solved()))
+        samples = last(sampler_of(name)(DATA.denoise(schedule), START, schedule, noise_like(START)))
+        errors.append(rms(samples - solved()))
     assert slope(counts, errors) == pytest.approx(ORDERS[name], abs=0.45), errors
 
 
-def heard(steps):
-    """Noise for images i that hear 1 at draw i alone, the start being draw 0; the last hears none.
+def unit_noise(steps):
+    """Noise that is 1 for image i at draw i alone, the start being draw 0; 0 for the last image.
 
     An image of one Gaussian is linear in its noises: its variance is the sum of the squares of
     their factors.
@@ -205,13 +205,13 @@ def test_with_any_eta_the_moments_of_a_gaussian_converge_at_the_order(name, adde
         pytest.skip("eta of DDIM is at most 1")
     data, counts, errors = one_gaussian(0.2), [80, 160, 320], []
     for steps in counts:
-        schedule, noise = graded(steps), heard(steps)
+        schedule, noise = graded(steps), unit_noise(steps)
         first = (0.2 * schedule.alpha_bar[-1] + schedule.sigma[-1] ** 2).sqrt() * noise(0)
         spec = f"{name}{',' if ':' in name else ':'}{added}".replace("N/2", str(steps // 2))
         start = schedule.signal[-1] * data.means + first
-        found = last(sampler_of(spec)(data.denoise(schedule), start, schedule, noise))
-        torch.testing.assert_close(found[-1:], data.means)
-        errors.append(abs(((found[:-1] - found[-1]) ** 2).sum(0).mean().item() - 0.2))
+        samples = last(sampler_of(spec)(data.denoise(schedule), start, schedule, noise))
+        torch.testing.assert_close(samples[-1:], data.means)
+        errors.append(abs(((samples[:-1] - samples[-1]) ** 2).sum(0).mean().item() - 0.2))
     assert slope(counts, errors) > ORDERS_OF_MOMENTS[name] - 0.1, errors
     assert errors[-1] < 0.01, errors
 
@@ -299,26 +299,26 @@ def test_an_exact_classifier_makes_any_other_sampler_conditional_in_the_limit(na
 
 
 @pytest.mark.parametrize(("at_mean", "levels"), [(False, [3, 2, 1]), (True, [2, 1, 1])])
-def test_the_gradient_is_asked_at_the_image_and_the_level_it_belongs_to(at_mean, levels):
-    schedule, asked = cosine(3), []
+def test_the_gradient_is_evaluated_at_its_image_and_level(at_mean, levels):
+    schedule, calls = cosine(3), []
     x = normal((2, 1, 2, 2), 0)
     plain = list(ancestral(DATA.denoise(schedule), x, schedule, noise_like(x)))
 
     def gradient(x_t, level, prediction):
-        asked.append((x_t, level))
+        calls.append((x_t, level))
         return torch.zeros_like(x_t)
 
     sampler = Ancestral(at_mean=at_mean)
     list(sampler(DATA.denoise(schedule), x, schedule, noise_like(x), gradient))
-    assert [level for _, level in asked] == levels
+    assert [level for _, level in calls] == levels
     images = [x, *[s.x for s in plain[:-1]]]
     means = [
         mean_of(schedule, s.prediction, x_t, s.level + 1)
         for s, x_t in zip(plain, images, strict=True)
     ]
-    wanted = means if at_mean else images
-    for (given, _), image in zip(asked, wanted, strict=True):
-        torch.testing.assert_close(given, image)
+    expected = means if at_mean else images
+    for (point, _), image in zip(calls, expected, strict=True):
+        torch.testing.assert_close(point, image)
 
 
 @each_sampler
@@ -329,8 +329,8 @@ def test_more_scale_is_more_of_the_class(name):
     def share(scale):
         gradient = scaled(DATA.gradient(schedule, label), scale)
         noise = noise_like(x)
-        found = last(sampler_of(name)(DATA.denoise(schedule), x, schedule, noise, gradient))
-        return DATA.logits(schedule, found, 0).softmax(1).gather(1, label[:, None]).mean()
+        samples = last(sampler_of(name)(DATA.denoise(schedule), x, schedule, noise, gradient))
+        return DATA.logits(schedule, samples, 0).softmax(1).gather(1, label[:, None]).mean()
 
     assert share(0) < 0.4  # a third, by chance
     assert share(1) > 0.9
@@ -368,11 +368,11 @@ def test_a_state_shows_the_guided_estimate_where_the_paper_takes_the_gradient():
 def test_ancestral_sampling_of_a_gaussian_is_exact_in_any_number_of_steps(steps):
     data, schedule = one_gaussian(0.2), by_angle(steps, first=0.3)
     alpha_bar = schedule.alpha_bar[-1]
-    noise = heard(steps)
+    noise = unit_noise(steps)
     start = schedule.signal[-1] * data.means + (alpha_bar * 0.2 + 1 - alpha_bar).sqrt() * noise(0)
-    found = last(ancestral(data.denoise(schedule), start, schedule, noise))
-    torch.testing.assert_close(found[-1:], data.means)
+    samples = last(ancestral(data.denoise(schedule), start, schedule, noise))
+    torch.testing.assert_close(samples[-1:], data.means)
     # The last step returns its mean: the variance that it would add is left out.
     left_out = data.denoise(schedule)(start[:1], 1).variance.value[0]
-    spread = ((found[:-1] - found[-1]) ** 2).sum(0) + left_out
+    spread = ((samples[:-1] - samples[-1]) ** 2).sum(0) + left_out
     torch.testing.assert_close(spread, torch.full_like(spread, 0.2))

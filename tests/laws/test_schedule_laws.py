@@ -1,4 +1,4 @@
-"""T -> alpha_bar; T, count -> levels: what must hold of every schedule and spacing."""
+"""T -> alpha_bar; T, count -> levels: laws of every schedule and spacing."""
 
 import math
 import re
@@ -63,7 +63,7 @@ def test_the_first_level_is_the_networks_step_0(schedule):
     assert schedule.timestep(levels, torch.zeros(2, 1, 2, 2)).tolist() == [1, 0]
 
 
-def test_rescaled_tells_steps_of_a_thousand():
+def test_rescaled_timesteps_are_of_a_thousand():
     rescaled = cosine(4000).rescaled()
     assert rescaled.timesteps[[1, 5, 4000]].tolist() == [0, 1, 999.75]
     assert torch.equal(rescaled.alpha_bar, cosine(4000).alpha_bar)
@@ -86,27 +86,27 @@ def test_respacing_twice_is_respacing_once_by_the_composed_index(data):
     once = schedule.respaced([first[i - 1] for i in second])
     assert torch.equal(twice.alpha_bar, once.alpha_bar)
     assert torch.equal(twice.timesteps, once.timesteps)
-    kept = [first[i - 1] - 1 for i in second]
-    assert twice.timesteps[1:].tolist() == kept, "the network hears the original steps"
+    timesteps = [first[i - 1] - 1 for i in second]
+    assert twice.timesteps[1:].tolist() == timesteps, "the network receives the original timesteps"
 
 
-def test_respaced_betas_follow_the_kept_levels():
-    schedule, keep = cosine(100), [10, 50, 100]
-    respaced = schedule.respaced(keep)
+def test_respaced_betas_follow_the_levels():
+    schedule, levels = cosine(100), [10, 50, 100]
+    respaced = schedule.respaced(levels)
     merged = [(1 - schedule.beta[a + 1 : b + 1]).prod() for a, b in [(0, 10), (10, 50), (50, 100)]]
     torch.testing.assert_close(respaced.beta[1:], 1 - torch.stack(merged))
 
 
-@pytest.mark.parametrize("keep", [[], [3], [0, 3], [3, 3], [5, 3], [3, 101], [-1, 3]])
-def test_levels_that_cannot_be_kept_are_refused(keep):
-    with pytest.raises(ValueError, match=r"ask for 2 or more|levels in 1\.\.100, ascending"):
-        cosine(100).respaced(keep)
+@pytest.mark.parametrize("levels", [[], [3], [0, 3], [3, 3], [5, 3], [3, 101], [-1, 3]])
+def test_invalid_levels_of_a_respacing_are_refused(levels):
+    with pytest.raises(ValueError, match=r"use 2 or more|levels in 1\.\.100, ascending"):
+        cosine(100).respaced(levels)
 
 
 def test_schedules_that_are_too_short_are_refused():
     with pytest.raises(ValueError, match="at least 20 steps, got 19; use cosine"):
         linear(19)
-    with pytest.raises(ValueError, match="at least 2 steps, got 1; ask for 2 or more"):
+    with pytest.raises(ValueError, match="at least 2 steps, got 1; use 2 or more"):
         cosine(1)
 
 
@@ -191,7 +191,7 @@ def test_ddims_quadratic_spacing_is_its_equation_up_to_the_last_level(total, dat
 def test_the_largest_count_of_ddims_quadratic_spacing_is_named_and_is_the_largest(total):
     with pytest.raises(ValueError, match=r"quadratic spacing, which takes any count") as error:
         spacing.ddim_quadratic(total, total + 1)
-    named = re.search(r"ask for 1 to (\d+)", str(error.value))
+    named = re.search(r"use 1 to (\d+)", str(error.value))
     assert named is not None
     largest = int(named[1])
     assert len(set(spacing.ddim_quadratic(total, largest))) == largest
@@ -209,19 +209,19 @@ def test_text_gives_the_spacing_it_names():
 @pytest.mark.parametrize(
     ("call", "cure"),
     [
-        (lambda: spacing.even(10, 11), "ask for 1 to 10"),
-        (lambda: spacing.sections(10, [2, 6]), "section 2 of 2 .* ask for 0 to 5"),
+        (lambda: spacing.even(10, 11), "use 1 to 10"),
+        (lambda: spacing.sections(10, [2, 6]), "section 2 of 2 .* use 0 to 5"),
         (lambda: spacing.sections(10, []), "at least one section"),
-        (lambda: spacing.quadratic(10, 0), "ask for 1 to 10"),
-        (lambda: spacing.ddim_quadratic(1000, 0), "ask for 1 to 31, or quadratic"),
-        (lambda: spacing.ddim_quadratic(1000, 32), "ask for 1 to 31, or quadratic"),
+        (lambda: spacing.quadratic(10, 0), "use 1 to 10"),
+        (lambda: spacing.ddim_quadratic(1000, 0), "use 1 to 31, or quadratic"),
+        (lambda: spacing.ddim_quadratic(1000, 32), "use 1 to 31, or quadratic"),
         (lambda: spacing.strided(1000, 60), r"use \d+ or \d+, or even spacing"),
         (lambda: spacing.parse(1000, "ten"), "write 25, or sections 10,15,20, or ddim25"),
         (lambda: spacing.parse(1000, "ddim"), "write 25, or sections 10,15,20, or ddim25"),
         (lambda: spacing.parse(1000, "ddim60"), r"use \d+ or \d+"),
     ],
 )
-def test_a_spacing_that_cannot_be_had_names_the_cure(call, cure):
+def test_an_impossible_spacing_names_the_cure(call, cure):
     with pytest.raises(ValueError, match=cure):
         call()
 
@@ -229,19 +229,19 @@ def test_a_spacing_that_cannot_be_had_names_the_cure(call, cure):
 @pytest.mark.parametrize("make", [linear, cosine])
 def test_log_snrs_of_levels_are_those_levels(make):
     schedule = make(100)
-    kept = [2, 30, 31, 99]
-    found = schedule.at_log_snr(schedule.log_snr[kept].flip(0))
-    torch.testing.assert_close(found.alpha_bar, schedule.respaced(kept).alpha_bar)
-    torch.testing.assert_close(found.timesteps, schedule.respaced(kept).timesteps)
+    levels = [2, 30, 31, 99]
+    actual = schedule.at_log_snr(schedule.log_snr[levels].flip(0))
+    torch.testing.assert_close(actual.alpha_bar, schedule.respaced(levels).alpha_bar)
+    torch.testing.assert_close(actual.timesteps, schedule.respaced(levels).timesteps)
 
 
 def test_a_log_snr_between_two_levels_has_a_timestep_between_theirs():
     schedule = cosine(50)
     middle = (schedule.log_snr[10] + schedule.log_snr[11]) / 2
-    found = schedule.at_log_snr(torch.stack([schedule.log_snr[40], middle]))
-    assert found.timesteps.tolist() == pytest.approx([-1, 9.5, 39])
-    assert schedule.alpha_bar[11] < found.alpha_bar[1] < schedule.alpha_bar[10]
-    torch.testing.assert_close(found.log_snr[1], middle)
+    actual = schedule.at_log_snr(torch.stack([schedule.log_snr[40], middle]))
+    assert actual.timesteps.tolist() == pytest.approx([-1, 9.5, 39])
+    assert schedule.alpha_bar[11] < actual.alpha_bar[1] < schedule.alpha_bar[10]
+    torch.testing.assert_close(actual.log_snr[1], middle)
 
 
 @pytest.mark.parametrize("values", [[1.0], [2.0, 1.0], [1.0, 1.0], [-99.0, 0.0], [0.0, 99.0]])

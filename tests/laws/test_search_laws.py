@@ -35,11 +35,11 @@ def total(cost: Tensor, levels: list[int], coefficient: float) -> float:
 def test_the_best_way_is_the_best_of_all(steps: int, coefficient: float) -> None:
     for seed in range(5):
         cost = random_costs(8, seed)
-        found = best(cost, steps, coefficient)
-        assert len(found) == steps
-        assert found[-1] == 7
-        every = [[*inner, 7] for inner in combinations(range(1, 7), steps - 1)]
-        assert found == min(every, key=lambda way: total(cost, way, coefficient))
+        chosen = best(cost, steps, coefficient)
+        assert len(chosen) == steps
+        assert chosen[-1] == 7
+        ways = [[*inner, 7] for inner in combinations(range(1, 7), steps - 1)]
+        assert chosen == min(ways, key=lambda way: total(cost, way, coefficient))
 
 
 @pytest.mark.parametrize("steps", [8, 30])
@@ -61,23 +61,23 @@ def sampled(grid: Grid, scale: float) -> Tensor:
 def test_a_step_of_the_teacher_leaves_it_nowhere_and_one_over_several_levels_does() -> None:
     schedule = SCHEDULE.respaced(range(80, 1000, 90))
     states = list(ddim(guided(schedule, 1.0), X, schedule, noise_like(X)))
-    found = deviations(X, states, schedule)
-    assert found.shape == (schedule.last + 1, schedule.last + 1)
-    assert found.diagonal(-1).max() < 1e-9
-    below = torch.ones_like(found).tril(-1).bool()
-    assert found[~below].isinf().all()
-    assert (found.tril(-2)[below.tril(-2)] > 1e-4).all()
+    deviation = deviations(X, states, schedule)
+    assert deviation.shape == (schedule.last + 1, schedule.last + 1)
+    assert deviation.diagonal(-1).max() < 1e-9
+    below = torch.ones_like(deviation).tril(-1).bool()
+    assert deviation[~below].isinf().all()
+    assert (deviation.tril(-2)[below.tril(-2)] > 1e-4).all()
 
 
-def test_a_deviation_is_that_of_a_step_made_by_hand() -> None:
+def test_a_deviation_is_that_of_a_step_by_hand() -> None:
     schedule = SCHEDULE.respaced(range(80, 1000, 90))
     states = list(ddim(guided(schedule, 1.0), X, schedule, noise_like(X)))
-    found = deviations(X, states, schedule)
+    deviation = deviations(X, states, schedule)
     skipping = SCHEDULE.respaced([170, 980])  # from the teacher's last level to its second
     x = next(iter(ddim(guided(skipping, 1.0), X, skipping, noise_like(X)))).x
-    there = next(state.x for state in states if state.level == 2)
-    away = ((x - there) / schedule.signal[2]).flatten(1).square().mean(dim=1).sqrt().mean()
-    assert found[schedule.last, 2].item() == pytest.approx(away.item())
+    target = next(state.x for state in states if state.level == 2)
+    away = ((x - target) / schedule.signal[2]).flatten(1).square().mean(dim=1).sqrt().mean()
+    assert deviation[schedule.last, 2].item() == pytest.approx(away.item())
 
 
 @pytest.mark.parametrize("scale", [0.0, 2.0])

@@ -34,8 +34,8 @@ def test_weights_integrate_a_polynomial_exactly(count):
     for power in range(count):
         values = [node**power for node in nodes]
         weights = adams(nodes, start, end)
-        found = sum(weight * value for weight, value in zip(weights, values, strict=True))
-        assert found == pytest.approx((end ** (power + 1) - start ** (power + 1)) / (power + 1))
+        integral = sum(weight * value for weight, value in zip(weights, values, strict=True))
+        assert integral == pytest.approx((end ** (power + 1) - start ** (power + 1)) / (power + 1))
 
 
 def test_weights_of_even_steps_are_those_of_the_books():
@@ -49,19 +49,19 @@ def test_exponential_weights_integrate_a_parabola_exactly(rate, h):
     """By parts, of rate u exp(-rate (h - u)) from 0 to h, and of the same with u^2."""
     nodes = [0.0, -0.7, -1.5]
     weights = exponential(nodes, 0.0, h, rate)
-    kept = -math.expm1(-rate * h)
-    exact = [kept, h - kept / rate, h**2 - 2 * (h - kept / rate) / rate]
+    zeroth = -math.expm1(-rate * h)
+    exact = [zeroth, h - zeroth / rate, h**2 - 2 * (h - zeroth / rate) / rate]
     for power, integral in enumerate(exact):
-        found = sum(weight * node**power for weight, node in zip(weights, nodes, strict=True))
-        assert found == pytest.approx(integral, rel=1e-6)
+        actual = sum(weight * node**power for weight, node in zip(weights, nodes, strict=True))
+        assert actual == pytest.approx(integral, rel=1e-6)
 
 
 def test_two_exponential_weights_take_a_line_at_the_middle_of_the_step():
     """Lu et al. 2022b, Algorithm 2: D = (1 + 1 / 2r) x_0 - 1 / 2r x_0 of the level before."""
     h, before = 0.5, 0.7
-    kept, r = -math.expm1(-h), before / h
+    total, r = -math.expm1(-h), before / h
     weights = exponential([0.0, -before], 0.0, h)
-    assert weights == pytest.approx([kept * (1 + 1 / (2 * r)), -kept / (2 * r)])
+    assert weights == pytest.approx([total * (1 + 1 / (2 * r)), -total / (2 * r)])
 
 
 def test_the_order_rises_in_the_first_steps_and_falls_in_the_last():
@@ -102,21 +102,21 @@ def test_fractional_timesteps_of_a_process_even_in_log_snr_are_sampled(name):
     """5 steps give an image of the data, which 5 even steps from pure noise do not miss by far."""
     full, x = cosine(1000), normal((64, 1, 2, 2), 0)
     ends = float(full.log_snr[980]), float(full.log_snr[1])
-    told = set()
+    timesteps = set()
 
-    def listening(schedule):
+    def recorded(schedule):
         def denoise(x_t, level):
-            told.add(float(schedule.timestep(level, x_t)[0]))
+            timesteps.add(float(schedule.timestep(level, x_t)[0]))
             return DATA.denoise(schedule)(x_t, level)
 
         return denoise
 
     def sampled(steps):
         schedule = full.at_log_snr(torch.linspace(*ends, steps, dtype=torch.float64))
-        return last(sampler_of(name)(listening(schedule), x, schedule, noise_like(x)))
+        return last(sampler_of(name)(recorded(schedule), x, schedule, noise_like(x)))
 
     error = rms(sampled(8) - sampled(100)) if "eta" not in name else rms(sampled(8)) - 0.5
-    assert any(timestep % 1 for timestep in told)
+    assert any(timestep % 1 for timestep in timesteps)
     assert error < 0.25
 
 
@@ -153,7 +153,7 @@ def test_an_order_out_of_range_and_too_few_levels_are_refused(name, highest):
 
 
 @pytest.mark.parametrize("name", CLIPS_AGAIN)
-def test_a_threshold_is_applied_after_guidance_where_it_is_asked(name):
+def test_a_threshold_is_applied_after_guidance_where_requested(name):
     schedule, x = by_angle(15, first=0.1), normal((4, 1, 2, 2), 0)
     pull = scaled(DATA.gradient(schedule, LABEL), 20.0)
 

@@ -48,13 +48,13 @@ LEVELS = torch.tensor([1, 2, 13, 20, 39])
 
 
 def oracle_s_network(schedule: Schedule, target: Target) -> Denoise:
-    """The oracle, asked through a network of this target, which sees the target's input only."""
+    """The oracle as a network of this target, which receives the target's input only."""
     exact = four_modes().denoise(schedule)
 
-    def network(seen: Tensor, timestep: Tensor) -> Tensor:
+    def network(scaled: Tensor, timestep: Tensor) -> Tensor:
         level = torch.searchsorted(schedule.timesteps, timestep.contiguous())
-        one = target.input(schedule, torch.ones_like(seen), level)
-        x_t = seen / one
+        one = target.input(schedule, torch.ones_like(scaled), level)
+        x_t = scaled / one
         p = exact(x_t, level)
         return target.of(schedule, p.x_0, p.noise, x_t, level)
 
@@ -65,26 +65,26 @@ def oracle_s_network(schedule: Schedule, target: Target) -> Denoise:
 def test_a_target_is_a_change_of_variables(target: Target) -> None:
     x_t = normal((5, 1, 2, 2), 0)
     exact = four_modes().denoise(SCHEDULE)(x_t, LEVELS)
-    found = oracle_s_network(SCHEDULE, target)(x_t, LEVELS)
-    torch.testing.assert_close(found.x_0, exact.x_0, rtol=1e-6, atol=1e-9)
+    actual = oracle_s_network(SCHEDULE, target)(x_t, LEVELS)
+    torch.testing.assert_close(actual.x_0, exact.x_0, rtol=1e-6, atol=1e-9)
 
 
 @pytest.mark.parametrize("sampler", ["ddim", "dpm-solver:order=2", "ancestral"])
 def test_preconditioning_changes_no_sample(sampler: str) -> None:
     schedule = cosine(40).respaced(range(2, 41, 2))
     x = normal((8, 1, 2, 2), 1)
-    found = [
+    samples = [
         last(sampler_of(sampler)(oracle_s_network(schedule, target), x, schedule, noise_like(x)))
         for target in (VELOCITY, EDM(sigma_data=0.5))
     ]
-    torch.testing.assert_close(*found, rtol=0, atol=1e-9)
+    torch.testing.assert_close(*samples, rtol=0, atol=1e-9)
 
 
 def test_with_unit_data_edm_is_minus_the_velocity_of_the_same_input() -> None:
     x_0, noise = normal((5, 1, 2, 2), 0), normal((5, 1, 2, 2), 1)
     x_t, unit = process.diffuse(SCHEDULE, x_0, noise, LEVELS), EDM(sigma_data=1)
-    found = unit.of(SCHEDULE, x_0, noise, x_t, LEVELS)
-    torch.testing.assert_close(found, -VELOCITY.of(SCHEDULE, x_0, noise, x_t, LEVELS))
+    actual = unit.of(SCHEDULE, x_0, noise, x_t, LEVELS)
+    torch.testing.assert_close(actual, -VELOCITY.of(SCHEDULE, x_0, noise, x_t, LEVELS))
     torch.testing.assert_close(unit.input(SCHEDULE, x_t, LEVELS), x_t)
 
 
@@ -96,8 +96,8 @@ def test_input_and_target_of_edm_are_those_of_its_table(sigma_data: float) -> No
     ratio = at(SCHEDULE.noise_to_signal, LEVELS, x_t)
     both = ratio**2 + sigma_data**2
     c_skip, c_out = sigma_data**2 / both, ratio * sigma_data / both.sqrt()
-    seen = target.input(SCHEDULE, x_t, LEVELS)
-    torch.testing.assert_close(seen, (x_0 + ratio * noise) / both.sqrt())
+    scaled = target.input(SCHEDULE, x_t, LEVELS)
+    torch.testing.assert_close(scaled, (x_0 + ratio * noise) / both.sqrt())
     output = target.of(SCHEDULE, x_0, noise, x_t, LEVELS)
     torch.testing.assert_close(output, (x_0 - c_skip * (x_0 + ratio * noise)) / c_out)
 
@@ -110,10 +110,10 @@ def test_the_target_of_a_consistency_model_is_that_of_its_paper(level: int) -> N
     t = schedule.noise_to_signal[level]
     c_skip = 0.25 / ((t - 0.002) ** 2 + 0.25)
     c_out = 0.5 * (t - 0.002) / (t**2 + 0.25).sqrt()
-    found = target.to_x_0(schedule, x_t, output, level)
-    torch.testing.assert_close(found, c_skip * x_t / schedule.signal[level] + c_out * output)
+    actual = target.to_x_0(schedule, x_t, output, level)
+    torch.testing.assert_close(actual, c_skip * x_t / schedule.signal[level] + c_out * output)
     if level == 1:  # the boundary condition, whatever the network's output is
-        torch.testing.assert_close(found, x_t / schedule.signal[1], rtol=0, atol=1e-9)
+        torch.testing.assert_close(actual, x_t / schedule.signal[1], rtol=0, atol=1e-9)
 
 
 def test_heun_s_method_in_edm_s_process_is_its_algorithm_1() -> None:
@@ -134,11 +134,11 @@ def test_heun_s_method_in_edm_s_process_is_its_algorithm_1() -> None:
         if following:
             ahead = y + (following - sigma) * (first + slope(ahead, place + 1)) / 2
         y = ahead
-    found = last(sampler_of("heun")(exact, x, schedule, noise_like(x)))
-    torch.testing.assert_close(found, y, rtol=1e-8, atol=1e-8)
+    samples = last(sampler_of("heun")(exact, x, schedule, noise_like(x)))
+    torch.testing.assert_close(samples, y, rtol=1e-8, atol=1e-8)
 
 
-def test_the_network_of_edm_s_process_is_told_c_noise_between_levels_as_well() -> None:
+def test_the_network_of_edm_s_process_receives_c_noise_between_levels_as_well() -> None:
     visited = karras(40).visiting([3.25, 17.5, 40])
     c_noise = visited.noise_to_signal[1:].log() / 4
     torch.testing.assert_close(visited.timesteps[1:].double(), 1000 * c_noise, rtol=1e-6, atol=1e-4)
@@ -160,9 +160,9 @@ def test_input_and_target_have_unit_variance_for_data_of_that_deviation(sigma_da
 @EVERY
 def test_the_gain_is_the_error_of_x_0_for_one_of_the_output(target: Target) -> None:
     x_t, output = normal((5, 1, 2, 2), 0), normal((5, 1, 2, 2), 1)
-    there, off = (target.to_x_0(SCHEDULE, x_t, output + by, LEVELS) for by in (0, 1))
+    base, off = (target.to_x_0(SCHEDULE, x_t, output + by, LEVELS) for by in (0, 1))
     gain = at(target.gain(SCHEDULE), LEVELS, x_t).expand_as(x_t)
-    torch.testing.assert_close((off - there).abs(), gain, rtol=1e-6, atol=0)
+    torch.testing.assert_close((off - base).abs(), gain, rtol=1e-6, atol=0)
 
 
 @EVERY
@@ -171,23 +171,23 @@ def test_the_weighted_loss_of_a_denoiser_is_the_same_for_every_target(
     target: Target, weight: Weight
 ) -> None:
     x_0, _ = four_modes().sample(len(LEVELS), seeded(0))
-    made = noised(SCHEDULE, x_0, normal(tuple(x_0.shape), 1), LEVELS)
+    noisy = noised(SCHEDULE, x_0, normal(tuple(x_0.shape), 1), LEVELS)
     guess = x_0 + 0.1 * normal(tuple(x_0.shape), 2)
-    implied = process.noise_from_x_0(SCHEDULE, made.x_t, guess, LEVELS)
-    found = []
+    implied = process.noise_from_x_0(SCHEDULE, noisy.x_t, guess, LEVELS)
+    losses = []
     for each in (X_0, target):
         model = Parameterization(each, FIXED_SMALL)
-        raw = each.of(SCHEDULE, guess, implied, made.x_t, LEVELS)
-        found.append(weight(simple(model, SCHEDULE, raw, made), model, SCHEDULE, LEVELS).loss)
-    torch.testing.assert_close(*found, rtol=1e-6, atol=1e-12)
+        raw = each.of(SCHEDULE, guess, implied, noisy.x_t, LEVELS)
+        losses.append(weight(simple(model, SCHEDULE, raw, noisy), model, SCHEDULE, LEVELS).loss)
+    torch.testing.assert_close(*losses, rtol=1e-6, atol=1e-12)
 
 
 def test_min_snr_of_x_0_is_the_snr_up_to_gamma_and_its_soft_form_half_of_gamma_there() -> None:
     model, one = Parameterization(X_0, FIXED_SMALL), torch.ones(len(LEVELS), dtype=torch.float64)
     losses = simple(model, SCHEDULE, *_ones())
     snr = SCHEDULE.log_snr.exp()[LEVELS]
-    found = MinSNR(gamma=3)(losses, model, SCHEDULE, LEVELS).loss
-    torch.testing.assert_close(found, torch.minimum(snr, 3 * one))
+    hard = MinSNR(gamma=3)(losses, model, SCHEDULE, LEVELS).loss
+    torch.testing.assert_close(hard, torch.minimum(snr, 3 * one))
     assert snr.min() < 3 < snr.max()
     assert SoftMinSNR(gamma=3).of_x_0(3 * one)[0] == pytest.approx(1.5)  # type: ignore[index]
     soft = SoftMinSNR(gamma=3)(losses, model, SCHEDULE, LEVELS).loss
@@ -201,11 +201,11 @@ def _ones():
 
 
 def test_a_weight_leaves_the_variational_term_alone() -> None:
-    raw, made = _ones()
+    raw, noisy = _ones()
     raw, model = torch.cat([raw, raw], dim=1), Parameterization(X_0, LEARNED_RANGE)
-    losses = hybrid(0.5)(model, SCHEDULE, raw, made)
-    found = MinSNR(gamma=3)(losses, model, SCHEDULE, LEVELS)
-    assert torch.equal(found.loss, found.mse + losses.vlb)
+    losses = hybrid(0.5)(model, SCHEDULE, raw, noisy)
+    weighted = MinSNR(gamma=3)(losses, model, SCHEDULE, LEVELS)
+    assert torch.equal(weighted.loss, weighted.mse + losses.vlb)
     assert Unweighted()(losses, model, SCHEDULE, LEVELS) is losses
 
 

@@ -74,15 +74,15 @@ def test_gradients_are_switched_as_denoisers_are():
         assert torch.equal(both(START, level, prediction), part(START, level, prediction))
 
 
-def test_each_stage_has_visited_levels_and_what_is_not_given_stays():
+def test_each_stage_has_visited_levels_and_inherits_omitted_settings():
     levels = [1.0, 273.2, 500.0, 980.0]
     then = ["at:800,classes=bag", "at:500,scale=4", "at:499.5,guide=free:scale=2", "at:0.5,scale=9"]
     chosen = Sampling().change(scale=2, then=then)
-    found = chosen.stages(levels)
-    assert [(stage.top, stage.classes) for stage in found] == [(4, None), (3, "bag"), (2, "bag")]
-    guides = [[text(guide) for guide in stage.sampling.guide] for stage in found]
+    stages = chosen.stages(levels)
+    assert [(stage.top, stage.classes) for stage in stages] == [(4, None), (3, "bag"), (2, "bag")]
+    guides = [[text(guide) for guide in stage.sampling.guide] for stage in stages]
     assert guides == [["classifier:scale=2"], ["classifier:scale=4"], ["free:scale=2"]]
-    assert not any(stage.sampling.then for stage in found)
+    assert not any(stage.sampling.then for stage in stages)
     assert chosen.scale == 2
     assert {text(guide) for guide in chosen.by_contrast} == {"free:scale=2"}
 
@@ -112,14 +112,17 @@ def images(model, *guides, classes="bag", **settings):
 @pytest.mark.parametrize("guide", GUIDES)
 @pytest.mark.parametrize("sampler", ["ancestral", "heun", "unipc"])
 def test_the_ends_of_a_network_are_either_setting_alone(model, sampler, guide):
-    own = {"sampler": sampler}
-    before, after = images(model, guide, **own), images(model, guide, classes="sneaker", **own)
+    settings = {"sampler": sampler}
+    before, after = (
+        images(model, guide, **settings),
+        images(model, guide, classes="sneaker", **settings),
+    )
     assert not torch.equal(before, after)
-    assert torch.equal(images(model, guide, then="at:20,classes=sneaker", **own), after)
-    assert torch.equal(images(model, guide, then="at:0,classes=sneaker", **own), before)
-    if "every" not in guide:  # what is reused is taken anew
-        assert torch.equal(images(model, guide, then="at:9,classes=bag", **own), before)
-    mixed = images(model, guide, then="at:9,classes=sneaker", **own)
+    assert torch.equal(images(model, guide, then="at:20,classes=sneaker", **settings), after)
+    assert torch.equal(images(model, guide, then="at:0,classes=sneaker", **settings), before)
+    if "every" not in guide:  # a stage evaluates a reused gradient anew
+        assert torch.equal(images(model, guide, then="at:9,classes=bag", **settings), before)
+    mixed = images(model, guide, then="at:9,classes=sneaker", **settings)
     assert not torch.equal(mixed, before)
     assert not torch.equal(mixed, after)
 
@@ -127,11 +130,11 @@ def test_the_ends_of_a_network_are_either_setting_alone(model, sampler, guide):
 @pytest.mark.parametrize("sampler", ["ancestral", "ddim", "splitting"])
 def test_another_scale_is_that_of_guides_within_intervals(model, sampler):
     parts = ("classifier:scale=9,interval=10-20", "classifier:scale=-5,interval=0-9")
-    wanted = images(model, *parts, sampler=sampler)
+    expected = images(model, *parts, sampler=sampler)
     assert torch.equal(
-        images(model, "classifier:scale=9", sampler=sampler, then="at:9,scale=-5"), wanted
+        images(model, "classifier:scale=9", sampler=sampler, then="at:9,scale=-5"), expected
     )
-    assert not torch.equal(images(model, "classifier:scale=9", sampler=sampler), wanted)
+    assert not torch.equal(images(model, "classifier:scale=9", sampler=sampler), expected)
 
 
 def test_calls_of_helpers_are_counted_where_they_guide(model):
@@ -150,27 +153,27 @@ def test_a_classifier_may_guide_to_classes_only_then(tmp_path: Path):
     plain = last(unlabelled.trajectory(count=2))
     assert torch.equal(last(unlabelled.trajectory("bag", 2, then="at:0,scale=9")), plain)
     assert not torch.equal(last(unlabelled.trajectory("bag", 2, then="at:9,scale=9")), plain)
-    with pytest.raises(SettingError, match=r"^then.classes must .*; it is told none"):
+    with pytest.raises(SettingError, match=r"^then.classes must .*; it has none"):
         unlabelled.job(count=2, then="at:9,classes=bag")
 
 
 def test_a_student_takes_another_class_and_scale(tmp_path: Path):
     student = adm.load(tiny.model(tmp_path / "s.safetensors", tiny.student()))
-    made = lambda label, **settings: last(student.trajectory(label, 2, steps=4, **settings))  # noqa: E731
-    first = made("bag")
+    run = lambda label, **settings: last(student.trajectory(label, 2, steps=4, **settings))  # noqa: E731
+    first = run("bag")
     generator = student.generator(steps=4)
     assert isinstance(generator, DiffusionGenerator)
     top, *_, low = reversed(generator.sampling.grid.visited(student.schedule))
-    for then, alone in (("classes=sneaker", made("sneaker")), ("scale=2", made("bag", scale=2))):
-        assert torch.equal(made("bag", then=f"at:{top},{then}"), alone)
-        mixed = made("bag", then=f"at:{low},{then}")
+    for then, alone in (("classes=sneaker", run("sneaker")), ("scale=2", run("bag", scale=2))):
+        assert torch.equal(run("bag", then=f"at:{top},{then}"), alone)
+        mixed = run("bag", then=f"at:{low},{then}")
         assert not torch.equal(mixed, alone)
         assert not torch.equal(mixed, first)
     with pytest.raises(SettingError, match=r"^scale must be from"):
         student.job("bag", 2, then="at:9,scale=100")
 
 
-def test_an_upsampler_is_told_the_class_that_the_images_have_become(tmp_path: Path):
+def test_an_upsampler_is_conditioned_on_the_final_class(tmp_path: Path):
     base = tiny.model(tmp_path / "b.safetensors", tiny.diffusion("data.size=4,4"))
     larger = tiny.model(tmp_path / "u.safetensors", tiny.upsampler())
     whole = adm.load(base, upsampler=larger)
@@ -194,7 +197,7 @@ def test_an_upsampler_is_told_the_class_that_the_images_have_become(tmp_path: Pa
         (9, r"then must be one of at"),
     ],
 )
-def test_what_cannot_be_is_refused(model, then, message):
+def test_invalid_changes_are_refused(model, then, message):
     with pytest.raises(SettingError, match=f"^{message}"):
         model.job("bag", 1, then=then)
 

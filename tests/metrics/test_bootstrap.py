@@ -1,4 +1,4 @@
-"""images drawn anew -> intervals as wide as the numbers spread."""
+"""resampled images -> intervals as wide as the spread of the scores."""
 
 import numpy as np
 import pytest
@@ -38,12 +38,12 @@ def test_a_mean_s_interval_is_the_normal_one() -> None:
     assert low < narrow.low < values.mean() < narrow.high < high
 
 
-def test_it_is_the_seed_s_and_not_the_chunk_s(monkeypatch) -> None:
+def test_the_interval_depends_on_the_seed_and_not_on_chunks(monkeypatch) -> None:
     values = RANDOM.random(50)
-    once = mean_interval(values, seed=1)
-    assert once == mean_interval(values, seed=1) != mean_interval(values, seed=2)
+    first = mean_interval(values, seed=1)
+    assert first == mean_interval(values, seed=1) != mean_interval(values, seed=2)
     monkeypatch.setitem(mean_interval.__globals__, "MAX_DRAWS", 70)
-    assert mean_interval(values, seed=1) == once
+    assert mean_interval(values, seed=1) == first
 
 
 def test_resampling_s_bias_is_not_the_estimate_s() -> None:
@@ -82,8 +82,8 @@ def score(seed: int) -> tuple[float, tuple[float, float]]:
 
 def kid(seed: int) -> tuple[float, tuple[float, float]]:
     real, features = fakes(seed + 10_000) - 0.3, fakes(seed)
-    found = kernel_distance(real, features, subsets=60, seed=seed)
-    return kernel_distance_of_all(real, features), found.interval()
+    distance = kernel_distance(real, features, subsets=60, seed=seed)
+    return kernel_distance_of_all(real, features), distance.interval()
 
 
 def share(seed: int) -> tuple[float, tuple[float, float]]:
@@ -93,12 +93,12 @@ def share(seed: int) -> tuple[float, tuple[float, float]]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [fid, score, kid, share])
-def test_intervals_hold_the_truth_as_often_as_they_say(number) -> None:
-    found = [number(seed) for seed in range(100)]
-    truth = np.mean([value for value, _ in found])
-    held = np.mean([low <= truth <= high for _, (low, high) in found])
-    print(f"{number.__name__}: 95% intervals held the mean of {len(found)} in {100 * held:.1f}%")
-    assert 0.87 <= held <= 0.99
+def test_intervals_contain_the_truth_as_often_as_stated(number) -> None:
+    pairs = [number(seed) for seed in range(100)]
+    truth = np.mean([value for value, _ in pairs])
+    inside = np.mean([low <= truth <= high for _, (low, high) in pairs])
+    print(f"{number.__name__}: the mean of {len(pairs)} is in {100 * inside:.1f}% of intervals")
+    assert 0.87 <= inside <= 0.99
 
 
 @pytest.mark.parametrize("count", [2, 3, 40])
@@ -127,7 +127,7 @@ def test_what_spreads_nothing_is_refused() -> None:
 
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
 def test_means_of_subsets_have_the_normal_interval_of_all(share: float) -> None:
-    """Drawn without replacement, which is what the factor of the spread undoes."""
+    """Subsets are drawn without replacement; the factor of the spread corrects for that."""
     random, count = np.random.default_rng(2), 400
     values = random.normal(size=count)
     size = int(share * count)

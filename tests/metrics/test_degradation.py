@@ -1,4 +1,4 @@
-"""images made worse step by step -> numbers that follow."""
+"""images degraded step by step -> scores that follow."""
 
 from collections.abc import Callable
 from itertools import pairwise

@@ -1,4 +1,4 @@
-"""scores of few images -> what infinitely many would have."""
+"""scores of few images -> the score of infinitely many."""
 
 import numpy as np
 import pytest
@@ -15,10 +15,10 @@ DIM = 32
 
 
 def test_a_line_in_one_over_n_is_read_off_exactly() -> None:
-    found = at_infinity(lambda rows: 5 + 300 / len(rows), 20_000)
-    assert found.value == pytest.approx(5)
-    assert found.slope == pytest.approx(300)
-    assert (found.sizes[0], found.sizes[-1], len(found.sizes)) == (5000, 20_000, 15)
+    fit = at_infinity(lambda rows: 5 + 300 / len(rows), 20_000)
+    assert fit.value == pytest.approx(5)
+    assert fit.slope == pytest.approx(300)
+    assert (fit.sizes[0], fit.sizes[-1], len(fit.sizes)) == (5000, 20_000, 15)
 
 
 def test_subsets_are_drawn_without_replacement_by_the_seed() -> None:
@@ -37,12 +37,12 @@ def test_subsets_are_drawn_without_replacement_by_the_seed() -> None:
 def test_the_distance_of_two_normals_is_recovered() -> None:
     # Where covariances commute it is |m - m'|^2 + |s - s'|^2.
     real = Statistics(np.zeros(DIM, np.float32), np.eye(DIM))
-    want = DIM * (0.1**2 + 0.05**2)
+    expected = DIM * (0.1**2 + 0.05**2)
     plain, corrected = [], []
     for seed in range(8):
         fake = np.random.default_rng(seed).normal(0.1, 1.05, size=(600, DIM))
-        plain.append(frechet_distance(real, statistics(fake)) - want)
-        corrected.append(frechet_at_infinity(fake, real, seed=seed).value - want)
+        plain.append(frechet_distance(real, statistics(fake)) - expected)
+        corrected.append(frechet_at_infinity(fake, real, seed=seed).value - expected)
     print(f"error of the plain distance {np.mean(plain):.3f}, corrected {np.mean(corrected):.3f}")
     assert abs(np.mean(corrected)) < abs(np.mean(plain)) / 5
     assert np.mean(np.square(corrected)) < np.mean(np.square(plain)) / 4

@@ -1,4 +1,4 @@
-"""covariances, near-singular ones too -> the Fréchet distance that is known for them."""
+"""covariances, near-singular ones too -> their known Fréchet distance."""
 
 import numpy as np
 import pytest
@@ -29,7 +29,7 @@ def released(real: Statistics, fake: Statistics, epsilon: float = 1e-6) -> float
 
 
 @pytest.mark.parametrize(("images", "tolerance"), [(500, 1e-6), (40, 1e-3), (20, 1e-3)])
-def test_it_is_the_released_one_s(images: int, tolerance: float) -> None:
+def test_the_distance_is_that_of_the_released_code(images: int, tolerance: float) -> None:
     real, fake = drawn(500, 64, seed=1), drawn(images, 64, 1.3, seed=2)
     ours, theirs = frechet_distance(real, fake), released(real, fake)
     print(f"N {images}, D 64: ours {ours:.12f}, released {theirs:.12f}, {ours - theirs:+.1e}")
@@ -37,15 +37,15 @@ def test_it_is_the_released_one_s(images: int, tolerance: float) -> None:
 
 
 @pytest.mark.parametrize("images", [3, 64, 500])
-def test_singular_covariances_keep_the_exact_distance(images: int) -> None:
+def test_singular_covariances_have_the_exact_distance(images: int) -> None:
     # Turned and stretched by s, C' is s^2 C: |s - 1|^2 tr C, whatever the rank of C.
     real = drawn(images, 64)
-    turn = np.linalg.qr(RANDOM.normal(size=(64, 64)))[0]
-    there = Statistics(real.mean @ turn, turn.T @ real.covariance @ turn)
-    stretched = Statistics(there.mean, 1.21 * there.covariance)
-    want = 0.01 * np.trace(real.covariance)
-    assert frechet_distance(there, stretched) == pytest.approx(want, rel=1e-9)
-    assert frechet_to(there)(stretched) == pytest.approx(want, rel=1e-4)
+    rotation = np.linalg.qr(RANDOM.normal(size=(64, 64)))[0]
+    rotated = Statistics(real.mean @ rotation, rotation.T @ real.covariance @ rotation)
+    stretched = Statistics(rotated.mean, 1.21 * rotated.covariance)
+    expected = 0.01 * np.trace(real.covariance)
+    assert frechet_distance(rotated, stretched) == pytest.approx(expected, rel=1e-9)
+    assert frechet_to(rotated)(stretched) == pytest.approx(expected, rel=1e-4)
 
 
 @pytest.mark.parametrize("images", [3, 64, 500])
@@ -56,7 +56,7 @@ def test_a_set_is_at_no_distance_from_itself(images: int) -> None:
     for seed in range(3):  # exactly so, and not only where rounding happens to end below 0
         other = drawn(images, 64, seed=seed)
         assert frechet_distance(other, other) == 0
-    # The formula says so by itself, when rounding keeps the two from being recognised.
+    # Also by the formula alone, where rounding hides that the two are equal.
     nearly = Statistics(one.mean, one.covariance * (1 + 1e-15))
     assert frechet_distance(one, nearly) < 1e-9 * np.trace(one.covariance)
 
@@ -71,18 +71,18 @@ def test_constant_features_count_only_by_their_means() -> None:
     still, moved = np.zeros((10, 3)), np.ones((10, 3))
     assert frechet_distance(statistics(still), statistics(moved)) == 3
     normal = statistics(RANDOM.normal(size=(10, 3)))
-    want = np.trace(normal.covariance) + normal.mean.astype(float) @ normal.mean
-    assert frechet_distance(statistics(still), normal) == pytest.approx(want)
-    assert frechet_to(statistics(still))(normal) == pytest.approx(want)
+    expected = np.trace(normal.covariance) + normal.mean.astype(float) @ normal.mean
+    assert frechet_distance(statistics(still), normal) == pytest.approx(expected)
+    assert frechet_to(statistics(still))(normal) == pytest.approx(expected)
     assert influence(moved, statistics(still)) == pytest.approx(np.zeros(10))  # no transport
 
 
 @pytest.mark.parametrize("images", [3, 64, 500])
 def test_a_factor_s_square_is_the_covariance(images: int) -> None:
     covariance = drawn(images, 64).covariance
-    made = factor(covariance)
-    np.testing.assert_allclose(made @ made.T, covariance, atol=1e-13)
-    assert images >= 64 or made.shape[1] == images - 1
+    root = factor(covariance)
+    np.testing.assert_allclose(root @ root.T, covariance, atol=1e-13)
+    assert images >= 64 or root.shape[1] == images - 1
 
 
 def test_influence_is_the_derivative_by_an_image_s_weight() -> None:

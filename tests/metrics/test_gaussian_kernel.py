@@ -18,18 +18,18 @@ def by_pairs(x: np.ndarray, y: np.ndarray) -> float:
     return float(1000 * (total - 2 * np.mean([kernel(a, b) for a in x for b in y])))
 
 
-def test_it_is_the_definition_s() -> None:
+def test_the_distance_is_that_of_the_definition() -> None:
     x, y = RANDOM.normal(size=(9, 4)), RANDOM.normal(0.5, 1, size=(7, 4))
     assert gaussian_kernel_distance(x, y).value == pytest.approx(by_pairs(x, y), rel=1e-9)
     assert gaussian_kernel_distance(y, x).value == pytest.approx(by_pairs(x, y), rel=1e-9)
 
 
-def test_of_two_points_it_is_known() -> None:
+def test_the_distance_of_two_points_is_known() -> None:
     # On the unit sphere, opposite points are 2 apart and orthogonal ones the root of 2.
     a, b = np.tile([3.0, 0.0], (9, 1)), np.tile([0.0, 0.2], (8, 1))
     for one, squared in ((b, 2), (-a, 4), (5 * a, 0)):
-        want = 2000 * (1 - np.exp(-squared / 200))
-        assert gaussian_kernel_distance(a, one).value == pytest.approx(want, abs=1e-9)
+        expected = 2000 * (1 - np.exp(-squared / 200))
+        assert gaussian_kernel_distance(a, one).value == pytest.approx(expected, abs=1e-9)
 
 
 def test_equal_distributions_are_at_distance_zero_on_average() -> None:
@@ -53,9 +53,9 @@ def test_blocks_and_dtypes_do_not_show(block: int, monkeypatch: pytest.MonkeyPat
 @pytest.mark.slow
 def test_the_interval_is_that_of_fresh_samples() -> None:
     real = RANDOM.normal(1, 1, size=(300, 10))
-    found = [gaussian_kernel_distance(real, RANDOM.normal(1.3, 1, (300, 10))) for _ in range(120)]
-    values = [each.value for each in found]
-    widths = [(each.high - each.low) / 2 / 1.96 for each in found]
+    scores = [gaussian_kernel_distance(real, RANDOM.normal(1.3, 1, (300, 10))) for _ in range(120)]
+    values = [score.value for score in scores]
+    widths = [(score.high - score.low) / 2 / 1.96 for score in scores]
     assert np.mean(widths) == pytest.approx(np.std(values), rel=0.25)
-    inside = [each.low <= np.mean(values) <= each.high for each in found]
+    inside = [score.low <= np.mean(values) <= score.high for score in scores]
     assert np.mean(inside) >= 0.88

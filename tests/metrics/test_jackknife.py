@@ -11,7 +11,7 @@ RANDOM = np.random.default_rng(0)
 REAL, FAKE = RANDOM.normal(size=(300, 8)), RANDOM.normal(0.3, 0.9, size=(240, 8))
 
 
-def test_each_group_left_out_is_as_if_its_images_were_not_there() -> None:
+def test_leaving_out_a_group_is_scoring_without_its_images() -> None:
     without = membership(REAL, FAKE, jackknife_seed=3).jackknife
     assert without is not None
     for group in range(GROUPS):
@@ -34,7 +34,7 @@ def test_groups_are_of_one_size_and_drawn_by_the_seed() -> None:
     assert set(np.bincount(one, minlength=GROUPS)) == {len(FAKE) // GROUPS}
 
 
-def test_none_leaves_0_to_1() -> None:
+def test_intervals_stay_within_0_and_1() -> None:
     wild = np.linspace(0, 1, GROUPS)
     assert jackknife_interval(0.5, wild, 100) == (0, 1)
     with pytest.raises(ValueError, match="20 groups"):
@@ -54,38 +54,38 @@ def test_a_share_that_no_group_moves_is_certain_but_near_0_and_1() -> None:
         assert jackknife_interval(value, np.full(GROUPS, value), 100) == pytest.approx(interval)
 
 
-def test_of_a_mean_it_is_the_usual_standard_error() -> None:
+def test_the_interval_of_a_mean_is_the_standard_error_s() -> None:
     """A share of the images themselves: sqrt(p (1 - p) / N), times Student's t."""
     random, halves = np.random.default_rng(0), []
     for _ in range(200):
         values, group = random.random(400) < 0.3, random.permutation(400) % GROUPS
-        left = np.array([values[group != one].mean() for one in range(GROUPS)])
-        low, high = jackknife_interval(float(values.mean()), left, 400)
+        replicates = np.array([values[group != one].mean() for one in range(GROUPS)])
+        low, high = jackknife_interval(float(values.mean()), replicates, 400)
         halves.append((high - low) / 2)
     assert np.mean(halves) == pytest.approx(2.093 * np.sqrt(0.3 * 0.7 / 400), rel=0.05)
 
 
 @pytest.mark.slow
-def test_intervals_hold_the_truth_at_least_as_often_as_they_say() -> None:
+def test_intervals_contain_the_truth_at_least_as_often_as_stated() -> None:
     """Of recall and coverage, for other fake images; a jackknife's variance is not too small.
 
     Efron and Stein 1981: its expectation is at least the variance.
     """
     random, width, count = np.random.default_rng(1), 16, 200
     real = random.normal(size=(600, width))
-    around, found = neighbour_distances(real, 5), {"recall": [], "coverage": []}
+    around, experiments = neighbour_distances(real, 5), {"recall": [], "coverage": []}
     for seed in range(80):
         fake = random.normal(0, 0.8, size=(count, width))
-        seen = membership(real, fake, real_distances=around, jackknife_seed=seed)
-        assert seen.jackknife is not None
-        values = seen.real_in_fake.mean(), seen.covered.mean()
-        tables = seen.jackknife.recalled, seen.jackknife.covered
-        for name, value, table in zip(found, values, tables, strict=True):
-            found[name].append((value, jackknife_interval(value, table.mean(axis=0), count)))
-    for name, each in found.items():
-        truth = np.mean([value for value, _ in each])
-        held = np.mean([low <= truth <= high for _, (low, high) in each])
-        widths = np.mean([high - low for _, (low, high) in each]) / 2 / 2.093
-        print(f"{name}: held in {held:.1%}, {widths:.4f}, {np.std([v for v, _ in each]):.4f}")
-        assert held >= 0.9
-        assert widths < 2 * np.std([value for value, _ in each])
+        members = membership(real, fake, real_distances=around, jackknife_seed=seed)
+        assert members.jackknife is not None
+        values = members.real_in_fake.mean(), members.covered.mean()
+        tables = members.jackknife.recalled, members.jackknife.covered
+        for name, value, table in zip(experiments, values, tables, strict=True):
+            experiments[name].append((value, jackknife_interval(value, table.mean(axis=0), count)))
+    for name, pairs in experiments.items():
+        truth = np.mean([value for value, _ in pairs])
+        inside = np.mean([low <= truth <= high for _, (low, high) in pairs])
+        widths = np.mean([high - low for _, (low, high) in pairs]) / 2 / 2.093
+        print(f"{name}: inside in {inside:.1%}, {widths:.4f}, {np.std([v for v, _ in pairs]):.4f}")
+        assert inside >= 0.9
+        assert widths < 2 * np.std([value for value, _ in pairs])

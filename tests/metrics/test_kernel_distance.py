@@ -19,7 +19,7 @@ def by_pairs(x: np.ndarray, y: np.ndarray) -> float:
     return total - 2 * np.mean([kernel(a, b) for a in x for b in y])
 
 
-def test_it_is_the_definition_s() -> None:
+def test_the_distance_is_that_of_the_definition() -> None:
     x, y = RANDOM.normal(size=(9, 4)), RANDOM.normal(0.5, 1, size=(7, 4))
     assert kernel_distance_of_all(x, y) == pytest.approx(by_pairs(x, y), rel=1e-12)
     assert kernel_distance_of_all(y, x) == pytest.approx(by_pairs(x, y), rel=1e-12)
@@ -31,12 +31,12 @@ def test_a_shift_is_known_in_closed_form() -> None:
     # C(3, j) (E[x^j] - E[y^j])^2.
     m, count = 0.7, 4000
     moments = np.array([[1, 0, 1, 0], [1, m, 1 + m**2, m**3 + 3 * m]])
-    want = np.array([1, 3, 3, 1]) @ np.square(moments[0] - moments[1])
+    expected = np.array([1, 3, 3, 1]) @ np.square(moments[0] - moments[1])
     x, y = RANDOM.normal(size=(count, 1)), RANDOM.normal(m, 1, size=(count, 1))
-    found = kernel_distance(x, y, size=500)
-    low, high = found.interval()
-    assert low < want < high
-    assert found.value == pytest.approx(want, rel=0.1)
+    distance = kernel_distance(x, y, size=500)
+    low, high = distance.interval()
+    assert low < expected < high
+    assert distance.value == pytest.approx(expected, rel=0.1)
 
 
 def test_equal_distributions_are_at_distance_zero_on_average() -> None:
@@ -46,7 +46,7 @@ def test_equal_distributions_are_at_distance_zero_on_average() -> None:
     assert abs(values.mean()) < 3 * error
     assert (values < 0).any()  # which no biased estimate is
     diagonal = np.mean([((x**2).sum(axis=1) / 5 + 1) ** 3 for x in draws[:, 0]])
-    assert diagonal / 12 > 20 * error  # what leaving it in would have added, and been seen
+    assert diagonal / 12 > 20 * error  # the detectable bias of including it
 
 
 @pytest.mark.parametrize("block", [7, 64])
@@ -59,11 +59,11 @@ def test_blocks_do_not_show(block: int, monkeypatch) -> None:
 
 def test_subsets_are_the_seed_s_and_agree_with_all() -> None:
     x, y = RANDOM.normal(size=(600, 6)), RANDOM.normal(0.5, 1, size=(500, 6))
-    found, again = kernel_distance(x, y, seed=3), kernel_distance(x, y, seed=3)
-    np.testing.assert_array_equal(found.subsets, again.subsets)
-    assert kernel_distance(x, y, seed=4).value != found.value
-    assert (len(found.subsets), found.size, found.images) == (SUBSETS, 250, 500)
-    low, high = found.interval()
+    distance, again = kernel_distance(x, y, seed=3), kernel_distance(x, y, seed=3)
+    np.testing.assert_array_equal(distance.subsets, again.subsets)
+    assert kernel_distance(x, y, seed=4).value != distance.value
+    assert (len(distance.subsets), distance.size, distance.images) == (SUBSETS, 250, 500)
+    low, high = distance.interval()
     assert low < kernel_distance_of_all(x, y) < high
     # A subset of all images is all images, in another order.
     whole = kernel_distance(x[:500], y, subsets=3, size=500)

@@ -1,4 +1,4 @@
-"""features -> who lies among whom, and the four shares made of it."""
+"""features -> who lies among whom, and the four shares computed from it."""
 
 import numpy as np
 import pytest
@@ -16,31 +16,31 @@ RANDOM = np.random.default_rng(0)
 REAL, FAKE = RANDOM.normal(size=(300, 12)), RANDOM.normal(0.4, 1, size=(220, 12))
 
 
-def four(found: Membership) -> tuple[float, float, float, float]:
-    shares = (found.fake_in_real, found.real_in_fake, found.balls / 5, found.covered)
-    return tuple(float(each.mean()) for each in shares)  # type: ignore[return-value]
+def four(members: Membership) -> tuple[float, float, float, float]:
+    shares = (members.fake_in_real, members.real_in_fake, members.balls / 5, members.covered)
+    return tuple(float(share.mean()) for share in shares)  # type: ignore[return-value]
 
 
 @pytest.mark.parametrize("ties", [False, True])
-def test_they_are_the_definition_s(ties: bool) -> None:
+def test_the_four_shares_are_those_of_the_definition(ties: bool) -> None:
     # Whole numbers have exact distances, so that many images lie on the surface of a ball.
     real, fake = (np.round(each[:, :4] * 2) if ties else each for each in (REAL, FAKE))
 
-    def apart(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    def squared_distances(a: np.ndarray, b: np.ndarray) -> np.ndarray:
         return np.square(a[:, None] - b[None]).sum(axis=2)
 
-    across = apart(real, fake)
-    around_real, around_fake = (np.sort(apart(s, s), axis=1) for s in (real, fake))
-    want = (
+    across = squared_distances(real, fake)
+    around_real, around_fake = (np.sort(squared_distances(s, s), axis=1) for s in (real, fake))
+    expected = (
         (across <= around_real[:, 3:4]).any(axis=0).mean(),
         (across <= around_fake[:, 3]).any(axis=1).mean(),
         (across < around_real[:, 5:6]).sum() / (5 * len(fake)),
         (across.min(axis=1) < around_real[:, 5]).mean(),
     )
-    assert four(membership(real, fake)) == pytest.approx(want)
-    assert (*precision_recall(real, fake), *density_coverage(real, fake)) == pytest.approx(want)
-    assert min(want) > 0.05  # none of them is decided by an empty set
-    assert max(want) < 0.999
+    assert four(membership(real, fake)) == pytest.approx(expected)
+    assert (*precision_recall(real, fake), *density_coverage(real, fake)) == pytest.approx(expected)
+    assert min(expected) > 0.05  # none of them is decided by an empty set
+    assert max(expected) < 0.999
 
 
 def test_a_set_against_itself_has_all_four_at_one() -> None:
@@ -85,7 +85,7 @@ def test_half_precision_moves_a_share_and_overflow_goes_back_to_float32() -> Non
     assert precision_recall_float16(real, fake) == precision_recall(real, fake)
 
 
-def test_half_precision_leaves_itself_out_by_place(monkeypatch) -> None:
+def test_half_precision_excludes_a_point_itself_by_index(monkeypatch) -> None:
     # Three equal points: the nearest two of each are at 0, in whatever block they come.
     points = np.concatenate([np.zeros((3, 2)), RANDOM.normal(5, 1, size=(40, 2))])
     whole = precision_recall_float16(points, points[:20])

@@ -20,8 +20,8 @@ def normal(mean, deviation):
 
 def test_distance_of_independent_normals():
     # Where covariances commute it is |m - m'|^2 + |s - s'|^2.
-    got = frechet_distance(normal([1, 2, 0], [1, 2, 0]), normal([1, 0, 0], [3, 2, 0.5]))
-    assert got == pytest.approx(4 + 4 + 0.25)
+    actual = frechet_distance(normal([1, 2, 0], [1, 2, 0]), normal([1, 0, 0], [3, 2, 0.5]))
+    assert actual == pytest.approx(4 + 4 + 0.25)
 
 
 def test_inception_score_counts_certain_classes():

@@ -18,12 +18,12 @@ def assert_same(one: Moments, other: Moments) -> None:
     np.testing.assert_allclose(one.scatter / scale, other.scatter / scale, atol=1e-12)
 
 
-def test_they_are_numpy_s() -> None:
-    found = Moments.of(FEATURES)
+def test_moments_are_those_of_numpy() -> None:
+    moments = Moments.of(FEATURES)
     wide = FEATURES.astype(np.float64)
-    np.testing.assert_allclose(found.mean, wide.mean(axis=0), rtol=1e-13)
-    np.testing.assert_allclose(found.covariance, np.cov(wide, rowvar=False), rtol=1e-9)
-    assert found.mean.dtype == found.covariance.dtype == np.float64
+    np.testing.assert_allclose(moments.mean, wide.mean(axis=0), rtol=1e-13)
+    np.testing.assert_allclose(moments.covariance, np.cov(wide, rowvar=False), rtol=1e-9)
+    assert moments.mean.dtype == moments.covariance.dtype == np.float64
 
 
 @pytest.mark.parametrize("cuts", [[350], [1, 2, 3, 699], list(range(1, 700))])
@@ -37,8 +37,8 @@ def test_every_split_merges_to_the_whole(cuts: list[int]) -> None:
 
 def test_order_and_batches_of_the_images_do_not_matter() -> None:
     many = RANDOM.normal(3, 1, size=(2 * ROWS + 5, 4))
-    turned = Moments.of(many[RANDOM.permutation(len(many))])
-    assert_same(turned, Moments.of(many))
+    shuffled = Moments.of(many[RANDOM.permutation(len(many))])
+    assert_same(shuffled, Moments.of(many))
 
 
 def test_nothing_adds_nothing() -> None:

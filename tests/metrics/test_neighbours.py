@@ -52,10 +52,10 @@ def test_neighbours_are_those_of_brute_force(kind: str, block: int, monkeypatch)
     a, b = clouds(kind)
     across, among = all_distances(a, b), all_distances(a, a)
     np.fill_diagonal(among, np.inf)
-    for found, every in ((nearest(a, b, 4), across), (nearest_others(a, 4), among)):
-        np.testing.assert_array_equal(found.squared, np.sort(every, axis=1)[:, :4])
-        at = np.take_along_axis(every, found.indices, axis=1)
-        np.testing.assert_array_equal(at, found.squared)
+    for actual, squared in ((nearest(a, b, 4), across), (nearest_others(a, 4), among)):
+        np.testing.assert_array_equal(actual.squared, np.sort(squared, axis=1)[:, :4])
+        chosen = np.take_along_axis(squared, actual.indices, axis=1)
+        np.testing.assert_array_equal(chosen, actual.squared)
 
 
 @pytest.mark.usefixtures("kind_of_product")
@@ -65,19 +65,19 @@ def test_pairs_within_are_those_of_brute_force(kind: str, block: int, monkeypatc
     for module in (neighbours, distances):
         monkeypatch.setattr(module, "BLOCK", block)
     a, b = clouds(kind)
-    every = all_distances(a, b)
+    all_squared = all_distances(a, b)
     # Radii that some pair meets exactly: the surface is where rounding would decide.
-    own = np.sort(every, axis=1)[:, 2]
-    theirs = [np.sort(every, axis=0)[2], np.sort(every, axis=0)[5]]
+    own = np.sort(all_squared, axis=1)[:, 2]
+    theirs = [np.sort(all_squared, axis=0)[2], np.sort(all_squared, axis=0)[5]]
     for decide in (np.less, np.less_equal):
-        held = np.zeros((3, len(a), len(b)), bool)
+        within = np.zeros((3, len(a), len(b)), bool)
         for rows, columns, squared in pairs_within(a, b, [own], theirs):
-            held[0, rows, columns] = decide(squared, own[rows])
-            held[1, rows, columns] = decide(squared, theirs[0][columns])
-            held[2, rows, columns] = decide(squared, theirs[1][columns])
-        np.testing.assert_array_equal(held[0], decide(every, own[:, None]))
-        np.testing.assert_array_equal(held[1], decide(every, theirs[0]))
-        np.testing.assert_array_equal(held[2], decide(every, theirs[1]))
+            within[0, rows, columns] = decide(squared, own[rows])
+            within[1, rows, columns] = decide(squared, theirs[0][columns])
+            within[2, rows, columns] = decide(squared, theirs[1][columns])
+        np.testing.assert_array_equal(within[0], decide(all_squared, own[:, None]))
+        np.testing.assert_array_equal(within[1], decide(all_squared, theirs[0]))
+        np.testing.assert_array_equal(within[2], decide(all_squared, theirs[1]))
 
 
 @pytest.mark.parametrize("dtype", TYPES, ids=str)
@@ -87,10 +87,10 @@ def test_a_bound_is_never_more_than_the_distance(kind: str, dim: int, dtype) -> 
     a, b = (each[:, :dim] for each in clouds(kind))
     first, second = prepare(a, b, dtype=dtype, device="cpu")
     least, tolerance = lower_bounds(first, second)
-    every = all_distances(a, b) / first.unit
+    exact = all_distances(a, b) / first.unit
     sums = (first.squared_norms[:, None] + second.squared_norms).double().numpy()
-    assert (least.double().numpy() <= every).all()
-    assert (every <= least.double().numpy() + 2 * tolerance * sums).all()
+    assert (least.double().numpy() <= exact).all()
+    assert (exact <= least.double().numpy() + 2 * tolerance * sums).all()
 
 
 def test_equal_points_are_at_no_distance_and_both_ways_agree() -> None:

@@ -68,8 +68,8 @@ def test_precision_and_recall_are_torch_fidelity_s() -> None:
 def test_all_four_are_prdc_s(neighbours: int) -> None:
     prdc = pytest.importorskip("prdc", reason=NO_PRDC)
     theirs = prdc.compute_prdc(REAL, FAKE, neighbours)
-    found = membership(REAL, FAKE, neighbours, neighbours)
-    compare("precision", float(found.fake_in_real.mean()), theirs["precision"], 1e-12)
-    compare("recall", float(found.real_in_fake.mean()), theirs["recall"], 1e-12)
-    compare("density", float(found.balls.mean()) / neighbours, theirs["density"], 1e-12)
-    compare("coverage", float(found.covered.mean()), theirs["coverage"], 1e-12)
+    members = membership(REAL, FAKE, neighbours, neighbours)
+    compare("precision", float(members.fake_in_real.mean()), theirs["precision"], 1e-12)
+    compare("recall", float(members.real_in_fake.mean()), theirs["recall"], 1e-12)
+    compare("density", float(members.balls.mean()) / neighbours, theirs["density"], 1e-12)
+    compare("coverage", float(members.covered.mean()), theirs["coverage"], 1e-12)

@@ -16,15 +16,15 @@ def test_a_shift_is_three_times_its_square_in_any_space() -> None:
     # Along u a set moved by m lies u m from itself, and E (u m)^2 = |m|^2 / D.
     for dim in (2, 5, 40):
         x, shift = RANDOM.normal(size=(300, dim)), RANDOM.normal(size=dim)
-        found = sliced_wasserstein(x, x + shift, directions=20_000)
-        assert found.value == pytest.approx(3 * (shift @ shift), rel=0.05)
+        distance = sliced_wasserstein(x, x + shift, directions=20_000)
+        assert distance.value == pytest.approx(3 * (shift @ shift), rel=0.05)
 
 
 def test_a_scale_is_known_too() -> None:
     # W_2^2 of x and s x is (s - 1)^2 times the second moment, of which u takes a D-th on average.
     x = RANDOM.normal(size=(300, 8)) * np.arange(1, 9)
-    found = sliced_wasserstein(x, 1.5 * x, directions=20_000)
-    assert found.value == pytest.approx(3 * 0.25 * (x**2).sum(axis=1).mean(), rel=0.05)
+    distance = sliced_wasserstein(x, 1.5 * x, directions=20_000)
+    assert distance.value == pytest.approx(3 * 0.25 * (x**2).sum(axis=1).mean(), rel=0.05)
 
 
 def test_of_one_feature_it_is_the_cost_of_the_best_assignment() -> None:
@@ -43,17 +43,17 @@ def test_equal_sets_are_at_distance_zero_in_any_order() -> None:
 
 def test_units_and_order_do_not_matter_and_the_seed_decides() -> None:
     x, y = RANDOM.normal(size=(150, 6)), RANDOM.normal(0.4, 1.3, size=(150, 6))
-    found = sliced_wasserstein(x, y, seed=3)
-    assert found == sliced_wasserstein(x, y, seed=3)
-    assert found.value != sliced_wasserstein(x, y, seed=4).value
-    assert sliced_wasserstein(10 * x, 10 * y, seed=3).value == pytest.approx(100 * found.value)
-    assert sliced_wasserstein(y, x, seed=3).value == pytest.approx(found.value)
+    distance = sliced_wasserstein(x, y, seed=3)
+    assert distance == sliced_wasserstein(x, y, seed=3)
+    assert distance.value != sliced_wasserstein(x, y, seed=4).value
+    assert sliced_wasserstein(10 * x, 10 * y, seed=3).value == pytest.approx(100 * distance.value)
+    assert sliced_wasserstein(y, x, seed=3).value == pytest.approx(distance.value)
     mixed = sliced_wasserstein(RANDOM.permutation(x), RANDOM.permutation(y), seed=3)
-    assert mixed.value == pytest.approx(found.value)
+    assert mixed.value == pytest.approx(distance.value)
     turn = rotation(6)
-    many = {"directions": 20_000}
-    turned = sliced_wasserstein(x @ turn, y @ turn, **many).value
-    assert turned == pytest.approx(sliced_wasserstein(x, y, **many).value, rel=0.03)
+    options = {"directions": 20_000}
+    turned = sliced_wasserstein(x @ turn, y @ turn, **options).value
+    assert turned == pytest.approx(sliced_wasserstein(x, y, **options).value, rel=0.03)
 
 
 def test_of_more_images_as_many_are_drawn_of_both() -> None:
@@ -65,14 +65,14 @@ def test_of_more_images_as_many_are_drawn_of_both() -> None:
 
 def test_the_interval_is_that_of_fresh_samples() -> None:
     real, options = RANDOM.normal(size=(200, 10)), {"directions": 100, "resamples": 400}
-    found = [
+    scores = [
         sliced_wasserstein(real, RANDOM.normal(0.15, 1.2, size=(200, 10)), **options)
         for _ in range(100)
     ]
-    values = np.array([each.value for each in found])
-    widths = [(each.high - each.low) / 2 / 1.96 for each in found]
+    values = np.array([score.value for score in scores])
+    widths = [(score.high - score.low) / 2 / 1.96 for score in scores]
     assert np.mean(widths) == pytest.approx(values.std(), rel=0.25)
-    assert np.mean([each.low <= values.mean() <= each.high for each in found]) >= 0.88
+    assert np.mean([score.low <= values.mean() <= score.high for score in scores]) >= 0.88
 
 
 def test_what_cannot_be_compared_is_refused() -> None:

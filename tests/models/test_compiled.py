@@ -1,4 +1,4 @@
-"""Network -> the same function, compiled by torch; or what is lacking, before any work."""
+"""Network -> the same function, compiled by torch; or an early error without a compiler."""
 
 import logging
 import re
@@ -46,18 +46,16 @@ def traced(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("traced")
-def test_a_form_of_inputs_is_compiled_once_and_said(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_form_of_inputs_is_compiled_once_and_logged(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "adm")
     network, x = Compiled(Scaled(), "network"), torch.randn(2, 1, 4, 4)
     turned = x.permute(0, 1, 3, 2)  # of other strides
-    for each in (x, turned, x.to(memory_format=torch.channels_last)):
-        assert torch.equal(network(each), 2 * each)
+    for inputs in (x, turned, x.to(memory_format=torch.channels_last)):
+        assert torch.equal(network(inputs), 2 * inputs)
     assert caplog.text.count("compiling the network") == 1
     assert re.search(r"compiled the network in \d+ s\n$", caplog.text)
-    wanted = x.clone().requires_grad_()
-    assert torch.equal(
-        torch.autograd.grad(network(wanted).sum(), wanted)[0], 2 * torch.ones_like(x)
-    )
+    leaf = x.clone().requires_grad_()
+    assert torch.equal(torch.autograd.grad(network(leaf).sum(), leaf)[0], 2 * torch.ones_like(x))
     assert torch.equal(network(x, x), 3 * x)
 
 
@@ -83,13 +81,13 @@ def test_compiled_networks_make_the_same_guided_images(
 ) -> None:
     labels, indices = torch.tensor([0, 1, 2]), [0, 1, 2]
     plain = model.recipe.sample.change(guide=["classifier:scale=2", "attention:scale=1"], steps=2)
-    made = [
+    generators = [
         DiffusionGenerator(model, plain.change(compile=compiles), guide)
         for compiles in (False, True)
     ]
-    images = [each.images(labels, indices).int() for each in made]
+    images = [each.images(labels, indices).int() for each in generators]
     assert (images[0] - images[1]).abs().max() <= 1
-    assert made[1].manifest()["sampling"]["compile"]
+    assert generators[1].manifest()["sampling"]["compile"]
     for each in (model.prepared, model.perturbed, guide.prepared):
         assert isinstance(each(compile=True), Compiled)
         assert each(compile=True) is each(compile=True) is not each()
@@ -101,7 +99,7 @@ def test_generated_code_computes_the_same_function(tmp_path: Path) -> None:
     model = load_diffusion(tiny.model(tmp_path / "d.safetensors", smallest))
     x, level, label = torch.randn(2, *model.shape), torch.tensor([3.0, 9.0]), torch.tensor([0, -1])
     with torch.no_grad():
-        found, wanted = (
+        actual, expected = (
             model.prepared(compile=compiles)(x, level, label, None) for compiles in (True, False)
         )
-    assert torch.allclose(found, wanted, rtol=1e-4, atol=1e-6)
+    assert torch.allclose(actual, expected, rtol=1e-4, atol=1e-6)

@@ -46,7 +46,7 @@ AXES: dict[str, tuple[str, ...]] = {
 }
 
 
-def made(folder: Path, *settings: str) -> DiffusionModel:
+def build_model(folder: Path, *settings: str) -> DiffusionModel:
     """A model of random weights, none of them zero."""
     classes = tiny.CLASSES if "unet.classes=null" not in settings else ("digits",)
     model = load_diffusion(
@@ -56,13 +56,13 @@ def made(folder: Path, *settings: str) -> DiffusionModel:
     return model
 
 
-def judge(folder: Path, *settings: str) -> ClassifierModel:
+def build_classifier(folder: Path, *settings: str) -> ClassifierModel:
     path = tiny.model(folder / "classifier.safetensors", tiny.classifier(*settings))
     return load_classifier(path)
 
 
 @pytest.fixture
-def loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
+def load_pipeline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
     """Load a folder as a user does; the code of pipelines is copied to a folder of the test."""
     cache = "diffusers.utils.dynamic_modules_utils.HF_MODULES_CACHE"
     monkeypatch.setattr(cache, str(tmp_path / "modules"))
@@ -79,7 +79,7 @@ def loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any
 
 @pytest.mark.parametrize("settings", AXES.values(), ids=AXES)
 def test_every_axis_is_reproduced_and_comes_back(settings: tuple[str, ...], tmp_path: Path) -> None:
-    model = made(tmp_path, *settings)
+    model = build_model(tmp_path, *settings)
     parity = export(model, tmp_path / "out")
     assert parity.network < 1e-5
     assert max(parity.ddim, parity.dpm_solver) < 1e-4
@@ -92,7 +92,7 @@ def test_every_axis_is_reproduced_and_comes_back(settings: tuple[str, ...], tmp_
 
 
 def test_a_folder_without_our_recipe_gives_the_same_network_and_process(tmp_path: Path) -> None:
-    model = made(tmp_path, "train.label_dropout=0")
+    model = build_model(tmp_path, "train.label_dropout=0")
     export(model, tmp_path / "out")
     (tmp_path / "out/recipe.json").unlink()
     recipe, weights, classes = read(tmp_path / "out")
@@ -107,7 +107,7 @@ def test_a_folder_without_our_recipe_gives_the_same_network_and_process(tmp_path
 def test_a_process_is_recognised_by_its_betas(schedule: str, steps: int, tmp_path: Path) -> None:
     rescaled = str(steps > 1000).lower()
     settings = (f"process.steps={steps}", f"process.rescale_steps={rescaled}")
-    model = made(tmp_path, *settings, f"process.schedule={schedule}")
+    model = build_model(tmp_path, *settings, f"process.schedule={schedule}")
     export(model, tmp_path / "out")
     (tmp_path / "out/recipe.json").unlink()
     assert read(tmp_path / "out")[0].process == model.recipe.process
@@ -136,10 +136,10 @@ def _by_head(state: Any, config: UNetConfig, unlabelled: bool) -> dict[str, Tens
     return export_state(order, config, unlabelled)
 
 
-def test_rows_in_another_order_are_found_and_nothing_is_written(
+def test_rows_in_another_order_are_detected_and_nothing_is_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    model = made(tmp_path)
+    model = build_model(tmp_path)
     monkeypatch.setattr(converted, "export_state", _by_head)
     with pytest.raises(ValueError, match="does not reproduce the model: the difference of network"):
         export(model, tmp_path / "out")
@@ -162,35 +162,35 @@ def ours(
 
 @pytest.mark.parametrize("custom", [False, True])
 def test_the_guided_pipeline_makes_our_guided_images(
-    custom: bool, tmp_path: Path, loaded: Callable[..., Any]
+    custom: bool, tmp_path: Path, load_pipeline: Callable[..., Any]
 ) -> None:
     model, classifier = load_diffusion("fashion"), load_classifier("fashion-classifier")
     out = tmp_path / "out"
     export(model, out, classifier)
     options = {"custom_pipeline": str(out / "pipeline.py")} if custom else {}
-    pipeline = loaded(out, **options)
+    pipeline = load_pipeline(out, **options)
     labels = torch.tensor([0, 5, 9])
     noise = ImageNoise(3, range(3), model.shape).start()
-    given = {"num_inference_steps": 10, "latents": noise, "output_type": "pt"}
+    arguments = {"num_inference_steps": 10, "latents": noise, "output_type": "pt"}
     unguided = ours(model, classifier, 0.0, labels, 10)
     config = pipeline.scheduler.config
     pipeline.scheduler = diffusers.DDIMScheduler.from_config(config)
     for scale in (0.5, 4.0):
-        wanted = ours(model, classifier, scale, labels, 10)
-        assert (wanted - unguided).abs().max() > 0.1
-        got = pipeline(labels.tolist(), guidance_scale=scale, **given).images
-        assert (2 * got - 1 - wanted).abs().max() < 1e-4
+        expected = ours(model, classifier, scale, labels, 10)
+        assert (expected - unguided).abs().max() > 0.1
+        actual = pipeline(labels.tolist(), guidance_scale=scale, **arguments).images
+        assert (2 * actual - 1 - expected).abs().max() < 1e-4
     # Euler's method in sigma / signal is DDIM, whose x_t is scaled in another way.
     pipeline.scheduler = diffusers.EulerDiscreteScheduler.from_config(config)
     names = [model.classes[int(label)] for label in labels]
-    got = pipeline(names, guidance_scale=4.0, **given).images
-    assert (2 * got - 1 - wanted).abs().max() < 1e-4
+    actual = pipeline(names, guidance_scale=4.0, **arguments).images
+    assert (2 * actual - 1 - expected).abs().max() < 1e-4
 
 
-def test_ddpm_uses_the_learned_variance(tmp_path: Path, loaded: Callable[..., Any]) -> None:
-    model = made(tmp_path)
+def test_ddpm_uses_the_learned_variance(tmp_path: Path, load_pipeline: Callable[..., Any]) -> None:
+    model = build_model(tmp_path)
     export(model, tmp_path / "out")
-    pipeline = loaded(tmp_path / "out")
+    pipeline = load_pipeline(tmp_path / "out")
     schedule = model.schedule.respaced(range(1, 21, 4))
     draws = torch.Generator().manual_seed(0)
     start = ImageNoise(0, (0, 1), model.shape).start()
@@ -201,19 +201,21 @@ def test_ddpm_uses_the_learned_variance(tmp_path: Path, loaded: Callable[..., An
     denoise = model.denoise(torch.tensor([0, 2]), schedule)
     with torch.no_grad():
         *_, state = ancestral(denoise, start, schedule, noise)
-    got = pipeline(
+    actual = pipeline(
         [0, 2],
         num_inference_steps=5,
         latents=start,
         generator=torch.Generator().manual_seed(0),
         output_type="pt",
     ).images
-    assert (2 * got - 1 - state.x.clamp(-1, 1)).abs().max() < 1e-4
+    assert (2 * actual - 1 - state.x.clamp(-1, 1)).abs().max() < 1e-4
 
 
-def test_what_a_user_may_ask_of_the_pipeline(tmp_path: Path, loaded: Callable[..., Any]) -> None:
-    export(made(tmp_path), tmp_path / "out")
-    pipeline = loaded(tmp_path / "out")
+def test_the_pipeline_takes_labels_or_a_batch_size(
+    tmp_path: Path, load_pipeline: Callable[..., Any]
+) -> None:
+    export(build_model(tmp_path), tmp_path / "out")
+    pipeline = load_pipeline(tmp_path / "out")
     images = pipeline(["bag", "sneaker"], num_inference_steps=2).images
     assert [(image.size, image.mode) for image in images] == [((8, 8), "L")] * 2
     assert pipeline(batch_size=3, num_inference_steps=2, output_type="np").images.shape == (
@@ -222,21 +224,21 @@ def test_what_a_user_may_ask_of_the_pipeline(tmp_path: Path, loaded: Callable[..
         8,
         1,
     )
-    for options, told in (
+    for options, message in (
         ({"class_labels": "hat"}, "no class 'hat'; the classes are sneaker, bag"),
         ({"class_labels": [3]}, "from 0 to 2"),
         ({"class_labels": 0, "guidance_scale": 1.0}, "needs a classifier"),
     ):
-        with pytest.raises(ValueError, match=told):
+        with pytest.raises(ValueError, match=message):
             pipeline(**options, num_inference_steps=2)
 
 
-def test_a_model_that_knows_no_image_without_label_asks_for_one(
-    tmp_path: Path, loaded: Callable[..., Any]
+def test_a_model_without_unlabelled_training_requires_labels(
+    tmp_path: Path, load_pipeline: Callable[..., Any]
 ) -> None:
-    export(made(tmp_path, "train.label_dropout=0"), tmp_path / "out")
+    export(build_model(tmp_path, "train.label_dropout=0"), tmp_path / "out")
     with pytest.raises(ValueError, match="give class_labels"):
-        loaded(tmp_path / "out")(num_inference_steps=2)
+        load_pipeline(tmp_path / "out")(num_inference_steps=2)
 
 
 def test_a_model_that_diffusers_has_trained_is_read(tmp_path: Path) -> None:
@@ -259,19 +261,19 @@ def test_a_model_that_diffusers_has_trained_is_read(tmp_path: Path) -> None:
     model.network.load_state_dict(weights)
     x, timestep = torch.randn(2, 3, 16, 16), torch.tensor([3, 999])
     with torch.no_grad():
-        wanted = unet(x, timestep).sample
-        got = model.network(x, timestep.float())
-    assert (got - wanted).abs().max() < 1e-5 * wanted.abs().max()
+        expected = unet(x, timestep).sample
+        actual = model.network(x, timestep.float())
+    assert (actual - expected).abs().max() < 1e-5 * expected.abs().max()
     assert export(model, tmp_path / "again") is not None
-    there, back = (
+    theirs, again = (
         load_file(tmp_path / f"{name}/unet/{converted.WEIGHTS}") for name in ("theirs", "again")
     )
-    assert there.keys() == back.keys()
-    assert all(torch.equal(there[name], back[name]) for name in there)
+    assert theirs.keys() == again.keys()
+    assert all(torch.equal(theirs[name], again[name]) for name in theirs)
 
 
 @pytest.mark.parametrize(
-    ("settings", "named"),
+    ("settings", "message"),
     [
         (
             ("process.prediction=previous_mean",),
@@ -284,10 +286,10 @@ def test_a_model_that_diffusers_has_trained_is_read(tmp_path: Path) -> None:
     ],
 )
 def test_what_is_not_exact_is_refused_and_not_written(
-    settings: tuple[str, ...], named: str, tmp_path: Path
+    settings: tuple[str, ...], message: str, tmp_path: Path
 ) -> None:
-    with pytest.raises(ValueError, match=named):
-        export(made(tmp_path, *settings), tmp_path / "out")
+    with pytest.raises(ValueError, match=message):
+        export(build_model(tmp_path, *settings), tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
@@ -295,7 +297,9 @@ def test_a_student_and_a_classifier_of_another_process_are_refused(tmp_path: Pat
     with pytest.raises(ValueError, match="no student"):
         export(load_diffusion("fashion-fast"), tmp_path / "out")
     with pytest.raises(ValueError, match="steps T"):
-        export(made(tmp_path), tmp_path / "out", judge(tmp_path, "process.steps=30"))
+        export(
+            build_model(tmp_path), tmp_path / "out", build_classifier(tmp_path, "process.steps=30")
+        )
     assert not (tmp_path / "out").exists()
 
 
@@ -304,11 +308,11 @@ def test_without_diffusers_the_folder_is_written_and_not_compared(
 ) -> None:
     monkeypatch.setattr(converted, "find_spec", lambda name: None)
     with caplog.at_level(logging.WARNING, "adm"):
-        assert export(made(tmp_path), tmp_path / "out") is None
+        assert export(build_model(tmp_path), tmp_path / "out") is None
     assert "was not compared with diffusers" in caplog.text
     assert read(tmp_path / "out")
     with pytest.raises(FileExistsError):
-        export(made(tmp_path), tmp_path / "out")
+        export(build_model(tmp_path), tmp_path / "out")
 
 
 def _edit(path: Path, **changes: Any) -> None:
@@ -348,19 +352,19 @@ DAMAGE: dict[str, tuple[Callable[[Path], Any], str]] = {
 }
 
 
-@pytest.mark.parametrize(("damage", "named"), DAMAGE.values(), ids=DAMAGE)
+@pytest.mark.parametrize(("damage", "message"), DAMAGE.values(), ids=DAMAGE)
 def test_a_damaged_folder_is_refused(
-    damage: Callable[[Path], Any], named: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    damage: Callable[[Path], Any], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(converted, "find_spec", lambda name: None)
-    export(made(tmp_path), tmp_path / "out")
+    export(build_model(tmp_path), tmp_path / "out")
     damage(tmp_path / "out")
-    with pytest.raises(ValueError, match=named):
+    with pytest.raises(ValueError, match=message):
         read(tmp_path / "out")
 
 
 @pytest.mark.parametrize(
-    ("changes", "named"),
+    ("changes", "message"),
     [
         ({"beta_end": 0.012}, "those of no process of ours"),
         ({"trained_betas": [0.1, 0.2]}, "those of no process of ours"),
@@ -368,21 +372,21 @@ def test_a_damaged_folder_is_refused(
     ],
 )
 def test_a_process_that_is_not_ours_is_named(
-    changes: dict[str, Any], named: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    changes: dict[str, Any], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(converted, "find_spec", lambda name: None)
     settings = ("process.schedule=linear", "process.steps=20")
-    export(made(tmp_path, *settings), tmp_path / "out")
+    export(build_model(tmp_path, *settings), tmp_path / "out")
     (tmp_path / "out/recipe.json").unlink()
     _scheduler(**changes)(tmp_path / "out")
-    with pytest.raises(ValueError, match=named):
+    with pytest.raises(ValueError, match=message):
         read(tmp_path / "out")
 
 
 @pytest.mark.parametrize("config", dict.fromkeys(UNETS[n] for n in sorted(UNETS.keys() - INEXACT)))
 def test_the_published_networks_have_the_weights_of_unet2d_models(config: UNetConfig) -> None:
-    read = asdict(unet2d_of(config, (64, 64), False))
+    settings = asdict(unet2d_of(config, (64, 64), False))
     with torch.device("meta"):
-        theirs = diffusers.UNet2DModel(**read)
-    made = export_state(on_meta(config).state_dict(), config, False)
-    assert shapes_of(theirs.state_dict()) == shapes_of(made)
+        theirs = diffusers.UNet2DModel(**settings)
+    exported = export_state(on_meta(config).state_dict(), config, False)
+    assert shapes_of(theirs.state_dict()) == shapes_of(exported)

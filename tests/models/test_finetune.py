@@ -1,4 +1,4 @@
-"""a trained model, new classes -> a start that keeps each class by its name."""
+"""a trained model, new classes -> an initial network, with classes matched by name."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,21 +15,21 @@ from adm.training.model_file import load_model
 
 STEP = torch.tensor([3.0, 700.0])
 POOLS = ("attention", "adaptive", "spatial", "spatial_v2")
-NEW = ("bag", "coat", "sneaker", "hat")  # two that are kept, two that are new
+NEW = ("bag", "coat", "sneaker", "hat")  # two retained, two new
 
 
 def images(channels: int = 1, size: tuple[int, int] = (8, 8)) -> Tensor:
     return torch.randn(2, channels, *size, generator=torch.Generator().manual_seed(1))
 
 
-def loaded(path: Path, chosen: Recipe) -> nn.Module:
-    """The model as it was, through no code of this module."""
+def load_network(path: Path, chosen: Recipe) -> nn.Module:
+    """The original model, loaded without the code under test."""
     network = build.network(chosen)
     network.load_state_dict(load_model(path)[0])
     return network.eval()
 
 
-def started(
+def start(
     model: Path | str, chosen: Recipe, classes: Sequence[str], **options: dict[str, str]
 ) -> tuple[nn.Module, Started]:
     network = build.network(chosen)
@@ -46,9 +46,9 @@ def model(tmp_path: Path) -> Path:
     return tiny.model(tmp_path / "model.safetensors", tiny.diffusion())
 
 
-def test_kept_classes_have_the_model_s_outputs_bit_for_bit(model: Path) -> None:
-    old = loaded(model, tiny.diffusion())
-    new, _ = started(model, tiny.diffusion("unet.classes=4"), NEW)
+def test_retained_classes_have_the_model_s_outputs_bit_for_bit(model: Path) -> None:
+    old = load_network(model, tiny.diffusion())
+    new, _ = start(model, tiny.diffusion("unet.classes=4"), NEW)
     for name in ("bag", "sneaker"):
         before, now = tiny.CLASSES.index(name), NEW.index(name)
         expected = old(images(), STEP, labels(before, before))
@@ -58,8 +58,8 @@ def test_kept_classes_have_the_model_s_outputs_bit_for_bit(model: Path) -> None:
 
 
 def test_a_new_class_starts_at_the_mean_of_the_old(model: Path) -> None:
-    old = loaded(model, tiny.diffusion())
-    new, _ = started(model, tiny.diffusion("unet.classes=4"), NEW)
+    old = load_network(model, tiny.diffusion())
+    new, _ = start(model, tiny.diffusion("unet.classes=4"), NEW)
     mean = old.label_embedding.weight.mean(dim=0)
     torch.testing.assert_close(new.label_embedding.weight[NEW.index("coat")], mean)
     torch.testing.assert_close(new.label_embedding.weight[NEW.index("hat")], mean)
@@ -67,8 +67,8 @@ def test_a_new_class_starts_at_the_mean_of_the_old(model: Path) -> None:
 
 def test_the_same_classes_in_another_order_are_the_same_model(model: Path) -> None:
     order = (2, 0, 1)
-    old = loaded(model, tiny.diffusion())
-    new, report = started(model, tiny.diffusion(), [tiny.CLASSES[i] for i in order])
+    old = load_network(model, tiny.diffusion())
+    new, report = start(model, tiny.diffusion(), [tiny.CLASSES[i] for i in order])
     for now, before in enumerate(order):
         expected = old(images(), STEP, labels(before, before))
         assert torch.equal(new(images(), STEP, labels(now, now)), expected)
@@ -76,9 +76,9 @@ def test_the_same_classes_in_another_order_are_the_same_model(model: Path) -> No
 
 
 def test_a_renamed_class_keeps_its_row(model: Path) -> None:
-    old = loaded(model, tiny.diffusion())
+    old = load_network(model, tiny.diffusion())
     classes = ("boot", "bag", "sneaker")
-    new, report = started(model, tiny.diffusion(), classes, renamed={"ankle boot": "boot"})
+    new, report = start(model, tiny.diffusion(), classes, renamed={"ankle boot": "boot"})
     rows = old.label_embedding.weight[[2, 1, 0]]
     assert torch.equal(new.label_embedding.weight, rows)
     assert "classes renamed: ankle boot -> boot" in report.lines
@@ -96,16 +96,16 @@ def test_every_class_of_a_model_without_any_starts_as_the_model(
 ) -> None:
     plain = tiny.diffusion("unet.classes=null")
     path = tiny.model(tmp_path / "plain.safetensors", plain)
-    expected = loaded(path, plain)(images(), STEP)
-    new, report = started(path, tiny.diffusion("unet.classes=4"), NEW)
+    expected = load_network(path, plain)(images(), STEP)
+    new, report = start(path, tiny.diffusion("unet.classes=4"), NEW)
     assert torch.equal(new(images(), STEP, labels(number, number)), expected)
     assert torch.equal(new(images(), STEP), expected)
     assert "the model has no classes: each of 4 starts as the model itself" in report.lines
 
 
 def test_a_model_with_classes_can_lose_them(model: Path) -> None:
-    expected = loaded(model, tiny.diffusion())(images(), STEP, labels(NO_LABEL, NO_LABEL))
-    new, _ = started(model, tiny.diffusion("unet.classes=null"), tiny.CLASSES)
+    expected = load_network(model, tiny.diffusion())(images(), STEP, labels(NO_LABEL, NO_LABEL))
+    new, _ = start(model, tiny.diffusion("unet.classes=null"), tiny.CLASSES)
     assert torch.equal(new(images(), STEP), expected)
 
 
@@ -113,23 +113,23 @@ def test_a_model_with_classes_can_lose_them(model: Path) -> None:
 def test_a_classifier_keeps_its_logits_by_name(tmp_path: Path, pool: str) -> None:
     chosen = tiny.classifier(f"classifier.pool={pool}")
     path = tiny.model(tmp_path / "classifier.safetensors", chosen)
-    old = loaded(path, chosen)(images(), STEP)
+    old = load_network(path, chosen)(images(), STEP)
     changed = tiny.classifier(f"classifier.pool={pool}", "classifier.classes=4")
-    new = started(path, changed, NEW)[0](images(), STEP)
+    new = start(path, changed, NEW)[0](images(), STEP)
     assert old.abs().max() > 1e-3  # or the comparison would be of zeros
     # A product with another number of rows may be summed in another order.
-    kept = [NEW.index(name) for name in ("bag", "sneaker")]
-    torch.testing.assert_close(new[:, kept], old[:, [1, 0]], rtol=1e-4, atol=1e-4)
+    retained = [NEW.index(name) for name in ("bag", "sneaker")]
+    torch.testing.assert_close(new[:, retained], old[:, [1, 0]], rtol=1e-4, atol=1e-4)
     added = new[:, [NEW.index("coat"), NEW.index("hat")]]
     torch.testing.assert_close(added, old.mean(1, keepdim=True).expand(-1, 2), rtol=1e-4, atol=1e-4)
 
 
 def test_a_run_s_folder_is_a_start(tmp_path: Path) -> None:
     tiny.steps(tiny.diffusion(), tiny.stripes(), tmp_path / "run", count=4)
-    network, report = started(tmp_path / "run", tiny.diffusion(), tiny.CLASSES)
+    network, report = start(tmp_path / "run", tiny.diffusion(), tiny.CLASSES)
     assert report.origin["step"] == 4
     file = tmp_path / "run" / "checkpoints" / "step-0000004" / "model.safetensors"
-    expected = loaded(file, tiny.diffusion()).state_dict()
+    expected = load_network(file, tiny.diffusion()).state_dict()
     assert all(torch.equal(value, expected[name]) for name, value in network.state_dict().items())
 
 
@@ -150,19 +150,17 @@ def test_another_network_is_refused_by_its_settings(
     model: Path, settings: tuple[str, ...], message: str
 ) -> None:
     with pytest.raises(ValueError, match=message):
-        started(model, tiny.diffusion(*settings), tiny.CLASSES)
+        start(model, tiny.diffusion(*settings), tiny.CLASSES)
 
 
-def test_a_network_may_come_to_be_told_of_changes_or_cease_to_be(
-    model: Path, tmp_path: Path
-) -> None:
-    plain, told = tiny.diffusion(), tiny.diffusion("data.augment=0.1", "unet.changes=9")
-    taught = tiny.model(tmp_path / "told.safetensors", told, seed=1)
+def test_a_network_may_gain_or_lose_the_embedding_of_changes(model: Path, tmp_path: Path) -> None:
+    plain, augmented = tiny.diffusion(), tiny.diffusion("data.augment=0.1", "unet.changes=9")
+    augmented_model = tiny.model(tmp_path / "augmented.safetensors", augmented, seed=1)
     x, t, label = images(), STEP, labels(0, 2)
-    for path, before, now in ((model, plain, told), (taught, told, plain)):
-        new, _ = started(path, now, tiny.CLASSES)
-        assert torch.equal(new(x, t, label), loaded(path, before)(x, t, label))
-    new, _ = started(model, told, tiny.CLASSES)
+    for source, before, now in ((model, plain, augmented), (augmented_model, augmented, plain)):
+        new, _ = start(source, now, tiny.CLASSES)
+        assert torch.equal(new(x, t, label), load_network(source, before)(x, t, label))
+    new, _ = start(model, augmented, tiny.CLASSES)
     assert torch.equal(new(x, t, label, changes=torch.ones(2, 9)), new(x, t, label))
 
 
@@ -176,20 +174,20 @@ def test_positions_of_the_attention_pool_belong_to_a_size(tmp_path: Path) -> Non
         path = tiny.model(tmp_path / f"{pool}.safetensors", tiny.classifier(chosen))
         if match:
             with pytest.raises(ValueError, match=match):
-                started(path, tiny.classifier(chosen, *larger), tiny.CLASSES)
+                start(path, tiny.classifier(chosen, *larger), tiny.CLASSES)
         else:
-            started(path, tiny.classifier(chosen, *larger), tiny.CLASSES)
+            start(path, tiny.classifier(chosen, *larger), tiny.CLASSES)
 
 
 def test_another_process_is_reported(model: Path) -> None:
-    _, report = started(model, tiny.diffusion("process.steps=30"), tiny.CLASSES)
+    _, report = start(model, tiny.diffusion("process.steps=30"), tiny.CLASSES)
     assert any("process.steps is 20 in the checkpoint and 30 here" in x for x in report.lines)
 
 
 def test_a_classifier_is_no_start_for_a_diffusion_model(tmp_path: Path) -> None:
     path = tiny.model(tmp_path / "classifier.safetensors", tiny.classifier())
     with pytest.raises(ValueError, match="pretrained must be a diffusion model"):
-        started(path, tiny.diffusion(), tiny.CLASSES)
+        start(path, tiny.diffusion(), tiny.CLASSES)
 
 
 @pytest.mark.parametrize(
@@ -211,7 +209,7 @@ def test_what_cannot_be_renamed_is_refused(
     model: Path, renamed: dict[str, str], message: str
 ) -> None:
     with pytest.raises(ValueError, match=message):
-        started(model, tiny.diffusion(), tiny.CLASSES, renamed=renamed)
+        start(model, tiny.diffusion(), tiny.CLASSES, renamed=renamed)
 
 
 def test_a_refusal_leaves_the_network_as_it_was(model: Path) -> None:

@@ -12,7 +12,7 @@ from adm.training import model_file
 
 def test_the_hash_is_of_weights_and_recipe_alone(tmp_path: Path) -> None:
     path = tiny.model(tmp_path / "m.safetensors", tiny.diffusion())
-    own = identify(path)
+    original = identify(path)
     weights, metadata = model_file.load_model(path)
 
     def with_recipe(*settings: str) -> str:
@@ -20,18 +20,18 @@ def test_the_hash_is_of_weights_and_recipe_alone(tmp_path: Path) -> None:
         model_file.save_model(path, weights, changed)
         return identify(path)
 
-    assert with_recipe() == own
-    assert with_recipe("sample.sampler=ddim", "train.seed=9") == own
-    assert with_recipe("process.schedule=linear") != own
+    assert with_recipe() == original
+    assert with_recipe("sample.sampler=ddim", "train.seed=9") == original
+    assert with_recipe("process.schedule=linear") != original
     model_file.save_model(path, weights, {**metadata, "step": 7})
-    assert identify(path) == own
+    assert identify(path) == original
     name = max(weights)
     changed = weights | {name: torch.nextafter(weights[name], torch.tensor(9.0))}
     model_file.save_model(path, changed, metadata)
-    assert identify(path) != own
+    assert identify(path) != original
     swapped = dict(zip(weights, reversed(weights.values()), strict=True))
     model_file.save_model(path, swapped, metadata)
-    assert identify(path) != own
+    assert identify(path) != original
 
 
 def test_a_foreign_file_is_identified_by_its_bytes(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from adm.recipes.schema import DiffusionRecipe
 from adm.spec import SettingError, to_json
 from adm.training.model_file import save_model
 
-HERE = Path("mine.pt")
+SOURCE = Path("mine.pt")
 BASE = UNetConfig(
     channels=32,
     multipliers=(1, 2, 3),
@@ -42,7 +42,7 @@ CONFIGS = {
 
 @pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
 def test_shapes_and_the_open_flags_give_the_network(config: UNetConfig) -> None:
-    recipe, _ = recipe_from_flags(HERE, released_shapes(config), OPEN)
+    recipe, _ = recipe_from_flags(SOURCE, released_shapes(config), OPEN)
     assert isinstance(recipe, DiffusionRecipe)
     assert released_shapes(recipe.unet) == released_shapes(config)
     assert replace(recipe.unet, resampling=config.resampling) == config
@@ -53,21 +53,21 @@ def test_shapes_and_the_open_flags_give_the_network(config: UNetConfig) -> None:
 
 @pytest.mark.parametrize("file", [name for name in RELEASED if "classifier" not in name])
 def test_every_released_network_follows_from_its_shapes_and_its_heads(file: str) -> None:
-    wanted = RELEASED[file].config
-    assert isinstance(wanted, UNetConfig)
-    heads = wanted.heads
+    expected = RELEASED[file].config
+    assert isinstance(expected, UNetConfig)
+    heads = expected.heads
     own = {"num_heads": heads.heads} if isinstance(heads, HeadCount) else {"num_head_channels": 64}
     size = RELEASED[file].size
-    sizes = {"large_size": size, "small_size": size // 4} if wanted.super_resolution else {}
-    given = {
+    size_flags = {"large_size": size, "small_size": size // 4} if expected.super_resolution else {}
+    flags = {
         "diffusion_steps": 1000,
         "noise_schedule": "linear",
         "image_size": size,
         **own,
-        **sizes,
+        **size_flags,
     }
-    recipe, _ = recipe_from_flags(HERE, released_shapes(wanted), given)
-    assert recipe.config == replace(wanted, dropout=0.0)
+    recipe, _ = recipe_from_flags(SOURCE, released_shapes(expected), flags)
+    assert recipe.config == replace(expected, dropout=0.0)
 
 
 @pytest.mark.parametrize("pool", ["attention", "adaptive"])
@@ -83,31 +83,31 @@ def test_a_classifier_follows_too(pool: str, attention: tuple[int, ...]) -> None
         size=(8, 8),
         pool=pool,  # type: ignore[arg-type]
     )
-    given = {"num_head_channels": 16, "image_size": 8, "pool": pool}
-    given |= {"diffusion_steps": 1000, "noise_schedule": "linear"}
-    recipe, _ = recipe_from_flags(HERE, released_shapes(config), given)
+    flags = {"num_head_channels": 16, "image_size": 8, "pool": pool}
+    flags |= {"diffusion_steps": 1000, "noise_schedule": "linear"}
+    recipe, _ = recipe_from_flags(SOURCE, released_shapes(config), flags)
     assert released_shapes(recipe.config) == released_shapes(config)  # type: ignore[arg-type]
 
 
 def test_what_the_shapes_leave_open_is_named_with_the_values_that_fit() -> None:
     with pytest.raises(SettingError) as raised:
-        recipe_from_flags(HERE, released_shapes(BASE), {"noise_schedule": "linear"})
-    said = str(raised.value)
-    assert "1 or 2 or 4 or 8 heads, or 16 or 32 channels each" in said
-    assert "image_size (32 or 64 or 128 or 256 or 512)" in said
-    assert "diffusion_steps (1000 or 4000)" in said
-    assert "noise_schedule" not in said
+        recipe_from_flags(SOURCE, released_shapes(BASE), {"noise_schedule": "linear"})
+    message = str(raised.value)
+    assert "1 or 2 or 4 or 8 heads, or 16 or 32 channels each" in message
+    assert "image_size (32 or 64 or 128 or 256 or 512)" in message
+    assert "diffusion_steps (1000 or 4000)" in message
+    assert "noise_schedule" not in message
 
 
 def test_what_a_network_predicts_is_a_flag_and_an_unknown_schedule_is_refused() -> None:
     shapes = released_shapes(BASE)
-    noise, _ = recipe_from_flags(HERE, shapes, OPEN)
-    x_0, _ = recipe_from_flags(HERE, shapes, OPEN | {"predict_xstart": "True"})
+    noise, _ = recipe_from_flags(SOURCE, shapes, OPEN)
+    x_0, _ = recipe_from_flags(SOURCE, shapes, OPEN | {"predict_xstart": "True"})
     assert isinstance(noise, DiffusionRecipe)
     assert isinstance(x_0, DiffusionRecipe)
     assert (noise.process.prediction, x_0.process.prediction) == (NOISE, X_0)
     with pytest.raises(SettingError, match="with noise_schedule linear or cosine, got 'sqrt'"):
-        recipe_from_flags(HERE, shapes, OPEN | {"noise_schedule": "sqrt"})
+        recipe_from_flags(SOURCE, shapes, OPEN | {"noise_schedule": "sqrt"})
 
 
 def test_flags_that_contradict_the_shapes_are_refused(tmp_path: Path) -> None:
@@ -121,7 +121,7 @@ def test_flags_that_contradict_the_shapes_are_refused(tmp_path: Path) -> None:
 
 
 def test_a_process_that_the_scripts_do_not_have_is_refused(tmp_path: Path) -> None:
-    recipe, _ = recipe_from_flags(HERE, released_shapes(BASE), OPEN)
+    recipe, _ = recipe_from_flags(SOURCE, released_shapes(BASE), OPEN)
     assert isinstance(recipe, DiffusionRecipe)
     process = replace(recipe.process, prediction=VELOCITY)
     entries = {"recipe": to_json(replace(recipe, process=process)), "classes": [*"abcdefg"]}
@@ -131,11 +131,11 @@ def test_a_process_that_the_scripts_do_not_have_is_refused(tmp_path: Path) -> No
     assert not (tmp_path / "v.pt").exists()
 
 
-def test_there_and_back_by_the_flags_that_are_printed(tmp_path: Path) -> None:
+def test_a_round_trip_by_the_printed_flags(tmp_path: Path) -> None:
     state = export_state(UNet(BASE).state_dict(), BASE)
-    there, ours, back = tmp_path / "mine.pt", tmp_path / "ours.safetensors", tmp_path / "back.pt"
-    torch.save(state, there)
-    export.convert(there, ours, flags=OPEN)
+    original, ours, back = tmp_path / "mine.pt", tmp_path / "ours.safetensors", tmp_path / "back.pt"
+    torch.save(state, original)
+    export.convert(original, ours, flags=OPEN)
     assert load_diffusion(ours).network.config == BASE
     printed = export.convert_to_released(ours, back).split()
     flags = dict(zip((word[2:] for word in printed[::2]), printed[1::2], strict=True))

@@ -57,13 +57,13 @@ class Quiet(SimpleHTTPRequestHandler):
 @pytest.fixture
 def served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A folder in the place of the server of released files, and an empty cache."""
-    place = tmp_path / "served"
-    place.mkdir()
-    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(place)))
+    folder = tmp_path / "served"
+    folder.mkdir()
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(folder)))
     Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
     monkeypatch.setattr(released, "SERVER", f"http://127.0.0.1:{server.server_address[1]}")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    yield place
+    yield folder
     server.shutdown()
     server.server_close()
 
@@ -113,11 +113,11 @@ def test_a_guided_name_brings_its_classifier(served: Path, monkeypatch: pytest.M
     publish("64x64_diffusion.pt", served, monkeypatch)
     publish("64x64_classifier.pt", served, monkeypatch)
     pipeline = adm.load("openai/64x64-diffusion", device="cpu")
-    here = paths.released("openai/64x64-classifier", download=False)
-    assert not here.exists()  # until it is needed
+    classifier = paths.released("openai/64x64-classifier", download=False)
+    assert not classifier.exists()  # until it is needed
     assert pipeline.sampling == pipeline.sampling.change(scale=1.0, steps=250)
     pipeline.sample("3:1", steps=2)
-    assert here.exists()
+    assert classifier.exists()
 
 
 def test_a_name_that_is_nearly_right_is_answered_with_the_right_one() -> None:
@@ -131,8 +131,8 @@ def test_the_name_of_another_model_is_refused(
     publish("cd_imagenet64_l2.pt", served, monkeypatch)
     for file in ("edm_imagenet64_ema.pt", "64x64_diffusion.pt", "ct_imagenet64.pt"):
         monkeypatch.setitem(RELEASED, file, narrowed(RELEASED[file]))
-    found = next(served.rglob("cd_imagenet64_l2.pt"))
-    mine = found.rename(tmp_path / "mine.pt")
+    path = next(served.rglob("cd_imagenet64_l2.pt"))
+    mine = path.rename(tmp_path / "mine.pt")
     out = tmp_path / "ours.safetensors"
     with pytest.raises(SettingError, match="openai/ct-imagenet64, which are sampled in diff"):
         export.convert(mine, out)

@@ -106,8 +106,8 @@ def test_attention_pool_is_never_in_legacy_order():
 
 @pytest.mark.parametrize("name", RELEASED)
 def test_every_released_file_is_recognised(name):
-    found = recognise(released_shapes(RELEASED[name].config))
-    assert set(found) == next((alike for alike in ALIKE if name in alike), {name})
+    names = recognise(released_shapes(RELEASED[name].config))
+    assert set(names) == next((alike for alike in ALIKE if name in alike), {name})
 
 
 def save(path: Path, shapes):
@@ -234,11 +234,11 @@ UNCONDITIONAL = ["lsun_bedroom.pt", "lsun_cat.pt", "lsun_horse.pt", "lsun_horse_
 
 @pytest.fixture
 def released(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with all released files, as far as loading them looks."""
+    """A folder of empty files in place of the released ones, whose loading is stubbed."""
 
     def load_released(path: Path) -> Loaded:
-        found = RELEASED[path.name]
-        return Loaded((path.name,), found, dict(on_meta(found.config).state_dict()))
+        entry = RELEASED[path.name]
+        return Loaded((path.name,), entry, dict(on_meta(entry.config).state_dict()))
 
     monkeypatch.setattr(loading, "load_released", load_released)
     for name in RELEASED:
@@ -247,12 +247,12 @@ def released(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.parametrize(("model", "classifier", "scale"), GUIDED)
-def test_a_guided_model_is_paired_and_asked_for_a_class(
+def test_a_guided_model_is_paired_with_its_classifier(
     released: Path, model: str, classifier: str, scale: float
 ) -> None:
     named = adm.load(released / model, released / classifier, device="meta")
-    found = adm.load(released / model, device="meta")  # the classifier that lies beside it
-    for pipeline in (named, found):
+    paired = adm.load(released / model, device="meta")  # the classifier that lies beside it
+    for pipeline in (named, paired):
         job = pipeline.job("207:2", scale=scale)
         assert job.labels == [207, 207]
         assert len(job.generator.classes) == 1000

@@ -15,23 +15,23 @@ from adm.recipes import ClassifierRecipe, recipe
 
 NAMES = sorted(path.stem for path in SHIPPED.glob("*.safetensors"))
 RECIPES = {name: read(name)[2] for name in NAMES}
-MAKING = [name for name, found in RECIPES.items() if not isinstance(found, ClassifierRecipe)]
+GENERATIVE = [name for name, chosen in RECIPES.items() if not isinstance(chosen, ClassifierRecipe)]
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_shipped_model_loads_and_has_the_network_of_its_recipe(name: str) -> None:
-    found = load_any(name)
-    wanted = recipe(found.recipe.name)
-    assert found.recipe.kind == wanted.kind
+    model = load_any(name)
+    expected = recipe(model.recipe.name)
+    assert model.recipe.kind == expected.kind
     # fashion-unlabelled is fashion, trained without labels.
-    assert replace(found.recipe.config, classes=wanted.config.classes) == wanted.config
-    assert all(p.isfinite().all() for p in found.network.parameters())
-    if not isinstance(wanted, ClassifierRecipe):
-        assert not isinstance(found.recipe, ClassifierRecipe)
-        assert found.recipe.sample == wanted.sample
+    assert replace(model.recipe.config, classes=expected.config.classes) == expected.config
+    assert all(p.isfinite().all() for p in model.network.parameters())
+    if not isinstance(expected, ClassifierRecipe):
+        assert not isinstance(model.recipe, ClassifierRecipe)
+        assert model.recipe.sample == expected.sample
 
 
-@pytest.mark.parametrize("name", MAKING)
+@pytest.mark.parametrize("name", GENERATIVE)
 def test_the_same_call_makes_the_same_images_of_some_contrast(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

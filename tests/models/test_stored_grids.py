@@ -1,4 +1,4 @@
-"""Model file <-> the grids beside it: what is found, what is refused, and in which words."""
+"""Model file <-> the grids beside it: which are read, which are refused, and the messages."""
 
 import json
 from dataclasses import replace
@@ -70,10 +70,10 @@ def test_the_levels_are_those_of_the_steps_the_start_and_the_nearest_scale(model
     assert levels_for(model, 3, None, 0.0) == (1, 5, 9)
 
 
-def test_what_is_not_stored_is_refused_with_what_is_and_the_command(model: Path) -> None:
-    def refused(*asked: Any) -> SettingError:
+def test_a_missing_grid_is_refused_with_the_stored_ones_and_the_command(model: Path) -> None:
+    def refused(*arguments: Any) -> SettingError:
         with pytest.raises(SettingError) as error:
-            levels_for(model, *asked)
+            levels_for(model, *arguments)
         return error.value
 
     command = f"`adm grid {model} --steps 4`"
@@ -105,9 +105,9 @@ def test_a_damaged_file_is_refused_in_one_line(model: Path, damage: str) -> None
     content = DAMAGES[damage]
     path = store(model, [grid(model, 3, 9)])
     if isinstance(content, dict):
-        held = json.loads(path.read_text())
-        held["grids"][0] |= content
-        content = json.dumps(held)
+        stored = json.loads(path.read_text())
+        stored["grids"][0] |= content
+        content = json.dumps(stored)
     path.write_text(content)
     for use in (lambda: levels_for(model, 2, 9, 0.0), lambda: store(model, [grid(model, 3, 9)])):
         with pytest.raises(ValueError, match=r"grids\.json is damaged \(.*; search again") as error:

@@ -1,4 +1,4 @@
-"""UNetConfig, weights <-> UNet2DModel: there and back, what is exact, and what is refused."""
+"""UNetConfig, weights <-> UNet2DModel: round trips, what is exact, and what is refused."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -66,21 +66,21 @@ def configs(draw: st.DrawFn) -> UNetConfig:
 def test_weights_and_configuration_come_back(config: UNetConfig, unlabelled: bool) -> None:
     state = filled(unet(config)).state_dict()
     unlabelled = unlabelled and config.classes is not None
-    there = export_state(state, config, unlabelled)
-    back = import_state(there, config, unlabelled)
+    exported = export_state(state, config, unlabelled)
+    back = import_state(exported, config, unlabelled)
     assert back.keys() == state.keys()
     assert all(torch.equal(back[name], state[name]) for name in state)
     written = unet2d_of(config, (8, 12), unlabelled)
     check_same(written, config, unlabelled)
     read = config_of(written)
-    assert shapes_of(on_meta(read).state_dict()) == shapes_of(import_state(there, read, False))
+    assert shapes_of(on_meta(read).state_dict()) == shapes_of(import_state(exported, read, False))
     assert replace(written, **_unset(written)) == replace(
         unet2d_of(read, (8, 12), False), **_unset(written)
     )
 
 
 def _unset(written: UNet2D) -> Mapping[str, Any]:
-    """A layer that does nothing is of no kind."""
+    """The kinds of the layers that a network of one resolution lacks."""
     one = len(written.block_out_channels) == 1
     kinds = ("downsample_type", "upsample_type", "down_block_types", "up_block_types")
     return dict.fromkeys(kinds, ()) if one else {}
@@ -99,12 +99,12 @@ def test_the_released_networks_that_are_exact(name: str) -> None:
     assert read.attn_norm_num_groups == 32
     assert read.in_channels == (6 if config.super_resolution else 3)
     state = on_meta(config).state_dict()
-    there = export_state(state, config, False)
-    assert sum(t.numel() for t in there.values()) == sum(t.numel() for t in state.values())
+    exported = export_state(state, config, False)
+    assert sum(t.numel() for t in exported.values()) == sum(t.numel() for t in state.values())
 
 
 @pytest.mark.parametrize(
-    ("changes", "named"),
+    ("changes", "message"),
     [
         ({"rescale_residual": True}, "unet.rescale_residual must be false"),
         ({"resampling": "plain"}, "unet.resampling must be biggan or convolution"),
@@ -115,8 +115,10 @@ def test_the_released_networks_that_are_exact(name: str) -> None:
         ({"decoder_heads": HeadWidth(16)}, "heads have 8, 16 channels"),
     ],
 )
-def test_what_a_unet2d_model_lacks_is_refused_by_name(changes: dict[str, Any], named: str) -> None:
-    with pytest.raises(ValueError, match=named):
+def test_what_a_unet2d_model_lacks_is_refused_by_name(
+    changes: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
         unet2d_of(replace(CONFIG, **changes), (8, 8), False)
 
 
@@ -141,7 +143,7 @@ def test_the_training_example_of_diffusers_is_exact() -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "named"),
+    ("changes", "message"),
     [
         ({"attention_head_dim": 3}, "attention_head_dim"),
         ({"up_block_types": ["UpBlock2D"] * 6}, "up_block_types"),
@@ -157,8 +159,10 @@ def test_the_training_example_of_diffusers_is_exact() -> None:
         ({"act_fn": "gelu"}, "act_fn"),
     ],
 )
-def test_a_setting_that_changes_the_function_is_named(changes: dict[str, Any], named: str) -> None:
-    with pytest.raises(ValueError, match=named):
+def test_a_setting_that_changes_the_function_is_named(
+    changes: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
         config_of(as_type(UNet2D, EXAMPLE | changes))
 
 
@@ -196,8 +200,8 @@ def test_the_older_names_of_attention_are_read() -> None:
 
 
 def test_weights_of_another_network_are_refused() -> None:
-    there = export_state(on_meta(CONFIG).state_dict(), CONFIG, False)
+    exported = export_state(on_meta(CONFIG).state_dict(), CONFIG, False)
     with pytest.raises(ValueError, match=r"such as conv_in\.bias"):
-        import_state({n: t for n, t in there.items() if n != "conv_in.bias"}, CONFIG, False)
+        import_state({n: t for n, t in exported.items() if n != "conv_in.bias"}, CONFIG, False)
     with pytest.raises(ValueError, match=r"such as class_embedding\.weight"):
-        import_state(there, CONFIG, True)
+        import_state(exported, CONFIG, True)

@@ -18,7 +18,7 @@ def layers(p: float = 0.25, count: int = 3) -> nn.Sequential:
 
 
 def masks(network: nn.Sequential, keys: torch.Tensor) -> list[torch.Tensor]:
-    """What each layer by itself makes of ones."""
+    """The output of each layer by itself for ones."""
     key_dropout(network, keys)
     return [layer(torch.ones(len(keys), *SHAPE)) for layer in network]
 
@@ -31,14 +31,14 @@ def test_a_share_p_is_dropped_and_the_mean_stays(p):
     elements = y.numel()
     share = (y == 0).double().mean().item()
     assert share == pytest.approx(p, abs=4 * (p * (1 - p) / elements) ** 0.5)
-    kept = y[y > 0]
-    assert kept.min() == kept.max() == pytest.approx(1 / (1 - p), rel=1e-4)
+    nonzero = y[y > 0]
+    assert nonzero.min() == nonzero.max() == pytest.approx(1 / (1 - p), rel=1e-4)
 
 
 def test_layers_images_keys_and_neighbours_are_unrelated():
     """Correlations are those of chance: none of many is further from 0 than 5 deviations."""
-    every = torch.stack(masks(layers(), KEYS)).double()  # (layers, B, C, H, W)
-    rows = every.flatten(2).flatten(0, 1)
+    outputs = torch.stack(masks(layers(), KEYS)).double()  # (layers, B, C, H, W)
+    rows = outputs.flatten(2).flatten(0, 1)
     rows = (rows - rows.mean(1, keepdim=True)) / rows.std(1, keepdim=True)
     elements = rows.shape[1]
     pairs = (rows @ rows.T / elements).fill_diagonal_(0)
@@ -50,8 +50,8 @@ def test_layers_images_keys_and_neighbours_are_unrelated():
 
 def test_positions_are_dropped_alike_over_many_images():
     key_dropout(network := layers(0.5, 1), torch.arange(2000))
-    kept = (network(torch.ones(2000, 8, 4, 4)) > 0).double().mean(0)
-    assert (kept - 0.5).abs().max() < 5 * (0.25 / 2000) ** 0.5
+    share = (network(torch.ones(2000, 8, 4, 4)) > 0).double().mean(0)
+    assert (share - 0.5).abs().max() < 5 * (0.25 / 2000) ** 0.5
 
 
 def test_an_image_is_dropped_alike_alone_and_in_any_batch():
@@ -105,14 +105,14 @@ def test_without_keys_torch_draws_and_in_evaluation_nothing_is_dropped():
     assert torch.equal(layers(0.0)(x), x)
 
 
-def test_masks_stay_what_they_are():
-    """A run that goes on under another version must drop what it would have dropped."""
+def test_masks_do_not_change():
+    """A run resumed under another version must drop the same elements."""
     key_dropout(network := layers(0.5, 2), torch.tensor([0, 123456789123456789]))
     dropped = (network[1](torch.ones(2, 3, 2, 4)) == 0).flatten(1).int().tolist()
     assert ["".join(map(str, row)) for row in dropped] == EXPECTED
 
 
-def test_what_cannot_be_names_the_cure():
+def test_invalid_arguments_name_the_cure():
     with pytest.raises(ValueError, match=r"in \[0, 1\), got 1"):
         Dropout(1)
     key_dropout(network := layers(), KEYS)

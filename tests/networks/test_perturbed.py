@@ -13,8 +13,8 @@ from adm.networks import UNet, perturbed, prepared
 SLIGHT = {torch.float32: 1e-6, torch.bfloat16: 8e-3, torch.float16: 1e-3}
 
 
-def directly(network: UNet, given: tuple[Any, ...]) -> torch.Tensor:
-    """The network with maps of attention in the middle that are written out as the identity."""
+def directly(network: UNet, arguments: tuple[Any, ...]) -> torch.Tensor:
+    """The network, its maps of attention in the middle written out as the identity."""
 
     def attended(layer: Any, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> Any:
         (x,) = inputs
@@ -23,14 +23,14 @@ def directly(network: UNet, given: tuple[Any, ...]) -> torch.Tensor:
         rows = rows + layer.qkv.bias[:, None]
         _, _, v = rows.reshape(b, 3, layer.heads, c // layer.heads, h * w).unbind(1)
         maps = torch.eye(h * w).expand(b, layer.heads, -1, -1)
-        found = torch.einsum("bnij,bndj->bndi", maps, v).reshape(b, c, h * w)
-        found = torch.einsum("oc,bcl->bol", layer.out.weight[:, :, 0], found)
-        found = found + layer.out.bias[:, None]
-        return x + found.reshape(x.shape)
+        y = torch.einsum("bnij,bndj->bndi", maps, v).reshape(b, c, h * w)
+        y = torch.einsum("oc,bcl->bol", layer.out.weight[:, :, 0], y)
+        y = y + layer.out.bias[:, None]
+        return x + y.reshape(x.shape)
 
     hook = network.encoder.middle_attention.register_forward_hook(attended)
     try:
-        return network(*given)
+        return network(*arguments)
     finally:
         hook.remove()
 
@@ -38,27 +38,27 @@ def directly(network: UNet, given: tuple[Any, ...]) -> torch.Tensor:
 @pytest.mark.parametrize("axis", AXES)
 def test_it_is_the_network_whose_maps_are_the_identity(axis: str) -> None:
     config = replace(CONFIG, **AXES[axis])
-    network, given = filled(UNet(config)), inputs(config)
-    wanted = directly(network, given)
-    assert error(perturbed(network)(*given), wanted) < 1e-6
-    assert error(perturbed(prepared(network))(*given), wanted) < SLIGHT[torch.float32]
-    assert error(network(*given), wanted) > 1e-3, "attention does something"
+    network, arguments = filled(UNet(config)), inputs(config)
+    expected = directly(network, arguments)
+    assert error(perturbed(network)(*arguments), expected) < 1e-6
+    assert error(perturbed(prepared(network))(*arguments), expected) < SLIGHT[torch.float32]
+    assert error(network(*arguments), expected) > 1e-3, "attention does something"
 
 
 @pytest.mark.parametrize("dtype", SLIGHT)
 def test_it_is_prepared_in_every_precision(dtype: torch.dtype) -> None:
-    network, given = filled(UNet(CONFIG)), inputs(CONFIG)
-    got = perturbed(prepared(network, dtype))(*given)
-    assert got.dtype == torch.float32
-    assert error(got, directly(network, given)) < SLIGHT[dtype]
+    network, arguments = filled(UNet(CONFIG)), inputs(CONFIG)
+    actual = perturbed(prepared(network, dtype))(*arguments)
+    assert actual.dtype == torch.float32
+    assert error(actual, directly(network, arguments)) < SLIGHT[dtype]
 
 
 @pytest.mark.parametrize("kind", [lambda network: network, prepared], ids=["plain", "prepared"])
-def test_the_copy_has_the_tensors_of_the_network_and_leaves_it_as_it_was(kind: Any) -> None:
-    network, given = kind(filled(UNet(CONFIG))), inputs(CONFIG)
-    before, names = network(*given), set(dict(network.named_modules()))
+def test_the_copy_has_the_tensors_of_the_network_and_does_not_change_it(kind: Any) -> None:
+    network, arguments = kind(filled(UNet(CONFIG))), inputs(CONFIG)
+    before, names = network(*arguments), set(dict(network.named_modules()))
     copy = perturbed(network)
-    assert torch.equal(network(*given), before)
+    assert torch.equal(network(*arguments), before)
     assert set(dict(network.named_modules())) == names
 
     def places(of: torch.nn.Module) -> set[int]:
@@ -71,8 +71,8 @@ def test_the_copy_has_the_tensors_of_the_network_and_leaves_it_as_it_was(kind: A
 def test_a_gradient_passes_through_the_copy_as_through_the_network() -> None:
     network, (x, *rest) = filled(UNet(CONFIG)), inputs(CONFIG)
     x.requires_grad_()
-    wanted, got = (
+    expected, actual = (
         torch.autograd.grad(perturbed(each)(x, *rest).square().sum(), x)[0]
         for each in (network, prepared(network))
     )
-    assert error(got, wanted) < 1e-5
+    assert error(actual, expected) < 1e-5

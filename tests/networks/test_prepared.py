@@ -47,39 +47,39 @@ def inputs(config: UNetConfig) -> tuple[Any, ...]:
 def test_a_prepared_unet_is_the_same_function_with_the_same_gradient(axis: str) -> None:
     config = replace(CONFIG, **AXES[axis])
     network, (x, *others) = filled(UNet(config)), inputs(config)
-    found = []
+    outcomes = []
     for each in (network, prepared(network), network):  # preparing changes nothing
         leaf = x.clone().requires_grad_()
         out = each(leaf, *others)
-        found.append((out.detach(), *torch.autograd.grad(out.square().sum(), leaf)))
-    wanted, got, again = found
-    assert got[0].dtype == torch.float32
-    assert got[0].is_contiguous()
-    assert error(got[0], wanted[0]) < 3e-6
-    assert error(got[1], wanted[1]) < 1e-5
-    assert torch.equal(again[0], wanted[0])
+        outcomes.append((out.detach(), *torch.autograd.grad(out.square().sum(), leaf)))
+    expected, actual, again = outcomes
+    assert actual[0].dtype == torch.float32
+    assert actual[0].is_contiguous()
+    assert error(actual[0], expected[0]) < 3e-6
+    assert error(actual[1], expected[1]) < 1e-5
+    assert torch.equal(again[0], expected[0])
 
 
 @pytest.mark.parametrize("pool", ["attention", "adaptive", "spatial", "spatial_v2"])
 @pytest.mark.parametrize("axis", ["as the paper", "without AdaGN", "convolutions resample"])
-def test_so_is_a_classifier(axis: str, pool: str) -> None:
+def test_a_prepared_classifier_is_too(axis: str, pool: str) -> None:
     network = filled(Classifier(replace(JUDGE, pool=pool, **AXES[axis])))
     x, timestep = torch.randn(3, 3, 8, 12), torch.tensor([3.0, 500.0, 0.5])
-    found = []
+    outcomes = []
     for each in (network, prepared(network)):
         leaf = x.clone().requires_grad_()
         log_p = each(leaf, timestep).log_softmax(1)
-        found.append((log_p.detach(), torch.autograd.grad(log_p[:, 1].sum(), leaf)[0]))
-    for got, wanted in zip(found[1], found[0], strict=True):
-        assert error(got, wanted) < 1e-5
+        outcomes.append((log_p.detach(), torch.autograd.grad(log_p[:, 1].sum(), leaf)[0]))
+    for actual, expected in zip(outcomes[1], outcomes[0], strict=True):
+        assert error(actual, expected) < 1e-5
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_in_half_precision_it_stays_near(dtype: torch.dtype) -> None:
-    network, given = filled(UNet(CONFIG)), inputs(CONFIG)
-    got = prepared(network, dtype)(*given)
-    assert got.dtype == torch.float32
-    assert 0 < error(got, network(*given)) < 0.02
+    network, arguments = filled(UNet(CONFIG)), inputs(CONFIG)
+    actual = prepared(network, dtype)(*arguments)
+    assert actual.dtype == torch.float32
+    assert 0 < error(actual, network(*arguments)) < 0.02
 
 
 def test_one_level_for_all_images_is_the_level_of_each() -> None:
@@ -97,7 +97,7 @@ def test_no_gradient_of_a_weight_is_computed() -> None:
     assert not any(p.requires_grad or p.grad is not None for p in network.parameters())
 
 
-def test_what_it_refuses_is_what_the_network_refuses() -> None:
+def test_a_prepared_network_refuses_what_the_network_refuses() -> None:
     for network in (filled(UNet(CONFIG)), prepared(filled(UNet(CONFIG)))):
         with pytest.raises(ValueError, match="takes no low-resolution image"):
             network(torch.zeros(1, 3, 8, 8), torch.zeros(1), None, torch.zeros(1, 3, 4, 4))
@@ -108,17 +108,17 @@ def test_what_it_refuses_is_what_the_network_refuses() -> None:
 def test_an_upsampled_convolution_is_one_transposed_convolution() -> None:
     conv = filled(nn.Conv2d(3, 5, 3, padding=1))
     x = torch.randn(2, 3, 4, 6)
-    wanted = conv(nn.functional.interpolate(x, scale_factor=2.0, mode="nearest"))
-    torch.testing.assert_close(UpConv(conv, torch.float32)(x), wanted, rtol=1e-5, atol=1e-5)
+    expected = conv(nn.functional.interpolate(x, scale_factor=2.0, mode="nearest"))
+    torch.testing.assert_close(UpConv(conv, torch.float32)(x), expected, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("mean", [0.0, 300.0])
 def test_moments_do_not_cancel_where_the_mean_is_many_deviations(mean: float) -> None:
     torch.manual_seed(0)
     x = torch.randn(2, 4, 9, 7) + mean
-    found, (variance, average) = (
+    moments, (variance, average) = (
         ChannelMoments.of(x),
         torch.var_mean(x.double(), (2, 3), correction=0),
     )
-    torch.testing.assert_close(found.mean.double(), average, rtol=1e-6, atol=1e-5)
-    torch.testing.assert_close(found.variance.double(), variance, rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(moments.mean.double(), average, rtol=1e-6, atol=1e-5)
+    torch.testing.assert_close(moments.variance.double(), variance, rtol=1e-4, atol=1e-6)

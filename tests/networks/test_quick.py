@@ -1,4 +1,4 @@
-"""features -> the same features and gradients, by the operations that are made for speed."""
+"""features -> the same features and gradients, by the fast operations."""
 
 import math
 from dataclasses import replace
@@ -40,12 +40,12 @@ def test_the_fused_norm_and_its_gradients_are_right_in_float64(
     x = (torch.randn(3, channels, 5, 7).double() + 4).contiguous(memory_format=layout)
     inputs = [x, *torch.randn(2, 3, channels).double()] if adaptive else [x, None, None]
     leaves = [t.requires_grad_() for t in [*inputs, norm.weight, norm.bias] if t is not None]
-    got, wanted = norm(*inputs, silu=silu), plain(norm, *inputs, silu)
-    gradient = torch.randn_like(wanted)
-    torch.testing.assert_close(got, wanted, rtol=1e-5, atol=1e-5)
+    actual, expected = norm(*inputs, silu=silu), plain(norm, *inputs, silu)
+    gradient = torch.randn_like(expected)
+    torch.testing.assert_close(actual, expected, rtol=1e-5, atol=1e-5)
     for ours, theirs in zip(
-        torch.autograd.grad(got, leaves, gradient),
-        torch.autograd.grad(wanted, leaves, gradient),
+        torch.autograd.grad(actual, leaves, gradient),
+        torch.autograd.grad(expected, leaves, gradient),
         strict=True,
     ):
         torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
@@ -68,9 +68,9 @@ def test_in_bfloat16_the_fused_norm_rounds_and_no_more(mean):
         )
         above = scale.to(y.dtype)[..., None, None].expand_as(y)
         results.append((y, *torch.autograd.grad(y, [leaf, norm.weight], above)))
-    wanted, got = results
+    expected, actual = results
     bfloat16 = 2.0**-9  # the largest relative error of one rounding
-    for ours, theirs, roundings in zip(got, wanted, (2, 3, 1), strict=True):
+    for ours, theirs, roundings in zip(actual, expected, (2, 3, 1), strict=True):
         assert error(ours, theirs.detach().double()) < roundings * bfloat16
 
 
@@ -89,14 +89,12 @@ def test_convolutions_for_speed_and_their_gradients_are_the_plain_ones(size, str
             y = conv.train(fast)(leaf, doubled=doubled)
         gradient = torch.linspace(-1, 2, y.numel()).view_as(y).to(y.dtype)
         results.append((y, *torch.autograd.grad(y, [leaf, conv.weight, conv.bias], gradient)))
-    for got, wanted in zip(*results, strict=True):
-        assert error(got, wanted.detach().double()) < (0.01 if half else 1e-6)
+    for actual, expected in zip(*results, strict=True):
+        assert error(actual, expected.detach().double()) < (0.01 if half else 1e-6)
 
 
 @pytest.mark.parametrize("channels", [32, 64])
-def test_the_fused_norm_does_not_depend_on_the_images_that_are_in_the_cache_with_another(
-    channels, monkeypatch
-):
+def test_the_fused_norm_does_not_depend_on_the_images_that_share_the_cache(channels, monkeypatch):
     """The gradient of every image is its own, and those of gain and bias are all images'."""
     torch.manual_seed(0)
     norm, x = GroupNorm(8, channels), torch.randn(5, channels, 8, 8)
@@ -112,15 +110,15 @@ def test_the_fused_norm_does_not_depend_on_the_images_that_are_in_the_cache_with
 
 @pytest.mark.parametrize(("heads", "length", "width"), [(2, 5, 8), (3, 49, 12), (1, 1100, 4)])
 def test_attention_in_chunks_is_attention(heads, length, width):
-    """1,100 positions are more pairs than are held at once."""
+    """1,100 positions have more pairs than one chunk."""
     torch.manual_seed(0)
     qkv = torch.randn(2, length, 3 * width).double().requires_grad_()
     gradient = torch.randn(2, length, width).double()
-    got = Attend.apply(qkv, heads)
-    wanted = attend(qkv.transpose(1, 2), heads).transpose(1, 2)
-    torch.testing.assert_close(got, wanted)
+    actual = Attend.apply(qkv, heads)
+    expected = attend(qkv.transpose(1, 2), heads).transpose(1, 2)
+    torch.testing.assert_close(actual, expected)
     torch.testing.assert_close(
-        *(torch.autograd.grad(out, qkv, gradient)[0] for out in (got, wanted))
+        *(torch.autograd.grad(out, qkv, gradient)[0] for out in (actual, expected))
     )
 
 
@@ -130,17 +128,17 @@ def test_an_attention_layer_is_the_same_either_way(precision):
     layer = Attention(16, HeadWidth(8), 4)
     nn.init.normal_(layer.out.weight, std=0.1)
     x = torch.randn(2, 16, 6, 4)
-    wanted = layer.eval()(x)
+    expected = layer.eval()(x)
     with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bfloat16"):
-        got = layer.train()(x.contiguous(memory_format=torch.channels_last))
-    assert got.is_contiguous(memory_format=torch.channels_last)
+        actual = layer.train()(x.contiguous(memory_format=torch.channels_last))
+    assert actual.is_contiguous(memory_format=torch.channels_last)
     torch.testing.assert_close(
-        got, wanted, **({} if precision == "float32" else {"rtol": 0.02, "atol": 0.02})
+        actual, expected, **({} if precision == "float32" else {"rtol": 0.02, "atol": 0.02})
     )
 
 
 def calls(channels: int):
-    """Networks with the call that each is trained by."""
+    """Networks, each with the call that trains it."""
     torch.manual_seed(0)
     x, step = torch.randn(2, channels, 8, 12), torch.tensor([3.0, 700.0])
     unet = UNet(replace(CONFIG, in_channels=channels))
@@ -160,10 +158,10 @@ def test_networks_in_training_give_what_they_give_in_evaluation(channels):
     for network, call in calls(channels):
         for parameter in network.parameters():
             nn.init.normal_(parameter, std=0.1)
-        wanted = call_and_gradients(network.eval(), call)
-        got = call_and_gradients(network.train(), call)
-        for name in wanted:
-            assert error(got[name], wanted[name].double()) < 1e-4, name
+        expected = call_and_gradients(network.eval(), call)
+        actual = call_and_gradients(network.train(), call)
+        for name in expected:
+            assert error(actual[name], expected[name].double()) < 1e-4, name
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -171,12 +169,12 @@ def test_in_half_precision_they_stay_near_it(channels):
     for network, call in calls(channels):
         for parameter in network.parameters():
             nn.init.normal_(parameter, std=0.05)
-        wanted = call_and_gradients(network.eval(), call)
+        expected = call_and_gradients(network.eval(), call)
         with torch.autocast("cpu", torch.bfloat16):
-            got = call_and_gradients(network.train(), call)
-        assert error(got["output"], wanted["output"].double()) < 0.03
-        every = [torch.cat([d[n].flatten() for n in wanted]) for d in (got, wanted)]
-        assert error(every[0], every[1].double()) < 0.05
+            actual = call_and_gradients(network.train(), call)
+        assert error(actual["output"], expected["output"].double()) < 0.03
+        vectors = [torch.cat([d[n].flatten() for n in expected]) for d in (actual, expected)]
+        assert error(vectors[0], vectors[1].double()) < 0.05
 
 
 def call_and_gradients(network, call):
@@ -189,18 +187,18 @@ def call_and_gradients(network, call):
 @pytest.mark.parametrize("channels", [1, 3])
 def test_every_convolution_has_its_channels_last(channels):
     for network, call in calls(channels):
-        seen: dict[str, bool] = {}
+        layouts: dict[str, bool] = {}
         for name, module in network.named_modules():
             if isinstance(module, nn.Conv2d) and module.in_channels > 2 * channels:
-                module.register_forward_pre_hook(partial(note_layout, seen, name))
+                module.register_forward_pre_hook(partial(note_layout, layouts, name))
         with torch.autocast("cpu", torch.bfloat16):
             call()
-        assert len(seen) > 5
-        assert all(seen.values()), seen
+        assert len(layouts) > 5
+        assert all(layouts.values()), layouts
 
 
-def note_layout(seen, name, module, given):
-    seen[name] = given[0].is_contiguous(memory_format=torch.channels_last)
+def note_layout(layouts, name, module, arguments):
+    layouts[name] = arguments[0].is_contiguous(memory_format=torch.channels_last)
 
 
 def test_in_float32_and_evaluation_the_released_order_of_operations_stays(monkeypatch):
@@ -211,15 +209,15 @@ def test_in_float32_and_evaluation_the_released_order_of_operations_stays(monkey
         call()
 
 
-def test_attention_keeps_nothing_of_the_size_of_all_pairs():
+def test_attention_saves_nothing_of_the_size_of_all_pairs():
     layer, length = Attention(16, HeadWidth(8), 4).train(), 32 * 32
     sizes = []
 
-    def keep(tensor):
+    def save(tensor):
         sizes.append(tensor.numel())
         return tensor
 
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda t: t):
+    with torch.autograd.graph.saved_tensors_hooks(save, lambda t: t):
         for half in (True, False):
             with torch.autocast("cpu", torch.bfloat16, enabled=half):
                 layer(torch.randn(1, 16, 32, 32))

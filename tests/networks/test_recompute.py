@@ -69,19 +69,19 @@ def gradients(kind: str, network: nn.Module) -> dict[str, torch.Tensor]:
 
 
 def saved_bytes(kind: str, network: nn.Module) -> int:
-    """What the graph keeps between the forward and the backward pass, weights left out."""
-    held: dict[int, int] = {}
+    """Bytes that the graph saves for the backward pass, without the weights."""
+    sizes: dict[int, int] = {}
     weights = {p.untyped_storage().data_ptr() for p in network.parameters()}
 
-    def keep(tensor: torch.Tensor) -> torch.Tensor:
+    def save(tensor: torch.Tensor) -> torch.Tensor:
         storage = tensor.untyped_storage()
         if storage.data_ptr() not in weights:
-            held[storage.data_ptr()] = storage.nbytes()
+            sizes[storage.data_ptr()] = storage.nbytes()
         return tensor
 
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+    with torch.autograd.graph.saved_tensors_hooks(save, lambda tensor: tensor):
         outputs(kind, network)
-    return sum(held.values())
+    return sum(sizes.values())
 
 
 @pytest.mark.parametrize("how", ["keyed", "plain", "in half precision"])
@@ -101,7 +101,7 @@ def test_gradients_are_the_same_to_the_bit(kind, how):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_less_is_kept_for_the_backward_pass(kind):
+def test_less_is_saved_for_the_backward_pass(kind):
     network = built(kind)
     key_dropout(network, torch.arange(BATCH))
     plain, again = (saved_bytes(kind, recompute(network, on)) for on in (False, True))

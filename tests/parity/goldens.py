@@ -2,7 +2,7 @@
 
 Nothing here or in the tests names a case: whatever entries the folder's JSON files list, and
 whatever files lie where its README puts them, are run. Another folder of the same structure, or
-one that holds only some parts, can be put in its place.
+one with only some parts, can be put in its place.
 """
 
 import json
@@ -25,8 +25,8 @@ HOW = f"set {VARIABLE} to a folder of reference vectors to run this"
 
 def each_file(*patterns: str) -> pytest.MarkDecorator:
     """Run a test with `path` at every file that matches, in order, `index.json` left out."""
-    found = [path for p in patterns if FOLDER is not None for path in sorted(FOLDER.glob(p))]
-    cases = [pytest.param(path, id=path.stem) for path in found if path.name != "index.json"]
+    paths = [path for p in patterns if FOLDER is not None for path in sorted(FOLDER.glob(p))]
+    cases = [pytest.param(path, id=path.stem) for path in paths if path.name != "index.json"]
     return pytest.mark.parametrize("path", cases or [absent(" or ".join(patterns))])
 
 

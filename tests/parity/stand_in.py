@@ -29,8 +29,8 @@ VARIANCES = {
 }
 
 
-def kept_levels(total: int, section_counts: str | list[int]) -> list[int]:
-    """A spacing as it was handed to the released system: text, or counts."""
+def levels_of(total: int, section_counts: str | list[int]) -> list[int]:
+    """A spacing in the form of the released system: text, or counts."""
     if isinstance(section_counts, str):
         return spacing.parse(total, section_counts)
     return spacing.sections(total, section_counts)
@@ -51,7 +51,7 @@ def schedule_of(case: Case) -> Schedule:
 def _schedule(kind: str, total: int, counts: str | tuple[int, ...], rescale: bool) -> Schedule:
     full = SCHEDULES[kind](total)
     full = full.rescaled() if rescale else full
-    return full.respaced(kept_levels(total, counts if isinstance(counts, str) else list(counts)))
+    return full.respaced(levels_of(total, counts if isinstance(counts, str) else list(counts)))
 
 
 def parameterization_of(case: Case) -> Parameterization:
@@ -59,7 +59,7 @@ def parameterization_of(case: Case) -> Parameterization:
 
 
 def threshold_of(case: Case) -> Threshold | None:
-    """What is applied to x_0: the case's function first, then the clip."""
+    """The function of x_0: the case's own first, then the clip."""
     moved, clipped = case.get("denoised_fn", False), case["clip_denoised"]
     if not moved:
         return diffusion.clip if clipped else None
@@ -78,21 +78,22 @@ def constants() -> dict[str, float]:
 
 @dataclass
 class StandIn:
-    """The analytic network of a case; remembers the steps it was told.
+    """The analytic network of a case; records the timesteps that it receives.
 
     Attributes:
         label: (B,) for networks and gradients that are given labels.
-        heard: steps of each call of the network; of the gradient, in `pulled`.
+        timesteps: timesteps of each call of the network.
+        gradient_timesteps: the same of the gradient.
     """
 
     case: Case
     label: Tensor | None = None
-    heard: list[Tensor] = field(default_factory=list)
-    pulled: list[Tensor] = field(default_factory=list)
+    timesteps: list[Tensor] = field(default_factory=list)
+    gradient_timesteps: list[Tensor] = field(default_factory=list)
     gradients: list[Tensor] = field(default_factory=list)
 
     def __call__(self, x: Tensor, step: Tensor) -> Tensor:
-        self.heard.append(step)
+        self.timesteps.append(step)
         c, tau = constants(), step.float().reshape(-1, 1, 1, 1)
         a, wave = (c["a"], c["c"]) if self.case["mean_type"] == "epsilon" else (c["a2"], c["c2"])
         out = x * (1 - a * torch.exp(-tau / c["b"])) + wave * torch.sin(c["d"] * x + tau / c["e"])
@@ -104,7 +105,7 @@ class StandIn:
         return torch.cat([out, c["h"] * torch.cos(c["i"] * x - tau / c["j"]) - shift], dim=1)
 
     def gradient(self, x: Tensor, step: Tensor) -> Tensor:
-        self.pulled.append(step)
+        self.gradient_timesteps.append(step)
         c, tau = constants(), step.float().reshape(-1, 1, 1, 1)
         pull = c["k"] * (c["l"] * (self._label() - 1) - x) * torch.exp(-tau / c["m"])
         self.gradients.append(pull)

@@ -41,14 +41,14 @@ def _network(name):
 
 
 class Replay:
-    """One run, and everything that was seen on the way, one list a quantity."""
+    """One run, with a list of every quantity along its steps."""
 
     def __init__(self, run, forced):
         self.run, self.schedule = run, schedule_of(run)
-        held = tensors(located("guided/guided.json").parent / run["file"])
-        self.shared = {name: value for name, value in held.items() if "." not in name}
+        recorded = tensors(located("guided/guided.json").parent / run["file"])
+        self.shared = {name: value for name, value in recorded.items() if "." not in name}
         tag = f"{run['tag']}."
-        self.want = {n.removeprefix(tag): v for n, v in held.items() if n.startswith(tag)}
+        self.want = {n.removeprefix(tag): v for n, v in recorded.items() if n.startswith(tag)}
         starts = torch.cat([self.shared["x_init"][None], self.want["samples"][:-1]])
         self.starts = starts if forced else None
         self.got = {name: [] for name in ("model_t", "mean", "log_variance", "pred_xstart")}

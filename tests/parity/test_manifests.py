@@ -30,10 +30,10 @@ def test_names_order_shapes_and_count(path):
 @each_file("manifests/*.json")
 def test_readme_flags_alone_make_the_same_network(path):
     manifest, flags = _manifest(path)
-    given = manifest["flags_given_in_readme"]
+    readme_flags = manifest["flags_given_in_readme"]
     if manifest["kind"] == "classifier":
-        given = given | {"kind": "classifier"}
-    assert config_from_flags(given) == config_from_flags(flags)
+        readme_flags = readme_flags | {"kind": "classifier"}
+    assert config_from_flags(readme_flags) == config_from_flags(flags)
 
 
 @each_file("manifests/*.json")

@@ -13,7 +13,7 @@ from adm.models.convert import config_from_flags, export_state, import_state, re
 from adm.models.convert.flags import Flags
 from adm.networks import Classifier, UNet, UNetConfig
 
-ANY_SCHEDULE, ANY_LEVEL = cosine(2), 1  # the cases give steps outright
+ANY_SCHEDULE, ANY_LEVEL = cosine(2), 1  # the cases state timesteps directly
 # The limits hold for AVX-512. With AVX2 the released code itself is up to 2.1 limits from its
 # outputs with AVX-512, for inputs scaled by 0.003, and ours within 0.14 limits of it.
 KERNELS = 1 if torch.backends.cpu.get_cpu_capability() == "AVX512" else 2.5
@@ -22,7 +22,7 @@ KERNELS = 1 if torch.backends.cpu.get_cpu_capability() == "AVX512" else 2.5
 def described_network(flags):
     """Released flags -> our configuration, and whether attention is in the legacy order.
 
-    What a case notes besides flags is left out.
+    Other entries of a case are ignored.
     """
     known = {name: value for name, value in flags.items() if name in Flags.model_fields}
     return config_from_flags(known), not read_flags(known).use_new_attention_order
@@ -59,8 +59,8 @@ def _unet_outputs(network, case):
 def _classifier_outputs(network, case):
     with torch.no_grad():
         logits = network(case["x"], case["t"])
-    given = classifier_gradient(lambda x, step: network(x, case["t"]), ANY_SCHEDULE, case["y"])
-    gradient = given(case["x"], ANY_LEVEL, None)
+    guide = classifier_gradient(lambda x, step: network(x, case["t"]), ANY_SCHEDULE, case["y"])
+    gradient = guide(case["x"], ANY_LEVEL, None)
     return {"logits": logits, "log_probs": logits.float().log_softmax(1), "grad": gradient}
 
 
@@ -87,26 +87,26 @@ def test_outputs_and_gradients(path):
     described, state = _described(path)
     network, cases = load_network(described["config"], state), _io(path)
     assert cases
-    for case, given in cases.items():
-        for name, got in _outputs(network, given).items():
+    for case, arrays in cases.items():
+        for name, got in _outputs(network, arrays).items():
             limit = described["numerics"][f"{case}.{name}"]["recommended_max_abs_diff"]
-            assert_within(got, given[name], KERNELS * limit, f"{case}.{name}")
+            assert_within(got, arrays[name], KERNELS * limit, f"{case}.{name}")
 
 
 @each_file("unet/*.json", "classifier/*.json")
 def test_half_precision_outputs(path):
     described, state = _described(path)
     cases = {
-        case: given
-        for case, given in _io(path).items()
-        if any(name.startswith("fp16_") for name in given)
+        case: arrays
+        for case, arrays in _io(path).items()
+        if any(name.startswith("fp16_") for name in arrays)
     }
     if not cases:
         pytest.skip("these reference vectors have no half-precision case for this network")
     network = load_network(described["config"], state)
-    for case, given in cases.items():
-        whole = _outputs(network, given)
-        for name, got in _outputs(network, given, half=True).items():
+    for case, arrays in cases.items():
+        whole = _outputs(network, arrays)
+        for name, got in _outputs(network, arrays, half=True).items():
             limit = 2 * described["fp16"][name]["max_abs_diff_to_float32"]
             assert not torch.equal(got, whole[name])
-            assert_within(got, given[f"fp16_{name}"], limit, f"{case}.fp16_{name}")
+            assert_within(got, arrays[f"fp16_{name}"], limit, f"{case}.fp16_{name}")

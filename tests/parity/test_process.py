@@ -62,7 +62,7 @@ def test_prediction(case):
     prediction = denoiser(network, schedule, model, threshold)(shared["x"], level)
     drawn = denoiser(network, schedule, model, model.mean_threshold(threshold))(shared["x"], level)
     mean = process.posterior(schedule, drawn.x_0, shared["x"], level).mean
-    assert torch.equal(network.heard[0].double(), want["model_t"])
+    assert torch.equal(network.timesteps[0].double(), want["model_t"])
     assert_scaled(mean, want["mean"], 1e-5, "mean")
     assert_scaled(prediction.variance.value, want["variance"], 1e-5, "variance")
     assert_scaled(prediction.variance.log, want["log_variance"], 1e-5, "log_variance")
@@ -94,7 +94,7 @@ def test_loss_terms_and_gradient(case):
     got = loss_of(case, schedule, model.variance.learned)(model, schedule, raw, example)
     (gradient,) = torch.autograd.grad(got.loss.sum(), raw)
 
-    assert torch.equal(network.heard[0].double(), want["model_t"])
+    assert torch.equal(network.timesteps[0].double(), want["model_t"])
     absolute = 1e-5 * (schedule.last if case["loss_type"] == "rescaled_kl" else 1)
     assert_close(got.loss, want["loss"], 1e-4, absolute)
     if "mse" in case["terms"]:
@@ -114,13 +114,13 @@ def test_bits_per_dimension(case):
 
     def bound(threshold):
         denoise = denoiser(network, schedule, model, threshold)
-        network.heard.clear()
+        network.timesteps.clear()
         return bits_per_dimension(
             denoise, schedule, shared["x_start"], lambda level: noise[schedule.last - level]
         )
 
     errors, got = bound(threshold), bound(model.mean_threshold(threshold))
-    assert torch.equal(torch.stack(network.heard).double(), want["model_t"])
+    assert torch.equal(torch.stack(network.timesteps).double(), want["model_t"])
     assert_close(got.terms, want["vb"], 1e-4, 1e-5)
     assert_close(got.prior, want["prior_bpd"], 1e-4, 1e-5)
     assert_close(got.total, want["total_bpd"], 1e-4, 1e-5)
@@ -169,17 +169,19 @@ def test_trajectory(case):
         return
     states = list(steps)
     assert len(states) == case["num_steps"]
-    assert torch.equal(torch.stack(network.heard).double(), want["model_t"])
+    assert torch.equal(torch.stack(network.timesteps).double(), want["model_t"])
     assert_scaled(torch.stack([s.x for s in states]), want["samples"], 1e-4, "x")
     # The released x_0 of ancestral sampling is the one before guidance, and is always clipped.
     before = case["kind"] == "ancestral"
-    found = unguided if before and case["guided"] else [s.prediction.x_0 for s in states]
-    x_0 = torch.stack(found)
+    estimates = unguided if before and case["guided"] else [s.prediction.x_0 for s in states]
+    x_0 = torch.stack(estimates)
     if before and (released := threshold_of(case)) is not None and model.target.is_mean:
         x_0 = released(x_0)
     assert_scaled(x_0, want["pred_xstart"], 2e-4, "x_0")
     if case["guided"]:
-        assert torch.equal(torch.stack(network.pulled).double(), want["cond_t"].double())
+        assert torch.equal(
+            torch.stack(network.gradient_timesteps).double(), want["cond_t"].double()
+        )
         assert_scaled(torch.stack(network.gradients), want["cond_grad"], 2e-4, "gradient")
 
 

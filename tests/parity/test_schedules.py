@@ -1,4 +1,4 @@
-"""T, spacing -> the released tables, kept steps, strides and refusals."""
+"""T, spacing -> the released tables, retained steps, strides and refusals."""
 
 import re
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from parity.goldens import Arrays, assert_close, each_entry, each_file
-from parity.stand_in import SCHEDULES, kept_levels, schedule_of
+from parity.stand_in import SCHEDULES, levels_of, schedule_of
 
 from adm.diffusion import cosine
 from adm.diffusion.process import posterior_coefficients
@@ -71,9 +71,9 @@ def test_spacing(case):
     total, counts = case["num_timesteps"], case["section_counts"]
     if "error" in case:
         with pytest.raises(ValueError):  # noqa: PT011
-            kept_levels(total, counts)
+            levels_of(total, counts)
         return
-    levels = kept_levels(total, counts)
+    levels = levels_of(total, counts)
     want = Arrays("schedules/spacing.npz")[case["id"]].tolist()
     assert [level - 1 for level in levels] == want
     assert len(levels) == case["count"]

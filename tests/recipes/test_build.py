@@ -1,4 +1,4 @@
-"""recipe -> losses, optimizer and inputs: what training is wired to be."""
+"""recipe -> losses, optimizer and inputs of training."""
 
 from dataclasses import replace
 
@@ -29,28 +29,28 @@ def noise(level: int) -> Tensor:
 
 
 def output(x_t: Tensor, timestep: Tensor) -> Tensor:
-    """A network that is far from right in its noise and in its variance."""
+    """A network with large errors in its noise and in its variance."""
     return torch.cat([0.5 * x_t + 0.1, 0.3 - 0.4 * x_t], dim=1)
 
 
 def losses_by_level(recipe: DiffusionRecipe) -> list[Losses]:
-    """The losses of the recipe at levels 1 to T, each of as many images."""
+    """The losses of the recipe at levels 1 to T, each of all images."""
     schedule, model = build.schedule(recipe.process), build.parameterization(recipe.process)
-    found = []
+    losses = []
     for level in range(1, schedule.last + 1):
         levels = torch.full((len(IMAGES),), level)
         example = noised(schedule, IMAGES.double(), noise(level), levels)
         raw = output(example.x_t, schedule.timestep(levels, example.x_t))
-        found.append(build.loss(recipe)(model, schedule, raw, example))
-    return found
+        losses.append(build.loss(recipe)(model, schedule, raw, example))
+    return losses
 
 
 def bound_without_prior(recipe: DiffusionRecipe) -> Tensor:
-    """(B,) the terms of all levels in bits per dimension, as evaluated and not as trained."""
+    """(B,) the terms of all levels in bits per dimension, as evaluated rather than as trained."""
     schedule, model = build.schedule(recipe.process), build.parameterization(recipe.process)
     denoise = denoiser(output, schedule, model, threshold=None)
-    found = bits_per_dimension(denoise, schedule, IMAGES.double(), noise)
-    return found.total - found.prior
+    bits = bits_per_dimension(denoise, schedule, IMAGES.double(), noise)
+    return bits.total - bits.prior
 
 
 @pytest.mark.parametrize("steps", [20, 50])
@@ -63,7 +63,7 @@ def test_the_mean_of_l_vlb_over_uniform_levels_is_the_bound(steps: int) -> None:
 
 @pytest.mark.parametrize("steps", [20, 50])
 def test_l_hybrid_adds_a_thousandth_of_the_bound_to_l_simple(steps: int) -> None:
-    """Lambda = 0.001 whatever the length of the process (Improved DDPM, equation 16)."""
+    """Lambda = 0.001 for any length of the process (Improved DDPM, equation 16)."""
     recipe = tiny.diffusion("loss=hybrid", f"process.steps={steps}")
     plain = replace(recipe, loss="simple")
     both = zip(losses_by_level(recipe), losses_by_level(plain), strict=True)
@@ -87,8 +87,8 @@ def test_a_weight_without_a_gradient_shrinks_by_rate_times_decay_each_step(decay
 
 
 def low_res(rounded: bool) -> Tensor:
-    made = build.low_res_of(tiny.upsampler(f"data.low_res_rounded={str(rounded).lower()}"))
-    return made(IMAGES)
+    downsample = build.low_res_of(tiny.upsampler(f"data.low_res_rounded={str(rounded).lower()}"))
+    return downsample(IMAGES)
 
 
 def test_low_resolution_images_are_means_of_the_pixels_that_they_cover() -> None:
@@ -106,7 +106,7 @@ def test_rounded_low_resolution_images_are_those_of_a_file_and_the_nearest() -> 
 
 
 class Listener(nn.Module):
-    """A network that keeps the low-resolution images that it is given, and what it is told."""
+    """A network that records its low-resolution images and its conditions."""
 
     def forward(
         self,
@@ -114,9 +114,9 @@ class Listener(nn.Module):
         step: Tensor,
         label: Tensor,
         low: Tensor,
-        told: Tensor | None = None,
+        conditions: Tensor | None = None,
     ) -> Tensor:
-        self.low, self.told = low, told
+        self.low, self.conditions = low, conditions
         return torch.zeros(len(x_t), 2, *x_t.shape[2:])
 
 
@@ -126,27 +126,27 @@ def test_an_upsampler_is_trained_on_the_images_that_its_recipe_names(rounded: bo
     network, batch = Listener(), batch_at(tiny.stripes(), 0, 0, 3, Augmentation())
     (objective,) = build.objectives(recipe, CPU.device)
     objective(network, batch)
-    made = build.low_res_of(recipe)
-    assert torch.equal(network.low, made(to_float(batch.images)))
-    assert network.told is None
+    downsample = build.low_res_of(recipe)
+    assert torch.equal(network.low, downsample(to_float(batch.images)))
+    assert network.conditions is None
 
 
 NOISY = ("data.low_res_noise=15", "unet.conditions=low_res", "process.steps=20")
 
 
-def test_the_noise_on_an_upsampler_s_input_is_the_process_s_and_is_told() -> None:
+def test_an_upsampler_is_conditioned_on_the_noise_level_of_its_input() -> None:
     recipe, network, source = tiny.upsampler(*NOISY), Listener(), tiny.stripes()
-    made, schedule = build.low_res_of(recipe), build.schedule(recipe.process)
-    assert made is not None
+    downsample, schedule = build.low_res_of(recipe), build.schedule(recipe.process)
+    assert downsample is not None
     (objective,) = build.objectives(recipe, CPU.device)
     batch = batch_at(source, 5, 0, 400, Augmentation(low_res=(4, 4)))
     objective(network, batch)
-    assert network.told is not None
-    level = (network.told[:, 0] + 1).long()  # a timestep is level - 1
+    assert network.conditions is not None
+    level = (network.conditions[:, 0] + 1).long()  # a timestep is level - 1
     assert set(level.tolist()) == set(range(16))
     counts = torch.bincount(level)
     assert (counts - 25).abs().max() < 4 * 5
-    noise, small = batch.draws.low_noise, made(to_float(batch.images))
+    noise, small = batch.draws.low_noise, downsample(to_float(batch.images))
     assert noise is not None
     assert torch.equal(network.low, diffuse(schedule, small, noise, level))
     assert torch.equal(network.low[level == 0], small[level == 0])
@@ -161,23 +161,23 @@ def test_the_noise_on_an_upsampler_s_input_is_the_process_s_and_is_told() -> Non
         ours, theirs = (torch.as_tensor(getattr(each, name)) for each in (part, plain.draws))
         assert torch.equal(ours, theirs)
     objective(network, plain)  # as in validation
-    assert torch.equal(network.low, made(to_float(plain.images)))
-    assert (network.told == -1).all()
+    assert torch.equal(network.low, downsample(to_float(plain.images)))
+    assert (network.conditions == -1).all()
 
 
-def test_a_network_follows_the_noise_on_its_input_and_is_never_left_untold() -> None:
+def test_noise_on_the_input_needs_a_network_conditioned_on_it() -> None:
     recipe = tiny.upsampler(NOISY[0], NOISY[2])
     with pytest.raises(ValueError, match=r"set unet\.conditions=low_res"):
         build.check(recipe)
-    told = following(recipe)
-    build.check(told)
-    assert told.config == replace(recipe.config, conditions=("low_res",))
+    chosen = following(recipe)
+    build.check(chosen)
+    assert chosen.config == replace(recipe.config, conditions=("low_res",))
     with pytest.raises(
         SettingError, match=r"data\.low_res_noise must be at most process\.steps=20"
     ):
         build.check(tiny.upsampler("data.low_res_noise=21", *NOISY[1:]))
     with pytest.raises(SettingError, match=r"data\.low_res_noise must be 0 without data\.low_res"):
         build.check(tiny.diffusion(*NOISY))
-    build.check_sampling(override(told, ["sample.low_res_noise=15"]))
+    build.check_sampling(override(chosen, ["sample.low_res_noise=15"]))
     with pytest.raises(SettingError, match=r"sample\.low_res_noise must be at most .*=15"):
-        build.check_sampling(override(told, ["sample.low_res_noise=16"]))
+        build.check_sampling(override(chosen, ["sample.low_res_noise=16"]))

@@ -15,7 +15,7 @@ from adm.data.fitting import channels_of
 from adm.data.registry import find
 from adm.diffusion import EDM
 from adm.recipes import DiffusionRecipe, build, recipe
-from adm.recipes.following import following, told
+from adm.recipes.following import describe_changes, following
 from adm.recipes.schema import from_json, override
 from adm.spec import SettingError, text, to_json
 
@@ -58,9 +58,9 @@ def test_a_palette_of_greys_is_grey_and_a_broken_file_is_left_to_later(tmp_path:
 @pytest.mark.parametrize("name", ["fashion", "fashion-classifier", "photos"])
 @pytest.mark.parametrize("channels", [1, 3])
 def test_a_named_recipe_follows_the_data(name: str, channels: int) -> None:
-    found = following(recipe(name), (), channels, 7)
-    build.check(found)
-    assert (found.data.channels, found.config.in_channels, found.config.classes) == (
+    chosen = following(recipe(name), (), channels, 7)
+    build.check(chosen)
+    assert (chosen.data.channels, chosen.config.in_channels, chosen.config.classes) == (
         channels,
     ) * 2 + (7,)
 
@@ -74,23 +74,23 @@ def test_a_named_recipe_follows_the_data(name: str, channels: int) -> None:
         (["process.variance=fixed_small"], "unet.out_channels", 3),
     ],
 )
-def test_what_is_set_stays_and_the_rest_follows_it(
+def test_settings_stay_and_other_fields_follow_them(
     settings: list[str], field: str, value: Any
 ) -> None:
     start = override(recipe("photos"), settings)
-    found: Any = following(start, settings, 3, 7)
-    build.check(found)
+    actual: Any = following(start, settings, 3, 7)
+    build.check(actual)
     for part in field.split("."):
-        found = getattr(found, part)
-    assert found == value
+        actual = getattr(actual, part)
+    assert actual == value
 
 
 def test_a_classifier_s_size_follows_that_of_the_data() -> None:
     settings = ["data.size=64"]
     start = override(recipe("photos-classifier"), settings)
-    found = following(start, settings)
-    build.check(found)
-    assert "classifier.size=64,64" in told(start, found)
+    chosen = following(start, settings)
+    build.check(chosen)
+    assert "classifier.size=64,64" in describe_changes(start, chosen)
 
 
 def test_one_class_is_no_class_and_no_task_for_a_classifier() -> None:
@@ -102,11 +102,11 @@ def test_one_class_is_no_class_and_no_task_for_a_classifier() -> None:
     assert following(unconditional, (), 3, 9).config.classes is None
 
 
-def test_the_data_and_the_changes_are_told(tmp_path: Path) -> None:
+def test_the_data_and_the_changes_are_reported(tmp_path: Path) -> None:
     colours = folder(tmp_path / "colours", "RGB")
-    found = open_data(choose("fashion"), DataOptions(data=str(colours)))
-    assert found.training.shape == (3, 28, 28)
-    assert found.notes == (
+    opened = open_data(choose("fashion"), DataOptions(data=str(colours)))
+    assert opened.training.shape == (3, 28, 28)
+    assert opened.notes == (
         "as in colours: data.channels=3 unet.in_channels=3 unet.out_channels=6 unet.classes=3",
     )
     grey = open_data(choose("fashion", ["data.channels=1"]), DataOptions(data=str(colours)))
@@ -117,19 +117,19 @@ def test_the_data_and_the_changes_are_told(tmp_path: Path) -> None:
     assert plain.recipe.config.in_channels == 1
 
 
-def test_a_recipe_that_is_not_given_by_name_is_taken_as_it_is(tmp_path: Path) -> None:
+def test_a_recipe_object_does_not_follow_the_data(tmp_path: Path) -> None:
     colours = folder(tmp_path / "colours", "RGB")
-    found = open_data(choose(tiny.diffusion()), DataOptions(data=str(colours)))
-    assert found.training.shape == (1, 8, 8)
-    assert found.recipe == tiny.diffusion()
+    opened = open_data(choose(tiny.diffusion()), DataOptions(data=str(colours)))
+    assert opened.training.shape == (1, 8, 8)
+    assert opened.recipe == tiny.diffusion()
 
 
 def test_validation_images_are_read_as_the_training_images(tmp_path: Path) -> None:
     colours, grey = folder(tmp_path / "a", "RGB"), folder(tmp_path / "b", "L")
     options = DataOptions(data=str(colours), validation=str(grey))
-    found = open_data(choose("photos"), options)
-    assert found.validation is not None
-    assert found.validation.shape == (3, 32, 32)
+    opened = open_data(choose("photos"), options)
+    assert opened.validation is not None
+    assert opened.validation.shape == (3, 32, 32)
     with pytest.raises(ValueError, match="hold_out"):
         DataOptions(validation="x", hold_out=0.1)
 
@@ -137,20 +137,20 @@ def test_validation_images_are_read_as_the_training_images(tmp_path: Path) -> No
 def test_the_deviation_of_the_data_is_measured_unless_it_is_set(tmp_path: Path) -> None:
     place = folder(tmp_path / "colours", "RGB")
     chosen = choose("photos", ["process.prediction=edm", "data.size=40"])
-    found = open_data(chosen, DataOptions(data=str(place)))
-    pixels = found.training.batch(range(12))[0] / 127.5 - 1
-    assert isinstance(found.recipe, DiffusionRecipe)
-    measured = found.recipe.process.prediction
+    opened = open_data(chosen, DataOptions(data=str(place)))
+    pixels = opened.training.batch(range(12))[0] / 127.5 - 1
+    assert isinstance(opened.recipe, DiffusionRecipe)
+    measured = opened.recipe.process.prediction
     assert isinstance(measured, EDM)
     assert measured.sigma_data == pytest.approx(pixels.double().std(correction=0).item(), abs=5e-5)
-    assert f"process.prediction={text(measured)}" in found.notes[-1]
-    given = choose("photos", ["process.prediction=edm:sigma_data=0.5", "data.size=40"])
-    own = open_data(given, DataOptions(data=str(place))).recipe
+    assert f"process.prediction={text(measured)}" in opened.notes[-1]
+    explicit = choose("photos", ["process.prediction=edm:sigma_data=0.5", "data.size=40"])
+    own = open_data(explicit, DataOptions(data=str(place))).recipe
     assert text(own.process.prediction) == "edm:sigma_data=0.5"  # type: ignore[union-attr]
 
 
 def test_a_resumed_run_keeps_the_deviation_that_it_has_measured(tmp_path: Path) -> None:
-    """Images may be added to the data of a run, which is then to be accepted."""
+    """Images may be added to the data of a run, if the change is accepted."""
     settings = ["process.prediction=edm", "train.steps=1", "train.batch_size=4", "data.size=8"]
     settings += ["unet.multipliers=1", "unet.attention_factors=1", "watch.images=0"]
     place, out = folder(tmp_path / "grey", "L"), tmp_path / "run"

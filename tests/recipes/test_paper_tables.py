@@ -64,7 +64,7 @@ TABLES = {
         Column(256, "linear", 192, 2, SIX, HeadCount(4), AT, 0, 0, 256, 500_000, 1e-4),
     "128-512-upsampler":
         Column(512, "linear", 192, 2, SIX, WIDE, (32, 16), 0, 0, 256, 1_050_000, 1e-4),
-    # Not in the tables: as the models that they vary (docs/reference/recipes.md).
+    # Not in the tables: like the models that they vary (docs/reference/recipes.md).
     "256x256-diffusion-uncond":
         Column(256, "linear", 256, 2, SIX, WIDE, AT, 0, 0, 256, 1_980_000, 1e-4),
     "lsun-horse-nodropout": lsun(250_000, dropout=0.0),
@@ -112,8 +112,8 @@ def test_a_recipe_has_the_numbers_of_its_column(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", TABLES)
-def test_a_recipe_trains_what_the_paper_settles_on(name: str) -> None:
-    """The noise and a learned variance by L_hybrid; classes where ImageNet has them."""
+def test_a_recipe_has_the_objective_and_classes_of_the_paper(name: str) -> None:
+    """Noise and a learned variance by L_hybrid; classes for ImageNet."""
     chosen = recipe(name)
     if isinstance(chosen, ClassifierRecipe):
         config = chosen.classifier
@@ -174,16 +174,16 @@ IMPROVED_TABLE = {
 
 
 def test_the_files_of_improved_ddpm_have_the_flags_of_its_readme() -> None:
-    found = {}
-    for file, known in RELEASED.items():
-        if known.repository is not IMPROVED:
+    flags = {}
+    for file, released in RELEASED.items():
+        if released.repository is not IMPROVED:
             continue
-        config, process = known.config, known.process
+        config, process = released.config, released.process
         assert isinstance(config, UNetConfig)
         assert isinstance(config.heads, HeadCount)
         assert (config.resampling, config.out_channels) == ("convolution", 6)
-        at = tuple(known.size // factor for factor in config.attention_factors)
-        found[file] = (
+        at = tuple(released.size // factor for factor in config.attention_factors)
+        flags[file] = (
             *(process.steps, process.schedule, process.rescale_steps, config.channels),
             *(config.depth, config.heads.heads, at, config.dropout),
             *(config.adaptive_norm, config.classes),
@@ -191,7 +191,7 @@ def test_the_files_of_improved_ddpm_have_the_flags_of_its_readme() -> None:
         chosen = recipe(recipe_name(file))
         assert isinstance(chosen, DiffusionRecipe)
         assert chosen.loss == ("vlb" if "vlb" in file else "hybrid")
-    assert found == IMPROVED_TABLE
+    assert flags == IMPROVED_TABLE
 
 
 def test_only_the_newest_model_has_the_new_order_of_heads() -> None:

@@ -1,4 +1,4 @@
-"""name -> recipe: each builds and comes back from JSON; each ablation is one change of its base."""
+"""name -> recipe: each builds and round-trips through JSON; ablations are one change of a base."""
 
 import dataclasses
 import json
@@ -55,7 +55,7 @@ def test_every_recipe_is_known_by_its_own_name_and_builds_its_network(name: str)
         return
     with torch.device("meta"):
         network = build.network(chosen)
-        if name in MILLIONS:  # LSUN's has 552.8, which the paper cuts off and does not round
+        if name in MILLIONS:  # LSUN's has 552.8, which the paper truncates
             count = sum(p.numel() for p in network.parameters())
             assert count / 1e6 == pytest.approx(MILLIONS[name], abs=1)
         x_t = torch.zeros(2, chosen.data.channels, *chosen.data.size)
@@ -89,21 +89,21 @@ def changes(row: DiffusionRecipe, base: DiffusionRecipe) -> set[str]:
 
 
 def changes_of(make: Any) -> set[str]:
-    """Those from the nearest base of its own table, which states how long its networks train."""
+    """Changes from the nearest base of its table, which states the length of training."""
     row = make()
     bases = [base() for base in BASES if base is not make]
-    found = [changes(row, base) for base in bases if base.train == row.train]
-    return min(found, key=len)
+    differences = [changes(row, base) for base in bases if base.train == row.train]
+    return min(differences, key=len)
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row().name)
 def test_every_row_of_the_ablation_is_one_change_of_its_base(row: Any) -> None:
-    found = changes_of(row)
+    actual = changes_of(row)
     expected = TWO_FIELDS.get(row().name)
-    assert found == expected if expected else len(found) == 1
+    assert actual == expected if expected else len(actual) == 1
 
 
-def test_the_best_of_the_ablation_is_what_the_paper_says() -> None:
+def test_the_best_of_the_ablation_is_that_of_the_paper() -> None:
     unet = imagenet128_ablated().unet
     assert (unet.channels, unet.depth, unet.heads) == (160, 2, HeadCount(4))
     assert [128 // factor for factor in unet.attention_factors] == [32, 16, 8]
@@ -132,10 +132,10 @@ def test_an_unknown_recipe_is_named_with_those_that_are_near(name: str, message:
 )
 def test_json_of_other_things_is_refused(path: tuple[str, ...], value: Any, message: str) -> None:
     values = to_json(tiny.diffusion())
-    here = values
+    parent = values
     for key in path[:-1]:
-        here = here[key]
-    here[path[-1]] = value
+        parent = parent[key]
+    parent[path[-1]] = value
     with pytest.raises(ValueError, match=message):
         from_json(values)
 

@@ -1,4 +1,4 @@
-"""Blocks -> a page that needs nothing from elsewhere, whose text is escaped, and Markdown."""
+"""Blocks -> a self-contained page, whose text is escaped, and Markdown."""
 
 from html.parser import HTMLParser
 
@@ -23,7 +23,7 @@ PNG, GIF, SVG = b"\x89PNG....", b"GIF89a....", b"<svg xmlns='...'/>"
 VOID = {"meta", "img", "br", "col"}
 
 
-class Seen(HTMLParser):
+class Parsed(HTMLParser):
     """The tags of a page, which must be closed in order, with their attributes, and its text."""
 
     def __init__(self, text: str) -> None:
@@ -64,22 +64,24 @@ def blocks(text: str) -> list:
     ]
 
 
-def test_all_text_of_all_blocks_is_escaped_and_there() -> None:
+def test_all_text_of_all_blocks_is_escaped_and_present() -> None:
     text = page(EVIL, blocks(EVIL), lead=EVIL, facts=[(EVIL, EVIL)], settings={EVIL: EVIL})
-    seen = Seen(text)
-    assert not seen.open
-    assert "script" not in {tag for tag, _ in seen.tags}
-    assert seen.text.count(EVIL) == 24
-    assert sum(EVIL in (each["alt"] or "") for each in seen.of("img")) == 5
+    parsed = Parsed(text)
+    assert not parsed.open
+    assert "script" not in {tag for tag, _ in parsed.tags}
+    assert parsed.text.count(EVIL) == 24
+    assert sum(EVIL in (each["alt"] or "") for each in parsed.of("img")) == 5
 
 
-def test_a_page_needs_nothing_from_elsewhere_and_all_pictures_have_words() -> None:
-    seen = Seen(page("title", blocks("some")))
-    addresses = [each[key] or "" for _, each in seen.tags for key in ("src", "href") if key in each]
+def test_a_page_is_self_contained_and_all_pictures_have_alternative_text() -> None:
+    parsed = Parsed(page("title", blocks("some")))
+    addresses = [
+        each[key] or "" for _, each in parsed.tags for key in ("src", "href") if key in each
+    ]
     kinds = [address.partition(";")[0].removeprefix("data:image/") for address in addresses]
     assert kinds == ["png", "gif", "svg+xml", "png", "png", "png"]
-    assert all(each["alt"] for each in seen.of("img"))
-    assert not seen.of("link")
+    assert all(each["alt"] for each in parsed.of("img"))
+    assert not parsed.of("link")
 
 
 def test_markdown_has_titles_notes_and_tables_also_of_what_is_folded() -> None:
@@ -104,10 +106,10 @@ def test_every_grid_of_images_has_a_title() -> None:
 
 def test_a_value_below_the_others_on_a_narrow_page_has_its_heading() -> None:
     headings = ["name", Cell("score", "lower is better"), "steps", "command"]
-    seen = Seen(page("title", [Table(headings, [["a", Cell("1.5", "1 to 2"), "3", "4"]])]))
-    found = [attributes["data-of"] for tag, attributes in seen.tags if tag == "td"]
-    assert found == ["name", "score, lower is better", "steps", "command"]
+    parsed = Parsed(page("title", [Table(headings, [["a", Cell("1.5", "1 to 2"), "3", "4"]])]))
+    labels = [attributes["data-of"] for tag, attributes in parsed.tags if tag == "td"]
+    assert labels == ["name", "score, lower is better", "steps", "command"]
     grid = Images([ImageRow("a", [PNG, PNG])], ["left", "right"])
-    seen = Seen(page("title", [Title("b"), grid]))
-    found = [attributes["data-of"] for tag, attributes in seen.tags if tag == "td"]
-    assert found == ["left", "right"]
+    parsed = Parsed(page("title", [Title("b"), grid]))
+    labels = [attributes["data-of"] for tag, attributes in parsed.tags if tag == "td"]
+    assert labels == ["left", "right"]

@@ -33,16 +33,16 @@ def weights(folder: Path) -> dict[str, str]:
 
 @pytest.mark.slow
 def test_the_library_trains_what_the_command_line_trains(tmp_path: Path) -> None:
-    told: list[Progress] = []
+    reports: list[Progress] = []
     folder = adm.train(
         "digits",
         out=tmp_path / "library",
         steps=3,
         settings=SETTINGS,
         device="cpu",
-        on_progress=told.append,
+        on_progress=reports.append,
     )
-    assert [progress.step for progress in told] == [1, 2, 3]
+    assert [progress.step for progress in reports] == [1, 2, 3]
     words = ["train", "digits", "--steps", "3", "--device", "cpu", "--set", *SETTINGS]
     with pytest.raises(SystemExit) as end:
         main([*words, "--out", str(tmp_path / "command")])
@@ -64,13 +64,13 @@ def test_data_that_a_model_names_are_opened_only_if_the_caller_names_them(tmp_pa
     with pytest.raises(ValueError, match="opened only if it is given as the data"):
         adm.train(model, out=tmp_path / "again", device="cpu")
     adm.train(model, out=tmp_path / "again", data=place, device="cpu")
-    written = tmp_path / "recipe.json"  # by the user, who so names the data
+    written = tmp_path / "recipe.json"  # by the user, who thereby names the data
     written.write_text(json.dumps(to_json(recipe)))
     adm.train(written, out=tmp_path / "written", device="cpu")
 
 
 @pytest.mark.parametrize(
-    ("given", "message"),
+    ("arguments", "message"),
     [
         ({"recipe": 3}, "recipe must be a name, a path or a recipe, got 3"),
         ({"data": torch.zeros(3, 1, 8, 8)}, "data must be a data spec or a Source"),
@@ -78,14 +78,14 @@ def test_data_that_a_model_names_are_opened_only_if_the_caller_names_them(tmp_pa
     ],
 )
 def test_an_argument_of_another_type_is_named(
-    tmp_path: Path, given: dict[str, Any], message: str
+    tmp_path: Path, arguments: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(ValueError, match=message):
-        adm.train(**{"recipe": "digits", "out": tmp_path / "run", **given})
+        adm.train(**{"recipe": "digits", "out": tmp_path / "run", **arguments})
     assert not (tmp_path / "run").exists()
 
 
-def test_a_source_in_memory_is_trained_on_and_a_home_folder_found_by_its_sign(
+def test_training_takes_a_source_in_memory_and_expands_the_home_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
@@ -95,7 +95,7 @@ def test_a_source_in_memory_is_trained_on_and_a_home_folder_found_by_its_sign(
     assert adm.load(place).classes == tiny.CLASSES
 
 
-def test_the_progress_of_training_is_shown_where_a_person_sees_it(
+def test_the_progress_of_training_is_shown_on_a_terminal(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def shown(steps: int, **more: Any) -> str:
@@ -104,6 +104,6 @@ def test_the_progress_of_training_is_shown_where_a_person_sees_it(
         return capsys.readouterr().err
 
     assert shown(1) == ""  # no terminal
-    monkeypatch.setenv("FORCE_COLOR", "1")  # which rich takes for one
+    monkeypatch.setenv("FORCE_COLOR", "1")  # which rich treats as one
     assert "2 of 2 steps" in shown(2)
     assert shown(3, on_progress=lambda progress: None) == ""

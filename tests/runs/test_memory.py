@@ -1,4 +1,4 @@
-"""recipe -> bytes of a training step: what a walk without computing tells is what a step takes."""
+"""recipe -> bytes of a training step: a walk without values predicts what a step takes."""
 
 import gc
 import os
@@ -54,7 +54,7 @@ def computed(chosen: Recipe, images: int) -> int:
     return max(peaks)
 
 
-def test_a_ledger_counts_what_lives_once_and_what_died_in_the_peak_alone() -> None:
+def test_a_ledger_counts_live_storage_once_and_freed_storage_in_the_peak() -> None:
     with Ledger() as ledger:
         a = torch.zeros(1000)
         view = a[:10].reshape(2, 5)
@@ -73,22 +73,23 @@ def test_a_walk_without_values_takes_what_a_step_with_values_takes(
     make: Callable[[], Recipe], precision: str, recomputed: bool
 ) -> None:
     chosen = trained(make(), precision=precision, checkpoint_activations=recomputed)
-    told = peaks(chosen, [1, 6], copying=False)
-    # Views of one tensor may be copied or not where values are looked at.
-    assert told == pytest.approx([computed(chosen, 1), computed(chosen, 6)], rel=0.03)
+    estimates = peaks(chosen, [1, 6], copying=False)
+    # With values, views of one tensor may or may not be copied.
+    assert estimates == pytest.approx([computed(chosen, 1), computed(chosen, 6)], rel=0.03)
 
 
-def test_the_line_told_is_not_below_the_peak() -> None:
+def test_the_estimated_line_is_not_below_the_peak() -> None:
     chosen = trained(tiny.diffusion(), checkpoint_activations=True)
-    told = step_memory(chosen, "cuda")
+    estimate = step_memory(chosen, "cuda")
     sizes = [1, 6, 20, batch_sizes(chosen)[-1]]
-    found = peaks(chosen, sizes, copying=False)
-    held = told.fixed - (found[0] - told.per_image)  # weights, gradients, moments, average
-    for size, peak in zip(sizes, found, strict=True):
-        assert told.of(size) >= held + peak
+    measured = peaks(chosen, sizes, copying=False)
+    # Weights, gradients, moments, average.
+    fixed = estimate.fixed - (measured[0] - estimate.per_image)
+    for size, peak in zip(sizes, measured, strict=True):
+        assert estimate.of(size) >= fixed + peak
 
 
-def test_gradients_are_a_part_of_the_peak_and_are_gone_after_it() -> None:
+def test_gradients_are_part_of_the_peak_and_freed_after_it() -> None:
     network = torch.nn.Linear(100, 10, bias=False)
     blank = Batch(torch.zeros(2, 100), torch.zeros(2, dtype=torch.int64), draw(0, 0, 2, (1, 1, 1)))
 
@@ -98,7 +99,7 @@ def test_gradients_are_a_part_of_the_peak_and_are_gone_after_it() -> None:
 
     peak = walk(network, objective, blank)
     weights = 4 * 1000
-    assert 2 * weights <= peak < 2 * weights + 1000  # the gradient, and what is added to it
+    assert 2 * weights <= peak < 2 * weights + 1000  # the gradient, and its increment
     assert network.weight.grad is None
 
 
@@ -110,8 +111,8 @@ def test_a_gan_needs_the_weights_of_both_players_and_the_passes_of_one() -> None
     }
     (peak,) = peaks(chosen, [1], copying=False)
     assert peak > 4 * weights["discriminator"]  # gradients
-    held = (3 + 1) * 4 * sum(weights.values())  # with AdamW's moments and an average
-    assert step_memory(chosen, "cuda").of(1) == held + peak
+    fixed = (3 + 1) * 4 * sum(weights.values())  # with AdamW's moments and an average
+    assert step_memory(chosen, "cuda").of(1) == fixed + peak
 
 
 def test_an_estimate_leaves_no_pretended_tensor_behind() -> None:
@@ -131,10 +132,10 @@ def test_a_process_that_trains_grows_by_about_the_estimate() -> None:
     name, precision, images = "fashion", "bfloat16", 64
     script = Path(__file__).parents[2] / "benchmarks" / "recipes.py"
     words = [sys.executable, str(script), "--child", name, precision, "0", str(images)]
-    # Freed memory goes back at once.
+    # Freed memory is returned at once.
     lean = os.environ | {"MALLOC_MMAP_THRESHOLD_": "65536", "OMP_NUM_THREADS": "1"}
     done = subprocess.run(words, check=True, stdout=subprocess.PIPE, text=True, env=lean)
     out = done.stdout
     measured = float(out.strip().splitlines()[-1].strip("[]").split(",")[0])
-    told = step_memory(trained(recipe(name), precision=precision)).of(images)
-    assert 0.8 < measured / told < 1.2
+    estimate = step_memory(trained(recipe(name), precision=precision)).of(images)
+    assert 0.8 < measured / estimate < 1.2

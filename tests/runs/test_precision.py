@@ -43,16 +43,16 @@ def cpu(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Monk
     ],
     indirect=["cpu"],
 )
-def test_a_named_recipe_is_trained_in_what_the_cpu_is_fast_in(
+def test_a_named_recipe_is_trained_in_the_fast_precision_of_the_cpu(
     cpu: None, precision: str, tmp_path: Path
 ) -> None:
-    found = fit_precision(choose("digits"), tmp_path / "run", CPU)
-    assert found.recipe.train.precision == precision
-    assert bool(found.notes) == (precision == "float32")
+    chosen = fit_precision(choose("digits"), tmp_path / "run", CPU)
+    assert chosen.recipe.train.precision == precision
+    assert bool(chosen.notes) == (precision == "float32")
 
 
 @pytest.mark.parametrize("cpu", ["x86 without"], indirect=True)
-def test_a_precision_that_is_set_or_of_a_file_or_another_device_stays(
+def test_the_precision_of_a_setting_a_file_or_another_device_stays(
     cpu: None, tmp_path: Path
 ) -> None:
     file = tmp_path / "own.json"
@@ -62,16 +62,16 @@ def test_a_precision_that_is_set_or_of_a_file_or_another_device_stays(
         (choose(file), CPU, "bfloat16"),
         (choose("digits"), Devices(torch.device("cuda")), "bfloat16"),
     ):
-        found = fit_precision(chosen, tmp_path / "run", devices)
-        assert found.recipe.train.precision == precision
+        fitted = fit_precision(chosen, tmp_path / "run", devices)
+        assert fitted.recipe.train.precision == precision
 
 
 @pytest.mark.parametrize("cpu", ["x86 without", "x86"], indirect=True)
-@pytest.mark.parametrize("began", ["float32", "bfloat16"])
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_a_run_keeps_the_precision_that_it_began_with(
-    cpu: None, began: str, tmp_path: Path
+    cpu: None, precision: str, tmp_path: Path
 ) -> None:
-    asked = choose("digits", [f"train.precision={began}"])
+    original = choose("digits", [f"train.precision={precision}"])
     images = stripes(30)
-    claim(tmp_path / "run", identity(asked.recipe, images), fingerprint(images))
-    assert fit_precision(choose("digits"), tmp_path / "run", CPU).recipe == asked.recipe
+    claim(tmp_path / "run", identity(original.recipe, images), fingerprint(images))
+    assert fit_precision(choose("digits"), tmp_path / "run", CPU).recipe == original.recipe

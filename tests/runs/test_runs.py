@@ -1,4 +1,4 @@
-"""a run's folder -> belongs to one run: another's, or one with a changed setting, is refused."""
+"""a run's folder -> belongs to one run: another run, or a changed setting, is refused."""
 
 import json
 from dataclasses import replace
@@ -63,13 +63,13 @@ def test_another_kind_of_run_and_other_data_are_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "setting", ["data.size=9,9", "unet.norm_groups=7", "unet.classes=4", "train.batch_size=31"]
 )
-def test_what_cannot_be_trained_leaves_no_folder(tmp_path: Path, setting: str) -> None:
+def test_a_recipe_that_cannot_be_trained_leaves_no_folder(tmp_path: Path, setting: str) -> None:
     with pytest.raises(ValueError, match=r"use|divi|number of classes|at most 30, as stripes has"):
         run.train_steps(tiny.diffusion(setting), tiny.stripes(), tmp_path / "run", CPU)
     assert not (tmp_path / "run").exists()
 
 
-def test_what_changes_nothing_of_what_is_learned_may_change(tmp_path: Path) -> None:
+def test_settings_without_effect_on_the_weights_may_change(tmp_path: Path) -> None:
     settings = (
         *("train.save_every_steps=7", "train.keep_last=5", "train.keep_best=false"),
         *("train.checkpoint_activations=true", "train.give_up_after=3"),
@@ -77,8 +77,8 @@ def test_what_changes_nothing_of_what_is_learned_may_change(tmp_path: Path) -> N
     )
     tiny.steps(tiny.diffusion("train.save_every_steps=2"), tiny.stripes(), tmp_path / "a", count=2)
     assert len(tiny.steps(tiny.diffusion(*settings), tiny.stripes(), tmp_path / "a")) == 2
-    held = json.loads((tmp_path / "a/run.json").read_text())
-    assert held["recipe"] == to_json(tiny.diffusion(*settings))
+    record = json.loads((tmp_path / "a/run.json").read_text())
+    assert record["recipe"] == to_json(tiny.diffusion(*settings))
 
 
 def test_a_run_whose_rate_stays_may_be_made_longer(tmp_path: Path) -> None:
@@ -93,7 +93,7 @@ def test_a_run_whose_rate_stays_may_be_made_longer(tmp_path: Path) -> None:
 def test_a_run_that_was_annealed_may_be_made_longer_and_follows_the_new_rate(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """It ends as the same run, killed in the middle, does: with the rates of the longer one."""
+    """It ends like the same run, killed in the middle: with the rates of the longer one."""
     short, longer = (
         tiny.diffusion("train.anneal=true"),
         tiny.diffusion("train.anneal=true", "train.steps=6"),
@@ -112,7 +112,7 @@ def test_a_run_that_was_annealed_may_be_made_longer_and_follows_the_new_rate(
     assert rates[-1] == pytest.approx(longer.train.rate(5, peak))
 
 
-def test_every_other_setting_of_training_is_part_of_what_a_run_is(tmp_path: Path) -> None:
+def test_every_other_setting_of_training_identifies_the_run(tmp_path: Path) -> None:
     described = identity(tiny.diffusion("train.anneal=false"), tiny.stripes())
     claim(tmp_path / "run", described, fingerprint(tiny.stripes()))
     free = {field.rpartition(".")[2] for field in FREE if field.startswith("recipe.train.")}
@@ -124,14 +124,14 @@ def test_every_other_setting_of_training_is_part_of_what_a_run_is(tmp_path: Path
 
 
 def test_shards_need_shares_of_one_size(tmp_path: Path) -> None:
-    beside, options = Devices(CPU, rank=1, world=4), run.TrainOptions(shard=True)
+    devices, options = Devices(CPU, rank=1, world=4), run.TrainOptions(shard=True)
     with pytest.raises(
         ValueError, match=r"train\.batch_size must be a multiple of the 4 processes"
     ):
         run.train_steps(
-            tiny.diffusion("train.batch_size=6"), tiny.stripes(), tmp_path, beside, options
+            tiny.diffusion("train.batch_size=6"), tiny.stripes(), tmp_path, devices, options
         )
-    assert longest_share(6, beside) == 2
+    assert longest_share(6, devices) == 2
     assert [len(share(6, Devices(CPU, rank, 4))) for rank in range(4)] == [1, 2, 1, 2]
 
 
@@ -156,10 +156,10 @@ def test_processes_of_one_machine_share_its_memory(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=4 * 10**9))
     alone = largest(fits, 1 << 20)
     assert needed.of(alone or 0) < 0.75 * 4e9 < needed.of(2 * (alone or 0))
-    beside = largest(fits_in_memory(tiny.diffusion(), ranks=4), 1 << 20)
+    shared = largest(fits_in_memory(tiny.diffusion(), ranks=4), 1 << 20)
     assert alone is not None
-    assert beside is not None
-    assert beside in (alone // 4, alone // 8)  # by halves, and not all of it grows with the images
+    assert shared is not None
+    assert shared in (alone // 4, alone // 8)  # by halves, and not all of it grows with the images
 
 
 def test_other_renames_are_another_start(tmp_path: Path) -> None:

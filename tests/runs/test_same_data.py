@@ -16,7 +16,7 @@ from adm.data.source import in_memory
 from adm.processes import Devices
 
 CPU = Devices(torch.device("cpu"))
-KEPT = ("train.save_every_steps=1", "watch.images=0")
+SETTINGS = ("train.save_every_steps=1", "watch.images=0")
 
 
 @pytest.fixture
@@ -36,7 +36,7 @@ def source(photos: Path) -> Source:
 def trained(folder: Path, images: Source, count: int | None = None, **options: object) -> int:
     """The steps that were taken."""
     chosen = run.TrainOptions(**options)  # type: ignore[arg-type]
-    progress = run.train_steps(tiny.diffusion(*KEPT), images, folder, CPU, chosen)
+    progress = run.train_steps(tiny.diffusion(*SETTINGS), images, folder, CPU, chosen)
     done = 0
     for done, _ in enumerate(progress, start=1):
         if done == count:
@@ -65,12 +65,12 @@ def test_changed_data_are_refused_and_can_be_restored_or_accepted(
     assert trained(out, source(photos), 1, check_data=check_data) == 1
     one.write_bytes(other)
     assert trained(out, source(photos), 1, check_data="none") == 1
-    assert trained(out, source(photos)) == 0  # what was accepted is what is there from now on
+    assert trained(out, source(photos)) == 0  # accepted data are the reference from now on
 
 
 def test_before_the_first_checkpoint_images_may_still_change(tmp_path: Path, photos: Path) -> None:
     out = tmp_path / "run"
-    images = run.train_steps(tiny.diffusion(*KEPT), source(photos), out, CPU)
+    images = run.train_steps(tiny.diffusion(*SETTINGS), source(photos), out, CPU)
     images.close()  # type: ignore[attr-defined]
     (photos / "bag" / "1.png").write_bytes((photos / "bag" / "4.png").read_bytes())
     assert trained(out, source(photos), 1) == 1
@@ -80,16 +80,16 @@ def test_before_the_first_checkpoint_images_may_still_change(tmp_path: Path, pho
         trained(out, source(photos))
 
 
-def test_the_check_of_all_pixels_is_kept_for_the_next_time(tmp_path: Path) -> None:
+def test_the_hash_of_all_pixels_is_stored_for_the_next_time(tmp_path: Path) -> None:
     def pixels() -> object:
         return json.loads((tmp_path / DATA).read_text())["pixels"]
 
     trained(tmp_path, tiny.stripes(), 1)
     assert pixels() is None
     trained(tmp_path, tiny.stripes(), 1, check_data="pixels")
-    held = pixels()
+    digest = pixels()
     trained(tmp_path, tiny.stripes(), 1)
-    assert pixels() == held
+    assert pixels() == digest
     images = 255 - tiny.stripes().batch(range(30))[0]
     other = in_memory("stripes", tiny.CLASSES, images, tiny.stripes().labels)
     with pytest.raises(ValueError, match="the content of an image has changed"):
@@ -107,9 +107,9 @@ def test_a_damaged_fingerprint_is_refused_with_the_cure(
     tmp_path: Path, old: bytes, new: bytes
 ) -> None:
     trained(tmp_path, tiny.stripes(), 1)
-    held = (tmp_path / DATA).read_bytes()
-    assert old in held
-    (tmp_path / DATA).write_bytes(held.replace(old, new, 1))
+    content = (tmp_path / DATA).read_bytes()
+    assert old in content
+    (tmp_path / DATA).write_bytes(content.replace(old, new, 1))
     with pytest.raises(ValueError, match=r"data\.json is damaged \(") as raised:
         trained(tmp_path, tiny.stripes(), 1)
     assert str(raised.value).isprintable()

@@ -15,13 +15,13 @@ WAITING = Place(4, "training/update.py:90", True)
 
 def test_the_one_that_waits_for_nobody_is_named() -> None:
     places = {0: WAITING, 1: Place(4, "data/source.py:140", False), 2: WAITING}
-    said = message(places, NAMES, 60)
-    assert "process 1 (south, pid 8) is at data/source.py:140; 2 of 3 processes wait" in said
+    text = message(places, NAMES, 60)
+    assert "process 1 (south, pid 8) is at data/source.py:140; 2 of 3 processes wait" in text
 
 
 def test_the_one_that_does_not_answer_is_named() -> None:
-    said = message({0: WAITING, 1: WAITING}, NAMES, 60)
-    assert "process 2 (west, pid 9) does not answer; 2 of 3" in said
+    text = message({0: WAITING, 1: WAITING}, NAMES, 60)
+    assert "process 2 (west, pid 9) does not answer; 2 of 3" in text
 
 
 def test_the_one_with_the_fewest_steps_is_named_where_all_of_them_wait() -> None:
@@ -56,11 +56,11 @@ def test_a_process_that_hangs_ends_the_run_in_time_and_is_named(tmp_path, how):
     run, source, stall = tmp_path / "run", tiny.stripes(), ("--stall", "0.15")
     files = tmp_path / "files"
     started = launch.train(files, recipe, source, run, *stall, processes=2, before=before)
-    said = launch.finish(started, status=1)
-    assert "no step ended in 9 s" in said
+    output = launch.finish(started, status=1)
+    assert "no step ended in 9 s" in output
     who = "is at training/loop" if how == "a thread sleeps" else "does not answer"
-    assert re.search(rf"process 1 \(\S+, pid \d+\) {who}", said)
-    assert "Traceback" not in said
+    assert re.search(rf"process 1 \(\S+, pid \d+\) {who}", output)
+    assert "Traceback" not in output
     assert [path.name for path in (run / "checkpoints").iterdir()] == ["step-0000002"]
 
 
@@ -78,9 +78,9 @@ def test_a_process_that_is_killed_ends_the_other_with_one_line(tmp_path):
     )
     for process in started.processes:
         process.join(launch.START_S)
-    said = started.output.read_text()
-    assert [process.exitcode for process in started.processes] == [2, -9], said
-    last = said.splitlines()[-1]
+    output = started.output.read_text()
+    assert [process.exitcode for process in started.processes] == [2, -9], output
+    last = output.splitlines()[-1]
     assert last.startswith("adm: process 0 (")
     assert "has lost another" in last
-    assert "Traceback" not in said
+    assert "Traceback" not in output

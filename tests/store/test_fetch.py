@@ -19,30 +19,30 @@ ANY = f"md5:{'0' * 32}"
 
 
 class Handler(SimpleHTTPRequestHandler):
-    """Serves a folder, and counts what is asked."""
+    """Serve a folder, and record the requests."""
 
-    asked: list[str]
+    requests: list[str]
 
     def log_message(self, *words: object) -> None:
         pass
 
     def do_GET(self) -> None:
-        type(self).asked.append(self.path)
+        type(self).requests.append(self.path)
         super().do_GET()
 
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[tuple[str, Path, type[Handler]]]:
-    """The address, the folder that it shows, and the handler."""
+    """The address, the folder that it serves, and the handler."""
     place = tmp_path / "served"
     place.mkdir()
-    handler = type("Counting", (Handler,), {"asked": []})
-    here = ThreadingHTTPServer(("127.0.0.1", 0), partial(handler, directory=str(place)))
-    thread = threading.Thread(target=here.serve_forever, args=(0.05,), daemon=True)
+    handler = type("Counting", (Handler,), {"requests": []})
+    http = ThreadingHTTPServer(("127.0.0.1", 0), partial(handler, directory=str(place)))
+    thread = threading.Thread(target=http.serve_forever, args=(0.05,), daemon=True)
     thread.start()
-    yield f"http://127.0.0.1:{here.server_address[1]}", place, handler
-    here.shutdown()
-    here.server_close()
+    yield f"http://127.0.0.1:{http.server_address[1]}", place, handler
+    http.shutdown()
+    http.server_close()
 
 
 def serve(handler: type[Handler], head: dict[str, str], body: bytes) -> None:
@@ -57,7 +57,7 @@ def serve(handler: type[Handler], head: dict[str, str], body: bytes) -> None:
     handler.do_GET = act  # type: ignore[method-assign]
 
 
-def kept(cache: Path) -> list[str]:
+def cached_files(cache: Path) -> list[str]:
     return sorted(path.name for path in cache.rglob("*") if path.is_file())
 
 
@@ -73,7 +73,7 @@ def test_fashion_is_fetched_where_debian_has_none(
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     for split in ("train", "test"):
         assert len(open_source("fashion-mnist", split=split)) == 3
-    assert len(handler.asked) == 4
+    assert len(handler.requests) == 4
 
 
 BODIES: dict[str, tuple[dict[str, str], bytes]] = {
@@ -87,48 +87,50 @@ BODIES: dict[str, tuple[dict[str, str], bytes]] = {
 
 
 @pytest.mark.parametrize("kind", BODIES)
-def test_what_does_not_arrive_whole_leaves_nothing(tmp_path: Path, server, kind: str) -> None:
+def test_an_incomplete_download_leaves_nothing(tmp_path: Path, server, kind: str) -> None:
     address, _, handler = server
     serve(handler, *BODIES[kind])
     with pytest.raises(ValueError, match=r"a\.gz (did not arrive|is over)") as raised:
         fetch(Remote(f"{address}/a.gz", ANY), tmp_path / "cache")
     assert len(str(raised.value)) < 600
-    assert kept(tmp_path / "cache") == []
+    assert cached_files(tmp_path / "cache") == []
 
 
-def test_an_absent_file_says_so(tmp_path: Path, server) -> None:
+def test_an_absent_file_is_reported(tmp_path: Path, server) -> None:
     address, _, _ = server
     with pytest.raises(ValueError, match=r"none\.gz did not arrive \(.*404"):
         fetch(Remote(f"{address}/none.gz", ANY), tmp_path / "cache")
 
 
-def test_of_several_that_want_a_file_one_fetches(tmp_path: Path, server) -> None:
+def test_concurrent_requests_fetch_a_file_once(tmp_path: Path, server) -> None:
     address, place, handler = server
     content = b"x" * 5_000_000
     (place / "a.gz").write_bytes(content)
-    known, found = f"sha256:{hashlib.sha256(content).hexdigest()}", list[Path]()
+    digest, paths = f"sha256:{hashlib.sha256(content).hexdigest()}", list[Path]()
 
     def want() -> None:
-        found.append(fetch(Remote(f"{address}/a.gz", known), tmp_path / "cache"))
+        paths.append(fetch(Remote(f"{address}/a.gz", digest), tmp_path / "cache"))
 
     threads = [threading.Thread(target=want) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    (path,) = set(found)
+    (path,) = set(paths)
     assert path.stat().st_size == 5_000_000
-    assert len(handler.asked) == 1
+    assert len(handler.requests) == 1
 
 
 @pytest.mark.parametrize("kind", ["sha256", "md5"])
-def test_what_has_another_hash_is_not_kept(tmp_path: Path, server, kind: str) -> None:
+def test_a_file_with_another_hash_is_not_kept(tmp_path: Path, server, kind: str) -> None:
     address, place, _ = server
     (place / "a.gz").write_bytes(ONES)
     right, url = hashlib.new(kind, ONES).hexdigest(), f"{address}/a.gz"
-    with pytest.raises(ValueError, match=rf"not kept: its {kind} hash is {right}, and the one pub"):
+    with pytest.raises(
+        ValueError, match=rf"discarded: its {kind} hash is {right}, and the one pub"
+    ):
         fetch(Remote(url, f"{kind}:{'0' * len(right)}"), tmp_path / "cache")
-    assert kept(tmp_path / "cache") == []
+    assert cached_files(tmp_path / "cache") == []
     path = fetch(Remote(url, f"{kind}:{right}"), tmp_path / "cache")
     assert path.read_bytes() == ONES
 
@@ -141,10 +143,10 @@ def cut(handler: type[Handler], after: int, ranges: bool = True) -> None:
     """Serve CONTENT by parts, each of which breaks off."""
 
     def act(one: Handler) -> None:
-        asked = one.headers.get("Range") if ranges else None
-        type(one).asked.append(asked or "whole")
-        start = int(asked.removeprefix("bytes=").removesuffix("-")) if asked else 0
-        one.send_response(206 if asked else 200)
+        requested = one.headers.get("Range") if ranges else None
+        type(one).requests.append(requested or "whole")
+        start = int(requested.removeprefix("bytes=").removesuffix("-")) if requested else 0
+        one.send_response(206 if requested else 200)
         one.send_header("Content-Length", str(len(CONTENT) - start))
         one.end_headers()
         one.wfile.write(CONTENT[start : start + after])
@@ -158,8 +160,8 @@ def test_a_download_that_breaks_off_goes_on_where_it_broke(tmp_path: Path, serve
     cut(handler, 2_000_000)
     path = fetch(Remote(f"{address}/a.pt", WHOLE), tmp_path / "cache")
     assert path.read_bytes() == CONTENT
-    starts = [int(asked[6:-1]) for asked in handler.asked[1:]]
-    assert handler.asked[0] == "whole"
+    starts = [int(request[6:-1]) for request in handler.requests[1:]]
+    assert handler.requests[0] == "whole"
     assert starts == sorted(starts)
     assert starts[0] > 0
 
@@ -172,11 +174,11 @@ def test_an_interrupted_download_goes_on_in_the_next_call(tmp_path: Path, server
     place.with_name(".a.pt.part").write_bytes(CONTENT[:3_000_000])
     cut(handler, len(CONTENT))
     assert fetch(remote, tmp_path / "cache").read_bytes() == CONTENT
-    assert handler.asked == ["bytes=3000000-"]
+    assert handler.requests == ["bytes=3000000-"]
 
 
 @pytest.mark.parametrize("ranges", [False, True])
-def test_what_is_left_of_another_file_is_fetched_again(tmp_path: Path, server, ranges) -> None:
+def test_the_rest_of_another_file_is_fetched_again(tmp_path: Path, server, ranges) -> None:
     address, _, handler = server
     remote = Remote(f"{address}/a.pt", WHOLE)
     place = remote.place(tmp_path / "cache")
@@ -196,7 +198,7 @@ def test_the_size_that_is_expected_bounds_the_download(tmp_path: Path, server) -
         fetch(Remote(f"{address}/a.pt", sizes=(1, 1000)), tmp_path / "cache")
     with pytest.raises(ValueError, match="it has 5120000 bytes, not 6000000 to 7000000"):
         fetch(Remote(f"{address}/a.pt", sizes=(6_000_000, 7_000_000)), tmp_path / "cache")
-    assert kept(tmp_path / "cache") == []
+    assert cached_files(tmp_path / "cache") == []
 
 
 def test_the_hash_that_the_server_states_is_checked(tmp_path: Path, server) -> None:
@@ -210,7 +212,7 @@ def test_the_hash_that_the_server_states_is_checked(tmp_path: Path, server) -> N
     assert fetch(Remote(f"{address}/a.pt"), tmp_path / "cache").read_bytes() == ONES
 
 
-def test_what_was_fetched_once_is_pinned(tmp_path: Path, server) -> None:
+def test_the_hash_of_the_first_download_is_pinned(tmp_path: Path, server) -> None:
     address, place, _ = server
     (place / "a.pt").write_bytes(ONES)
     path = fetch(Remote(f"{address}/a.pt"), tmp_path / "cache")

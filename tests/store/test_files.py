@@ -23,7 +23,7 @@ from adm.store.files import (
 )
 from adm.store.locks import InUse
 
-SIZES = {b"a": 300_000, b"b": 500_000, b"c": 400_000}  # bytes that each of several writers writes
+SIZES = {b"a": 300_000, b"b": 500_000, b"c": 400_000}  # bytes of each of several writers
 
 
 def child(code: str, *words: str) -> subprocess.Popen[str]:
@@ -32,8 +32,8 @@ def child(code: str, *words: str) -> subprocess.Popen[str]:
     return subprocess.Popen(start, stdout=subprocess.PIPE, text=True)
 
 
-def checked(path: Path) -> bytes:
-    """Which writer's content a file holds, all of it and nothing else."""
+def writer_of(path: Path) -> bytes:
+    """The key of the writer whose whole content, and nothing else, a file holds."""
     content = path.read_bytes()
     key = content[:1]
     assert content == key * SIZES[key]
@@ -122,15 +122,15 @@ def test_a_killed_writer_leaves_the_old_content_and_hidden_files_which_the_next_
     assert writer.stdout.readline() == "half\n"
     writer.kill()
     writer.communicate()
-    left = [one.name for one in tmp_path.iterdir() if one != path]
-    assert left
-    assert all(one.startswith(".") for one in left)
+    leftovers = [one.name for one in tmp_path.iterdir() if one != path]
+    assert leftovers
+    assert all(one.startswith(".") for one in leftovers)
     assert path.read_text() == "old"
     write_text(path, "new")
     assert contents(tmp_path) == {name: b"new"}
 
 
-def test_a_folder_is_put_back_whose_replacement_was_killed_half_way(tmp_path: Path) -> None:
+def test_a_folder_is_restored_if_its_replacement_was_killed(tmp_path: Path) -> None:
     path = tmp_path / "out"
     with new_folder(path) as folder:
         (folder / "kept").touch()
@@ -151,7 +151,7 @@ def test_a_folder_is_put_back_whose_replacement_was_killed_half_way(tmp_path: Pa
     assert [each.name for each in tmp_path.iterdir()] == ["out"]
 
 
-def test_a_work_folder_has_one_holder_and_keeps_what_is_left_in_it(tmp_path: Path) -> None:
+def test_a_work_folder_has_one_holder_and_keeps_its_files(tmp_path: Path) -> None:
     out = tmp_path / "deep" / "out"
     with work_folder(out) as work:
         assert work == work_path(out)
@@ -174,36 +174,36 @@ def test_readers_see_whole_files_while_several_write_and_are_killed(tmp_path: Pa
         "while True:\n    write_bytes(Path(sys.argv[1]), content, sync=False)\n"
     )
     writers = [child(code, str(path), key.decode(), str(size)) for key, size in SIZES.items()]
-    seen, end = set[bytes](), time.monotonic() + 60
-    while len(seen) < len(SIZES):
+    observed, end = set[bytes](), time.monotonic() + 60
+    while len(observed) < len(SIZES):
         assert time.monotonic() < end
         if path.exists():
-            seen.add(checked(path))
+            observed.add(writer_of(path))
     for writer in writers:
         writer.kill()
         for _ in range(50):
-            checked(path)
+            writer_of(path)
     for writer in writers:
         writer.communicate()
         assert writer.returncode == -signal.SIGKILL
-    checked(path)
+    writer_of(path)
     write_bytes(path, b"a" * SIZES[b"a"])
     assert list(tmp_path.iterdir()) == [path]
 
 
 def test_threads_of_one_process_do_not_write_into_each_other_s_file(tmp_path: Path) -> None:
-    path, together = tmp_path / "file", threading.Barrier(len(SIZES))
+    path, barrier = tmp_path / "file", threading.Barrier(len(SIZES))
     failed: list[BaseException] = []
 
     def act(key: bytes) -> None:
         try:
-            together.wait()
+            barrier.wait()
             for _ in range(20):
                 with new_file(path, sync=False) as part, part.open("wb") as file:
                     file.write(key * SIZES[key])
         except BaseException as error:
             failed.append(error)
-            together.abort()
+            barrier.abort()
 
     threads = [threading.Thread(target=act, args=(key,)) for key in SIZES]
     for thread in threads:
@@ -211,7 +211,7 @@ def test_threads_of_one_process_do_not_write_into_each_other_s_file(tmp_path: Pa
     for thread in threads:
         thread.join()
     assert not failed
-    checked(path)
+    writer_of(path)
     assert list(tmp_path.iterdir()) == [path]
 
 
@@ -234,7 +234,7 @@ def test_every_name_that_a_file_may_have_can_be_written(tmp_path: Path, name: st
 
 
 def test_a_link_is_followed_and_stays(tmp_path: Path) -> None:
-    (tmp_path / "here").symlink_to("there/file")  # where there is nothing yet
+    (tmp_path / "here").symlink_to("there/file")  # which does not exist yet
     for text in ("one", "two"):
         write_text(tmp_path / "here", text)
         assert (tmp_path / "here").is_symlink()
@@ -301,7 +301,7 @@ def test_a_folder_appears_with_everything_in_it_or_not_at_all(
 
 @pytest.mark.parametrize("make", [Path.touch, os.mkfifo])
 @pytest.mark.parametrize("replace", [False, True])
-def test_what_is_no_folder_is_never_replaced_by_one(
+def test_a_file_or_pipe_is_never_replaced_by_a_folder(
     tmp_path: Path, make: Callable[[Path], None], replace: bool
 ) -> None:
     make(tmp_path / "out")
@@ -310,7 +310,7 @@ def test_what_is_no_folder_is_never_replaced_by_one(
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
-def test_what_another_process_has_put_there_meanwhile_stays(tmp_path: Path) -> None:
+def test_a_folder_that_another_process_creates_meanwhile_stays(tmp_path: Path) -> None:
     out = tmp_path / "out"
 
     def late() -> None:
@@ -340,4 +340,4 @@ def test_an_older_folder_survives_an_exchange_that_fails(
     with pytest.raises(OSError, match="Input/output"), new_folder(out, replace=True) as folder:
         (folder / "a").write_bytes(b"new")
     assert contents(tmp_path) == {"a": b"old"}
-    assert out.exists() != for_good  # where it cannot come back, it is beside its place
+    assert out.exists() != for_good  # if it cannot be restored, it stays next to its place

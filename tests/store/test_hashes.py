@@ -1,4 +1,4 @@
-"""SHA256SUMS of a folder names each file that is no longer what it was."""
+"""SHA256SUMS of a folder detects each file that has changed."""
 
 import shutil
 import subprocess
@@ -17,7 +17,7 @@ def folder(tmp_path: Path) -> Path:
     for name in NAMES:
         (tmp_path / name).write_text(f"content of {name}")
     seal(tmp_path)
-    seal(tmp_path)  # again, which does not count its own list
+    seal(tmp_path)  # again, without its own list
     return tmp_path
 
 

@@ -19,7 +19,7 @@ with locked(Path(sys.argv[1])):
 """
 
 
-def held_elsewhere(folder: Path) -> subprocess.Popen[str]:
+def lock_elsewhere(folder: Path) -> subprocess.Popen[str]:
     start = [sys.executable, "-c", HOLDER, str(folder)]
     holder = subprocess.Popen(start, stdout=subprocess.PIPE, text=True)
     assert holder.stdout is not None
@@ -29,12 +29,12 @@ def held_elsewhere(folder: Path) -> subprocess.Popen[str]:
 
 def test_the_second_is_refused(tmp_path: Path) -> None:
     folder = tmp_path / "run"
-    holder = held_elsewhere(folder)
+    holder = lock_elsewhere(folder)
     with pytest.raises(InUse, match="run is in use by another process; wait"), locked(folder):
         pass
     holder.kill()
     holder.communicate()
-    with locked(folder):  # the killed process holds it no more
+    with locked(folder):  # the killed process has released it
         pass
     assert list(folder.iterdir()) == []
 
@@ -49,7 +49,7 @@ def test_a_folder_is_created_and_stays_if_it_is_written_to(tmp_path: Path, writt
     assert folder.exists() == written
 
 
-def test_an_empty_folder_that_was_there_stays(tmp_path: Path) -> None:
+def test_an_existing_empty_folder_stays(tmp_path: Path) -> None:
     with locked(tmp_path):
         pass
     assert tmp_path.is_dir()
@@ -64,7 +64,7 @@ def test_an_empty_folder_that_was_there_stays(tmp_path: Path) -> None:
         (lambda place: (place / FILE).mkdir(parents=True), "Is a directory"),
     ],
 )
-def test_what_is_no_folder_to_write_to_is_refused_with_the_cure(
+def test_a_path_that_cannot_be_locked_is_refused_with_the_cure(
     tmp_path: Path, make: Callable[[Path], object], reason: str
 ) -> None:
     place = tmp_path / "run"

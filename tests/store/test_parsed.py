@@ -1,4 +1,4 @@
-"""JSON of anyone is read within bounds; what was written is read back."""
+"""Untrusted JSON is read within bounds; what was written is read back."""
 
 import json
 import re
@@ -46,7 +46,7 @@ def test_json_is_bounded_in_size_and_depth(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "content", [b"", b"{", b'{"a": 1} 2', b'"\xff"', b"\xff\xfe\x00", b"9" * 5000, b"[" * 10**6]
 )
-def test_what_is_no_json_is_a_value_error_and_nothing_whole(tmp_path: Path, content: bytes) -> None:
+def test_invalid_json_is_a_value_error_and_an_empty_cache(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "file"
     path.write_bytes(content)
     with pytest.raises(ValueError) as raised:  # noqa: PT011 (the reason is another for each)
@@ -97,13 +97,13 @@ def test_a_cache_is_empty_where_there_is_no_object_and_an_error_where_it_cannot_
 
 
 @dataclass(frozen=True)
-class Held:
+class Record:
     step: Annotated[int, Field(ge=0, le=10)]
     classes: tuple[str, ...]
 
 
 def test_a_typed_value_is_what_was_written() -> None:
-    assert as_type(Held, {"step": 3, "classes": ["a"]}) == Held(3, ("a",))
+    assert as_type(Record, {"step": 3, "classes": ["a"]}) == Record(3, ("a",))
 
 
 @pytest.mark.parametrize(
@@ -121,16 +121,16 @@ def test_a_typed_value_is_what_was_written() -> None:
         (3, {"a": "\x1b" * 10**5}, "classes must be "),
     ],
 )
-def test_what_has_another_type_is_named_with_its_place(
+def test_a_value_of_another_type_is_named_with_its_place(
     step: object, classes: object, reason: str
 ) -> None:
     with pytest.raises(ValueError, match=re.escape(reason)) as raised:
-        as_type(Held, {"step": step, "classes": classes})
+        as_type(Record, {"step": step, "classes": classes})
     assert len(str(raised.value)) < 200
     assert str(raised.value).isprintable()
 
 
 @pytest.mark.parametrize("value", [[], None, 5, {}, {"step": 1}, object(), "\udcff"])
-def test_what_is_no_such_object_at_all_is_refused(value: object) -> None:
+def test_a_value_that_is_no_such_object_is_refused(value: object) -> None:
     with pytest.raises(ValueError):  # noqa: PT011 (the reason is another for each)
-        as_type(Held, value)
+        as_type(Record, value)

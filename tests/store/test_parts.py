@@ -7,15 +7,15 @@ import numpy as np
 from adm.store.parts import Parts
 
 
-def written(folder: Path) -> Parts:
+def write_parts(folder: Path) -> Parts:
     parts = Parts(folder, "these settings")
     for span in (range(8), range(4, 12), range(20, 24)):
         parts.write(span, images=np.arange(len(span) * 3, dtype=np.uint8).reshape(-1, 3))
     return parts
 
 
-def test_parts_say_what_is_there_and_what_is_missing(tmp_path: Path) -> None:
-    parts = written(tmp_path / "new")
+def test_parts_list_stored_and_missing_spans(tmp_path: Path) -> None:
+    parts = write_parts(tmp_path / "new")
     (tmp_path / "new" / "notes.npz").touch()
     assert parts.spans() == [range(8), range(4, 12), range(20, 24)]
     assert parts.missing(range(30)) == [range(12, 20), range(24, 30)]
@@ -24,7 +24,7 @@ def test_parts_say_what_is_there_and_what_is_missing(tmp_path: Path) -> None:
 
 
 def test_a_part_of_another_job_is_not_read(tmp_path: Path) -> None:
-    parts = written(tmp_path)
+    parts = write_parts(tmp_path)
     read = parts.read(range(20, 24))
     assert read is not None
     np.testing.assert_array_equal(read["images"], np.arange(12, dtype=np.uint8).reshape(4, 3))
@@ -33,7 +33,7 @@ def test_a_part_of_another_job_is_not_read(tmp_path: Path) -> None:
 
 
 def test_a_part_with_a_changed_byte_holds_the_same_arrays_or_is_not_read(tmp_path: Path) -> None:
-    parts, span = written(tmp_path), range(20, 24)
+    parts, span = write_parts(tmp_path), range(20, 24)
     path, sound = parts.path(span), parts.read(span)
     assert sound is not None
     content, damaged = path.read_bytes(), 0

@@ -1,4 +1,4 @@
-"""A mirror: what is here and what is in the store are equal after each call, whoever is killed."""
+"""A mirror: the local files equal those of the store after each call, whoever is killed."""
 
 import shutil
 from collections.abc import Iterator
@@ -22,15 +22,15 @@ ADDRESS = "memory://bucket/runs/64"
 
 @pytest.fixture(autouse=True)
 def store() -> Iterator[dict[str, object]]:
-    """What is in the store, by path."""
-    held = fsspec.filesystem("memory").store
-    held.clear()
-    yield held
-    held.clear()
+    """The objects of the store, by path."""
+    objects = fsspec.filesystem("memory").store
+    objects.clear()
+    yield objects
+    objects.clear()
 
 
 @pytest.fixture
-def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def mirror_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """machine -> its mirror of ADDRESS, with a cache of its own."""
 
     def mirror(machine: str) -> Mirror:
@@ -63,36 +63,38 @@ NEW = {"a.png": b"one", "d.png": b"4"}
 
 
 @pytest.mark.parametrize("sealed", [False, True])
-def test_what_was_pushed_is_pulled_elsewhere(elsewhere, sealed: bool) -> None:
-    here, there = elsewhere("here"), elsewhere("there")
+def test_pushed_files_are_pulled_by_another_machine(mirror_on, sealed: bool) -> None:
+    first, second = mirror_on("first"), mirror_on("second")
     for files in (OLD, NEW):
-        write(here.local, files, sealed)
-        here.push()
-        there.pull()
-        assert tree(there.local) == tree(here.local)
+        write(first.local, files, sealed)
+        first.push()
+        second.pull()
+        assert tree(second.local) == tree(first.local)
 
 
-def test_a_work_folder_and_a_file_beside_go_along_and_locks_stay(elsewhere) -> None:
-    here, there = elsewhere("here"), elsewhere("there")
-    write(here.root / ".64.parts", {"00000000-00000008.npz": b"1", "shard.lock": b"", "new/x": b""})
-    write(here.root / ".64.work", {"features.npz": b"2"})
-    (here.root / "64.json").write_bytes(b"3")
-    here.push()
-    there.pull()
-    assert set(tree(there.root)) == {".64.parts/00000000-00000008.npz", ".64.work/features.npz"}
+def test_parts_work_and_a_sibling_file_are_pushed_and_locks_are_not(mirror_on) -> None:
+    first, second = mirror_on("first"), mirror_on("second")
+    write(
+        first.root / ".64.parts", {"00000000-00000008.npz": b"1", "shard.lock": b"", "new/x": b""}
+    )
+    write(first.root / ".64.work", {"features.npz": b"2"})
+    (first.root / "64.json").write_bytes(b"3")
+    first.push()
+    second.pull()
+    assert set(tree(second.root)) == {".64.parts/00000000-00000008.npz", ".64.work/features.npz"}
     assert fsspec.filesystem("memory").cat("/bucket/runs/64.json") == b"3"
 
 
-def test_a_second_push_of_the_same_moves_nothing(elsewhere, monkeypatch) -> None:
-    here, there = elsewhere("here"), elsewhere("there")
-    for machine in (here, there):  # as two shards that both found all parts
+def test_a_second_push_of_the_same_moves_nothing(mirror_on, monkeypatch) -> None:
+    first, second = mirror_on("first"), mirror_on("second")
+    for machine in (first, second):  # like two shards that both have all parts
         write(machine.local, OLD, sealed=True)
-    here.push()
+    first.push()
     moved = list[str]()
     monkeypatch.setattr(Mirror, "_put", lambda self, names: moved.extend(names))
     monkeypatch.setattr(Mirror, "_remove", lambda self, names: moved.extend(names))
-    here.push()
-    there.push()
+    first.push()
+    second.push()
     assert moved == []
 
 
@@ -102,11 +104,11 @@ class Killed(BaseException):
 
 def kill_at(monkeypatch: pytest.MonkeyPatch, turn: int) -> None:
     """Let the process die before the `turn`-th change of the store."""
-    kind, left = type(fsspec.filesystem("memory")), [turn]
+    kind, remaining = type(fsspec.filesystem("memory")), [turn]
 
     def dying(self, real, *words, **options):
-        left[0] -= 1
-        if left[0] < 0:
+        remaining[0] -= 1
+        if remaining[0] < 0:
             raise Killed
         return real(self, *words, **options)
 
@@ -115,27 +117,27 @@ def kill_at(monkeypatch: pytest.MonkeyPatch, turn: int) -> None:
 
 
 def whole(files: dict[str, bytes], machine: Mirror) -> bool:
-    """Whether a machine has these files, as they were sealed."""
-    found = tree(machine.local)
-    return found.pop(SUMS, None) is not None and found == files
+    """Whether a machine has exactly these files, sealed."""
+    actual = tree(machine.local)
+    return actual.pop(SUMS, None) is not None and actual == files
 
 
-def test_killed_between_two_objects_a_reader_finds_old_new_or_none(elsewhere, monkeypatch) -> None:
-    seen, turn = set[str](), 0
-    while "ended" not in seen:
+def test_killed_between_two_objects_a_reader_finds_old_new_or_none(mirror_on, monkeypatch) -> None:
+    outcomes, turn = set[str](), 0
+    while "ended" not in outcomes:
         fsspec.filesystem("memory").store.clear()
-        here = elsewhere(f"here-{turn}")
-        write(here.local, OLD, sealed=True)
-        here.push()
-        write(here.local, NEW, sealed=True)
+        writer = mirror_on(f"writer-{turn}")
+        write(writer.local, OLD, sealed=True)
+        writer.push()
+        write(writer.local, NEW, sealed=True)
         with monkeypatch.context() as dying:
             kill_at(dying, turn)
             try:
-                here.push()
-                seen.add("ended")
+                writer.push()
+                outcomes.add("ended")
             except Killed:
                 pass
-        reader = elsewhere(f"reader-{turn}")
+        reader = mirror_on(f"reader-{turn}")
         reader.pull()
         kinds = {
             "old": whole(OLD, reader),
@@ -143,8 +145,8 @@ def test_killed_between_two_objects_a_reader_finds_old_new_or_none(elsewhere, mo
             "none": tree(reader.local) == {},
         }
         assert sum(kinds.values()) == 1, (turn, tree(reader.local))
-        seen |= {kind for kind, is_it in kinds.items() if is_it}
-        again = elsewhere(f"again-{turn}")  # the same command, begun again elsewhere
+        outcomes |= {kind for kind, is_it in kinds.items() if is_it}
+        again = mirror_on(f"again-{turn}")  # the same command, restarted elsewhere
         again.pull()
         write(again.local, NEW, sealed=True)
         again.push()
@@ -152,107 +154,109 @@ def test_killed_between_two_objects_a_reader_finds_old_new_or_none(elsewhere, mo
             f"64/{name}" for name in (*NEW, SUMS)
         }
         turn += 1
-    assert seen == {"old", "new", "none", "ended"}
+    assert outcomes == {"old", "new", "none", "ended"}
 
 
-def test_killed_while_a_checkpoint_is_replaced_one_is_always_whole(elsewhere, monkeypatch) -> None:
-    seen, turn = set[tuple[str, ...]](), 0
+def test_killed_while_a_checkpoint_is_replaced_one_is_always_whole(mirror_on, monkeypatch) -> None:
+    outcomes, turn = set[tuple[str, ...]](), 0
     while True:
         fsspec.filesystem("memory").store.clear()
-        here = elsewhere(f"here-{turn}")
-        write(here.local / "checkpoints/step-1", OLD, sealed=True)
-        here.push(sole=True)
-        shutil.rmtree(here.local / "checkpoints/step-1")
-        write(here.local / "checkpoints/step-2", NEW, sealed=True)
+        writer = mirror_on(f"writer-{turn}")
+        write(writer.local / "checkpoints/step-1", OLD, sealed=True)
+        writer.push(sole=True)
+        shutil.rmtree(writer.local / "checkpoints/step-1")
+        write(writer.local / "checkpoints/step-2", NEW, sealed=True)
         with monkeypatch.context() as dying:
             kill_at(dying, turn)
             try:
-                here.push(sole=True)
+                writer.push(sole=True)
                 ended = True
             except Killed:
                 ended = False
-        reader = elsewhere(f"reader-{turn}")
+        reader = mirror_on(f"reader-{turn}")
         reader.pull()
-        found = sorted((reader.local / "checkpoints").iterdir())
-        assert found
-        for folder in found:
+        folders = sorted((reader.local / "checkpoints").iterdir())
+        assert folders
+        for folder in folders:
             assert (folder / SUMS).exists()
             assert damaged_parts(folder) == []
-        seen.add(tuple(folder.name for folder in found))
-        reader.push(sole=True)  # removes what was left unfinished
-        left = {name.split("/")[5] for name in fsspec.filesystem("memory").store if "step" in name}
-        assert left == {folder.name for folder in found}
+        outcomes.add(tuple(folder.name for folder in folders))
+        reader.push(sole=True)  # removes the unfinished change
+        stored = {
+            name.split("/")[5] for name in fsspec.filesystem("memory").store if "step" in name
+        }
+        assert stored == {folder.name for folder in folders}
         if ended:
             break
         turn += 1
-    assert seen == {("step-1",), ("step-1", "step-2"), ("step-2",)}
+    assert outcomes == {("step-1",), ("step-1", "step-2"), ("step-2",)}
 
 
-def test_what_was_removed_here_or_there_is_removed(elsewhere) -> None:
-    here, there = elsewhere("here"), elsewhere("there")
-    write(here.local, OLD)
-    here.push()
-    there.pull()
-    (there.local / "a.png").unlink()
-    there.push()
-    here.pull()
-    assert set(tree(here.local)) == {"b.png", "deep/c.png"}
+def test_a_file_removed_on_one_side_is_removed_on_the_other(mirror_on) -> None:
+    first, second = mirror_on("first"), mirror_on("second")
+    write(first.local, OLD)
+    first.push()
+    second.pull()
+    (second.local / "a.png").unlink()
+    second.push()
+    first.pull()
+    assert set(tree(first.local)) == {"b.png", "deep/c.png"}
 
 
-def test_what_was_not_fetched_stays_and_goes_with_its_folder(elsewhere) -> None:
-    here, there = elsewhere("here"), elsewhere("there")
-    write(here.local / "old", OLD, sealed=True)
-    here.push()
-    there.pull(lambda names: [name for name in names if name.endswith(SUMS)])
-    there.push()
-    here.pull()
-    assert set(tree(here.local / "old")) == {*OLD, SUMS}
-    (there.local / "old" / SUMS).unlink()
-    there.push()
-    assert Mirror.at(ADDRESS).there() == {}
+def test_files_that_were_not_fetched_stay_until_their_folder_is_removed(mirror_on) -> None:
+    first, second = mirror_on("first"), mirror_on("second")
+    write(first.local / "old", OLD, sealed=True)
+    first.push()
+    second.pull(lambda names: [name for name in names if name.endswith(SUMS)])
+    second.push()
+    first.pull()
+    assert set(tree(first.local / "old")) == {*OLD, SUMS}
+    (second.local / "old" / SUMS).unlink()
+    second.push()
+    assert Mirror.at(ADDRESS).stored() == {}
 
 
-def test_a_copy_that_a_user_removes_is_fetched_again(elsewhere) -> None:
-    here = elsewhere("here")
-    write(here.local, OLD, sealed=True)
-    here.push()
-    shutil.rmtree(here.local)
-    here.begin()
-    here.pull(lambda names: [name for name in names if name.endswith(SUMS)])
-    here.push()
-    here.pull()
-    assert set(tree(here.local)) == {*OLD, SUMS}
+def test_a_copy_that_a_user_removes_is_fetched_again(mirror_on) -> None:
+    mirror = mirror_on("machine")
+    write(mirror.local, OLD, sealed=True)
+    mirror.push()
+    shutil.rmtree(mirror.local)
+    mirror.begin()
+    mirror.pull(lambda names: [name for name in names if name.endswith(SUMS)])
+    mirror.push()
+    mirror.pull()
+    assert set(tree(mirror.local)) == {*OLD, SUMS}
 
 
-def test_a_file_of_several_machines_is_refused_in_a_store_alone(elsewhere, tmp_path: Path) -> None:
-    here = elsewhere("here")
-    remote.check_machines(here.local, several=False)
+def test_a_file_of_several_machines_is_refused_in_a_store_alone(mirror_on, tmp_path: Path) -> None:
+    mirror = mirror_on("machine")
+    remote.check_machines(mirror.local, several=False)
     remote.check_machines(tmp_path / "out", several=True)
     with pytest.raises(SettingError, match=r"on a disk that all machines see.*memory://bucket"):
-        remote.check_machines(here.local, several=True)
+        remote.check_machines(mirror.local, several=True)
 
 
-def test_only_what_is_put_belongs_to_a_mirror(elsewhere) -> None:
-    here = elsewhere("here")
+def test_only_files_that_are_pushed_belong_to_a_mirror(mirror_on) -> None:
+    mirror = mirror_on("machine")
     for name in ("64", "64/run.json", ".64.parts", ".64.parts/00000000-00000008.npz", ".64.work/a"):
-        assert Mirror.of(here.root / name) == here
+        assert Mirror.of(mirror.root / name) == mirror
     for name in ("64/.x.parts", "64/points/.x.parts/samples.json", ".65.parts", ".64.parts/new"):
-        assert Mirror.of(here.root / name) is None
+        assert Mirror.of(mirror.root / name) is None
 
 
-def test_a_part_that_cannot_be_put_now_is_put_at_the_end(elsewhere, monkeypatch, caplog) -> None:
-    here, there = elsewhere("here"), elsewhere("there")
-    parts = Parts(here.root / ".64.parts", "job")
+def test_a_part_that_cannot_be_put_now_is_put_at_the_end(mirror_on, monkeypatch, caplog) -> None:
+    first, second = mirror_on("first"), mirror_on("second")
+    parts = Parts(first.root / ".64.parts", "job")
     with monkeypatch.context() as broken:
         broken.setattr(Mirror, "_put", partialmethod(refuse))
         parts.write(range(4), images=np.zeros(4))
     assert "cannot be reached; this part is put with a later one" in caplog.text
-    here.push()
-    other = Parts(there.root / ".64.parts", "job")
+    first.push()
+    other = Parts(second.root / ".64.parts", "job")
     assert other.spans() == [range(4)]
-    held = other.read(range(4))
-    assert held is not None
-    assert held["images"].shape == (4,)
+    arrays = other.read(range(4))
+    assert arrays is not None
+    assert arrays["images"].shape == (4,)
     assert other.missing(range(6)) == [range(4, 6)]
 
 
@@ -260,37 +264,37 @@ def refuse(self: Mirror, names: object) -> None:
     raise ValueError(f"{self.address}: cannot be reached")
 
 
-def test_the_store_wins_over_a_copy_that_is_behind(elsewhere) -> None:
-    here, there = elsewhere("here"), elsewhere("there")
-    write(here.local, {"log": b"1"})
-    here.push()
-    there.pull()
-    write(there.local, {"log": b"1\n2"})
-    there.push()
-    write(here.local, {"log": b"x"})
-    here.pull()
-    assert tree(here.local) == {"log": b"1\n2"}
-    write(here.local, {"log": b"1\n2\n3"})  # not pushed yet, and nobody else has changed it
-    here.pull()
-    assert tree(here.local) == {"log": b"1\n2\n3"}
+def test_the_store_wins_over_a_copy_that_is_behind(mirror_on) -> None:
+    first, second = mirror_on("first"), mirror_on("second")
+    write(first.local, {"log": b"1"})
+    first.push()
+    second.pull()
+    write(second.local, {"log": b"1\n2"})
+    second.push()
+    write(first.local, {"log": b"x"})
+    first.pull()
+    assert tree(first.local) == {"log": b"1\n2"}
+    write(first.local, {"log": b"1\n2\n3"})  # not pushed yet, and nobody else has changed it
+    first.pull()
+    assert tree(first.local) == {"log": b"1\n2\n3"}
 
 
-def test_names_in_a_store_stay_inside_of_the_copy(elsewhere) -> None:
-    held = fsspec.filesystem("memory")
-    held.pipe_file("/bucket/runs/64/../../out", b"evil")
-    held.pipe_file("/bucket/runs/64/.lock", b"evil")
-    here = elsewhere("here")
-    (here.root / "64").mkdir()
-    (here.root / "64" / "link").symlink_to(here.root.parent)
-    held.pipe_file("/bucket/runs/64/link/out", b"evil")
+def test_names_in_a_store_stay_inside_of_the_copy(mirror_on) -> None:
+    filesystem = fsspec.filesystem("memory")
+    filesystem.pipe_file("/bucket/runs/64/../../out", b"evil")
+    filesystem.pipe_file("/bucket/runs/64/.lock", b"evil")
+    mirror = mirror_on("machine")
+    (mirror.root / "64").mkdir()
+    (mirror.root / "64" / "link").symlink_to(mirror.root.parent)
+    filesystem.pipe_file("/bucket/runs/64/link/out", b"evil")
     with pytest.raises(ValueError, match="beyond a link"):
-        here.pull()
-    assert list(here.root.parent.rglob("*out*")) == []
-    assert not (here.local / ".lock").exists()
+        mirror.pull()
+    assert list(mirror.root.parent.rglob("*out*")) == []
+    assert not (mirror.local / ".lock").exists()
 
 
-def test_a_probe_leaves_nothing(elsewhere, store) -> None:
-    elsewhere("here").probe()
+def test_a_probe_leaves_nothing(mirror_on, store) -> None:
+    mirror_on("machine").probe()
     assert store == {}
 
 

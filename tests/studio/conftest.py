@@ -1,4 +1,4 @@
-"""A studio of tiny models, served on a free port, and what a page asks of it."""
+"""A studio of tiny models, served on a free port, and the requests of its page."""
 
 import base64
 import http.client
@@ -29,7 +29,7 @@ QUICK = {"steps": 4, "scale": 1.5, "precision": "float32"}
 
 @dataclass(frozen=True)
 class Studio:
-    """A server in a thread of the tests, and what it serves."""
+    """A server in a thread of the tests, and its models."""
 
     shelf: Shelf
     port: int
@@ -76,12 +76,12 @@ def events(answer: http.client.HTTPResponse) -> Iterator[tuple[str, dict[str, An
         yield name, data
 
 
-def named(found: Events, name: str) -> list[dict[str, Any]]:
-    return [data for each, data in found if each == name]
+def named(received: Events, name: str) -> list[dict[str, Any]]:
+    return [data for event, data in received if event == name]
 
 
-def only(found: Events, name: str) -> dict[str, Any]:
-    (data,) = named(found, name)
+def only(received: Events, name: str) -> dict[str, Any]:
+    (data,) = named(received, name)
     return data
 
 
@@ -90,9 +90,9 @@ def opened(picture: str) -> Tensor:
     return to_tensor(Image.open(io.BytesIO(base64.b64decode(picture))))
 
 
-def images(found: Events) -> Tensor:
+def images(received: Events) -> Tensor:
     """(N, C, H, W) uint8, all images of an order."""
-    by_place = {data["place"]: opened(data["png"]) for data in named(found, "image")}
+    by_place = {data["place"]: opened(data["png"]) for data in named(received, "image")}
     return torch.stack([by_place[place] for place in range(len(by_place))])
 
 
@@ -105,7 +105,7 @@ def sent(picture: Image.Image) -> str:
 
 @pytest.fixture(scope="session")
 def shelf(tmp_path_factory: pytest.TempPathFactory) -> Shelf:
-    """A guided model, its student, a GAN, and the images that they could have learned from."""
+    """A guided model, its student, a GAN, and a data set."""
     folder = tmp_path_factory.mktemp("studio")
     recipe = tiny.diffusion("train.label_dropout=0.1")
     kinds = {TINY: recipe, f"{TINY}-fast": tiny.student()}
@@ -142,5 +142,5 @@ def studio(shelf: Shelf) -> Iterator[Studio]:
 
 @pytest.fixture
 def picture(tmp_path: Path) -> Image.Image:
-    """A grey picture of no model's size."""
+    """A grey picture that has the size of no model."""
     return Image.radial_gradient("L").resize((40, 30))

@@ -20,7 +20,7 @@ from adm.app.studio.orders import MOST_BODY
 from adm.app.studio.shelf import Shelf
 
 CLIENTS, TOGETHER = 200, 20
-MOST_GROWTH = 32 << 20  # bytes; of 200 clients, a part would keep its body of megabytes
+MOST_GROWTH = 32 << 20  # bytes; a leak of some bodies of megabytes would exceed it
 HEAD = b"POST /order HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
 
 
@@ -29,12 +29,12 @@ def send(studio: Studio, content: bytes, read: int = 1 << 16, reset: bool = Fals
     with socket.create_connection(("localhost", studio.port), timeout=30) as wire:
         try:
             wire.sendall(content)
-            found = wire.recv(read) if read else b""
+            answer = wire.recv(read) if read else b""
         except OSError:  # the server has had enough
             return b""
         if reset:
             wire.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        return found
+        return answer
 
 
 def request(body: bytes) -> bytes:
@@ -46,8 +46,8 @@ def order(studio: Studio, **changes: object) -> bytes:
 
 
 def oversized(studio: Studio, chance: random.Random) -> None:
-    found = send(studio, request(b"0" * (MOST_BODY + chance.randrange(1, 1 << 16))))
-    assert found[:12] in (b"", b"HTTP/1.1 413")
+    answer = send(studio, request(b"0" * (MOST_BODY + chance.randrange(1, 1 << 16))))
+    assert answer[:12] in (b"", b"HTTP/1.1 413")
 
 
 def large(studio: Studio, chance: random.Random) -> None:
@@ -117,13 +117,13 @@ def attack(studio: Studio, count: int) -> None:
 
 @pytest.fixture
 def running(studio: Studio, shelf: Shelf) -> Iterator[tuple[Studio, psutil.Process]]:
-    """The command itself, in a process of its own."""
+    """The command itself, in its own process."""
     words = ("-m", "adm", "studio", shelf.names[0], "--port", "0", "--device", "cpu")
     with subprocess.Popen([sys.executable, *words], stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
-        told = re.match(r"http://localhost:(\d+)/: ", process.stdout.readline())
-        assert told is not None
-        yield Studio(shelf, int(told[1]), shelf.names[0]), psutil.Process(process.pid)
+        match = re.match(r"http://localhost:(\d+)/: ", process.stdout.readline())
+        assert match is not None
+        yield Studio(shelf, int(match[1]), shelf.names[0]), psutil.Process(process.pid)
         process.send_signal(signal.SIGINT)
         assert process.wait(60) == 0
 
@@ -133,13 +133,13 @@ def test_after_bad_clients_it_answers_as_before_and_has_not_grown(
     running: tuple[Studio, psutil.Process],
 ) -> None:
     studio, process = running
-    wanted = images(studio.ask(**studio.sample(count=3)))
-    assert torch.equal(wanted, studio.pipeline.sample(count=3, **QUICK).images)
+    expected = images(studio.ask(**studio.sample(count=3)))
+    assert torch.equal(expected, studio.pipeline.sample(count=3, **QUICK).images)
     attack(studio, CLIENTS)  # for what is allocated once
-    assert torch.equal(images(studio.ask(**studio.sample(count=3))), wanted)
+    assert torch.equal(images(studio.ask(**studio.sample(count=3))), expected)
     threads, memory = process.num_threads(), process.memory_info().rss
     attack(studio, CLIENTS)
-    assert torch.equal(images(studio.ask(**studio.sample(count=3))), wanted)
+    assert torch.equal(images(studio.ask(**studio.sample(count=3))), expected)
     assert studio.get("/").status == 200
     print(f"grown by {(process.memory_info().rss - memory) >> 10} KiB of {memory >> 20} MiB")
     assert process.memory_info().rss - memory < MOST_GROWTH

@@ -29,7 +29,7 @@ pytestmark = [
     pytest.mark.xdist_group("studio"),
     pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium on this machine"),
 ]
-PATIENCE_MS = 60_000
+TIMEOUT_MS = 60_000
 DONE = '#go:has-text("Sample")'
 OVERFLOW = "() => document.documentElement.scrollWidth - window.innerWidth"
 NAMELESS = """() => [...document.querySelectorAll("button, input, select, a, canvas[tabindex='0']")]
@@ -48,9 +48,9 @@ FILE = """([name, content]) => {
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
     with playwright.sync_playwright() as started:
-        made = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield made
-        made.close()
+        launched = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield launched
+        launched.close()
 
 
 @pytest.fixture
@@ -67,17 +67,17 @@ def phone(browser: Any, studio: Studio) -> Iterator[Any]:
 
 def _open(browser: Any, studio: Studio, **options: Any) -> Iterator[Any]:
     context = browser.new_context(accept_downloads=True, **options)
-    context.set_default_timeout(PATIENCE_MS)
-    made, said = context.new_page(), list[str]()
-    made.on("console", lambda message: said.append(message.text))
-    made.on("pageerror", lambda error: said.append(str(error)))
-    made.on("request", lambda request: said.extend(_foreign(request.url)))
-    made.goto(f"http://localhost:{studio.port}/")
-    made.wait_for_selector(".tile:not([disabled]) img")
-    made.wait_for_selector(DONE)
-    yield made
+    context.set_default_timeout(TIMEOUT_MS)
+    page, messages = context.new_page(), list[str]()
+    page.on("console", lambda message: messages.append(message.text))
+    page.on("pageerror", lambda error: messages.append(str(error)))
+    page.on("request", lambda request: messages.extend(_foreign(request.url)))
+    page.goto(f"http://localhost:{studio.port}/")
+    page.wait_for_selector(".tile:not([disabled]) img")
+    page.wait_for_selector(DONE)
+    yield page
     context.close()
-    assert said == []
+    assert messages == []
 
 
 def _foreign(url: str) -> list[str]:
@@ -124,7 +124,7 @@ def test_the_first_pictures_are_those_of_the_model(page: Any, studio: Studio) ->
     assert page.locator(".tile").first.get_attribute("aria-label") == "sneaker, picture 0, seed 0"
 
 
-def test_what_is_chosen_is_sampled(page: Any, studio: Studio) -> None:
+def test_the_chosen_settings_are_sampled(page: Any, studio: Studio) -> None:
     choose(page, "bag", "ankle boot")
     page.fill("#scale", "2")
     page.fill("#seed", "7")
@@ -136,7 +136,7 @@ def test_what_is_chosen_is_sampled(page: Any, studio: Studio) -> None:
     page.get_by_label("eta", exact=True).blur()
     page.get_by_label("Threshold", exact=True).select_option("dynamic")
     go(page)
-    wanted = studio.pipeline.sample(
+    expected = studio.pipeline.sample(
         {"bag": 3, "ankle boot": 2},
         scale=2,
         seed=7,
@@ -144,7 +144,7 @@ def test_what_is_chosen_is_sampled(page: Any, studio: Studio) -> None:
         sampler="ddim:eta=0.5",
         threshold="dynamic",
     )
-    assert torch.equal(pictures(page), wanted.images)
+    assert torch.equal(pictures(page), expected.images)
 
 
 def test_guides_are_added_and_an_error_is_shown_where_it_belongs(page: Any, studio: Studio) -> None:
@@ -153,8 +153,8 @@ def test_guides_are_added_and_an_error_is_shown_where_it_belongs(page: Any, stud
     page.click("text=Another guide")
     go(page)
     guide = ["free:scale=1.5"]
-    wanted = studio.pipeline.sample(count=3, guide=guide, scale=1.0)
-    assert torch.equal(pictures(page), wanted.images)
+    expected = studio.pipeline.sample(count=3, guide=guide, scale=1.0)
+    assert torch.equal(pictures(page), expected.images)
     page.fill("#number", "21")
     page.click("#go")
     page.wait_for_selector("#number[aria-invalid=true]")
@@ -177,7 +177,7 @@ def test_it_is_live_and_stops_at_once(page: Any, studio: Studio) -> None:
     assert len(pictures(page)) == 64
 
 
-def test_a_cell_of_scale_and_class_is_kept(page: Any, studio: Studio) -> None:
+def test_a_click_on_a_cell_of_scale_and_class_applies_it(page: Any, studio: Studio) -> None:
     tick(page, "view", "class")
     page.fill("#scales", "0, 3")
     go(page)
@@ -185,11 +185,11 @@ def test_a_cell_of_scale_and_class_is_kept(page: Any, studio: Studio) -> None:
     page.get_by_role("button", name="scale 3, class bag").click()
     done(page)
     assert (page.input_value("#scale"), page.input_value("#slider")) == ("3", "3")
-    wanted = studio.pipeline.sample({"bag": 3}, scale=3.0)
-    assert torch.equal(pictures(page), wanted.images)
+    expected = studio.pipeline.sample({"bag": 3}, scale=3.0)
+    assert torch.equal(pictures(page), expected.images)
 
 
-def test_a_cell_of_scale_and_steps_is_kept(page: Any, studio: Studio) -> None:
+def test_a_click_on_a_cell_of_scale_and_steps_applies_it(page: Any, studio: Studio) -> None:
     tick(page, "view", "steps")
     page.fill("#scales", "0, 2")
     page.fill("#steps", "2, 5, 40")
@@ -198,8 +198,8 @@ def test_a_cell_of_scale_and_steps_is_kept(page: Any, studio: Studio) -> None:
     assert page.locator(".tile.refused").count() == 2  # T is 20
     page.get_by_role("button", name="scale 2, steps 5").click()
     done(page)
-    wanted = studio.pipeline.sample({"bag": 3}, scale=2.0, steps=5)
-    assert torch.equal(pictures(page), wanted.images)
+    expected = studio.pipeline.sample({"bag": 3}, scale=2.0, steps=5)
+    assert torch.equal(pictures(page), expected.images)
 
 
 def test_two_are_side_by_side(page: Any, studio: Studio) -> None:
@@ -250,16 +250,16 @@ def test_the_command_and_the_lines_on_the_page_make_the_picture(
     page.locator(".tile").nth(2).click()
     tick(page, "tab", "code")
     command, lines = page.locator("pre").all_inner_texts()
-    wanted = pictures(page)[2]
-    made: dict[str, Any] = {}
-    exec(lines, made)
-    assert torch.equal(made["image"], wanted)
+    expected = pictures(page)[2]
+    scope: dict[str, Any] = {}
+    exec(lines, scope)
+    assert torch.equal(scope["image"], expected)
     monkeypatch.chdir(tmp_path)
     with pytest.raises(SystemExit) as end:
         main(shlex.split(command)[1:])
     assert end.value.code == 0
-    *_, last = sorted(each for each in Path("out/studio").glob("*.png") if each.name != SHEET)
-    assert torch.equal(opened(base64.b64encode(last.read_bytes()).decode()), wanted)
+    *_, last = sorted(path for path in Path("out/studio").glob("*.png") if path.name != SHEET)
+    assert torch.equal(opened(base64.b64encode(last.read_bytes()).decode()), expected)
 
 
 def test_the_nearest_training_images_are_shown(page: Any, studio: Studio) -> None:
@@ -290,14 +290,14 @@ def test_a_painted_region_is_filled(page: Any, studio: Studio, tmp_path: Path) -
     page.locator(".tile").first.click()
     tick(page, "tab", "code")
     mask = _content(page.locator("a[download='mask.png']").get_attribute("href"))
-    given = _content(page.locator("a[download='picture.png']").get_attribute("href"))
-    assert torch.equal(opened(given), before)
+    source = _content(page.locator("a[download='picture.png']").get_attribute("href"))
+    assert torch.equal(opened(source), before)
     known = opened(mask) > 0
     assert 4 < int((~known).sum()) < 40
     (tmp_path / "mask.png").write_bytes(base64.b64decode(mask))
     operator = Inpaint(mask=str(tmp_path / "mask.png"))
-    wanted = studio.pipeline.restore(before[None], operator, "ddnm", samples=2, steps=4)
-    assert torch.equal(pictures(page), wanted.images)
+    expected = studio.pipeline.restore(before[None], operator, "ddnm", samples=2, steps=4)
+    assert torch.equal(pictures(page), expected.images)
 
 
 def test_a_picture_is_varied_and_dragged_onto_another(page: Any, studio: Studio) -> None:
@@ -310,8 +310,8 @@ def test_a_picture_is_varied_and_dragged_onto_another(page: Any, studio: Studio)
     done(page)
     settings = {"steps": 4, "sampler": "ddim"}
     edit = "interpolate:count=8,steps=20"
-    wanted = studio.pipeline.edit(torch.stack([first, second]), edit, **settings)
-    assert torch.equal(pictures(page), wanted.images)
+    expected = studio.pipeline.edit(torch.stack([first, second]), edit, **settings)
+    assert torch.equal(pictures(page), expected.images)
     go(page)
     assert torch.equal(pictures(page), before)
     page.locator(".tile").first.click()
@@ -322,10 +322,10 @@ def test_a_picture_is_varied_and_dragged_onto_another(page: Any, studio: Studio)
     page.locator("#panel").get_by_label("Pictures", exact=True).fill("2")
     page.click("text=Start from it")
     done(page)
-    wanted = studio.pipeline.edit(
+    expected = studio.pipeline.edit(
         first[None], "noise:strength=0.7", "bag", 2, scale=0.0, **settings
     )
-    assert torch.equal(pictures(page), wanted.images)
+    assert torch.equal(pictures(page), expected.images)
     page.locator(".tile").first.click()
     page.keyboard.press("k")
     page.keyboard.press("Escape")
@@ -333,7 +333,7 @@ def test_a_picture_is_varied_and_dragged_onto_another(page: Any, studio: Studio)
     page.get_by_role("button", name="Kept picture 1").click()
     page.wait_for_selector("h2:has-text('Made again')")
     done(page)
-    assert torch.equal(pictures(page), wanted.images)
+    assert torch.equal(pictures(page), expected.images)
 
 
 def test_a_kept_picture_brings_its_settings_back(page: Any, studio: Studio) -> None:
@@ -357,14 +357,14 @@ def test_a_kept_picture_brings_its_settings_back(page: Any, studio: Studio) -> N
     content = Path(saved.value.path()).read_bytes()
     page.keyboard.press("k")
     page.keyboard.press("Escape")
-    wanted = pictures(page)[1]
+    expected = pictures(page)[1]
     page.reload()
     page.wait_for_selector(DONE)
     done(page)
     page.get_by_role("button", name="Kept picture 1").click()
     page.wait_for_selector("h2:has-text('Made again')")
     done(page)
-    assert torch.equal(pictures(page), wanted[None])
+    assert torch.equal(pictures(page), expected[None])
     assert (page.input_value("#scale"), page.input_value("#seed")) == ("2.5", "11")
     assert page.locator("#chips :checked").count() == 1
     expand(page)
@@ -378,7 +378,7 @@ def test_a_kept_picture_brings_its_settings_back(page: Any, studio: Studio) -> N
     page.wait_for_selector("h2:has-text('Made again')")
     done(page)
     assert page.input_value("#seed") == "11"
-    assert torch.equal(pictures(page), wanted[None])
+    assert torch.equal(pictures(page), expected[None])
 
 
 def drop(page: Any, content: bytes) -> None:
@@ -399,8 +399,8 @@ def test_a_picture_of_ones_own_is_where_to_start(
     fitted = opened(_content(page.locator("#large").get_attribute("src")))
     page.click("text=Start from it")
     done(page)
-    wanted = studio.pipeline.edit(fitted[None], "noise:strength=0.5", samples=2, steps=4)
-    assert torch.equal(pictures(page), wanted.images)
+    expected = studio.pipeline.edit(fitted[None], "noise:strength=0.5", samples=2, steps=4)
+    assert torch.equal(pictures(page), expected.images)
     drop(page, b"no picture at all")
     page.wait_for_selector("#trouble:has-text('is not a')")
 

@@ -1,4 +1,4 @@
-"""Orders of the page -> the images, bytes and words that the library gives for them."""
+"""Orders of the page -> the images, bytes and words of the library."""
 
 import base64
 import io
@@ -38,11 +38,11 @@ TWO = {"sneaker": 3, "bag": 2}
 
 
 def test_samples_are_those_of_the_library_and_of_their_own_png(studio: Studio) -> None:
-    found = studio.ask(**studio.sample(classes=TWO))
-    wanted = studio.pipeline.sample(TWO, **QUICK)
-    assert torch.equal(images(found), wanted.images)
-    assert only(found, "begin")["labels"] == ["sneaker"] * 3 + ["bag"] * 2
-    last = named(found, "image")[-1]
+    received = studio.ask(**studio.sample(classes=TWO))
+    expected = studio.pipeline.sample(TWO, **QUICK)
+    assert torch.equal(images(received), expected.images)
+    assert only(received, "begin")["labels"] == ["sneaker"] * 3 + ["bag"] * 2
+    last = named(received, "image")[-1]
     note = only(studio.ask(kind="drop", picture=_sent(last["png"])), "dropped")["recall"]
     assert (note["model"], note["class"], note["index"]) == (studio.model, "bag", 4)
     again = studio.sample(classes={note["class"]: 1}, settings=note["settings"], only=4)
@@ -51,18 +51,18 @@ def test_samples_are_those_of_the_library_and_of_their_own_png(studio: Studio) -
 
 
 def test_every_step_shows_the_guided_estimate_of_the_images(studio: Studio) -> None:
-    found = studio.ask(**studio.sample(classes=TWO))
-    steps = named(found, "step")
+    received = studio.ask(**studio.sample(classes=TWO))
+    steps = named(received, "step")
     job = studio.pipeline.job(TWO, **QUICK)
     block = range(job.generator.block)
     labels = torch.tensor([job.labels[i] if i < 5 else job.labels[0] for i in block])
     indices = [i if i < 5 else 0 for i in block]
-    for told, state in zip(steps, job.generator.trajectory(labels, indices), strict=True):
-        strip = opened(told["strip"])
+    for step, state in zip(steps, job.generator.trajectory(labels, indices), strict=True):
+        strip = opened(step["strip"])
         shown = torch.stack([strip[:, :, 8 * i : 8 * i + 8] for i in range(5)])
-        assert told["places"] == [*range(5)]
+        assert step["places"] == [*range(5)]
         assert torch.equal(shown, to_uint8(state.prediction.x_0[:5]))
-    counted = [(each["step"], each["network"], each["classifier"]) for each in steps]
+    counted = [(step["step"], step["network"], step["classifier"]) for step in steps]
     assert counted == [(i, i, i) for i in range(1, 5)]
 
 
@@ -70,40 +70,40 @@ def test_the_command_and_the_lines_make_the_image(
     studio: Studio, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings = {**QUICK, "sampler": "ddim:eta=0.5", "seed": 5, "then": ["at:level=9,classes=bag"]}
-    told = named(studio.ask(**studio.sample(classes=TWO, settings=settings)), "image")[2]
-    wanted = opened(told["png"])
+    image = named(studio.ask(**studio.sample(classes=TWO, settings=settings)), "image")[2]
+    expected = opened(image["png"])
     monkeypatch.chdir(tmp_path)
     with pytest.raises(SystemExit) as end:
-        main(shlex.split(told["command"])[1:])
+        main(shlex.split(image["command"])[1:])
     assert end.value.code == 0
-    written = sorted(each for each in Path("out/studio").glob("*.png") if each.name != SHEET)[-1]
-    assert torch.equal(wanted, opened(base64.b64encode(written.read_bytes()).decode()))
-    made: dict[str, Any] = {}
-    exec(told["python"], made)
-    assert torch.equal(wanted, made["image"])
+    written = sorted(path for path in Path("out/studio").glob("*.png") if path.name != SHEET)[-1]
+    assert torch.equal(expected, opened(base64.b64encode(written.read_bytes()).decode()))
+    scope: dict[str, Any] = {}
+    exec(image["python"], scope)
+    assert torch.equal(expected, scope["image"])
 
 
 def test_images_of_several_blocks_are_those_of_the_library() -> None:
     """Fashion has 16 images in a block."""
-    shelf, told = Shelf(device="cpu"), []
+    shelf, received = Shelf(device="cpu"), []
     order = orders.parse(
         b'{"kind": "sample", "model": "fashion-fast", "count": 17, "settings": {"steps": 1}}'
     )
-    order.carry_out(shelf, lambda name, data: told.append((name, data)))
-    wanted = shelf.pipeline("fashion-fast").sample(count=17, steps=1)
-    assert torch.equal(images(told), wanted.images)
-    assert [len(each["places"]) for each in named(told, "step")] == [16, 1]
+    order.carry_out(shelf, lambda name, data: received.append((name, data)))
+    expected = shelf.pipeline("fashion-fast").sample(count=17, steps=1)
+    assert torch.equal(images(received), expected.images)
+    assert [len(step["places"]) for step in named(received, "step")] == [16, 1]
 
 
 def test_a_grid_has_the_images_of_its_settings(studio: Studio) -> None:
-    found = studio.ask(
+    received = studio.ask(
         kind="grid",
         of=studio.sample(settings={"precision": "float32", "steps": 4}),
         rows={"name": "scale", "values": [0, 3, "much"]},
         columns={"name": "class", "values": ["sneaker", "bag"]},
         index=2,
     )
-    cells = {tuple(each["place"]): each for each in named(found, "cell")}
+    cells = {tuple(cell["place"]): cell for cell in named(received, "cell")}
     assert len(cells) == 6
     for row, scale in enumerate((0, 3)):
         for column, name in enumerate(("sneaker", "bag")):
@@ -116,26 +116,26 @@ def test_a_grid_has_the_images_of_its_settings(studio: Studio) -> None:
 
 
 def test_a_grid_of_steps_samples_each(studio: Studio) -> None:
-    found = studio.ask(
+    received = studio.ask(
         kind="grid",
         of=studio.sample(settings={"precision": "float32"}),
         rows={"name": "steps", "values": [2, 5]},
         columns={"name": "sampler", "values": ["ddim", "unipc"]},
         label="bag",
     )
-    assert len(named(found, "cell")) == 4
-    assert [each["steps"] for each in named(found, "step")] == [2] * 4 + [5] * 10
+    assert len(named(received, "cell")) == 4
+    assert [step["steps"] for step in named(received, "step")] == [2] * 4 + [5] * 10
 
 
 def test_a_gan_has_no_steps_and_no_scale(studio: Studio) -> None:
     gan = f"{studio.model}-gan"
-    told = only(studio.ask(kind="choose", model=gan), "chosen")
-    assert (told["kind"], told["guided"], told["levels"]) == ("gan", False, 0)
+    chosen = only(studio.ask(kind="choose", model=gan), "chosen")
+    assert (chosen["kind"], chosen["guided"], chosen["levels"]) == ("gan", False, 0)
     settings = {"truncation": 0.5, "seed": 3}
-    found = studio.ask(kind="sample", model=gan, classes=TWO, settings=settings)
-    wanted = studio.shelf.pipeline(gan).sample(TWO, **settings)
-    assert torch.equal(images(found), wanted.images)
-    assert named(found, "step") == []
+    received = studio.ask(kind="sample", model=gan, classes=TWO, settings=settings)
+    expected = studio.shelf.pipeline(gan).sample(TWO, **settings)
+    assert torch.equal(images(received), expected.images)
+    assert named(received, "step") == []
     order = {"kind": "sample", "model": gan, "settings": {}}
     grid = studio.ask(
         kind="grid",
@@ -143,7 +143,7 @@ def test_a_gan_has_no_steps_and_no_scale(studio: Studio) -> None:
         rows={"name": "truncation", "values": [0.5, "none"]},
         columns={"name": "class", "values": ["sneaker", "bag"]},
     )
-    assert [each["place"] for each in named(grid, "cell")] == [[0, 0], [0, 1], [1, 0], [1, 1]]
+    assert [cell["place"] for cell in named(grid, "cell")] == [[0, 0], [0, 1], [1, 0], [1, 1]]
     film = studio.ask(kind="film", of={**order, "count": 1}, index=0)
     assert "no steps to show" in only(film, "error")["message"]
 
@@ -171,21 +171,21 @@ def test_a_picture_is_edited_as_by_the_library(studio: Studio, picture: Image.Im
     fitted = opened(dropped["png"])
     assert fitted.shape == studio.pipeline.shape
     order = {"pictures": [sent(picture)], "edit": "noise:strength=0.6", "classes": "bag"}
-    found = studio.ask(kind="edit", samples=2, settings=QUICK, **order)
-    wanted = studio.pipeline.edit(fitted[None], order["edit"], "bag", 2, **QUICK)
-    assert torch.equal(images(found), wanted.images)
-    assert named(found, "image")[0]["command"].startswith(
+    received = studio.ask(kind="edit", samples=2, settings=QUICK, **order)
+    expected = studio.pipeline.edit(fitted[None], order["edit"], "bag", 2, **QUICK)
+    assert torch.equal(images(received), expected.images)
+    assert named(received, "image")[0]["command"].startswith(
         f"adm edit {studio.model} picture.png --edit noise:strength=0.6 --classes bag --samples 2"
     )
 
 
 def test_two_pictures_are_interpolated(studio: Studio) -> None:
     two = tiny.stripes(2).batch(range(2))[0]
-    given = [sent(to_picture(each)) for each in two]
+    pictures = [sent(to_picture(image)) for image in two]
     settings = {"steps": 4, "sampler": "ddim", "precision": "float32"}
     edit = "interpolate:count=3,steps=4"
-    found = studio.ask(kind="edit", pictures=given, edit=edit, settings=settings)
-    assert torch.equal(images(found), studio.pipeline.edit(two, edit, **settings).images)
+    received = studio.ask(kind="edit", pictures=pictures, edit=edit, settings=settings)
+    assert torch.equal(images(received), studio.pipeline.edit(two, edit, **settings).images)
 
 
 def test_a_painted_region_is_filled_as_by_the_library(studio: Studio, tmp_path: Path) -> None:
@@ -193,13 +193,13 @@ def test_a_painted_region_is_filled_as_by_the_library(studio: Studio, tmp_path: 
     mask = Image.new("L", (8, 8))
     mask.paste(255, (2, 3, 6, 7))
     order = {"picture": sent(to_picture(image[0])), "mask": sent(mask), "method": "ddnm"}
-    found = studio.ask(kind="fill", samples=2, settings={"steps": 4}, **order)
+    received = studio.ask(kind="fill", samples=2, settings={"steps": 4}, **order)
     known = 255 - opened(sent_back(mask))
-    assert torch.equal(opened(only(found, "mask")["png"]), known)
+    assert torch.equal(opened(only(received, "mask")["png"]), known)
     path = tmp_path / "mask.png"
     to_picture(known).save(path)
-    wanted = studio.pipeline.restore(image, Inpaint(mask=str(path)), "ddnm", samples=2, steps=4)
-    assert torch.equal(images(found), wanted.images)
+    expected = studio.pipeline.restore(image, Inpaint(mask=str(path)), "ddnm", samples=2, steps=4)
+    assert torch.equal(images(received), expected.images)
     empty = studio.ask(kind="fill", **{**order, "mask": sent(Image.new("L", (8, 8)))})
     assert "painted" in only(empty, "error")["message"]
 
@@ -212,7 +212,7 @@ FROM_PICTURES = {
 
 
 @pytest.mark.parametrize("name", FROM_PICTURES)
-def test_the_command_the_lines_and_the_png_make_what_is_made_from_pictures(
+def test_the_command_the_lines_and_the_png_repeat_what_is_made_from_pictures(
     studio: Studio,
     picture: Image.Image,
     name: str,
@@ -222,49 +222,49 @@ def test_the_command_the_lines_and_the_png_make_what_is_made_from_pictures(
     settings = {"steps": 4, "sampler": "ddim", "precision": "float32"}
     fitted = only(studio.ask(kind="drop", picture=sent(picture)), "dropped")["png"]
     files = {"picture.png": fitted}
-    given: dict[str, Any] = {"pictures": [sent(picture)]}
+    inputs: dict[str, Any] = {"pictures": [sent(picture)]}
     if name == "interpolate":
         other = to_picture(tiny.stripes(1).batch([0])[0][0])
         files = {"pair/0.png": fitted, "pair/1.png": sent(other)}
-        given["pictures"].append(sent(other))
+        inputs["pictures"].append(sent(other))
     if name == "fill":
         mask = Image.new("L", (8, 8))
         mask.paste(255, (2, 3, 6, 7))
-        given = {"picture": sent(picture), "mask": sent(mask)}
-    found = studio.ask(settings=settings, **FROM_PICTURES[name], **given)
+        inputs = {"picture": sent(picture), "mask": sent(mask)}
+    received = studio.ask(settings=settings, **FROM_PICTURES[name], **inputs)
     if name == "fill":
-        files["mask.png"] = only(found, "mask")["png"]
-    told = next(each for each in named(found, "image") if each["index"] == 1)
+        files["mask.png"] = only(received, "mask")["png"]
+    image = next(image for image in named(received, "image") if image["index"] == 1)
     monkeypatch.chdir(tmp_path)
     for path, content in files.items():
         Path(path).parent.mkdir(exist_ok=True)
         Path(path).write_bytes(base64.urlsafe_b64decode(_sent(content)))
 
     with pytest.raises(SystemExit) as end:
-        main(shlex.split(told["command"])[1:])
+        main(shlex.split(image["command"])[1:])
     assert end.value.code == 0
     with np.load("out/studio/samples.npz", allow_pickle=False) as written:
         by_command = torch.from_numpy(written["arr_0"][1]).permute(2, 0, 1)
-    assert torch.equal(opened(told["png"]), by_command)
-    made: dict[str, Any] = {}
-    exec(told["python"], made)
-    assert torch.equal(opened(told["png"]), made["image"])
+    assert torch.equal(opened(image["png"]), by_command)
+    scope: dict[str, Any] = {}
+    exec(image["python"], scope)
+    assert torch.equal(opened(image["png"]), scope["image"])
 
-    order = only(studio.ask(kind="drop", picture=_sent(told["png"])), "dropped")["order"]
+    order = only(studio.ask(kind="drop", picture=_sent(image["png"])), "dropped")["order"]
     answer = list(events(studio.post(order)))
-    assert [each["png"] for each in named(answer, "image")] == [
-        each["png"] for each in named(found, "image")
+    assert [image["png"] for image in named(answer, "image")] == [
+        image["png"] for image in named(received, "image")
     ]
 
 
 def test_a_training_image_is_named_a_copy(studio: Studio) -> None:
     image = tiny.stripes(12).batch([7])[0][0]
-    found = only(studio.ask(kind="nearest", picture=sent(to_picture(image))), "nearest")
-    assert (found["copy"], found["near"]) == (True, True)
-    assert (found["nearest"][0]["index"], found["nearest"][0]["distance"]) == (7, 0)
-    assert found["nearest"][0]["class"] == "bag"
-    assert [each["distance"] for each in found["nearest"]] == sorted(
-        each["distance"] for each in found["nearest"]
+    nearest = only(studio.ask(kind="nearest", picture=sent(to_picture(image))), "nearest")
+    assert (nearest["copy"], nearest["near"]) == (True, True)
+    assert (nearest["nearest"][0]["index"], nearest["nearest"][0]["distance"]) == (7, 0)
+    assert nearest["nearest"][0]["class"] == "bag"
+    assert [neighbour["distance"] for neighbour in nearest["nearest"]] == sorted(
+        neighbour["distance"] for neighbour in nearest["nearest"]
     )
     other = only(studio.ask(kind="nearest", picture=sent(Image.new("L", (8, 8), 255))), "nearest")
     assert (other["copy"], other["near"]) == (False, False)
@@ -273,15 +273,15 @@ def test_a_training_image_is_named_a_copy(studio: Studio) -> None:
 
 
 def test_a_model_is_described_with_its_student_and_its_own_settings(studio: Studio) -> None:
-    told = only(studio.ask(kind="choose"), "chosen")
-    assert told["student"] == f"{studio.model}-fast"
-    assert (told["kind"], told["shape"], told["classes"]) == (
+    chosen = only(studio.ask(kind="choose"), "chosen")
+    assert chosen["student"] == f"{studio.model}-fast"
+    assert (chosen["kind"], chosen["shape"], chosen["classes"]) == (
         "diffusion",
         [1, 8, 8],
         [*tiny.CLASSES],
     )
-    assert told["settings"]["grid"] == "even:steps=4"
-    student = only(studio.ask(kind="choose", model=told["student"]), "chosen")
+    assert chosen["settings"]["grid"] == "even:steps=4"
+    student = only(studio.ask(kind="choose", model=chosen["student"]), "chosen")
     assert (student["kind"], student["steps"], student["scales"]) == ("student", [1, 2, 4], [0, 4])
 
 
@@ -305,7 +305,7 @@ BAD: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_what_is_out_of_bounds_is_refused_before_any_work(studio: Studio, name: str) -> None:
+def test_orders_out_of_bounds_are_refused_before_any_work(studio: Studio, name: str) -> None:
     answer = studio.post({"model": studio.model, **BAD[name]})
     assert (answer.status, answer.getheader("content-type")) == (400, "application/json")
 
@@ -323,7 +323,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_what_a_model_cannot_do_is_said_on_the_page(studio: Studio, name: str) -> None:
+def test_unsupported_settings_are_reported_on_the_page(studio: Studio, name: str) -> None:
     changes, words = REFUSED[name]
     (event,) = events(studio.post(studio.sample(**changes)))
     assert event[0] == "error"
@@ -335,7 +335,7 @@ def test_a_new_sampler_is_on_the_page_by_itself(
 ) -> None:
     @dataclass(frozen=True, kw_only=True)
     class Slow(DDIM):
-        """DDIM, said slowly.
+        """DDIM with a pause.
 
         Attributes:
             pause: how long, in seconds.
@@ -369,10 +369,10 @@ def test_a_control_fits_the_type_of_its_parameter() -> None:
 
 
 def test_few_models_stay_in_memory(shelf: Shelf) -> None:
-    wanted = list(shelf.names)[: MOST_LOADED + 1]
-    for name in wanted:
+    names = list(shelf.names)[: MOST_LOADED + 1]
+    for name in names:
         shelf.pipeline(name)
-    assert [*shelf._loaded] == wanted[1:]
+    assert [*shelf._loaded] == names[1:]
 
 
 def test_data_of_a_model_that_is_not_offered_is_refused() -> None:

@@ -11,7 +11,7 @@ from importlib import resources
 import pytest
 from studio.conftest import Studio, events, images
 
-from adm.app.studio.desk import MOST_UNREAD, MOST_WAITING, Desk, Event, Tell
+from adm.app.studio.desk import MOST_UNREAD, MOST_WAITING, Desk, Emit, Event
 from adm.app.studio.orders import Sample
 from adm.app.studio.shelf import Shelf
 from adm.spec import SettingError
@@ -105,10 +105,10 @@ def test_an_order_ends_when_its_page_goes_away(
 ) -> None:
     began, ended = threading.Event(), threading.Event()
 
-    def endless(self: Sample, shelf: Shelf, tell: Tell) -> None:
+    def endless(self: Sample, shelf: Shelf, emit: Emit) -> None:
         try:
             while True:
-                tell("step", {})
+                emit("step", {})
                 began.set()
                 time.sleep(0.01)
         finally:
@@ -125,7 +125,7 @@ def test_an_order_ends_when_its_page_goes_away(
 def test_a_fault_of_an_order_does_not_end_the_worker(
     studio: Studio, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def faulty(self: Sample, shelf: Shelf, tell: Tell) -> None:
+    def faulty(self: Sample, shelf: Shelf, emit: Emit) -> None:
         raise ZeroDivisionError("of ours")
 
     with monkeypatch.context() as patch:
@@ -138,11 +138,11 @@ def test_a_fault_of_an_order_does_not_end_the_worker(
 def test_more_orders_than_the_queue_holds_are_refused(
     studio: Studio, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    began, let = threading.Event(), threading.Event()
+    began, released = threading.Event(), threading.Event()
 
-    def patient(self: Sample, shelf: Shelf, tell: Tell) -> None:
+    def patient(self: Sample, shelf: Shelf, emit: Emit) -> None:
         began.set()
-        let.wait(60)
+        released.wait(60)
 
     monkeypatch.setattr(Sample, "carry_out", patient)
     answers = [studio.post(studio.sample())]
@@ -155,44 +155,44 @@ def test_more_orders_than_the_queue_holds_are_refused(
     while (last := studio.post(studio.sample())).status == 503 and time.monotonic() < deadline:
         time.sleep(0.05)
     assert last.status == 200
-    let.set()
+    released.set()
     assert all(answer.read() == b"" for answer in [*answers[:3], *answers[4:], last])
 
 
 def test_a_reader_who_lags_misses_steps_and_no_images() -> None:
-    most = 2 * MOST_UNREAD
+    count = 2 * MOST_UNREAD
     done = threading.Event()
 
-    def work(tell: Tell) -> None:
-        for number in range(most):
-            tell("step", {"number": number})
+    def work(emit: Emit) -> None:
+        for number in range(count):
+            emit("step", {"number": number})
         done.set()
         for number in range(5):
-            tell("image", {"number": number})
+            emit("image", {"number": number})
 
     async def read() -> list[Event]:
         desk = Desk()
         stream = desk.submit(work)
         assert await asyncio.to_thread(done.wait, 20)
-        found = [event async for event in stream.events()]
+        received = [event async for event in stream.events()]
         await asyncio.to_thread(desk.close)
-        return found
+        return received
 
-    found = asyncio.run(read())
-    assert [data["number"] for name, data in found if name == "step"] == [*range(MOST_UNREAD)]
-    assert [data["number"] for name, data in found if name == "image"] == [*range(5)]
+    received = asyncio.run(read())
+    assert [data["number"] for name, data in received if name == "step"] == [*range(MOST_UNREAD)]
+    assert [data["number"] for name, data in received if name == "image"] == [*range(5)]
 
 
 def test_an_order_whose_reader_has_gone_is_not_begun() -> None:
-    began, let = list[str](), threading.Event()
+    began, released = list[str](), threading.Event()
 
     async def order() -> None:
         desk = Desk()
-        first = desk.submit(lambda tell: began.append("first") or let.wait(20))
-        second = desk.submit(lambda tell: began.append("second"))
-        third = desk.submit(lambda tell: began.append("third"))
+        first = desk.submit(lambda emit: began.append("first") or released.wait(20))
+        second = desk.submit(lambda emit: began.append("second"))
+        third = desk.submit(lambda emit: began.append("third"))
         second.close()
-        let.set()
+        released.set()
         assert [event async for event in third.events()] == []
         first.close()
         await asyncio.to_thread(desk.close)

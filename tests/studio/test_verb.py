@@ -1,4 +1,4 @@
-"""adm studio: what it refuses before it serves."""
+"""adm studio: what it refuses before it starts to serve."""
 
 import sys
 from pathlib import Path

@@ -27,38 +27,38 @@ def line(
     recall: tuple[float, ...],
     half: float,
 ) -> Line:
-    every = zip(NAMES, (distance, precision, recall), strict=True)
-    return Line("", *(Series(name, SCALES, scores(each, half)) for name, each in every))
+    series = zip(NAMES, (distance, precision, recall), strict=True)
+    return Line("", *(Series(name, SCALES, scores(values, half)) for name, values in series))
 
 
-def said(*values: tuple[float, ...], half: float = 0.01) -> list[str]:
+def sentences_of(*values: tuple[float, ...], half: float = 0.01) -> list[str]:
     distance, precision, recall = values
     return sentences(*line(distance, precision, recall, half)[1:])
 
 
 def test_all_three_parts_make_the_trade_off() -> None:
-    told = said(VALLEY, RISING, FALLING)
-    assert told[-1] == YES
-    assert told[0].startswith("Precision rises from 0.600")
-    assert told[1].startswith("Recall falls from 0.700")
-    assert "lowest at scale 1, 6.000 (5.990 to 6.010), against" in told[2]
-    assert said(VALLEY, RISING, FALLING, half=math.nan)[-1] != YES  # unknown intervals
+    claims = sentences_of(VALLEY, RISING, FALLING)
+    assert claims[-1] == YES
+    assert claims[0].startswith("Precision rises from 0.600")
+    assert claims[1].startswith("Recall falls from 0.700")
+    assert "lowest at scale 1, 6.000 (5.990 to 6.010), against" in claims[2]
+    assert sentences_of(VALLEY, RISING, FALLING, half=math.nan)[-1] != YES  # unknown intervals
 
 
-def test_no_two_of_them_do() -> None:
+def test_no_two_parts_make_the_trade_off() -> None:
     shapes = (RISING, FALLING, (0.5,) * 4)
     for distance, precision, recall in itertools.product((VALLEY, *shapes), shapes, shapes):
         whole = (distance, precision, recall) == (VALLEY, RISING, FALLING)
-        assert (said(distance, precision, recall)[-1] == YES) == whole
+        assert (sentences_of(distance, precision, recall)[-1] == YES) == whole
 
 
 @pytest.mark.parametrize("half", [0.16, 3.0])
 def test_what_lies_within_the_intervals_is_not_claimed(half: float) -> None:
-    told = said(VALLEY, RISING, FALLING, half=half)
-    assert told[-1] != YES
-    assert ("assess a trade-off with more images" in told[-1]) == (half == 3.0)
-    assert "Precision does not change beyond its intervals" in told[0]
-    assert told[2].endswith("from scale 0 is within the intervals.") == (half == 3.0)
+    claims = sentences_of(VALLEY, RISING, FALLING, half=half)
+    assert claims[-1] != YES
+    assert ("assess a trade-off with more images" in claims[-1]) == (half == 3.0)
+    assert "Precision does not change beyond its intervals" in claims[0]
+    assert claims[2].endswith("from scale 0 is within the intervals.") == (half == 3.0)
 
 
 @pytest.mark.parametrize(
@@ -68,22 +68,22 @@ def test_what_lies_within_the_intervals_is_not_claimed(half: float) -> None:
         ((9.0, 6.0, 3.0, 2.0), "at scale 4, 2.000 (1.990 to 2.010), against 9.000"),
     ],
 )
-def test_a_distance_that_is_lowest_at_an_end_is_said_to_be(
+def test_a_distance_that_is_lowest_at_an_end_is_stated(
     values: tuple[float, ...], words: str
 ) -> None:
-    told = said(values, RISING, FALLING)
-    assert words in told[2]
-    assert told[-1].startswith("This is not the paper's trade-off: the FID is not clearly best")
+    claims = sentences_of(values, RISING, FALLING)
+    assert words in claims[2]
+    assert claims[-1].startswith("This is not the paper's trade-off: the FID is not clearly best")
 
 
 def test_a_trade_off_ends_where_precision_falls_again() -> None:
-    told = said(VALLEY, (0.6, 0.7, 0.9, 0.5), FALLING)
-    assert told[0].startswith("Precision falls from 0.600")
+    claims = sentences_of(VALLEY, (0.6, 0.7, 0.9, 0.5), FALLING)
+    assert claims[0].startswith("Precision falls from 0.600")
     assert (
-        told[-1] == "This is the paper's trade-off up to scale 2; beyond it, precision falls too."
+        claims[-1] == "This is the paper's trade-off up to scale 2; beyond it, precision falls too."
     )
-    assert said(VALLEY, (0.6, 0.7, 0.9, 0.895), FALLING)[-1] == YES
-    never = said(VALLEY, (0.6, 0.605, 0.5, 0.4), (0.7, 0.7, 0.5, 0.3))
+    assert sentences_of(VALLEY, (0.6, 0.7, 0.9, 0.895), FALLING)[-1] == YES
+    never = sentences_of(VALLEY, (0.6, 0.605, 0.5, 0.4), (0.7, 0.7, 0.5, 0.3))
     assert never[-1] == "This is not the paper's trade-off: precision falls."
 
 
@@ -108,6 +108,6 @@ def test_only_a_distance_that_is_clearly_lowest_has_a_ring() -> None:
 
 
 def test_the_figure_is_the_same_every_time() -> None:
-    drawn = [line(VALLEY, RISING, FALLING, 0.05)._replace(name=f"way {i}") for i in range(3)]
-    first, second = (png(figure(drawn, "scale", "FID", "inception")) for _ in range(2))
+    lines = [line(VALLEY, RISING, FALLING, 0.05)._replace(name=f"way {i}") for i in range(3)]
+    first, second = (png(figure(lines, "scale", "FID", "inception")) for _ in range(2))
     assert first == second

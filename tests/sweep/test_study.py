@@ -1,4 +1,4 @@
-"""A model, axes of settings -> every point from the same noise, scored once, whoever does it."""
+"""A model, axes of settings -> points from the same noise, scored once, by one process or many."""
 
 import json
 import threading
@@ -62,7 +62,7 @@ def scoring(files: Path, tmp_path_factory: pytest.TempPathFactory) -> Scoring:
     return Scoring(scorers, judge, balanced_labels(range(3), COUNT))
 
 
-def ran(study: Study, scoring: Scoring, out: Path) -> Result:
+def run_alone(study: Study, scoring: Scoring, out: Path) -> Result:
     return run(study, scoring, out, devices=ALONE, batch_size=5)
 
 
@@ -71,7 +71,7 @@ def done(
     study: Callable[..., Study], scoring: Scoring, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Result, Path]:
     out = tmp_path_factory.mktemp("sweep")
-    result = ran(study(), scoring, out)
+    result = run_alone(study(), scoring, out)
     write(result, out)
     return result, out
 
@@ -101,10 +101,10 @@ def test_what_is_no_axis_is_refused(text: str) -> None:
 def test_every_combination_is_a_point_with_a_folder_of_its_own(
     study: Callable[..., Study],
 ) -> None:
-    every = study("sampler=ddim,unipc:order=3", "steps=3,5", "scale=0,0.12345671,0.12345672")
-    assert len({point.name for point in every.points}) == 2 * 2 * 3
-    assert [point.settings["steps"] for point in every.points[:4]] == [3, 3, 3, 5]
-    assert all(name.isascii() and "/" not in name for name in (p.name for p in every.points))
+    full = study("sampler=ddim,unipc:order=3", "steps=3,5", "scale=0,0.12345671,0.12345672")
+    assert len({point.name for point in full.points}) == 2 * 2 * 3
+    assert [point.settings["steps"] for point in full.points[:4]] == [3, 3, 3, 5]
+    assert all(name.isascii() and "/" not in name for name in (p.name for p in full.points))
     long = [Point((("grid", "levels:" + "1," * 100 + end),)) for end in "23"]
     assert len({point.name for point in long}) == 2
     assert all(len(point.name) <= 100 for point in long)
@@ -128,7 +128,7 @@ def test_a_point_s_images_are_those_that_its_settings_give(
         assert torch.equal(images_of(done[1] / "samples" / f"scale-{scale}"), images)
 
 
-def test_nobody_calls_images_by_a_class_that_nothing_steered_to(
+def test_unconditional_points_have_no_labels(
     study: Callable[..., Study],
 ) -> None:
     plain = study(use_labels=False)
@@ -143,17 +143,17 @@ def test_the_same_call_makes_nothing_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     result, out = done
-    before, told = contents(out), list[int]()
+    before, amounts = contents(out), list[int]()
     monkeypatch.setattr(study_module, "sample_into", never)
     monkeypatch.setattr(scoring_module, "evaluate", never)
     monkeypatch.setattr(scoring_module, "accuracy", never)
-    again = run(study(), scoring, out, devices=ALONE, on=lambda amount, _: told.append(amount))
+    again = run(study(), scoring, out, devices=ALONE, on=lambda amount, _: amounts.append(amount))
     assert again is not None
     write(again, out)
     assert contents(out) == before
     assert again.to_json() == result.to_json()
-    assert sum(told) == evaluations(study(), scoring, ALONE)
-    assert all(isinstance(each, Cached) for each in told)
+    assert sum(amounts) == evaluations(study(), scoring, ALONE)
+    assert all(isinstance(amount, Cached) for amount in amounts)
 
 
 def test_an_interrupted_sweep_ends_as_one_that_was_not(
@@ -175,18 +175,18 @@ def test_an_interrupted_sweep_ends_as_one_that_was_not(
 
     monkeypatch.setattr(DiffusionGenerator, "images", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        ran(study(), scoring, tmp_path)
+        run_alone(study(), scoring, tmp_path)
     monkeypatch.setattr(DiffusionGenerator, "images", real)
-    write(ran(study(), scoring, tmp_path), tmp_path)
+    write(run_alone(study(), scoring, tmp_path), tmp_path)
     assert contents(tmp_path) == contents(done[1])
 
 
 @pytest.mark.parametrize("key", ["of the samples", "of the features"])
-def test_scores_of_something_else_are_not_taken_for_these(
+def test_scores_of_other_samples_or_features_are_not_reused(
     study: Callable[..., Study], scoring: Scoring, tmp_path: Path, key: str
 ) -> None:
     few, only = study("scale=0,4"), Scoring(scoring.scorers[:1])
-    first = ran(few, only, tmp_path / "one")
+    first = run_alone(few, only, tmp_path / "one")
     if key == "of the samples":
         few = study("scale=0,4", seed=1)
         (tmp_path / "one" / "samples").rename(tmp_path / "gone")
@@ -195,8 +195,8 @@ def test_scores_of_something_else_are_not_taken_for_these(
         object.__setattr__(features, "fingerprint", "another")
         real = reference_of_study(spots(40), features, tmp_path / "real")
         only = Scoring([Scorer(features, real)])
-    second = ran(few, only, tmp_path / "one")
-    fresh = ran(few, only, tmp_path / "two")
+    second = run_alone(few, only, tmp_path / "one")
+    fresh = run_alone(few, only, tmp_path / "two")
     assert second.to_json() == fresh.to_json()
     assert second.to_json() != first.to_json()
 
@@ -208,29 +208,29 @@ def test_processes_share_the_points_and_the_images_of_each(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    every = study()
-    shares = [share(every, Devices(torch.device("cpu"), rank, 2)) for rank in range(2)]
-    assert {*shares[0], *shares[1]} == {*every.points}
+    full = study()
+    shares = [share(full, Devices(torch.device("cpu"), rank, 2)) for rank in range(2)]
+    assert {*shares[0], *shares[1]} == {*full.points}
     monkeypatch.setattr(blocks_module, "CPU_PIXELS", 4 * 8 * 8)  # three blocks of the 12 images
-    made, told, real = Counter[int](), Counter[int](), DiffusionGenerator.images
+    counts, progress, real = Counter[int](), Counter[int](), DiffusionGenerator.images
 
-    def noted(self: DiffusionGenerator, labels: Any, span: range, *rest: Any) -> torch.Tensor:
-        made[threading.get_ident()] += len(span)
+    def counted(self: DiffusionGenerator, labels: Any, span: range, *rest: Any) -> torch.Tensor:
+        counts[threading.get_ident()] += len(span)
         return real(self, labels, span, *rest)
 
     def act(devices: Devices) -> Result | None:
         def add(amount: int, name: str) -> None:
-            told[devices.rank] += amount
+            progress[devices.rank] += amount
 
-        return run(every, scoring, tmp_path, devices=devices, batch_size=5, on=add)
+        return run(full, scoring, tmp_path, devices=devices, batch_size=5, on=add)
 
-    monkeypatch.setattr(DiffusionGenerator, "images", noted)
+    monkeypatch.setattr(DiffusionGenerator, "images", counted)
     first, second = together(2, act)
     assert second is None
     assert first.to_json() == done[0].to_json()
-    assert sorted(made.values()) == [4 * 3, 8 * 3]
+    assert sorted(counts.values()) == [4 * 3, 8 * 3]
     ranks = [Devices(torch.device("cpu"), rank, 2) for rank in range(2)]
-    assert [told[each.rank] for each in ranks] == [evaluations(every, scoring, r) for r in ranks]
+    assert [progress[r.rank] for r in ranks] == [evaluations(full, scoring, r) for r in ranks]
 
 
 def test_the_report_has_every_score_with_its_settings_features_and_cost(
@@ -241,15 +241,15 @@ def test_the_report_has_every_score_with_its_settings_features_and_cost(
     text = (out / "report.md").read_text("utf-8")
     for network in result.networks:
         assert f"### By {network.network}\n" in text
-    told = json.loads((out / "report.json").read_text())
-    assert [point["settings"] for point in told["points"]] == [{"scale": s} for s in (0, 1, 4)]
-    assert [point["sampling"]["sampler"] for point in told["points"]] == ["ddim"] * 3
-    calls = [tuple(point["calls_per_image"].values()) for point in told["points"]]
+    report = json.loads((out / "report.json").read_text())
+    assert [point["settings"] for point in report["points"]] == [{"scale": s} for s in (0, 1, 4)]
+    assert [point["sampling"]["sampler"] for point in report["points"]] == ["ddim"] * 3
+    calls = [tuple(point["calls_per_image"].values()) for point in report["points"]]
     assert calls == [(3, 0), (3, 3), (3, 3)]
-    names = told["points"][0]["scores"].keys()
+    names = report["points"][0]["scores"].keys()
     assert {"precision (blocks)", "Fréchet distance (others)"} <= names
     assert "judge accuracy (digits-classifier)" in names
-    assert told["manifest"]["classifier"]["sha256"]
+    assert report["manifest"]["classifier"]["sha256"]
     judge = scoring.judge
     assert judge is not None
     images = to_float(images_of(out / "samples" / "scale-4"))
@@ -266,7 +266,7 @@ def test_points_without_an_order_are_columns_and_need_no_figure(
         (("scale=1",), "tiny: scores", "<h2>Numbers</h2>"),
     ):
         few = study(*axes, sampler=None)
-        result = ran(few, only, tmp_path / axes[0])
+        result = run_alone(few, only, tmp_path / axes[0])
         assert title_of(result) == title
         write(result, tmp_path / axes[0])
         assert columns in (tmp_path / axes[0] / "report.html").read_text("utf-8")

@@ -51,7 +51,7 @@ def test_the_command_leaves_figures_tables_and_a_page(swept: Callable[..., Path]
     assert text.count("| ancestral | 3 |") == 2 * 3
     assert "trade-off" in text
     page = (out / "report.html").read_text()
-    assert "Nothing tells" not in page
+    assert "Some points are unconditional" not in page
     numbers = page.partition("<h2>Numbers</h2>")[2].split('<table class="numbers')[1:]
     for table in numbers:
         columns: dict[str, set[int]] = {}
@@ -73,12 +73,12 @@ def test_an_unconditional_model_is_swept_with_the_classifier_s_classes_in_given_
     guided = json.loads((out / "samples" / "steps-3_scale-2" / "samples.json").read_text())
     assert np.bincount(guided["labels"]).tolist() == [2, 2, 4]
     page = (out / "report.html").read_text()
-    assert "Nothing tells some points their classes" in page
+    assert "Some points are unconditional" in page
     for name in load_classifier(files / "guide.safetensors").classes:
         assert f">{name}<" in page
 
 
-def test_a_gan_is_swept_by_the_same_words(data: Path, tmp_path: Path, adm: Adm) -> None:
+def test_a_gan_is_swept_by_the_same_options(data: Path, tmp_path: Path, adm: Adm) -> None:
     tiny.steps(tiny.gan(), tiny.stripes(), tmp_path / "run")
     words = ["sweep", tmp_path / "run", "--vary", "truncation=4,0.5,1"]
     words += ["--reference", data, "--features", f"{tmp_path}/rows.py:rows", "--count", "8"]
@@ -93,15 +93,15 @@ def test_features_of_a_released_reference_are_extracted_once(
     files: Path, data: Path, tmp_path: Path, adm: Adm
 ) -> None:
     """A released reference holds statistics of all images, and some images without features."""
-    made, out, calls = tmp_path / "made.npz", tmp_path / "out", tmp_path / "calls"
+    reference, out, calls = tmp_path / "reference.npz", tmp_path / "out", tmp_path / "calls"
     text = (tmp_path / "rows.py").read_text()
     text += f"rows.fingerprint = '1'\nbefore = rows\n\ndef rows(images):\n    open({str(calls)!r}, "
     text += "'a').write(f'{len(images)} ')\n    return before(images)\n\n"
     text += "rows.__dict__.update(before.__dict__)\n"
     (tmp_path / "rows.py").write_text(text)
     features = f"{tmp_path}/rows.py:rows"
-    adm.done("reference", data, "--features", features, "--out", made)
-    with np.load(made) as whole:
+    adm.done("reference", data, "--features", features, "--out", reference)
+    with np.load(reference) as whole:
         write_npz(tmp_path / "bare.npz", {k: whole[k] for k in whole.files if k != "features"})
     words = ["sweep", files / "model.safetensors", "--classifier", files / "guide.safetensors"]
     words += ["--reference", tmp_path / "bare.npz", "--features", features, "--vary", "scale=0,2"]
@@ -132,7 +132,7 @@ def test_bad_words_end_in_one_line_and_leave_nothing(
 def test_python_sweeps_as_the_command_does(
     files: Path, data: Path, tmp_path: Path, swept: Callable[..., Path]
 ) -> None:
-    wanted = contents(swept("model.safetensors", "--vary", "scale=0,2"))
+    expected = contents(swept("model.safetensors", "--vary", "scale=0,2"))
     model = load(files / "model.safetensors", files / "guide.safetensors", device="cpu")
     result = sweep(
         model,
@@ -143,11 +143,11 @@ def test_python_sweeps_as_the_command_does(
         count=8,
         out=tmp_path / "python",
     )
-    assert contents(tmp_path / "python") == wanted
+    assert contents(tmp_path / "python") == expected
     assert [point.settings for point in result.points] == [
         {"steps": 3, "scale": 0},
         {"steps": 3, "scale": 2},
     ]
-    scored = json.loads(wanted["report.json"])["points"]
+    scored = json.loads(expected["report.json"])["points"]
     for point, row in zip(result.points, scored, strict=True):
         assert {title: score.to_json() for title, score in point.scores.items()} == row["scores"]

@@ -1,4 +1,4 @@
-"""weights, step -> their moving averages: they move, at the decays that are stated."""
+"""weights, step -> their moving averages, at the stated decays."""
 
 import math
 
@@ -15,16 +15,16 @@ def constant(value: float) -> nn.Linear:
     return network
 
 
-def test_what_is_left_of_the_start_is_the_product_of_the_decays() -> None:
+def test_the_share_of_the_start_is_the_product_of_the_decays() -> None:
     network = constant(1.0)
     average = EMA(network, 0.5)
     nn.init.zeros_(network.weight)
-    left = 1.0
+    expected = 1.0
     for step in range(30):
         average.update(network, step)
-        left *= min(0.5, (1 + step) / (10 + step))
-        found = average.weights["weight"]
-        torch.testing.assert_close(found, torch.full_like(found, left), rtol=1e-5, atol=0)
+        expected *= min(0.5, (1 + step) / (10 + step))
+        actual = average.weights["weight"]
+        torch.testing.assert_close(actual, torch.full_like(actual, expected), rtol=1e-5, atol=0)
 
 
 def test_every_step_is_one_interpolation_of_each_element_bit_for_bit() -> None:
@@ -68,7 +68,7 @@ def test_each_step_counts_by_its_part_of_the_power_function(width: float) -> Non
     network = nn.Linear(steps, 1, bias=False)
     nn.init.constant_(network.weight, 100.0)  # the start counts nothing
     average = EMA(network, Power(width))
-    for step in range(steps):  # the weights of each step are a direction of their own
+    for step in range(steps):  # the weights of each step have their own direction
         nn.init.zeros_(network.weight)
         network.weight.data[0, step] = 1
         average.update(network, step)
@@ -84,14 +84,14 @@ def test_a_width_out_of_range_is_refused(width: float) -> None:
 
 
 def test_a_run_keeps_the_model_s_average_first_and_all_by_name() -> None:
-    kept = averages(constant(1.0), 0.9999, (0.999, 0.9), (0.05, 0.1))
-    names = [average.name for average in kept]
+    emas = averages(constant(1.0), 0.9999, (0.999, 0.9), (0.05, 0.1))
+    names = [average.name for average in emas]
     assert names == ["ema-0.9999", "ema-0.999", "ema-0.9", "width-0.05", "width-0.1"]
-    assert kept[0].decay == Exponential(0.9999)
-    storages = {average.weights["weight"].data_ptr() for average in kept}
-    assert len(storages) == len(kept)
+    assert emas[0].decay == Exponential(0.9999)
+    storages = {average.weights["weight"].data_ptr() for average in emas}
+    assert len(storages) == len(emas)
 
 
-def test_an_average_asked_for_twice_is_refused() -> None:
+def test_a_duplicate_average_is_refused() -> None:
     with pytest.raises(ValueError, match=r"leave one ema-0\.9 out"):
         averages(constant(1.0), 0.9, (0.9,))

@@ -14,7 +14,7 @@ from adm.training import checkpoint, model_file
 from adm.training.model_file import check_finite
 
 
-def steps_kept(run: Path) -> list[str]:
+def step_names(run: Path) -> list[str]:
     return sorted(path.name for path in (run / "checkpoints").iterdir())
 
 
@@ -52,7 +52,7 @@ def test_a_failing_save_leaves_the_checkpoint_before_it_whole(
     ]
     ours, theirs = map(load_file, finished)
     assert all(torch.equal(ours[key], theirs[key]) for key in theirs)
-    assert steps_kept(run) == ["step-0000002", "step-0000004"]  # and no leavings of the failure
+    assert step_names(run) == ["step-0000002", "step-0000004"]  # and no leftovers of the failure
 
 
 def test_the_first_checkpoint_comes_early_and_the_last_at_the_end(tmp_path: Path) -> None:
@@ -60,9 +60,9 @@ def test_the_first_checkpoint_comes_early_and_the_last_at_the_end(tmp_path: Path
     tiny.steps(chosen, tiny.stripes(), tmp_path, count=9)
     assert checkpoint.latest(tmp_path) is None
     tiny.steps(chosen, tiny.stripes(), tmp_path, count=10)
-    assert steps_kept(tmp_path) == ["step-0000010"]
+    assert step_names(tmp_path) == ["step-0000010"]
     tiny.steps(chosen, tiny.stripes(), tmp_path)
-    assert steps_kept(tmp_path) == ["step-0000010", "step-0000011"]
+    assert step_names(tmp_path) == ["step-0000010", "step-0000011"]
 
 
 def test_the_model_file_holds_the_average_and_raw_the_weights(tmp_path: Path) -> None:

@@ -29,10 +29,10 @@ DROPPED = ("train.label_dropout=0.5", "data.low_res_noise=9", "unet.conditions=l
 
 
 class Listener(nn.Module):
-    """A network that keeps the labels and the condition that it is given."""
+    """A network that records its labels and its condition."""
 
     def forward(
-        self, x_t: Tensor, step: Tensor, label: Tensor, low: Tensor, told: Tensor
+        self, x_t: Tensor, step: Tensor, label: Tensor, low: Tensor, conditions: Tensor
     ) -> Tensor:
         self.label, self.low = label, low
         return torch.zeros(len(x_t), 2, *x_t.shape[2:])
@@ -50,7 +50,7 @@ def test_a_condition_is_withheld_with_the_label_and_is_else_the_other_image() ->
 
 
 def test_validation_is_of_pairs_as_training_is() -> None:
-    """Copying is right about copies and wrong about pairs, of held-out images too."""
+    """Copying has no loss on copies and a loss on pairs, for held-out images too."""
     (objective,) = build.objectives(COPIED, torch.device("cpu"))
     losses = [
         measure(objective, Copying(), source, devices=CPU, count=8, batch_size=4).mean("loss")
@@ -76,26 +76,26 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> DiffusionModel:
     return load_diffusion(tiny.model(path, tiny.paired("train.label_dropout=0.1")))
 
 
-def test_free_guidance_contrasts_with_the_model_that_is_told_neither(
+def test_free_guidance_contrasts_with_the_unconditional_model(
     model: DiffusionModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    seen, network = [], model.prepared()
+    calls, network = [], model.prepared()
 
-    def listening(x: Tensor, t: Tensor, label: Tensor, low: Tensor, told: Tensor) -> Tensor:
-        seen.append((label, low))
-        return network(x, t, label, low, told)
+    def listening(x: Tensor, t: Tensor, label: Tensor, low: Tensor, conditions: Tensor) -> Tensor:
+        calls.append((label, low))
+        return network(x, t, label, low, conditions)
 
     monkeypatch.setattr(DiffusionModel, "prepared", lambda *_: listening)
     sampling = Sampling(sampler=DDIM(), grid=Even(steps=2)).change(guide="free:scale=2")
     _, labels, condition = tiny.pairs().pairs(range(4))
     list(DiffusionGenerator(model, sampling).trajectory(labels, range(4), condition))
-    told = [(label, low) for label, low in seen if low.any()]
-    untold = [(label, low) for label, low in seen if not low.any()]
-    assert len(told) == len(untold) == 2
-    for label, low in told:
+    conditional = [(label, low) for label, low in calls if low.any()]
+    unconditional = [(label, low) for label, low in calls if not low.any()]
+    assert len(conditional) == len(unconditional) == 2
+    for label, low in conditional:
         assert torch.equal(label, labels)
         assert torch.equal(low, to_float(condition))
-    assert all((label == NO_LABEL).all() for label, _ in untold)
+    assert all((label == NO_LABEL).all() for label, _ in unconditional)
 
 
 def test_a_model_of_pairs_needs_a_condition_for_each_image(model: DiffusionModel) -> None:
@@ -107,13 +107,13 @@ def test_a_model_of_pairs_needs_a_condition_for_each_image(model: DiffusionModel
 
 
 class Copying(nn.Module):
-    """The best estimate of x_0 where it equals the condition."""
+    """The best estimate of x_0 if it equals the condition."""
 
     def forward(self, x_t: Tensor, step: Tensor, label: Tensor, low: Tensor) -> Tensor:
         return torch.cat([low, torch.zeros_like(low)], dim=1)
 
 
-def test_copies_are_learned_by_copying_and_sampled_so(
+def test_a_model_that_copies_has_no_loss_on_copies_and_samples_them(
     model: DiffusionModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (objective,) = build.objectives(COPIED, torch.device("cpu"))
@@ -122,15 +122,15 @@ def test_copies_are_learned_by_copying_and_sampled_so(
     assert (objective(Copying(), batch_at(copies, 0, 0, 20)).loss == 0).all()
     assert (objective(Copying(), batch_at(tiny.pairs(), 0, 0, 20)).loss > 0.01).all()
     reading = build.parameterization(COPIED.process)
-    known = replace(model, recipe=COPIED, parameterization=reading)
+    copier = replace(model, recipe=COPIED, parameterization=reading)
     monkeypatch.setattr(
         DiffusionModel,
         "prepared",
-        lambda *_: lambda x, t, label, low, told: Copying()(x, t, label, low),
+        lambda *_: lambda x, t, label, low, conditions: Copying()(x, t, label, low),
     )
     inputs, labels = data.batch(range(6))
-    made = Pipeline(known).sample(labels, inputs=inputs, steps=5, sampler="ancestral")
-    assert torch.equal(made.images, inputs)
+    samples = Pipeline(copier).sample(labels, inputs=inputs, steps=5, sampler="ancestral")
+    assert torch.equal(samples.images, inputs)
 
 
 def test_a_recipe_becomes_one_of_pairs_by_the_data() -> None:
@@ -144,7 +144,9 @@ def test_a_recipe_becomes_one_of_pairs_by_the_data() -> None:
     for name in ("digits-classifier", "fashion-biggan", "fashion-distilled"):
         with pytest.raises(SettingError, match="condition must be left out"):
             choose(name, condition=True)
-    with pytest.raises(SettingError, match=r"condition must be given, as digits is told"):
+    with pytest.raises(
+        SettingError, match=r"condition must be given, as digits is conditioned on images"
+    ):
         check_source(tiny.paired(), tiny.stripes())
     with pytest.raises(SettingError, match=re.escape("data.paired must be true")):
         check_source(tiny.diffusion(), tiny.pairs())

@@ -1,4 +1,4 @@
-"""teacher, recipe -> student: trained, resumed and refused as every run is."""
+"""teacher, recipe -> student: trained, resumed and refused like every run."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -74,15 +74,15 @@ def test_micro_batches_change_no_loss(
     assert parts["gradient_norm"] == pytest.approx(whole["gradient_norm"], rel=1e-4)
 
 
-def test_a_checkpoint_names_its_teacher_and_no_other_goes_on(
+def test_a_checkpoint_names_its_teacher_and_resumes_with_no_other(
     tmp_path: Path, teacher: Teacher
 ) -> None:
     chosen, source = tiny.student("train.save_every_steps=1"), tiny.stripes()
     tiny.steps(chosen, source, tmp_path / "run", 1, TrainOptions(teacher=teacher))
-    held = entries_of(resolve(tmp_path / "run"))
+    entries = entries_of(resolve(tmp_path / "run"))
     assert teacher.classifier is not None
-    assert held["teacher"]["sha256"] == identify(teacher.model.path)
-    assert held["guide"]["sha256"] == identify(teacher.classifier.path)
+    assert entries["teacher"]["sha256"] == identify(teacher.model.path)
+    assert entries["guide"]["sha256"] == identify(teacher.classifier.path)
     path = tiny.model(tmp_path / "other.safetensors", tiny.diffusion(), seed=5)
     other = Teacher(load_diffusion(path), teacher.classifier)
     with pytest.raises(ValueError, match=r"holds another run: teacher\.sha256 is"):
@@ -95,22 +95,22 @@ def test_a_student_is_its_teacher_at_first(teacher: Teacher) -> None:
     assert isinstance(network, UNet)
     network.eval()
     x, label = torch.randn(5, 1, 8, 8), torch.tensor([0, 1, 2, 0, 1])
-    timestep, given = torch.arange(5).float(), torch.rand(5, 2) * 10
+    timestep, conditions = torch.arange(5).float(), torch.rand(5, 2) * 10
     with torch.no_grad():
-        ours = network(x, timestep, label, None, given)
+        ours = network(x, timestep, label, None, conditions)
         assert torch.equal(ours, teacher.model.network(x, timestep, label))
         # Its inputs count as soon as they have weights, in the prepared network as well.
         for embedding in network.condition_embeddings.values():
             torch.nn.init.normal_(embedding[-1].weight)
-        moved = network(x, timestep, label, None, given)
+        moved = network(x, timestep, label, None, conditions)
         assert (moved - ours).abs().max() > 1e-3
         torch.testing.assert_close(
-            prepared(network)(x, timestep, label, None, given), moved, rtol=1e-4, atol=1e-4
+            prepared(network)(x, timestep, label, None, conditions), moved, rtol=1e-4, atol=1e-4
         )
     with pytest.raises(ValueError, match="takes the conditions next, scale, got 0 numbers"):
         network(x, timestep, label)
     with pytest.raises(ValueError, match="takes the conditions none, got 2 numbers"):
-        teacher.model.network(x, timestep, label, None, given)
+        teacher.model.network(x, timestep, label, None, conditions)
 
 
 def test_a_run_starts_at_its_teacher(tmp_path: Path, teacher: Teacher) -> None:
@@ -126,16 +126,16 @@ def test_a_run_starts_at_its_teacher(tmp_path: Path, teacher: Teacher) -> None:
 
 
 def test_each_step_starts_where_the_student_has_arrived(teacher: Teacher) -> None:
-    """The points that the network is called at are those of sampling it, to its last step."""
+    """The network is called at the points of sampling it, to its last step."""
     chosen = tiny.student("train.precision=float32", "distillation.steps=4")
     network = build.network(chosen)
     generator = torch.Generator().manual_seed(0)
     for parameter in network.parameters():
         torch.nn.init.normal_(parameter, std=0.15, generator=generator)
-    seen: list[torch.Tensor] = []
+    points: list[torch.Tensor] = []
 
     def watched(x_t: torch.Tensor, *inputs: torch.Tensor | None) -> torch.Tensor:
-        seen.append(x_t)
+        points.append(x_t)
         return network(x_t, *inputs)
 
     (objective,) = build.objectives(chosen, torch.device("cpu"), teach=teacher.teach)
@@ -150,8 +150,8 @@ def test_each_step_starts_where_the_student_has_arrived(teacher: Teacher) -> Non
     denoise = model.denoise(batch.labels, schedule, None, scale=scales)
     states = DDIM()(denoise, batch.draws.noise, schedule, lambda *_: batch.draws.noise)
     visited = [batch.draws.noise, *(state.x for state in states)]
-    assert len(seen) == 4
-    for ours, sampled in zip(seen, visited, strict=False):
+    assert len(points) == 4
+    for ours, sampled in zip(points, visited, strict=False):
         torch.testing.assert_close(ours, sampled, rtol=1e-4, atol=1e-4)
 
 
@@ -177,7 +177,7 @@ def test_a_student_teaches_a_student_of_half_its_steps(tmp_path: Path, teacher: 
     options = TrainOptions(teacher=second)
     shown = tiny.steps(one, tiny.stripes(), tmp_path / "one", options=options)
     assert shown[-1]["loss"] > 0
-    # What it teaches is the student itself, with the scale as an input.
+    # It teaches its own predictions, with the scale as an input.
     schedule, labels = two.distillation.grid.of(second.model.schedule), torch.tensor([0, 1])  # type: ignore[union-attr]
     x, scales = torch.randn(2, 1, 8, 8), torch.tensor([0.5, 2.0])
     taught = second.teach(schedule, labels, scales)(x, 3)
@@ -192,17 +192,17 @@ def test_a_student_teaches_a_student_of_half_its_steps(tmp_path: Path, teacher: 
 
 
 @pytest.mark.parametrize(
-    ("settings", "found"),
+    ("settings", "message"),
     [
         (("unet.channels=16",), r"unet\.channels must be that of the teacher, 8, got 16"),
         (("process.steps=30",), r"process must be that of the teacher, .*steps=20"),
     ],
 )
 def test_a_teacher_of_another_kind_is_refused(
-    tmp_path: Path, teacher: Teacher, settings: tuple[str, ...], found: str
+    tmp_path: Path, teacher: Teacher, settings: tuple[str, ...], message: str
 ) -> None:
     chosen, options = tiny.student(*settings), TrainOptions(teacher=teacher)
-    with pytest.raises(ValueError, match=found):
+    with pytest.raises(ValueError, match=message):
         tiny.steps(chosen, tiny.stripes(), tmp_path / "run", options=options)
 
 
@@ -219,7 +219,7 @@ def test_teacher_and_recipe_come_together(tmp_path: Path, teacher: Teacher) -> N
 
 
 @pytest.mark.parametrize(
-    ("settings", "found"),
+    ("settings", "message"),
     [
         (("unet.conditions=[]",), r"this recipe needs next,scale; set unet\.conditions=next,scale"),
         ((*PROGRESSIVE, "distillation.steps=4"), "grid.steps must be a multiple of 8"),
@@ -227,7 +227,7 @@ def test_teacher_and_recipe_come_together(tmp_path: Path, teacher: Teacher) -> N
     ],
 )
 def test_recipes_that_contradict_themselves_are_refused(
-    settings: tuple[str, ...], found: str
+    settings: tuple[str, ...], message: str
 ) -> None:
-    with pytest.raises(ValueError, match=found):
+    with pytest.raises(ValueError, match=message):
         build.check(tiny.student(*settings))

@@ -38,7 +38,7 @@ pytestmark = pytest.mark.xdist_group("engines")
 @pytest.fixture(autouse=True)
 def _alone(monkeypatch):
     for name in (*mpi.NAMES, "ACCELERATE_USE_CPU", "MASTER_ADDR"):
-        monkeypatch.setenv(name, "")  # so that what is set is removed again
+        monkeypatch.setenv(name, "")  # so that later changes are undone
         monkeypatch.delenv(name)
 
 
@@ -62,7 +62,7 @@ def test_a_launcher_that_mpi_has_started_counts_first(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("launched", "said"),
+    ("variables", "warns"),
     [
         ({}, False),
         ({"ACCELERATE_USE_CPU": "True"}, False),
@@ -70,20 +70,20 @@ def test_a_launcher_that_mpi_has_started_counts_first(monkeypatch):
         ({"ACCELERATE_USE_CPU": "True", "MASTER_ADDR": "host", "WORLD_SIZE": "1"}, False),
     ],
 )
-def test_a_process_that_was_to_have_others_says_that_it_works_alone(
-    launched, said, monkeypatch, capsys
+def test_a_process_launched_without_its_peers_warns_that_it_works_alone(
+    variables, warns, monkeypatch, capsys
 ):
-    for name, value in launched.items():
+    for name, value in variables.items():
         monkeypatch.setenv(name, value)
     with pytest.raises(SystemExit):
         main(["recipes", "digits"])
-    assert ("works alone" in capsys.readouterr().err) == said
+    assert ("works alone" in capsys.readouterr().err) == warns
 
 
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory):
-    """The arguments of a run, what one process ends with that divides the batch as two do, and
-    those of samples of it, with the folder that one process writes."""
+    """Arguments and final weights of a run of one process that divides the batch as two do;
+    arguments and images of its samples."""
     place = tmp_path_factory.mktemp("alone")
     recipe = tiny.diffusion(*SETTINGS, "unet.dropout=0.2", "levels=by-loss")
     launch.finish(launch.train(place, recipe, tiny.stripes(), place / "run", "--micro-batch", "2"))
@@ -107,7 +107,7 @@ def weights(run):
 
 
 def start(place, *words, **variables):
-    """Start a command, with what it needs where processes find it."""
+    """Start a command, with the search paths that it needs."""
     paths = {"PYTHONPATH": [str(EXAMPLES), *sys.path], "PATH": [place, Path(sys.executable).parent]}
     paths["PATH"] += os.environ["PATH"].split(os.pathsep)
     own = {name: os.pathsep.join(map(str, folders)) for name, folders in paths.items()}
@@ -122,22 +122,22 @@ def start(place, *words, **variables):
 
 
 def finish(place, *started):
-    """Wait until processes end well, and return what they have printed."""
+    """Wait until processes succeed, and return their output."""
     for each in started:
         assert each.wait(timeout=300) == 0, (place / "printed").read_text()
     return (place / "printed").read_text()
 
 
 def until(condition, process):
-    while not (found := condition()):
+    while not (value := condition()):
         assert process.poll() is None
         time.sleep(0.01)
-    return found
+    return value
 
 
 @pytest.mark.launcher
 def test_two_processes_are_one_that_divides_the_batch_as_they_do(alone, tmp_path):
-    """Started by MPI; the others here are started by torchrun, Ray and submitit."""
+    """Started by MPI; those of other tests by torchrun, Ray and submitit."""
     renames = (f"os.environ[{b!r}] = os.environ.pop({a!r})\n" for a, b in OPEN_MPI.items())
     words = [*alone.train, "--device", "cpu", "--out", str(tmp_path / "run")]
     before = "import os\n" + "".join(renames)
@@ -189,9 +189,9 @@ def test_a_job_of_submitit_that_is_preempted_ends_with_the_same_weights(alone, t
         if "submitit.core._submit" in task.cmdline():
             task.send_signal(signal.SIGUSR2)  # as Slurm
     finish(tmp_path, job)
-    said = "".join(path.read_text() for path in (tmp_path / "slurm-logs").glob("*_0_log.*"))
-    assert "this job is preempted" in said
-    assert "continuing run from step" in said
+    logs = "".join(path.read_text() for path in (tmp_path / "slurm-logs").glob("*_0_log.*"))
+    assert "this job is preempted" in logs
+    assert "continuing run from step" in logs
     assert weights(tmp_path / "run") == alone.weights
 
 

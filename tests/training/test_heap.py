@@ -1,4 +1,4 @@
-"""freed memory -> the same memory again, without asking the system for it."""
+"""freed memory -> the same memory again, without a request to the system."""
 
 import platform
 
@@ -20,15 +20,15 @@ def fresh_pages():
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 
 fresh_pages()
-left = fresh_pages()
+default = fresh_pages()
 assert keep_freed_memory()
 fresh_pages()
-print(left, fresh_pages(), flush=True)
+print(default, fresh_pages(), flush=True)
 """
 
 
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc can be told")
-def test_freed_blocks_are_had_again(tmp_path):
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc has this setting")
+def test_freed_blocks_are_reused(tmp_path):
     printed = launch.finish(launch.command(tmp_path, ["--version"], before=PROGRAM))
-    left, kept = map(int, printed.split()[:2])
-    assert left > 20 > kept  # at least one a huge page of 2 MiB
+    default, retained = map(int, printed.split()[:2])
+    assert default > 20 > retained  # at least one a huge page of 2 MiB

@@ -1,4 +1,4 @@
-"""a run killed, signalled or without room -> a whole checkpoint, and the end of one untouched."""
+"""a run killed, signalled or out of space -> a whole checkpoint, and the same outcome at last."""
 
 import random
 import resource
@@ -27,7 +27,7 @@ SETTINGS = (
 
 
 @pytest.mark.slow
-def test_killed_at_random_moments_a_run_ends_as_if_it_had_not_been(tmp_path):
+def test_a_run_killed_at_random_moments_ends_like_an_uninterrupted_one(tmp_path):
     recipe, source = tiny.diffusion(*SETTINGS), tiny.stripes()
     options = ("--hold-out", "0.2")
     whole, broken = tmp_path / "whole", tmp_path / "broken"
@@ -46,14 +46,14 @@ def test_killed_at_random_moments_a_run_ends_as_if_it_had_not_been(tmp_path):
 
 
 def _wait_for_steps(process, run, count):
-    """Until the process has taken so many steps of its own, wherever it began."""
+    """Wait until the process has taken so many steps, wherever it began."""
     first, deadline = None, time.monotonic() + launch.START_S
     while process.running and time.monotonic() < deadline:
         time.sleep(0.002)
         if not (run / "log.jsonl").exists():
             continue
         lines = (run / "log.jsonl").read_bytes().count(b"\n")
-        if first is None or lines < first:  # it cuts off what the one before wrote in vain
+        if first is None or lines < first:  # resuming cuts lines after the checkpoint
             first = lines
         if lines >= first + count:
             return
@@ -64,7 +64,7 @@ STEPS = ("train.steps=12", "train.anneal=false", "train.save_every_steps=5", "wa
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
-    """What a run that nothing happens to comes to."""
+    """The outcome of an uninterrupted run."""
     folder = tmp_path_factory.mktemp("whole")
     launch.finish(launch.train(folder, tiny.diffusion(*STEPS), tiny.stripes(), folder / "run"))
     return launch.outcome(folder / "run")

@@ -33,7 +33,7 @@ DESCRIBED = {"recipe": {}, "classes": list(tiny.CLASSES)}
 
 
 class Recorder:
-    """An objective that keeps its batches, and fails at one image of some steps."""
+    """An objective that records its batches, and fails at one image of some steps."""
 
     def __init__(self, *fails_at: int, with_: float = math.nan) -> None:
         self.batches: list[Batch] = []
@@ -70,8 +70,8 @@ def looped(
 def test_losses_that_stay_not_finite_end_the_run_with_names_and_its_last_checkpoint(
     tmp_path: Path, value: float
 ) -> None:
-    told = r"step 4: the network's output is not finite.* worst at levels 7, .*step-0000002"
-    with pytest.raises(FloatingPointError, match=told):
+    message = r"step 4: the network's output is not finite.* worst at levels 7, .*step-0000002"
+    with pytest.raises(FloatingPointError, match=message):
         looped(tmp_path, Recorder(3, 4, with_=value), tiny.stripes())
     latest = checkpoint.latest(tmp_path)
     assert latest is not None
@@ -83,24 +83,24 @@ def test_one_step_that_is_not_finite_is_left_out(tmp_path: Path) -> None:
     looped(tmp_path, Recorder(3), tiny.stripes())
     lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
     assert [line.get("skipped_forward") for line in lines] == [None, None, 1.0, None]
-    assert lines[2]["loss"] is None  # JSON has no word for it
+    assert lines[2]["loss"] is None  # JSON cannot express it
     # Steps 1, 2 and 4 moved the weights: AdamW counted three.
     moments = load_file(tmp_path / "checkpoints/step-0000004/optimizer.safetensors")
     assert moments["step/weight"] == moments["step/bias"] == 3
 
 
 class Overflow(Recorder):
-    """An objective of which the loss stays finite at the steps at which it fails."""
+    """An objective whose loss stays finite at the steps at which its gradient fails."""
 
     def __init__(self, *overflows_at: int) -> None:
         super().__init__()
         self.overflows_at = overflows_at
 
     def __call__(self, network: nn.Module, batch: Batch) -> Outcome:
-        found = super().__call__(network, batch)
+        outcome = super().__call__(network, batch)
         if len(self.batches) in self.overflows_at:
-            found.loss.register_hook(lambda gradient: gradient * torch.inf)
-        return found
+            outcome.loss.register_hook(lambda gradient: gradient * torch.inf)
+        return outcome
 
 
 @pytest.mark.parametrize(
@@ -115,18 +115,18 @@ def test_a_skipped_step_leaves_weights_moments_and_averages_bit_for_bit(
     own = replace(SETTINGS, weight_decay=0.1, ema_others=(0.5,), ema_widths=(0.1,))
     network, device = nn.Linear(2, 2), run.devices
     run = replace(run, state=RunState({MODEL: player(network, own, device)}))
-    held = []
+    snapshots = []
     for progress in loop.train(run):
         assert (f"skipped_{why}" in progress.shown) == (progress.step == 3)
-        held.append(clones(run.state))
-    first, before, after, last = held
+        snapshots.append(clones(run.state))
+    first, before, after, last = snapshots
     assert len(after) == 7 * 2  # of weight and bias: raw, 2 moments and their count; 3 averages
     assert all(torch.equal(after[name], value) for name, value in before.items())
     for one, other in ((first, before), (after, last)):
         assert not any(torch.equal(one[name], value) for name, value in other.items())
 
 
-def test_a_checkpoint_without_moments_is_gone_on_from(tmp_path: Path) -> None:
+def test_a_run_resumes_from_a_checkpoint_without_moments(tmp_path: Path) -> None:
     run = run_of(tmp_path, Overflow(1), tiny.stripes(), replace(SETTINGS, steps=1))
     (progress,) = loop.train(run)
     assert math.isfinite(progress.shown["loss"])
@@ -134,40 +134,42 @@ def test_a_checkpoint_without_moments_is_gone_on_from(tmp_path: Path) -> None:
 
 
 def clones(state: RunState) -> dict[str, Tensor]:
-    """All tensors that are trained, by file and name, as they are now."""
+    """Copies of all trained tensors, by file and name."""
     files = checkpoint.files_of(state).items()
-    return {f"{file}/{key}": t.detach().clone() for file, held in files for key, t in held.items()}
+    return {
+        f"{file}/{key}": t.detach().clone() for file, tensors in files for key, t in tensors.items()
+    }
 
 
-def test_what_a_watch_sees_stands_in_the_log_and_its_loss_marks_the_best(tmp_path: Path) -> None:
-    seen = {1: 3.0, 2: 1.0, 3: 2.0, 4: 5.0}
+def test_figures_of_a_watch_are_logged_and_its_loss_marks_the_best(tmp_path: Path) -> None:
+    losses = {1: 3.0, 2: 1.0, 3: 2.0, 4: 5.0}
 
     def watch(done: int, state: object) -> dict[str, float]:
-        return {"validation/loss": seen[done]}
+        return {"validation/loss": losses[done]}
 
     run = replace(run_of(tmp_path, Recorder(), tiny.stripes()), watch=watch)
     for _ in loop.train(run):
         pass
     lines = (tmp_path / "log.jsonl").read_text().splitlines()
-    assert [json.loads(line)["validation/loss"] for line in lines] == list(seen.values())
-    kept = sorted(p.name for p in (tmp_path / "checkpoints").glob("step-*"))
-    assert kept == ["step-0000002", "step-0000003", "step-0000004"]
+    assert [json.loads(line)["validation/loss"] for line in lines] == list(losses.values())
+    saved = sorted(p.name for p in (tmp_path / "checkpoints").glob("step-*"))
+    assert saved == ["step-0000002", "step-0000003", "step-0000004"]
     assert (tmp_path / "checkpoints/best").resolve().name == "step-0000002"
 
 
 def test_images_come_whole_and_each_once_a_pass(tmp_path: Path) -> None:
     source, recorder = tiny.stripes(count=16), Recorder()
     looped(tmp_path, recorder, source)
-    seen = torch.cat([batch.images for batch in recorder.batches])
+    images = torch.cat([batch.images for batch in recorder.batches])
     labels = torch.cat([batch.labels for batch in recorder.batches])
     own, own_labels = source.batch(range(16))
     for first in (0, 16):  # two passes of two batches
-        found = [same_each(image, own).nonzero().item() for image in seen[first : first + 16]]
-        assert sorted(found) == list(range(16))
-        assert torch.equal(labels[first : first + 16], own_labels[found])
+        indices = [same_each(image, own).nonzero().item() for image in images[first : first + 16]]
+        assert sorted(indices) == list(range(16))
+        assert torch.equal(labels[first : first + 16], own_labels[indices])
 
 
-def test_half_of_the_images_are_mirrored_where_asked(tmp_path: Path) -> None:
+def test_half_of_the_images_are_mirrored_by_flip(tmp_path: Path) -> None:
     source = tiny.stripes(count=40)
     settings = replace(SETTINGS, steps=25, batch_size=16, save_every_steps=25)
     plain, mirrored = Recorder(), Recorder()
@@ -206,16 +208,16 @@ def test_the_rate_is_the_one_that_moves_the_weights(tmp_path: Path) -> None:
 
 
 def test_bad_steps_before_a_stop_count_after_it(tmp_path: Path) -> None:
-    asked = iter([False, False, True])
-    run = replace(run_of(tmp_path, Recorder(3), tiny.stripes()), stop=lambda: next(asked))
+    stops = iter([False, False, True])
+    run = replace(run_of(tmp_path, Recorder(3), tiny.stripes()), stop=lambda: next(stops))
     assert [state.step for state in loop.train(run)] == [1, 2, 3]
     with pytest.raises(FloatingPointError, match="step 4"):
         looped(tmp_path, Recorder(1), tiny.stripes())
 
 
 def test_the_log_is_cut_after_the_step_whatever_lines_are_missing(tmp_path: Path) -> None:
-    asked = iter([False, False, True])
-    run = replace(run_of(tmp_path, Recorder(), tiny.stripes()), stop=lambda: next(asked))
+    stops = iter([False, False, True])
+    run = replace(run_of(tmp_path, Recorder(), tiny.stripes()), stop=lambda: next(stops))
     list(loop.train(run))
     log = tmp_path / "log.jsonl"
     # The first line lost, one of a step beyond the checkpoint, one that a kill cut off.

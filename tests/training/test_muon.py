@@ -35,8 +35,8 @@ def stepped(parameters: list[nn.Parameter], gradients: list[Tensor], steps: int 
 
 
 def test_the_singular_values_of_a_direction_become_near_1_and_its_vectors_stay() -> None:
-    given = [matrix(*shape, seed=seed) for seed, shape in enumerate(SHAPES)]
-    for before, after in zip(given, orthogonal(given), strict=True):
+    matrices = [matrix(*shape, seed=seed) for seed, shape in enumerate(SHAPES)]
+    for before, after in zip(matrices, orthogonal(matrices), strict=True):
         values = torch.linalg.svdvals(after)
         assert values.min() > 0.67
         assert values.max() < 1.15
@@ -47,22 +47,22 @@ def test_the_singular_values_of_a_direction_become_near_1_and_its_vectors_stay()
 
 
 def test_matrices_are_stepped_as_if_each_were_alone() -> None:
-    given = [matrix(*shape, seed=seed) for seed, shape in enumerate([*SHAPES, *SHAPES])]
-    for one, found in zip(given, orthogonal(given), strict=True):
-        torch.testing.assert_close(found, orthogonal([one])[0], rtol=1e-4, atol=1e-5)
+    matrices = [matrix(*shape, seed=seed) for seed, shape in enumerate([*SHAPES, *SHAPES])]
+    for one, actual in zip(matrices, orthogonal(matrices), strict=True):
+        torch.testing.assert_close(actual, orthogonal([one])[0], rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("scale", [2.0**-30, 2.0**20])
 def test_a_step_does_not_depend_on_the_scale_of_the_gradient(scale: float) -> None:
-    gradient, found = matrix(6, 20), []
+    gradient, weights = matrix(6, 20), []
     for factor in (1.0, scale):
         weight = nn.Parameter(torch.ones(6, 20))
         stepped([weight], [gradient * factor], steps=3)
-        found.append(weight.detach())
-    assert torch.equal(*found)
+        weights.append(weight.detach())
+    assert torch.equal(*weights)
 
 
-def test_without_a_gradient_s_size_there_is_no_step() -> None:
+def test_a_zero_gradient_makes_no_step() -> None:
     weight = nn.Parameter(torch.ones(4, 6))
     stepped([weight], [torch.zeros(4, 6)])
     assert torch.equal(weight, torch.ones(4, 6))
@@ -120,22 +120,24 @@ def test_embeddings_the_first_convolution_and_the_last_layer_are_no_hidden_matri
         assert sum(p.numel() for p in hidden) > sum(p.numel() for p in network.parameters()) / 2
 
 
-def test_a_checkpoint_has_every_moment_and_one_of_another_optimizer_is_not_taken(
+def test_a_checkpoint_has_every_moment_and_that_of_another_optimizer_is_refused(
     tmp_path: Path,
 ) -> None:
     chosen, other = tiny.diffusion("train.optimizer=muon"), tiny.diffusion()
     tiny.steps(chosen, tiny.stripes(), tmp_path, count=4)
     folder = checkpoint.latest(tmp_path)
     assert folder is not None
-    held = checkpoint._read(folder / checkpoint.MOMENTS)
+    moments = checkpoint._read(folder / checkpoint.MOMENTS)
     network = build.network(chosen)
     hidden = set(hidden_matrices(network))
     named = dict(network.named_parameters())
     ours = {name for name, p in named.items() if p in hidden}
-    assert {key for key in held if key.startswith("momentum/")} == {f"momentum/{n}" for n in ours}
+    assert {key for key in moments if key.startswith("momentum/")} == {
+        f"momentum/{n}" for n in ours
+    }
     kinds = ("exp_avg", "exp_avg_sq", "step")
-    rest = {f"{kind}/{name}" for kind in kinds for name in named.keys() - ours}
-    assert held.keys() - {f"momentum/{n}" for n in ours} == rest
+    expected = {f"{kind}/{name}" for kind in kinds for name in named.keys() - ours}
+    assert moments.keys() - {f"momentum/{n}" for n in ours} == expected
     with pytest.raises(ValueError, match=r"train\.optimizer is 'muon' there and 'adamw' here"):
         tiny.steps(other, tiny.stripes(), tmp_path)
 

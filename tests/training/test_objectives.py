@@ -25,7 +25,7 @@ MODEL = Parameterization(NOISE, FIXED_SMALL)
 
 
 class Listener(nn.Module):
-    """A network that says nothing and remembers what it was told."""
+    """A network that returns zeros and records its inputs."""
 
     def forward(self, x_t: Tensor, step: Tensor, label: Tensor | None = None) -> Tensor:
         self.x_t, self.step, self.label = x_t, step, label
@@ -38,15 +38,15 @@ def batch(count: int, start: int = 0) -> Batch:
 
 
 @pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
-def test_the_share_of_labels_asked_for_is_dropped(share: float) -> None:
-    network, given = Listener(), batch(1000)
+def test_labels_are_dropped_at_the_dropout_rate(share: float) -> None:
+    network, examples = Listener(), batch(1000)
     trained = objective.diffusion(
         cosine(10), MODEL, losses.simple, label_dropout=share, autocast=FULL
     )
-    trained(network, given)
+    trained(network, examples)
     assert network.label is not None
     dropped = network.label == NO_LABEL
-    assert torch.equal(dropped, torch.from_numpy(given.draws.label < share))
+    assert torch.equal(dropped, torch.from_numpy(examples.draws.label < share))
     assert (network.label[~dropped] == 1).all()
     spread = 4 * math.sqrt(share * (1 - share) / 1000)
     assert abs(dropped.float().mean().item() - share) <= spread
@@ -54,32 +54,32 @@ def test_the_share_of_labels_asked_for_is_dropped(share: float) -> None:
 
 def test_importance_draws_the_levels_and_weighs_their_losses() -> None:
     """By 1 / (T p), so that the expected loss is that of uniform levels."""
-    importance, given = losses.TimestepImportance(4, 1), batch(200)
+    importance, examples = losses.TimestepImportance(4, 1), batch(200)
     importance.update(np.arange(1, 5), np.array([1.0, 2.0, 3.0, 4.0]))
     trained = objective.diffusion(
         cosine(4), MODEL, losses.simple, levels=importance.draw, autocast=FULL
     )
-    found = trained(Listener(), given)
-    p = torch.from_numpy(importance.probabilities)[found.level - 1]
-    torch.testing.assert_close(found.loss, found.shown["loss"] / (4 * p).float())
-    assert len(set((found.loss / found.shown["loss"]).tolist())) >= 4
-    drawn = torch.bincount(found.level, minlength=5)
+    outcome = trained(Listener(), examples)
+    p = torch.from_numpy(importance.probabilities)[outcome.level - 1]
+    torch.testing.assert_close(outcome.loss, outcome.shown["loss"] / (4 * p).float())
+    assert len(set((outcome.loss / outcome.shown["loss"]).tolist())) >= 4
+    drawn = torch.bincount(outcome.level, minlength=5)
     assert drawn[4] > drawn[1] > 0 == drawn[0]
 
 
-def test_the_network_sees_what_its_target_scales() -> None:
-    network, given, target = Listener(), batch(4), EDM(sigma_data=0.5)
+def test_the_network_receives_the_input_that_its_target_scales() -> None:
+    network, examples, target = Listener(), batch(4), EDM(sigma_data=0.5)
     for each in (NOISE, target):
         model = Parameterization(each, FIXED_SMALL)
-        objective.diffusion(cosine(10), model, losses.simple, autocast=FULL)(network, given)
+        objective.diffusion(cosine(10), model, losses.simple, autocast=FULL)(network, examples)
         if each is NOISE:
             x_t = network.x_t
-    level = torch.from_numpy(uniform_level(cosine(10), given.draws.level))
+    level = torch.from_numpy(uniform_level(cosine(10), examples.draws.level))
     assert not torch.equal(network.x_t, x_t)
     assert torch.equal(network.x_t, target.input(cosine(10), x_t, level))
 
 
-def test_a_weight_is_in_the_loss_and_not_in_what_is_shown() -> None:
+def test_a_weight_is_in_the_loss_and_not_in_the_logged_figures() -> None:
     plain, weighted = (
         objective.diffusion(cosine(10), MODEL, losses.simple, weight=weight, autocast=FULL)(
             Listener(), batch(50)
@@ -92,7 +92,7 @@ def test_a_weight_is_in_the_loss_and_not_in_what_is_shown() -> None:
     torch.testing.assert_close(weighted.loss, plain.loss * snr.clamp(max=2) / snr)
 
 
-def test_a_network_without_classes_hears_no_label() -> None:
+def test_a_network_without_classes_receives_no_label() -> None:
     network = Listener()
     objective.diffusion(cosine(10), MODEL, losses.simple, labelled=False, autocast=FULL)(
         network, batch(2)
@@ -109,9 +109,9 @@ def test_levels_are_uniform_over_all_of_the_process() -> None:
 
 
 def test_a_classifier_of_clean_images_sees_no_noise() -> None:
-    network, given = Listener(), batch(4)
-    with pytest.raises(RuntimeError):  # its silence is no logits; what it saw is the matter here
-        objective.classification(cosine(10), noised=False, autocast=FULL)(network, given)
+    network, examples = Listener(), batch(4)
+    with pytest.raises(RuntimeError):  # zeros are no logits; only the inputs matter here
+        objective.classification(cosine(10), noised=False, autocast=FULL)(network, examples)
     assert (network.x_t == -1).all()
     assert (network.step == -1).all()
 
@@ -149,7 +149,7 @@ def test_draws_differ_by_position_and_by_seed_and_are_what_they_claim() -> None:
 
 
 def test_large_seeds_count_to_their_last_bit() -> None:
-    """Seeds that differ by one, where a float's 53 bits no longer tell them apart."""
+    """Seeds that differ by one, where a float's 53 bits no longer distinguish them."""
     one, other = (draw(2**64 - n, 0, 1, (1, 2, 2)) for n in (1, 2))
     assert one.level != other.level
     assert one.key != other.key

@@ -1,4 +1,4 @@
-"""Files of a checkpoint that vouch for each other: damage is found, named and made again."""
+"""Checksummed files of a checkpoint: damage is detected, named and trained again."""
 
 import json
 import shutil
@@ -26,7 +26,7 @@ def train(run: Path, count: int | None = None) -> list[dict]:
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run that has ended; it keeps the checkpoints after 4 and 6 steps."""
+    """A finished run, with checkpoints after 4 and 6 steps."""
     run = tmp_path_factory.mktemp("run") / "whole"
     train(run)
     return run
@@ -34,7 +34,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def run(whole: Path, tmp_path: Path) -> Path:
-    """A copy of a run, with checkpoints after 2 and 4 of 6 steps."""
+    """A copy of `whole`."""
     copy = tmp_path / "run"
     shutil.copytree(whole, copy, symlinks=True)
     return copy
@@ -55,7 +55,7 @@ def flip(file: Path) -> None:
 
 
 def swap(file: Path) -> None:
-    """Put the part of the checkpoint before in its place."""
+    """Replace a file by that of the previous checkpoint."""
     shutil.copy(file.parent.with_name("step-0000004") / file.name, file)
 
 
@@ -70,14 +70,14 @@ def swap(file: Path) -> None:
         (SUMS, Path.unlink),
     ],
 )
-def test_a_run_goes_on_from_the_checkpoint_before_a_damaged_one(
+def test_a_run_resumes_from_the_checkpoint_before_a_damaged_one(
     run: Path, whole: Path, caplog: pytest.LogCaptureFixture, name: str, damage: Callable
 ) -> None:
     damage(newest(run) / name)
     assert len(train(run)) == 2
-    said = caplog.text
-    assert "step-0000006/" in said
-    assert "it is now in damaged-step-0000006, and training continues from step-0000004" in said
+    log = caplog.text
+    assert "step-0000006/" in log
+    assert "it is now in damaged-step-0000006, and training continues from step-0000004" in log
     assert sorted(f.name for f in (run / "checkpoints").glob("*step*")) == [
         "step-0000004",
         "step-0000006",
@@ -86,14 +86,14 @@ def test_a_run_goes_on_from_the_checkpoint_before_a_damaged_one(
         assert (newest(run) / file).read_bytes() == (newest(whole) / file).read_bytes()
 
 
-def test_damage_stays_aside_until_it_is_made_again(run: Path) -> None:
+def test_a_damaged_checkpoint_stays_aside_until_it_is_trained_again(run: Path) -> None:
     flip(newest(run) / "raw.safetensors")
     assert train(run, 1)
     assert newest(run) == run / "checkpoints/step-0000004"
     assert (run / "checkpoints/damaged-step-0000006/model.safetensors").exists()
 
 
-def test_a_run_without_a_whole_checkpoint_says_so_and_keeps_them(run: Path) -> None:
+def test_a_run_without_a_whole_checkpoint_is_refused_and_unchanged(run: Path) -> None:
     for folder in finished(run):
         flip(folder / "optimizer.safetensors")
     before = sorted((run / "checkpoints").iterdir())
@@ -106,15 +106,15 @@ def test_a_run_without_a_whole_checkpoint_says_so_and_keeps_them(run: Path) -> N
 @pytest.mark.parametrize(
     ("name", "damage"), [("model.safetensors", cut), ("state.json", swap), (SUMS, swap)]
 )
-@pytest.mark.parametrize("given", ["", "checkpoints/step-0000006/model.safetensors"])
+@pytest.mark.parametrize("path", ["", "checkpoints/step-0000006/model.safetensors"])
 def test_a_damaged_model_is_not_sampled(
-    run: Path, name: str, damage: Callable[[Path], None], given: str
+    run: Path, name: str, damage: Callable[[Path], None], path: str
 ) -> None:
-    assert load_diffusion(run / given).trained_steps == 6
+    assert load_diffusion(run / path).trained_steps == 6
     damage(newest(run) / name)
     message = "copy it again, or remove .*step-0000006 to use the checkpoint before it"
     with pytest.raises(ValueError, match=message) as raised:
-        load_diffusion(run / given)
+        load_diffusion(run / path)
     assert "step-0000006" in str(raised.value)
 
 
@@ -198,7 +198,7 @@ def test_a_checkpoint_with_another_tensor_than_the_run_saves_is_damaged(
 def as_shards(
     folder: Path, change: Callable[[Tensors, str, str], None] = lambda tensors, key, other: None
 ) -> None:
-    """Give a checkpoint the form that two processes with sharded weights write on the way.
+    """Convert a checkpoint to the intermediate form of two processes with sharded weights.
 
     Args:
         change: of the tensors of the second process.
@@ -237,7 +237,7 @@ of_shards = pytest.mark.skipif(
 
 
 @of_shards
-def test_one_process_goes_on_from_the_shards_of_two(run: Path, whole: Path) -> None:
+def test_one_process_resumes_from_the_shards_of_two(run: Path, whole: Path) -> None:
     shutil.rmtree(newest(run))
     as_shards(newest(run))
     assert len(train(run)) == 2
@@ -294,7 +294,7 @@ def test_the_names_of_checkpoints(name: str, step: int | None) -> None:
     assert step_of(Path(name)) == step
 
 
-def test_what_is_no_checkpoint_is_left_alone(run: Path) -> None:
+def test_a_path_that_is_no_checkpoint_is_left_alone(run: Path) -> None:
     folder = run / "checkpoints"
     (folder / "step-abc").mkdir()
     (folder / "step-abc" / "state.json").write_text("[]")
@@ -325,8 +325,8 @@ def test_a_state_of_another_form_is_damaged(run: Path, state: str) -> None:
 
 
 def test_a_loss_scale_may_be_infinite(run: Path) -> None:
-    held = json.loads((newest(run) / "state.json").read_text())
-    held["players"]["model"]["loss_scale"] = float("inf")
-    (newest(run) / "state.json").write_text(json.dumps(held))
+    state = json.loads((newest(run) / "state.json").read_text())
+    state["players"]["model"]["loss_scale"] = float("inf")
+    (newest(run) / "state.json").write_text(json.dumps(state))
     seal(newest(run))
     assert train(run) == []

@@ -1,4 +1,4 @@
-"""Two networks that learn and a frozen one -> one run: killed and continued, it is the same."""
+"""Two networks that learn and a frozen one -> one run: killed and continued, it ends the same."""
 
 import json
 from pathlib import Path
@@ -37,7 +37,7 @@ def lines(folder: Path) -> list[dict[str, float]]:
     return [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
 
 
-def held(folder: Path, step: int) -> dict:
+def saved_state(folder: Path, step: int) -> dict:
     return json.loads((folder / f"checkpoints/step-{step:07d}/state.json").read_text())
 
 
@@ -48,7 +48,7 @@ def test_killed_and_continued_a_run_of_two_is_uninterrupted(
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     stepped(toy.run_of(whole, tiny.stripes()))
     stepped(toy.run_of(killed, tiny.stripes()), killed_after)
-    # What a run has come to must come from its folder: this one starts from other weights.
+    # The state must come from the folder: this run starts from other weights.
     run = toy.run_of(killed, tiny.stripes(), state=scrambled(toy.state_of()))
     stepped(run)
     ours, theirs = files(killed), files(whole)
@@ -66,19 +66,19 @@ def scrambled(state: RunState) -> RunState:
 
 def test_the_first_learns_twice_a_turn_and_each_has_its_own_scale_and_rate(tmp_path: Path) -> None:
     stepped(toy.run_of(tmp_path, tiny.stripes()))
-    state = held(tmp_path, 6)
+    state = saved_state(tmp_path, 6)
     assert set(state) == {"step", "micro_batch", "validation", "bad_steps", "players"}
     critic, actor = state["players"]["critic"], state["players"]["actor"]
     moments = load_file(tmp_path / "checkpoints/step-0000006/critic/optimizer.safetensors")
-    # Of its 12 steps, the critic left out the 4 of two turns.
+    # Of its 12 steps, the critic skipped the 4 of two turns.
     assert {int(count) for name, count in moments.items() if name.startswith("step/")} == {8}
     assert (critic["loss_scale"], critic["good_steps"]) == (2.0**12, 6)
     assert (actor["loss_scale"], actor["good_steps"]) == (2.0**15, 2)
     assert state["bad_steps"] == 0  # a smaller scale was the cure
     log = lines(tmp_path)
     for name, peak in toy.RATES.items():
-        told = [line[f"{name}/learning_rate"] for line in log]
-        assert told == [toy.SETTINGS.rate(step, peak) for step in range(6)]
+        rates = [line[f"{name}/learning_rate"] for line in log]
+        assert rates == [toy.SETTINGS.rate(step, peak) for step in range(6)]
     assert [i for i, line in enumerate(log) if "critic/skipped_gradient" in line] == [1, 2]
     assert [i for i, line in enumerate(log) if "actor/skipped_gradient" in line] == [3]
 
@@ -87,7 +87,7 @@ def same(ours: dict, theirs: dict) -> bool:
     return ours.keys() == theirs.keys() and all(torch.equal(ours[k], theirs[k]) for k in ours)
 
 
-def test_what_is_frozen_answers_and_does_not_change(tmp_path: Path) -> None:
+def test_a_frozen_network_is_used_and_does_not_change(tmp_path: Path) -> None:
     run = toy.run_of(tmp_path, tiny.stripes())
     judge = run.state.frozen["judge"]
     before = {name: value.clone() for name, value in judge.state_dict().items()}
@@ -96,7 +96,7 @@ def test_what_is_frozen_answers_and_does_not_change(tmp_path: Path) -> None:
     assert all(p.grad is None and not p.requires_grad for p in judge.parameters())
     assert not any(module.training for module in judge.modules())
     assert not any("judge" in name for name in files(tmp_path))
-    # And yet the actor learned from it.
+    # Yet the actor learned from it.
     other = toy.state_of()
     with torch.no_grad():
         for parameter in other.frozen["judge"].parameters():
@@ -135,18 +135,18 @@ def test_steps_that_are_not_finite_end_the_run_with_the_player_s_name(tmp_path: 
     assert [line["step"] for line in lines(tmp_path)] == [1, 2, 3]
 
 
-def came_to(skipped: Skipped | None, curable: bool = False) -> Update:
+def update_of(skipped: Skipped | None, curable: bool = False) -> Update:
     return Update(torch.zeros(1), {"loss": torch.zeros(1)}, 0.0, skipped, curable)
 
 
 def test_a_bad_step_of_one_is_a_bad_step_of_the_run() -> None:
-    good, curable, bad = came_to(None), came_to("gradient", True), came_to("forward")
+    good, curable, bad = update_of(None), update_of("gradient", True), update_of("forward")
     assert loop.count_bad(2, [good, good]) == 0
     assert loop.count_bad(2, [good, curable]) == 2
     assert loop.count_bad(2, [curable, bad]) == loop.count_bad(2, [bad, good]) == 3
     assert loop.count_bad(2, [bad, bad]) == 3
     assert reported([good, bad, curable]) is bad
-    assert reported([good, came_to(None)]) is not good
+    assert reported([good, update_of(None)]) is not good
 
 
 def test_a_trial_of_memory_takes_the_turn_and_changes_nothing(tmp_path: Path) -> None:
@@ -164,10 +164,10 @@ def test_a_trial_of_memory_takes_the_turn_and_changes_nothing(tmp_path: Path) ->
 
         return toy.turn()(state, batch, limited)
 
-    stepped(toy.run_of(tmp_path / "told", tiny.stripes(), taken=toy.turn()), micro_batch=2)
-    list(loop.train(toy.run_of(tmp_path / "found", tiny.stripes(), taken=full), "auto"))
+    stepped(toy.run_of(tmp_path / "fixed", tiny.stripes(), taken=toy.turn()), micro_batch=2)
+    list(loop.train(toy.run_of(tmp_path / "auto", tiny.stripes(), taken=full), "auto"))
     assert tried[:9] == [8, 8, 8, 4, 4, 4, 2, 2, 2]
-    assert files(tmp_path / "found") == files(tmp_path / "told")
+    assert files(tmp_path / "auto") == files(tmp_path / "fixed")
     with pytest.raises(MemoryError, match=r"with 8 images at once; a micro-batch of 2 would fit"):
         stepped(toy.run_of(tmp_path / "full", tiny.stripes(), taken=full), micro_batch=8)
 
@@ -177,7 +177,7 @@ def one_player(network: nn.Module) -> RunState:
     return RunState({MODEL: Player(network, (EMA(network, 0.9),), optimizer, LossScale(), network)})
 
 
-def test_what_a_network_counts_by_itself_is_saved_and_restored(tmp_path: Path) -> None:
+def test_buffers_of_a_network_are_saved_and_restored(tmp_path: Path) -> None:
     def counting() -> RunState:
         torch.manual_seed(0)
         return one_player(
@@ -192,7 +192,7 @@ def test_what_a_network_counts_by_itself_is_saved_and_restored(tmp_path: Path) -
     assert files(tmp_path / "whole") == files(tmp_path / "halves")
     for file in ("raw", "model"):
         stored = load_file(tmp_path / f"whole/checkpoints/step-0000006/{file}.safetensors")
-        # 6 steps of 2 micro-batches, each of what is made and of what is real.
+        # 6 steps of 2 micro-batches, each of generated and of real images.
         assert stored["2.num_batches_tracked"] == 24
 
 
@@ -206,8 +206,8 @@ def test_a_checkpoint_of_other_players_is_refused(tmp_path: Path, first: str, th
         return toy.run_of(tmp_path, tiny.stripes(), state=state, taken=taken)
 
     stepped(run_of(first), 3)
-    had = {"two": "critic, actor", "one": "model"}[first]
-    with pytest.raises(ValueError, match=rf"step-0000003 cannot be resumed: it trains {had},"):
+    players = {"two": "critic, actor", "one": "model"}[first]
+    with pytest.raises(ValueError, match=rf"step-0000003 cannot be resumed: it trains {players},"):
         stepped(run_of(then))
 
 

@@ -1,4 +1,4 @@
-"""stored averages -> any other: what was stored comes back, and what was not comes near."""
+"""stored averages -> any other: exactly where it was stored, closely where not."""
 
 from collections.abc import Callable
 from itertools import pairwise
@@ -33,16 +33,16 @@ def tracked(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[float,
     run = tmp_path_factory.mktemp("run")
     generator = torch.Generator().manual_seed(0)
     network = nn.Linear(30, 20)
-    kept = averages(network, 0.99, (0.9,), STORED)
+    emas = averages(network, 0.99, (0.9,), STORED)
     others = averages(network, 0.99, (), UNSTORED)[1:]
     for step in range(STEPS):
         for parameter in network.parameters():
             parameter.data += 0.03 * torch.randn(parameter.shape, generator=generator)
-        for average in (*kept, *others):
+        for average in (*emas, *others):
             average.update(network, step)
         if (step + 1) % EVERY == 0 or step + 1 == 10:
-            snapshot(run, step + 1, kept, METADATA, ALONE, dtype=torch.float32)
-    power = [one for one in (*kept, *others) if isinstance(one.decay, Power)]
+            snapshot(run, step + 1, emas, METADATA, ALONE, dtype=torch.float32)
+    power = [one for one in (*emas, *others) if isinstance(one.decay, Power)]
     return run, {one.decay.width: one for one in power if isinstance(one.decay, Power)}
 
 
@@ -52,19 +52,19 @@ def distance(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> float:
     return (apart / sum(float(b[name].square().sum()) for name in b)) ** 0.5
 
 
-def test_power_averages_alone_are_stored_and_say_what_they_are(tmp_path: Path) -> None:
-    kept = averages(nn.Linear(2, 2), 0.9, (0.99,), STORED)
-    snapshot(tmp_path, 1000, kept, METADATA, ALONE)
+def test_power_averages_alone_are_stored_and_described(tmp_path: Path) -> None:
+    emas = averages(nn.Linear(2, 2), 0.9, (0.99,), STORED)
+    snapshot(tmp_path, 1000, emas, METADATA, ALONE)
     files = sorted(path.name for path in (tmp_path / "averages").glob("*.safetensors"))
     assert files == [f"step-0001000.width-{width}.safetensors" for width in STORED]
     path = tmp_path / "averages" / files[0]
     weights, metadata = load_model(path)
     assert metadata == METADATA | {"step": 1000, "width": 0.05}
     assert {t.dtype for t in load_file(path).values()} == {torch.float16}
-    torch.testing.assert_close(weights, kept[2].weights, rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(weights, emas[2].weights, rtol=1e-3, atol=1e-3)
 
 
-def test_what_float16_cannot_hold_stays_float32(tmp_path: Path) -> None:
+def test_weights_beyond_float16_stay_float32(tmp_path: Path) -> None:
     network = nn.Linear(2, 2)
     network.weight.data.fill_(1e6)
     snapshot(tmp_path, 1, averages(network, 0.9, (), (0.1,)), METADATA, ALONE)
@@ -73,13 +73,13 @@ def test_what_float16_cannot_hold_stays_float32(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("width", STORED)
 @pytest.mark.parametrize("step", [10, 200, STEPS])
-def test_what_was_stored_comes_back(
+def test_a_stored_average_is_reconstructed_exactly(
     tracked: tuple[Path, dict[float, EMA]], width: float, step: int
 ) -> None:
     run, _ = tracked
-    weights, found = reconstruct(run, width, step)
+    weights, fitted = reconstruct(run, width, step)
     stored = load_file(run / "averages" / f"step-{step:07d}.width-{width}.safetensors")
-    assert found.error < 1e-6
+    assert fitted.error < 1e-6
     assert all(torch.equal(weights[name], stored[name]) for name in stored)
 
 
@@ -88,12 +88,12 @@ def test_a_width_that_was_not_stored_is_near_the_one_tracked(
     tracked: tuple[Path, dict[float, EMA]], width: float
 ) -> None:
     run, power = tracked
-    weights, found = reconstruct(run, width)
+    weights, fitted = reconstruct(run, width)
     # Measured: 0.0009, 0.00005, 0.00009 and 0.0008; the nearest stored are 66 to 1261 times as far.
     assert distance(weights, power[width].weights) < 0.005
     nearest = min(distance(power[stored].weights, power[width].weights) for stored in STORED)
     assert distance(weights, power[width].weights) < nearest / 10
-    assert not found.poor
+    assert not fitted.poor
 
 
 def test_a_width_outside_what_the_snapshots_span_is_called_poor() -> None:
@@ -127,27 +127,27 @@ def test_the_fit_is_the_same_in_any_order_and_unit_of_time(width: float, steps, 
     snapshots = [Snapshot(step, stored) for step in steps for stored in STORED]
     shuffled = random.sample(snapshots, len(snapshots))
     slower = [Snapshot(1000 * one.step, one.width) for one in snapshots]
-    found = fit(snapshots, width, max(steps))
-    assert fit(shuffled, width, max(steps)) == found
+    fitted = fit(snapshots, width, max(steps))
+    assert fit(shuffled, width, max(steps)) == fitted
     scaled = fit(slower, width, 1000 * max(steps))
     times = np.linspace(0, max(steps), 101)
     floor = 1e-6 / max(steps)
     np.testing.assert_allclose(
-        1000 * scaled.profile(1000 * times), found.profile(times), 1e-3, floor
+        1000 * scaled.profile(1000 * times), fitted.profile(times), 1e-3, floor
     )
-    assert sum(share for _, share in found.shares) == pytest.approx(1)
+    assert sum(share for _, share in fitted.shares) == pytest.approx(1)
 
 
 @given(WIDTHS, st.integers(2, 40))
 @settings(max_examples=25, deadline=None)
 def test_the_error_is_the_distance_of_the_profiles(width: float, count: int) -> None:
     snapshots = [Snapshot(100 * i, stored) for i in range(1, count + 1) for stored in STORED]
-    found = fit(snapshots, width, 100 * count)
+    fitted = fit(snapshots, width, 100 * count)
     edges = np.linspace(0, 100 * count, 200 * count + 1)
     times = (edges[1:] + edges[:-1]) / 2
-    wanted = profile(width, 100 * count, times)
-    apart = np.linalg.norm(found.profile(times) - wanted) / np.linalg.norm(wanted)
-    assert found.error == pytest.approx(apart, rel=0.02, abs=1e-4)
+    expected = profile(width, 100 * count, times)
+    apart = np.linalg.norm(fitted.profile(times) - expected) / np.linalg.norm(expected)
+    assert fitted.error == pytest.approx(apart, rel=0.02, abs=1e-4)
 
 
 def test_more_snapshots_never_fit_worse() -> None:
@@ -161,8 +161,8 @@ def test_more_snapshots_never_fit_worse() -> None:
 def test_snapshots_of_the_future_are_not_used_and_those_near_are_named(
     tracked: tuple[Path, dict[float, EMA]], tmp_path: Path
 ) -> None:
-    _, found = reconstruct(tracked[0], 0.07, 200)
-    assert max(one.step for one, _ in found.shares) == 200
+    _, fitted = reconstruct(tracked[0], 0.07, 200)
+    assert max(one.step for one, _ in fitted.shares) == 200
     with pytest.raises(ValueError, match="got 47; give 40 or 60"):
         reconstruct(tracked[0], 0.1, 47)
     with pytest.raises(ValueError, match=r"train\.ema_widths=0\.05,0\.1"):
@@ -173,8 +173,8 @@ def run_of(run: Path, seed: int = 0) -> Path:
     """A run with averages of two widths after 5 and 10 steps; returns their folder."""
     torch.manual_seed(seed)
     for step in (5, 10):
-        kept = averages(nn.Linear(2, 2), 0.9, (), STORED)
-        snapshot(run, step, kept, METADATA | {"labels": str(seed)}, ALONE)
+        emas = averages(nn.Linear(2, 2), 0.9, (), STORED)
+        snapshot(run, step, emas, METADATA | {"labels": str(seed)}, ALONE)
     return run / "averages"
 
 
@@ -207,8 +207,8 @@ def test_a_snapshot_that_is_not_the_run_s_is_named(
 def test_a_written_average_is_a_model_file(
     tracked: tuple[Path, dict[float, EMA]], tmp_path: Path
 ) -> None:
-    found = posthoc.write(tracked[0], 0.07, tmp_path / "deep" / "model.safetensors", 200)
+    fitted = posthoc.write(tracked[0], 0.07, tmp_path / "deep" / "model.safetensors", 200)
     weights, metadata = load_model(tmp_path / "deep" / "model.safetensors")
-    described = {"step": 200, "width": 0.07, "width_error": found.error}
+    described = {"step": 200, "width": 0.07, "width_error": fitted.error}
     assert metadata == METADATA | described
     assert torch.equal(weights["weight"], reconstruct(tracked[0], 0.07, 200)[0]["weight"])

@@ -14,7 +14,7 @@ SETTINGS = (
     "train.precision=float32",
     "watch.images=0",
 )
-CLOSE = {"rtol": 2e-4, "atol": 1e-6}  # sums over processes are rounded in another order
+CLOSE = {"rtol": 2e-4, "atol": 1e-6}  # sums over processes round in another order
 
 pytestmark = pytest.mark.slow
 
@@ -43,46 +43,46 @@ def test_two_processes_train_the_gan_that_one_trains(tmp_path):
         torch.testing.assert_close(two, one, **(CLOSE | {"rtol": 2e-3}))
 
 
-def test_a_sharded_run_of_two_processes_is_watched_and_goes_on_with_one(tmp_path):
+def test_a_sharded_run_of_two_processes_is_watched_and_resumes_with_one(tmp_path):
     recipe, source = recipe_of("diffusion"), tiny.stripes()
     run = tmp_path / "two"
     tiny.steps(recipe, source, tmp_path / "one")
     recipe = override(recipe, ["watch.images=3", "watch.validation_images=10"])
-    _, held = launch.files(tmp_path / "held", recipe, tiny.stripes(12))
-    words = ("--validation", str(held), "--shard")
+    _, validation = launch.files(tmp_path / "validation", recipe, tiny.stripes(12))
+    words = ("--validation", str(validation), "--shard")
     started = launch.train(tmp_path / "b", recipe, source, run, "--steps", "4", *words, processes=2)
-    said = launch.finish(started)
-    assert "failed" not in said
-    assert "strides" not in said  # a warning from every rank
+    output = launch.finish(started)
+    assert "failed" not in output
+    assert "strides" not in output  # a warning from every rank
     assert [path.name for path in (run / "previews").iterdir()] == ["step-0000004.png"]
-    again = launch.train(tmp_path / "b", recipe, source, run, "--validation", str(held))
+    again = launch.train(tmp_path / "b", recipe, source, run, "--validation", str(validation))
     assert "continuing" in launch.finish(again)
     assert len(launch.losses(run, "validation/loss")) == 2
     torch.testing.assert_close(launch.losses(run), launch.losses(tmp_path / "one"), **CLOSE)
 
 
 @pytest.mark.parametrize("at", [3, 8])
-def test_a_signal_to_one_process_is_all_s_and_at_the_end_nobody_s(at, tmp_path):
-    # While Python is taken down, a thread of the connections may abort a process that is done.
+def test_a_signal_to_one_process_stops_all_and_at_the_end_none(at, tmp_path):
+    # While Python shuts down, a thread of the connections may abort a finished process.
     before = (
         "import atexit, os, signal\n"
         "atexit.register(print, 'taken down')\n"
         "from adm.training import log\n"
         "write = log.write\n"
-        "def told(lines, done, shown):\n"
+        "def interrupt(lines, done, shown):\n"
         "    write(lines, done, shown)\n"
         f"    if done == {at} and os.environ['RANK'] == '1':\n"
         "        os.kill(os.getpid(), signal.SIGTERM)\n"
-        "log.write = told\n"
+        "log.write = interrupt\n"
     )
     recipe, source = recipe_of("classifier"), tiny.stripes()
     run = tmp_path / "run"
     started = launch.train(tmp_path, recipe, source, run, before=before, processes=2)
-    said = launch.finish(started)
-    assert "Traceback" not in said
-    assert ("done; next" in said) == (at == 8)
-    assert at == 3 or "taken down" not in said
-    assert ("saved; run the same command again to resume" in said) == (at == 3)
+    output = launch.finish(started)
+    assert "Traceback" not in output
+    assert ("done; next" in output) == (at == 8)
+    assert at == 3 or "taken down" not in output
+    assert ("saved; run the same command again to resume" in output) == (at == 3)
     assert len(launch.losses(run)) == at
 
 
@@ -94,7 +94,7 @@ OTHERS = {
 
 
 @pytest.mark.parametrize("what", OTHERS)
-def test_processes_that_disagree_are_told_so(what, tmp_path):
+def test_processes_that_disagree_are_refused(what, tmp_path):
     _, other = launch.files(tmp_path / "other", recipe_of("diffusion"), tiny.stripes(24))
     before = (
         "import os, sys\n"
@@ -109,7 +109,7 @@ def test_processes_that_disagree_are_told_so(what, tmp_path):
     assert "terminate called" not in printed
 
 
-def test_a_launcher_that_starts_one_of_two_processes_is_told_so_in_time(tmp_path):
+def test_a_process_that_never_starts_is_reported_in_time(tmp_path):
     before = (
         "import os, datetime\n"
         "from adm import processes\n"

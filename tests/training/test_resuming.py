@@ -41,11 +41,11 @@ RECIPES = {
 
 
 def everything(run: Path) -> dict[str, Any]:
-    """All that a run has come to, by file."""
+    """The complete state of a run, by file."""
     folder = checkpoint.latest(run)
     assert folder is not None
-    found = folder.rglob("*.safetensors")
-    tensors = {str(file.relative_to(folder)): load_file(file) for file in found}
+    files = folder.rglob("*.safetensors")
+    tensors = {str(file.relative_to(folder)): load_file(file) for file in files}
     state = json.loads((folder / "state.json").read_text())
     return {**tensors, "state": state, "log": (run / "log.jsonl").read_bytes()}
 
@@ -53,12 +53,12 @@ def everything(run: Path) -> dict[str, Any]:
 def assert_same(run: Path, other: Path) -> None:
     ours, theirs = everything(run), everything(other)
     assert ours.keys() == theirs.keys()
-    for name, held in ours.items():
+    for name, actual in ours.items():
         if not name.endswith(".safetensors"):
-            assert held == theirs[name], name
+            assert actual == theirs[name], name
             continue
-        assert held.keys() == theirs[name].keys()
-        for key, value in held.items():
+        assert actual.keys() == theirs[name].keys()
+        for key, value in actual.items():
             assert torch.equal(value, theirs[name][key]), f"{name}: {key}"
 
 
@@ -80,9 +80,9 @@ def test_importance_of_levels_is_resumed_with_the_rest(tmp_path: Path) -> None:
     source = tiny.stripes()
     tiny.steps(chosen, source, tmp_path / "whole")
     tiny.steps(chosen, source, tmp_path / "parts", count=12)
-    held = everything(tmp_path / "parts")["importance.safetensors"]
-    assert held["counts"].tolist() == [10] * 4  # warm, so that the next draws depend on it
-    assert held["history"].dtype == torch.float64
+    importance = everything(tmp_path / "parts")["importance.safetensors"]
+    assert importance["counts"].tolist() == [10] * 4  # warm, so that the next draws depend on it
+    assert importance["history"].dtype == torch.float64
     tiny.steps(chosen, source, tmp_path / "parts")
     assert_same(tmp_path / "whole", tmp_path / "parts")
 
@@ -99,7 +99,7 @@ def test_a_resumed_run_does_not_depend_on_the_state_of_the_global_generator(
 
 
 class Figures:
-    """A watch that shows a figure of validation after every second step, which it forgets."""
+    """A watch that reports a validation loss after every second step."""
 
     def __init__(self, *values: float) -> None:
         self.values = values

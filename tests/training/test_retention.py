@@ -1,4 +1,4 @@
-"""checkpoints, a policy -> those that stay."""
+"""checkpoints, a policy -> those that are retained."""
 
 import json
 from collections.abc import Mapping
@@ -27,22 +27,24 @@ def policy(last: int = 2, best: bool = True, every: int | None = None) -> TrainS
     )
 
 
-def made(run: Path, losses: dict[int, float | None], bad: Mapping[int, int] | None = None) -> None:
+def add_checkpoints(
+    run: Path, losses: dict[int, float | None], bad: Mapping[int, int] | None = None
+) -> None:
     for step, loss in losses.items():
         folder = run / "checkpoints" / checkpoint.step_folder(step)
         folder.mkdir(parents=True)
         bad_steps = (bad or {}).get(step, 0)
-        held = {"step": step, "micro_batch": 1, "validation": loss, "bad_steps": bad_steps}
+        state = {"step": step, "micro_batch": 1, "validation": loss, "bad_steps": bad_steps}
         (folder / "model.safetensors").touch()
-        (folder / "state.json").write_text(json.dumps(held))
+        (folder / "state.json").write_text(json.dumps(state))
 
 
-def kept(run: Path) -> list[int]:
+def remaining_steps(run: Path) -> list[int]:
     return [int(f.name.removeprefix("step-")) for f in checkpoint.finished(run)]
 
 
 @pytest.mark.parametrize(
-    ("kept_by", "left"),
+    ("retention", "expected"),
     [
         (policy(last=1, best=False), [50]),
         (policy(last=2, best=False), [40, 50]),
@@ -52,56 +54,56 @@ def kept(run: Path) -> list[int]:
     ],
 )
 def test_the_newest_the_best_and_one_in_every_so_many_stay(
-    tmp_path: Path, kept_by: TrainSettings, left: list[int]
+    tmp_path: Path, retention: TrainSettings, expected: list[int]
 ) -> None:
-    made(tmp_path, {10: 5.0, 20: 1.0, 30: None, 40: 2.0, 50: 3.0})
-    prune(tmp_path, kept_by)
-    assert kept(tmp_path) == left
-    if kept_by.keep_best:
+    add_checkpoints(tmp_path, {10: 5.0, 20: 1.0, 30: None, 40: 2.0, 50: 3.0})
+    prune(tmp_path, retention)
+    assert remaining_steps(tmp_path) == expected
+    if retention.keep_best:
         assert (tmp_path / "checkpoints/best").resolve().name == "step-0000020"
 
 
 def test_a_checkpoint_off_the_schedule_goes_when_a_newer_one_is_there(tmp_path: Path) -> None:
-    kept_by = policy(last=2, best=False)
-    made(tmp_path, {20: None, 30: None, 37: None})
-    prune(tmp_path, kept_by)
-    assert kept(tmp_path) == [30, 37]  # where an interrupted run was saved
-    made(tmp_path, {40: None})
-    prune(tmp_path, kept_by)
-    assert kept(tmp_path) == [30, 40]
+    retention = policy(last=2, best=False)
+    add_checkpoints(tmp_path, {20: None, 30: None, 37: None})
+    prune(tmp_path, retention)
+    assert remaining_steps(tmp_path) == [30, 37]  # where an interrupted run was saved
+    add_checkpoints(tmp_path, {40: None})
+    prune(tmp_path, retention)
+    assert remaining_steps(tmp_path) == [30, 40]
 
 
-def test_the_newest_before_steps_that_were_not_finite_stays(tmp_path: Path) -> None:
-    kept_by = policy(last=1, best=False)
-    made(tmp_path, {10: None, 20: None, 30: None, 40: None}, bad={30: 2, 40: 12})
-    prune(tmp_path, kept_by)
-    assert kept(tmp_path) == [20, 40]
+def test_the_newest_checkpoint_before_nonfinite_steps_stays(tmp_path: Path) -> None:
+    retention = policy(last=1, best=False)
+    add_checkpoints(tmp_path, {10: None, 20: None, 30: None, 40: None}, bad={30: 2, 40: 12})
+    prune(tmp_path, retention)
+    assert remaining_steps(tmp_path) == [20, 40]
     good = checkpoint.sound(tmp_path)
     assert good is not None
     assert good.name == "step-0000020"
-    made(tmp_path, {50: None})
-    prune(tmp_path, kept_by)
-    assert kept(tmp_path) == [50]
+    add_checkpoints(tmp_path, {50: None})
+    prune(tmp_path, retention)
+    assert remaining_steps(tmp_path) == [50]
 
 
-def test_what_a_kill_left_half_removed_or_half_saved_is_no_checkpoint_and_is_cleared(
+def test_a_half_removed_or_half_saved_checkpoint_is_none_and_is_cleared(
     tmp_path: Path,
 ) -> None:
-    made(tmp_path, {10: 0.1, 20: 2.0, 30: 3.0})
+    add_checkpoints(tmp_path, {10: 0.1, 20: 2.0, 30: 3.0})
     (tmp_path / "checkpoints/step-0000010/state.json").unlink()
-    found = best(tmp_path)
-    assert found is not None
-    assert found.name == "step-0000020"
+    folder = best(tmp_path)
+    assert folder is not None
+    assert folder.name == "step-0000020"
     half = tmp_path / "checkpoints/.step-0000033.part"
     half.mkdir()
     (half / "model.safetensors").touch()
     prune(tmp_path, policy())
-    left = {path.name for path in (tmp_path / "checkpoints").iterdir()}
-    assert left == {"step-0000020", "step-0000030", "best"}
+    remaining = {path.name for path in (tmp_path / "checkpoints").iterdir()}
+    assert remaining == {"step-0000020", "step-0000030", "best"}
 
 
-def test_the_link_goes_where_the_best_is_not_to_be_kept(tmp_path: Path) -> None:
-    made(tmp_path, {10: 1.0, 20: 2.0, 30: 3.0})
+def test_the_link_is_removed_with_keep_best_off(tmp_path: Path) -> None:
+    add_checkpoints(tmp_path, {10: 1.0, 20: 2.0, 30: 3.0})
     prune(tmp_path, policy())
     prune(tmp_path, policy(last=1, best=False))
     assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["step-0000030"]
@@ -110,7 +112,7 @@ def test_the_link_goes_where_the_best_is_not_to_be_kept(tmp_path: Path) -> None:
 def test_a_kill_while_pruning_leaves_nothing_that_looks_whole(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made(tmp_path, {10: None, 20: None, 30: None})
+    add_checkpoints(tmp_path, {10: None, 20: None, 30: None})
 
     def killed(*_: object) -> None:
         raise KeyboardInterrupt
@@ -118,18 +120,18 @@ def test_a_kill_while_pruning_leaves_nothing_that_looks_whole(
     monkeypatch.setattr(checkpoint.shutil, "rmtree", killed)
     with pytest.raises(KeyboardInterrupt):
         prune(tmp_path, policy(last=1))
-    assert kept(tmp_path) == [30]
+    assert remaining_steps(tmp_path) == [30]
 
 
 def test_averages_of_interruptions_go_as_their_checkpoints_do(tmp_path: Path) -> None:
     stored = averages(nn.Linear(2, 2), 0.9, (), (0.05, 0.1))
     for step in (10, 13, 17):
-        made(tmp_path, {step: None})
+        add_checkpoints(tmp_path, {step: None})
         posthoc.snapshot(tmp_path, step, stored, {}, Devices(torch.device("cpu")))
         prune(tmp_path, policy())
-        held = {one.step for one in posthoc.stored(tmp_path)}
-        assert held == {10, step}
+        steps = {one.step for one in posthoc.stored(tmp_path)}
+        assert steps == {10, step}
     (tmp_path / "averages/.step-0000020.width-0.1.safetensors.part").touch()
-    made(tmp_path, {20: None})
+    add_checkpoints(tmp_path, {20: None})
     prune(tmp_path, policy())
     assert {path.name[:12] for path in (tmp_path / "averages").glob("step-*")} == {"step-0000010"}

@@ -1,4 +1,4 @@
-"""sharded weights -> checkpoints written behind the training, read by any number of processes."""
+"""sharded weights -> checkpoints written in the background, read by any number of processes."""
 
 import errno
 import shutil
@@ -25,7 +25,7 @@ SETTINGS = (
     "unet.dropout=0.2",
     "watch.images=0",
 )
-CLOSE = {"rtol": 2e-4, "atol": 1e-6}  # as of other numbers of processes
+CLOSE = {"rtol": 2e-4, "atol": 1e-6}  # as between numbers of processes
 
 pytestmark = [
     pytest.mark.launcher,
@@ -60,7 +60,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_checkpoints_on_the_way_are_shards_and_the_last_one_is_whole(whole: Path) -> None:
-    """Each of them is a model, and the weights of the shards are those of a whole checkpoint."""
+    """Each is a model, and the weights of the shards equal those of a whole checkpoint."""
     third, last = (whole / "checkpoints" / f"step-000000{step}" for step in (3, 9))
     assert names_in(third) == {"model.safetensors", "shards"}
     assert names_in(last) == {
@@ -93,7 +93,7 @@ def killed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     at = launch.at_step(8, "SIGKILL")
     files = run.parent / "files"
     started = launch.train(files, recipe, source, run, "--shard", processes=2, before=at)
-    assert started.wait() in (2, -9)  # the other one may lose it first
+    assert started.wait() in (2, -9)  # the other one may notice the loss first
     newest = latest(run)
     assert newest is not None
     assert newest.name == "step-0000006"
@@ -102,7 +102,7 @@ def killed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize(("processes", "options"), [(2, ("--shard",)), (1, ())])
-def test_a_run_killed_after_shards_goes_on_with_any_number_of_processes(
+def test_a_run_killed_after_shards_resumes_with_any_number_of_processes(
     whole: Path, killed: Path, tmp_path: Path, processes: int, options: tuple[str, ...]
 ) -> None:
     run = tmp_path / "run"
@@ -116,7 +116,7 @@ def test_a_run_killed_after_shards_goes_on_with_any_number_of_processes(
     }
 
 
-def test_a_damaged_shard_is_set_aside_and_the_run_goes_on_from_before(
+def test_a_damaged_shard_is_set_aside_and_the_run_resumes_before_it(
     whole: Path, killed: Path, tmp_path: Path
 ) -> None:
     run = tmp_path / "run"
@@ -125,16 +125,16 @@ def test_a_damaged_shard_is_set_aside_and_the_run_goes_on_from_before(
     content = bytearray(shard.read_bytes())
     content[-1] ^= 1
     shard.write_bytes(content)
-    said = run_of(run, "--shard", processes=2)
-    assert "damaged-step-0000006" in said
-    assert "from step 3" in said
+    output = run_of(run, "--shard", processes=2)
+    assert "damaged-step-0000006" in output
+    assert "from step 3" in output
     assert launch.outcome(run) == launch.outcome(whole)
 
 
-def test_a_full_disk_of_one_process_ends_all_of_them_and_room_lets_them_go_on(
+def test_a_full_disk_of_one_process_ends_all_and_they_resume_with_room(
     whole: Path, tmp_path: Path
 ) -> None:
-    """The disk is full where process 1 writes its shard of step 6, behind the training."""
+    """The disk is full where process 1 writes its shard of step 6, in the background."""
     before = (
         "import errno, os\n"
         "from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageWriter as W\n"
@@ -146,10 +146,10 @@ def test_a_full_disk_of_one_process_ends_all_of_them_and_room_lets_them_go_on(
         "W.write_data = full\n"
     )
     run = tmp_path / "run"
-    said = run_of(run, "--shard", processes=2, before=before, status=2)
-    assert "checkpoint step-0000006 was not written (No space left on device" in said
-    assert "step-0000003 is intact" in said
-    assert "Traceback" not in said
+    output = run_of(run, "--shard", processes=2, before=before, status=2)
+    assert "checkpoint step-0000006 was not written (No space left on device" in output
+    assert "step-0000003 is intact" in output
+    assert "Traceback" not in output
     assert {path.name for path in (run / "checkpoints").iterdir()} == {"step-0000003"}
     run_of(run, "--shard", processes=2)
     assert launch.outcome(run) == launch.outcome(whole)

@@ -45,7 +45,7 @@ def test_a_step_does_not_depend_on_how_its_batch_is_cut(tmp_path: Path, kind: st
         torch.testing.assert_close(figures(parts, name), figures(whole, name), rtol=2e-4, atol=1e-6)
 
 
-def test_importance_hears_of_a_step_once_however_it_is_cut(tmp_path: Path) -> None:
+def test_importance_counts_a_step_once_however_it_is_cut(tmp_path: Path) -> None:
     own = ("levels=by-loss", "loss=vlb", "process.steps=4", "train.steps=8")
     recipe = tiny.diffusion(*SETTINGS[:2], *own)  # warm after some steps, and then it matters
     whole = trained(recipe, tmp_path / "whole", 16)
@@ -111,8 +111,8 @@ def stepped(scale: float, clip: float | None, optimizer: Callable) -> tuple[Upda
 
 
 OPTIMIZERS = {
-    "momentum": partial(torch.optim.SGD, lr=0.1, momentum=0.9),  # moves in proportion
-    "AdamW": partial(torch.optim.AdamW, lr=0.1),  # whose moments are in proportion
+    "momentum": partial(torch.optim.SGD, lr=0.1, momentum=0.9),  # updates are proportional
+    "AdamW": partial(torch.optim.AdamW, lr=0.1),  # moments are proportional
 }
 
 
@@ -174,9 +174,9 @@ def test_the_loss_scale_falls_on_overflow_and_rises_after_a_thousand_good_steps(
     assert unscaled.value == 1.0
 
 
-@pytest.mark.parametrize(("memory", "found"), [(100, 64), (33, 32), (7, 4), (1, 1), (0, None)])
+@pytest.mark.parametrize(("memory", "expected"), [(100, 64), (33, 32), (7, 4), (1, 1), (0, None)])
 def test_the_largest_micro_batch_is_the_first_half_that_fits(
-    memory: int, found: int | None
+    memory: int, expected: int | None
 ) -> None:
     tried = []
 
@@ -184,18 +184,20 @@ def test_the_largest_micro_batch_is_the_first_half_that_fits(
         tried.append(size)
         return size <= memory
 
-    assert largest(fits, 64) == found
+    assert largest(fits, 64) == expected
     assert tried == [64 >> i for i in range(len(tried))]
 
 
-def test_a_gan_out_of_memory_is_told_what_a_gan_can_do(
+def test_a_gan_out_of_memory_is_refused_with_the_cures_of_a_gan(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     full, original = out_of_memory_beyond(5), build.discriminator_objective
-    monkeypatch.setattr(build, "discriminator_objective", lambda *given: full(original(*given)))
-    with pytest.raises(MemoryError, match="with a batch of 16 images, which a GAN") as told:
+    monkeypatch.setattr(
+        build, "discriminator_objective", lambda *arguments: full(original(*arguments))
+    )
+    with pytest.raises(MemoryError, match="with a batch of 16 images, which a GAN") as raised:
         trained(tiny.gan("train.batch_size=16"), tmp_path / "a")  # two steps of 8
-    message = str(told.value)
+    message = str(raised.value)
     assert "train.checkpoint_activations=true" in message
     assert message.endswith("or start a new run with train.batch_size=8 for each process")
     assert "micro_batch" not in message
@@ -204,7 +206,7 @@ def test_a_gan_out_of_memory_is_told_what_a_gan_can_do(
 
 
 def out_of_memory_beyond(size: int) -> Callable:
-    """An objective that fails as a full GPU does, when it is given more images than `size`."""
+    """An objective that runs out of GPU memory with more images than `size`."""
 
     def limited(objective: Callable) -> Callable:
         def called(network: torch.nn.Module, batch: loop.Batch) -> object:

@@ -1,6 +1,6 @@
 """Folder -> a run of two networks that learn from each other and from a third that does not.
 
-A critic takes two steps of AdamW from a batch, and then an actor one of momentum. Both scale their
+A critic takes two steps of AdamW on a batch, and then an actor one of momentum. Both scale their
 loss as float16 does, and at chosen steps a gradient overflows.
 """
 
@@ -52,24 +52,26 @@ def networks() -> dict[str, nn.Module]:
 
 
 def criticise(actor: nn.Module, overflows: bool) -> Objective:
-    """Tell what is made from what is real."""
+    """Distinguish generated images from real ones."""
 
     def objective(network: nn.Module, batch: Batch) -> Outcome:
         with torch.no_grad():
-            made = actor(batch.draws.noise)
-        return outcome(softplus(network(made) - network(to_float(batch.images))), overflows)
+            generated = actor(batch.draws.noise)
+        return outcome(softplus(network(generated) - network(to_float(batch.images))), overflows)
 
     return objective
 
 
 def act(critic: nn.Module, judge: nn.Module, overflows: bool) -> Objective:
-    """Be taken for real, and look to the judge as the images do."""
+    """Be classified as real, and match the images in the judge's features."""
 
     def objective(network: nn.Module, batch: Batch) -> Outcome:
         key_dropout(critic, batch.draws.key)
-        made = network(batch.draws.noise)
-        apart = judge(made) - judge(to_float(batch.images))
-        return outcome(softplus(-critic(made)) + apart.square().mean(1, keepdim=True), overflows)
+        generated = network(batch.draws.noise)
+        apart = judge(generated) - judge(to_float(batch.images))
+        return outcome(
+            softplus(-critic(generated)) + apart.square().mean(1, keepdim=True), overflows
+        )
 
     return objective
 
@@ -84,10 +86,10 @@ def outcome(loss: Tensor, overflows: bool) -> Outcome:
 def turn(critic_overflows: Sequence[int] = (), actor_overflows: Sequence[int] = ()) -> Turn:
     def taken(state: RunState, batch: Batch, learn: Learn) -> dict[str, Update]:
         critic, actor, judge = (*state.players.values(), state.frozen["judge"])
-        tell = criticise(actor.network, state.step in critic_overflows)
-        make = act(critic.network, judge, state.step in actor_overflows)
-        told = [learn(critic, tell, batch) for _ in range(ROUNDS)]
-        return {"critic": reported(told), "actor": learn(actor, make, batch)}
+        critic_objective = criticise(actor.network, state.step in critic_overflows)
+        actor_objective = act(critic.network, judge, state.step in actor_overflows)
+        updates = [learn(critic, critic_objective, batch) for _ in range(ROUNDS)]
+        return {"critic": reported(updates), "actor": learn(actor, actor_objective, batch)}
 
     return taken
 

@@ -1,4 +1,4 @@
-"""a recipe -> a run that is watched, and its state as it begins: weights and averages differ."""
+"""a recipe -> a watched run, and its initial state: weights and averages differ."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""samples, data -> moments of every channel; a tint is told and chance is not."""
+"""samples, data -> moments of every channel; a tint is reported and chance is not."""
 
 from dataclasses import replace
 
@@ -32,13 +32,13 @@ def tinted(images: Tensor, by: int, channel: int = 0) -> Tensor:
 
 def test_moments_are_those_of_all_pixels() -> None:
     images = photographs(50, 0)
-    found = moments(images)
+    actual = moments(images)
     flat = images.double().transpose(0, 1).flatten(1)
-    torch.testing.assert_close(found.mean, flat.mean(1))
-    torch.testing.assert_close(found.std, flat.std(1, correction=0))
+    torch.testing.assert_close(actual.mean, flat.mean(1))
+    torch.testing.assert_close(actual.std, flat.std(1, correction=0))
 
 
-def test_the_spread_of_one_image_tells_that_of_many_sets() -> None:
+def test_the_spread_of_one_image_predicts_that_of_many_sets() -> None:
     sets = [moments(photographs(32, seed)) for seed in range(200)]
     for value, spread in (("mean", "mean_spread"), ("std", "std_spread")):
         over_sets = torch.stack([getattr(s, value) for s in sets]).std(0)
@@ -69,7 +69,7 @@ def test_a_tint_is_named_and_few_samples_of_the_data_are_none() -> None:
     assert "deviation" in (warning_of(Compared(moments(flat), data)) or "")
 
 
-def test_it_is_said_once_each_time_that_colours_leave_and_not_while_training_begins(
+def test_a_tint_is_reported_once_per_onset_and_not_early_in_training(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     good = photographs(64, 1)

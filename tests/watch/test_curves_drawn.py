@@ -1,4 +1,4 @@
-"""log.jsonl -> columns, then a picture; a cut last line is none, another damaged one an error."""
+"""log.jsonl -> columns, then a picture; a truncated last line is ignored, other damage an error."""
 
 import json
 from pathlib import Path
@@ -18,7 +18,7 @@ def full_log(path: Path) -> Path:
     return path
 
 
-def test_columns_hold_what_was_measured_where_it_was(tmp_path: Path) -> None:
+def test_columns_hold_values_at_the_steps_that_measured_them(tmp_path: Path) -> None:
     log = read_log(full_log(tmp_path / "log.jsonl"))
     assert log["validation/loss"].steps.tolist() == [40, 80, 120]
     assert log["loss"].values[3] == 0.25

@@ -1,4 +1,4 @@
-"""weights -> a picture of what they make, the same for the same weights; failure costs no run."""
+"""weights -> a picture of their samples, the same for the same weights; failure costs no run."""
 
 from pathlib import Path
 
@@ -63,7 +63,7 @@ def test_raw_weights_and_their_average_stand_side_by_side(tmp_path: Path, channe
     assert before[1] != after[1]
 
 
-def test_the_picture_is_the_sample_command_s_own(tmp_path: Path) -> None:
+def test_the_picture_is_that_of_the_sample_command(tmp_path: Path) -> None:
     chosen = tiny.diffusion("watch.images=3", EVERY)
     state, run = states.state_of(chosen), states.watched(chosen, folder=tmp_path)
     model = run.model(mean_weights(state.model), 1)
@@ -71,18 +71,20 @@ def test_the_picture_is_the_sample_command_s_own(tmp_path: Path) -> None:
     generator = DiffusionGenerator(model, preview_sampling(chosen))
     image = generator.images(torch.arange(3), range(3))[2]
     watch_previews(run)(1, state)
-    wanted = fit(image, tile_size((8, 8)))
+    expected = fit(image, tile_size((8, 8)))
     with Image.open(tmp_path / "previews/step-0000001.png") as picture:
-        top = picture.height - 14 - wanted.height
+        top = picture.height - 14 - expected.height
         crops = [
-            picture.crop((x, top, x + wanted.width, top + wanted.height)).tobytes()
-            for x in range(picture.width - wanted.width)
+            picture.crop((x, top, x + expected.width, top + expected.height)).tobytes()
+            for x in range(picture.width - expected.width)
         ]
-    assert crops.count(wanted.tobytes()) == 1  # under the averages, and not under raw weights
+    assert crops.count(expected.tobytes()) == 1  # under the averages, and not under raw weights
 
 
-def test_what_fails_is_said_once_and_interrupts_nothing(caplog: pytest.LogCaptureFixture) -> None:
-    def fails(done: int, given: None) -> dict[str, float]:
+def test_a_failure_is_reported_once_and_interrupts_nothing(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def fails(done: int, state: None) -> dict[str, float]:
         raise OSError(28, "No space left on device")
 
     watch = guarded("the preview", fails)
@@ -90,7 +92,7 @@ def test_what_fails_is_said_once_and_interrupts_nothing(caplog: pytest.LogCaptur
     assert len(caplog.messages) == 1
     assert "the preview failed at step 1 (No space left on device)" in caplog.text
 
-    def interrupted(done: int, given: None) -> dict[str, float]:
+    def interrupted(done: int, state: None) -> dict[str, float]:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):

@@ -1,4 +1,4 @@
-"""average weights, held-out images -> the same numbers each time, and a network left as it was."""
+"""average weights, held-out images -> the same numbers each time, and an unchanged network."""
 
 from dataclasses import replace
 from typing import Any
@@ -53,21 +53,21 @@ def test_levels_cover_every_quarter_and_every_cell_of_it_alike() -> None:
 
 
 def by_level(network: nn.Module, batch: Batch) -> Outcome:
-    """An objective whose loss is the uniform that the level is made from."""
+    """An objective whose loss is the uniform number behind the level."""
     loss = torch.from_numpy(batch.draws.level)
     return Outcome(loss, {"loss": loss}, torch.zeros(len(loss)))
 
 
 def test_a_quarter_is_the_mean_over_its_own_levels() -> None:
-    found = measure(
+    actual = measure(
         by_level, nn.Identity(), held_out(), devices=states.CPU, count=400, batch_size=32
     )
-    assert found.quarters.keys() == {"loss"}
+    assert actual.quarters.keys() == {"loss"}
     expected = torch.tensor([0.125, 0.375, 0.625, 0.875], dtype=torch.float64)
-    torch.testing.assert_close(found.quarters["loss"], expected, atol=1e-3, rtol=0)
-    assert found.mean("loss") == pytest.approx(0.5, abs=1e-3)
+    torch.testing.assert_close(actual.quarters["loss"], expected, atol=1e-3, rtol=0)
+    assert actual.mean("loss") == pytest.approx(0.5, abs=1e-3)
     # Of 100 uniform values in each of four quarters of [0, 1).
-    assert found.errors["loss"] == pytest.approx(0.25 / 12**0.5 / 10 / 2, rel=0.02)
+    assert actual.errors["loss"] == pytest.approx(0.25 / 12**0.5 / 10 / 2, rel=0.02)
 
 
 @pytest.mark.parametrize("kind", tiny.KINDS)
@@ -88,18 +88,18 @@ def test_the_numbers_are_of_the_average_weights_in_batches_of_any_size(kind: str
 
 
 class Answer(Devices):
-    """One of two processes, which knows what the other gave: of held-out and training images."""
+    """One of two processes, with the sums of the other: of held-out and training images."""
 
-    given: list[torch.Tensor]
+    sent: list[torch.Tensor]
     other: list[torch.Tensor]
 
     def __init__(self, rank: int, other: list[torch.Tensor]) -> None:
         super().__init__(torch.device("cpu"), rank=rank, world=2)
-        vars(self).update(given=[], other=other)
+        vars(self).update(sent=[], other=other)
 
     def gather(self, value: Any) -> list[Any]:
-        self.given.append(value)
-        return [value, self.other[len(self.given) - 1] if self.other else torch.zeros_like(value)]
+        self.sent.append(value)
+        return [value, self.other[len(self.sent) - 1] if self.other else torch.zeros_like(value)]
 
 
 def test_two_processes_find_what_one_finds() -> None:
@@ -107,18 +107,18 @@ def test_two_processes_find_what_one_finds() -> None:
     state = states.state_of(chosen)
     first = Answer(1, [])
     validated(chosen, state, first, at_once=7)
-    last = Answer(0, first.given)
-    found = validated(chosen, state, last, at_once=7)
-    assert found == pytest.approx(validated(chosen, state), rel=1e-5)
+    last = Answer(0, first.sent)
+    actual = validated(chosen, state, last, at_once=7)
+    assert actual == pytest.approx(validated(chosen, state), rel=1e-5)
     for rank in (first, last):
-        assert [int(sums[1, 0].sum()) for sums in rank.given] == [12, 12]  # images, half of each
+        assert [int(sums[1, 0].sum()) for sums in rank.sent] == [12, 12]  # images, half of each
 
 
 def measured(**means: float) -> Losses:
     return Losses({name: torch.full((4,), value).double() for name, value in means.items()})
 
 
-def test_over_fitting_is_told_past_the_stated_gap_and_not_before() -> None:
+def test_overfitting_is_reported_past_the_stated_gap_and_not_before() -> None:
     trained = measured(loss=0.10, accuracy=0.90)
     assert warning_of_overfitting(measured(loss=0.90, accuracy=0.81), trained) is None
     message = warning_of_overfitting(measured(loss=0.90, accuracy=0.79), trained)
@@ -139,7 +139,7 @@ def test_a_network_that_learnt_its_images_by_heart_shows_a_gap_and_one_warning(
     generator = torch.Generator().manual_seed(1)
     noise = torch.randint(0, 256, (36, 1, 8, 8), generator=generator).to(torch.uint8)
     train = replace(few, images=lambda rows: noise[rows])
-    unseen = replace(few, images=lambda rows: noise[12:][rows])  # labels that nothing foretells
+    unseen = replace(few, images=lambda rows: noise[12:][rows])  # labels that are unpredictable
     state, (objective,) = states.state_of(chosen), build.objectives(chosen, torch.device("cpu"))
     optimizer = torch.optim.AdamW(state.model.network.parameters(), lr=3e-3)
     generator = np.random.default_rng(0)
@@ -159,7 +159,7 @@ def test_a_network_that_learnt_its_images_by_heart_shows_a_gap_and_one_warning(
     assert caplog.messages[0].startswith("step 1: overfitting")
 
 
-def test_images_that_the_network_was_not_made_for_are_refused_at_once() -> None:
+def test_images_of_another_size_or_other_classes_are_refused_at_once() -> None:
     run = states.watched(tiny.diffusion())
     with pytest.raises(ValueError, match="the recipe needs"):
         watch_validation(run, tiny.stripes(size=(9, 9)))

@@ -1,4 +1,4 @@
-"""a run that is watched -> bit for bit the run that is not, and the same log when continued."""
+"""a watched run -> bit for bit the unwatched one, and the same log when continued."""
 
 import json
 from pathlib import Path

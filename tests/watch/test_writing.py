@@ -1,4 +1,4 @@
-"""figures of a run -> what TensorBoard and Weights & Biases are handed, each step once."""
+"""figures of a run -> the records of TensorBoard and Weights & Biases, each step once."""
 
 import importlib.util
 import sys
@@ -24,16 +24,16 @@ def steps_of(first: int, last: int, scale: float = 1.0) -> Iterator[Progress]:
 
 
 def test_figures_pass_by_and_the_writers_are_closed_however_it_ends() -> None:
-    seen: list[Any] = []
+    calls: list[Any] = []
     writer = Writer(
-        lambda step, values: seen.append((step, values["loss"])),
+        lambda step, values: calls.append((step, values["loss"])),
         lambda step, name, picture: None,
-        lambda: seen.append("closed"),
+        lambda: calls.append("closed"),
     )
     passed = [p.step for p in record(steps_of(1, 2), [writer])]
     assert passed == [1, 2]
-    assert seen == [(1, 1.0), (2, 0.5), "closed"]
-    seen.clear()
+    assert calls == [(1, 1.0), (2, 0.5), "closed"]
+    calls.clear()
 
     def failing() -> Iterator[Progress]:
         yield from steps_of(1, 1)
@@ -41,7 +41,7 @@ def test_figures_pass_by_and_the_writers_are_closed_however_it_ends() -> None:
 
     with pytest.raises(FloatingPointError):
         list(record(failing(), [writer]))
-    assert seen == [(1, 1.0), "closed"]
+    assert calls == [(1, 1.0), "closed"]
 
 
 @pytest.mark.skipif(not HAS_TENSORBOARD, reason="TensorBoard is not installed")
@@ -56,30 +56,30 @@ def test_a_continued_run_shows_each_step_once_in_tensorboard(tmp_path: Path) -> 
     resumed.picture(5, "preview", RED)
     resumed.figures(5, {"gradient_norm": float("nan")})  # what is not finite is left out
     list(record(steps_of(5, 8, scale=2.0), [resumed]))
-    held = EventAccumulator(str(folder))
-    held.Reload()
-    scalars = [(s.step, round(s.value, 4)) for s in held.Scalars("loss")]
+    events = EventAccumulator(str(folder))
+    events.Reload()
+    scalars = [(s.step, round(s.value, 4)) for s in events.Scalars("loss")]
     expected = [(step, (1 if step < 5 else 2) / step) for step in range(1, 9)]
     assert scalars == [(step, round(value, 4)) for step, value in expected]
-    assert [image.step for image in held.Images("preview")] == [5]
-    assert "gradient_norm" not in held.Tags()["scalars"]
-    assert [s.step for s in held.Scalars("images_per_second")] == list(range(1, 9))
+    assert [image.step for image in events.Images("preview")] == [5]
+    assert "gradient_norm" not in events.Tags()["scalars"]
+    assert [s.step for s in events.Scalars("images_per_second")] == list(range(1, 9))
 
 
 class Service(SimpleNamespace):
-    """What we use of wandb: a run that goes on where its steps ended."""
+    """The part of wandb in use: a run that continues after its last step."""
 
     def __init__(self) -> None:
-        super().__init__(asked=[], logged=[], Image=lambda picture: "picture")
+        super().__init__(inits=[], logged=[], Image=lambda picture: "picture")
 
-    def init(self, **asked: Any) -> SimpleNamespace:
-        self.asked.append(asked)
+    def init(self, **options: Any) -> SimpleNamespace:
+        self.inits.append(options)
         free = max((step for step, _ in self.logged), default=-1) + 1
         log = lambda values, step: self.logged.append((step, values))  # noqa: E731
         return SimpleNamespace(step=free, log=log, finish=lambda: None)
 
 
-def test_a_continued_run_goes_on_in_wandb_without_going_back(
+def test_a_continued_run_continues_in_wandb_without_repeating_steps(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     service = Service()
@@ -94,6 +94,6 @@ def test_a_continued_run_goes_on_in_wandb_without_going_back(
     list(record(steps_of(5, 8), [resumed]))
     resumed.picture(8, "preview", RED)
     assert [step for step, _ in service.logged] == [1, 2, 3, 4, 5, 6, 7, 8, 8]
-    first, second = service.asked
+    first, second = service.inits
     assert first["id"] == second["id"]
     assert (first["name"], first["project"], first["resume"]) == ("digits", "adm", "allow")

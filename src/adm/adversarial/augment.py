@@ -66,13 +66,13 @@ def _moved(side: int, shift: Tensor) -> Tensor:
 
 def _cutout(images: Tensor, uniforms: Tensor) -> Tensor:
     """Set a square of `CUT` of each side, with its centre anywhere, to 0."""
-    kept = []
+    outside = []
     for side, u in zip(images.shape[2:], uniforms[:, 5:7].unbind(1), strict=True):
         cut = int(side * CUT + 0.5)
         first = (u * (side + 1 - cut % 2)).long() - cut // 2  # may lie outside
         place = torch.arange(side, device=images.device)
-        kept.append((place < first[:, None]) | (place >= first[:, None] + cut))
-    mask = kept[0][:, None, :, None] | kept[1][:, None, None, :]
+        outside.append((place < first[:, None]) | (place >= first[:, None] + cut))
+    mask = outside[0][:, None, :, None] | outside[1][:, None, None, :]
     return images * mask
 
 

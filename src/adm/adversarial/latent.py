@@ -52,8 +52,8 @@ def truncated(seed: int, indices: Sequence[int], width: int, limit: float | None
     below = 0.0 if limit is None else 0.5 * math.erfc(limit / math.sqrt(2))
     u = torch.from_numpy(below + uniforms * (1 - 2 * below))
     tiny = torch.finfo(torch.float64).tiny  # u may be 0, whose normal quantile is infinite
-    found = torch.special.ndtri(u.clamp(min=tiny)).float()
-    return found if limit is None else found.clamp(-limit, limit)
+    noise = torch.special.ndtri(u.clamp(min=tiny)).float()
+    return noise if limit is None else noise.clamp(-limit, limit)
 
 
 def check_truncation(limit: float | None) -> None:
@@ -65,8 +65,8 @@ def check_truncation(limit: float | None) -> None:
 def _rows(
     keys: Tensor, draw: int, drawn: Callable[[np.random.Generator], NDArray[np.float32]]
 ) -> Tensor:
-    found = [drawn(_stream(key % (1 << 64), 0, DRAWS + draw)) for key in keys.tolist()]
-    return torch.from_numpy(np.stack(found)).to(keys.device)
+    rows = [drawn(_stream(key % (1 << 64), 0, DRAWS + draw)) for key in keys.tolist()]
+    return torch.from_numpy(np.stack(rows)).to(keys.device)
 
 
 def _stream(first: int, second: int, draw: int) -> np.random.Generator:

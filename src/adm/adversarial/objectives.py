@@ -16,7 +16,7 @@ from adm.training.batches import Batch
 from adm.training.objective import Objective, Outcome
 
 # Draws of a training image: of the discriminator's step, then of the generator's.
-NOISE, REAL_CHANGES, MADE_CHANGES, OWN_NOISE, OWN_CHANGES = range(5)
+NOISE, REAL_CHANGES, FAKE_CHANGES, OWN_NOISE, OWN_CHANGES = range(5)
 
 
 class Autocast(Protocol):
@@ -40,16 +40,16 @@ def discriminator_objective(
         key, label = batch.draws.key, _label(generator, batch)
         noise = normal(key, NOISE, generator.config.noise)
         with autocast(), torch.no_grad():
-            made = generator(noise, label)
-        images = torch.cat([to_float(batch.images), made])
-        changes = [uniform(key, draw, UNIFORMS) for draw in (REAL_CHANGES, MADE_CHANGES)]
+            generated = generator(noise, label)
+        images = torch.cat([to_float(batch.images), generated])
+        changes = [uniform(key, draw, UNIFORMS) for draw in (REAL_CHANGES, FAKE_CHANGES)]
         shown = augmented(images, torch.cat(changes), kinds)
         # One pass over both, as processes average the gradients of one pass.
         with autocast():
             logits = network(shown, None if label is None else label.repeat(2))
-        real, false = logits.chunk(2)
-        loss = F.relu(1 - real) + F.relu(1 + false)
-        figures = {"loss": loss, "real": real, "generated": false}
+        real, fake = logits.chunk(2)
+        loss = F.relu(1 - real) + F.relu(1 + fake)
+        figures = {"loss": loss, "real": real, "generated": fake}
         return _outcome(loss, figures)
 
     return objective
@@ -75,8 +75,8 @@ def generator_objective(
         noise = normal(key, OWN_NOISE, discriminator.config.noise)
         changes = uniform(key, OWN_CHANGES, UNIFORMS)
         with autocast():
-            made = network(noise, label)
-            loss = -discriminator(augmented(made, changes, kinds), label)
+            generated = network(noise, label)
+            loss = -discriminator(augmented(generated, changes, kinds), label)
         figures = {"loss": loss}
         if penalty is not None:
             loss = loss + penalty()

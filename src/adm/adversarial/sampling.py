@@ -33,11 +33,11 @@ class LatentSampling(Checked):
         Raises:
             SettingError: a setting is unknown, such as those of diffusion models, or out of range.
         """
-        given = {name: value for name, value in settings.items() if value is not None}
-        for name in given:
+        values = {name: value for name, value in settings.items() if value is not None}
+        for name in values:
             if name not in self.__dataclass_fields__:
                 known = ", ".join(self.__dataclass_fields__)
                 raise SettingError(name, f"left out for a GAN, whose settings are {known}")
-        if given.get("truncation") == "none":
-            given["truncation"] = None
-        return change(self, given)
+        if values.get("truncation") == "none":
+            values["truncation"] = None
+        return change(self, values)

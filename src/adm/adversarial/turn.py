@@ -29,14 +29,14 @@ def adversarial_turn(generator: Objective, discriminator: Objective, steps: int)
         maker, critic = state.players[GENERATOR], state.players[CRITIC]
         # Every steps-th row, so that the parts do not depend on the number of processes.
         parts = [batch.part(first, batch.size, steps) for first in range(steps)]
-        taken = list[Update]()
+        updates = list[Update]()
         for part in parts:
             advance(critic.network)
-            taken.append(learn(critic, discriminator, part, parts=steps))
+            updates.append(learn(critic, discriminator, part, parts=steps))
         advance(maker.network)
         with _fixed(critic.network):
-            made = learn(maker, generator, parts[-1], parts=steps)
-        return {GENERATOR: made, CRITIC: reported(taken)}
+            update = learn(maker, generator, parts[-1], parts=steps)
+        return {GENERATOR: update, CRITIC: reported(updates)}
 
     return turn
 

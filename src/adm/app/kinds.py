@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_typ
 
 from adm.spec import text
 
-FAR = 50_000  # bounds that nobody meets are left out
+FAR = 50_000  # bounds beyond what anyone sets are omitted
 ENTRY = re.compile(r"^( {4})(\w+(?:, \w+)*): ", re.MULTILINE)
 SIGNS = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below"}
 
@@ -31,7 +31,7 @@ def parameter(field: "Field[Any]", hint: Any, about: Mapping[str, str]) -> dict[
     """Return the type of a field in words, its default as text, and what it is about.
 
     Args:
-        hint: its type, with bounds.
+        hint: type of the field, with bounds.
         about: the `attributes` of its dataclass.
     """
     default = field.default
@@ -49,13 +49,13 @@ def parameter(field: "Field[Any]", hint: Any, about: Mapping[str, str]) -> dict[
 
 def attributes(kind: type[Any]) -> dict[str, str]:
     """Return name -> text of the attributes in a docstring, and in those of its bases."""
-    found: dict[str, str] = {}
+    entries: dict[str, str] = {}
     for base in reversed(kind.__mro__):
         text = (base.__doc__ or "").partition("Attributes:\n")[2].partition("\n    Raises:")[0]
         pieces = ENTRY.split(textwrap.indent(textwrap.dedent(text), "    "))[1:]
         for names, about in zip(pieces[1::3], pieces[2::3], strict=True):
-            found |= dict.fromkeys(names.split(", "), " ".join(about.split()).rstrip("."))
-    return found
+            entries |= dict.fromkeys(names.split(", "), " ".join(about.split()).rstrip("."))
+    return entries
 
 
 def words(hint: Any) -> str:

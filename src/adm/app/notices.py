@@ -1,7 +1,7 @@
 """str -> a line on standard error or output, unless notices are switched off.
 
-Notices accompany a command: progress, files that were written, warnings of a run. Results that were
-asked for, and errors, are no notices.
+Notices accompany a command: progress, files that were written, warnings of a run. Requested results
+and errors are not notices.
 """
 
 import logging
@@ -65,10 +65,10 @@ def notice(line: str, to: TextIO | None = None) -> None:
 def silence_hub(progress: bool) -> None:
     """Keep `huggingface_hub` from printing more than progress in a terminal, for this process.
 
-    It reads these variables when it is imported. What a user has set stays.
+    It reads these variables when it is imported. Those that the user has set stay.
 
     Args:
-        progress: whether to keep it from showing that as well.
+        progress: whether to suppress progress as well.
     """
     os.environ.setdefault("HF_HUB_VERBOSITY", "error")
     if progress or not sys.stderr.isatty():

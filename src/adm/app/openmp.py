@@ -2,7 +2,7 @@
 
 torch computes on a CPU with OpenMP, whose threads meet at a barrier after every operation. There,
 GNU's OpenMP spins for 300,000 iterations (about 10 ms) before it sleeps, and LLVM's for 200 ms.
-Where other work holds one of the cores, the thread that everyone waits for is not running, and
+Where other work occupies one of the cores, the thread that the others wait for is not running, and
 every barrier costs that time. A short spin catches nearly every barrier of an idle machine, and
 costs little where it does not; on a machine under load, a shorter one costs less.
 `benchmarks/busy.py` measures both. The length of spinning changes no result.
@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 SPINS = 7000  # iterations, 0.1 ms to 0.4 ms by processor
-SPINS_BESIDE = 1000  # where other work holds cores that the threads need
+SPINS_UNDER_LOAD = 1000  # where other work occupies cores that the threads need
 MOST_THREADS = 1024  # more than the system would start
 BLOCK_TIME = 1  # ms, the shortest of LLVM's runtime that is not zero
 WAITING = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")
@@ -36,7 +36,7 @@ class Cores(NamedTuple):
 def configure(threads: int | None = None) -> None:
     """Set what OpenMP reads from this process's environment, which its children inherit.
 
-    Does nothing of its own accord once torch is loaded: it belongs to whoever loaded it.
+    Once torch is loaded, its threads belong to whoever loaded it: only `threads` is then applied.
 
     Args:
         threads: number of threads of an operation; by default `OMP_NUM_THREADS`, or one for each
@@ -67,10 +67,10 @@ def variables(
     """
     chosen = {}
     if not any(name in environment for name in WAITING):
-        spins = SPINS if cores.usable + cores.load <= cores.present else SPINS_BESIDE
+        spins = SPINS if cores.usable + cores.load <= cores.present else SPINS_UNDER_LOAD
         chosen |= {"GOMP_SPINCOUNT": str(spins), "KMP_BLOCKTIME": str(BLOCK_TIME)}
-    beside = environment.get("LOCAL_WORLD_SIZE", "1")  # processes that a launcher starts here
-    share = max(cores.usable // max(int(beside) if beside.isdecimal() else 1, 1), 1)
+    local_world = environment.get("LOCAL_WORLD_SIZE", "1")  # processes that a launcher starts here
+    share = max(cores.usable // max(int(local_world) if local_world.isdecimal() else 1, 1), 1)
     if threads is not None:
         chosen |= {"OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
     elif "OMP_NUM_THREADS" not in environment and share < cores.present:
@@ -94,7 +94,7 @@ def quota(root: Path, membership: Path) -> float:
         lines = membership.read_text().splitlines()
     except OSError:  # not Linux
         return sys.maxsize
-    found = [float(sys.maxsize)]
+    quotas = [float(sys.maxsize)]
     for line in lines:  # "number:controllers:path", without controllers in cgroup v2
         _, controllers, path = [*line.split(":", 2), "", ""][:3]
         if controllers and "cpu" not in controllers.split(","):
@@ -102,8 +102,8 @@ def quota(root: Path, membership: Path) -> float:
         # A container may see its own cgroup as the root, under a path that only its host has.
         for folder in (Path(path), *Path(path).parents):
             place = str(folder).lstrip("/")
-            found += [_quota_in(root / name / place) for name in ("", "cpu", controllers)]
-    return min(found)
+            quotas += [_quota_in(root / name / place) for name in ("", "cpu", controllers)]
+    return min(quotas)
 
 
 def _quota_in(folder: Path) -> float:

@@ -8,17 +8,16 @@ EXTENSIONS = ("avx512_bf16", "amx_bf16", "bf16")  # of x86, and of ARM
 
 
 def processor() -> str:
-    """Return the name of the processor, as far as the system tells it."""
+    """Return the name of the processor, as the system reports it."""
     named = (line for line in _lines() if line.startswith("model name"))
-    found = next(named, "").partition(":")[2].strip()
-    return found or platform.processor() or platform.machine() or "unknown"
+    name = next(named, "").partition(":")[2].strip()
+    return name or platform.processor() or platform.machine() or "unknown"
 
 
 def half_precision() -> list[str]:
     """Return the names of the processor's extensions for bfloat16.
 
-    Without one, as far as the system tells it, torch computes in bfloat16 many times slower than
-    in float32.
+    Where the system reports none, torch computes in bfloat16 many times slower than in float32.
     """
     words = {word for line in _lines() for word in line.split()}
     return [extension for extension in EXTENSIONS if extension in words]

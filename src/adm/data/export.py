@@ -35,7 +35,7 @@ def write_parts(
         shape: (N, C, H, W) of all images.
         parts: (B, C, H, W) uint8 each, together N images.
         labels: (N,) integers.
-        names: of the PNG files; None for no such files, because PNG cannot hold the images.
+        names: of the PNG files; None for no such files, because PNG cannot store the images.
     """
     folder.mkdir(exist_ok=True)
     count, channels, height, width = shape
@@ -48,7 +48,7 @@ def write_parts(
                 part = part.cpu()
                 if names is not None:
                     files = [folder / name for name in names[start : start + len(part)]]
-                    for _ in pool.map(_save_png, part, files):  # raises what one of them raises
+                    for _ in pool.map(_save_png, part, files):  # raises their errors
                         pass
                 start += len(part)
                 yield part.permute(0, 2, 3, 1).numpy()

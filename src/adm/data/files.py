@@ -46,7 +46,7 @@ class Files:
         open: row -> seekable stream of the encoded image; raises OSError if it is missing, and
             CorruptImage if its archive is damaged.
         path: row -> location of the image, for messages.
-        size: (H, W) to which each image is resized and cropped (`pixels.cover`); None keeps their
+        size: (H, W) to which each image is resized and cropped (`pixels.cover`); None for their
             own.
         channels: 1 (grey), 3 (RGB) or 4 (RGBA).
         bytes_of: row -> size of the encoded image, if that is known without opening it.
@@ -150,10 +150,10 @@ def is_grey(picture: Image.Image) -> bool:
 
 
 def _check_scans(stream: BinaryIO) -> None:
-    place = stream.tell()
+    position = stream.tell()
     stream.seek(0)
     content = np.frombuffer(stream.read(), np.uint8)
-    stream.seek(place)
+    stream.seek(position)
     scans = np.count_nonzero((content[:-1] == 0xFF) & (content[1:] == START_OF_SCAN))
     if scans > MOST_SCANS:
         raise ValueError(f"it has {scans} scans, over {MOST_SCANS}")

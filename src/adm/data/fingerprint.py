@@ -1,7 +1,7 @@
-"""Source -> Fingerprint: the names and sizes of its images and, where that is asked for, all bytes.
+"""Source -> Fingerprint: the names and sizes of its images and, if requested, all bytes.
 
-The bytes that are stored are hashed, not decoded pixels, which depend on the decoder. Of names, the
-folder that all files are in is left out, because data may be moved.
+Stored bytes are hashed, not decoded pixels, which depend on the decoder. Names are relative to the
+folder that contains all files, because data may be moved.
 """
 
 import hashlib
@@ -24,14 +24,14 @@ Hash = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 @dataclass(frozen=True)
 class Fingerprint:
-    """What a data set is.
+    """The identity of a data set.
 
     Attributes:
-        images: how many there are.
+        images: their number.
         names: hash of the names of all files, in order; None for arrays.
         sizes: hash of the sizes of up to `fitting.CHECKED` files, spread evenly, or of the shape of
             arrays.
-        pixels: hash of all images as they are stored; None if that was not asked for.
+        pixels: hash of all images as they are stored; None if not requested.
     """
 
     images: Annotated[int, Field(ge=1)]
@@ -54,12 +54,12 @@ def fingerprint(source: Source, pixels: bool = False) -> Fingerprint:
         return own
     other = _fingerprint(source.condition, pixels)
 
-    def both(one: str | None, two: str | None) -> str | None:
+    def combine(one: str | None, two: str | None) -> str | None:
         parts = [each.encode() for each in (one, two) if each is not None]
         return _hash(parts) if parts else None
 
     sizes = _hash([own.sizes.encode(), other.sizes.encode()])
-    names, stored = both(own.names, other.names), both(own.pixels, other.pixels)
+    names, stored = combine(own.names, other.names), combine(own.pixels, other.pixels)
     return Fingerprint(own.images, names, sizes, stored)
 
 
@@ -77,15 +77,15 @@ def _fingerprint(source: Source, pixels: bool) -> Fingerprint:
     return Fingerprint(len(rows), names, _hash(str(each).encode() for each in sizes), stored)
 
 
-def difference(held: Fingerprint, now: Fingerprint) -> str | None:
-    """Say in what two fingerprints differ; None if in nothing that both have."""
-    if held.images != now.images:
-        return f"the number of images, {held.images} and now {now.images},"
-    if held.names != now.names:
+def difference(saved: Fingerprint, current: Fingerprint) -> str | None:
+    """Describe how two fingerprints differ; None if all that both have is equal."""
+    if saved.images != current.images:
+        return f"the number of images, {saved.images} and now {current.images},"
+    if saved.names != current.names:
         return "the name of a file"
-    if held.sizes != now.sizes:
+    if saved.sizes != current.sizes:
         return "the size of an image"
-    if None not in (held.pixels, now.pixels) and held.pixels != now.pixels:
+    if None not in (saved.pixels, current.pixels) and saved.pixels != current.pixels:
         return "the content of an image"
     return None
 
@@ -100,15 +100,15 @@ def _hash(parts: Iterable[bytes]) -> str:
 
 
 def _contents(source: Source) -> Iterator[bytes]:
-    """Yield what is stored of each image; nothing of one that is corrupt."""
+    """Yield the stored bytes of each image; empty if its archive is damaged."""
     indices, files = range(len(source)), source.files
     if files is not None:
 
-        def stored(index: int) -> bytes:
-            with _opened(files, source.row(index)) as file:
+        def read(index: int) -> bytes:
+            with _open(files, source.row(index)) as file:
                 return file.read()
 
-        yield from map_ahead(stored, indices)
+        yield from map_ahead(read, indices)
         return
     for start in indices[::AT_ONCE]:
         for image in source.batch(indices[start : start + AT_ONCE])[0].numpy():
@@ -118,11 +118,11 @@ def _contents(source: Source) -> Iterator[bytes]:
 def _size(files: Files, row: int) -> int:
     if files.bytes_of is not None:
         return files.bytes_of(row)
-    with _opened(files, row) as file:
+    with _open(files, row) as file:
         return file.seek(0, os.SEEK_END)
 
 
-def _opened(files: Files, row: int) -> BinaryIO:
+def _open(files: Files, row: int) -> BinaryIO:
     """The encoded image; an empty one if its archive is damaged."""
     try:
         return files.open(row)

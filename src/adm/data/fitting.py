@@ -20,7 +20,7 @@ CHECKED = 2_000  # headers read on opening; those of a million files would take 
 
 
 def at_one_size(
-    found: Source,
+    source: Source,
     *,
     size: tuple[int, int] | None = None,
     channels: int | None = None,
@@ -32,7 +32,7 @@ def at_one_size(
     Arrays have their size on purpose, so they are not resampled: a smaller size is an error.
 
     Args:
-        found: from `registry.find`.
+        source: from `registry.find`.
         size: (H, W); None for the images' own.
         channels: 1, 3 or 4; by default 3 for image files, and their own for arrays. Arrays with
             another number of channels cannot be converted.
@@ -48,14 +48,14 @@ def at_one_size(
     """
     if size is not None and (min(size) < 1 or math.prod(size) > MAX_PIXELS):
         raise SettingError("size", f"(H, W), from 1x1 to {MAX_PIXELS} pixels", size)
-    if found.files is None:
-        return _fit_arrays(found, size, channels)
+    if source.files is None:
+        return _fit_arrays(source, size, channels)
     channels = RGB if channels is None else channels
     mode_of(channels)
-    files = replace(found.files, size=size, channels=channels)
+    files = replace(source.files, size=size, channels=channels)
     if check:
         sizes: dict[tuple[int, int], int] = {}
-        for row in map(found.row, spread(len(found), checked(found))):
+        for row in map(source.row, spread(len(source), header_count(source))):
             try:
                 sizes[files.own_size(row)] = row
             except CorruptImage:
@@ -64,23 +64,23 @@ def at_one_size(
         if size is None and len(sizes) > 1:
             (first, one), (second, other) = list(sizes.items())[:2]
             raise unequal(files.path(one), first, files.path(other), second)
-    return replace(found, images=files, strict=strict)
+    return replace(source, images=files, strict=strict)
 
 
-def channels_of(found: Source) -> int:
+def channels_of(source: Source) -> int:
     """Return the number of channels to train with: that of arrays, and 1 or 3 of image files.
 
     Image files count as grey if none of up to `CHECKED` of them, spread evenly, is stored in
     colour; their headers are read until the first that is.
 
     Args:
-        found: from `registry.find`.
+        source: from `registry.find`.
     """
-    if found.files is None:
-        return found.shape[0]
-    for index in spread(len(found), checked(found)):
+    if source.files is None:
+        return source.shape[0]
+    for index in spread(len(source), header_count(source)):
         try:
-            with found.files.picture(found.row(index), decode=False) as picture:
+            with source.files.picture(source.row(index), decode=False) as picture:
                 if not is_grey(picture):
                     return RGB
         except CorruptImage:  # reported, or skipped, when the image is read
@@ -93,9 +93,9 @@ def spread(count: int, most: int | None = None) -> range:
     return range(0, count, max(1, -(-count // (most or CHECKED))))
 
 
-def checked(found: Source) -> int:
+def header_count(source: Source) -> int:
     """Return how many headers of files are read on opening; those in a store take longer."""
-    in_store = found.files is not None and found.files.bytes_of is not None
+    in_store = source.files is not None and source.files.bytes_of is not None
     return CHECKED_IN_STORE if in_store else CHECKED
 
 
@@ -148,18 +148,18 @@ def _margins(name: str, own: tuple[int, int], size: tuple[int, int]) -> list[int
     return [right // 2, right - right // 2, down // 2, down - down // 2]
 
 
-def deviation_of(found: Source, seed: int) -> float:
+def deviation_of(source: Source, seed: int) -> float:
     """Return the standard deviation of pixels in [-1, 1] about their mean, to four decimals.
 
     It is that of at most `MEASURED` images, which the seed chooses.
 
     Args:
-        found: images of one shape.
+        source: images of one shape.
     """
-    order = shuffle(seed, len(found), 0, min(len(found), MEASURED))
+    order = shuffle(seed, len(source), 0, min(len(source), MEASURED))
     count = total = squares = 0  # exact, and so independent of the order
     for start in range(0, len(order), TOGETHER):
-        pixels = found.batch(order[start : start + TOGETHER])[0].long()
+        pixels = source.batch(order[start : start + TOGETHER])[0].long()
         count += pixels.numel()
         total += int(pixels.sum())
         squares += int(pixels.square().sum())

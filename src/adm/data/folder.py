@@ -28,10 +28,10 @@ def image_folder(path: Path) -> Tree:
     """
     names, title = in_order(_names(path)), path.resolve().name
 
-    def place(row: int) -> str:
+    def path_of(row: int) -> str:
         return os.path.join(path, names[row])
 
-    files = Files(lambda row: open_image(place(row)), lambda row: shown_path(place(row)))
+    files = Files(lambda row: open_image(path_of(row)), lambda row: shown_path(path_of(row)))
     return Tree(title, title, shown_path(path), names, files, reader_of(path))
 
 
@@ -64,7 +64,7 @@ def _names(root: Path) -> Iterator[str]:
                     f"{shown_path(start + entry.name)}, more than {MOST_DEPTH} nested folders; "
                     "give another folder, or pack the images into shards"
                 )
-            if os.path.isdir(entry):  # no for a link that leads nowhere
+            if os.path.isdir(entry):  # False for a broken link
                 (links if entry.is_symlink() else waiting).append(start + entry.name)
                 continue
             if is_image(entry.name) and not os.path.isfile(entry) and os.path.exists(entry):
@@ -73,7 +73,7 @@ def _names(root: Path) -> Iterator[str]:
 
 
 def _entries(folder: Path, listed: set[tuple[int, int]]) -> list[os.DirEntry[str]]:
-    """What a folder contains, without what is hidden; nothing if it is absent or `listed`."""
+    """The entries of a folder that are not hidden; none if it is absent or in `listed`."""
     try:
         facts = folder.stat()
         if (facts.st_dev, facts.st_ino) in listed:

@@ -60,7 +60,7 @@ def hub(place: str, split: str = "train") -> Source:
 
 def _rows(datasets: Any, place: str, split: str, where: str) -> Any:
     """The split as a `datasets.Dataset`."""
-    datasets.config.HF_DATASETS_TRUST_REMOTE_CODE = False  # otherwise, versions before 4 ask
+    datasets.config.HF_DATASETS_TRUST_REMOTE_CODE = False  # versions before 4 prompt otherwise
     path = at_home(place)
     name, _, config = place.partition("@")
     try:
@@ -77,13 +77,13 @@ def _rows(datasets: Any, place: str, split: str, where: str) -> Any:
         ) from None
     if not isinstance(splits, dict):
         splits = {"train": splits}
-    found = next((splits[each] for each in SPLITS[split] if each in splits), None)
-    if found is None:
+    rows = next((splits[each] for each in SPLITS[split] if each in splits), None)
+    if rows is None:
         raise NoSplit(
             f"{where} has no {split} split; its splits are {shown_path(', '.join(splits))}; give "
             "data with one"
         )
-    return found
+    return rows
 
 
 def _labels(datasets: Any, rows: Any, title: str, where: str) -> Labelled:

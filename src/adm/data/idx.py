@@ -89,17 +89,17 @@ def idx_folder(place: str, split: str = "train") -> Source:
 
 
 def _read_folder(folder: Path, split: str, classes: tuple[str, ...] | None, name: str) -> Source:
-    found = sorted(
+    paths = sorted(
         (path for path in folder.glob("*images?idx3-ubyte*") if _is_of(path.name, split)),
         key=lambda path: natural(path.name),
     )
-    if len({path.name.removesuffix(".gz") for path in found}) != 1:
-        listed = ", ".join(path.name for path in found) or "none"
-        raise (ValueError if found else NoSplit)(
+    if len({path.name.removesuffix(".gz") for path in paths}) != 1:
+        listed = ", ".join(path.name for path in paths) or "none"
+        raise (ValueError if paths else NoSplit)(
             f"{folder} must have one file of IDX images of the {split} split, and has {listed}; "
             f"give a folder with one {STEMS[split][0]}-images-idx3-ubyte[.gz]"
         )
-    images = found[0]
+    images = paths[0]
     labels = images.with_name(images.name.replace("images", "labels").replace("idx3", "idx1"))
     if not labels.is_file():
         raise ValueError(f"{labels}, the labels of {images.name}, is absent; download both files")

@@ -18,7 +18,7 @@ from adm.data.source import Source, map_ahead
 from adm.shown import count_of, shown_path
 
 SIDE = 64  # pixels of an example
-EXAMPLES, CLASSES_SHOWN = 12, 40  # examples of a class, classes that have any
+EXAMPLES, CLASSES_SHOWN = 12, 40  # examples of a class, classes with examples
 
 
 class Inspection(NamedTuple):
@@ -38,10 +38,10 @@ class Properties:
 
     Attributes:
         name: of the data.
-        images: how many there are.
-        classes: how many of each, broken ones among them.
-        sizes: how many of each (H, W), as "HxW", the most frequent first.
-        kinds: how many of each format and mode.
+        images: their number.
+        classes: number of images of each, broken ones included.
+        sizes: number of each (H, W), as "HxW", the most frequent first.
+        kinds: number of each format and mode.
         broken: path and reason of each image that cannot be decoded.
         same_files: paths of files with the same bytes, group by group.
         same_pixels: paths of images whose pixels are equal, upright and of 8 bits, in files that
@@ -71,28 +71,28 @@ class Properties:
         return asdict(self)
 
 
-def inspect(found: Source, advance: Callable[[float], None] = lambda amount: None) -> Properties:
+def inspect(source: Source, advance: Callable[[float], None] = lambda amount: None) -> Properties:
     """Decode every image once.
 
     Args:
-        found: from `registry.find`.
+        source: from `registry.find`.
         advance: called with the number of images inspected since the last call.
 
     Returns:
-        what there is; broken images are in it and raise nothing.
+        the properties; broken images are counted there and raise nothing.
     """
 
-    files = found.files
+    files = source.files
 
     def inspect_one(index: int) -> Inspection:
-        return _array(found, index) if files is None else _file(files, found.row(index))
+        return _array(source, index) if files is None else _file(files, source.row(index))
 
     inspected: list[Inspection] = []
-    for one in map_ahead(inspect_one, range(len(found))):
+    for one in map_ahead(inspect_one, range(len(source))):
         inspected.append(one)
         advance(1)
-    labels = found.labels.tolist()
-    counts = torch.bincount(found.labels, minlength=len(found.classes)).tolist()
+    labels = source.labels.tolist()
+    counts = torch.bincount(source.labels, minlength=len(source.classes)).tolist()
     same = _groups(one.content for one in inspected)
     pictures = [
         group
@@ -100,36 +100,36 @@ def inspect(found: Source, advance: Callable[[float], None] = lambda amount: Non
         if len({inspected[index].content for index in group}) > 1
     ]
     return Properties(
-        name=found.name,
-        images=len(found),
-        classes=dict(zip(found.classes, counts, strict=True)),
+        name=source.name,
+        images=len(source),
+        classes=dict(zip(source.classes, counts, strict=True)),
         sizes=_counted(f"{one.size[0]}x{one.size[1]}" for one in inspected if one.size),
         kinds=_counted(one.kind for one in inspected if one.size),
         broken=[{"path": one.path, "reason": one.broken} for one in inspected if one.broken],
         same_files=[[inspected[index].path for index in group] for group in same],
         same_pixels=[[inspected[index].path for index in group] for group in pictures],
         conflicts=sum(len({labels[i] for i in group}) > 1 for group in (*same, *pictures)),
-        left_out=found.left_out,
+        left_out=source.left_out,
     )
 
 
-def examples(found: Source) -> Tensor:
-    """Up to `EXAMPLES` images of each class, spread evenly over those that it has.
+def examples(source: Source) -> Tensor:
+    """Up to `EXAMPLES` images of each class, spread evenly over its images.
 
     Returns:
         (K, EXAMPLES, 3, SIDE, SIDE) uint8, of the first `CLASSES_SHOWN` classes; white where a
         class has fewer images, or an image is broken.
     """
-    if found.files is not None:
-        found = at_one_size(found, size=(SIDE, SIDE), check=False)
-    classes = min(len(found.classes), CLASSES_SHOWN)
+    if source.files is not None:
+        source = at_one_size(source, size=(SIDE, SIDE), check=False)
+    classes = min(len(source.classes), CLASSES_SHOWN)
     images = torch.full((classes, EXAMPLES, 3, SIDE, SIDE), 255, dtype=torch.uint8)
     for label in range(classes):
-        members = torch.nonzero(found.labels == label)[:, 0].tolist()
+        members = torch.nonzero(source.labels == label)[:, 0].tolist()
         stride = max(1, len(members) // EXAMPLES)
         for place, index in enumerate(members[::stride][:EXAMPLES]):
             with suppress(ValueError):  # it is broken
-                images[label, place] = _example(found.read(index))
+                images[label, place] = _example(source.read(index))
     return images
 
 

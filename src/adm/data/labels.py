@@ -37,11 +37,11 @@ class Labelled(NamedTuple):
     classes: tuple[str, ...]
     numbers: np.ndarray
 
-    def at(self, rows: Sequence[int] | np.ndarray, own: np.ndarray) -> "Labelled":
-        """Return labels of all images, of which these are at `rows` and the split is `own`."""
-        numbers = np.full(len(own), ELSEWHERE)
+    def at(self, rows: Sequence[int] | np.ndarray, in_split: np.ndarray) -> "Labelled":
+        """Return labels of all images: these at `rows`, and `ELSEWHERE` outside of `in_split`."""
+        numbers = np.full(len(in_split), ELSEWHERE)
         numbers[rows] = self.numbers
-        return self._replace(numbers=np.where(own, numbers, ELSEWHERE))
+        return self._replace(numbers=np.where(in_split, numbers, ELSEWHERE))
 
     def check_any(self, split: str, place: str, example: str) -> None:
         """Raise NoSplit unless one has a label; `example` is the name of one that should."""
@@ -67,7 +67,7 @@ class Tree(NamedTuple):
     Attributes:
         name: of the data, for logs and checkpoints.
         title: of the class if there is only one.
-        place: where it is, for messages.
+        place: its location, for messages.
         names: of the image files, in natural order, relative to the root and separated by `/`.
         files: the images, by their places among the names.
         inside: name -> content of another file, or None if it is absent.
@@ -81,7 +81,7 @@ class Tree(NamedTuple):
     inside: Inside
 
     def below(self, folder: str, names: Sequence[str]) -> "Tree":
-        """Return the files in a folder, whose images are called `names` there."""
+        """Return the files in a folder, whose images are `names`, relative to it."""
         inside = self.inside
         return self._replace(
             place=f"{self.place}/{folder}",
@@ -111,21 +111,21 @@ def _label_split(tree: Tree, split: str, rule: str | None) -> Labelled:
     if chosen is None:
         _check_any(names, place)
         return label_images(tree, rule)
-    own = np.array([name.startswith(f"{chosen}/") for name in names], bool)
+    in_split = np.array([name.startswith(f"{chosen}/") for name in names], bool)
     bare = [name.partition("/")[2] for name in names]
-    ours = np.flatnonzero(own)
-    within = tree.below(chosen, [bare[row] for row in ours.tolist()])
+    rows = np.flatnonzero(in_split)
+    within = tree.below(chosen, [bare[row] for row in rows.tolist()])
     _check_any(within.names, within.place)
     list_ = STYLEGAN if rule is None else rule
     if list_.endswith(LISTS) and within.inside(list_) is not None:
-        return label_images(within, rule).at(ours, own)
+        return label_images(within, rule).at(rows, in_split)
     listed = list_.endswith(LISTS) and (rule is not None or tree.inside(list_) is not None)
     nested = [row for row, name in enumerate(names) if "/" in name]  # the others are in no split
     texts = names if listed else bare
-    found = label_images(tree._replace(names=[texts[row] for row in nested]), rule)
-    found = found.at(nested, own)
-    found.check_any(split, place, shown_path(names[int(ours[0])]))
-    return found
+    labelled = label_images(tree._replace(names=[texts[row] for row in nested]), rule)
+    labelled = labelled.at(nested, in_split)
+    labelled.check_any(split, place, shown_path(names[int(rows[0])]))
+    return labelled
 
 
 def label_images(tree: Tree, rule: str | None) -> Labelled:
@@ -149,9 +149,9 @@ def label_images(tree: Tree, rule: str | None) -> Labelled:
     elif rule not in ("folders", "prefix", NO_LABELS):
         pairs = pairs_of(rule, place, inside)
     if pairs is not None:
-        found = number_labels(by_list(names, pairs, place), place)
+        labelled = number_labels(by_list(names, pairs, place), place)
         numbered = isinstance(pairs[0][1], int)
-        return with_names(found, named_classes(inside, place) if numbered else None, place)
+        return with_names(labelled, named_classes(inside, place) if numbered else None, place)
     if rule == "prefix":
         return number_labels([_prefix(name, place) for name in names], place)
     folders = [] if rule == NO_LABELS else _folders(names, place)
@@ -159,7 +159,7 @@ def label_images(tree: Tree, rule: str | None) -> Labelled:
 
 
 def _folders(names: Sequence[str], place: str) -> list[str]:
-    """The top-level folder of each image; none of all if there are no folders."""
+    """The top-level folder of each image; empty without folders."""
     tops = [name.partition("/")[0] if "/" in name else None for name in names]
     if any(tops) and None in tops:
         loose, some = names[tops.index(None)], next(top for top in tops if top)
@@ -171,24 +171,24 @@ def _folders(names: Sequence[str], place: str) -> list[str]:
 
 
 def by_list(names: Sequence[str], pairs: list[tuple[str, Label]], place: str) -> list[Label | None]:
-    """The label of each image in a list; None for one that it does not have."""
+    """The label of each image in a list; None for one that it omits."""
     lookups, labels = _lookups(names), list[Label | None]([None] * len(names))
     for file, label in pairs:
         # Also of `./cat/1.png`, or Windows' `cat\\1.png`.
         keys = (file, plain(file))
-        found = next((tier[key] for key in keys for tier in lookups if key in tier), None)
-        if found is None or found == AMBIGUOUS:
-            what = "does not exist" if found is None else "is the name of several files"
+        row = next((tier[key] for key in keys for tier in lookups if key in tier), None)
+        if row is None or row == AMBIGUOUS:
+            what = "does not exist" if row is None else "is the name of several files"
             raise ValueError(
                 f"{place}: {shown_path(file)} in the list of labels {what}; correct the list"
             )
-        before = labels[found]
-        if before is not None and str(before) != str(label):
+        previous = labels[row]
+        if previous is not None and str(previous) != str(label):
             raise ValueError(
-                f"{shown_path(f'{place}/{names[found]}')} has the labels {short(str(before))} "
+                f"{shown_path(f'{place}/{names[row]}')} has the labels {short(str(previous))} "
                 f"and {short(str(label))} in the list; keep one"
             )
-        labels[found] = label
+        labels[row] = label
     if not pairs:
         raise ValueError(f"{place}: the list of labels is empty; give a label for each image")
     return labels
@@ -196,9 +196,9 @@ def by_list(names: Sequence[str], pairs: list[tuple[str, Label]], place: str) ->
 
 def number_labels(labels: Sequence[Label | None], place: str) -> Labelled:
     """Class numbers of labels: integers as they are, names by their rank in natural order."""
-    given = [label for label in labels if label is not None]
-    if all(isinstance(label, int) for label in given):
-        low, high = int(min(given)), int(max(given))
+    listed = [label for label in labels if label is not None]
+    if all(isinstance(label, int) for label in listed):
+        low, high = int(min(listed)), int(max(listed))
         if low < 0 or high >= MOST_CLASSES:
             raise ValueError(
                 f"{place}: labels are {short(str(low))}..{short(str(high))}, expected "
@@ -207,14 +207,14 @@ def number_labels(labels: Sequence[Label | None], place: str) -> Labelled:
         classes: Sequence[Label] = range(high + 1)
     else:
         labels = [label if label is None else str(label) for label in labels]
-        classes = sorted({*map(str, given)}, key=natural)
+        classes = sorted({*map(str, listed)}, key=natural)
     places: dict[Label | None, int] = {name: number for number, name in enumerate(classes)}
     numbers = [UNLISTED if label is None else places[label] for label in labels]
     return Labelled(as_classes(list(map(str, classes)), place), np.array(numbers, np.int64))
 
 
 def as_classes(names: Sequence[str], place: str) -> tuple[str, ...]:
-    """The names as those of classes, or a ValueError if there are too many or one cannot be it."""
+    """The names, or a ValueError if they are too many for classes or one is invalid."""
     if len(names) > MOST_CLASSES:
         raise ValueError(
             f"{place}: {len(names)} classes, expected at most {MOST_CLASSES}; join some of them"
@@ -223,7 +223,7 @@ def as_classes(names: Sequence[str], place: str) -> tuple[str, ...]:
 
 
 def named_classes(inside: Inside, place: str) -> tuple[str, ...] | None:
-    """Read the class names beside images, ["cat", "dog", ...]; None if there are none.
+    """Read the class names beside images, ["cat", "dog", ...]; None without the file.
 
     Raises:
         ValueError: the file has another content, or a name twice.
@@ -241,20 +241,20 @@ def named_classes(inside: Inside, place: str) -> tuple[str, ...] | None:
     return as_classes(names, where)
 
 
-def with_names(found: Labelled, names: tuple[str, ...] | None, place: str) -> Labelled:
+def with_names(labelled: Labelled, names: tuple[str, ...] | None, place: str) -> Labelled:
     """Replace class numbers by names.
 
     Raises:
         ValueError: fewer names than classes.
     """
     if names is None:
-        return found
-    if len(names) < len(found.classes):
+        return labelled
+    if len(names) < len(labelled.classes):
         raise ValueError(
             f"{place}: {CLASSES_FILE} has {count_of(len(names), 'name')} and labels go up to "
-            f"{len(found.classes) - 1}; give every class a name"
+            f"{len(labelled.classes) - 1}; give every class a name"
         )
-    return found._replace(classes=names)
+    return labelled._replace(classes=names)
 
 
 def _prefix(name: str, place: str) -> str:

@@ -38,18 +38,18 @@ Inside = Callable[[str], bytes | None]  # name of a file in the data -> content,
 
 
 def reader_of(folder: Path) -> Inside:
-    """Return what reads a file in a folder by its name."""
+    """Return a function that reads a file in a folder by its name."""
 
     def inside(name: str) -> bytes | None:
         file = folder / name
-        # Unlike Path.is_file, this answers no for a name that is too long.
+        # Unlike Path.is_file, this returns False for a name that is too long.
         return read_regular(file, MOST_BYTES) if os.path.isfile(file) else None
 
     return inside
 
 
 def as_label(value: Any, where: str) -> Label:
-    """The value, or a ValueError that starts with `where` if it is no name and no integer."""
+    """The value, or a ValueError that starts with `where` if it is not a name or an integer."""
     if isinstance(value, str) and value:
         return as_name(value, where)
     if isinstance(value, int) and not isinstance(value, bool):
@@ -89,7 +89,7 @@ def pairs_of(rule: str, place: str, inside: Inside) -> list[tuple[str, Label]]:
         inside: reads a file in the data.
 
     Raises:
-        ValueError: it is no list, or there is none.
+        ValueError: it is not a list, or does not exist.
     """
     path = at_home(rule)
     suffix = path.suffix.lower()
@@ -118,7 +118,7 @@ def sizes_in(labels: str, classes: Sequence[str]) -> list[int]:
         classes: names of the classes in the order of their numbers. The list has names or numbers.
 
     Raises:
-        ValueError: it is no list, is empty, or has another class.
+        ValueError: it is not a list, is empty, or has another class.
     """
     counts = Counter(label for _, label in pairs_of(labels, "this folder", lambda name: None))
     sizes = [0] * len(classes)
@@ -143,14 +143,14 @@ def json_pairs(content: bytes, where: str) -> list[tuple[str, Label]] | None:
         ValueError: another form, or invalid labels.
     """
     try:
-        found = parse_json(content, ROWS)
+        parsed = parse_json(content, ROWS)
     except ValueError as error:
-        raise ValueError(f"{where} cannot be read as JSON ({error}); mend it") from None
-    if isinstance(found, dict) and isinstance(found.get("labels", ""), list | dict | None):
-        found = found["labels"]
-    if found is None:
+        raise ValueError(f"{where} cannot be read as JSON ({error}); correct it") from None
+    if isinstance(parsed, dict) and isinstance(parsed.get("labels", ""), list | dict | None):
+        parsed = parsed["labels"]
+    if parsed is None:
         return None
-    rows = list(found.items()) if isinstance(found, dict) else found
+    rows = list(parsed.items()) if isinstance(parsed, dict) else parsed
     if not isinstance(rows, list) or any(
         not isinstance(row, list | tuple) or len(row) != 2 or not isinstance(row[0], str)
         for row in rows

@@ -89,9 +89,9 @@ def at_home(path: str | Path) -> Path:
     except TypeError:
         raise ValueError(f"a path must be text or a Path, got {shown(path)}") from None
     except RuntimeError:
-        given = shown_path(path)
+        name = shown_path(path)
         raise ValueError(
-            f"{given}: there is no such home folder; write ./{given} for a path in this one"
+            f"{name}: there is no such home folder; write ./{name} for a path in this one"
         ) from None
 
 

@@ -1,6 +1,6 @@
 """Images without file names, list of labels by number -> the same images with these labels.
 
-A list calls image 17 of the training split `train/17`, counted from 0. The split is part of the
+A list names image 17 of the training split `train/17`, counted from 0. The split is part of the
 name, so that a list of one split labels no image of another.
 """
 
@@ -19,7 +19,7 @@ NUMBERED = re.compile(rf"({'|'.join(SPLITS)})/(0|[1-9][0-9]{{0,15}})")
 
 
 def numbered_name(split: str, row: int) -> str:
-    """Return the name by which a list calls the image of this row."""
+    """Return the name of the image of this row in a list."""
     return f"{split}/{row}"
 
 
@@ -29,21 +29,21 @@ def is_list(rule: str | None) -> bool:
 
 
 def is_by_number(rule: str | None) -> bool:
-    """Whether a labelling rule is the path of a list that calls its first image by number."""
+    """Whether a labelling rule is the path of a list that names its first image by number."""
     if rule is None or not is_list(rule) or not os.path.isfile(at_home(rule)):
         return False
     pairs = pairs_of(rule, "the data", _nothing)
     return bool(pairs) and NUMBERED.fullmatch(pairs[0][0]) is not None
 
 
-def by_number(found: Source, rule: str | None, split: str) -> Source:
-    """Label images by a list that calls them by number, or put all in one class.
+def by_number(source: Source, rule: str | None, split: str) -> Source:
+    """Label images by a list of their numbers, or put all in one class.
 
     Images of this split that are not in the list are left out. The classes are those of the whole
     list, so that they have the same numbers in all splits.
 
     Args:
-        found: all images of the split, in order.
+        source: all images of the split, in order.
         rule: the path of the list; `none` for one class, called like the data; None for the
             images' own labels.
         split: `train` or `test`.
@@ -52,11 +52,11 @@ def by_number(found: Source, rule: str | None, split: str) -> Source:
         NoSplit: the list has no image of the split.
         ValueError: there is no such list, or it names other images or contradicts itself.
     """
-    count, place, names = len(found), found.name, partial(numbered_name, split)
+    count, place, names = len(source), source.name, partial(numbered_name, split)
     if rule is None:
-        return replace(found, names=names)
+        return replace(source, names=names)
     if rule == NO_LABELS:
-        return number_labels([place] * count, place).source(place, found.images, names)
+        return number_labels([place] * count, place).source(place, source.images, names)
     pairs = pairs_of(rule, place, _nothing)
     strange = next((file for file, _ in pairs if not NUMBERED.fullmatch(file)), None)
     if strange is not None:
@@ -69,8 +69,8 @@ def by_number(found: Source, rule: str | None, split: str) -> Source:
     labelled = number_labels(by_list(everything, pairs, place), place)
     labelled = labelled._replace(numbers=labelled.numbers[:count])
     labelled.check_any(split, place, names(17))
-    return labelled.source(place, found.images, names)
+    return labelled.source(place, source.images, names)
 
 
 def _nothing(name: str) -> None:
-    """Read a file in the data: a list by number is beside them."""
+    """Read a file in the data, which have none: a list by number is outside of them."""

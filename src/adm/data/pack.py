@@ -47,7 +47,7 @@ class Packing:
     """How images are written.
 
     Attributes:
-        size: (H, W) to which they are resized and cropped; None keeps their own.
+        size: (H, W) to which they are resized and cropped; None for their own.
         channels: 1, 3 or 4; None for 3, or for arrays their own.
         format: png, jpeg (quality 95), webp (lossless), or original, which copies files unchanged.
         shard_size: images per archive.
@@ -71,17 +71,17 @@ class Packing:
 
 
 class Packed(NamedTuple):
-    """What was written.
+    """Counts of shards and images.
 
     Attributes:
-        shards: how many there are.
-        kept: how many of them an earlier run has written.
-        images: how many this run has written.
+        shards: in all.
+        existing: shards that an earlier run wrote.
+        images: that this run wrote.
         skipped: paths of the corrupt images.
     """
 
     shards: int
-    kept: int
+    existing: int
     images: int
     skipped: list[str]
 
@@ -92,7 +92,7 @@ class Encoded(NamedTuple):
 
 
 def pack(
-    found: Source,
+    source: Source,
     out: Path,
     packing: Packing,
     *,
@@ -109,7 +109,7 @@ def pack(
     store, each shard is moved there when it is written.
 
     Args:
-        found: from `registry.find`.
+        source: from `registry.find`.
         out: the folder, which may contain other splits.
         packing: how images are written.
         split: the prefix of the shards' names.
@@ -120,7 +120,7 @@ def pack(
         ValueError: the folder has shards of other data or settings, or another process writes it
             (`InUse`); corrupt images with `strict`; or arrays whose channels no image format has.
     """
-    encode = _original(found) if packing.format == ORIGINAL else _encoder(found, packing)
+    encode = _original(source) if packing.format == ORIGINAL else _encoder(source, packing)
     if out.exists() and not out.is_dir():
         raise ValueError(f"{out} is a file, and shards need a folder; choose another place")
 
@@ -132,38 +132,38 @@ def pack(
                 raise
             return error
 
-    kept, images, skipped, labels = 0, 0, list[str](), found.labels.tolist()
-    indices, mirror = range(len(found)), Mirror.of(out)
+    existing, images, skipped, labels = 0, 0, list[str](), source.labels.tolist()
+    indices, mirror = range(len(source)), Mirror.of(out)
     starts = indices[:: packing.shard_size]
     with _unless_refused(out), locked(out):
-        _claim(out, found, packing, split)
-        there = mirror.names(out) if mirror else []
+        _claim(out, source, packing, split)
+        stored = mirror.names(out) if mirror else []
         for number, start in enumerate(starts):
-            own, target = indices[start:][: packing.shard_size], out / f"{split}-{number:06d}.tar"
+            span, target = indices[start:][: packing.shard_size], out / f"{split}-{number:06d}.tar"
             listed = list[tuple[str, int, int, int]]()
-            if target.is_file() or target.name in there:
-                kept += 1
-                advance(Cached(len(own)))
+            if target.is_file() or target.name in stored:
+                existing += 1
+                advance(Cached(len(span)))
                 continue
             index_file = target.with_name(target.stem + INDEX)
             with new_file(target) as part:
                 with tarfile.open(part, "w", format=tarfile.USTAR_FORMAT) as archive:
-                    for index, made in zip(own, map_ahead(attempt, own), strict=True):
+                    for index, encoded in zip(span, map_ahead(attempt, span), strict=True):
                         advance(1)
-                        if isinstance(made, CorruptImage):
-                            skipped.append(made.path)
+                        if isinstance(encoded, CorruptImage):
+                            skipped.append(encoded.path)
                             continue
                         images += 1
-                        name, label = f"{index:09d}.{made.extension}", labels[index]
+                        name, label = f"{index:09d}.{encoded.extension}", labels[index]
                         place = archive.offset + tarfile.BLOCKSIZE  # after the header
-                        listed.append((name, place, len(made.content), label))
-                        _add(archive, name, made.content)
+                        listed.append((name, place, len(encoded.content), label))
+                        _add(archive, name, encoded.content)
                         _add(archive, f"{index:09d}.cls", str(label).encode())
                 write_json(index_file, {"bytes": part.stat().st_size, "images": listed})
             if mirror:
                 mirror.move(index_file)
                 mirror.move(target)
-    return Packed(len(starts), kept, images, skipped)
+    return Packed(len(starts), existing, images, skipped)
 
 
 @contextmanager
@@ -180,8 +180,8 @@ def _unless_refused(out: Path) -> Iterator[None]:
         raise
 
 
-def _encoder(found: Source, packing: Packing) -> Callable[[int], Encoded]:
-    source = at_one_size(found, size=packing.size, channels=packing.channels, check=False)
+def _encoder(source: Source, packing: Packing) -> Callable[[int], Encoded]:
+    source = at_one_size(source, size=packing.size, channels=packing.channels, check=False)
     if source.files is None:
         pixels.mode_of(source.shape[0])
     extension, how = ENCODINGS[packing.format]
@@ -194,33 +194,33 @@ def _encoder(found: Source, packing: Packing) -> Callable[[int], Encoded]:
     return encode
 
 
-def _original(found: Source) -> Callable[[int], Encoded]:
-    files = found.files
+def _original(source: Source) -> Callable[[int], Encoded]:
+    files = source.files
     if files is None:
-        raise ValueError(f"{found.name} has no files to copy; give format png, jpeg or webp")
+        raise ValueError(f"{source.name} has no files to copy; give format png, jpeg or webp")
 
     def encode(index: int) -> Encoded:
-        with files.picture(found.row(index)) as picture:
+        with files.picture(source.row(index)) as picture:
             picture.load()  # raises CorruptImage now, not when the shard is read
             extension = EXTENSION_OF[picture.format or ""]
-        with files.open(found.row(index)) as stream:
+        with files.open(source.row(index)) as stream:
             return Encoded(stream.read(), extension)
 
     return encode
 
 
-def _claim(out: Path, found: Source, packing: Packing, split: str) -> None:
+def _claim(out: Path, source: Source, packing: Packing, split: str) -> None:
     """Record what the folder contains, or raise ValueError if it contains something else."""
-    labels = sha256_of(found.labels.numpy().tobytes())
-    facts = {"data": found.name, "images": len(found), "labels": labels, **asdict(packing)}
-    for name, content in ((CLASSES_FILE, list(found.classes)), (f"{split}.json", facts)):
+    labels = sha256_of(source.labels.numpy().tobytes())
+    facts = {"data": source.name, "images": len(source), "labels": labels, **asdict(packing)}
+    for name, content in ((CLASSES_FILE, list(source.classes)), (f"{split}.json", facts)):
         text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
         file = out / name
         if not file.is_file():
             write_text(file, text)
         elif file.read_text(encoding="utf-8") != text:
             raise ValueError(
-                f"{file} tells of other data or settings; give another folder, or remove this one"
+                f"{file} describes other data or settings; give another folder, or remove this one"
             )
 
 

@@ -15,8 +15,8 @@ MOST_NAMED = 3  # files in a message
 def pair(images: Source, conditions: Source) -> Source:
     """Give each image the condition of the same name: its path in the data, without its suffix.
 
-    Images of arrays and of shards have numbers, so that image 17 belongs to condition 17, and there
-    are as many of both. Of files, a condition that belongs to no image is left out.
+    Images of arrays and of shards are paired by number, image 17 with condition 17, and must be as
+    many as the conditions. Of files, a condition without an image is left out.
 
     Args:
         images, conditions: from `registry.find`, or at one size.
@@ -32,8 +32,8 @@ def pair(images: Source, conditions: Source) -> Source:
     for index in range(len(conditions)):
         rows.setdefault(_stem(conditions.listed(index)), []).append(index)
     names = list(map(images.listed, range(len(images))))
-    found = [rows.get(_stem(name), []) for name in names]
-    wrong = [name for name, own in zip(names, found, strict=True) if len(own) != 1]
+    matches = [rows.get(_stem(name), []) for name in names]
+    wrong = [name for name, match in zip(names, matches, strict=True) if len(match) != 1]
     if wrong:
         raise SettingError(
             "condition",
@@ -41,7 +41,7 @@ def pair(images: Source, conditions: Source) -> Source:
             f"{conditions.name} has none, or several, for {count_of(len(wrong), 'image')}",
             cure=f"add or rename the partners of {few([*map(shown_path, wrong)], MOST_NAMED)}",
         )
-    chosen = conditions.subset(np.array([own for (own,) in found], np.int64))
+    chosen = conditions.subset(np.array([row for (row,) in matches], np.int64))
     return replace(images, name=f"{images.name} from {conditions.name}", condition=chosen)
 
 

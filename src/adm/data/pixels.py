@@ -52,7 +52,7 @@ def check_range(picture: Image.Image) -> None:
 
 
 def cover(picture: Image.Image, size: tuple[int, int]) -> Image.Image:
-    """Resize to just cover `size` (H, W), then crop the centre, as the paper's data were made.
+    """Resize to just cover `size` (H, W), then crop the centre, as the paper's data were prepared.
 
     Raises:
         ValueError: so elongated that covering `size` would take more than `MAX_PIXELS`.

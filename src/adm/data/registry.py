@@ -24,7 +24,7 @@ from adm.shown import LONGEST_PATH, shown, shown_path
 from adm.spec import SettingError
 from adm.store.files import is_address
 
-BUILTIN = ("fashion-mnist", "digits")  # data at a place of their own, which no spec names
+BUILTIN = ("fashion-mnist", "digits")  # data with a location of their own
 FORMS = (
     "fashion-mnist, fashion-mnist:/FOLDER, digits, idx:/FOLDER, hf:NAME[@CONFIG], hf:/FOLDER, a "
     "folder of images with one sub-folder per class, a .zip or .tar of such a folder, WebDataset "
@@ -64,8 +64,8 @@ def open_source(
         ValueError: no such data, split or labels, an invalid size or number of channels, or damaged
             data.
     """
-    found = find(spec, split=split, labels=labels)
-    return at_one_size(found, size=size, channels=channels, strict=strict)
+    source = find(spec, split=split, labels=labels)
+    return at_one_size(source, size=size, channels=channels, strict=strict)
 
 
 def find(spec: str, *, split: str | Sequence[str] = "train", labels: str | None = None) -> Source:
@@ -99,7 +99,7 @@ def find(spec: str, *, split: str | Sequence[str] = "train", labels: str | None 
     if spec.endswith(".tar"):
         return _tar_files(spec, split, labels)
     path = at_home(spec)
-    if os.path.isdir(path):  # unlike Path.is_dir, it answers no for a name that is too long
+    if os.path.isdir(path):  # unlike Path.is_dir, False for a name that is too long
         archives = _archives_in(path, split)
         if archives:
             folder = archives[0].parent
@@ -108,7 +108,7 @@ def find(spec: str, *, split: str | Sequence[str] = "train", labels: str | None 
         return image_folder(path).source(split, labels)
     if not os.path.exists(path):
         raise _missing(spec)
-    open_regular(path).close()  # refuses a pipe, whatever would read it
+    open_regular(path).close()  # refuses a pipe
     suffix = path.suffix.lower()
     if suffix == ".zip":
         return zip_archive(path).source(split, labels)
@@ -123,8 +123,8 @@ def _missing(spec: str) -> ValueError:
     """The error of a spec that is neither a path nor a name; it names similar ones."""
     if spec.rstrip("/") == WRITTEN:
         return ValueError(f"no data {spec!r}; write them with: adm data emoji --out emoji")
-    near = get_close_matches(spec.partition(":")[0][:LONGEST_NAME].lower(), NAMED)
-    hint = f"did you mean {' or '.join(near)}? " if near else ""
+    similar = get_close_matches(spec.partition(":")[0][:LONGEST_NAME].lower(), NAMED)
+    hint = f"did you mean {' or '.join(similar)}? " if similar else ""
     return ValueError(f"no data {shown(spec, LONGEST_PATH)}; {hint}give {FORMS}")
 
 
@@ -143,8 +143,9 @@ def _tar_files(spec: str, split: str, labels: str | None) -> Source:
 
 def _archives_in(path: Path, split: str) -> list[Path]:
     """The shards of a split in a folder, or else in its sub-folder of that split; may be none."""
-    found = (path.glob(where) for where in ("*.tar", *(f"{each}/*.tar" for each in SPLITS[split])))
-    names = [each.relative_to(path).as_posix() for paths in found for each in paths]
+    patterns = ("*.tar", *(f"{folder}/*.tar" for folder in SPLITS[split]))
+    paths = (archive for pattern in patterns for archive in path.glob(pattern))
+    names = [archive.relative_to(path).as_posix() for archive in paths]
     return [path / name for name in shards.in_folder(names, split, str(path))]
 
 

@@ -34,8 +34,8 @@ SPLIT_NAME = re.compile(rf"({'|'.join(sorted(SPLIT_OF, key=len, reverse=True))})
 
 
 @dataclass(frozen=True)
-class Told:
-    """What `{split}.json` says of the shards of a split, as far as their number follows from it."""
+class PackRecord:
+    """The fields of `{split}.json` that give the number of shards of a split."""
 
     images: Annotated[int, Field(ge=0)]
     shard_size: Annotated[int, Field(ge=1)]
@@ -70,7 +70,7 @@ def tar_archives(
         paths: the archives of one split; or a single one with a folder for each split.
         title: name of the data.
         split: `train` or `test`, for a single archive.
-        labels: another rule or a list; see `labels.label_images`. A list may call images by number
+        labels: another rule or a list; see `labels.label_images`. A list may name images by number
             (`numbering`), in the order of the archives, because files of several may have one name.
 
     Raises:
@@ -82,7 +82,7 @@ def tar_archives(
         for path in paths
         for entry, label in images_of(str(path), tar_entries(path, has_label))
     ]
-    if len(paths) == 1 and not own_labels(samples, labels):
+    if len(paths) == 1 and not uses_own_labels(samples, labels):
         return tar_archive(paths[0]).source(split, labels)
     if len(paths) == 1 and split != "train" and paths[0].parent.name not in SPLITS[split]:
         of_split(paths, split, str(paths[0]))
@@ -94,10 +94,10 @@ def tar_archives(
     return source_of(samples, title, shown_path(place), reader_of(place), split, labels)
 
 
-def own_labels(samples: Sequence[Sample], labels: str | None) -> bool:
-    """Whether images have labels beside them, by the same rule as `tar_archives`."""
-    wanted = labels is None or is_by_number(labels)
-    return wanted and any(each.label is not None for each in samples)
+def uses_own_labels(samples: Sequence[Sample], labels: str | None) -> bool:
+    """Whether images are labelled by the files beside them, as in `tar_archives`."""
+    allowed = labels is None or is_by_number(labels)
+    return allowed and any(each.label is not None for each in samples)
 
 
 # Six parameters: the first four describe the archives, the others are those of `tar_archives`.
@@ -118,13 +118,13 @@ def source_of(
     names = [each.entry.name for each in samples]
     files = Files(lambda row: samples[row].open(), lambda row: samples[row].where)
     tree = Tree(title, title, place, names, files, inside)
-    by_list, own = is_by_number(labels), own_labels(samples, labels)
+    by_list, own = is_by_number(labels), uses_own_labels(samples, labels)
     if by_list:
         chosen = number_labels([title] * len(samples), tree.place)
     else:
         chosen = _own_labels(samples, tree) if own else label_images(tree, labels)
-    found = chosen.source(title, files, partial(numbered_name, split))
-    return by_number(found, labels, split) if by_list else found
+    source = chosen.source(title, files, partial(numbered_name, split))
+    return by_number(source, labels, split) if by_list else source
 
 
 def of_split(paths: Sequence[Path], split: str, place: str) -> list[Path]:
@@ -137,8 +137,8 @@ def of_split(paths: Sequence[Path], split: str, place: str) -> list[Path]:
     names = [start[1].lower() if start else "train" for start in starts]
     if len({SPLIT_OF[name] for name in names}) < 2 and split == "train":
         return list(paths)
-    wanted = next((name for name in SPLITS[split] if name in names), None)
-    chosen = [path for path, name in zip(paths, names, strict=True) if name == wanted]
+    prefix = next((name for name in SPLITS[split] if name in names), None)
+    chosen = [path for path, name in zip(paths, names, strict=True) if name == prefix]
     if not chosen:
         raise NoSplit(
             f"{shown_path(place)} has no {split} split; name its archives {split}-000000.tar, or "
@@ -155,39 +155,40 @@ def in_folder(names: Iterable[str], split: str, place: str) -> list[str]:
         place: the folder, for messages.
     """
     tars = sorted((name for name in names if name.endswith(".tar")), key=natural)
-    own = [name for name in tars if "/" not in name]
-    if own:
-        return [path.name for path in of_split(list(map(Path, own)), split, place)]
+    direct = [name for name in tars if "/" not in name]
+    if direct:
+        return [path.name for path in of_split(list(map(Path, direct)), split, place)]
     inner = ([n for n in tars if n.rpartition("/")[0] == each] for each in SPLITS[split])
     return next(filter(None, inner), [])
 
 
 def check_whole(place: str, inside: Inside, archives: Sequence[str]) -> None:
-    """Raise ValueError if a folder has fewer shards of a split than `adm data pack` said it would.
+    """Raise ValueError if a folder has fewer shards of a split than `adm data pack` recorded.
 
-    Other folders of shards may have files of the same names, which say nothing.
+    Other folders of shards may have other files of these names, which are ignored.
 
     Args:
         place: the folder, for messages.
         inside: reads a file in it.
-        archives: the names of those of the split that are in it.
+        archives: the names of those in it.
     """
     for split in SPLITS:
-        own = [name for name in archives if name.startswith(f"{split}-")]
+        present = [name for name in archives if name.startswith(f"{split}-")]
         try:
-            told = as_type(Told, parse_json(inside(f"{split}.json") or b""))
+            record = as_type(PackRecord, parse_json(inside(f"{split}.json") or b""))
         except (OSError, ValueError):
             continue
-        wanted = -(-told.images // told.shard_size)
-        if own and len(own) < wanted:
+        expected = -(-record.images // record.shard_size)
+        if present and len(present) < expected:
+            shards = count_of(expected, f"{split} shard")
             raise ValueError(
-                f"{shown_path(place)} has {len(own)} of {count_of(wanted, f'{split} shard')}, as "
+                f"{shown_path(place)} has {len(present)} of {shards}, as "
                 "`adm data pack` did not end; run the same command again to write the others"
             )
 
 
 def has_label(name: str) -> bool:
-    """Whether a file of an archive may hold the label of an image."""
+    """Whether a file of an archive may contain the label of an image."""
     return name.endswith((f".{CLASS}", f".{FIELDS}"))
 
 

@@ -58,19 +58,19 @@ def processors() -> int:
 
 @dataclass(frozen=True, eq=False)
 class Source:
-    """Labelled images: some rows of what stores them, in any order.
+    """Labelled images: some rows of their storage, in any order.
 
     Attributes:
         name: of the data, for logs and checkpoints.
         classes: the name of each label, in order.
         labels: (N,) int64.
-        images: what stores them: a function of rows, for arrays, or `Files`.
+        images: their storage: a function of rows, for arrays, or `Files`.
         rows: (N,) the row of each image; None for 0..N - 1.
-        names: row -> the name by which a list of labels calls the image; None for images that
-            `registry.find` has not opened.
-        condition: images of which a model is told one for each, in the same order, such as its
-            edges (`pairs.pair`); None for images alone.
-        paths: row -> file that the image of an array is in, too; None without such files.
+        names: row -> name of the image in a list of labels; None for images that `registry.find`
+            has not opened.
+        condition: images that a model is conditioned on, one for each in order, such as its edges
+            (`pairs.pair`); None without conditions.
+        paths: row -> file with the same image as the array; None without such files.
         left_out: number of images that a list of labels omits.
         strict: whether `batch` refuses a corrupt image, instead of replacing it by the next one.
         skipped: paths of the images that `batch` has replaced so far.
@@ -97,7 +97,7 @@ class Source:
 
     @property
     def files(self) -> Files | None:
-        """What decodes the images; None for arrays."""
+        """The decoder of the images; None for arrays."""
         return self.images if isinstance(self.images, Files) else None
 
     @property
@@ -107,7 +107,7 @@ class Source:
 
     @cached_property
     def shape(self) -> tuple[int, int, int]:
-        """(C, H, W) of the images: that of the first, if it is not given."""
+        """(C, H, W) of the images: that of the first, unless `files.size` is set."""
         files = self.files
         if files is not None and files.size is not None:
             return files.channels, *files.size
@@ -125,7 +125,7 @@ class Source:
         return None if paths is None else paths(self.row(index))
 
     def listed(self, index: int) -> str:
-        """Return the name by which a list of labels calls an image of `registry.find`."""
+        """Return the name in a list of labels of an image of `registry.find`."""
         assert self.names is not None
         return self.names(self.row(index))
 
@@ -200,8 +200,8 @@ class Source:
         if crops is not None and not all(each.can_crop for each in sources):
             raise SettingError("data.crop", f"centre for {self.name}, which has no random crops")
         if any(each.files is not None for each in sources):
-            each = [None] * len(chosen) if crops is None else crops
-            images, chosen = self._gather(sources, list(zip(chosen, each, strict=True)))
+            uniforms = [None] * len(chosen) if crops is None else crops
+            images, chosen = self._gather(sources, list(zip(chosen, uniforms, strict=True)))
         else:
             images = [each._rows(chosen) for each in sources]
         return images, self.labels[chosen]
@@ -211,23 +211,23 @@ class Source:
         return self.images(list(map(self.row, indices)))
 
     def _gather(
-        self, sources: "list[Source]", wanted: list[tuple[int, Uniforms | None]]
+        self, sources: "list[Source]", requests: list[tuple[int, Uniforms | None]]
     ) -> tuple[list[Tensor], list[int]]:
         """The images of each source in one tensor, and the index of each."""
-        shapes = [(len(wanted), *each.shape) for each in sources]
+        shapes = [(len(requests), *each.shape) for each in sources]
         batches = [torch.empty(shape, dtype=torch.uint8).numpy() for shape in shapes]
 
         def place(position: int) -> tuple[int, list[str]]:
-            found = self._decode(sources, *wanted[position])
-            for source, images, image in zip(sources, batches, found.images, strict=True):
+            decoded = self._decode(sources, *requests[position])
+            for source, images, image in zip(sources, batches, decoded.images, strict=True):
                 if image.shape != source.shape:
-                    where, own = source.path(found.used) or source.name, image.shape[1:]
-                    raise unequal("the first image", source.shape[1:], where, own)
+                    where, size = source.path(decoded.used) or source.name, image.shape[1:]
+                    raise unequal("the first image", source.shape[1:], where, size)
                 # Copied now, so that the next image can reuse the memory of this one.
                 images[position] = image.numpy()
-            return found.used, found.corrupt
+            return decoded.used, decoded.corrupt
 
-        placed = list(map_ahead(place, range(len(wanted)), self.threads))
+        placed = list(map_ahead(place, range(len(requests)), self.threads))
         for path in (path for _, corrupt in placed for path in corrupt):
             if path not in self.skipped:
                 self.skipped.append(path)
@@ -237,9 +237,9 @@ class Source:
         """The image of each source, or the next ones that can all be decoded."""
         corrupt: list[str] = []
         for offset in range(min(len(self), MAX_CORRUPT)):
-            here = (index + offset) % len(self) if offset else index
+            current = (index + offset) % len(self) if offset else index
             try:
-                return Decoded([each.read(here, crop) for each in sources], here, corrupt)
+                return Decoded([each.read(current, crop) for each in sources], current, corrupt)
             except CorruptImage as error:
                 if self.strict:
                     raise
@@ -251,13 +251,13 @@ class Source:
 
 
 def left_out(name: str, paths: Sequence[str]) -> str:
-    """Return the notice of the images of a source that cannot be decoded."""
+    """Return a notice that names images that cannot be decoded."""
     first, images = few(paths, MOST_NAMED), count_of(len(paths), "image")
     return f"{name}: {images} cannot be decoded, and left out: {first}"
 
 
 def unequal(one: str, first: Sequence[int], other: str, second: Sequence[int]) -> SettingError:
-    """Return the refusal of two images of other sizes (H, W)."""
+    """Return the error of two images of different sizes (H, W)."""
     sizes = ["x".join(map(str, size)) for size in (second, first)]
     return SettingError(
         "size",

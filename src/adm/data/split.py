@@ -9,7 +9,7 @@ from adm.shown import count_of
 from adm.spec import SettingError
 
 ORDER = [0, 0, 0, 1]  # start of the random stream, far from those of other uses of the same key
-PASSES_KEPT = 4  # cached permutations: training and validation, each with a batch across two passes
+CACHED_PASSES = 4  # permutations: training and validation, each with a batch across two passes
 INCREMENT = 0x9E3779B97F4A7C15  # 2^64 / golden ratio, as in SplitMix64
 MIXES = ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB))
 
@@ -49,18 +49,18 @@ def order(source: Source, seed: int, start: int, count: int) -> list[int]:
     return indices
 
 
-@lru_cache(PASSES_KEPT)
+@lru_cache(CACHED_PASSES)
 def _by_windows(seed: int, source: Source, one_pass: int) -> np.ndarray:
     """(total,) int64."""
     assert source.windows is not None
     rows = range(len(source)) if source.rows is None else source.rows
-    _, own = np.unique(source.windows.shards[rows], return_inverse=True)
+    _, shards = np.unique(source.windows.shards[rows], return_inverse=True)
     draw = _generator(seed, one_pass)
-    window = draw.permutation(own.max() + 1)[own] // source.windows.at_once
-    return np.lexsort((draw.random(len(own)), window))
+    window = draw.permutation(shards.max() + 1)[shards] // source.windows.at_once
+    return np.lexsort((draw.random(len(shards)), window))
 
 
-@lru_cache(PASSES_KEPT)
+@lru_cache(CACHED_PASSES)
 def _permutation(seed: int, total: int, one_pass: int) -> np.ndarray:
     """(total,) int64. For a million images this takes tens of milliseconds, hence the cache."""
     return _generator(seed, one_pass).permutation(total)
@@ -90,15 +90,15 @@ def hold_out(source: Source, part: float, seed: int = 0) -> tuple[Source, Source
         expected = f"a fraction below 1, or an integer from 1 to {total - 1}"
         raise SettingError("hold_out", expected, part)
     hashes = _hashes(total, seed)
-    held = np.zeros(total, bool)
+    held_out = np.zeros(total, bool)
     if part < 1:
-        held = hashes < np.uint64(part * 2.0**64)
+        held_out = hashes < np.uint64(part * 2.0**64)
     else:
-        held[np.argsort(hashes, kind="stable")[: int(part)]] = True
-    if held.all() or not held.any():
+        held_out[np.argsort(hashes, kind="stable")[: int(part)]] = True
+    if held_out.all() or not held_out.any():
         cure = f"give a number, such as {max(1, total // 10)}"
         raise SettingError("hold_out", f"a part of {count_of(total, 'image')}", part, cure)
-    training, validation = (np.flatnonzero(side) for side in (~held, held))
+    training, validation = (np.flatnonzero(side) for side in (~held_out, held_out))
     return source.subset(training), source.subset(validation, f"{source.name}, held out")
 
 

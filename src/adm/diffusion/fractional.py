@@ -42,7 +42,7 @@ def noise_at(schedule: Schedule, levels: list[float]) -> Tensor:
     return (-0.5 * schedule.log_snr_at(levels)).exp()
 
 
-def usual_start(schedule: Schedule) -> int:
+def default_start(schedule: Schedule) -> int:
     """Return the noisiest whole level at which sigma / signal is at most `MOST_NOISE`.
 
     The last levels of a cosine schedule have a ratio of up to 20,000. There x_t is the same noise
@@ -52,14 +52,14 @@ def usual_start(schedule: Schedule) -> int:
     return max(2, int((noise <= MOST_NOISE).sum()))
 
 
-def usual_end(schedule: Schedule, start: int, count: int) -> float:
+def default_end(schedule: Schedule, start: int, count: int) -> float:
     """Return the level at which sigma / signal is `LEAST_NOISE` / `count`; 1 if `start` is below.
 
     The last step goes from there to the clean image. With few levels a longer last step leaves more
     of them for the noise above, where images differ more.
     """
-    wanted = -2 * torch.tensor([LEAST_NOISE / count], dtype=torch.float64).log()
-    level = float(schedule.level_of(wanted))
+    target = -2 * torch.tensor([LEAST_NOISE / count], dtype=torch.float64).log()
+    level = float(schedule.level_of(target))
     return level if level < start else 1.0
 
 
@@ -68,7 +68,7 @@ def _even(low: float, high: float, count: int) -> Tensor:
 
 
 def _between(schedule: Schedule, end: float, start: float, log_snr: Tensor) -> list[float]:
-    """Return the levels of these log-SNRs, with both ends as they were given."""
+    """Return the levels of these log-SNRs, with both ends unchanged."""
     return [float(end), *map(float, schedule.level_of(log_snr[1:-1])), float(start)]
 
 

@@ -165,7 +165,7 @@ def bits_per_dimension(
         x_0: (B, C, H, W) 8-bit pixels mapped to [-1, 1].
         noise: level -> (B, C, H, W) standard normal.
         levels: those whose terms are evaluated, by default all. `total` is an unbiased estimate of
-            the whole for those of `draw_levels`; with any others it is what their weights say.
+            the whole for those of `draw_levels`; with any others it is the sum by their weights.
     """
     chosen = every_level(schedule.last) if levels is None else levels
     terms: list[Tensor] = []
@@ -187,7 +187,7 @@ def bits_per_dimension(
 def dequantize(x_0: Tensor, uniform: Tensor) -> Tensor:
     """Spread 8-bit pixels evenly over their bins, which have width 2 / 255.
 
-    The density of what this gives is, in expectation, at most the probability of the pixels
+    The density of the result is, in expectation, at most the probability of the pixels
     (Theis et al. 2016, section 3.1).
 
     Args:

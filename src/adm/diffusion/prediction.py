@@ -121,13 +121,13 @@ class Inputs(NamedTuple):
 
 @dataclass(frozen=True)
 class Parameterization:
-    """What a network sees, and the interpretation of its raw output: a target and a variance."""
+    """The inputs of a network, and the meaning of its raw output: a target and a variance."""
 
     target: Target
     variance: VarianceRule
 
     def inputs(self, schedule: Schedule, x_t: Tensor, level: Level) -> Inputs:
-        """Return what a network is called with at (x_t, level): every call of one goes by it."""
+        """Return the inputs of a network at (x_t, level), for every call of one."""
         return Inputs(self.target.input(schedule, x_t, level), schedule.timestep(level, x_t))
 
     def split(self, raw: Tensor, channels: int) -> tuple[Tensor, Tensor | None]:
@@ -136,11 +136,11 @@ class Parameterization:
         Raises:
             ValueError: the output has the wrong number of channels.
         """
-        wanted = channels * (2 if self.variance.learned else 1)
-        if raw.shape[1] != wanted:
+        expected = channels * (2 if self.variance.learned else 1)
+        if raw.shape[1] != expected:
             raise ValueError(
-                f"an image of {channels} channels needs an output of {wanted}, got {raw.shape[1]}; "
-                "set out_channels, or choose another variance"
+                f"an image of {channels} channels needs an output of {expected}, got "
+                f"{raw.shape[1]}; set out_channels, or choose another variance"
             )
         return (raw[:, :channels], raw[:, channels:]) if self.variance.learned else (raw, None)
 
@@ -156,7 +156,7 @@ class Parameterization:
 
         Args:
             raw: (B, C or 2C, H, W) output of the network.
-            x_t: (B, C, H, W) noisy images, as they were given to `inputs`.
+            x_t: (B, C, H, W) noisy images, as passed to `inputs`.
             threshold: function such as `clip`, applied to the estimate of x_0 before the noise is
                 derived from it; not used in training.
         """

@@ -46,8 +46,8 @@ class Schedule:
         """
         if isinstance(level, int):
             # Filled in on the device: a copy from the CPU would wait for what the device computes.
-            told = float(self.timesteps[level])
-            return torch.full((1,), told, device=x_t.device).expand(len(x_t))
+            timestep = float(self.timesteps[level])
+            return torch.full((1,), timestep, device=x_t.device).expand(len(x_t))
         return _copied(self.timesteps, torch.float32, x_t.device)[level.to(x_t.device)]
 
     @property
@@ -105,10 +105,10 @@ class Schedule:
         """Return the process of some levels of this one (Improved DDPM, section 4).
 
         Everything derived from alpha_bar (beta, the posterior, the learned range) is that of the
-        kept levels, while the timesteps remain those of the original process.
+        selected levels, while the timesteps remain those of the original process.
 
         Args:
-            keep: levels in 1..T, ascending; level 0 is always kept.
+            keep: levels in 1..T, ascending; level 0 is always included.
 
         Raises:
             ValueError: there are fewer than two levels, or they are out of range or not ascending.
@@ -147,17 +147,17 @@ class Schedule:
         Raises:
             ValueError: there are fewer than two values, or they are out of range or not ascending.
         """
-        wanted = log_snr.double().flip(0)  # in the order of levels
+        requested = log_snr.double().flip(0)  # in the order of levels
         low, high = float(self.log_snr[-1]), float(self.log_snr[1])
         slack = 1e-9 * (high - low)
-        rising = bool((wanted.diff() < 0).all()) and len(wanted) >= 2
-        if not rising or wanted[0] > high + slack or wanted[-1] < low - slack:
+        rising = bool((requested.diff() < 0).all()) and len(requested) >= 2
+        if not rising or requested[0] > high + slack or requested[-1] < low - slack:
             raise ValueError(
                 f"log_snr must be at least two ascending values in [{low:.6g}, {high:.6g}], "
                 f"got {log_snr}"
             )
-        between = self._interpolated(self.timesteps.double(), self.level_of(wanted)).float()
-        alpha_bar = torch.cat([self.alpha_bar[:1], wanted.sigmoid()])
+        between = self._interpolated(self.timesteps.double(), self.level_of(requested)).float()
+        alpha_bar = torch.cat([self.alpha_bar[:1], requested.sigmoid()])
         return Schedule(alpha_bar, torch.cat([self.timesteps[:1], between]))
 
     def log_snr_at(self, levels: Sequence[float]) -> Tensor:
@@ -241,10 +241,10 @@ def _copied(table: Tensor, dtype: torch.dtype, device: torch.device) -> Tensor:
     """Return a table in this dtype and on this device, copied the first time."""
     if device.type == "cpu":
         return table.to(dtype)
-    own = _copies.setdefault(table, {})
-    if (dtype, device) not in own:
-        own[dtype, device] = table.to(dtype).to(device)  # in this order: not all have float64
-    return own[dtype, device]
+    copies = _copies.setdefault(table, {})
+    if (dtype, device) not in copies:
+        copies[dtype, device] = table.to(dtype).to(device)  # in this order: not all have float64
+    return copies[dtype, device]
 
 
 def from_betas(betas: Tensor) -> Schedule:
@@ -285,18 +285,18 @@ def cosine(steps: int) -> Schedule:
 def karras(steps: int) -> Schedule:
     """Return EDM's process of sampling (Karras et al. 2022, equation 5 and table 1).
 
-    sigma / signal rises from 0.002 to 80 in equal steps of its seventh root, and a network is told
-    its logarithm times 250, which is 1000 c_noise.
+    sigma / signal rises from 0.002 to 80 in equal steps of its seventh root, and a network
+    receives its logarithm times 250, which is 1000 c_noise.
     """
     _check_steps(steps)
     share = torch.linspace(0, 1, steps, dtype=torch.float64)
     low, high = 0.002 ** (1 / 7), 80.0 ** (1 / 7)
     ratio = (low + share * (high - low)) ** 7
     alpha_bar = torch.cat([torch.ones(1, dtype=torch.float64), 1 / (1 + ratio**2)])
-    told = torch.cat([torch.tensor([-1.0], dtype=torch.float64), 250 * ratio.log()])
-    return Schedule(alpha_bar, told.float())
+    timesteps = torch.cat([torch.tensor([-1.0], dtype=torch.float64), 250 * ratio.log()])
+    return Schedule(alpha_bar, timesteps.float())
 
 
 def _check_steps(count: int) -> None:
     if count < 2:
-        raise ValueError(f"a process needs at least 2 steps, got {count}; ask for 2 or more")
+        raise ValueError(f"a process needs at least 2 steps, got {count}; use 2 or more")

@@ -1,4 +1,4 @@
-"""T, count -> list[int], the levels of 1..T that a shorter process keeps, ascending."""
+"""T, count -> list[int], the levels of 1..T that a shorter process visits, ascending."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -13,18 +13,18 @@ def even(total: int, count: int) -> list[int]:
         ValueError: `count` is not in 1..T.
     """
     if not 1 <= count <= total:
-        raise ValueError(f"cannot keep {count} of {total} levels; ask for 1 to {total}")
+        raise ValueError(f"cannot select {count} of {total} levels; use 1 to {total}")
     return sections(total, [count])
 
 
 def sections(total: int, counts: Sequence[int]) -> list[int]:
-    """Divide 1..T into equal sections, and keep evenly spaced levels of each.
+    """Divide 1..T into equal sections, and select evenly spaced levels of each.
 
     Improved DDPM, section 4. If T is not divisible, the first sections are one level longer. Half
-    integers round to even. A section may keep no level.
+    integers round to even. A section may have no level.
 
     Args:
-        counts: number of levels to keep of each section.
+        counts: number of levels of each section.
 
     Raises:
         ValueError: there is no section, or a count exceeds the levels of its section.
@@ -38,8 +38,8 @@ def sections(total: int, counts: Sequence[int]) -> list[int]:
         length = size + (i < extra)
         if not 0 <= count <= length:
             raise ValueError(
-                f"section {i + 1} of {len(counts)} has {length} levels and cannot keep {count}; "
-                f"ask for 0 to {length}"
+                f"section {i + 1} of {len(counts)} has {length} levels, got a count of {count}; "
+                f"use 0 to {length}"
             )
         stride = (length - 1) / (count - 1) if count > 1 else 1.0
         # The released system accumulates the stride rather than multiplying it; the two round
@@ -83,10 +83,10 @@ def quadratic(total: int, count: int) -> list[int]:
         ValueError: `count` is not in 1..T.
     """
     if not 1 <= count <= total:
-        raise ValueError(f"cannot keep {count} of {total} levels; ask for 1 to {total}")
+        raise ValueError(f"cannot select {count} of {total} levels; use 1 to {total}")
     # Rounded squares repeat the smallest levels; move each beyond the one before it.
-    wanted = 1 + (np.linspace(0, 1, count) ** 2 * (total - 1)).round().astype(int)
-    offsets = np.maximum.accumulate(wanted - np.arange(count))
+    rounded = 1 + (np.linspace(0, 1, count) ** 2 * (total - 1)).round().astype(int)
+    offsets = np.maximum.accumulate(rounded - np.arange(count))
     return [int(level) for level in np.minimum(offsets, total - count + 1) + np.arange(count)]
 
 
@@ -103,7 +103,7 @@ def ddim_quadratic(total: int, count: int) -> list[int]:
     largest = math.isqrt(total)
     if not 1 <= count <= largest:
         raise ValueError(
-            f"floor(c i^2) does not give {count} different levels of 1..{total}; ask for 1 to "
+            f"floor(c i^2) does not give {count} different levels of 1..{total}; use 1 to "
             f"{largest}, or quadratic spacing, which takes any count"
         )
     return [total * i**2 // count**2 for i in range(1, count + 1)]
@@ -118,7 +118,7 @@ SPACINGS: dict[str, Callable[[int, int], list[int]]] = {
 
 
 def parse(total: int, text: str) -> list[int]:
-    """Parse a spacing: "" keeps all, "25" is even, "10,15,20" sections, "ddim25" strided.
+    """Parse a spacing: "" is all levels, "25" is even, "10,15,20" sections, "ddim25" strided.
 
     Raises:
         ValueError: the text has none of these forms, or the process has no such spacing.

@@ -123,8 +123,8 @@ class EDM(Target):
 
     In the variance-preserving process, with s^2 = sigma^2 + signal^2 sigma_data^2 the variance of
     x_t, it is (sigma x_0 - signal sigma_data^2 noise) / (sigma_data s), of unit variance as is the
-    input x_t / s. With sigma_data 1 it is minus the velocity. The network is told the level by its
-    timestep, as for any other target, and not by ln(sigma / signal) / 4.
+    input x_t / s. With sigma_data 1 it is minus the velocity. The network receives the level as
+    a timestep, as for any other target, and not as ln(sigma / signal) / 4.
 
     Attributes:
         sigma_data: standard deviation of the pixels of training images in [-1, 1], about their
@@ -153,7 +153,7 @@ class EDM(Target):
 
     @property
     def _data(self) -> float:
-        assert self.sigma_data is not None, "a run measures it, and its recipe says it"
+        assert self.sigma_data is not None, "a run measures it, and stores it in its recipe"
         return self.sigma_data
 
     def _deviation(self, schedule: Schedule) -> Tensor:

@@ -68,8 +68,8 @@ def progressive(lesson: Lesson, steps: int, factor: int = 2) -> Objective:
             for done in range(factor):
                 x_s = stepped(fine, teacher(x_s, level - done), level - done - 1)
             target = x_0_of_step(fine, x_t, level, x_s, level - factor)
-        found = lesson.student(network, fine, labels, scales)(x_t, level, level - factor).x_0
-        loss = per_image(((found - target) / at(fine.sigma, level, x_t)) ** 2)
+        predicted = lesson.student(network, fine, labels, scales)(x_t, level, level - factor).x_0
+        loss = per_image(((predicted - target) / at(fine.sigma, level, x_t)) ** 2)
         return Outcome(loss, {"loss": loss.detach()}, level)
 
     return objective
@@ -80,5 +80,5 @@ def x_0_of_step(
 ) -> Tensor:
     """Return the x_0 with which DDIM steps from x_t to x_s."""
     ratio = at(schedule.sigma, following, x_t) / at(schedule.sigma, level, x_t)
-    kept = at(schedule.signal, following, x_t) - ratio * at(schedule.signal, level, x_t)
-    return (x_s - ratio * x_t) / kept
+    factor = at(schedule.signal, following, x_t) - ratio * at(schedule.signal, level, x_t)
+    return (x_s - ratio * x_t) / factor

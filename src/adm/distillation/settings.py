@@ -48,10 +48,10 @@ class Distillation:
         self.grid.check(last)
         count = self.grid.steps
         for steps in self.steps:
-            wanted = self.method.teacher_steps(steps)
-            if count % wanted:
+            fine = self.method.teacher_steps(steps)
+            if count % fine:
                 raise SettingError(
-                    "distillation.grid.steps", f"a multiple of {wanted}, for {steps} steps", count
+                    "distillation.grid.steps", f"a multiple of {fine}, for {steps} steps", count
                 )
 
     def objectives(

@@ -1,4 +1,4 @@
-"""Network, labels, scales -> Jump: the denoiser of a student, which knows where its step leads."""
+"""Network, labels, scales -> Jump: the denoiser of a student, which receives the next level."""
 
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
@@ -24,7 +24,7 @@ Teach: TypeAlias = Callable[[Schedule, Tensor, Tensor], Denoise]
 
 @dataclass(frozen=True, eq=False)
 class Lesson:
-    """What every method of distillation starts from.
+    """The inputs of every method of distillation.
 
     Attributes:
         process: the process that the teacher was trained on.
@@ -56,7 +56,7 @@ class Method(Checked):
     """A method of distillation with its parameters.
 
     Attributes:
-        conditions: the inputs that it gives a student besides those of its teacher.
+        conditions: the inputs of a student besides those of its teacher.
         sampler: the sampler of its students, without parameters.
         noised: whether the student is trained at levels that are drawn for each image.
     """
@@ -70,7 +70,7 @@ class Method(Checked):
         return steps
 
     def stage(self, step: int, steps: int) -> int:
-        """Return the stage of an optimizer step, of a student of so many numbers of steps."""
+        """Return the stage of an optimizer step; `steps` counts the student's numbers of steps."""
         return 0
 
     @abstractmethod
@@ -79,7 +79,7 @@ class Method(Checked):
 
 
 def every(levels: Sequence[float], steps: int) -> tuple[float, ...]:
-    """Return as many of the levels as there are steps, evenly from the last one down.
+    """Return `steps` of the levels, evenly spaced from the last one down.
 
     Raises:
         ValueError: the number of levels is not a multiple of the number of steps.
@@ -104,10 +104,10 @@ def student_of(
 
     def student(network: nn.Module, schedule: Schedule, labels: Tensor, scales: Tensor) -> Jump:
         def jump(x_t: Tensor, level: Level, following: Level) -> Prediction:
-            given = conditions(names, schedule, x_t, following, scales)
+            values = conditions(names, schedule, x_t, following, scales)
             with autocast():
                 seen = parameterization.inputs(schedule, x_t, level)
-                raw = network(*seen, labels, None, given)
+                raw = network(*seen, labels, None, values)
             return parameterization.predict(schedule, raw.float(), x_t, level)
 
         return jump

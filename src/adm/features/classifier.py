@@ -34,8 +34,8 @@ def classifier_features(model: str | Path, device: torch.device | str = "cpu") -
         check_shape(name, images, shape)
         x_0 = to_float(images)
         step = network.step_embedding(loaded.schedule.timestep(level, x_0))
-        seen = network.encoder(x_0, step)
-        return Extracted(network.head.embed(seen), logits=network.head(seen))
+        features = network.encoder(x_0, step)
+        return Extracted(network.head.embed(features), logits=network.head(features))
 
     with torch.no_grad():
         blank = torch.zeros(1, *shape, dtype=torch.uint8, device=device)

@@ -62,10 +62,10 @@ def make_features(
         extract: uint8 (B, C, H, W) on `device` -> features of any floating-point type.
     """
     at_once = AT_ONCE_ON_CPU if torch.device(device).type == "cpu" else AT_ONCE
-    known = dim
+    known_dim = dim
 
     def extract_checked(images: Tensor) -> Extracted:
-        nonlocal known
+        nonlocal known_dim
         if images.dtype != torch.uint8 or images.ndim != 4 or not images.numel():
             raise ValueError(
                 f"{name} takes images as uint8 (B, C, H, W), got {images.dtype} "
@@ -76,8 +76,8 @@ def make_features(
         exact = torch.backends.cudnn.flags(benchmark=False, deterministic=True, allow_tf32=False)
         with torch.no_grad(), exact:
             for part in images.split(at_once):
-                extracted.append(_extract_part(name, known, extract, part.to(device)))
-                known = extracted[-1].pool.shape[1]
+                extracted.append(_extract_part(name, known_dim, extract, part.to(device)))
+                known_dim = extracted[-1].pool.shape[1]
         pool, spatial, logits = (_join(name, parts) for parts in zip(*extracted, strict=True))
         assert pool is not None
         return Extracted(pool, spatial, logits)
@@ -106,24 +106,24 @@ def check_shape(name: str, images: Tensor, shape: tuple[int, ...]) -> None:
 
 
 def _extract_part(name: str, dim: int | None, extract: Extract, images: Tensor) -> Extracted:
-    found = extract(images)
-    shape = tuple(found.pool.shape)
+    extracted = extract(images)
+    shape = tuple(extracted.pool.shape)
     if len(shape) != 2 or shape[0] != len(images) or dim not in (None, shape[1]) or not shape[1]:
         raise ValueError(
             f"{name} returned features of shape {shape} for {len(images)} images; "
             f"expected ({len(images)}, {dim or 'D'})"
         )
-    pool, *others = (None if part is None else part.float().cpu() for part in found)
+    pool, *others = (None if part is None else part.float().cpu() for part in extracted)
     assert pool is not None
     return Extracted(pool, *others)
 
 
 def _join(name: str, parts: Sequence[Tensor | None]) -> Tensor | None:
     """The whole batch."""
-    given = [part for part in parts if part is not None]
-    if not given:
+    present = [part for part in parts if part is not None]
+    if not present:
         return None
-    values = torch.cat(given)
+    values = torch.cat(present)
     bad = ~values.isfinite().all(dim=1)
     if bad.any():
         raise ValueError(

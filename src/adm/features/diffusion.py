@@ -1,7 +1,7 @@
 """uint8 images -> innermost features of a diffusion model, of the images with noise added.
 
-What a network learns in order to remove noise, without any label, tells images apart (Baranchuk et
-al. 2022, section 3). The model is told no label, even if it was trained with labels.
+What a network learns in order to remove noise, without any label, discriminates between images
+(Baranchuk et al. 2022, section 3). The model receives no label, even if it is class-conditional.
 """
 
 from dataclasses import asdict, dataclass
@@ -64,17 +64,17 @@ def diffusion_features(spec: str, device: torch.device | str = "cpu") -> Feature
         raise ValueError(
             f"level must be in 1..{schedule.last}, the levels of {loaded.path}, got {noise.level}"
         )
-    own = loaded.path.stem if loaded.path.parent == SHIPPED else loaded.recipe.name
-    name = f"{KIND}:{own}@{','.join(f'{key}={value}' for key, value in _settings(noise).items())}"
+    stem = loaded.path.stem if loaded.path.parent == SHIPPED else loaded.recipe.name
+    name = f"{KIND}:{stem}@{','.join(f'{key}={value}' for key, value in _settings(noise).items())}"
     added = ImageNoise(noise.seed, [0], shape, device)(noise.level)
 
     def extract(images: Tensor) -> Extracted:
         check_shape(name, images, shape)
         x_0 = to_float(images)
         x_t = diffuse(schedule, x_0, added.expand_as(x_0), noise.level)
-        seen = loaded.parameterization.inputs(schedule, x_t, noise.level)
-        embedding = embedded(network, seen.timestep, None, None)
-        return Extracted(network.encoder(seen.x_t, embedding)[-1].mean(dim=(2, 3)))
+        inputs = loaded.parameterization.inputs(schedule, x_t, noise.level)
+        embedding = embedded(network, inputs.timestep, None, None)
+        return Extracted(network.encoder(inputs.x_t, embedding)[-1].mean(dim=(2, 3)))
 
     width = network.config.widths[-1]
     signal = schedule.alpha_bar[noise.level].item()

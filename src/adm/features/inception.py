@@ -142,9 +142,9 @@ def _find_weights(download: bool) -> Path:
 def _cure(failed: bool = False) -> str:
     """Say what to do without weights; not to download them where that has failed."""
     place = Path(torch.hub.get_dir()) / "checkpoints" / FILES[0]
-    here = "" if failed else "open the features inception+download, which downloads them; or "
+    automatic = "" if failed else "open the features inception+download, which downloads them; or "
     return (
-        f"{here}download {URL} yourself, on any machine, and save it as {place} or open the "
+        f"{automatic}download {URL} yourself, on any machine, and save it as {place} or open the "
         "features inception:/PATH; or choose features without a download, such as "
         "efficientnet-lite0, whose distances are not FID"
     )

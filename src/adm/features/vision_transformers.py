@@ -38,7 +38,7 @@ class Network:
         dim: D.
         size: side of the images, in pixels.
         mean, deviation: of their pixels.
-        how: what its fingerprint says of the preprocessing.
+        how: description of the preprocessing, which its fingerprint covers.
         settings: of timm's `create_model`, so that it returns the features.
     """
 

@@ -24,9 +24,9 @@ def animation(
 ) -> bytes:
     """Sample some images of a job again, and draw x_t at every step.
 
-    They may differ from those of the job by rounding, but the last frame holds the images of the
-    job themselves. Of a cascade, the upsampler's steps are shown. Long samplings are shown in
-    `MOST_FRAMES` evenly spaced steps.
+    The frames may differ from the job's images by rounding, but the last one shows these images
+    themselves. Of a cascade, the upsampler's steps are shown; of long samplings, `MOST_FRAMES`
+    evenly spaced steps.
 
     Args:
         images: (N, C, H, W) uint8, those of the job.

@@ -2,7 +2,7 @@
 
 Kernels round differently in batches of different sizes. So that an image depends on nothing but
 its own inputs, it is always computed at the same place of a batch of the same size: image i at
-place i mod n of n, whatever other images are asked for.
+place i mod n of n, whatever other images are requested.
 """
 
 from abc import abstractmethod
@@ -31,8 +31,8 @@ class Block(NamedTuple):
     Attributes:
         positions: of the images, in the sequence that was divided.
         places: of the same images, in the block.
-        filled: a position for each place of the block; a place whose image is not wanted repeats
-            the first image.
+        filled: a position for each place of the block; a place whose image is not requested
+            repeats the first image.
     """
 
     positions: list[int]
@@ -52,10 +52,10 @@ def block_size(shape: Sequence[int], device: torch.device) -> int:
 
 
 def blocks(indices: Sequence[int], size: int) -> Iterator[Block]:
-    """Divide images into blocks, in the order in which their first images are given.
+    """Divide images into blocks, in the order of their first images.
 
     Args:
-        indices: global indices; an index that is given twice, such as with two labels, is in two
+        indices: global indices; an index that occurs twice, such as with two labels, is in two
             blocks.
         size: of a block.
     """
@@ -120,7 +120,7 @@ class ModelGenerator(Generator, Generic[Model, Settings]):
         Raises:
             FloatingPointError: a step gave NaN or infinity.
         """
-        found = torch.empty((len(indices), *self.shape), dtype=torch.uint8)
+        images = torch.empty((len(indices), *self.shape), dtype=torch.uint8)
         for block in blocks(indices, self.block):
 
             def step(evaluations: int, count: int = len(block.positions)) -> None:
@@ -133,8 +133,8 @@ class ModelGenerator(Generator, Generic[Model, Settings]):
                 None if inputs is None else inputs[block.filled],
                 step,
             )
-            found[block.positions] = ROUNDING[self.sampling.rounding](x[block.places]).cpu()
-        return found
+            images[block.positions] = ROUNDING[self.sampling.rounding](x[block.places]).cpu()
+        return images
 
     @abstractmethod
     def compute(

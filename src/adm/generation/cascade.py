@@ -1,4 +1,4 @@
-"""Generator, DiffusionModel -> CascadeGenerator, whose images an upsampler makes of the others."""
+"""Generator, DiffusionModel -> CascadeGenerator, which upsamples the images of the generator."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from adm.models.trained import DiffusionModel
 from adm.samplers import State
 from adm.spec import SettingError
 
-# What a setting of the upsampler is called where it is one of both models.
+# Names of the upsampler's settings among those of a cascade.
 OF_UPSAMPLER = {"steps": "upsampler_steps", "low_res_noise": "upsampler_noise"}
 
 
@@ -25,10 +25,10 @@ class CascadeGenerator(Generator):
     Both draw their noise by the seed of the base and the index of an image, independently.
 
     Attributes:
-        base: makes the small images.
-        upsampler: makes the large ones of them.
+        base: generates the small images.
+        upsampler: enlarges them.
         translation: label of an image of the base -> label of the same class in the upsampler; None
-            if the upsampler is told no class.
+            if the upsampler is not conditioned on a class.
 
     Raises:
         ValueError: the upsampler starts from images of another shape.
@@ -39,12 +39,12 @@ class CascadeGenerator(Generator):
     translation: Mapping[int, int] | None = None
 
     def __post_init__(self) -> None:
-        wanted, made = self.upsampler.input_shape, self.base.shape
-        if wanted != made:
-            what = "no upsampler" if wanted is None else f"one of {sized(wanted)}"
+        expected, actual = self.upsampler.input_shape, self.base.shape
+        if expected != actual:
+            what = "no upsampler" if expected is None else f"one of {sized(expected)}"
             raise SettingError(
                 "upsampler",
-                f"a model that starts from images of {sized(made)}, as {self.base.name} makes",
+                f"a model that starts from images of {sized(actual)}, as {self.base.name} makes",
                 f"{self.upsampler.name}, {what}",
             )
 
@@ -81,7 +81,7 @@ class CascadeGenerator(Generator):
 
     @property
     def block(self) -> int:
-        """The number of images in a block: that of the larger one, which holds whole other ones."""
+        """The number of images in a block: the larger of both, a multiple of the smaller."""
         return max(self.base.block, self.upsampler.block)
 
     @property
@@ -124,14 +124,14 @@ class CascadeGenerator(Generator):
         yield from self.upsampler.trajectory(self._labels_of_upsampler(labels), indices, small)
 
     def _labels_of_upsampler(self, labels: Tensor | None) -> Tensor | None:
-        """(B,) labels of the base -> (B,) labels that the upsampler is told."""
-        made = self.base.ends(labels)
-        if made is None or self.translation is None:
+        """(B,) labels of the base -> (B,) labels of the upsampler; None if it receives none."""
+        final = self.base.ends(labels)
+        if final is None or self.translation is None:
             return None
-        return torch.tensor([self.translation[label] for label in made.tolist()])
+        return torch.tensor([self.translation[label] for label in final.tolist()])
 
     def manifest(self) -> dict[str, Any]:
-        """That of the upsampler, and `base`, that of the other, as JSON values."""
+        """The upsampler's manifest, with the base's as `base`, as JSON values."""
         return {**self.upsampler.manifest(), "base": self.base.manifest()}
 
 
@@ -148,13 +148,13 @@ def cascade(
     settings of its recipe, and those that the base shares.
 
     Args:
-        labels: those that will be generated.
+        labels: those of the images to generate.
         steps: evaluations of the upsampler per image; its recipe's value by default.
         noise: level of the noise on the images of `base`; the upsampler's recipe's by default.
 
     Raises:
         ValueError: the upsampler has only some of the classes, starts from images of another size,
-            or cannot take so many steps or so much noise.
+            or does not support the steps or the noise.
     """
     try:
         sampling = upsampler.recipe.sample.change(steps=steps, low_res_noise=noise, **base.shared)
@@ -163,11 +163,11 @@ def cascade(
         field = OF_UPSAMPLER.get(error.field, error.field)
         raise SettingError(field, error.expected, error.got, error.cure) from None
     translation = None
-    made = base.ends(None if labels is None else torch.tensor(labels))
-    if made is not None:
-        used = sorted(set(made.tolist()))
-        theirs = translate(used, base.classes, upsampler.classes)
-        translation = None if theirs is None else dict(zip(used, theirs, strict=True))
+    final = base.ends(None if labels is None else torch.tensor(labels))
+    if final is not None:
+        used = sorted(set(final.tolist()))
+        translated = translate(used, base.classes, upsampler.classes)
+        translation = None if translated is None else dict(zip(used, translated, strict=True))
     return CascadeGenerator(base, larger, translation)
 
 
@@ -188,15 +188,15 @@ def translate(
     """
     folded = {name.casefold(): number for number, name in enumerate(known)}
     used = [names[label] for label in labels]
-    strange = sorted({name for name in used if name.casefold() not in folded})
-    if not strange:
+    unknown = sorted({name for name in used if name.casefold() not in folded})
+    if not unknown:
         return [folded[name.casefold()] for name in used]
-    if len(strange) == len(set(used)):
+    if len(unknown) == len(set(used)):
         return None
     raise SettingError(
         "classes",
         f"known to both models: {', '.join(known[:20])}",
-        ", ".join(strange[:5]),
+        ", ".join(unknown[:5]),
         "or pass {use_labels=False}",
     )
 

@@ -25,10 +25,10 @@ from adm.samplers.noise import START
 from adm.samplers.settings import Stage
 from adm.spec import SettingError, text, to_json
 
-# The process that is sampled, respaced to the levels visited -> the gradient at these levels. So a
-# gradient cannot be of other levels than those that it is asked for.
+# The process that is sampled, respaced to the levels visited -> the gradient at these levels, so
+# that it cannot be that of others.
 OfSchedule: TypeAlias = Callable[[Schedule], Gradient]
-# Added to the index of an image that is made from another, as in upsampling: its noise must be
+# Added to the index of an image that is generated from another, as in upsampling: its noise must be
 # independent of the noise from which a model sampled that one under the same seed.
 UPSAMPLED = 2**48
 LOW_RES = 1  # the draw at `START` that is added to the images that an upsampler starts from
@@ -47,7 +47,7 @@ class DiffusionGenerator(ModelGenerator[DiffusionModel, Sampling]):
         gradient: guidance of the caller's, which is added to the classifier's; see `OfSchedule`.
 
     Raises:
-        ValueError: the model cannot be sampled with these settings, or guided by these others.
+        ValueError: the model cannot be sampled with these settings, or guided by these models.
     """
 
     model: DiffusionModel
@@ -77,15 +77,14 @@ class DiffusionGenerator(ModelGenerator[DiffusionModel, Sampling]):
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """The classes that the model is told, otherwise those that the classifier guides to."""
-        told = self.tells and bool(self.model.classes)
-        if told or self.sampling.by_classifier:
+        """The classes that the model is conditioned on, or else those of the classifier."""
+        if (self.conditional and self.model.classes) or self.sampling.by_classifier:
             return classes_of(self.model, self.classifier)
         return ()
 
     @property
-    def tells(self) -> bool:
-        """Whether the network is told the class."""
+    def conditional(self) -> bool:
+        """Whether the network is conditioned on the class."""
         return self.sampling.use_labels and self.model.network.config.classes is not None
 
     @property
@@ -99,8 +98,8 @@ class DiffusionGenerator(ModelGenerator[DiffusionModel, Sampling]):
     def guidance(self) -> str:
         models = {"classifier": self.classifier, "weak": self.weak}
         used = [(text(guide), models.get(guide.name)) for guide in self.sampling.guide]
-        found = [f"{spec} ({model.name})" if model else spec for spec, model in used]
-        return ", ".join([*found, *(f"then {text(each)}" for each in self.sampling.then)])
+        specs = [f"{spec} ({model.name})" if model else spec for spec, model in used]
+        return ", ".join([*specs, *(f"then {text(each)}" for each in self.sampling.then)])
 
     @property
     def shared(self) -> dict[str, Any]:
@@ -109,7 +108,7 @@ class DiffusionGenerator(ModelGenerator[DiffusionModel, Sampling]):
 
     @property
     def steps(self) -> int:
-        """The number of levels that are visited, each of which gives a state."""
+        """The number of levels that are visited, each of which yields a state."""
         return self.sampling.grid.steps
 
     @property
@@ -141,7 +140,7 @@ class DiffusionGenerator(ModelGenerator[DiffusionModel, Sampling]):
         Args:
             labels: (B,) int64; None for an unconditional batch.
             indices: (B,) global index of each image, which with the seed determines its noise.
-            inputs: (B, *input_shape) uint8, the images that these are made from.
+            inputs: (B, *input_shape) uint8, the input of each image.
 
         Yields:
             State after every step; `x` of the last one is (B, C, H, W), the images in [-1, 1].
@@ -152,7 +151,7 @@ class DiffusionGenerator(ModelGenerator[DiffusionModel, Sampling]):
         model, sampler, threshold = self.model, self.sampler, self.sampling.threshold
         low_res = self._diffused(inputs, indices)
         before = model.parameterization.mean_threshold(threshold) if sampler.draws else threshold
-        # The x_0 of a student says where its step leads, and may be outside of [-1, 1].
+        # The x_0 of a student encodes where its step leads, and may be outside of [-1, 1].
         denoise, pull = self.guided(labels, None if model.student else before, low_res)
         noise, start = self.noise(indices), self.start(indices, inputs)
         states = sampler(denoise, start, self.schedule, noise, pull, threshold)
@@ -181,16 +180,16 @@ class DiffusionGenerator(ModelGenerator[DiffusionModel, Sampling]):
         labels = None if labels is None else labels.to(self.model.device, copy=True)
 
         def part(stage: Stage) -> tuple[Denoise, Gradient | None]:
-            own = self._in_stage(labels, stage)
-            told = own if self.tells else None
+            stage_labels = self._in_stage(labels, stage)
+            network_labels = stage_labels if self.conditional else None
             models = (self.model, self.classifier, self.weak, stage.sampling)
-            return Networks(*models, own, told, low_res, threshold).guided()
+            return Networks(*models, stage_labels, network_labels, low_res, threshold).guided()
 
         denoise, pull = in_stages(self.sampling, self.model.schedule, part)
         if self.gradient is None:
             return denoise, pull
-        own = self.gradient(self.schedule)
-        return denoise, own if pull is None else total(pull, own)
+        extra = self.gradient(self.schedule)
+        return denoise, extra if pull is None else total(pull, extra)
 
     def ends(self, labels: Tensor | None) -> Tensor | None:
         stages = self.sampling.stages(self.sampling.grid.visited(self.model.schedule))
@@ -224,8 +223,8 @@ class DiffusionGenerator(ModelGenerator[DiffusionModel, Sampling]):
 
     def noise(self, indices: Sequence[int]) -> ImageNoise:
         """Return the noise of one batch."""
-        made = self.input_shape is not None
-        numbers = [UPSAMPLED + index for index in indices] if made else indices
+        has_input = self.input_shape is not None
+        numbers = [UPSAMPLED + index for index in indices] if has_input else indices
         return ImageNoise(self.seed, numbers, self.model.shape, self.model.device)
 
     def compute(
@@ -261,7 +260,7 @@ class DiffusionGenerator(ModelGenerator[DiffusionModel, Sampling]):
 
 
 def check_low_res_noise(level: int, *models: DiffusionModel | None) -> None:
-    """Raise SettingError unless all models were trained on so much noise on their input."""
+    """Raise SettingError unless all models were trained with this level of noise on their input."""
     for model in filter(None, models):
         most = model.recipe.data.low_res_noise
         if level > most:
@@ -271,7 +270,7 @@ def check_low_res_noise(level: int, *models: DiffusionModel | None) -> None:
 
 
 def check_of_schedule(gradient: object, schedule: Schedule) -> None:
-    """Raise SettingError unless something is a function of the schedule alone."""
+    """Raise SettingError unless a gradient is a function of the schedule alone."""
     try:
         signature(gradient).bind(schedule)  # type: ignore[arg-type]  # a TypeError if not callable
     except (TypeError, ValueError):

@@ -1,6 +1,6 @@
 """Images, Edit, settings -> Job of their edits: sampling starts from x_t of an image.
 
-An edit says which x_t: the image with noise added (SDEdit), its code by DDIM's inverse, or a code
+An edit chooses x_t: the image with noise added (SDEdit), its code by DDIM's inverse, or a code
 between those of two images. From there the model is sampled as always, with any classes and guides,
 so that an edit has all that a sample has: blocks, resuming, shards, ranks and a manifest.
 """
@@ -42,8 +42,8 @@ class Edit(Checked):
     """
 
     strength: Annotated[float, Field(ge=0.001, le=1)] = 0.5
-    images: ClassVar[int] = 1  # that each is made of
-    together: ClassVar[int] = 1  # how many are made of the same images, in sequence
+    images: ClassVar[int] = 1  # input images of each
+    together: ClassVar[int] = 1  # edits of the same images, in sequence
 
     def moved(self, sampling: Sampling, process: Schedule) -> Sampling:
         """Return the settings with the levels that they visit moved by the strength."""
@@ -68,16 +68,16 @@ class Edit(Checked):
 
         Args:
             denoise: the model without labels and guides.
-            x_0: (B, C, H, W) in [-1, 1]; (B, images, C, H, W) if each is made of several.
+            x_0: (B, C, H, W) in [-1, 1]; (B, images, C, H, W) for several images each.
             schedule: the process of `levels`.
             noise: (B, C, H, W) standard normal.
-            share: (B,) place of each among those made of the same images, from 0 to 1.
+            share: (B,) place of each among the edits of the same images, from 0 to 1.
         """
 
 
 @dataclass(frozen=True, kw_only=True)
 class NoiseEdit(Edit):
-    """Noise is added to the image (SDEdit, Meng et al. 2022): what it hides is made anew.
+    """Noise is added to the image (SDEdit, Meng et al. 2022): what it hides is sampled anew.
 
     Attributes:
         strength: share of the way to pure noise. 1 is sampling without an image, and the image
@@ -89,7 +89,7 @@ class NoiseEdit(Edit):
     def start(
         self, denoise: Denoise, x_0: Tensor, schedule: Schedule, noise: Tensor, share: Tensor
     ) -> Tensor:
-        if self.strength == 1:  # where sampling takes x_t for noise alone
+        if self.strength == 1:  # where x_t is pure noise
             return noise
         return process.diffuse(schedule, x_0, noise, schedule.last)
 
@@ -98,8 +98,8 @@ class NoiseEdit(Edit):
 class InvertEdit(Edit):
     """The image is encoded by DDIM's inverse, without labels and guides: no noise is drawn.
 
-    Sampled without either, the code gives the image again, up to an error that falls with the
-    steps. With a class, it gives the image of that class that is near.
+    Sampled without either, the code yields the image again, up to an error that falls with the
+    steps. With a class, it yields a nearby image of that class.
 
     Attributes:
         strength: share of the way to pure noise; the lower, the more of the image stays.
@@ -125,7 +125,7 @@ class InvertEdit(Edit):
             raise SettingError(
                 "edit",
                 f"noise, as {model.path} was trained without label dropout, so that it has no "
-                "prediction without a label to encode by",
+                "unconditional prediction to encode with",
                 self.name,
             )
 
@@ -245,8 +245,8 @@ class EditGenerator(DiffusionGenerator):
         share = (places / max(1, self.edit.together - 1)).to(x_0.device)
         return self.edit.start(denoise, x_0, schedule, super().start(indices), share)
 
-    def beside(self, given: Tensor) -> list[Tensor]:
-        return [given] if self.edit.images == 1 else list(given)
+    def input_pictures(self, input_: Tensor) -> list[Tensor]:
+        return [input_] if self.edit.images == 1 else list(input_)
 
     def manifest(self) -> dict[str, Any]:
         return {**super().manifest(), "edit": text(self.edit)}
@@ -270,27 +270,27 @@ def edit_job(
     Raises:
         SettingError: as `Pipeline.edit`.
     """
-    how = parse(EDITS, edit, "edit")
+    parsed = parse(EDITS, edit, "edit")
     _check_starts(pipeline)
-    if classes is None:  # neither the network nor a guide is told one
-        usual = pipeline.sampling
-        assert isinstance(usual, Sampling)
-        told = (ClassifierGuide, FreeGuide)
-        untold = tuple(guide for guide in usual.guide if not isinstance(guide, told))
-        settings = {"use_labels": False, "guide": untold, **settings}
+    if classes is None:  # neither the network nor a guide is conditioned on one
+        default = pipeline.sampling
+        assert isinstance(default, Sampling)
+        by_class = (ClassifierGuide, FreeGuide)
+        guides = tuple(guide for guide in default.guide if not isinstance(guide, by_class))
+        settings = {"use_labels": False, "guide": guides, **settings}
     plain = pipeline.generator(**settings)
     assert isinstance(plain, DiffusionGenerator)
-    own = {each.name: getattr(plain, each.name) for each in fields(plain)}
-    own["sampling"] = how.moved(plain.sampling, plain.model.schedule)
-    generator = EditGenerator(**own, edit=how)
-    kinds = _kinds(classes, generator)
+    arguments = {each.name: getattr(plain, each.name) for each in fields(plain)}
+    arguments["sampling"] = parsed.moved(plain.sampling, plain.model.schedule)
+    generator = EditGenerator(**arguments, edit=parsed)
+    targets = _targets(classes, generator)
     groups = _groups(images, generator)
-    of_kind = positive("samples", samples) * how.together
-    of_group = of_kind * (1 if kinds is None else len(kinds))
-    inputs = groups.repeat_interleave(of_group, dim=0)
+    per_target = positive("samples", samples) * parsed.together
+    per_group = per_target * (1 if targets is None else len(targets))
+    inputs = groups.repeat_interleave(per_group, dim=0)
     labels = None
-    if kinds is not None:
-        labels = [label for label in kinds for _ in range(of_kind)] * len(groups)
+    if targets is not None:
+        labels = [label for label in targets for _ in range(per_target)] * len(groups)
     return Job(generator, labels, len(inputs), inputs, source)
 
 
@@ -302,26 +302,26 @@ def _check_starts(pipeline: "Pipeline") -> None:
     check_from_noise(model)
 
 
-def _kinds(classes: Classes | None, generator: EditGenerator) -> list[int] | None:
-    """Return the labels of the edits of each image; None if no class is told."""
+def _targets(classes: Classes | None, generator: EditGenerator) -> list[int] | None:
+    """Return the labels of the edits of each image; None for unconditional edits."""
     if classes is None:
         if generator.classes:
-            raise SettingError("classes", "given, as a guide or the model is told one")
+            raise SettingError("classes", "given, as the model or a guide is conditioned on one")
         return None
     if not generator.classes:
         cure = "pass {classifier} with {scale} to guide to classes"
-        raise SettingError("classes", "left out with a model that is told none", classes, cure)
+        raise SettingError("classes", "left out, as sampling is unconditional", classes, cure)
     return labels_of(classes, generator.classes)[0]
 
 
 def _groups(images: Tensor, generator: EditGenerator) -> Tensor:
-    """Return what edits are made of: (N, *input_shape) uint8, each image or each two neighbours."""
-    wanted = typed(torch.uint8, ("N", *generator.shape))
+    """Return the inputs of edits: (N, *input_shape) uint8, each image or each two neighbours."""
+    expected = typed(torch.uint8, ("N", *generator.shape))
     if not isinstance(images, Tensor):
-        raise SettingError("images", wanted, type(images).__name__)
+        raise SettingError("images", expected, type(images).__name__)
     if images.dtype != torch.uint8 or tuple(images.shape[1:]) != generator.shape:
         got = typed(images.dtype, images.shape)
-        raise SettingError("images", wanted, got, "resize the images, or convert their channels")
+        raise SettingError("images", expected, got, "resize the images, or convert their channels")
     least = generator.edit.images
     if len(images) < least:
         raise SettingError("images", f"at least {least} for {generator.edit.name}", len(images))
@@ -358,8 +358,8 @@ def nearest(images: Tensor, edits: Tensor, smooth: float = 0.0) -> Nearest:
     several = edits.reshape(len(images), -1, *images.shape[1:])
     maps = torch.stack([differences(images, each, smooth) for each in several.unbind(1)], dim=1)
     means = maps.double().mean(dim=(2, 3))
-    place, every = means.argmin(dim=1), torch.arange(len(images))
-    return Nearest(place, several[every, place], maps[every, place], means[every, place])
+    place, rows = means.argmin(dim=1), torch.arange(len(images))
+    return Nearest(place, several[rows, place], maps[rows, place], means[rows, place])
 
 
 def differences(images: Tensor, others: Tensor, smooth: float = 0.0) -> Tensor:
@@ -373,12 +373,12 @@ def differences(images: Tensor, others: Tensor, smooth: float = 0.0) -> Tensor:
         (N, H, W) float32: the absolute difference, summed over channels, where 1 is the whole
         range of a channel.
     """
-    found = (images.float() - others.float()).abs().sum(dim=1) / 255
+    difference = (images.float() - others.float()).abs().sum(dim=1) / 255
     if not smooth:
-        return found
-    reach = min(math.ceil(3 * smooth), min(found.shape[1:]) - 1)
+        return difference
+    reach = min(math.ceil(3 * smooth), min(difference.shape[1:]) - 1)
     steps = torch.arange(-reach, reach + 1, dtype=torch.float32)
     kernel = torch.exp(-0.5 * (steps / smooth) ** 2)
     kernel = kernel / kernel.sum()
-    padded = F.pad(found[:, None], (reach,) * 4, mode="reflect")
+    padded = F.pad(difference[:, None], (reach,) * 4, mode="reflect")
     return F.conv2d(F.conv2d(padded, kernel[None, None, :, None]), kernel[None, None, None])[:, 0]

@@ -1,8 +1,8 @@
 """Job -> sample folder, (N, C, H, W) uint8; sample folder -> images.
 
-Finished batches are parts in the work folder beside it, whoever makes them: one process, the ranks
-of a launcher, or shards. Who finds all parts there, and holds the lock of that folder, writes the
-sample folder, some images at a time, so that memory use does not grow with their number.
+Finished batches are parts in the work folder beside it, written by one process, the ranks of a
+launcher, or shards. The process that finds all parts, and holds the lock of the work folder, writes
+the sample folder, some images at a time, so that memory use does not grow with their number.
 """
 
 import logging
@@ -72,7 +72,7 @@ def sample_into(
             folder, on a disk that all of them see; by default a single process.
 
     Returns:
-        (N, C, H, W) uint8, mapped from the archive: what is read of it is loaded.
+        (N, C, H, W) uint8, memory-mapped from the archive.
 
     Raises:
         SettingError: `out` is not free, and without `overwrite` holds no samples, those of another
@@ -85,20 +85,20 @@ def sample_into(
         check_animated(job)
     devices = devices or Devices(torch.device("cpu"))
     devices.agree("model, settings or number of images", job.fingerprint)
-    check_machines(out, devices.beside < devices.world)
+    check_machines(out, devices.local_world < devices.world)
     parts = Parts(work_path(out), job.fingerprint)
-    with ExitStack() as held:
-        devices.once(lambda: held.enter_context(_hold(out, parts)))
+    with ExitStack() as stack:
+        devices.once(lambda: stack.enter_context(_hold(out, parts)))
         if devices.once(lambda: _is_complete(out, job, parts, overwrite)):
             devices.once(lambda: _add_animation(out, job, on_step) if animate else None)
             return devices.each(lambda: _map_images(out, job))
         missing = devices.once(lambda: _claim(out, job, parts))
         mine = Shard(devices.rank + 1, devices.world).share(missing, job.generator.block)
-        told = None
+        report = None
         if on_step is not None:
-            _tell_done(job, missing, on_step)
-            told = _as_share(on_step, sum(map(len, mine)), sum(map(len, missing)))
-        devices.each(lambda: _make(job, mine, parts, batch_size, told))
+            _report_cached(job, missing, on_step)
+            report = _as_share(on_step, sum(map(len, mine)), sum(map(len, missing)))
+        devices.each(lambda: _make(job, mine, parts, batch_size, report))
 
         def finish() -> None:
             film = (lambda images: animation(job, images, on_step)) if animate else None
@@ -148,7 +148,7 @@ def sample_shard(
             missing = _claim(out, job, parts, shard)
         mine = common(missing, shard.share([range(job.count)], job.generator.block))
         if on_step is not None:
-            _tell_done(job, mine, on_step)
+            _report_cached(job, mine, on_step)
         _make(job, mine, parts, batch_size, on_step)
     missing = parts.missing(range(job.count))
     if missing and (overwrite or not _ended(out, job)):
@@ -176,8 +176,8 @@ def write_folder(
     Args:
         images: (B, C, H, W) uint8 each, together all images in order.
         overwrite: whether to replace an existing folder.
-        film: makes its animation, if it is to have one.
-        work: the work folder of `out`, if the caller holds it.
+        film: renders its animation; None for none.
+        work: the work folder of `out`, if the caller holds its lock.
     """
     generator = job.generator
     shape = (job.count, *generator.shape)
@@ -201,11 +201,11 @@ def holds(out: Path, job: Job) -> bool:
             other files.
         ValueError: its manifest is damaged.
     """
-    held = read_manifest(out)
-    if held is None:
+    manifest = read_manifest(out)
+    if manifest is None:
         check_free(out)
         return False
-    difference = first_difference(held, through_json(job.manifest())) or _damage(out)
+    difference = first_difference(manifest, through_json(job.manifest())) or _damage(out)
     if difference is None:
         return True
     raise _not_free(
@@ -216,7 +216,7 @@ def holds(out: Path, job: Job) -> bool:
 
 
 def _ended(out: Path, job: Job) -> bool:
-    """As `holds`, of what is in the store by now if `out` is the copy of a place there."""
+    """As `holds`, after fetching what the store has by now if `out` is a copy of a place there."""
     if mirror := Mirror.of(out):
         mirror.fetch(MANIFEST, ARCHIVE, SUMS)
     return holds(out, job)
@@ -265,7 +265,7 @@ def _not_free(out: Path, cure: str) -> SettingError:
 
 
 def _damage(out: Path) -> str | None:
-    """Say which file is absent or damaged on which the others depend."""
+    """Describe the damage of a file on which the others depend; None if there is none."""
     try:
         damaged = damaged_parts(out, (ARCHIVE, MANIFEST))
     except ValueError as error:
@@ -298,29 +298,29 @@ def _is_complete(out: Path, job: Job, parts: Parts, overwrite: bool) -> bool:
 
 
 def _claim(out: Path, job: Job, parts: Parts, shard: Shard | None = None) -> list[range]:
-    """Note whose images a locked work folder holds; return those that it lacks.
+    """Record the job of a locked work folder; return the images that it lacks.
 
-    Images of another job are discarded, unless shards have made them.
+    Images of another job are discarded, unless they are those of shards.
 
     Raises:
-        InUse: a shard is sampled, and this is none.
-        ValueError: shards have made images of another job; names the first difference.
+        InUse: a shard is being sampled, and this is none.
+        ValueError: shards have sampled images of another job; names the first difference.
     """
     if shard is None:
         for lock in parts.folder.glob("shard-*.lock"):
             with locked(parts.folder, lock.name, of=out):
                 pass
     note, mirror = parts.folder / MANIFEST, Mirror.of(parts.folder)
-    held, asked = cached_json(note, SAMPLES) or {}, through_json(job.manifest())
-    if held.get("samples") != asked:
-        if parts.spans() and (shard or held.get("shards")):
-            difference = first_difference(held.get("samples"), asked)
+    stored, manifest = cached_json(note, SAMPLES) or {}, through_json(job.manifest())
+    if stored.get("samples") != manifest:
+        if parts.spans() and (shard or stored.get("shards")):
+            difference = first_difference(stored.get("samples"), manifest)
             raise ValueError(
                 f"{parts.folder} holds a part of other samples: {difference}; give the same "
                 "settings, choose another folder, or remove that one"
             )
         empty(parts.folder)
-        write_json(note, {"shards": shard is not None, "samples": asked})
+        write_json(note, {"shards": shard is not None, "samples": manifest})
         if mirror:
             mirror.discard(parts.folder / name for name in mirror.names(parts.folder))
             mirror.put(note)
@@ -333,22 +333,22 @@ def _claim(out: Path, job: Job, parts: Parts, shard: Shard | None = None) -> lis
     return parts.missing(range(job.count))
 
 
-def _tell_done(job: Job, missing: list[range], on_step: OnStep) -> None:
-    """Tell of the images that need not be sampled."""
+def _report_cached(job: Job, missing: list[range], on_step: OnStep) -> None:
+    """Report the evaluations of the images that need not be sampled."""
     if done := job.count - sum(map(len, missing)):
         on_step(Cached(done * job.generator.evaluations))
 
 
-def _as_share(on_step: OnStep, own: int, whole: int) -> OnStep:
-    """Return a callback for a rank that makes `own` of `whole` images, which counts for all."""
-    made = told = 0
+def _as_share(on_step: OnStep, own: int, total: int) -> OnStep:
+    """Return a callback for a rank that samples `own` of `total` images, which counts for all."""
+    done = reported = 0
 
-    def step(amount: int) -> None:
-        nonlocal made, told
-        made += amount
-        due = made * whole // own
-        on_step(due - told)
-        told = due
+    def step(evaluations: int) -> None:
+        nonlocal done, reported
+        done += evaluations
+        due = done * total // own
+        on_step(due - reported)
+        reported = due
 
     return step
 
@@ -362,7 +362,7 @@ def _make(
 
 
 def _part(job: Job, parts: Parts, span: range) -> Tensor | None:
-    """Return the images of a part; None if it is not as it was written."""
+    """Return the images of a part; None if it is damaged, or of another job."""
     images = (parts.read(span) or {}).get("images")
     if images is None or images.dtype != np.uint8 or span.stop > job.count:
         return None
@@ -402,10 +402,10 @@ def _add_animation(out: Path, job: Job, on_step: OnStep | None) -> None:
 def _map_images(folder: Path, job: Job | None = None) -> Tensor:
     """Return the images as `images_of`, mapped from the archive."""
     try:
-        found = torch.from_numpy(load_arrays(folder / ARCHIVE, ("arr_0",))["arr_0"])
-        if found.ndim != 4 or found.dtype != torch.uint8:
-            raise ValueError(f"its images are {found.dtype} of shape {tuple(found.shape)}")
-        images = found.permute(0, 3, 1, 2)
+        pixels = torch.from_numpy(load_arrays(folder / ARCHIVE, ("arr_0",))["arr_0"])
+        if pixels.ndim != 4 or pixels.dtype != torch.uint8:
+            raise ValueError(f"its images are {pixels.dtype} of shape {tuple(pixels.shape)}")
+        images = pixels.permute(0, 3, 1, 2)
         if job is not None and tuple(images.shape) != (job.count, *job.generator.shape):
             raise ValueError(f"its images are of shape {tuple(images.shape)}")
     except (ValueError, KeyError, TypeError) as error:

@@ -43,9 +43,9 @@ class GANGenerator(ModelGenerator[GANModel, LatentSampling]):
         model, sampling = self.model, self.sampling
         width = model.network.config.noise
         noise = truncated(sampling.seed, indices, width, sampling.truncation).to(model.device)
-        given = None if labels is None else labels.to(model.device)
+        labels = None if labels is None else labels.to(model.device)
         with autocast_for(sampling.precision, model.device)():
-            x = model.images(noise, given, sampling.truncation)
+            x = model.images(noise, labels, sampling.truncation)
         if not bool(x.isfinite().all()):
             raise FloatingPointError(
                 f"{model.path.name} gave NaN or infinity in {sampling.precision}; sample it in "

@@ -42,13 +42,13 @@ class Cost:
 class Generator(Protocol):
     """A source of images: a diffusion model with its `Sampling`, or a network of another kind.
 
-    Sample folders, sweeps and scores depend on this protocol only. A class that names it as its
-    base has what is not abstract here by default.
+    Sample folders, sweeps and scores depend on this protocol only. A subclass inherits defaults
+    for what is not abstract.
     """
 
     @property
     def name(self) -> str:
-        """What errors call it, such as the path of its model."""
+        """Its name in messages, such as the path of its model."""
         return type(self).__name__
 
     @property
@@ -59,12 +59,12 @@ class Generator(Protocol):
 
     @property
     def input_shape(self) -> tuple[int, ...] | None:
-        """Shape of what an image is made from, such as the small one of an upsampler; or None."""
+        """Shape of the input of an image, such as an upsampler's small one; None for no input."""
         return None
 
     @property
     def input_dtype(self) -> torch.dtype:
-        """Type of what an image is made from."""
+        """Dtype of the input of an image."""
         return torch.uint8
 
     @property
@@ -87,7 +87,7 @@ class Generator(Protocol):
     @property
     @abstractmethod
     def evaluations(self) -> int:
-        """Network evaluations per image: what `on_step` is called with, added up."""
+        """Network evaluations per image: the sum of what `on_step` receives."""
         ...
 
     @property
@@ -97,19 +97,19 @@ class Generator(Protocol):
 
     @property
     def guidance(self) -> str:
-        """What guides it, as in "classifier:scale=2 (fashion-classifier)"; empty for nothing."""
+        """What guides it, as in "classifier:scale=2 (fashion-classifier)"; empty if unguided."""
         return ""
 
     @property
     def shared(self) -> dict[str, Any]:
-        """The settings, by name, that an upsampler of its images takes over."""
+        """The settings, by name, that an upsampler of its images inherits."""
         return {"seed": self.seed}
 
-    def beside(self, given: Tensor) -> Sequence[Tensor]:
-        """Return what to show beside the images that are made from the same: by default nothing.
+    def input_pictures(self, input_: Tensor) -> Sequence[Tensor]:
+        """Return pictures of an input, to be shown beside the images made from it; none by default.
 
         Args:
-            given: (*input_shape), what they are made from.
+            input_: (*input_shape).
 
         Returns:
             (C, h, w) uint8 pictures: the first is shown before the images, others after them.
@@ -117,7 +117,7 @@ class Generator(Protocol):
         return ()
 
     def ends(self, labels: Tensor | None) -> Tensor | None:
-        """Return the labels of what images have become, (B,): those given, unless some changed.
+        """Return the labels of the finished images, (B,): `labels`, unless sampling changes them.
 
         Args:
             labels: (B,) int64; None for an unconditional batch.
@@ -137,7 +137,7 @@ class Generator(Protocol):
         Args:
             labels: (B,) int64; None for an unconditional batch.
             indices: (B,) global index of each image, which with the seed determines its noise.
-            inputs: (B, *input_shape), what each image is made from.
+            inputs: (B, *input_shape), the input of each image.
             on_step: called after every step with the network evaluations that it took.
         """
         ...
@@ -173,8 +173,8 @@ class Stepwise(Protocol):
 
 def evaluations_of(generator: Stepwise, step: int) -> int:
     """Return the network evaluations that a step, numbered from 1, counts for in `on_step`."""
-    every, steps = generator.evaluations, generator.steps
-    return every * step // steps - every * (step - 1) // steps
+    total, steps = generator.evaluations, generator.steps
+    return total * step // steps - total * (step - 1) // steps
 
 
 def identity(model: TrainedModel[Any, Any]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""DiffusionGenerator, numbers of steps -> StoredGrids, whose steps leave its trajectories least."""
+"""DiffusionGenerator, numbers of steps -> StoredGrids that deviate least from its paths."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -7,7 +7,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from adm.diffusion.fractional import karras, usual_start
+from adm.diffusion.fractional import default_start, karras
 from adm.generation.diffusion import DiffusionGenerator
 from adm.generation.generator import OnStep
 from adm.limits import MOST_SEARCHED
@@ -25,7 +25,7 @@ def teacher_of(generator: DiffusionGenerator, steps: int = MOST_SEARCHED) -> Dif
     They start where the generator's grid does, and go down to level 1.
     """
     schedule = generator.model.schedule
-    start = generator.sampling.grid.start or usual_start(schedule)
+    start = generator.sampling.grid.start or default_start(schedule)
     levels = karras(schedule, 1.0, start, min(steps, start - 1))
     rounded = tuple(round(level, DIGITS) for level in levels)
     sampling = replace(generator.sampling, sampler=DDIM(), grid=Levels(levels=rounded))
@@ -58,21 +58,21 @@ def search(
     of_model = identify(teacher.model.path)
     guide = teacher.classifier if teacher.sampling.by_classifier else None
     of_guide = None if guide is None else identify(guide.path)
-    found: list[StoredGrid] = []
+    grids: list[StoredGrid] = []
     for number in steps:
         chosen = best(cost, number)
-        away = sum(float(cost[high, low]) for low, high in pairwise([0, *chosen]))
+        deviation = sum(float(cost[high, low]) for low, high in pairwise([0, *chosen]))
         stored = StoredGrid(
             steps=number,
             start=int(visited[-1]),
             scale=teacher.sampling.scale,
             levels=tuple(float(visited[level - 1]) for level in chosen),
-            deviation=away,
+            deviation=deviation,
             model=of_model,
             classifier=of_guide,
         )
-        found.append(stored)
-    return found
+        grids.append(stored)
+    return grids
 
 
 def _mean_deviations(

@@ -22,7 +22,7 @@ from adm.training.objective import WITHHELD
 
 
 class Evaluates(Protocol):
-    """What sampling evaluates: networks of models, or stand-ins that count their calls."""
+    """The networks that sampling evaluates: those of models, or stand-ins that count calls."""
 
     def denoise(self, weaker: Weaker | None = None) -> Denoise:
         """Return the denoiser of the model, or the weaker one of a contrast."""
@@ -57,17 +57,17 @@ def in_stages(
     process: Schedule,
     part: Callable[[Stage], tuple[Denoise, Gradient | None]],
 ) -> tuple[Denoise, Gradient | None]:
-    """Return what `part` gives for the stages of sampling, each at its own levels.
+    """Return the denoiser and the gradient of all stages of sampling, each at its own levels.
 
     Args:
         process: the process that the model was trained on.
     """
     stages = sampling.stages(sampling.grid.visited(process))
-    made = [(stage.top, *part(stage)) for stage in stages]
-    denoise = switched([(top, each) for top, each, _ in made])
-    if all(pull is None for *_, pull in made):
+    parts = [(stage.top, *part(stage)) for stage in stages]
+    denoise = switched([(top, each) for top, each, _ in parts])
+    if all(pull is None for *_, pull in parts):
         return denoise, None
-    return denoise, switched([(top, _nothing if pull is None else pull) for top, _, pull in made])
+    return denoise, switched([(top, _nothing if pull is None else pull) for top, _, pull in parts])
 
 
 def _nothing(x_t: Tensor, level: Level, prediction: Prediction) -> Tensor:
@@ -83,8 +83,8 @@ class Networks:
         classifier: the classifier that guides, if there is one.
         weak: the weak model of autoguidance, if there is one.
         labels: (B,) int64 that the classifier guides to.
-        told: (B,) int64 that the diffusion networks are given; None for none.
-        low_res: (B, C, h, w) images in [-1, 1] that the model is told, with their noise.
+        network_labels: (B,) int64 that the diffusion networks are conditioned on; None for none.
+        low_res: (B, C, h, w) images in [-1, 1] that the model is conditioned on, with their noise.
         threshold: of x_0. With contrasts it is applied after them, as the released system applies
             it to what a network predicts: the extrapolation leaves the range of images.
     """
@@ -94,7 +94,7 @@ class Networks:
     weak: DiffusionModel | None
     sampling: Sampling
     labels: Tensor | None
-    told: Tensor | None
+    network_labels: Tensor | None
     low_res: Tensor | None
     threshold: Threshold | None
 
@@ -110,13 +110,13 @@ class Networks:
     def denoise(self, weaker: Weaker | None = None) -> Denoise:
         model = self.model
         evaluate: Callable[..., Network] = model.prepared
-        told, low_res = self.told, self.low_res
+        labels, low_res = self.network_labels, self.low_res
         if weaker == "unlabelled":
             if model.recipe.data.paired and low_res is not None:
                 low_res = torch.full_like(low_res, WITHHELD)
-            elif told is None:
+            elif labels is None:
                 raise SettingError("classes", "given for guide=free, which guides to them")
-            told = None
+            labels = None
         elif weaker == "perturbed":
             evaluate = model.perturbed
         elif weaker == "weak":
@@ -124,7 +124,7 @@ class Networks:
             model, evaluate = self.weak, self.weak.prepared
         sampling = self.sampling
         return model.denoise(
-            told,
+            labels,
             sampling.grid.of(self.model.schedule),
             None if sampling.by_contrast else self.threshold,
             low_res,
@@ -207,7 +207,7 @@ class Counter:
 def calls(sampling: Sampling, process: Schedule) -> Counter:
     """Count the calls that sampling takes per image, by running it on an image of one pixel.
 
-    It follows the code of the sampler and of the guidance, so that the count holds for any.
+    It follows the code of the sampler and of the guidance, so that it counts any.
 
     Args:
         process: the process that the model was trained on.

@@ -17,18 +17,18 @@ from adm.store.hashes import sha256_of
 
 @dataclass(frozen=True, eq=False)
 class Job:
-    """The images that one call is to make; their indices are 0..count - 1.
+    """The images that one call generates; their indices are 0..count - 1.
 
     Attributes:
-        generator: makes the images.
+        generator: generates the images.
         labels: one per image, or None for an unconditional generator.
         count: number of images.
-        inputs: (count, ...) what each image is made from, such as the small image that an upsampler
+        inputs: (count, ...) the input of each image, such as the small image that an upsampler
             enlarges; None for a generator that starts from noise alone.
         source: description of the origin of the inputs, for the manifest.
 
     Raises:
-        SettingError: `inputs` has not the type, the shape or the number that the generator needs.
+        SettingError: `inputs` has another type, shape or number than the generator needs.
     """
 
     generator: Generator
@@ -38,24 +38,24 @@ class Job:
     source: str = "memory"
 
     def __post_init__(self) -> None:
-        wanted, given = self.generator.input_shape, self.inputs
+        expected, inputs = self.generator.input_shape, self.inputs
         name = self.generator.name
-        if given is None:
-            if wanted is not None:
-                what = f"images of {sized(wanted)}"
+        if inputs is None:
+            if expected is not None:
+                what = f"images of {sized(expected)}"
                 cure = f"`adm sample --condition`, or inputs in Python, gives it {what}"
                 raise SettingError("model", "one that starts from noise alone", name, cure)
             return
-        if wanted is None:
+        if expected is None:
             raise SettingError("inputs", f"left out, as {name} starts from noise alone")
         kind = self.generator.input_dtype
         if not (
-            isinstance(given, Tensor)
-            and (given.dtype, tuple(given.shape[1:])) == (kind, tuple(wanted))
+            isinstance(inputs, Tensor)
+            and (inputs.dtype, tuple(inputs.shape[1:])) == (kind, tuple(expected))
         ):
-            raise SettingError("inputs", typed(kind, ("N", *wanted)), _type_of(given))
-        if len(given) != self.count:
-            raise SettingError("inputs", f"{self.count}, one for each image", len(given))
+            raise SettingError("inputs", typed(kind, ("N", *expected)), _type_of(inputs))
+        if len(inputs) != self.count:
+            raise SettingError("inputs", f"{self.count}, one for each image", len(inputs))
 
     @property
     def label_tensor(self) -> Tensor | None:
@@ -86,7 +86,7 @@ class Job:
         return None if self.labels is None else torch.tensor([self.labels[i] for i in indices])
 
     def inputs_of(self, indices: Sequence[int]) -> Tensor | None:
-        """Return what some images are made from, (B, ...)."""
+        """Return the inputs of some images, (B, ...)."""
         return None if self.inputs is None else self.inputs[[*indices]]
 
     def manifest(self) -> dict[str, Any]:

@@ -42,7 +42,7 @@ def labels_of(
     Without `classes`, all classes take turns.
 
     Args:
-        classes: the classes to make, with counts; see `Classes`.
+        classes: the classes to generate, with counts; see `Classes`.
         known: the generator's classes, in the order of its labels; empty for an unconditional one.
         count: number of images, if `classes` has no counts.
 
@@ -59,7 +59,7 @@ def labels_of(
         if classes is not None:
             raise SettingError(
                 "classes",
-                "left out with a model that is told no classes",
+                "left out, as sampling is unconditional",
                 cure="pass {count}, or {classifier} with {scale} to guide to classes",
             )
         return None, count or DEFAULT_COUNT
@@ -124,20 +124,20 @@ def _labels(classes: Classes, known: Sequence[str]) -> list[int]:
     if isinstance(classes, str):
         return parse_classes(classes, known)
     if isinstance(classes, Mapping):
-        found = _repeated(list(classes.items()), known)
+        labels = _repeated(list(classes.items()), known)
     elif _is_array(classes) and classes.ndim:
         _check_total(len(classes))
-        found = [_in_range(label, known) for label in classes.tolist()]
+        labels = [_in_range(label, known) for label in classes.tolist()]
     elif isinstance(classes, Iterable) and not (_is_array(classes) or isinstance(classes, bytes)):
         if isinstance(classes, Set):
             raise SettingError("classes", "a list, because a set has no order", classes)
-        found = [label_of(each, known) for each in islice(classes, MOST_IMAGES + 1)]
-        _check_total(len(found))
+        labels = [label_of(each, known) for each in islice(classes, MOST_IMAGES + 1)]
+        _check_total(len(labels))
     else:
-        found = [label_of(classes, known)]
-    if not found:
+        labels = [label_of(classes, known)]
+    if not labels:
         raise SettingError("classes", f"one class or more, as in {EXAMPLES}")
-    return found
+    return labels
 
 
 def _is_array(value: object) -> "TypeGuard[Tensor | NDArray[Any]]":
@@ -177,8 +177,8 @@ def _repeated(pairs: Sequence[tuple[str | int, int]], known: Sequence[str]) -> l
 
 
 def _chosen(name: str | int, known: Sequence[str]) -> Sequence[int]:
-    every = isinstance(name, str) and name.casefold() == "all"
-    return range(len(known)) if every else [label_of(name, known)]
+    is_all = isinstance(name, str) and name.casefold() == "all"
+    return range(len(known)) if is_all else [label_of(name, known)]
 
 
 def _check_total(number: int) -> None:
@@ -219,5 +219,5 @@ def _label(name: str, classes: Sequence[str]) -> int:
         return int(name)
     near = get_close_matches(name[:LONGEST_NAME].casefold(), folded, n=3, cutoff=0.5)
     hint = " or ".join(near) if near else ", ".join(list(classes)[:20])
-    cure = f"did you mean {hint}?" if hint else "it is told none"
+    cure = f"did you mean {hint}?" if hint else "it has none"
     raise SettingError("classes", "classes of the model", name, cure)

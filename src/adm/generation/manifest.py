@@ -36,12 +36,12 @@ def read_manifest(folder: Path) -> dict[str, Any] | None:
     if not path.is_file():
         return None
     try:
-        made = read_json(path, SAMPLES)
-        if not isinstance(made, dict):
+        manifest = read_json(path, SAMPLES)
+        if not isinstance(manifest, dict):
             raise ValueError("it holds no JSON object")
-        known = as_type(Known, {key: made[key] for key in asdict(Known()) if key in made})
-        _check_labels(made.get("labels"), known)
-        return made
+        known = as_type(Known, {key: manifest[key] for key in asdict(Known()) if key in manifest})
+        _check_labels(manifest.get("labels"), known)
+        return manifest
     except ValueError as error:
         raise ValueError(f"{path} is damaged ({error}); {CURE}") from None
 

@@ -2,11 +2,11 @@
 
 | | images | noise |
 |---|---|---|
-| here | [-1, 1] | x_t = signal x_0 + sigma noise, signal^2 + sigma^2 = 1 |
+| adm | [-1, 1] | x_t = signal x_0 + sigma noise, signal^2 + sigma^2 = 1 |
 | deepinv | [0, 1] | x_0 + sigma noise, sigma of images in [0, 1] |
 | azula | [-1, 1] | alpha x_0 + sigma noise, functions of a time in [0, 1] |
 
-Neither package is imported before it is asked for.
+Neither package is imported before it is needed.
 """
 
 from typing import Any, NamedTuple
@@ -30,7 +30,7 @@ LEAST = 0.1  # sigma / signal at azula's time 0, of that at level 1
 class Estimate(nn.Module):
     """x_0 + ratio noise, ratio -> estimate of x_0, (B, C, H, W) in [-1, 1] each.
 
-    The network is told the level of that ratio of sigma to signal, which may be fractional, or the
+    The network receives the level of that ratio of sigma to signal, which may be fractional, or the
     nearest of levels 1 and T. It is evaluated in float32, and differentiable with respect to x.
 
     Raises:
@@ -54,13 +54,13 @@ class Estimate(nn.Module):
             ratio: (), (1,) or (B,).
             labels: (B,) int64; None for no class.
         """
-        each = ratio.detach().to("cpu").double().reshape(-1)
-        levels, places = self.model.schedule.level_of(-2 * each.log()).unique(return_inverse=True)
+        ratios = ratio.detach().to("cpu").double().reshape(-1)
+        levels, places = self.model.schedule.level_of(-2 * ratios.log()).unique(return_inverse=True)
         if labels is None and self.model.network.config.classes is not None:
             labels = torch.full((len(x),), NO_LABEL, device=x.device)
         schedule = self.model.schedule.visiting(levels.tolist())
         denoise = self.model.denoise(labels, schedule, self.threshold, network=self.network)
-        signal = (1 + each.square()).rsqrt().float().to(x.device).reshape(-1, 1, 1, 1)
+        signal = (1 + ratios.square()).rsqrt().float().to(x.device).reshape(-1, 1, 1, 1)
         level = 1 if len(levels) == 1 else 1 + places
         return denoise(signal * x.float(), level).x_0.to(x.dtype)
 
@@ -105,8 +105,8 @@ def to_azula(model: Pipeline, threshold: Threshold | None = None) -> Any:
     """Return a model as an `azula.denoise.Denoiser`, with its own process as the schedule.
 
     It is called with x_t, (B, C, H, W), a time () or (B,), and label, (B,) int64, which may be left
-    out, and returns a `DiracPosterior`. Time t is level t T, and at time 0, where azula wants some
-    noise, there is a tenth of that of level 1. Another schedule may be put in its place.
+    out, and returns a `DiracPosterior`. Time t is level t T, and at time 0, where azula requires
+    some noise, it is a tenth of that of level 1. Another schedule may be put in its place.
 
     Args:
         model, threshold: as for `to_deepinv`.
@@ -162,18 +162,18 @@ def from_azula(forward: Forward, name: str = "") -> Operator:
         name: what manifests call it; by default its own name.
     """
 
-    class Given(Function):
+    class Wrapped(Function):
         def forward(self, shape: tuple[int, int, int], device: torch.device) -> Forward:
             return forward
 
-        def manifest(self) -> dict[str, Any]:  # its name is no place of code
+        def manifest(self) -> dict[str, Any]:  # its name is no path of code
             return {}
 
-    return Given(of=name or getattr(forward, "__qualname__", type(forward).__qualname__))
+    return Wrapped(of=name or getattr(forward, "__qualname__", type(forward).__qualname__))
 
 
 def from_deepinv(physics: Any, y: Tensor) -> Measured:
-    """Return the operator of a `deepinv.physics.Physics`, and what it measured, in our units.
+    """Return the operator of a `deepinv.physics.Physics`, and its measurements, in our units.
 
     With a linear A, y = A (x + 1) / 2 + sigma noise of x in [-1, 1] is 2 y - A 1 = A x + 2 sigma
     noise. Otherwise y and sigma stay as they are, and the operator is of (x + 1) / 2.

@@ -42,7 +42,7 @@ OF_LOAD = {"model", "classifier", "weak", "device"}  # arguments that are no set
 
 @dataclass(frozen=True, eq=False)
 class Pipeline:
-    """A model with what helps it, ready to be sampled.
+    """A model with its guides and its upsampler, ready to be sampled.
 
     Settings default to those of the model's recipe, and are changed by name: those of
     `Sampling.change` for a diffusion model, those of `LatentSampling` for a GAN. The same options
@@ -55,8 +55,8 @@ class Pipeline:
         upsampler: an upsampler to apply to the images, or None.
         weak: the weak model of autoguidance, or its name or path, from which `weaker` loads it on
             first use; None for none.
-        bar: opens a progress bar for a description and a number of network evaluations; what it
-            gives is the default `on_step` of `sample`. By default there is none.
+        bar: opens a progress bar for a description and a number of network evaluations, and
+            returns the default `on_step` of `sample`. By default there is none.
     """
 
     model: DiffusionModel | GANModel
@@ -99,11 +99,11 @@ class Pipeline:
     @property
     def sampling(self) -> Sampling | LatentSampling:
         """The default settings: the recipe's, with the scale of a shipped or a released model."""
-        usual = self.model.recipe.sample
+        default = self.model.recipe.sample
         scale = scale_of(self.model.path, self.guide is not None)
-        if isinstance(usual, Sampling) and not usual.guide and scale:
-            return usual.change(scale=scale)
-        return usual
+        if isinstance(default, Sampling) and not default.guide and scale:
+            return default.change(scale=scale)
+        return default
 
     @cached_property
     def classifier(self) -> ClassifierModel | None:
@@ -176,8 +176,8 @@ class Pipeline:
         """Return the job of a call of `sample` with the same arguments, without running it.
 
         Args:
-            inputs: (N, C, h, w) uint8, what each image is made from, by a model that is told an
-                image: the small ones that an upsampler enlarges, or the conditions of pairs.
+            inputs: (N, C, h, w) uint8, the input of each image, of a model that is conditioned on
+                one: the small images that an upsampler enlarges, or the conditions of pairs.
             upsampler_steps: evaluations of the upsampler per image; its recipe's value by default.
             upsampler_noise: level of the noise on the images that the upsampler enlarges, likewise.
 
@@ -195,8 +195,8 @@ class Pipeline:
         Raises:
             ValueError: as `sample`.
         """
-        own = {"upsampler_steps": upsampler_steps, "upsampler_noise": upsampler_noise}
-        for name, value in own.items():
+        options = {"upsampler_steps": upsampler_steps, "upsampler_noise": upsampler_noise}
+        for name, value in options.items():
             if value is not None and self.upsampler is None:
                 raise SettingError("upsampler", f"given where {{{name}}} is")
         if self.upsampler is None:
@@ -265,7 +265,7 @@ class Pipeline:
             method: a spec, such as "mmps", "dps:step=0.3" or "ddnm"; `adm help method` lists them.
             sigma: standard deviation of the noise of y, in units of [-1, 1].
             samples: images for each measurement.
-            classes: one class for all images, or one each; by default the model is told none.
+            classes: one class for all images, or one each; by default sampling is unconditional.
             batch_size, on_step: as for `sample`.
             settings: of `Sampling`, by name, to change those of the method.
 
@@ -294,18 +294,18 @@ class Pipeline:
         Args:
             source: description of the origin of y, for the manifest.
         """
-        usual: dict[str, Any] = {"scale": 0.0} if classes is None else {}
-        restorer = self.generator(problem=problem, **(usual | settings))
+        default: dict[str, Any] = {"scale": 0.0} if classes is None else {}
+        restorer = self.generator(problem=problem, **(default | settings))
         inputs = (to_float(y) if y.dtype == torch.uint8 else y).cpu().float()
         problem.operator.check(inputs)
-        each = positive("samples", samples)
-        count, labels = len(y) * each, None
+        samples = positive("samples", samples)
+        count, labels = len(y) * samples, None
         if classes is not None:
-            labels, given = labels_of(classes, restorer.classes)
-            if given not in (1, len(y), count):
-                raise SettingError("classes", f"one, or one for each of {len(y)} images", given)
-            labels = [label for label in labels or [] for _ in range(count // given)]
-        return Job(restorer, labels, count, inputs.repeat_interleave(each, dim=0), source)
+            labels, number = labels_of(classes, restorer.classes)
+            if number not in (1, len(y), count):
+                raise SettingError("classes", f"one, or one for each of {len(y)} images", number)
+            labels = [label for label in labels or [] for _ in range(count // number)]
+        return Job(restorer, labels, count, inputs.repeat_interleave(samples, dim=0), source)
 
     def measure(
         self, images: Tensor, operator: str | Operator, *, sigma: float = 0.0, seed: int = 0
@@ -360,7 +360,7 @@ class Pipeline:
             images: (N, C, H, W) uint8, of the model's shape.
             edit: such as "noise:strength=0.5", "invert" or "interpolate:count=7".
             classes: those to which each image is changed, as of `sample`: "bag", "all", "bag:4".
-                By default neither the network nor a classifier is told one.
+                By default neither the network nor a classifier is conditioned on one.
             samples: number of edits of each image for each of `classes`.
             batch_size, on_step: as of `sample`.
             settings: settings to change, by name.
@@ -383,8 +383,8 @@ class Pipeline:
                 raise SettingError(
                     name, "none, as a model is stored without", cure="store it alone"
                 )
-        of_its_own = not (isinstance(self.model, DiffusionModel) and self.model.low_shape)
-        samples = self.sample(count=images) if images and of_its_own else None
+        from_noise = not (isinstance(self.model, DiffusionModel) and self.model.low_shape)
+        samples = self.sample(count=images) if images and from_noise else None
         return Pretrained(self.model, self.sampling, self.classifier, samples, report)
 
     def save_pretrained(
@@ -404,7 +404,7 @@ class Pipeline:
         Args:
             images: number of samples in the card; 0 for no picture, as for an upsampler.
             report: scores to show in the card, such as `adm.evaluate` returns.
-            overwrite: whether to replace a folder that is there.
+            overwrite: whether to replace an existing folder.
 
         Raises:
             SettingError: the pipeline has an upsampler or a weak model.
@@ -460,8 +460,8 @@ class Pipeline:
         """
         folder = at_home(name)
         if not folder.is_dir():
-            given = hub.Repository.parsed(f"{name}@{revision}" if revision else str(name))
-            folder = hub.snapshot(given, **options)
+            repository = hub.Repository.parsed(f"{name}@{revision}" if revision else str(name))
+            folder = hub.snapshot(repository, **options)
         elif revision is not None or options:
             raise SettingError("revision", "left out for a folder", revision)
         return load(folder, device=device)
@@ -492,15 +492,15 @@ def load(
         ValueError: there is no such model or device, the file is damaged, or it is a classifier.
     """
     place = pick(device)
-    # Refuses what is not there; `Pipeline` loads it when it is needed.
+    # Refuses missing models; `Pipeline` loads these on first use.
     if classifier is not None and not isinstance(classifier, ClassifierModel):
         paths.resolve(classifier)
     if weak is not None and not isinstance(weak, DiffusionModel):
         paths.resolve(weak)
-    own = load_sampled(model, place)
+    loaded = load_sampled(model, place)
     larger = None if upsampler is None else load_diffusion(upsampler, place)
-    guide = classifier_of(model, own.path) if classifier is None else classifier
-    return Pipeline(own, guide, larger, weak)
+    guide = classifier_of(model, loaded.path) if classifier is None else classifier
+    return Pipeline(loaded, guide, larger, weak)
 
 
 def _job(
@@ -509,7 +509,7 @@ def _job(
     count: int | None,
     inputs: Tensor | None,
 ) -> Job:
-    """Return the job of a generator, with one image for each of `inputs` unless told otherwise."""
+    """Return the job of a generator, by default with one image for each of `inputs`."""
     if inputs is not None and classes is None and count is None:
         count = len(inputs)
     labels, number = labels_of(classes, generator.classes, count)

@@ -60,18 +60,18 @@ class Scored(Protocol):
 
 @dataclass(frozen=True)
 class Terms:
-    """What may be done with a model, and with what it was trained on.
+    """The terms of use of a model and of its training data.
 
     Attributes:
         licence: as the hub abbreviates it.
         data: the names that the data sets have on the hub.
-        said: sentences on the licence.
+        statement: sentences on the licence.
         use: sentences on the intended use and its limits.
     """
 
     licence: str
     data: tuple[str, ...]
-    said: str
+    statement: str
     use: str
 
 
@@ -109,7 +109,7 @@ ON_HUB = {"imagenet/": "ILSVRC/imagenet-1k", "cifar10/": "uoft-cs/cifar10"}
 
 @dataclass(frozen=True, eq=False)
 class Pretrained:
-    """What a repository of the hub holds.
+    """The contents of a repository of the hub.
 
     The weights are those of the files that were loaded, whatever was changed in memory since then.
 
@@ -131,7 +131,7 @@ class Pretrained:
         """Write the folder.
 
         Args:
-            overwrite: whether to replace a folder that is there.
+            overwrite: whether to replace an existing folder.
 
         Raises:
             OSError: it cannot be written, or is not empty without `overwrite`.
@@ -143,18 +143,18 @@ class Pretrained:
 
     def push(self, repository: hub.Repository, private: bool = True, **options: Any) -> str:
         """Write the repository, as one commit; return its address. `hub.push` has the arguments."""
-        with TemporaryDirectory() as made:
-            self._fill(Path(made), str(repository))
-            return hub.push(Path(made), repository, private, **options)
+        with TemporaryDirectory() as folder:
+            self._fill(Path(folder), str(repository))
+            return hub.push(Path(folder), repository, private, **options)
 
-    def _fill(self, folder: Path, called: str) -> None:
+    def _fill(self, folder: Path, name: str) -> None:
         _store(self.model, self.sampling, folder / hub.MODEL)
         write_json(folder / hub.CONFIG, entries_of(folder / hub.MODEL))
         if self.classifier is not None:
             _store(self.classifier, None, folder / hub.CLASSIFIER)
         if self.samples is not None:
             write_bytes(folder / hub.PICTURE, self.picture())
-        write_text(folder / hub.CARD, self.card(called))
+        write_text(folder / hub.CARD, self.card(name))
 
     def picture(self) -> bytes:
         """Return the samples as a PNG file, row by row."""
@@ -162,11 +162,11 @@ class Pretrained:
         images = self.samples.images
         return png(grid(images, math.ceil(len(images) ** 0.5), most=MOST_SIDE))
 
-    def card(self, called: str, picture: str = hub.PICTURE, more: str = "") -> str:
-        """Return the model card: Markdown, with what the hub reads at its top.
+    def card(self, name: str, picture: str = hub.PICTURE, more: str = "") -> str:
+        """Return the model card: Markdown, with the metadata of the hub at its top.
 
         Args:
-            called: by what `adm.load` loads the model.
+            name: the argument of `adm.load` that loads the model.
             picture: the address of the picture.
             more: a paragraph on scores that are elsewhere.
         """
@@ -178,7 +178,7 @@ class Pretrained:
             f"# {_plain(self.model.name)}",
             _summary(recipe, metadata, self.classifier, size),
             _shown(self.samples, recipe, picture) if self.samples is not None else "",
-            _usage(called, self.model, 16 if self.samples is None else len(self.samples)),
+            _usage(name, self.model, 16 if self.samples is None else len(self.samples)),
             "## Recipe",
             _table(facts(recipe, metadata) | self._identity()),
             "## Scores" if self.report is not None or more else "",
@@ -187,7 +187,7 @@ class Pretrained:
             "## Use and limits",
             f"{terms.use} {BIAS}" + ("" if self.sampling is None else f" {COPIES}"),
             "## Licence",
-            terms.said,
+            terms.statement,
         ]
         return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -210,7 +210,7 @@ class Pretrained:
 
 
 def facts(recipe: Recipe, metadata: Metadata) -> dict[str, str]:
-    """Return what a model is, in words: its recipe, classes, training, process and settings."""
+    """Describe a model: its recipe, classes, training, process and settings."""
     height, width = recipe.data.size
     classes = list(metadata.classes) if recipe.config.classes is not None else []
     steps = recipe.train.steps if metadata.step is None else metadata.step
@@ -228,9 +228,9 @@ def facts(recipe: Recipe, metadata: Metadata) -> dict[str, str]:
     rows |= {part: _origin(each) for part, each in origins.items() if each is not None}
     return rows | build.by_kind(
         recipe,
-        diffusion=lambda recipe: _process(recipe) | _made_by(recipe),
+        diffusion=lambda recipe: _process(recipe) | _sampled(recipe),
         classifier=_process,
-        gan=_made_from,
+        gan=_noise,
     )
 
 
@@ -238,15 +238,15 @@ def weights_of(metadata: Metadata) -> str | None:
     """Describe which weights of a run a file holds; None if it does not record it."""
     if metadata.width is not None:
         return f"power-function average of width {metadata.width:g}"
-    kept = metadata.weights
-    return None if kept is None else WEIGHTS.get(kept, f"average {kept}")
+    stored = metadata.weights
+    return None if stored is None else WEIGHTS.get(stored, f"average {stored}")
 
 
 def _store(model: AnyModel, sampling: Sampling | LatentSampling | None, out: Path) -> None:
     """Copy a model file, changing nothing but the settings by which it is sampled by default."""
     path, recipe = model.path, model.recipe
-    usual = None if isinstance(recipe, ClassifierRecipe) else recipe.sample
-    sample = {} if sampling in (None, usual) else {"sample": to_json(sampling)}
+    default = None if isinstance(recipe, ClassifierRecipe) else recipe.sample
+    sample = {} if sampling in (None, default) else {"sample": to_json(sampling)}
     if path.suffix in FOREIGN:
         _, weights, _, metadata = read(path)
         entries = metadata.entries()
@@ -261,7 +261,7 @@ def _store(model: AnyModel, sampling: Sampling | LatentSampling | None, out: Pat
 def _terms(model: AnyModel, metadata: Metadata) -> Terms:
     released = _released(model)
     if released is not None:
-        said = (
+        statement = (
             f"{LICENCE}, of OpenAI's [{released.repository.name}]({released.repository.page}), "
             "whose file this is."
         )
@@ -270,7 +270,7 @@ def _terms(model: AnyModel, metadata: Metadata) -> Terms:
             f"was trained on {DATA[released.data]} and on nothing else."
         )
         data = (ON_HUB[released.data],) if released.data in ON_HUB else ()
-        return Terms(LICENCE.lower(), data, said, use)
+        return Terms(LICENCE.lower(), data, statement, use)
     if model.path.parent == SHIPPED:
         return OURS[metadata.data or ""]
     return UNKNOWN
@@ -282,7 +282,7 @@ def _released(model: AnyModel) -> Released | None:
 
 
 def _front(recipe: Recipe, terms: Terms) -> str:
-    """Return what the hub reads, in YAML: lines of plain words."""
+    """Return the metadata of the hub, in YAML: lines of plain words."""
     task = TASKS.get(recipe.kind, TASKS["diffusion"])
     if recipe.data.low_res is not None:
         task = "image-to-image"
@@ -314,10 +314,10 @@ def _summary(
             "guidance scale as an input."
         )
     elif isinstance(recipe, DiffusionRecipe):
-        told = "a class-conditional" if recipe.config.classes else "an unconditional"
-        what = recipe.makes.replace("a", told, 1)
+        kind = "a class-conditional" if recipe.config.classes else "an unconditional"
+        what = recipe.makes.replace("a", kind, 1)
     if recipe.data.low_res is not None:
-        does = "is told" if recipe.data.paired else "enlarges"
+        does = "is conditioned on" if recipe.data.paired else "enlarges"
         purpose = f" It {does} images of {'x'.join(map(str, recipe.data.low_res))}."
     if classifier is not None:
         assert isinstance(recipe, DiffusionRecipe)
@@ -342,15 +342,15 @@ def _shown(samples: Samples, recipe: Recipe, picture: str) -> str:
     )
 
 
-def _usage(called: str, model: AnyModel, count: int) -> str:
-    name = json.dumps(called)
+def _usage(name: str, model: AnyModel, count: int) -> str:
+    quoted = json.dumps(name)
     if isinstance(model, ClassifierModel):
-        lines = [f"classifier = adm.load_classifier({name})"]
+        lines = [f"classifier = adm.load_classifier({quoted})"]
     elif model.recipe.data.low_res is not None:
         what = "model" if model.recipe.data.paired else "upsampler"
-        lines = [f"{what} = adm.load({name})", f"{what}.sample(inputs=images)"]
+        lines = [f"{what} = adm.load({quoted})", f"{what}.sample(inputs=images)"]
     else:
-        lines = [f"model = adm.load({name})", f"model.sample(count={count}).grid()"]
+        lines = [f"model = adm.load({quoted})", f"model.sample(count={count}).grid()"]
     return "\n".join(
         ["```python", "import adm  # the package ablated-diffusion", "", *lines, "```"]
     )
@@ -381,22 +381,22 @@ def _process(recipe: DiffusionRecipe | ClassifierRecipe) -> dict[str, str]:
     return {"process": f"{recipe.process.schedule}, {recipe.process.steps} steps"}
 
 
-def _made_from(recipe: GANRecipe) -> dict[str, str]:
-    """Describe what a generator makes images from."""
+def _noise(recipe: GANRecipe) -> dict[str, str]:
+    """Describe the latent noise of a generator."""
     truncation = recipe.sample.truncation
     limit = "whole" if truncation is None else f"truncated at {truncation:g}"
     return {"noise": f"{recipe.gan.noise} numbers, {limit} by default"}
 
 
-def _made_by(recipe: DiffusionRecipe) -> dict[str, str]:
+def _sampled(recipe: DiffusionRecipe) -> dict[str, str]:
     """Describe what the network predicts, and how it is sampled by default."""
-    sampling, how = recipe.sample, recipe.distillation
+    sampling, student = recipe.sample, recipe.distillation
     guided = f", at scale {sampling.scale:g}" if sampling.scale else ""
-    if how is not None:
-        low, high = how.scales
-        steps = ", ".join(map(str, sorted(how.steps)))
+    if student is not None:
+        low, high = student.scales
+        steps = ", ".join(map(str, sorted(student.steps)))
         return {
-            "distilled": f"by {how.method.name} distillation, for scales {low:g} to {high:g}",
+            "distilled": f"by {student.method.name} distillation, for scales {low:g} to {high:g}",
             "sampled by": f"{sampling.sampler.name}, {steps} steps; {sampling.grid.steps} by "
             f"default{guided}",
         }

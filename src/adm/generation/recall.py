@@ -1,8 +1,8 @@
 """Pipeline, class, index, settings -> Recall; Recall <-> PNG; Recall -> command, lines of Python.
 
 An image is a function of its model, class, index and settings, and of no other image. So the
-command makes the images of its class up to it, of which it is the last, and the lines make it
-alone.
+command generates the images of its class up to it, of which it is the last, and the lines generate
+it alone.
 """
 
 import io
@@ -35,7 +35,7 @@ KEYWORD = b"adm"  # of the text chunk
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 FRAME = 12  # bytes of a chunk around its data: its length, its type and its checksum
 MOST_BYTES, MOST_CHUNKS = 1 << 26, 10_000  # of a PNG
-# What the command line has options for; `--set NAME=VALUE` takes the others.
+# Settings with an option of the command line; `--set NAME=VALUE` takes the others.
 OPTIONS = ("steps", "scale", "sampler", "grid", "guide", "then", "truncation", "seed", "precision")
 OF_UPSAMPLER = ("upsampler_steps", "upsampler_noise")
 # Of the hub, of the released files, or of a shipped model or a run: no path.
@@ -48,16 +48,16 @@ Value: TypeAlias = bool | int | float | Text | tuple[Text, ...]
 
 @dataclass(frozen=True, kw_only=True)
 class Recall(Checked):
-    """What makes one image, which is untrusted where it is read: names and settings within bounds.
+    """What one image depends on. A file of it is untrusted: names and settings are bounded.
 
-    `pipeline.job(classes, index + 1, **settings).images([index])` makes it.
+    `pipeline.job(classes, index + 1, **settings).images([index])` generates the image.
 
     Attributes:
         model: name of a shipped or a released model, hf:owner/name, or the name of a run.
         index: of the image, which with the seed determines its noise.
-        classes: its class by name or number; None for a model that is told none.
+        classes: its class by name or number; None for an unconditional one.
         settings: of `Pipeline.job` by name, such as steps, then or upsampler_steps.
-        classifier, upsampler, weak: names of the models beside it; None for the usual ones.
+        classifier, upsampler, weak: names of the other models; None for the defaults.
         version: of this package.
 
     Raises:
@@ -78,7 +78,7 @@ class Recall(Checked):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for place, name in {"model": self.model, **self.beside}.items():
+        for place, name in {"model": self.model, **self.auxiliary}.items():
             if not NAME.fullmatch(name) or not name.isprintable():
                 raise SettingError(place, "the name of a model, and no path", name)
         one = "x" if self.classes is None else self.classes
@@ -93,37 +93,41 @@ class Recall(Checked):
             convert(Annotated[int, Field(ge=0)], self.settings.get(name, 0), f"settings.{name}")
 
     @property
-    def beside(self) -> dict[str, str]:
-        """The models that are loaded beside the model, by the argument of `adm.load`."""
-        own = {name: getattr(self, name) for name in ("classifier", "upsampler", "weak")}
-        return {name: value for name, value in own.items() if value is not None}
+    def auxiliary(self) -> dict[str, str]:
+        """The other models that are loaded, by the argument of `adm.load`."""
+        names = {name: getattr(self, name) for name in ("classifier", "upsampler", "weak")}
+        return {name: value for name, value in names.items() if value is not None}
 
 
-def differing(pipeline: Pipeline, **given: Any) -> dict[str, Value]:
-    """Return settings of `Pipeline.job` as those of a `Recall`: without those of the model.
+def differing(pipeline: Pipeline, **settings: Any) -> dict[str, Value]:
+    """Return the settings of `Pipeline.job` that differ from those of the model, for a `Recall`.
 
     Raises:
         SettingError: a setting is unknown, or its value is out of range.
     """
-    larger = {name: given.pop(name, None) for name in OF_UPSAMPLER}
-    usual, found = pipeline.sampling, {name: own for name, own in larger.items() if own is not None}
-    made = usual.change(**given)
-    before, after = ({"then": [], **to_json(each)} for each in (usual, made))
+    larger = {name: settings.pop(name, None) for name in OF_UPSAMPLER}
+    default = pipeline.sampling
+    changed = {name: value for name, value in larger.items() if value is not None}
+    sampling = default.change(**settings)
+    before, after = ({"then": [], **to_json(each)} for each in (default, sampling))
     for name, value in after.items():
         if value != before[name]:
-            own = tuple(value) if isinstance(value, list) else value
-            found[name] = "none" if own in (None, ()) else own
-    if isinstance(made, Sampling):  # shorter, where it means the same
-        for name, short in (("guide", {"scale": made.scale}), ("grid", {"steps": made.grid.steps})):
+            stored = tuple(value) if isinstance(value, list) else value
+            changed[name] = "none" if stored in (None, ()) else stored
+    if isinstance(sampling, Sampling):  # shorter, where it means the same
+        shorter = {"guide": {"scale": sampling.scale}, "grid": {"steps": sampling.grid.steps}}
+        for name, short in shorter.items():
+            if name not in changed:
+                continue
             with suppress(SettingError):
-                if name in found and getattr(usual.change(**short), name) == getattr(made, name):
-                    del found[name]
-                    found |= short
-    return found
+                if getattr(default.change(**short), name) == getattr(sampling, name):
+                    del changed[name]
+                    changed |= short
+    return changed
 
 
 def command(recall: Recall, out: str, places: Mapping[str, str] | None = None) -> str:
-    """Return the line of the shell that makes the image: the last one of the folder `out`.
+    """Return the line of the shell that generates the image: the last one of the folder `out`.
 
     Args:
         places: name of a model -> its path, where the name alone does not find it.
@@ -131,8 +135,8 @@ def command(recall: Recall, out: str, places: Mapping[str, str] | None = None) -
     where = places or {}
     words = ["adm", "sample", where.get(recall.model, recall.model)]
     count = {"classes": recall.classes, "count": recall.index + 1}
-    beside = {name: where.get(own, own) for name, own in recall.beside.items()}
-    return shell(words, count, recall.settings, {**beside, "out": out})
+    auxiliary = {name: where.get(own, own) for name, own in recall.auxiliary.items()}
+    return shell(words, count, recall.settings, {**auxiliary, "out": out})
 
 
 def shell(
@@ -141,41 +145,41 @@ def shell(
     settings: Mapping[str, Any],
     after: Mapping[str, Any],
 ) -> str:
-    """Return a line of the shell: words, then options for what is not None.
+    """Return a line of the shell: words, then options whose values are not None.
 
     Args:
         settings: of sampling; those that have no option of their own are given by --set.
         before, after: options before and after them.
     """
-    found = list(words)
+    line = list(words)
     for name, value in [*before.items(), *settings.items(), *after.items()]:
         plain = name in (*OPTIONS, *OF_UPSAMPLER) or name not in settings
         option = f"--{name.replace('_', '-')}" if plain else "--set"
         for word in [] if value is None else map(_word, _each(value)):
             text = word if plain else f"{name}={word}"
-            found += [f"{option}={text}"] if text.startswith("-") else [option, text]
-    return shlex.join(found)
+            line += [f"{option}={text}"] if text.startswith("-") else [option, text]
+    return shlex.join(line)
 
 
 def lines(recall: Recall, places: Mapping[str, str] | None = None) -> str:
-    """Return the lines of Python after which `image` is it, (C, H, W) uint8.
+    """Return the lines of Python that assign it to `image`, (C, H, W) uint8.
 
     Args:
         places: as of `command`.
     """
     where = places or {}
-    beside = {name: where.get(own, own) for name, own in recall.beside.items()}
-    loaded = call([where.get(recall.model, recall.model)], beside)
+    auxiliary = {name: where.get(own, own) for name, own in recall.auxiliary.items()}
+    loaded = call([where.get(recall.model, recall.model)], auxiliary)
     classes = [] if recall.classes is None else [recall.classes]
-    asked = call(classes, {"count": recall.index + 1, **recall.settings})
+    arguments = call(classes, {"count": recall.index + 1, **recall.settings})
     return (
         f"import adm\n\nmodel = adm.load({loaded})\n"
-        f"image = model.job({asked}).images([{recall.index}])[0]\n"
+        f"image = model.job({arguments}).images([{recall.index}])[0]\n"
     )
 
 
 def write(image: Tensor, recall: Recall) -> bytes:
-    """Return a PNG of an image, (C, H, W) uint8, that says what makes it."""
+    """Return a PNG of an image, (C, H, W) uint8, that stores its recall."""
     stored = {key: value for key, value in to_json(recall).items() if value not in (None, {})}
     return annotate(image, json.dumps(stored))
 
@@ -189,16 +193,16 @@ def annotate(image: Tensor, text: str) -> bytes:
 
 
 def read(content: bytes) -> Recall:
-    """Return what makes the image of a PNG. Nothing of it is decoded but an uncompressed text.
+    """Return the recall that a PNG stores, of which only an uncompressed text is decoded.
 
     Raises:
-        SettingError: this is no PNG, too large or damaged, or does not say what makes it.
+        SettingError: this is no PNG, too large or damaged, or stores no recall.
     """
     try:
         return as_type(Recall, parse_json(annotation(content)))
     except ValueError as error:
         cure = f"give one that the studio has written ({error})"
-        raise SettingError("picture", "a PNG that says what makes it", cure=cure) from None
+        raise SettingError("picture", "a PNG that stores its settings", cure=cure) from None
 
 
 def annotation(content: bytes) -> bytes:

@@ -17,7 +17,7 @@ GAIN = 1.5  # how many times as fast half precision must be
 
 
 def resolve(model: DiffusionModel, sampling: Sampling) -> Sampling:
-    """Return the settings that images are made with, which manifests record.
+    """Return the settings with their levels and precision resolved, as manifests record them.
 
     Searched levels are those stored beside the model, distilled ones those that a student has
     learned, and the precision "auto" is the fastest one on the model's device.
@@ -30,8 +30,7 @@ def resolve(model: DiffusionModel, sampling: Sampling) -> Sampling:
     if model.student:
         grid = _of_student(model, sampling)
     elif isinstance(grid, Searched):
-        found = levels_for(model.path, grid.steps, grid.start, sampling.scale)
-        grid = Levels(levels=found)
+        grid = Levels(levels=levels_for(model.path, grid.steps, grid.start, sampling.scale))
     elif isinstance(grid, Distilled):
         grid.visited(model.schedule)  # refuses
     precision = sampling.precision
@@ -41,10 +40,10 @@ def resolve(model: DiffusionModel, sampling: Sampling) -> Sampling:
 
 
 def _of_student(model: DiffusionModel, sampling: Sampling) -> Levels:
-    """Return the levels of a student; raise SettingError for what it has not learned."""
-    how, grid = model.recipe.distillation, sampling.grid
-    assert how is not None
-    low, high = how.scales
+    """Return the levels of a student; raise SettingError if it was not distilled for them."""
+    distillation, grid = model.recipe.distillation, sampling.grid
+    assert distillation is not None
+    low, high = distillation.scales
     for each in sampling.in_turn:
         if not low <= each.scale <= high:
             raise SettingError(
@@ -53,12 +52,12 @@ def _of_student(model: DiffusionModel, sampling: Sampling) -> Levels:
         plain = tuple(ClassifierGuide(scale=guide.scale) for guide in each.by_classifier)
         if each.guide != plain:
             raise SettingError("guide", "a scale alone, as this model is distilled", each.guide)
-    if sampling.sampler != how.method.sampler():
-        name = how.method.sampler.name
+    if sampling.sampler != distillation.method.sampler():
+        name = distillation.method.sampler.name
         raise SettingError("sampler", f"{name}, as this model is distilled", sampling.sampler)
     if not sampling.use_labels:
         raise SettingError("use_labels", "true, as this model is distilled", False)
-    levels = how.levels(model.schedule, grid.steps)
+    levels = distillation.levels(model.schedule, grid.steps)
     if not isinstance(grid, Distilled) and tuple(grid.visited(model.schedule)) != levels:
         raise SettingError("grid", "distilled: the levels that this model has learned", grid)
     return Levels(levels=levels)

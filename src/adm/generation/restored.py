@@ -23,10 +23,10 @@ MEASURED = 2  # the draw at `START` that is the noise of a measurement
 
 @dataclass(frozen=True, eq=False)
 class Problem:
-    """What was done to images, and how it is undone.
+    """A measurement of images, and the method that inverts it.
 
     Attributes:
-        operator: what was measured of an image.
+        operator: maps an image to its measurement.
         method: how images are sampled that agree with it.
         sigma: standard deviation of the noise of the measurement, in units of [-1, 1].
     """
@@ -46,20 +46,20 @@ class Problem:
         """Return the problem of specs or objects."""
         return cls(operator_of(operator), parse(METHODS, method, "method"), sigma)
 
-    def settings(self, model: DiffusionModel, given: dict[str, Any]) -> dict[str, Any]:
-        """Return the settings of sampling with the usual ones of the method where none are given.
+    def settings(self, model: DiffusionModel, changes: dict[str, Any]) -> dict[str, Any]:
+        """Return the default settings of the method with some changed by name.
 
         The number of steps is that of its paper, at most that of the model's process.
         """
-        method, usual = self.method, dict[str, Any]()
-        if "grid" not in given:
-            usual["grid"] = method.grid
-            usual["steps"] = min(method.steps, model.schedule.last - 1)
+        method, default = self.method, dict[str, Any]()
+        if "grid" not in changes:
+            default["grid"] = method.grid
+            default["steps"] = min(method.steps, model.schedule.last - 1)
         if method.sampler is not None:
-            usual["sampler"] = method.sampler
-        elif given.get("sampler") is not None:
+            default["sampler"] = method.sampler
+        elif changes.get("sampler") is not None:
             raise SettingError("sampler", f"left out, as {method.name} takes its own steps")
-        return usual | given
+        return default | changes
 
     def instrument(self, model: DiffusionModel) -> Instrument:
         """Return the operator for the images of a model.
@@ -85,12 +85,12 @@ class Problem:
         """
         channels, height, width = images.shape[1:]
         instrument = self.operator.on((channels, height, width))
-        made = []
+        measured = []
         for number, image in enumerate(images):
             noise = ImageNoise(seed, [number], instrument.shape)
             y = instrument.forward(to_float(image[None])) + self.sigma * noise(START, MEASURED)
-            made.append((y if instrument.mask is None else y * instrument.mask).float())
-        return torch.cat(made)
+            measured.append((y if instrument.mask is None else y * instrument.mask).float())
+        return torch.cat(measured)
 
     def manifest(self) -> dict[str, Any]:
         """Everything that the images depend on, as JSON values."""
@@ -104,12 +104,12 @@ class Problem:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Restorer(DiffusionGenerator):
-    """A diffusion model that samples the images that measurements may be of.
+    """A diffusion model that samples images consistent with measurements.
 
     Its inputs are the measurements, float32.
 
     Attributes:
-        problem: what was measured, and the method.
+        problem: the measurement, and the method.
 
     Raises:
         SettingError: the model, the operator and the method do not fit.
@@ -124,16 +124,16 @@ class Restorer(DiffusionGenerator):
 
     @cached_property
     def instrument(self) -> Instrument:
-        """What measures the images of the model."""
+        """The operator for the images of the model."""
         return self.problem.instrument(self.model)
 
     @property
     def input_shape(self) -> tuple[int, ...]:
         return self.instrument.shape
 
-    def beside(self, given: Tensor) -> Sequence[Tensor]:
-        """Return what was measured, if it is an image."""
-        return [to_uint8(given)] if given.ndim == 3 else []
+    def input_pictures(self, input_: Tensor) -> Sequence[Tensor]:
+        """Return the measurement, if it is an image."""
+        return [to_uint8(input_)] if input_.ndim == 3 else []
 
     @property
     def input_dtype(self) -> torch.dtype:
@@ -155,9 +155,9 @@ class Restorer(DiffusionGenerator):
     def cost(self) -> Cost:
         method, guides = self.problem.method, super().cost
         calls = method.calls(self.sampling.sampler, self.sampling.grid.steps)
-        each = guides.network // self.sampling.sampler.evaluations(self.sampling.grid.steps)
+        per_call = guides.network // self.sampling.sampler.evaluations(self.sampling.grid.steps)
         classifier = guides.classifier * calls // self.sampling.grid.steps
-        return Cost(calls * max(each, 1) * (1 + method.backward), classifier)
+        return Cost(calls * max(per_call, 1) * (1 + method.backward), classifier)
 
     @torch.inference_mode(False)
     def trajectory(

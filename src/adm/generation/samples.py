@@ -25,7 +25,7 @@ class Samples:
     """Images with everything that they depend on.
 
     Attributes:
-        job: what they are of.
+        job: the job that generated them.
         images: (N, C, H, W) uint8.
     """
 

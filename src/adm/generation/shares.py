@@ -15,8 +15,8 @@ class Shard:
     """One of several processes that share the images of a job.
 
     Attributes:
-        number: of this one, from 1 to `of`.
-        of: number of all.
+        number: that of this one, from 1 to `of`.
+        of: number of shards.
     """
 
     number: int
@@ -46,11 +46,11 @@ class Shard:
         """Return this shard's part of spans: whole blocks, as many as any other's or one more."""
         whole = union(spans)
         numbers = [range(span.start // block, -(-span.stop // block)) for span in whole]
-        total, before, found = sum(map(len, numbers)), 0, list[range]()
+        total, before, parts = sum(map(len, numbers)), 0, list[range]()
         first, last = (total * i // self.of for i in (self.number - 1, self.number))
         for span, blocks in zip(whole, numbers, strict=True):
             own = blocks[max(0, first - before) : max(0, last - before)]
             before += len(blocks)
             own_span = range(own.start * block, own.stop * block)
-            found.append(range(max(span.start, own_span.start), min(span.stop, own_span.stop)))
-        return union(found)
+            parts.append(range(max(span.start, own_span.start), min(span.stop, own_span.stop)))
+        return union(parts)

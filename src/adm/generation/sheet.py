@@ -42,7 +42,7 @@ class Layout(NamedTuple):
 def contact_sheet(job: Job, images: Tensor) -> Image.Image:
     """Draw the images of a job: a row for each class, or a square without classes.
 
-    Images that are made from others, as edits are, have a row for each of these, beside them.
+    Images that are made from inputs, as edits are, have a row for each input, beside it.
 
     Images are enlarged by an integer factor, or reduced if there are many large ones. Of many
     images and classes only some are shown, and a line says which.
@@ -50,8 +50,8 @@ def contact_sheet(job: Job, images: Tensor) -> Image.Image:
     Args:
         images: (N, C, H, W) uint8, all images of the job.
     """
-    if job.inputs is not None and job.generator.beside(job.inputs[0]):
-        return _beside(job, job.inputs, images)
+    if job.inputs is not None and job.generator.input_pictures(job.inputs[0]):
+        return _beside_inputs(job, job.inputs, images)
     plan = layout(job)
     return draw(plan, images[plan.indices])
 
@@ -65,17 +65,17 @@ def layout(job: Job, most: int = MOST, most_of_class: int = MOST_OF_CLASS) -> La
     """
     if job.labels is None:
         return _square(job.count, min(most, MOST_UNLABELLED))
-    found: dict[int, list[int]] = {}
+    by_label: dict[int, list[int]] = {}
     for index, label in enumerate(job.labels):
-        found.setdefault(label, []).append(index)
-    used = sorted(found)
+        by_label.setdefault(label, []).append(index)
+    used = sorted(by_label)
     if len(used) > MOST_CLASSES:  # spread evenly, from the first to the last
         last = len(used) - 1
         used = [used[round(i * last / (MOST_CLASSES - 1))] for i in range(MOST_CLASSES)]
     columns = min(most_of_class, most // len(used))
-    rows = [(job.generator.classes[label], found[label][:columns]) for label in used]
-    parts = [f"{len(used)} of {len(found)} classes"] if len(used) < len(found) else []
-    if any(len(found[label]) > columns for label in used):
+    rows = [(job.generator.classes[label], by_label[label][:columns]) for label in used]
+    parts = [f"{len(used)} of {len(by_label)} classes"] if len(used) < len(by_label) else []
+    if any(len(by_label[label]) > columns for label in used):
         parts.append(f"the first {count_of(columns, 'image')} of each{'' if parts else ' class'}")
     return Layout(rows, f"Shown: {', '.join(parts)}." if parts else "")
 
@@ -95,13 +95,13 @@ def draw(plan: Layout, images: Tensor, pixels: int = PIXELS) -> Image.Image:
     return sheet(plan.note, [("", plan.columns)], rows, LEAST, largest)
 
 
-def _beside(job: Job, inputs: Tensor, images: Tensor) -> Image.Image:
-    """Draw images beside what they are made from: a row for those that are made from the same."""
+def _beside_inputs(job: Job, inputs: Tensor, images: Tensor) -> Image.Image:
+    """Draw images beside their inputs: a row for each input."""
     new = (inputs[1:] != inputs[:-1]).flatten(1).any(dim=1).nonzero()[:, 0] + 1
     runs = list(pairwise([0, *new.tolist(), job.count]))
     shown = [range(start, min(stop, start + MOST_OF_CLASS)) for start, stop in runs[:MOST_CLASSES]]
     widest = max(shown, key=len)
-    after = job.generator.beside(inputs[0])[1:]
+    after = job.generator.input_pictures(inputs[0])[1:]
     columns = [job.labels[i] if job.labels else None for i in widest]
     same = all(job.labels is None or [job.labels[i] for i in row] == columns for row in shown)
     names = job.generator.classes
@@ -111,7 +111,7 @@ def _beside(job: Job, inputs: Tensor, images: Tensor) -> Image.Image:
     headings += [("to" if len(after) == 1 else "", len(after))] * bool(after)
     rows = list[Row]()
     for row in shown:
-        first, *others = job.generator.beside(inputs[row.start])
+        first, *others = job.generator.input_pictures(inputs[row.start])
         rows.append(Row("", [first, *images[row.start : row.stop], *others]))
     note = "" if len(runs) <= len(shown) else f"Shown: the first {len(shown)} of {len(runs)} rows."
     wide = len(widest) + len(after) + 1

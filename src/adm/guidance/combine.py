@@ -67,16 +67,16 @@ def every(gradient: Gradient, count: int) -> Gradient:
     if count < 1:
         raise ValueError(f"count must be at least 1, got {count}")
     visited, latest = -1, None
-    kept = torch.empty(0)
+    cached = torch.empty(0)
 
     def combined(x_t: Tensor, level: Level, prediction: Prediction) -> Tensor:
-        nonlocal visited, latest, kept
+        nonlocal visited, latest, cached
         # A sampler may evaluate the same level several times within one step.
         if latest is None or not _same(latest, level):
             visited, latest = visited + 1, level
         if visited % count == 0:
-            kept = gradient(x_t, level, prediction)
-        return kept
+            cached = gradient(x_t, level, prediction)
+        return cached
 
     return combined
 
@@ -115,12 +115,12 @@ def capped(gradient: Gradient, norm: float) -> Gradient:
 
 
 def switched(parts: Sequence[tuple[int, OfLevel]]) -> OfLevel:
-    """Return a gradient, or a denoiser, that is another one from some levels down.
+    """Return a gradient, or a denoiser, that switches to another one at some levels.
 
-    A sampler that uses values of earlier levels uses those of the part that they were of.
+    A sampler that uses values of earlier levels uses those of the part that computed them.
 
     Args:
-        parts: (highest level, what it is from there down), the highest first.
+        parts: (highest level, the function from there down), the highest first.
 
     Returns:
         A function of one level for all images.

@@ -53,7 +53,7 @@ def contrast(strong: Denoise, weak: Denoise, scale: float) -> Denoise:
 
 
 class Contrast(NamedTuple):
-    """What a denoiser is contrasted with.
+    """A weaker denoiser, and the weight of its contrast.
 
     Attributes:
         weak: the weaker denoiser.
@@ -104,9 +104,9 @@ def thresholded(denoise: Denoise, threshold: Threshold, schedule: Schedule) -> D
     After guidance this changes the ODE that DDIM solves, and prevents saturation at large scales.
     """
 
-    def kept(x_t: Tensor, level: Level) -> Prediction:
+    def limited(x_t: Tensor, level: Level) -> Prediction:
         prediction = denoise(x_t, level)
         x_0 = threshold(prediction.x_0)
         return Prediction.from_x_0(schedule, x_t, level, x_0, prediction.variance)
 
-    return kept
+    return limited

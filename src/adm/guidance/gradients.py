@@ -95,8 +95,8 @@ def _of_class(
     joint, marginal = temperatures
     with torch.enable_grad():
         x = image.detach().requires_grad_()
-        found = logits(x).float()
-        log_p = (marginal * found).log_softmax(dim=1) + (joint - marginal) * found
+        scores = logits(x).float()
+        log_p = (marginal * scores).log_softmax(dim=1) + (joint - marginal) * scores
         # A sum and not a mean: the gradient of an image must not depend on its batch.
         chosen = log_p.gather(1, label[:, None]).sum()
         return torch.autograd.grad(chosen, x)[0].float()

@@ -1,6 +1,6 @@
 """Features, features -> density and coverage (Naeem et al. 2020, equations 6 and 8).
 
-They are what precision and recall are, but robust to outliers.
+They measure what precision and recall do, but are robust to outliers.
 """
 
 from typing import NamedTuple
@@ -40,28 +40,28 @@ def density_coverage(
     Raises:
         ValueError: shapes do not match, or no more real images than `neighbours`.
     """
-    found = membership(real, fake, 1, neighbours, device)
-    balls = int(found.balls.sum())
-    return DensityCoverage(balls / (neighbours * len(fake)), float(found.covered.mean()))
+    inside = membership(real, fake, 1, neighbours, device)
+    balls = int(inside.balls.sum())
+    return DensityCoverage(balls / (neighbours * len(fake)), float(inside.covered.mean()))
 
 
 def _density_of(sets: Sets) -> Score | None:
-    found = sets.once(members)
-    if found is None or not sets.more_than(NEIGHBOURS):
+    inside = sets.once(members)
+    if inside is None or not sets.more_than(NEIGHBOURS):
         return None
-    values = found.balls / NEIGHBOURS
+    values = inside.balls / NEIGHBOURS
     value = float(values.mean())
-    if not np.ptp(found.balls):  # equal values, such as of samples in no ball, have no spread
+    if not np.ptp(inside.balls):  # equal values, such as of samples in no ball, have no spread
         return Score(value)
     return Score(value, *mean_interval(values, sets.resamples, seed=sets.seed))
 
 
 def _coverage_of(sets: Sets) -> Score | None:
-    found = sets.once(members)
-    if found is None or not sets.more_than(NEIGHBOURS):
+    inside = sets.once(members)
+    if inside is None or not sets.more_than(NEIGHBOURS):
         return None
-    without = None if found.jackknife is None else found.jackknife.covered
-    return share_of_real(found.covered, without, len(found.balls))
+    without = None if inside.jackknife is None else inside.jackknife.covered
+    return share_of_real(inside.covered, without, len(inside.balls))
 
 
 DENSITY = Metric(key="density", title="density", lower_is_better=False, score=_density_of)

@@ -110,12 +110,12 @@ def exact_distances(
 
     The order of summation depends neither on the number of pairs nor on the order within one.
     """
-    found, at_once = np.empty(len(rows)), _chunk_rows(points)
+    squared, at_once = np.empty(len(rows)), _chunk_rows(points)
     for start in range(0, len(rows), at_once):
         part = slice(start, start + at_once)
         difference = np.subtract(points[rows[part]], others[columns[part]], dtype=np.float64)
-        found[part] = np.square(difference, out=difference).sum(axis=1)
-    return found
+        squared[part] = np.square(difference, out=difference).sum(axis=1)
+    return squared
 
 
 def _chunk_rows(features: np.ndarray) -> int:

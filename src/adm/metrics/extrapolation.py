@@ -42,8 +42,8 @@ class Extrapolated(NamedTuple):
         """The standard error of the value, the intercept of a least-squares line."""
         x, y = 1 / self.sizes, self.scores
         around = ((x - x.mean()) ** 2).sum()
-        left = ((y - self.value - self.slope * x) ** 2).sum() / (len(x) - 2)
-        return float(np.sqrt(left * (1 / len(x) + x.mean() ** 2 / around)))
+        residual = ((y - self.value - self.slope * x) ** 2).sum() / (len(x) - 2)
+        return float(np.sqrt(residual * (1 / len(x) + x.mean() ** 2 / around)))
 
 
 def frechet_at_infinity(
@@ -94,12 +94,12 @@ def _score(sets: Sets) -> Score | None:
     """Combine the interval of the plain distance with the error of the line."""
     if sets.stored or len(sets.fake) < FEWEST:
         return None
-    found = frechet_at_infinity(sets.fake, sets.real_statistics, seed=sets.seed)
-    error, plain = DEVIATIONS * found.error, sets.once(frechet_of)
+    estimate = frechet_at_infinity(sets.fake, sets.real_statistics, seed=sets.seed)
+    error, plain = DEVIATIONS * estimate.error, sets.once(frechet_of)
     return Score(
-        found.value,
-        found.value - math.hypot(plain.value - plain.low, error),
-        found.value + math.hypot(plain.high - plain.value, error),
+        estimate.value,
+        estimate.value - math.hypot(plain.value - plain.low, error),
+        estimate.value + math.hypot(plain.high - plain.value, error),
     )
 
 

@@ -96,15 +96,15 @@ def influence(features: np.ndarray, real: Statistics) -> np.ndarray:
     check_statistics(own, real)
     to_real = factor(real.covariance)
     values, vectors = np.linalg.eigh(to_real.T @ own.covariance @ to_real)
-    kept = values > len(values) * EPSILON * values.max(initial=0)
-    transport = to_real @ (vectors[:, kept] * values[kept] ** -0.25)  # T is its square
+    positive = values > len(values) * EPSILON * values.max(initial=0)
+    transport = to_real @ (vectors[:, positive] * values[positive] ** -0.25)  # T is its square
     mean, pull = own.mean.astype(np.float64), 2 * (own.mean.astype(np.float64) - real.mean)
-    found = []
+    parts = []
     for start in range(0, len(features), 1024):
         x = np.asarray(features[start : start + 1024], dtype=np.float64) - mean
         stretch = (x**2).sum(axis=1) - ((x @ transport) ** 2).sum(axis=1)
-        found.append(x @ pull + stretch * len(features) / (len(features) - 1))
-    together = np.concatenate(found)
+        parts.append(x @ pull + stretch * len(features) / (len(features) - 1))
+    together = np.concatenate(parts)
     return together - together.mean()
 
 
@@ -151,8 +151,8 @@ def factor(covariance: np.ndarray) -> np.ndarray:
     except np.linalg.LinAlgError:  # singular: fewer images than features, or a constant one
         pass
     values, vectors = np.linalg.eigh(covariance)
-    kept = values > len(values) * EPSILON * values.max(initial=0)
-    return vectors[:, kept] * np.sqrt(values[kept])
+    positive = values > len(values) * EPSILON * values.max(initial=0)
+    return vectors[:, positive] * np.sqrt(values[positive])
 
 
 def _same(real: Statistics, fake: Statistics) -> bool:

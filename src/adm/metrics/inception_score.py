@@ -50,12 +50,12 @@ def inception_score_interval(
 
 def probabilities_of(logits: np.ndarray) -> np.ndarray:
     """Softmax in float64: (N, K) logits -> (N, K) float32."""
-    found = np.empty(logits.shape, np.float32)
+    probabilities = np.empty(logits.shape, np.float32)
     for start in range(0, len(logits), 4096):
         part = np.asarray(logits[start : start + 4096], np.float64)
         raised = np.exp(part - part.max(axis=1, keepdims=True))
-        found[start : start + 4096] = raised / raised.sum(axis=1, keepdims=True)
-    return found
+        probabilities[start : start + 4096] = raised / raised.sum(axis=1, keepdims=True)
+    return probabilities
 
 
 def _splits(probabilities: np.ndarray, split_size: int) -> list[np.ndarray]:

@@ -115,8 +115,8 @@ def _kernel(a: Tensor, b: Tensor) -> float:
 def _score(sets: Sets) -> Score | None:
     if sets.real is None or not sets.more_than(FEWEST - 1):
         return None
-    found = kernel_distance(sets.real, sets.fake, seed=sets.seed, device=sets.device)
-    return Score(found.value, *found.interval())
+    distance = kernel_distance(sets.real, sets.fake, seed=sets.seed, device=sets.device)
+    return Score(distance.value, *distance.interval())
 
 
 KERNEL_DISTANCE = Metric(

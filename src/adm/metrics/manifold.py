@@ -88,8 +88,8 @@ def membership(
     reals, fakes = np.zeros(len(real), bool), np.zeros(len(fake), bool)
     balls = np.zeros(len(fake), np.int64)
     members = Membership(fakes, reals, balls, reals.copy(), jackknife)
-    own = [fake_radii] if jackknife is None else jackknife.radii
-    for pairs in pairs_within(fake, real, own, [real_radii, density_radii], device):
+    radii = [fake_radii] if jackknife is None else jackknife.radii
+    for pairs in pairs_within(fake, real, radii, [real_radii, density_radii], device):
         fakes, reals, squared = pairs
         members.fake_in_real[fakes[squared <= real_radii[reals]]] = True
         members.real_in_fake[reals[squared <= fake_radii[fakes]]] = True
@@ -101,10 +101,10 @@ def membership(
     return members
 
 
-def _check_distances(known: np.ndarray, images: int, neighbours: int) -> None:
-    if len(known) != images or known.shape[1] < neighbours:
+def _check_distances(distances: np.ndarray, images: int, neighbours: int) -> None:
+    if len(distances) != images or distances.shape[1] < neighbours:
         raise ValueError(
-            f"real_distances must be ({images}, k) with k >= {neighbours}, got {known.shape}; "
+            f"real_distances must be ({images}, k) with k >= {neighbours}, got {distances.shape}; "
             f"compute them with neighbour_distances(real, {neighbours})"
         )
 

@@ -45,7 +45,7 @@ class Sets:
         fake_spatial, real_spatial: statistics of the spatial features of each side, or None.
         logits: (N, K) of the generated images, or None.
         stored: whether the statistics of the generated images are stated by a file, in which case
-            nothing tells how far they would move with other images.
+            their spread over other images is unknown.
         real_distances: (M, k) `neighbour_distances` of `real`, if they are known.
         resamples: of a bootstrap.
         seed: of resamples, and of subsets of the images.
@@ -65,13 +65,13 @@ class Sets:
     resamples: int = RESAMPLES
     seed: int = 0
     device: str = "cpu"
-    _known: dict[Hashable, Any] = field(default_factory=dict, init=False, repr=False)
+    _cache: dict[Hashable, Any] = field(default_factory=dict, init=False, repr=False)
 
     def once(self, compute: Callable[["Sets"], T]) -> T:
         """Return what a function computes of these sets, which several metrics may share."""
-        if compute not in self._known:
-            self._known[compute] = compute(self)
-        return self._known[compute]
+        if compute not in self._cache:
+            self._cache[compute] = compute(self)
+        return self._cache[compute]
 
     def more_than(self, images: int) -> bool:
         """Whether both sets have features of more images than this."""
@@ -89,7 +89,7 @@ class Metric:
             theirs; None for `title`.
         lower_is_better: whether a lower score is better, or a higher one.
         score: computes the score of sets; None if they lack what it needs, or are too small.
-        usual: whether every report has it, or only those that ask for all.
+        usual: whether every report has it, or only those that request all.
     """
 
     key: str

@@ -71,9 +71,9 @@ def nearest(
             f"{k} neighbours cannot be chosen from {len(others)} images; "
             "give more images, or ask for fewer neighbours"
         )
-    found = Nearest(np.zeros((len(points), k), np.int64), np.zeros((len(points), k)))
+    neighbours = Nearest(np.zeros((len(points), k), np.int64), np.zeros((len(points), k)))
     rows, dtype = np.arange(len(points)), fastest_dtype(points.shape[1], device)
-    return _fill(_Search(points, others, False, device), found, rows, dtype)
+    return _fill(_Search(points, others, False, device), neighbours, rows, dtype)
 
 
 def nearest_others(features: np.ndarray, k: int = 1, device: str | torch.device = "cpu") -> Nearest:
@@ -105,9 +105,9 @@ def nearest_others(features: np.ndarray, k: int = 1, device: str | torch.device 
             distances, _ = lower_bounds(block, points[column : column + BLOCK])
             table.offer(row, column, distances)
             table.offer(column, row, distances.T)
-    found, unsure = _resolve(points, points, table, k, len(points) - 1)
+    neighbours, unsure = _resolve(points, points, table, k, len(points) - 1)
     search = _Search(features, features, True, device)
-    return _fill(search, found, unsure, wider_dtype(dtype))
+    return _fill(search, neighbours, unsure, wider_dtype(dtype))
 
 
 def pairs_within(
@@ -140,12 +140,12 @@ def pairs_within(
     for row, block in first.blocks():
         for column, other in second.blocks():
             rows, columns = slice(row, row + BLOCK), slice(column, column + BLOCK)
-            found = _within(block, other, own[:, rows], theirs[:, columns])
-            yield Pairs(found.rows + row, found.columns + column, found.squared)
+            near = _within(block, other, own[:, rows], theirs[:, columns])
+            yield Pairs(near.rows + row, near.columns + column, near.squared)
 
 
 class _Search(NamedTuple):
-    """Two sets: the neighbours of rows of `points` are wanted among `others`."""
+    """Two sets: the neighbours of rows of `points` are searched among `others`."""
 
     points: np.ndarray
     others: np.ndarray
@@ -171,13 +171,13 @@ class _Table:
             new, where = _pack(distances, distances < last)
         least = torch.cat([self.least[rows], new], dim=1)
         indices = torch.cat([self.indices[rows], where + column], dim=1)
-        self.least[rows], kept = least.topk(width, dim=1, largest=False)
-        self.indices[rows] = indices.gather(1, kept)
+        self.least[rows], places = least.topk(width, dim=1, largest=False)
+        self.indices[rows] = indices.gather(1, places)
 
 
-def _pack(values: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
-    """The wanted values of each row and their columns, packed to the left, then infinity."""
-    rows, columns = wanted.nonzero(as_tuple=True)
+def _pack(values: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    """The values of each row in the mask, and their columns, packed to the left, then infinity."""
+    rows, columns = mask.nonzero(as_tuple=True)
     counts = torch.bincount(rows, minlength=len(values))
     places = torch.arange(len(rows), device=rows.device) - (counts.cumsum(0) - counts)[rows]
     shape = (len(values), int(counts.max()))
@@ -186,18 +186,18 @@ def _pack(values: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
     return new, where
 
 
-def _fill(search: _Search, found: Nearest, rows: np.ndarray, dtype: torch.dtype | None) -> Nearest:
-    """Write the neighbours of some rows into `found`, in wider dtypes where one is inconclusive."""
-    k = found.indices.shape[1]
+def _fill(search: _Search, output: Nearest, rows: np.ndarray, dtype: torch.dtype | None) -> Nearest:
+    """Write neighbours of some rows into `output`, in wider dtypes where one is inconclusive."""
+    k = output.indices.shape[1]
     while len(rows) and dtype is not None:
         unsure = []
         for start in range(0, len(rows), BLOCK):
             chosen = rows[start : start + BLOCK]
             new, open_ = _nearest_of(search, chosen, k, dtype)
-            found.indices[chosen], found.squared[chosen] = new
+            output.indices[chosen], output.squared[chosen] = new
             unsure.append(chosen[open_])
         rows, dtype = np.concatenate(unsure), wider_dtype(dtype)
-    return found
+    return output
 
 
 def _nearest_of(
@@ -211,8 +211,8 @@ def _nearest_of(
     for column, other in second.blocks():
         distances, _ = lower_bounds(first, other)
         if exclude_self:
-            own = np.flatnonzero((rows >= column) & (rows < column + len(other)))
-            distances[own, rows[own] - column] = torch.inf
+            selves = np.flatnonzero((rows >= column) & (rows < column + len(other)))
+            distances[selves, rows[selves] - column] = torch.inf
         table.offer(0, column, distances)
     return _resolve(first, second, table, k, available)
 
@@ -235,12 +235,12 @@ def _resolve(
         points.exact, others.exact, rows, candidates[rows, places]
     )
     order = np.lexsort((candidates, squared), axis=1)[:, :k]
-    found = Nearest(
+    neighbours = Nearest(
         np.take_along_axis(candidates, order, axis=1), np.take_along_axis(squared, order, axis=1)
     )
     last = least[:, -1].double().cpu().numpy() * points.unit
-    open_ = (last < found.squared[:, -1]) & (candidates.shape[1] < available)
-    return found, np.flatnonzero(open_)
+    open_ = (last < neighbours.squared[:, -1]) & (candidates.shape[1] < available)
+    return neighbours, np.flatnonzero(open_)
 
 
 def _within(block: Points, other: Points, own: np.ndarray, theirs: np.ndarray) -> Pairs:

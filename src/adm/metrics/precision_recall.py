@@ -44,8 +44,8 @@ def precision_recall(
     Raises:
         ValueError: shapes do not match, or a set has no more images than `neighbours`.
     """
-    found = membership(real, fake, neighbours, neighbours, device)
-    return PrecisionRecall(float(found.fake_in_real.mean()), float(found.real_in_fake.mean()))
+    inside = membership(real, fake, neighbours, neighbours, device)
+    return PrecisionRecall(float(inside.fake_in_real.mean()), float(inside.real_in_fake.mean()))
 
 
 def precision_recall_float16(
@@ -95,8 +95,8 @@ def _blocks_float16(
         for column in range(0, len(centres), FLOAT16_BLOCK):
             b = torch.from_numpy(np.asarray(centres[column : column + FLOAT16_BLOCK], np.float32))
             halves = _squared(a.half(), b.half())
-            found = halves if bool(halves.isfinite().all()) else _squared(a, b)
-            yield row, column, found.float().clamp(min=0).numpy()
+            block = halves if bool(halves.isfinite().all()) else _squared(a, b)
+            yield row, column, block.float().clamp(min=0).numpy()
 
 
 def _squared(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
@@ -108,17 +108,17 @@ def _squared(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
 
 
 def _precision_of(sets: Sets) -> Score | None:
-    if (found := sets.once(members)) is None:
+    if (inside := sets.once(members)) is None:
         return None
     # Whether a sample is in the manifold of real images does not depend on the other samples.
-    return wilson(int(found.fake_in_real.sum()), len(found.balls))
+    return wilson(int(inside.fake_in_real.sum()), len(inside.balls))
 
 
 def _recall_of(sets: Sets) -> Score | None:
-    if (found := sets.once(members)) is None:
+    if (inside := sets.once(members)) is None:
         return None
-    without = None if found.jackknife is None else found.jackknife.recalled
-    return share_of_real(found.real_in_fake, without, len(found.balls))
+    without = None if inside.jackknife is None else inside.jackknife.recalled
+    return share_of_real(inside.real_in_fake, without, len(inside.balls))
 
 
 def _float16(sets: Sets) -> PrecisionRecall | None:

@@ -39,8 +39,8 @@ def check_compiles(device: torch.device) -> None:
         if find_spec("triton") is None:
             raise SettingError("compile", "false without triton", cure="pip install triton")
         return
-    usual = {"darwin": "clang++", "win32": "cl"}.get(sys.platform, "g++")
-    compiler = os.environ.get("CXX", usual)  # that torch runs
+    default = {"darwin": "clang++", "win32": "cl"}.get(sys.platform, "g++")
+    compiler = os.environ.get("CXX", default)  # that torch runs
     if shutil.which(compiler) is None:
         raise SettingError(
             "compile",
@@ -69,15 +69,15 @@ class Compiled:
 
     def __call__(self, *inputs: Tensor | None) -> Tensor:
         # Copies, for torch compiles again for other strides, even if they mean the same.
-        given = [
+        copies = [
             None if each is None else each.clone(memory_format=torch.contiguous_format)
             for each in inputs
         ]
-        form = form_of(given)
-        return self._call(*given) if form in self._forms else self._first(form, given)
+        form = form_of(copies)
+        return self._call(*copies) if form in self._forms else self._compile(form, copies)
 
-    def _first(self, form: Form, given: list[Tensor | None]) -> Tensor:
-        """Compile for a form of inputs, and say how long it took."""
+    def _compile(self, form: Form, inputs: list[Tensor | None]) -> Tensor:
+        """Compile for a form of inputs, and log how long it took."""
         LOG.info(
             f"compiling the {self._name}; this takes minutes on a CPU the first time, and less "
             "than one later"
@@ -86,14 +86,14 @@ class Compiled:
         began = time.perf_counter()
         try:
             with dynamo.config.patch(cache_size_limit=MOST_FORMS):
-                found = self._call(*given)
-                if found.requires_grad:  # the backward pass is compiled when it is first needed
-                    wanted = [each for each in given if each is not None and each.requires_grad]
-                    torch.autograd.grad(found.sum(), wanted)
-                    found = self._call(*given)
+                output = self._call(*inputs)
+                if output.requires_grad:  # the backward pass is compiled when it is first needed
+                    leaves = [each for each in inputs if each is not None and each.requires_grad]
+                    torch.autograd.grad(output.sum(), leaves)
+                    output = self._call(*inputs)
         except dynamo.exc.TorchDynamoException as error:
             reason = shown(str(error).strip())
             raise SettingError("compile", f"false here: torch fails with {reason}") from error
         LOG.info(f"compiled the {self._name} in {time.perf_counter() - began:.0f} s")
         self._forms.add(form)
-        return found
+        return output

@@ -30,7 +30,7 @@ from adm.training.model_file import save_model
 def convert(
     model: str | Path, out: Path, name: str | None = None, flags: Mapping[str, Any] | None = None
 ) -> Recipe:
-    """Write a model as a file of ours, which says what it is; return its recipe.
+    """Write a model as a file of ours, which describes itself; return its recipe.
 
     Tensors of a released file are not all in memory at once.
 
@@ -69,18 +69,18 @@ def _described(
         if name not in PUBLIC:
             raise SettingError("as", "a name that `adm models` lists", name)
         return load_released(path, PUBLIC[name]).state, released_recipe(PUBLIC[name])
-    made = list[Recipe]()
+    recipes = list[Recipe]()
 
     def described(shapes: Shapes) -> Released:
-        recipe, own = recipe_from_flags(path, shapes, flags or {})
-        made.append(recipe)
+        recipe, parsed = recipe_from_flags(path, shapes, flags or {})
+        recipes.append(recipe)
         return Released(
             config=recipe.config,  # pyright: ignore[reportArgumentType]
             size=recipe.data.size[0],
-            legacy_attention_order=not own.use_new_attention_order,
+            legacy_attention_order=not parsed.use_new_attention_order,
         )
 
-    return load_released(path, described).state, made[0]
+    return load_released(path, described).state, recipes[0]
 
 
 def _check_known(process: ProcessSettings) -> None:

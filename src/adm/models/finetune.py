@@ -217,18 +217,18 @@ def _class_notes(plan: Plan, renamed: Mapping[str, str] | None) -> Iterator[str]
     if not plan.old:
         yield f"the model has no classes: each of {len(plan.new)} starts as the model itself"
         return
-    kept = [name for name, row in zip(plan.new, plan.rows, strict=True) if row is not None]
-    fresh = [name for name in plan.new if name not in kept]
+    matched = [name for name, row in zip(plan.new, plan.rows, strict=True) if row is not None]
+    fresh = [name for name in plan.new if name not in matched]
     used = {row for row in plan.rows if row is not None}
     dropped = [name for row, name in enumerate(plan.old) if row not in used]
     pairs = [f"{before} -> {after}" for before, after in (renamed or {}).items()]
     for what, names in {
-        "kept": kept,
+        "kept": matched,
         "renamed": pairs,
         "new, at the mean of the old": fresh,
         "dropped": dropped,
     }.items():
         if names:
             yield f"classes {what}: {few(names, MOST_NAMED)}"
-    if not kept:
+    if not matched:
         yield ("no class has a name of the model's; rename some to match them")

@@ -81,7 +81,7 @@ def snapshot(repository: Repository, **options: Any) -> Path:
         raise _refusal(repository, error) from None
     if not (Path(folder) / MODEL).is_file():
         raise ValueError(
-            f"{repository} has no {MODEL}{_held(package, repository, options)}; nothing of it was "
+            f"{repository} has no {MODEL}{_files(package, repository, options)}; nothing of it was "
             "loaded; give a repository that adm wrote, or convert the weights with `adm convert`"
         )
     return Path(folder)
@@ -90,8 +90,8 @@ def snapshot(repository: Repository, **options: Any) -> Path:
 def push(folder: Path, repository: Repository, private: bool = True, **options: Any) -> str:
     """Move the files of a folder to the hub, as one commit; return its address.
 
-    A repository that is not there is created. A classifier or a picture that is there and not in
-    the folder is deleted.
+    A missing repository is created. A classifier or a picture that the folder lacks is deleted
+    from an existing one.
 
     Args:
         private: whether a new repository is.
@@ -120,14 +120,14 @@ def push(folder: Path, repository: Repository, private: bool = True, **options: 
 
 
 def check_config(model: Path) -> None:
-    """Raise ValueError unless the config.json beside a model file, if any, says what the file says.
+    """Raise ValueError unless the config.json beside a model file, if any, agrees with it.
 
     Its recipe and its classes are compared with those in the file. Nothing else in it is read.
     """
     config = model.with_name(CONFIG)
     if model.name != MODEL or not config.is_file():
         return
-    own = entries_of(model)
+    entries = entries_of(model)
     cure = "copy both again, or remove it, as the model file says the same"
     try:
         stated = read_json(config, CLASSES)
@@ -136,17 +136,17 @@ def check_config(model: Path) -> None:
     if not isinstance(stated, dict):
         stated = {}
     for part in STATED:
-        if stated.get(part) != own[part]:
+        if stated.get(part) != entries[part]:
             raise ValueError(f"{config} does not state the {part} of the {MODEL} beside it; {cure}")
 
 
 def repository_of(file: Path) -> str | None:
     """Return owner/name of a file in the hub's cache, models--owner--name/snapshots/COMMIT."""
     snapshots = file.parent.parent
-    held = snapshots.parent.name
-    if snapshots.name != "snapshots" or not held.startswith("models--"):
+    name = snapshots.parent.name
+    if snapshots.name != "snapshots" or not name.startswith("models--"):
         return None
-    return held.removeprefix("models--").replace("--", "/")
+    return name.removeprefix("models--").replace("--", "/")
 
 
 def package_for(repository: Repository) -> Any:
@@ -185,8 +185,8 @@ def _refusal(repository: Repository, error: Exception) -> Exception:
     return ValueError(f"{repository} {why}")
 
 
-def _held(package: Any, repository: Repository, options: dict[str, Any]) -> str:
-    """Say what a repository holds; nothing if it cannot be asked."""
+def _files(package: Any, repository: Repository, options: dict[str, Any]) -> str:
+    """List the files of a repository for a message; empty if the hub does not answer."""
     with suppress(Exception):  # as in `snapshot`; the caller's error matters more
         files = package.HfApi(token=options.get("token")).list_repo_files(
             repository.name, revision=repository.revision

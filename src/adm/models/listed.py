@@ -26,7 +26,7 @@ class Listed:
 
     Attributes:
         name: by which it is loaded.
-        bytes: of its file; of a released one that is not here, at least.
+        bytes: of its file; a lower bound for a released one that is not cached.
         licence: of its weights.
         use: what it makes, and with what.
         path: of its file on this machine; None if it is to be downloaded.
@@ -48,14 +48,14 @@ def listed() -> Iterator[Listed]:
         yield Listed(path.stem, path.stat().st_size, "MIT", _of_recipe(path, recipe), str(path))
     for name, file in PUBLIC.items():
         known, path = RELEASED[file], released(name, download=False)
-        here = path.is_file()
-        size = path.stat().st_size if here else known.remote(file).sizes[0]
+        cached = path.is_file()
+        size = path.stat().st_size if cached else known.remote(file).sizes[0]
         yield Listed(
             name,
             size,
             LICENCE,
             _of_released(known),
-            str(path) if here else None,
+            str(path) if cached else None,
             known.repository.page,
         )
 

@@ -39,10 +39,10 @@ def load_diffusion(model: str | Path, device: torch.device | str | None = "cpu")
     Raises:
         ValueError: there is no such model, or the file is damaged or of another kind.
     """
-    found = load_any(model, device)
-    if not isinstance(found, DiffusionModel):
-        raise _of_another_kind(found, DiffusionRecipe)
-    return found
+    loaded = load_any(model, device)
+    if not isinstance(loaded, DiffusionModel):
+        raise _of_another_kind(loaded, DiffusionRecipe)
+    return loaded
 
 
 def load_classifier(
@@ -53,10 +53,10 @@ def load_classifier(
     Raises:
         ValueError: there is no such model, or the file is damaged or of another kind.
     """
-    found = load_any(model, device)
-    if not isinstance(found, ClassifierModel):
-        raise _of_another_kind(found, ClassifierRecipe)
-    return found
+    loaded = load_any(model, device)
+    if not isinstance(loaded, ClassifierModel):
+        raise _of_another_kind(loaded, ClassifierRecipe)
+    return loaded
 
 
 def load_sampled(
@@ -67,14 +67,14 @@ def load_sampled(
     Raises:
         ValueError: there is no such model, the file is damaged, or it is a classifier.
     """
-    found = load_any(model, device)
-    if isinstance(found, ClassifierModel):
-        raise _of_another_kind(found, DiffusionRecipe)
-    return found
+    loaded = load_any(model, device)
+    if isinstance(loaded, ClassifierModel):
+        raise _of_another_kind(loaded, DiffusionRecipe)
+    return loaded
 
 
-def _of_another_kind(found: AnyModel, wanted: type[Recipe]) -> ValueError:
-    return ValueError(f"{found.path} is {found.recipe.makes}; give {wanted.makes}")
+def _of_another_kind(loaded: AnyModel, expected: type[Recipe]) -> ValueError:
+    return ValueError(f"{loaded.path} is {loaded.recipe.makes}; give {expected.makes}")
 
 
 @torch.inference_mode(False)  # in which guidance could not differentiate the classifier
@@ -90,7 +90,7 @@ def load_any(model: str | Path, device: torch.device | str | None = "cpu") -> An
     place = pick(device)
     path, weights, recipe, metadata = read(model)
     network = _filled(recipe, weights, path, place)
-    # Data have at least one class, also those of a network that is not told it.
+    # Data have at least one class, even those of an unconditional network.
     classes = metadata.classes if recipe.config.classes is not None else ()
     steps = metadata.step or 0
 
@@ -160,9 +160,9 @@ def read(model: str | Path) -> tuple[Path, dict[str, Tensor], Recipe, Metadata]:
     try:
         recipe = from_json(metadata.recipe)
         build.check(recipe)
-        told, names = recipe.config.classes, len(metadata.classes)
-        if told not in (None, names):
-            raise ValueError(f"it names {names} classes, and its network has {told}")
+        classes, names = recipe.config.classes, len(metadata.classes)
+        if classes not in (None, names):
+            raise ValueError(f"it names {names} classes, and its network has {classes}")
     except ValueError as error:
         raise damaged_metadata(path, error) from None
     return path, load_weights(path), recipe, metadata

@@ -22,7 +22,7 @@ def scale_of(model: Path, guided: bool) -> float:
     """Return the guidance scale with which a model file is sampled by default; 0 for none.
 
     Args:
-        guided: whether a classifier is at hand, without which a released file is not guided.
+        guided: whether there is a classifier, without which a released file is not guided.
     """
     if model.parent == SHIPPED:
         return SCALES.get(model.stem, 0.0)
@@ -31,7 +31,7 @@ def scale_of(model: Path, guided: bool) -> float:
 
 
 def classifier_of(model: str | Path, file: Path | None = None) -> str | Path | None:
-    """Return the classifier that belongs to a model, or None if it is not found.
+    """Return the classifier that belongs to a model, or None if there is none.
 
     That of a shipped model is shipped, and that of a released name is released. That of a released
     file is searched for in the same folder, under its released name, and that of a
@@ -52,15 +52,18 @@ def classifier_of(model: str | Path, file: Path | None = None) -> str | Path | N
     own = (
         released.classifier if released is not None else CLASSIFIER if path.name == MODEL else None
     )
-    beside = None if own is None else path.with_name(own)
-    return beside if beside is not None and beside.exists() else None
+    sibling = None if own is None else path.with_name(own)
+    return sibling if sibling is not None and sibling.exists() else None
 
 
 def check_from_noise(model: DiffusionModel) -> None:
     """Raise SettingError unless a model estimates x_0 from x_t alone, at any level."""
     for kind, cure in (
         (model.student and "distilled", "give its teacher"),
-        (model.low_shape and "told an image", "`adm sample --condition` makes images with it"),
+        (
+            model.low_shape and "conditioned on an image",
+            "`adm sample --condition` makes images with it",
+        ),
     ):
         if kind:
             raise SettingError(
@@ -175,7 +178,7 @@ def _processes(
 def _check_unlabelled(
     model: DiffusionModel, sampling: Sampling, weak: DiffusionModel | None
 ) -> None:
-    """Raise SettingError unless the model has a prediction without what it is told."""
+    """Raise SettingError unless the model has an unconditional prediction."""
     if model.network.config.classes is None and not model.recipe.data.paired:
         raise SettingError(
             "guide",
@@ -208,7 +211,7 @@ def _check_weak(model: DiffusionModel, sampling: Sampling, weak: DiffusionModel 
 
 
 def _labels(model: DiffusionModel) -> tuple[str, ...]:
-    """Return the classes that a network is given."""
+    """Return the classes that a network is conditioned on."""
     return model.classes if model.network.config.classes is not None else ()
 
 

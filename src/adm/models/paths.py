@@ -55,17 +55,17 @@ def _fetched(address: str) -> Path:
     """Return the copy of a model file, or of a run folder with the models of its newest checkpoint.
 
     Raises:
-        ValueError: the store refuses, or has none there.
+        ValueError: the store refuses, or has no model at this address.
     """
     mirror = Mirror.at(address)
 
     def models(names: Collection[str]) -> list[str]:
         steps = {name.rpartition("/")[0] for name in names if name.endswith(f"/{STATE}")}
         newest = max(steps, key=lambda step: (len(step), step), default=mirror.name)
-        own = [name for name in names if name.startswith(f"{newest}/") or name == mirror.name]
+        files = [name for name in names if name.startswith(f"{newest}/") or name == mirror.name]
         of_run = [name for name in names if name.count("/") == 1 and name.endswith(".json")]
         last = ("model.safetensors", STATE, SUMS, hub.CONFIG)
-        return of_run + [name for name in own if name.endswith(last) or name == mirror.name]
+        return of_run + [name for name in files if name.endswith(last) or name == mirror.name]
 
     mirror.pull(models)
     if not mirror.local.exists():
@@ -77,7 +77,7 @@ def released(name: str, download: bool = True) -> Path:
     """Return the path of a released file by its public name, in the user's cache.
 
     Args:
-        download: whether to download the file if it is not there.
+        download: whether to download the file if it is not cached.
 
     Raises:
         ValueError: there is no such file, or it cannot be downloaded.
@@ -90,7 +90,7 @@ def released(name: str, download: bool = True) -> Path:
     return fetch(remote, cache) if download else remote.place(cache)
 
 
-def beside(model: Path, name: str) -> Path:
+def sidecar_path(model: Path, name: str) -> Path:
     """Return the path of a model's `name`.json: in its run folder, or x.`name`.json beside x."""
     for folder in model.parents:
         if folder.name == FOLDER:
@@ -99,25 +99,25 @@ def beside(model: Path, name: str) -> Path:
 
 
 def measurement(model: Path, name: str) -> Path:
-    """Return the path of what a user measures for a model: `beside` it, or in the user's folder.
+    """Return the path of a user's measurement of a model: a sidecar, or in the user's folder.
 
     What is shipped with the package or belongs to the hub's cache is never written.
     """
-    path, folder = beside(model, name), user_cache("measured")
+    path, folder = sidecar_path(model, name), user_cache("measured")
     if repository := hub.repository_of(model):
         return folder / f"{repository.replace('/', '--')}.{name}.json"
     return folder / path.name if model.parent == SHIPPED else path
 
 
 def _missing(model: str, path: Path, shipped: list[str]) -> str:
-    """Say that there is no such model, and name similar ones."""
+    """Return the message for a model that does not exist, with similar names."""
     if model in RECIPES:
         return (
             f"{model} is a recipe and no model; give runs/{model} after `adm train {model} --out "
             f"runs/{model}`, or the path of a released file"
         )
-    beside = dict(_models_in(path.parent, bool(path.suffix)))
-    near = [str(beside[name]) for name in get_close_matches(path.name, beside)]
+    neighbours = dict(_models_in(path.parent, bool(path.suffix)))
+    near = [str(neighbours[name]) for name in get_close_matches(path.name, neighbours)]
     near += get_close_matches(path.stem, shipped)
     known = f"one of {', '.join(shipped)}"
     if len(path.parts) > 1 or path.suffix:
@@ -148,7 +148,7 @@ def _in_folder(path: Path) -> Path:
         if file.exists():
             hub.check_config(file)
             return file
-    players = [str(found.parent) for found in sorted(folder.glob("*/model.safetensors"))]
+    players = [str(file.parent) for file in sorted(folder.glob("*/model.safetensors"))]
     if players:
         raise ValueError(f"{path} holds several networks; give one of {', '.join(players)}")
     raise ValueError(f"{path} holds no checkpoint yet; give a run folder or a model file")

@@ -25,7 +25,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     if not path.is_file():
         raise FileNotFoundError(f"{path} does not exist; give the path of a .pt file")
     try:
-        held = _loaded(path)
+        state = _loaded(path)
     # The one parser that is not ours: its code for damaged pickles raises whatever the operation
     # that meets the damage does, such as IndexError, AttributeError, UnicodeDecodeError,
     # struct.error, OverflowError and MemoryError.
@@ -38,26 +38,26 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         raise ValueError(
             f"{path} is damaged or not a .pt file{_reason(error)}; download it again"
         ) from None
-    if not isinstance(held, dict) or not all(isinstance(each, Tensor) for each in held.values()):
-        keys = f" of {', '.join(map(shown, list(held)[:3]))}" if isinstance(held, dict) else ""
-        what = f"{type(held).__name__}{keys}"
+    if not isinstance(state, dict) or not all(isinstance(t, Tensor) for t in state.values()):
+        keys = f" of {', '.join(map(shown, list(state)[:3]))}" if isinstance(state, dict) else ""
+        what = f"{type(state).__name__}{keys}"
         raise ValueError(f"{path} holds {what}; give a plain state dict, name -> tensor")
-    for name, tensor in held.items():
+    for name, tensor in state.items():
         odd = _oddity(tensor) if isinstance(name, str) else "a name that is no text"
         if odd is not None:
             raise ValueError(
                 f"{path} holds a tensor {shown(name)} with {odd}; give a plain state dict of dense "
                 "real tensors"
             )
-    return held
+    return state
 
 
 def _reason(error: Exception) -> str:
-    """Return what torch says of a file; what Python says of its own operations helps nobody."""
+    """Return torch's message on a file; Python's on its own operations would not help."""
     if not isinstance(error, OSError | RuntimeError | pickle.UnpicklingError | _Compressed):
         return ""
-    said = short(printable(str(error).partition("\n")[0].partition(". ")[0]))
-    return f" ({said})" if said else ""
+    text = short(printable(str(error).partition("\n")[0].partition(". ")[0]))
+    return f" ({text})" if text else ""
 
 
 class _Compressed(ValueError):

@@ -13,7 +13,7 @@ from pydantic import Field
 
 from adm.limits import MOST_LEVELS
 from adm.models.identity import identify
-from adm.models.paths import SHIPPED, beside, measurement
+from adm.models.paths import SHIPPED, measurement, sidecar_path
 from adm.samplers import Levels
 from adm.spec import SettingError
 from adm.store.files import write_json
@@ -26,7 +26,7 @@ Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 @dataclass(frozen=True, kw_only=True)
 class StoredGrid:
-    """The levels that a search has found.
+    """The levels that a search has returned.
 
     Attributes:
         steps: number of levels.
@@ -56,7 +56,7 @@ class StoredGrid:
 
     @property
     def key(self) -> tuple[str, int, int, float]:
-        """What tells it from other grids of a file."""
+        """What distinguishes it from the other grids of a file."""
         return self.model, self.start, self.steps, self.scale
 
 
@@ -74,7 +74,7 @@ def read(model: Path) -> tuple[StoredGrid, ...]:
         ValueError: a file is damaged.
         OSError: it exists and cannot be read.
     """
-    grids = (*_in_file(beside(model, NAME)), *_in_file(measurement(model, NAME)))
+    grids = (*_in_file(sidecar_path(model, NAME)), *_in_file(measurement(model, NAME)))
     return tuple({grid.key: grid for grid in grids}.values())
 
 
@@ -89,9 +89,9 @@ def store(model: Path, grids: Iterable[StoredGrid]) -> Path:
         OSError: it cannot be written.
     """
     path = measurement(model, NAME)
-    found = {grid.key: grid for grid in (*_in_file(path), *grids)}
+    merged = {grid.key: grid for grid in (*_in_file(path), *grids)}
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_json(path, {"grids": [asdict(found[key]) for key in sorted(found)]})
+    write_json(path, {"grids": [asdict(merged[key]) for key in sorted(merged)]})
     return path
 
 
@@ -128,7 +128,7 @@ def named_model(model: Path) -> str:
     """Return the name by which a user gives a model: shipped, of a run folder, or of a file."""
     if model.parent == SHIPPED:
         return model.stem
-    path = beside(model, NAME)
+    path = sidecar_path(model, NAME)
     return str(path.parent if path.name == f"{NAME}.json" else model)
 
 

@@ -62,11 +62,11 @@ class Teacher:
             model: a path (a file or a run folder) or a shipped name.
             classifier: the same; None for the one that belongs to the model.
         """
-        found = load_diffusion(model, device)
-        if classifier is None and not found.student:
-            classifier = classifier_of(model, found.path)
+        loaded = load_diffusion(model, device)
+        if classifier is None and not loaded.student:
+            classifier = classifier_of(model, loaded.path)
         guide = None if classifier is None else load_classifier(classifier, device)
-        return cls(found, guide, precision)
+        return cls(loaded, guide, precision)
 
     def at(self, precision: str) -> "Teacher":
         """Return the teacher with its networks in another precision."""
@@ -75,16 +75,16 @@ class Teacher:
     @property
     def networks(self) -> dict[str, nn.Module]:
         """The networks by their part."""
-        found: dict[str, nn.Module] = {"teacher": self.model.network}
-        return found if self.classifier is None else found | {"guide": self.classifier.network}
+        by_name: dict[str, nn.Module] = {"teacher": self.model.network}
+        return by_name if self.classifier is None else by_name | {"guide": self.classifier.network}
 
     @property
     def identity(self) -> dict[str, Any]:
         """What identifies the teacher in a run and in its models, as JSON values."""
-        own = {"teacher": _identity(self.model)}
+        identities = {"teacher": _identity(self.model)}
         if self.classifier is not None:
-            own["guide"] = _identity(self.classifier)
-        return own
+            identities["guide"] = _identity(self.classifier)
+        return identities
 
     def teach(self, schedule: Schedule, labels: Tensor, scales: Tensor) -> Denoise:
         """Return the guided denoiser for these labels and guidance scales, (B,) each.
@@ -137,8 +137,8 @@ class Teacher:
                 how.method.name,
                 "give a {teacher} that is no student, or another method",
             )
-        wanted = [how.method.teacher_steps(steps) for steps in how.steps]
-        lacking = [steps for steps in wanted if steps not in known.steps]
+        needed = [how.method.teacher_steps(steps) for steps in how.steps]
+        lacking = [steps for steps in needed if steps not in known.steps]
         process = self.model.schedule
         if lacking or known.grid.visited(process) != how.grid.visited(process):
             raise SettingError(

@@ -68,9 +68,9 @@ class TrainedModel(Generic[AnyNetwork, AnyRecipe]):
 
 
 class Prepares(TrainedModel[Preparable, AnyRecipe]):
-    """Keeps the copies of a network that sampling evaluates.
+    """Caches the copies of a network that sampling evaluates.
 
-    They are made when they are first asked for, and do not follow later changes of the weights.
+    They are made at the first request, and do not follow later changes of the weights.
     """
 
     @cached_property
@@ -151,7 +151,7 @@ class DiffusionModel(Prepares[UNet, DiffusionRecipe]):
             network: what evaluates it, if not `prepared(precision)`.
             scale: guidance scale, a number or (B,), of a distilled student, which takes steps
                 between neighbouring levels of `schedule`; no effect on any other model.
-            low_res_noise: level of the noise on `low_res`, of which an upsampler is told that was
+            low_res_noise: level of the noise on `low_res`, an input of an upsampler that was
                 trained on such noise.
         """
         levels = self.schedule if schedule is None else schedule
@@ -162,9 +162,9 @@ class DiffusionModel(Prepares[UNet, DiffusionRecipe]):
 
         def denoise(x_t: Tensor, level: Level) -> Prediction:
             noisy = self.schedule.timestep(low_res_noise, x_t)
-            given = conditions(names, levels, x_t, level - 1, scale, noisy)
-            seen = self.parameterization.inputs(levels, x_t, level)
-            raw = evaluate(*seen, labels, low_res, given)
+            values = conditions(names, levels, x_t, level - 1, scale, noisy)
+            inputs = self.parameterization.inputs(levels, x_t, level)
+            raw = evaluate(*inputs, labels, low_res, values)
             return self.parameterization.predict(levels, raw, x_t, level, threshold)
 
         return denoise

@@ -81,9 +81,9 @@ class Convolve(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> Any:  # type: ignore[override]
         x, weight = ctx.saved_tensors
-        wanted = [*ctx.needs_input_grad[:2], False]
+        needed = [*ctx.needs_input_grad[:2], False]
         dx, dw, _ = torch.ops.aten.convolution_backward(
-            gradient, x, weight, None, *ctx.settings, wanted
+            gradient, x, weight, None, *ctx.settings, needed
         )
         return dx, dw, gradient.sum((0, 2, 3)), None, None, None
 

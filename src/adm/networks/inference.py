@@ -1,4 +1,4 @@
-"""UNet, Classifier -> the same function of fixed weights, made for speed.
+"""UNet, Classifier -> the same function of fixed weights, optimised for speed.
 
 `prepared` copies a network for sampling. The copy rounds differently from the network, and is
 differentiable with respect to the images alone.
@@ -104,7 +104,7 @@ class PreparedUNet(nn.Module):
         projected = self.projections(embedded(self, timestep, label, conditions))
         *skips, features = self.encoder(with_low_res(x_t, low_res), projected)
         for stage in self.decoder:
-            features = stage(features.beside(skips.pop()), projected)
+            features = stage(features.concatenate(skips.pop()), projected)
         return self.conv(self.norm(features)).contiguous()
 
 
@@ -132,19 +132,19 @@ Prepared: TypeAlias = PreparedUNet | PreparedClassifier | MagnitudeUNet
 @torch.inference_mode(False)  # whose tensors no gradient could pass
 @torch.no_grad()
 def prepared(network: UNet | Classifier, dtype: torch.dtype = torch.float32) -> Prepared:
-    """Return a copy of a network that is made for speed.
+    """Return a copy of a network, optimised for speed.
 
     Args:
         network: is not changed, and what changes it later does not change the copy.
         dtype: of weights and features; embeddings, statistics, softmax and output are float32.
     """
     if isinstance(network, MagnitudeUNet):
-        made: Prepared = fix_weights(network, dtype)
+        copied: Prepared = fix_weights(network, dtype)
     elif isinstance(network, UNet):
-        made = PreparedUNet(network, dtype)
+        copied = PreparedUNet(network, dtype)
     else:
-        made = PreparedClassifier(network, dtype)
-    return made.eval().requires_grad_(False)
+        copied = PreparedClassifier(network, dtype)
+    return copied.eval().requires_grad_(False)
 
 
 def _layer(layer: nn.Module, dtype: torch.dtype, projections: Projections) -> nn.Module:

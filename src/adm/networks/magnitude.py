@@ -35,7 +35,9 @@ from adm.networks.unet import UNet, UNetConfig, change_embedding
 
 SILU = 0.596  # magnitude of SiLU for normal inputs
 BRANCH = 0.3  # share of the branch of a residual block, against that of its input
-KEPT, ADDED = ((share / math.hypot(1 - BRANCH, BRANCH)) for share in (1 - BRANCH, BRANCH))
+SKIP_FACTOR, BRANCH_FACTOR = (
+    (share / math.hypot(1 - BRANCH, BRANCH)) for share in (1 - BRANCH, BRANCH)
+)
 LEAST = 1e-4  # magnitude below which features and weights are not enlarged to 1
 
 
@@ -82,7 +84,7 @@ class UnitWeights(nn.Module):
         return unit_rows(self.weight) * self.factor
 
     def fix(self, dtype: torch.dtype) -> None:
-        """Store the effective weights in the place of the others, which learn no more."""
+        """Replace the stored weights by the effective ones, which are no longer trained."""
         weight = self.effective().detach().to(dtype)
         last = torch.channels_last if weight.dim() == 4 else torch.contiguous_format
         self.weight, self.fixed = nn.Parameter(weight.contiguous(memory_format=last)), True
@@ -180,14 +182,14 @@ class Modulation(nn.Module):
 
 
 def resize(x: Tensor, factor: float) -> Tensor:
-    """Halve the sides by the mean, double them by nearest neighbour, or keep them."""
+    """Halve the sides by the mean, double them by nearest neighbour, or neither."""
     if factor == 1:
         return x
     return F.avg_pool2d(x, 2) if factor < 1 else F.interpolate(x, scale_factor=factor)
 
 
 class UnitBlock(nn.Module):
-    """x, embedding -> weighted sum of skip(x) and branch(x, embedding), at another size if wanted.
+    """x, embedding -> weighted sum of skip(x) and branch(x, embedding), at another size on request.
 
     Args:
         encodes: whether the input of the branch is normalised at every pixel.
@@ -212,7 +214,7 @@ class UnitBlock(nn.Module):
         self.conv_in = UnitConv(first, out_channels, 3, norm=1 / SILU)
         self.modulation = Modulation(4 * config.channels, out_channels)
         self.dropout = Dropout(config.dropout)
-        self.conv_out = UnitConv(out_channels, out_channels, 3, norm=ADDED / SILU)
+        self.conv_out = UnitConv(out_channels, out_channels, 3, norm=BRANCH_FACTOR / SILU)
 
     def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
         if self.encodes:
@@ -223,7 +225,7 @@ class UnitBlock(nn.Module):
             x = self.skip(resize(x, self.size))
         h = self.conv_in(h)
         h = F.silu(h * self.modulation(embedding).to(h.dtype))
-        return torch.add(self.conv_out(self.dropout(h)), x, alpha=KEPT)
+        return torch.add(self.conv_out(self.dropout(h)), x, alpha=SKIP_FACTOR)
 
 
 class UnitAttention(nn.Module):
@@ -242,14 +244,14 @@ class UnitAttention(nn.Module):
                 "choose a head count, or a head width, that divides the channels"
             )
         self.qkv = UnitConv(channels, 3 * channels, 1)
-        self.out = UnitConv(channels, channels, 1, norm=ADDED)
+        self.out = UnitConv(channels, channels, 1, norm=BRANCH_FACTOR)
 
     def forward(self, x: Tensor) -> Tensor:
         rows = self.qkv(x).permute(0, 2, 3, 1)  # (B, H, W, 3C)
         qkv = unit(rows.reshape(len(x), -1, 3 * self.heads, x.shape[1] // self.heads), 3).flatten(2)
         h = qkv.chunk(3, dim=2)[2] if self.alone else attend_channels_last(qkv, self.heads)
         h = h.unflatten(1, x.shape[2:]).permute(0, 3, 1, 2)
-        return torch.add(self.out(h), x, alpha=KEPT)
+        return torch.add(self.out(h), x, alpha=SKIP_FACTOR)
 
 
 class Resize(nn.Module):

@@ -29,16 +29,16 @@ class ChannelMoments(NamedTuple):
     @torch.no_grad()
     def of(cls, x: Tensor) -> "ChannelMoments":
         """The moments of features (B, C, H, W)."""
-        share, found = 1 / (x.shape[2] * x.shape[3]), []
+        share, moments = 1 / (x.shape[2] * x.shape[3]), []
         for few in parts(x):
             whole = x[few].float()
             mean = whole.sum((2, 3), keepdim=True) * share
             # (x - mean)^2 in one operation; torch's own variance takes ten times as long.
             square = torch.ops.aten.mse_loss(whole, mean.expand_as(whole), 0)
-            found.append((mean.flatten(1), square.sum((2, 3)) * share))
-        return cls(*(torch.cat(each) for each in zip(*found, strict=True)))
+            moments.append((mean.flatten(1), square.sum((2, 3)) * share))
+        return cls(*(torch.cat(each) for each in zip(*moments, strict=True)))
 
-    def beside(self, other: "ChannelMoments") -> "ChannelMoments":
+    def concatenate(self, other: "ChannelMoments") -> "ChannelMoments":
         """The moments of features that are concatenated to others."""
         both = zip(self, other, strict=True)
         return ChannelMoments(*(torch.cat(pair, dim=1) for pair in both))
@@ -96,7 +96,7 @@ def normalised(
 
     Args:
         x: (B, C, H, W).
-        gain, bias: (B, C); where their gradient is not wanted, (C,) as well.
+        gain, bias: (B, C); where their gradient is not needed, (C,) as well.
         dtype: of the result.
     """
     if torch.is_grad_enabled() and any(t.requires_grad for t in (x, gain, bias)):
@@ -105,7 +105,7 @@ def normalised(
 
 
 class Normalise(torch.autograd.Function):
-    """`normalised`, which keeps x alone of all features for the gradient."""
+    """`normalised`, which saves x alone of all features for the gradient."""
 
     @staticmethod
     def forward(
@@ -144,8 +144,8 @@ class Normalise(torch.autograd.Function):
             dx[few] = part.addcmul_(dz, factor[:, :, None, None])
             sums.append((rstd * product, total))
         grad_gain, grad_bias = (torch.cat(each) for each in zip(*sums, strict=True))
-        wanted = ctx.needs_input_grad
-        return dx, grad_gain if wanted[1] else None, grad_bias if wanted[2] else None, *[None] * 5
+        needed = ctx.needs_input_grad
+        return dx, grad_gain if needed[1] else None, grad_bias if needed[2] else None, *[None] * 5
 
 
 def parts(x: Tensor) -> list[slice]:

@@ -44,10 +44,10 @@ class PreparedAlone(nn.Module):
         self.attention = attention
 
     def forward(self, features: WithMoments) -> WithMoments:
-        own = self.attention
-        (_, _, weight), (_, _, bias) = own.qkv.chunk(3), own.qkv_bias.chunk(3)
-        h = own.norm(features, silu=False).permute(0, 2, 3, 1)  # (B, H, W, C)
-        h = F.linear(F.linear(h, weight, bias), own.out, own.out_bias)
+        attention = self.attention
+        (_, _, weight), (_, _, bias) = attention.qkv.chunk(3), attention.qkv_bias.chunk(3)
+        h = attention.norm(features, silu=False).permute(0, 2, 3, 1)  # (B, H, W, C)
+        h = F.linear(F.linear(h, weight, bias), attention.out, attention.out_bias)
         return WithMoments(features.x + h.permute(0, 3, 1, 2))
 
 

@@ -9,7 +9,7 @@ def prefers_speed(module: nn.Module, x: Tensor) -> bool:
 
     False in evaluation mode in float32, where the released numbers are reproduced.
     """
-    if x.is_meta:  # only shapes are wanted
+    if x.is_meta:  # only shapes are computed
         return False
     halved = x.dtype != torch.float32 or torch.is_autocast_enabled(x.device.type)
     return module.training or halved

@@ -35,7 +35,7 @@ FEWEST = 3  # channels; oneDNN has no fast kernel for fewer
 
 
 class WithMoments:
-    """Features (B, C, H, W), with moments that are computed when they are first asked for."""
+    """Features (B, C, H, W), with moments that are computed at the first access."""
 
     def __init__(self, x: Tensor, moments: ChannelMoments | None = None) -> None:
         self.x = x
@@ -47,10 +47,10 @@ class WithMoments:
             self._moments = ChannelMoments.of(self.x)
         return self._moments
 
-    def beside(self, other: "WithMoments") -> "WithMoments":
+    def concatenate(self, other: "WithMoments") -> "WithMoments":
         """Both, concatenated along the channels."""
         x = torch.cat([self.x, other.x], dim=1)
-        return WithMoments(x, self.moments.beside(other.moments))
+        return WithMoments(x, self.moments.concatenate(other.moments))
 
 
 class Conv(nn.Module):
@@ -194,12 +194,12 @@ class Residual(nn.Module):
         if self.shrinks:
             h, x = F.avg_pool2d(h, 2), F.avg_pool2d(x, 2)
         h = WithMoments(self.conv_in(h))
-        own = projected[self.number]
+        projection = projected[self.number]
         if self.adaptive:
-            gain, bias = own.chunk(2, dim=1)
+            gain, bias = projection.chunk(2, dim=1)
             h = self.norm_out(h, (gain, bias))
         else:
-            h = self.norm_out(h, shift=own)
+            h = self.norm_out(h, shift=projection)
         return WithMoments(self._with_skip(self.conv_out(h), x))
 
     def _with_skip(self, h: Tensor, x: Tensor) -> Tensor:
@@ -270,7 +270,7 @@ def _rows(x: Tensor) -> Tensor:
 
 
 def _added(h: Tensor, x: Tensor, factor: float) -> Tensor:
-    """h + factor x, in the memory of h unless its gradient is wanted."""
+    """h + factor x, in the memory of h unless its gradient is needed."""
     if h.requires_grad or x.requires_grad:
         return torch.add(h, x, alpha=factor)
     return h.add_(x, alpha=factor)

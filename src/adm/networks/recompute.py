@@ -1,6 +1,6 @@
 """Module -> the same Module with activation checkpointing (Chen et al. 2016).
 
-Between the forward and the backward pass a stage keeps its inputs alone; the backward pass runs it
+Between the forward and the backward pass a stage stores its inputs alone; the backward pass runs it
 once more. A training step takes about a third longer, and all stages but one take only the memory
 of their inputs.
 """

@@ -48,8 +48,8 @@ class UNetConfig(EncoderConfig):
         conditions: further inputs, one number an image each: of a distilled student the timestep
             that the step leads to (`next`) and the guidance scale (`scale`), of an upsampler the
             timestep of the noise on its low-resolution image (`low_res`).
-        changes: how many numbers tell, in training, how each image was changed (see
-            `adm.training.augment`); 0 for a network that is not told.
+        changes: how many numbers label, in training, the changes of each image (see
+            `adm.training.augment`); 0 for a network without this input.
         layers: those of the paper (`adm`), or layers that preserve magnitude (`magnitude`; see
             `networks.magnitude`), which have no group normalisation.
     """
@@ -89,11 +89,11 @@ class UNetConfig(EncoderConfig):
         """Raise ValueError if an input is missing, or is one that the network does not take."""
         if changes is not None and changes.shape[1] != self.changes:
             got = changes.shape[1]
-            raise ValueError(f"this network is told changes by {self.changes} numbers, got {got}")
-        given = 0 if conditions is None else conditions.shape[1]
-        if given != len(self.conditions):
+            raise ValueError(f"this network takes changes of {self.changes} numbers, got {got}")
+        count = 0 if conditions is None else conditions.shape[1]
+        if count != len(self.conditions):
             takes = ", ".join(self.conditions) or "none"
-            raise ValueError(f"this network takes the conditions {takes}, got {given} numbers")
+            raise ValueError(f"this network takes the conditions {takes}, got {count} numbers")
         if label is not None and self.classes is None:
             raise ValueError("this network is unconditional; call it without labels")
         if (low_res is not None) != self.super_resolution:
@@ -171,8 +171,8 @@ class UNet(nn.Module):
             low_res: (B, C, h, w) in [-1, 1], for super-resolution networks only.
             conditions: (B, K), one column for each of the configuration's K conditions; None if it
                 has none.
-            changes: (B, `config.changes`), by which a network is told in training how the images
-                were changed; None, as in sampling, equals zeros.
+            changes: (B, `config.changes`), labels of the changes of training images; None, as in
+                sampling, equals zeros.
 
         Returns:
             (B, out_channels, H, W) in the dtype of x_t.

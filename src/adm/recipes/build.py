@@ -28,7 +28,7 @@ from adm.processes import Devices
 from adm.recipes.schema import ClassifierRecipe, DiffusionRecipe, GANRecipe, ProcessSettings, Recipe
 from adm.spec import SettingError
 from adm.training import objective as training
-from adm.training.augment import TOLD
+from adm.training.augment import AUGMENT_DIM
 from adm.training.levels import ByLoss, DrawLevels
 from adm.training.objective import Objective
 from adm.training.optimizers import AdamW
@@ -127,8 +127,8 @@ def parameters(recipe: Recipe) -> int:
 
 def network(recipe: Recipe) -> nn.Module:
     """Build the only network of a recipe, as `networks` does."""
-    (found,) = networks(recipe).values()
-    return found
+    (only,) = networks(recipe).values()
+    return only
 
 
 def players(
@@ -138,10 +138,10 @@ def players(
     train = recipe.train
     if not isinstance(recipe, GANRecipe):
         return {name: player(each, train, devices, sharded) for name, each in networks.items()}
-    own = recipe.adversarial
-    settings = {GENERATOR: train, CRITIC: replace(train, learning_rate=own.discriminator_rate)}
+    how = recipe.adversarial
+    settings = {GENERATOR: train, CRITIC: replace(train, learning_rate=how.discriminator_rate)}
     return {
-        name: player(each, settings[name], devices, sharded, own.first_decay)
+        name: player(each, settings[name], devices, sharded, how.first_decay)
         for name, each in networks.items()
     }
 
@@ -156,16 +156,16 @@ def turn(recipe: Recipe, state: RunState, device: torch.device, teach: Teach | N
     if isinstance(recipe, GANRecipe):
         return _adversarial(recipe, state, device)
     how = recipe.distillation
-    every = objectives(recipe, device, _levels(recipe, state.importance), teach)
-    return alone(*every) if how is None else alone(*every, stage=how.stage)
+    stages = objectives(recipe, device, _levels(recipe, state.importance), teach)
+    return alone(*stages) if how is None else alone(*stages, stage=how.stage)
 
 
 def _levels(recipe: Recipe, importance: TimestepImportance | None) -> DrawLevels | None:
     """Return what draws the levels of training; None for another network than a diffusion model."""
     if importance is not None:
         return importance.draw
-    own = isinstance(recipe, DiffusionRecipe)
-    return recipe.levels.over(schedule(recipe.process)) if own else None
+    is_diffusion = isinstance(recipe, DiffusionRecipe)
+    return recipe.levels.over(schedule(recipe.process)) if is_diffusion else None
 
 
 def _adversarial(recipe: GANRecipe, state: RunState, device: torch.device) -> Turn:
@@ -274,17 +274,17 @@ def outputs(recipe: DiffusionRecipe) -> int:
 
 
 def changes(recipe: DiffusionRecipe) -> int:
-    """Return how many numbers tell a U-Net of the changes of its images; 0 without changes."""
-    return TOLD if recipe.data.augment else 0
+    """Return how many numbers label the changes of a U-Net's images; 0 without changes."""
+    return AUGMENT_DIM if recipe.data.augment else 0
 
 
 def _check_channels(recipe: Recipe) -> None:
     """Raise ValueError unless the network has the channels of the data; names every field."""
     channels, section = recipe.data.channels, recipe.section
-    wanted = {f"{section}.in_channels": (channels, recipe.config.in_channels)}
+    expected = {f"{section}.in_channels": (channels, recipe.config.in_channels)}
     if isinstance(recipe, DiffusionRecipe):
-        wanted["unet.out_channels"] = (outputs(recipe), recipe.unet.out_channels)
-    wrong = {field: both for field, both in wanted.items() if both[0] != both[1]}
+        expected["unet.out_channels"] = (outputs(recipe), recipe.unet.out_channels)
+    wrong = {field: both for field, both in expected.items() if both[0] != both[1]}
     if not wrong:
         return
     needs = " and ".join(f"{field}={need}" for field, (need, _) in wrong.items())
@@ -320,7 +320,7 @@ def check_sampling(recipe: Recipe) -> None:
 
 
 def _check_changes(recipe: DiffusionRecipe) -> None:
-    """Raise ValueError unless the network is told of the changes of its images, or of none."""
+    """Raise ValueError unless the network has inputs for the changes of its images."""
     if recipe.data.augment and recipe.distillation is not None:
         raise SettingError("data.augment", "0 for a student", recipe.data.augment)
     if recipe.unet.changes != changes(recipe):
@@ -339,7 +339,7 @@ def _check_low_res(recipe: DiffusionRecipe) -> None:
             "data.low_res is for upsamplers; set it to null, or set unet.super_resolution=true"
         )
     if recipe.data.paired and low is None:
-        raise SettingError("data.paired", "false for a model that is told no image", True)
+        raise SettingError("data.paired", "false for a model without a conditioning image", True)
     if recipe.data.paired and recipe.data.crop == "random" and low != size:
         raise SettingError("data.crop", f"centre for conditions of {low}, another size", "random")
     if low is not None and any(big % small for big, small in zip(size, low, strict=True)):
@@ -355,13 +355,13 @@ def _check_low_res(recipe: DiffusionRecipe) -> None:
 
 def _check_distillation(recipe: DiffusionRecipe) -> None:
     """Raise ValueError unless the network has the inputs that it needs, and can be distilled."""
-    distillation, given, wanted = recipe.distillation, recipe.unet.conditions, conditions(recipe)
-    if given != wanted:
-        named = ",".join(wanted) or "[]"
+    distillation, expected = recipe.distillation, conditions(recipe)
+    if recipe.unet.conditions != expected:
+        got = ",".join(recipe.unet.conditions) or "[]"
+        named = ",".join(expected) or "[]"
         raise ValueError(
-            f"unet.conditions={','.join(given) or '[]'} are the inputs of a distilled student, or "
-            "of an upsampler with data.low_res_noise, and "
-            f"this recipe needs {named}; set unet.conditions={named}"
+            f"unet.conditions={got} are the inputs of a distilled student, or of an upsampler with "
+            f"data.low_res_noise, and this recipe needs {named}; set unet.conditions={named}"
         )
     if distillation is None:
         return

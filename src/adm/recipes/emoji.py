@@ -13,7 +13,7 @@ GROUPS = 9  # animals & nature, flags, food & drink, ...
 
 
 def emoji() -> DiffusionRecipe:
-    """Emoji, 32x32 in colour, told one of nine groups: 4.3 million parameters.
+    """Emoji, 32x32 in colour, conditioned on one of nine groups: 4.3 million parameters.
 
     Command: adm train emoji --out runs/emoji
     Time: 170 minutes, two processes on 2 CPU cores (AVX-512 bf16).

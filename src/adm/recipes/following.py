@@ -47,21 +47,21 @@ def following(
 
 
 def paired(recipe: Recipe, settings: Sequence[str] = ()) -> Recipe:
-    """Return a recipe with settings whose model is told the other image of each pair.
+    """Return a recipe with settings whose model is conditioned on the other image of each pair.
 
     Raises:
         SettingError: it is not that of a diffusion model trained on images.
     """
     if not isinstance(recipe, DiffusionRecipe) or recipe.distillation is not None:
-        raise SettingError("condition", "left out, as only a diffusion model is told an image")
-    told = replace(recipe, unet=replace(recipe.unet, super_resolution=True))
-    own = override(told, settings)
-    low = own.data.low_res or own.data.size
-    return changed(own, settings, "data", paired=True, low_res=low)
+        raise SettingError("condition", "left out, as only a diffusion model takes one")
+    conditioned = replace(recipe, unet=replace(recipe.unet, super_resolution=True))
+    overridden = override(conditioned, settings)
+    low = overridden.data.low_res or overridden.data.size
+    return changed(overridden, settings, "data", paired=True, low_res=low)
 
 
 def measured(recipe: Recipe, deviation: Callable[[], float]) -> Recipe:
-    """Return a recipe that says the standard deviation of the data, if its prediction needs it.
+    """Return a recipe that states the standard deviation of the data, if its prediction needs it.
 
     Args:
         deviation: measures it; called if it is needed and not set.
@@ -81,7 +81,7 @@ def changed(recipe: Recipe, settings: Sequence[str], section: str, **values: Any
     return override(replace(recipe, **{section: part}), settings)
 
 
-def told(before: Recipe, after: Recipe) -> str:
+def describe_changes(before: Recipe, after: Recipe) -> str:
     """Return the fields that differ, as `field=value` with spaces between; empty if none."""
     places = [
         ("data", "channels"),
@@ -100,14 +100,14 @@ def told(before: Recipe, after: Recipe) -> str:
 
 def _dependent(recipe: Recipe) -> dict[str, Any]:
     """Return the fields of the network that `data` determines, with their values."""
-    found: dict[str, Any] = {"in_channels": recipe.data.channels}
+    fields: dict[str, Any] = {"in_channels": recipe.data.channels}
     if isinstance(recipe, DiffusionRecipe):
-        return found | {
+        return fields | {
             "out_channels": build.outputs(recipe),
             "conditions": build.conditions(recipe),
             "changes": build.changes(recipe),
         }
-    return found | {"size": recipe.data.size}
+    return fields | {"size": recipe.data.size}
 
 
 def _plain(value: object) -> str:

@@ -39,15 +39,15 @@ class DataSettings:
         flip: mirror half of the images at random.
         crop: the centre, or at random 80% to 100% of the shorter side.
         augment: probability of each change by mirroring, rotation, size, stretch and translation; a
-            diffusion model is told of them, and none is made in sampling (see `training.augment`).
-        low_res: (h, w) of the images that a model is told: an upsampler those that it enlarges, a
-            model of pairs its conditions; None for other models.
-        paired: the images come in pairs, and the model is told the other one of each, instead of
-            the image itself at `low_res`. `adm train --condition` sets it.
+            diffusion model is conditioned on them, and samples without (see `training.augment`).
+        low_res: (h, w) of the images that a model is conditioned on: those that an upsampler
+            enlarges, or the other images of pairs; None for other models.
+        paired: the images come in pairs, and the model is conditioned on the other one of each,
+            instead of the image itself at `low_res`. `adm train --condition` sets it.
         low_res_rounded: train an upsampler on low-resolution images rounded to 8 bits, as they are
             in sampling; the released ones were trained on unrounded means.
-        low_res_noise: the highest level of the noise that is added to them in training, of which an
-            upsampler is told; 0 for none. `sample.low_res_noise` is the level in sampling.
+        low_res_noise: the highest level of the noise that is added to them in training, an input of
+            the upsampler; 0 for none. `sample.low_res_noise` is the level in sampling.
     """
 
     source: Annotated[str, Field(max_length=MOST_TEXT)]
@@ -95,7 +95,7 @@ class WatchSettings:
 
 
 class BaseRecipe:
-    """What all recipes say of themselves.
+    """What all recipes have in common.
 
     Attributes:
         section: name of the field that configures the network.
@@ -217,24 +217,24 @@ def override(recipe: Recipe, settings: Iterable[str]) -> Recipe:
     Raises:
         SettingError: a setting has another form, a field is unknown, or cannot have the value.
     """
-    given = dict[str, str]()
+    assignments = dict[str, str]()
     for setting in settings:
         path, equals, value = (part.strip() for part in setting.partition("="))
         if not equals:
             raise SettingError("set", "a field and a value, as in unet.dropout=0.1", setting)
         if path in ("kind", "name"):
             raise SettingError(path, "that of the recipe; set another field", value)
-        given[path] = value
-    while given:
-        path, recipe = _first_set(recipe, given)
-        del given[path]
+        assignments[path] = value
+    while assignments:
+        path, recipe = _first_set(recipe, assignments)
+        del assignments[path]
     return recipe
 
 
-def _first_set(recipe: Recipe, given: dict[str, str]) -> tuple[str, Recipe]:
+def _first_set(recipe: Recipe, assignments: dict[str, str]) -> tuple[str, Recipe]:
     """Set the first field that can be: some must agree, and are given in any order."""
     refused = list[ValueError]()
-    for path, value in given.items():
+    for path, value in assignments.items():
         try:
             return path, assign(recipe, path, value)
         except ValueError as error:
@@ -253,15 +253,15 @@ def from_json(values: Any) -> Recipe:
     try:
         return _ADAPTER.validate_python(values)
     except ValidationError as error:
-        found = error.errors(include_url=False)
-    if not found[0]["loc"]:
+        errors = error.errors(include_url=False)
+    if not errors[0]["loc"]:
         raise SettingError("kind", "diffusion, classifier or gan", values.get("kind"))
-    for each in found:
-        each["loc"] = each["loc"][1:]  # without the kind
-    unknown = [each["loc"] for each in found if each["type"] == "unexpected_keyword_argument"]
+    for entry in errors:
+        entry["loc"] = entry["loc"][1:]  # without the kind
+    unknown = [entry["loc"] for entry in errors if entry["type"] == "unexpected_keyword_argument"]
     if unknown:
         # Without the names of the classes that pydantic has tried.
         path = [*filter(str.islower, map(str, unknown[-1][:-1])), str(unknown[-1][-1])]
         name = short(printable(".".join(path)))
         raise ValueError(f"unknown setting {name}; `adm recipes NAME` shows all settings")
-    raise refusal(found)
+    raise refusal(errors)

@@ -21,8 +21,8 @@ def fashion() -> DiffusionRecipe:
     Command: adm train fashion --out runs/fashion
     Time: 1.5 hours on 2 CPU cores (AVX-512 bf16) shared with other work.
     Result: an independent judge, which classifies 90.2% of real test images correctly, assigns
-    84.6% (95% interval 82.2 to 86.7) of 1,000 samples (10 steps of UniPC, seed 0) to the class that
-    was asked for, and 96.7% (95.4 to 97.6) at classifier scale 2. See docs/results/fashion.md.
+    84.6% (95% interval 82.2 to 86.7) of 1,000 samples (10 steps of UniPC, seed 0) to the
+    requested class, and 96.7% (95.4 to 97.6) at classifier scale 2. See docs/results/fashion.md.
     """
     return DiffusionRecipe(
         name="fashion",

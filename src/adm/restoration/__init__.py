@@ -1,4 +1,4 @@
-"""Prior, Measurement -> Iterator[State]: samples of the images that a measurement may be of.
+"""Prior, Measurement -> Iterator[State]: samples of images consistent with a measurement.
 
 operators    Operator, (C, H, W) -> forward, adjoint: inpaint, downsample, blur, motion, grey, phase
 measurement  forward, adjoint, y, sigma -> Measurement

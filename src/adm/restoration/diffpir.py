@@ -39,8 +39,8 @@ class DiffPIR(Method):
             p = denoise(x, t)
             ridge = self.weight * measurement.variance * (signal[t] / sigma[t]) ** 2
             x_0 = measurement.correct(p.x_0, ridge)
-            kept = process.noise_from_x_0(schedule, x, x_0, t)
+            implied = process.noise_from_x_0(schedule, x, x_0, t)
             drawn = noise(t)
-            mixed = (1 - self.fresh) ** 0.5 * kept + self.fresh**0.5 * drawn
+            mixed = (1 - self.fresh) ** 0.5 * implied + self.fresh**0.5 * drawn
             x = signal[t - 1] * x_0 + sigma[t - 1] * mixed
             yield State(x, t - 1, p)

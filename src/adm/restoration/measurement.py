@@ -1,4 +1,4 @@
-"""forward, adjoint, y, sigma -> Measurement: y = forward(x_0) + sigma noise, and what it implies.
+"""forward, adjoint, y, sigma -> Measurement: y = forward(x_0) + sigma noise, and its inverses.
 
 Images are (B, C, H, W) in [-1, 1], and sigma is in the same units. y is (B, ...) of any shape.
 """
@@ -21,11 +21,11 @@ ITERATIONS, TOLERANCE = 30, 1e-5  # of conjugate gradients
 
 @dataclass(frozen=True, eq=False)
 class Measurement:
-    """What is known of a batch of images: y = forward(x_0) + sigma noise.
+    """A measurement of a batch of images: y = forward(x_0) + sigma noise.
 
     Attributes:
         forward: x_0 -> y without noise, differentiable, each image by itself.
-        y: (B, ...) what was measured.
+        y: (B, ...) the measured values.
         sigma: standard deviation of its noise, in units of [-1, 1].
         adjoint: the transpose of a linear `forward`; None for one that is not linear. `adjoint_of`
             derives it.
@@ -55,7 +55,7 @@ class Measurement:
     def pull_back(self, residual: Tensor, ridge: float) -> Tensor:
         """Return (A^T A + ridge)^-1 A^T residual, for the matrix A of a linear `forward`.
 
-        Without a ridge it is the pseudo-inverse, also of what no image can have been measured as.
+        Without a ridge it is the pseudo-inverse, also of a residual outside the range of A.
         """
         forward, adjoint = self.forward, self.adjoint
         assert adjoint is not None, "a linear measurement"

@@ -1,4 +1,4 @@
-"""Prior, Measurement -> Iterator[State], samples of the images that a measurement may be of."""
+"""Prior, Measurement -> Iterator[State], samples of images consistent with a measurement."""
 
 from abc import abstractmethod
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ from adm.spec import Checked
 
 @dataclass(frozen=True, eq=False)
 class Prior:
-    """A model of images, with what guides it beside the measurement.
+    """A model of images, with its guidance other than by the measurement.
 
     Attributes:
         denoise: without a threshold, with all contrasts.
@@ -53,8 +53,8 @@ class Method(Checked):
         masks: whether the measurement must be a mask.
         differentiates: whether it differentiates the network, in `backward` passes a call.
         steps: number of levels that its paper visits.
-        grid: usual levels.
-        sampler: usual sampler; None for a method that takes its own steps.
+        grid: default levels.
+        sampler: default sampler; None for a method that takes its own steps.
         cure: what to change if it diverges.
     """
 
@@ -88,7 +88,7 @@ class Method(Checked):
         Args:
             x: (B, C, H, W) pure noise.
             noise: of the steps.
-            sampler: solves the process of the model that knows the measurement; not used by a
+            sampler: solves the process of the model conditioned on the measurement; not used by a
                 method that takes its own steps.
 
         Yields:
@@ -97,7 +97,7 @@ class Method(Checked):
 
 
 class Likelihood(Method):
-    """A method that is a gradient of log p(y | x_t), beside that of a classifier.
+    """A method that is a gradient of log p(y | x_t), added to that of a classifier.
 
     It is folded into the denoiser (the paper's Algorithm 2), so that any sampler takes it, and
     the threshold is applied after it: a clipped pixel has no gradient.

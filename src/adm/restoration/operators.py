@@ -1,4 +1,4 @@
-"""Operator, (C, H, W) -> forward, adjoint and mask of a Measurement: what is done to an image."""
+"""Operator, (C, H, W) -> forward, adjoint and mask of a Measurement."""
 
 import inspect
 import math
@@ -29,7 +29,7 @@ Share = Annotated[float, Field(gt=0, lt=1)]
 
 
 class Instrument(NamedTuple):
-    """What measures images of one shape: an operator that knows it.
+    """An operator for images of one shape.
 
     Attributes:
         forward: (B, C, H, W) -> (B, ...).
@@ -50,7 +50,7 @@ class Instrument(NamedTuple):
 
 
 class Operator(Checked):
-    """What is done to an image before it is measured."""
+    """A forward operator: the degradation of an image before it is measured."""
 
     linear: ClassVar[bool] = True
 
@@ -72,12 +72,12 @@ class Operator(Checked):
             SettingError: it cannot be applied to such images.
         """
         forward = self.forward(shape, torch.device(device))
-        made = forward(torch.zeros(1, *shape, device=device))
+        y = forward(torch.zeros(1, *shape, device=device))
         adjoint = adjoint_of(forward, shape) if self.linear else None
-        return Instrument(forward, tuple(made.shape[1:]), adjoint)
+        return Instrument(forward, tuple(y.shape[1:]), adjoint)
 
     def check(self, y: Tensor) -> None:
-        """Raise SettingError if no image can have been measured as y."""
+        """Raise SettingError if no image has the measurement y."""
 
     def baseline(self, measurement: Measurement, shape: tuple[int, int, int]) -> Tensor | None:
         """(B, C, H, W), the restoration without a model; None if there is none.
@@ -91,7 +91,7 @@ class Operator(Checked):
         return measurement.correct(zeros, measurement.variance)
 
     def manifest(self) -> dict[str, Any]:
-        """What images depend on beside the spec: the contents of files."""
+        """What images depend on besides the spec: the contents of files."""
         return {}
 
 
@@ -270,7 +270,7 @@ class Phase(Operator):
 
 @dataclass(frozen=True, kw_only=True)
 class Function(Operator):
-    """A function of your own: (B, C, H, W) in [-1, 1] -> (B, ...), each image by itself.
+    """A custom function: (B, C, H, W) in [-1, 1] -> (B, ...), each image by itself.
 
     It must be differentiable. Whether it is linear is measured, and its adjoint is derived.
 
@@ -290,8 +290,9 @@ class Function(Operator):
         return compute
 
     def on(self, shape: tuple[int, int, int], device: torch.device | str = "cpu") -> Instrument:
-        found = super().on(shape, device)
-        return found if is_linear(found.forward, shape, device) else found._replace(adjoint=None)
+        instrument = super().on(shape, device)
+        linear = is_linear(instrument.forward, shape, device)
+        return instrument if linear else instrument._replace(adjoint=None)
 
     def manifest(self) -> dict[str, Any]:
         """The hash of the module's source, if it has one."""
@@ -307,7 +308,7 @@ OPERATORS: dict[str, type[Operator]] = {
 
 
 def operator_of(spec: str | Operator) -> Operator:
-    """Return the operator of a spec; module:function is one of your own.
+    """Return the operator of a spec; module:function is a custom one.
 
     Raises:
         SettingError: there is no such operator, or a parameter is out of range.
@@ -397,6 +398,6 @@ def _picture(path: str, size: tuple[int, int]) -> Tensor:
     """(1, H, W) ones where a picture is white, zeros where it is black."""
     values = Files(lambda _: open_image(str(at_home(path))), lambda _: path, channels=1).read(0)
     if tuple(values.shape[1:]) != tuple(size):
-        wanted, got = ("x".join(map(str, each)) for each in (size, values.shape[1:]))
-        raise SettingError("operator.mask", f"a picture of {wanted}", got)
+        expected, got = ("x".join(map(str, each)) for each in (size, values.shape[1:]))
+        raise SettingError("operator.mask", f"a picture of {expected}", got)
     return (values > 127).float()

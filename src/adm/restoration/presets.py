@@ -13,7 +13,7 @@ class Preset:
     Attributes:
         operator, method: specs.
         steps: levels that are visited.
-        psnr, lpips: published for FFHQ and for ImageNet; None where nothing is.
+        psnr, lpips: published for FFHQ and for ImageNet; None where unpublished.
         sigma: of the noise, in units of [-1, 1].
     """
 

@@ -53,7 +53,7 @@ class Grid(Checked):
 
 @dataclass(frozen=True, kw_only=True)
 class Spaced(Grid):
-    """A grid of so many levels from the noisiest one down."""
+    """A grid of `steps` levels from the noisiest one down."""
 
     steps: Steps
     start: Start | None = None
@@ -140,9 +140,9 @@ class Fractional(Spaced):
 
     def visited(self, schedule: Schedule) -> Sequence[float]:
         self.check(schedule.last)
-        start = self.start or fractional.usual_start(schedule)
-        usual = fractional.usual_end(schedule, start, self.steps)
-        end = usual if self.end is None else self.end
+        start = self.start or fractional.default_start(schedule)
+        default = fractional.default_end(schedule, start, self.steps)
+        end = default if self.end is None else self.end
         _check_end(end, start)
         return self.spacing(schedule, end, start, self.steps)
 
@@ -165,7 +165,7 @@ class Karras(Fractional):
 
 @dataclass(frozen=True, kw_only=True)
 class Levels(Grid):
-    """These levels themselves.
+    """A list of levels.
 
     Attributes:
         levels: ascending, whole or fractional, of the process that the model was trained on.
@@ -199,7 +199,7 @@ class Levels(Grid):
 
 @dataclass(frozen=True, kw_only=True)
 class Searched(Spaced):
-    """The levels that `adm grid` has found for the model, and stored beside it.
+    """The levels that `adm grid` has searched for the model, and stored beside it.
 
     Attributes:
         steps: number of visited levels.
@@ -231,7 +231,7 @@ class Distilled(Grid):
         return None
 
     def check(self, last: int) -> None:
-        """The student knows its levels."""
+        """Nothing to check: the levels are those of the student."""
 
     def visited(self, schedule: Schedule) -> NoReturn:
         raise SettingError(

@@ -24,7 +24,7 @@ Weaker = Literal["unlabelled", "weak", "perturbed"]
 
 @dataclass(frozen=True, kw_only=True)
 class Guide(Checked):
-    """What all guides have.
+    """The fields of all guides.
 
     Attributes:
         scale: its strength.
@@ -55,7 +55,7 @@ class ClassifierGuide(Guide):
             classifier of a Gaussian mixture this is closer to full guidance than to reuse the
             shift of the noise or of x_0.
         cap: largest L2 norm of the scaled gradient of an image; none for no limit.
-        on: what the classifier classifies. `x_t` needs a noisy classifier. `x_0` is the model's
+        on: the input of the classifier. `x_t` needs a noisy classifier. `x_0` is the model's
             estimate of the clean image; see `clean_gradient`. `x_0_through_network` differentiates
             the model too, which costs a backward pass of its network. By default x_t with a noisy
             classifier, and x_0 with one of clean images.
@@ -134,7 +134,7 @@ class WeakGuide(ContrastGuide):
     """Autoguidance (Karras et al. 2024): away from a worse model of the same images.
 
     The weak model has the data, the process and the classes of the model, such as a checkpoint of
-    fewer steps, or a smaller network. Both are given the label.
+    fewer steps, or a smaller network. Both are conditioned on the label.
 
     Attributes:
         scale: 1 is the model itself, above 1 leads away from what the weak model does worse, and 0
@@ -151,8 +151,8 @@ class AttentionGuide(ContrastGuide):
     """Perturbed-attention guidance (Ahn et al. 2024): away from the model without attention.
 
     The weak prediction is that of the same network whose innermost self-attention, that of the
-    middle block, is replaced by the identity: each position attends to itself alone. Both are given
-    the label, if the model has labels.
+    middle block, is replaced by the identity: each position attends to itself alone. Both are
+    conditioned on the label, if the model is.
 
     Attributes:
         scale: factor of the difference, so that here 0 is the model itself; any finite number.

@@ -48,7 +48,7 @@ class IPNDM(Multistep):
 
 
 class AdamsBashforth:
-    """One trajectory of the Adams-Bashforth method on the noise, with the values that it keeps.
+    """One trajectory of the Adams-Bashforth method on the noise, with its latest values.
 
     The derivative of x / signal with respect to ratio = sigma / signal is the noise. A step of
     order 1 is DDIM's; a higher one adds the differences of the earlier noises from the latest.

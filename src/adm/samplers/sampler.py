@@ -1,4 +1,4 @@
-"""Denoise, x_T, Schedule, Noise, Gradient -> Iterator[State]: what all samplers have in common."""
+"""Denoise, x_T, Schedule, Noise, Gradient -> Iterator[State]: the base of all samplers."""
 
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
@@ -41,10 +41,10 @@ class Sampler(Checked):
         return False
 
     def evaluations(self, steps: int) -> int:
-        """Return the network evaluations per image in so many steps.
+        """Return the network evaluations per image in a number of steps.
 
         Raises:
-            SettingError: it cannot take so few steps.
+            SettingError: there are too few steps.
         """
         return steps
 
@@ -75,7 +75,7 @@ class Sampler(Checked):
             x: (B, C, H, W) pure noise.
             noise: of the steps; not every sampler uses it.
             gradient: gradient of log p(y | x_t), scaled; None for no guidance.
-            threshold: what `clip_again` of some samplers applies after guidance.
+            threshold: applied after guidance by samplers with `clip_again`.
 
         Yields:
             State after every step.

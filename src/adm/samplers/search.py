@@ -31,7 +31,7 @@ def deviations(start: Tensor, states: Iterable[State], schedule: Schedule) -> Te
         images; infinite where `to` is not below `from`.
     """
     size, ratio = schedule.last + 1, schedule.sigma / schedule.signal
-    found = torch.full((size, size), torch.inf, dtype=torch.float64)
+    distance = torch.full((size, size), torch.inf, dtype=torch.float64)
     scaled = [start / schedule.signal[-1].to(start)]
     steps: list[tuple[Tensor, Tensor]] = []
     for state in states:
@@ -42,8 +42,8 @@ def deviations(start: Tensor, states: Iterable[State], schedule: Schedule) -> Te
         for to in range(level):
             reached = x_0 + ratio[to].to(x_0) * noise
             away = (reached - scaled[schedule.last - to]).flatten(1)
-            found[level, to] = away.square().mean(dim=1).sqrt().double().mean()
-    return found
+            distance[level, to] = away.square().mean(dim=1).sqrt().double().mean()
+    return distance
 
 
 def best(cost: Tensor, steps: int, coefficient: float = COEFFICIENT) -> list[int]:
@@ -60,7 +60,7 @@ def best(cost: Tensor, steps: int, coefficient: float = COEFFICIENT) -> list[int
         The `steps` levels at which they start, ascending; the last one is T.
 
     Raises:
-        ValueError: there is no way of so many steps.
+        ValueError: `steps` is out of range.
     """
     value, choices = cost[:, 0], list[Tensor]()  # from each level, with one step left
     for _ in range(steps - 1):

@@ -41,7 +41,7 @@ SAMPLERS: dict[str, type[Sampler]] = {
         Consistency,
     )
 }
-# What a parameter that is given by its own name belongs to.
+# The settings that have parameters, which may be passed by their own names by mistake.
 KINDS: dict[str, Mapping[str, type[Checked]]] = {
     "sampler": SAMPLERS,
     "grid": GRIDS,
@@ -114,17 +114,17 @@ class Sampling(Checked):
 
     @model_serializer(mode="wrap")
     def _stored(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Leave `then` out where it is empty, so that what was stored without it is the same."""
-        found: dict[str, Any] = handler(self)
-        return found if self.then else {k: value for k, value in found.items() if k != "then"}
+        """Leave an empty `then` out, so that settings that were stored without it are the same."""
+        stored: dict[str, Any] = handler(self)
+        return stored if self.then else {k: value for k, value in stored.items() if k != "then"}
 
     @property
     def in_turn(self) -> tuple["Sampling", ...]:
         """The settings at first, and from each of `then` on, without `then`."""
-        found: list[Sampling] = [replace(self, then=()) if self.then else self]
+        settings: list[Sampling] = [replace(self, then=()) if self.then else self]
         for each in self.then:
-            found.append(found[-1].change(guide=each.guide, scale=each.scale))
-        return tuple(found)
+            settings.append(settings[-1].change(guide=each.guide, scale=each.scale))
+        return tuple(settings)
 
     def stages(self, levels: Sequence[float]) -> list[Stage]:
         """Return the stages of sampling, the noisiest first; each has at least one level.
@@ -133,12 +133,12 @@ class Sampling(Checked):
             levels: those that are visited, of the process that the model was trained on, ascending.
         """
         first, *others = self.in_turn
-        found = [Stage(len(levels), first)]
+        stages = [Stage(len(levels), first)]
         for each, sampling in zip(self.then, others, strict=True):
             top = bisect_right(levels, each.level)
-            before = found.pop() if top == found[-1].top else found[-1]  # which had no level
-            found.append(Stage(top, sampling, each.classes or before.classes))
-        return [each for each in found if each.top]
+            before = stages.pop() if top == stages[-1].top else stages[-1]  # which had no level
+            stages.append(Stage(top, sampling, each.classes or before.classes))
+        return [each for each in stages if each.top]
 
     @property
     def guides(self) -> tuple[Guide, ...]:
@@ -172,28 +172,28 @@ class Sampling(Checked):
         Raises:
             SettingError: a setting is unknown, or its value is out of range.
         """
-        given = {name: value for name, value in settings.items() if value is not None}
-        steps, scale = given.pop("steps", None), given.pop("scale", None)
+        changes = {name: value for name, value in settings.items() if value is not None}
+        steps, scale = changes.pop("steps", None), changes.pop("scale", None)
         for name, kinds in (("sampler", SAMPLERS), ("grid", GRIDS), ("threshold", THRESHOLDS)):
-            if name in given:
-                given[name] = parse(kinds, given[name], name, getattr(self, name))
-        if "guide" in given:
-            given["guide"] = _several(GUIDES, given["guide"], "guide")
-        if "then" in given:
-            given["then"] = _several(THENS, given["then"], "then")
-        if unknown := given.keys() - {each.name for each in fields(self)}:
+            if name in changes:
+                changes[name] = parse(kinds, changes[name], name, getattr(self, name))
+        if "guide" in changes:
+            changes["guide"] = _several(GUIDES, changes["guide"], "guide")
+        if "then" in changes:
+            changes["then"] = _several(THENS, changes["then"], "then")
+        if unknown := changes.keys() - {each.name for each in fields(self)}:
             raise _unknown(min(unknown))
-        made = change(self, given)
+        new = change(self, changes)
         if steps is not None:
-            made = replace(made, grid=_with_steps(made.grid, steps))
-        return made if scale is None else replace(made, guide=_with_scale(made.guide, scale))
+            new = replace(new, grid=_with_steps(new.grid, steps))
+        return new if scale is None else replace(new, guide=_with_scale(new.guide, scale))
 
 
-def _several(kinds: Mapping[str, type[Any]], given: Any, name: str) -> tuple[Any, ...]:
+def _several(kinds: Mapping[str, type[Any]], specs: Any, name: str) -> tuple[Any, ...]:
     """Return the dataclasses of specs or objects; none for "none"."""
-    several = isinstance(given, Sequence) and not isinstance(given, str)
-    each: list[Any] = [*given] if several else [given]
-    return () if each == ["none"] else tuple(parse(kinds, one, name) for one in each)
+    several = isinstance(specs, Sequence) and not isinstance(specs, str)
+    items: list[Any] = [*specs] if several else [specs]
+    return () if items == ["none"] else tuple(parse(kinds, item, name) for item in items)
 
 
 def _with_steps(grid: Grid, steps: Any) -> Grid:

@@ -71,8 +71,8 @@ def orders(order: int, last: int, lower_order_final: bool) -> list[int]:
     The first steps have fewer values to extrapolate from. With `lower_order_final` the step that
     leaves level t has at most order t, as an extrapolation to the clean image amplifies errors.
     """
-    made = [min(order, last - level + 1) for level in range(last + 1)]
-    return [min(n, level) for level, n in enumerate(made)] if lower_order_final else made
+    available = [min(order, last - level + 1) for level in range(last + 1)]
+    return [min(n, level) for level, n in enumerate(available)] if lower_order_final else available
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,9 +116,9 @@ def exponential(nodes: Sequence[float], start: float, end: float, rate: float = 
         assert len(nodes) == 1, "nothing but a constant has a finite integral"
         return [1.0]
     if len(nodes) == 2:
-        kept, middle = -math.expm1(-rate * (end - start)), (start + end) / 2
+        total, middle = -math.expm1(-rate * (end - start)), (start + end) / 2
         one, other = nodes
-        return [kept * (middle - b) / (a - b) for a, b in ((one, other), (other, one))]
+        return [total * (middle - b) / (a - b) for a, b in ((one, other), (other, one))]
     return _integrals(nodes, start, end, lambda u: rate * np.exp(-rate * (end - u)))
 
 

@@ -14,7 +14,7 @@ from adm.spec import Checked, SettingError, SpecOf
 class Then(Checked):
     """From a level down, another class or other guides, by the same sampler, levels and noise.
 
-    Predictions above the level are those without it. What is not given stays as before, and a
+    Predictions above the level are those without it. A field that is None changes nothing, and a
     classifier's gradient is not reused from before (`every`).
 
     Attributes:

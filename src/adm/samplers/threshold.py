@@ -33,7 +33,7 @@ class Dynamic(Thresholding):
     """Dynamic thresholding of each image (Saharia et al. 2022), meant for several channels.
 
     Attributes:
-        quantile: of the magnitudes, by which an image that exceeds 1 there is divided.
+        quantile: of the magnitudes, by which an image is divided if it exceeds 1.
     """
 
     quantile: Annotated[float, Field(gt=0, le=1)] = 0.995

@@ -37,7 +37,7 @@ UNREADABLE = (  # raised by numpy and zipfile for damage, encryption, and imposs
 
 
 class Header(NamedTuple):
-    """What an .npy file holds, and the bytes before its elements."""
+    """The header of an .npy file, and the offset of its elements in bytes."""
 
     shape: tuple[int, ...]
     by_columns: bool
@@ -73,9 +73,9 @@ def array_names(path: Path) -> list[str]:
 
 
 def load_arrays(
-    path: Path, wanted: Collection[str], *, in_memory: bool = False
+    path: Path, keys: Collection[str], *, in_memory: bool = False
 ) -> dict[str, np.ndarray]:
-    """Read arrays of an .npz file by key, those of `wanted` that it has.
+    """Read the arrays of an .npz file with these keys; absent ones are omitted.
 
     Large ones that are not compressed are memory-mapped; writing to them changes only the copy in
     memory. All checksums are verified.
@@ -85,12 +85,12 @@ def load_arrays(
 
     Raises:
         ValueError: not an .npz file, damaged, with arrays of objects, or with a compressed array
-            larger than `MOST_INFLATED` says.
+            larger than `MOST_INFLATED` allows.
     """
     arrays = {}
     with _opened(path) as archive:
         for key, info in _entries(archive).items():
-            if key in wanted:
+            if key in keys:
                 try:
                     arrays[key] = _member(path, archive, info, in_memory)
                 except UNREADABLE as error:
@@ -110,7 +110,7 @@ def write_npz(path: Path, entries: Mapping[str, np.ndarray | Pieces]) -> None:
     """As np.savez, but the bytes are a function of the arrays: no time is recorded.
 
     Raises:
-        ValueError: pieces that are not together as long as their shape says.
+        ValueError: pieces whose total length is not that of their shape.
     """
     with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
         for key, array in entries.items():
@@ -126,7 +126,7 @@ def write_npz(path: Path, entries: Mapping[str, np.ndarray | Pieces]) -> None:
 
 @contextmanager
 def _reading(path: Path, form: str, cure: str) -> Iterator[None]:
-    """Let an error of the block, which reads a file, say so in one line."""
+    """Raise errors of reading a file in the block as a ValueError of one line."""
     if not path.is_file():
         what = "is not a file" if path.exists() else "does not exist"
         raise ValueError(f"{path} {what}; give an {form} file")
@@ -174,7 +174,7 @@ def _member(
     if size > max(FREELY_INFLATED, MOST_INFLATED * packed):
         raise ValueError(
             f"it would inflate from {packed:,} to {size:,} bytes, more than {MOST_INFLATED} times; "
-            "if that is what it holds, save it without compression"
+            "if that is its content, save it without compression"
         )
     with archive.open(info) as content:
         header = _header(content, size)

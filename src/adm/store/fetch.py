@@ -22,7 +22,7 @@ TIMEOUT_SECONDS = 30.0  # without any byte
 WAIT_SECONDS = 86_400.0  # for another process that downloads the same file
 QUIET_SECONDS = 10.0  # between two lines of progress
 MOST_FRUITLESS = 3  # attempts in a row without a new byte
-PINNED = ".sha256"  # suffix of the file with the hash of what arrived, as sha256sum writes it
+PINNED = ".sha256"  # suffix of the file with the hash of the download, as sha256sum writes it
 
 log = logging.getLogger("adm")
 
@@ -42,7 +42,7 @@ class Remote:
     sizes: tuple[int, int] = (1, MOST_BYTES)
 
     def place(self, cache: Path) -> Path:
-        """Return where it is kept; files of one folder of a server share a folder of the cache."""
+        """Return its path in a cache; files of one folder of a server share a folder."""
         folder, _, name = self.url.rpartition("/")
         return cache / f"{urlsplit(self.url).hostname}-{sha256_of(folder.encode())[:12]}" / name
 
@@ -51,9 +51,9 @@ def fetch(remote: Remote, cache: Path | None = None) -> Path:
     """Download a file into a cache folder, unless it is there, and return its path.
 
     A file appears there whole or not at all. A download that breaks off is continued by the next
-    call. Of several processes, one downloads and the others wait. What arrived must have the sizes
-    and the hash of `remote`, and the hash that its server states. Where no hash is published, that
-    of the first download is noted beside the file, and later ones must have it.
+    call. Of several processes, one downloads and the others wait. The file must have the sizes and
+    the hash of `remote`, and the hash that its server states. Where no hash is published, that of
+    the first download is stored beside the file, and later ones must have it.
 
     Args:
         cache: the folder; the user's by default.
@@ -89,20 +89,20 @@ def fetch(remote: Remote, cache: Path | None = None) -> Path:
 
 
 class _Progress:
-    """Logs how much has arrived, and stops what has no end; what pooch calls a progress bar."""
+    """A progress bar of pooch, which logs, and refuses more than `most` bytes."""
 
     def __init__(self, url: str, most: int, before: int) -> None:
         self.url, self.most, self.before = url, most, before
         self.total = self.received = 0
-        self.began = self.said = time.monotonic()
+        self.began = self.logged = time.monotonic()
 
     def update(self, size: int) -> None:
         self.received += size
         if self.before + max(self.received, self.total) > self.most:
-            raise ValueError(f"{shown_path(self.url)} is over {self.most} bytes; see what is there")
+            raise ValueError(f"{shown_path(self.url)} is over {self.most} bytes; check the server")
         now = time.monotonic()
-        if now - self.said > QUIET_SECONDS:
-            self.said = now
+        if now - self.logged > QUIET_SECONDS:
+            self.logged = now
             of, left = "", ""
             if self.total:
                 rest = (self.total - self.received) / self.received * (now - self.began)
@@ -119,7 +119,7 @@ class _Progress:
 
 
 def _receive(remote: Remote, part: Path) -> str | None:
-    """Append to `part` what it lacks; return the MD5 hash that the server states, if any."""
+    """Append the missing bytes to `part`; return the MD5 hash that the server states, if any."""
     fruitless, size = 0, _size(part)
     while True:
         try:
@@ -143,7 +143,7 @@ def _request(remote: Remote, part: Path) -> str | None:
         bar: Any = _Progress(remote.url, remote.sizes[1], size)
 
         def begin(response: Any, **_: Any) -> None:
-            if response.status_code == 200:  # all of it, from a server that gives no parts
+            if response.status_code == 200:  # the whole file, from a server without ranges
                 file.truncate(0)
                 bar.before = 0
             with suppress(NotBase64):
@@ -157,29 +157,29 @@ def _request(remote: Remote, part: Path) -> str | None:
             headers=headers,
             hooks={"response": begin},
         )(remote.url, file, None)
-    # Of a part, a server may state the hash of the part.
+    # Of a range, a server may state the hash of the range.
     return (stated[-1] or None) if stated and not size else None
 
 
 def _verified(remote: Remote, part: Path, stated: str | None, pinned: str | None) -> str:
-    """Return the SHA-256 of what arrived; raise ValueError if it is another file than expected."""
+    """Return the SHA-256 of the download; raise ValueError if it is not the expected file."""
     url, (low, high), size = shown_path(remote.url), remote.sizes, _size(part)
     if not low <= size <= high:
-        wanted = f"{low}" if low == high else f"{low} to {high}"
+        expected = f"{low}" if low == high else f"{low} to {high}"
         raise ValueError(
-            f"{url} is not kept: it has {size} bytes, not {wanted}; run the command again"
+            f"{url} is discarded: it has {size} bytes, not {expected}; run the command again"
         )
     digest = sha256(part)
-    known = {f"sha256:{pinned}": "of an earlier download"} if pinned else {}
-    known |= {remote.known: "published"} if remote.known else {}
-    known |= {f"md5:{stated}": "that the server states"} if stated else {}
-    for wanted, whose in known.items():
-        kind, _, hexadecimal = wanted.partition(":")
+    hashes = {f"sha256:{pinned}": "of an earlier download"} if pinned else {}
+    hashes |= {remote.known: "published"} if remote.known else {}
+    hashes |= {f"md5:{stated}": "that the server states"} if stated else {}
+    for expected, origin in hashes.items():
+        kind, _, hexadecimal = expected.partition(":")
         with part.open("rb") as file:
-            found = digest if kind == "sha256" else hashlib.file_digest(file, kind).hexdigest()
-        if found != hexadecimal:
+            actual = digest if kind == "sha256" else hashlib.file_digest(file, kind).hexdigest()
+        if actual != hexadecimal:
             raise ValueError(
-                f"{url} is not kept: its {kind} hash is {found}, and the one {whose} is "
+                f"{url} is discarded: its {kind} hash is {actual}, and the one {origin} is "
                 f"{hexadecimal}; run the command again"
             )
     return digest

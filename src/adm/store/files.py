@@ -1,8 +1,8 @@
 """Path, content -> file or folder that appears whole, or not at all.
 
-What is being written has a hidden name beside its place, and a lock: `.NAME.part` is a file, and
-`.NAME.parts` the work folder of a folder. A process that is killed leaves them; the next one that
-writes to the same place removes them.
+What is being written has a hidden name beside its final one, and a lock: `.NAME.part` is a file,
+and `.NAME.parts` the work folder of a folder. A process that is killed leaves them; the next one
+that writes to the same place removes them.
 """
 
 import errno
@@ -63,13 +63,13 @@ def new_file(path: Path, *, sync: bool = True) -> Iterator[Path]:
 
 @contextmanager
 def work_folder(out: Path, wait_s: float = 0.0) -> Iterator[Path]:
-    """Hold the work folder of `out` until the block ends; yield its path.
+    """Lock the work folder of `out` until the block ends; yield its path.
 
-    It is beside `out`, and keeps what the block leaves in it, so that a later call can use it.
+    It is beside `out`. What the block leaves in it remains for a later call.
     That it can be created shows, before any work, that `out` can be written.
 
     Args:
-        wait_s: how long another holder is waited for, in seconds.
+        wait_s: how long to wait for another process, in seconds.
 
     Raises:
         InUse: another process writes `out`.
@@ -97,7 +97,7 @@ def new_folder(out: Path, replace: bool = False, work: Path | None = None) -> It
 
     Args:
         replace: whether to replace an existing folder, once the new one is complete.
-        work: the work folder of `out`, if the caller holds it. It is emptied once `out` is there.
+        work: the work folder of `out`, if the caller has locked it; emptied once `out` exists.
 
     Raises:
         FileExistsError: `out` is a file, or a folder that is not empty without `replace`.
@@ -147,7 +147,7 @@ def empty(work: Path) -> None:
 
 
 def remove_leftovers(path: Path) -> None:
-    """Remove what a killed writer of a file has left beside it; what is being written stays."""
+    """Remove the leftovers of a killed writer beside a file, unless it is being written."""
     lock, part = _beside(path, "lock"), _beside(path, "part")
     if lock.exists() or part.exists():
         with suppress(InUse), locked(path.parent, lock.name, of=path):
@@ -155,7 +155,7 @@ def remove_leftovers(path: Path) -> None:
 
 
 def remove(path: Path) -> None:
-    """Remove a file, a link or a folder, if it is there."""
+    """Remove a file, a link or a folder, if it exists."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path, ignore_errors=True)
     else:
@@ -197,7 +197,7 @@ def link(path: Path, target: str) -> None:
 
 
 def is_address(place: object) -> bool:
-    """Whether a place is in a store (`remote`), such as s3://bucket/folder, and no path."""
+    """Whether a place is in a store (`remote`), such as s3://bucket/folder, and not a path."""
     return isinstance(place, str) and ADDRESS.fullmatch(place) is not None
 
 
@@ -219,13 +219,13 @@ def is_web_page(path: Path) -> bool:
 
 
 def of_system(error: OSError) -> bool:
-    """Whether the system has raised an error, and not code that says in a sentence what to do."""
+    """Whether the system raised an error, and not code with a message of its own."""
     return error.errno is not None and error.strerror == os.strerror(error.errno)
 
 
 @contextmanager
 def naming(path: Path, part: Path | None = None) -> Iterator[None]:
-    """Let an error of the system that names no path, or the temporary `part`, name `path`."""
+    """Set the path of a system error that names none, or the temporary `part`, to `path`."""
     try:
         yield
     except OSError as error:

@@ -35,9 +35,9 @@ def seal(folder: Path, *, sync: bool = True) -> None:
     """
     below = len(folder.as_posix()) + 1
     walked = ((Path(place).as_posix(), names) for place, _, names in os.walk(folder))
-    found = sorted(f"{place}/{name}"[below:] for place, names in walked for name in names)
+    paths = sorted(f"{place}/{name}"[below:] for place, names in walked for name in names)
     with new_file(folder / SUMS, sync=sync) as part, part.open("w", encoding="utf-8") as file:
-        for name in found:
+        for name in paths:
             if name != SUMS and (folder / name).is_file():
                 file.write(f"{sha256(folder / name)}  {name}\n")
 
@@ -69,13 +69,13 @@ def read_sums(folder: Path) -> dict[str, str] | None:
         content = file.read(MOST_BYTES + 1)
     if len(content) > MOST_BYTES:
         raise ValueError(f"{path} has more than {MOST_BYTES} bytes")
-    found = {}
+    sums = {}
     for number, line in enumerate(io.BytesIO(content), start=1):
         match = LINE.fullmatch(line.decode("utf-8", "replace").rstrip("\r\n"))
-        if match is None or match[2] in found or not inside(match[2]):
+        if match is None or match[2] in sums or not inside(match[2]):
             raise ValueError(f"{path} is damaged in line {number}")
-        found[match[2]] = match[1]
-    return found
+        sums[match[2]] = match[1]
+    return sums
 
 
 def damaged_parts(folder: Path, names: Iterable[str] | None = None) -> list[str]:

@@ -24,7 +24,7 @@ def locked(
 
     Args:
         name: of the lock file. A folder may have several locks, such as one for each of its files.
-        wait_s: how long another holder is waited for, in seconds.
+        wait_s: how long to wait for another process, in seconds.
         of: what the lock is of, if that is not the folder: an error names it.
 
     Raises:
@@ -53,7 +53,7 @@ def locked(
     try:
         yield
     finally:
-        with suppress(OSError):  # removed while it is held: whoever waits for it makes a new one
+        with suppress(OSError):  # removed while locked: the next process creates a new one
             path.unlink()
         lock.release()
         if created:

@@ -1,7 +1,7 @@
 """JSON text, file, value -> typed value, within limits, or ValueError with the reason.
 
 The reader of each format states its schema as a type: a frozen dataclass, a TypedDict, a number
-within bounds. What passes needs no further check.
+within bounds. A value that passes needs no further check.
 """
 
 import json
@@ -22,7 +22,7 @@ MOST_DEPTH = 64  # of nested lists and objects; files of this package have fewer
 
 
 class Room(NamedTuple):
-    """The most that a JSON text may hold, so that its value takes less than 1 GB.
+    """Limits of a JSON text, so that its value takes less than 1 GB.
 
     Three bytes of text can be a list or an object, of which each takes 60 to 500 bytes in memory.
     The signs of a text are counted before it is parsed, also those within strings.
@@ -80,8 +80,8 @@ def read_json(path: Path, room: Room = SETTINGS) -> Any:
     """Read a JSON file.
 
     Raises:
-        ValueError: the file is not JSON, or holds more than there is room for. The message is only
-            the reason, to which the caller adds the path and the cure.
+        ValueError: the file is not JSON, or exceeds the room. The message is only the reason, to
+            which the caller adds the path and the cure.
         OSError: the file cannot be read.
     """
     with path.open("rb") as file:
@@ -95,10 +95,10 @@ def cached_json(path: Path, room: Room = SETTINGS) -> dict[str, Any] | None:
         OSError: the file exists and cannot be read.
     """
     try:
-        found = read_json(path, room)
+        value = read_json(path, room)
     except (FileNotFoundError, NotADirectoryError, ValueError):
         return None
-    return found if isinstance(found, dict) else None
+    return value if isinstance(value, dict) else None
 
 
 def parse_json(content: bytes | str, room: Room = SETTINGS) -> Any:
@@ -138,11 +138,11 @@ def through_json(value: Any) -> Any:
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """Return the object of these pairs; of two values of a key, readers take different ones."""
-    found = dict(pairs)
-    if len(found) < len(pairs):
+    unique = dict(pairs)
+    if len(unique) < len(pairs):
         counts = Counter(key for key, _ in pairs)
         raise ValueError(f"it has the key {shown(max(counts, key=counts.__getitem__))} twice")
-    return found
+    return unique
 
 
 def _depth(value: Any) -> int:

@@ -2,8 +2,7 @@
 
 The items of a job, such as the images of a sampling, are numbered from 0. A part is a range of
 them, in the file START-STOP.npz of a folder that several processes may write to at a time, on one
-disk or, of a mirror, in the store. It
-names its job, and the checksums of the zip format tell whether it is as it was written.
+disk or, of a mirror, in the store. It names its job, and the checksums of the zip format verify it.
 """
 
 import logging
@@ -36,16 +35,16 @@ class Parts:
     job: str
 
     def spans(self) -> list[range]:
-        """Return the spans of the parts that there are, by their names: they are not read."""
+        """Return the spans of the existing parts, by their names; they are not read."""
         names = {path.name for path in self.folder.glob("*.npz")}
         if mirror := Mirror.of(self.folder):
             names.update(mirror.names(self.folder))
         named = map(NAME.fullmatch, names)
-        found = (range(int(match[1]), int(match[2])) for match in named if match)
-        return sorted(filter(len, found), key=lambda span: (span.start, -span.stop))
+        spans = (range(int(match[1]), int(match[2])) for match in named if match)
+        return sorted(filter(len, spans), key=lambda span: (span.start, -span.stop))
 
     def missing(self, whole: range) -> list[range]:
-        """Return the items of a span that no part holds, by the names of the parts."""
+        """Return the items of a span that no part covers, by the names of the parts."""
         return without([whole], self.spans())
 
     def path(self, span: range) -> Path:
@@ -70,18 +69,18 @@ class Parts:
         """Return the arrays of a part; None if it is absent, damaged, or of another job.
 
         Args:
-            same: arrays that it must hold as they are given.
+            same: arrays that it must contain unchanged.
         """
         path = self.path(span)
-        if not path.exists() and (mirror := Mirror.of(path)):  # others have made it
+        if not path.exists() and (mirror := Mirror.of(path)):  # others may have put it there
             below = f"{path.parent.relative_to(mirror.root).as_posix()}/"
             mirror.pull(lambda names: [name for name in names if name.startswith(below)])
         try:
-            found = load_arrays(path, array_names(path))
+            arrays = load_arrays(path, array_names(path))
         except ValueError:
             return None
-        held = found.pop(JOB, None)
-        if held is None or held.tolist() != [self.job, *sorted(found)]:
+        job = arrays.pop(JOB, None)
+        if job is None or job.tolist() != [self.job, *sorted(arrays)]:
             return None
-        alike = (np.array_equal(found.get(name, ()), array) for name, array in same.items())
-        return found if all(alike) else None
+        alike = (np.array_equal(arrays.get(name, ()), array) for name, array in same.items())
+        return arrays if all(alike) else None

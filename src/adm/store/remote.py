@@ -1,8 +1,8 @@
-"""Address of a store -> its filesystem; folder here <-> the same files there: a mirror.
+"""Address of a store -> its filesystem; local folder <-> its files in the store: a mirror.
 
-A store, such as a bucket of S3, has neither locks nor renames, and a file of it appears whole. Of a
-folder with a SHA256SUMS, that is put there last. While such a folder is written or removed, it has
-`OPEN` and no SHA256SUMS, and nobody reads it.
+A store, such as a bucket of S3, has neither locks nor renames, and its files appear whole. The
+SHA256SUMS of a folder is put there last. While such a folder is written or removed, it has `OPEN`
+and no SHA256SUMS, and nobody reads it.
 """
 
 import errno
@@ -25,15 +25,15 @@ from adm.store.hashes import SUMS, inside, read_sums, sha256_of
 from adm.store.locks import locked
 from adm.store.parsed import Room, cached_json
 
-STATE, LOCK = ".store.json", ".store.lock"  # beside the copy: what was there, and who writes it
+STATE, LOCK = ".store.json", ".store.lock"  # beside the copy: its files in the store, and its lock
 OPEN = ".open"
 PARTS = "parts"
 WORK = (PARTS, "work")  # hidden folders beside an --out, which a command resumes from
 MANY_BYTES = 1 << 28  # that are worth a notice
 WAIT_S = 86_400.0  # for another process that moves files of the same place
-# What tells two contents of a name apart, in the words of several kinds of stores.
+# Keys that distinguish the contents of a name, in several kinds of stores.
 VERSIONS = ("ETag", "etag", "md5Hash", "mtime", "LastModified", "last_modified", "created")
-EVERY = Room(1 << 28, commas=1 << 24, quotes=1 << 24, colons=1 << 23, brackets=1 << 23)
+STATE_ROOM = Room(1 << 28, commas=1 << 24, quotes=1 << 24, colons=1 << 23, brackets=1 << 23)
 log = logging.getLogger("adm")
 LOGIN = re.compile("credential|auth|token|login", re.IGNORECASE)
 NETWORK = re.compile("connect|endpoint|timeout|resolve|dns", re.IGNORECASE)
@@ -43,7 +43,7 @@ def opened(address: str) -> tuple[Any, str]:
     """Return the fsspec filesystem of an address, and the path in it, without a / at its end.
 
     Raises:
-        ValueError: fsspec or the package of this kind of store is not installed, or there is none.
+        ValueError: fsspec or the package of the store is not installed, or its kind is unknown.
     """
     kind = address.partition("://")[0]
     try:
@@ -66,7 +66,7 @@ def opened(address: str) -> tuple[Any, str]:
 
 @contextmanager
 def reaching(address: str) -> Iterator[None]:
-    """Raise what a store refuses in the block as a ValueError with the cure."""
+    """Raise errors of a store in the block as a ValueError with the cure."""
     try:
         yield
     except Exception as error:  # every package of a store has its own types
@@ -103,23 +103,23 @@ def check_machines(path: Path, several: bool) -> None:
         )
 
 
-class Held(NamedTuple):
+class FileInfo(NamedTuple):
     """A file in a store."""
 
     size: int  # bytes
-    version: str  # another one for another content
+    version: str  # differs between contents
 
 
 @dataclass(frozen=True)
 class Mirror:
-    """The copy of a place in a store, and of what commands keep beside it.
+    """The copy of a place in a store, and of the work folders beside it.
 
-    Files are called by their paths from the parent of the place, as in `64/run.json` of
+    Files are named by their paths from the parent of the place, as in `64/run.json` of
     s3://runs/64.
 
     Attributes:
         address: of the place.
-        root: the folder here that is the parent of the copy.
+        root: the local folder that contains the copy.
     """
 
     address: str
@@ -143,16 +143,16 @@ class Mirror:
             raise ValueError(f"{shown_path(address)} has .. in it; write the address without")
         root = user_cache("stores") / sha256_of(address.encode())[:16]
         with locked(root, LOCK, wait_s=WAIT_S, of=root / address.rpartition("/")[2]):
-            if cached_json(root / STATE, EVERY) is None:
+            if cached_json(root / STATE, STATE_ROOM) is None:
                 empty(root)
                 write_json(root / STATE, {"address": address, "files": {}})
         return cls(address, root)
 
     @classmethod
     def of(cls, path: Path) -> "Mirror | None":
-        """Return the mirror that a file or a folder belongs to; None if it is of no copy."""
+        """Return the mirror that a file or a folder belongs to; None without one."""
         for root in path.parents[:3]:
-            if (root / STATE).is_file() and (state := cached_json(root / STATE, EVERY)):
+            if (root / STATE).is_file() and (state := cached_json(root / STATE, STATE_ROOM)):
                 mirror = cls(str(state["address"]), root)
                 return mirror if mirror._visible(f"{mirror._name_of(path)}/file") else None
         return None
@@ -171,130 +171,130 @@ class Mirror:
         filesystem, place = opened(self.address)
         return filesystem, place.rpartition("/")[0]
 
-    def there(self) -> dict[str, Held]:
-        """Return what is in the store, by name, without folders that are being written."""
-        every = self._listed()
-        half = {_folder(name) for name in every if name.endswith(f"/{OPEN}")}
-        half -= {_folder(name) for name in every if name.endswith(f"/{SUMS}")}
-        hidden = {name for name in every if name.endswith(f"/{OPEN}")}
-        hidden = hidden.union(*(_below(every, folder) for folder in half))
-        return {name: held for name, held in every.items() if name not in hidden}
+    def stored(self) -> dict[str, FileInfo]:
+        """Return the files in the store by name, without folders that are being written."""
+        files = self._listed()
+        half = {_folder(name) for name in files if name.endswith(f"/{OPEN}")}
+        half -= {_folder(name) for name in files if name.endswith(f"/{SUMS}")}
+        hidden = {name for name in files if name.endswith(f"/{OPEN}")}
+        hidden = hidden.union(*(_below(files, folder) for folder in half))
+        return {name: info for name, info in files.items() if name not in hidden}
 
-    def pull(self, wanted: Callable[[Collection[str]], Iterable[str]] = sorted) -> None:
-        """Fetch the files that are wanted, and remove what is not in the store any more.
+    def pull(self, select: Callable[[Collection[str]], Iterable[str]] = sorted) -> None:
+        """Fetch the selected files, and remove local ones that are no longer in the store.
 
-        What was changed there since it was fetched or put replaces what is here.
+        Files that changed there since they were fetched or put replace the local ones.
 
         Args:
-            wanted: all names there -> those to fetch; all by default.
+            select: all names in the store -> those to fetch; all by default.
 
         Raises:
             ValueError: the store refuses.
             OSError: the disk is full.
         """
         with self._moving() as state:
-            there = self.there()
-            for name in state.keys() - there.keys():
+            stored = self.stored()
+            for name in state.keys() - stored.keys():
                 remove(self.root / name)
                 del state[name]
             new = [
                 name
-                for name in wanted(there)
+                for name in select(stored)
                 if not (self.root / name).is_file()
-                or state.get(name, [None])[-1] != there[name].version
+                or state.get(name, [None])[-1] != stored[name].version
             ]
-            self._get(new, there)
-            state.update({name: [*self._stat(name), there[name].version] for name in new})
+            self._get(new, stored)
+            state.update({name: [*self._stat(name), stored[name].version] for name in new})
 
     def fetch(self, *files: str) -> None:
         """Fetch these files of the copy, by their names in it, if they are in the store."""
-        wanted = {f"{self.name}/{file}" for file in files}
-        self.pull(lambda names: wanted & {*names})
+        requested = {f"{self.name}/{file}" for file in files}
+        self.pull(lambda names: requested & {*names})
 
     def begin(self) -> None:
-        """Take what is missing here as not fetched, and not as removed, in a later `push`."""
+        """Count files missing from the copy as not fetched, not as removed, in a later `push`."""
         with self._moving() as state:
             for name in [name for name in state if not (self.root / name).is_file()]:
                 del state[name]
 
     def push(self, sole: bool = False) -> None:
-        """Put the files that are new or changed here, and remove those that were removed here.
+        """Put the files that are new or changed in the copy, and remove those removed from it.
 
         A reader of the store finds the old SHA256SUMS of a folder with the old files, the new one
         with the new files, or none. The same files again change nothing.
 
         Args:
-            sole: whether no other process writes there, so that what a killed one has left
-                unfinished is removed.
+            sole: whether no other process writes there, so that unfinished folders of a
+                killed one are removed.
 
         Raises:
             ValueError: the store refuses.
         """
         with self._moving() as state:
-            every, here = self._listed(), self._here()
+            stored, local = self._listed(), self._local_files()
             changed = {
                 name
-                for name, stat in here.items()
-                if name not in every or state.get(name) != [*stat, every[name].version]
+                for name, stat in local.items()
+                if name not in stored or state.get(name) != [*stat, stored[name].version]
             }
-            gone = {name for name in state if name in every and name not in here}
+            gone = {name for name in state if name in stored and name not in local}
             rewritten, removed = set[str](), set[str]()
-            for mark in {name for name in {*here, *state} if name.endswith(f"/{SUMS}")}:
+            for mark in {name for name in {*local, *state} if name.endswith(f"/{SUMS}")}:
                 folder = _folder(mark)
-                if mark not in here:
+                if mark not in local:
                     removed.add(folder)
-                elif mark in every and self._same(mark):
+                elif mark in stored and self._same(mark):
                     changed -= _below(changed, folder)
                 else:
                     rewritten.add(folder)
                     listed = {f"{folder}/{name}" for name in read_sums(self.root / folder) or {}}
-                    gone |= _below(every, folder) - {*here} - listed
-            half = {_folder(name) for name in every if name.endswith(f"/{OPEN}")}
-            ended = {folder for folder in half if f"{folder}/{SUMS}" in every}
+                    gone |= _below(stored, folder) - {*local} - listed
+            half = {_folder(name) for name in stored if name.endswith(f"/{OPEN}")}
+            ended = {folder for folder in half if f"{folder}/{SUMS}" in stored}
             if sole:
-                removed |= {folder for folder in half - ended if f"{folder}/{SUMS}" not in here}
-            removed = {folder for folder in removed if _below(every, folder)}
-            gone = gone.union(*(_below(every, folder) for folder in removed))
+                removed |= {folder for folder in half - ended if f"{folder}/{SUMS}" not in local}
+            removed = {folder for folder in removed if _below(stored, folder)}
+            gone = gone.union(*(_below(stored, folder) for folder in removed))
             work = f".{self.name}.{PARTS}"
-            if f"{self.name}/{SUMS}" in here and not (self.root / work).exists():
-                gone |= _below(every, work)  # also the parts of others
+            if f"{self.name}/{SUMS}" in local and not (self.root / work).exists():
+                gone |= _below(stored, work)  # also parts of other processes
 
             marks = {name for name in changed if name.endswith(f"/{SUMS}")}
             stale = {name for folder in rewritten for name in _below(gone, folder)}
-            self._open(rewritten, every)
+            self._open(rewritten, stored)
             self._put(changed - marks)
             self._remove(stale)
             self._put(marks)
-            self._open(removed, every)  # after the new ones are whole
+            self._open(removed, stored)  # after the new ones are whole
             self._remove(gone - stale)
             self._remove(f"{folder}/{OPEN}" for folder in {*ended, *rewritten, *removed})
-            now = self._listed() if changed or gone else every
+            now = self._listed() if changed or gone else stored
             state.clear()
-            state.update({n: [*stat, now[n].version] for n, stat in here.items() if n in now})
+            state.update({n: [*stat, now[n].version] for n, stat in local.items() if n in now})
 
     def put(self, path: Path) -> None:
-        """Put one file that is here."""
+        """Put one file of the copy."""
         name = self._name_of(path)
         with self._moving() as state:
             self._put([name])
             with reaching(self.address):
-                now = held(self._store[0].info(self._place(name)))
+                now = file_info(self._store[0].info(self._place(name)))
             state[name] = [*self._stat(name), now.version]
 
     def names(self, folder: Path) -> list[str]:
         """Return the names of the files in the store that belong in a folder of the copy."""
         below = self._name_of(folder)
-        return [name[len(below) + 1 :] for name in self.there() if _folder(name) == below]
+        return [name[len(below) + 1 :] for name in self.stored() if _folder(name) == below]
 
     def move(self, path: Path) -> None:
-        """Put one file that is here into the store, and remove it here; `push` leaves it there."""
+        """Put one file into the store, and remove it from the copy; `push` leaves it there."""
         self.put(path)
         with self._moving() as state:
             del state[self._name_of(path)]
             path.unlink()
 
     def discard(self, paths: Iterable[Path]) -> None:
-        """Remove files of the copy in the store, whether they are here or not."""
+        """Remove files of the copy from the store, whether or not the copy has them."""
         with self._moving() as state:
             for name in map(self._name_of, paths):
                 self._remove([name])
@@ -304,7 +304,7 @@ class Mirror:
         """Write and remove a file beside the place, as a command would do hours later.
 
         Raises:
-            ValueError: that is refused; says why.
+            ValueError: the store refuses; says why.
         """
         name = f".{self.name}.probe"
         with reaching(self.address):
@@ -317,23 +317,23 @@ class Mirror:
     def _place(self, name: str) -> str:
         return f"{self._store[1]}/{name}"
 
-    def _listed(self) -> dict[str, Held]:
+    def _listed(self) -> dict[str, FileInfo]:
         filesystem, parent = self._store
-        beside = (self.name, *(f".{self.name}.{kind}" for kind in WORK))
-        found = dict[str, Held]()
+        folders = (self.name, *(f".{self.name}.{kind}" for kind in WORK))
+        listed = dict[str, FileInfo]()
         with reaching(self.address):
             filesystem.invalidate_cache()
-            for each in beside:
+            for folder in folders:
                 try:
-                    files = filesystem.find(f"{parent}/{each}", detail=True)
+                    files = filesystem.find(f"{parent}/{folder}", detail=True)
                 except FileNotFoundError:
                     continue
-                found |= {path[len(parent) + 1 :]: held(info) for path, info in files.items()}
-        marks = {name for name in found if name.endswith(f"/{OPEN}") and inside(name)}
-        return {n: held for n, held in found.items() if n in marks or self._visible(n)}
+                listed |= {path[len(parent) + 1 :]: file_info(info) for path, info in files.items()}
+        marks = {name for name in listed if name.endswith(f"/{OPEN}") and inside(name)}
+        return {n: info for n, info in listed.items() if n in marks or self._visible(n)}
 
-    def _here(self) -> dict[str, list[int]]:
-        """The regular files of the copy, with what `_stat` says of them."""
+    def _local_files(self) -> dict[str, list[int]]:
+        """The regular files of the copy by name, with their `_stat`."""
         names = (
             self._name_of(Path(place) / name)
             for place, _, files in os.walk(self.root)
@@ -343,7 +343,7 @@ class Mirror:
         return {name: self._stat(name) for name in names if self._visible(name)}
 
     def _visible(self, name: str) -> bool:
-        """Whether a file belongs to the place: no lock, and nothing that is being written."""
+        """Whether a file belongs to the place, and is neither a lock nor being written."""
         top, *rest = name.split("/")
         ours = not top.startswith(".") or top == self.name
         work = top in [f".{self.name}.{kind}" for kind in WORK] and rest[:1] not in ([NEW], [OLD])
@@ -351,20 +351,20 @@ class Mirror:
         return (ours or work) and not hidden and not name.endswith((".lock", "/")) and inside(name)
 
     def _stat(self, name: str) -> list[int]:
-        found = (self.root / name).stat()
-        return [found.st_size, found.st_mtime_ns]
+        stat = (self.root / name).stat()
+        return [stat.st_size, stat.st_mtime_ns]
 
     @contextmanager
     def _moving(self) -> Iterator[dict[str, list[Any]]]:
-        """Hold the lock of the copy; yield, and then keep, what of it is equal in the store."""
+        """Lock the copy; yield, and then save, the state of its files that equal the store's."""
         with locked(self.root, LOCK, wait_s=WAIT_S, of=self.local):
-            state = (cached_json(self.root / STATE, EVERY) or {}).get("files", {})
+            state = (cached_json(self.root / STATE, STATE_ROOM) or {}).get("files", {})
             yield state
             write_json(self.root / STATE, {"address": self.address, "files": state}, sync=False)
 
-    def _get(self, names: Iterable[str], there: dict[str, Held]) -> None:
+    def _get(self, names: Iterable[str], stored: dict[str, FileInfo]) -> None:
         names = sorted(names)
-        if sum(there[name].size for name in names) > shutil.disk_usage(self.root).free:
+        if sum(stored[name].size for name in names) > shutil.disk_usage(self.root).free:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.local))
         parts = list[Path]()
         for name in names:
@@ -375,36 +375,37 @@ class Mirror:
             parts.append(target.with_name(f".{target.name}.part"))
         if not names:
             return
-        _tell("fetching", [there[name].size for name in names], self.address)
+        _log_transfer("fetching", [stored[name].size for name in names], self.address)
         with reaching(self.address):
             self._store[0].get(list(map(self._place, names)), list(map(str, parts)))
         for name, part in zip(names, parts, strict=True):
-            if part.stat().st_size != there[name].size:
+            if part.stat().st_size != stored[name].size:
                 raise ValueError(
                     f"{self.address} changed while it was read; run the same command again"
                 )
             part.replace(self.root / name)
 
     def _same(self, name: str) -> bool:
-        """Whether a file in the store is the one here."""
-        own = (self.root / name).read_bytes()
+        """Whether a file in the store equals the local one."""
+        content = (self.root / name).read_bytes()
         with reaching(self.address):
-            return self._store[0].cat_file(self._place(name), start=0, end=len(own) + 1) == own
+            end = len(content) + 1
+            return self._store[0].cat_file(self._place(name), start=0, end=end) == content
 
     def _put(self, names: Iterable[str]) -> None:
         if names := sorted(names):
-            _tell("putting", [self._stat(name)[0] for name in names], self.address)
+            _log_transfer("putting", [self._stat(name)[0] for name in names], self.address)
             with reaching(self.address):
                 self._store[0].put(
                     [str(self.root / name) for name in names], list(map(self._place, names))
                 )
 
-    def _open(self, folders: Iterable[str], there: Iterable[str]) -> None:
-        """Say that folders are being written or removed, so that nobody reads them."""
+    def _open(self, folders: Iterable[str], stored: Iterable[str]) -> None:
+        """Mark folders as being written or removed, so that nobody reads them."""
         for folder in folders:
             with reaching(self.address):
                 self._store[0].pipe_file(self._place(f"{folder}/{OPEN}"), b"")
-            if f"{folder}/{SUMS}" in there:
+            if f"{folder}/{SUMS}" in stored:
                 self._remove([f"{folder}/{SUMS}"])
 
     def _remove(self, names: Iterable[str]) -> None:
@@ -416,16 +417,16 @@ class Mirror:
                     continue
 
 
-def held(info: dict[str, Any]) -> Held:
-    """Return what fsspec says of a file."""
+def file_info(info: dict[str, Any]) -> FileInfo:
+    """Return the size and the version of a file from its fsspec info."""
     version = next((str(info[key]) for key in VERSIONS if info.get(key) is not None), "")
-    return Held(int(info.get("size") or 0), version)
+    return FileInfo(int(info.get("size") or 0), version)
 
 
-def _tell(what: str, sizes: Sequence[int], address: str) -> None:
+def _log_transfer(action: str, sizes: Sequence[int], address: str) -> None:
     if sum(sizes) > MANY_BYTES:
         files = count_of(len(sizes), "file")
-        log.info("%s %s, %s: %.0f MB", what, shown_path(address), files, sum(sizes) / 1e6)
+        log.info("%s %s, %s: %.0f MB", action, shown_path(address), files, sum(sizes) / 1e6)
 
 
 def _folder(name: str) -> str:

@@ -1,12 +1,12 @@
-"""Images, draws -> changed images, and the numbers by which a network is told of the changes.
+"""Images, draws -> changed images, and labels of the changes, which a network receives.
 
 Augmentation that does not leak into samples (Karras et al. 2020; 2022, appendix F.2): each change
-happens with a probability of its own, and the network is told its size, as zero where there was
-none. Sampling, which tells nothing, is of the images without changes.
+happens with a probability of its own, and the network is conditioned on its size, zero for none.
+Sampling omits these labels, which gives images without changes.
 
-The changes of an image, one affine map, are resampled at twice the resolution. The filters that
-lead there and back are those of a biorthogonal wavelet: they suppress what the result cannot hold,
-and where nothing moves, or by whole pixels, they cancel.
+The changes of an image, one affine map, are resampled at twice the resolution. The filters of
+both resamplings are those of a biorthogonal wavelet: they suppress what would alias, and where
+nothing moves, or by whole pixels, they cancel.
 """
 
 import math
@@ -20,7 +20,7 @@ from torch.nn import functional as F
 from adm.images import to_float, to_uint8
 
 PARAMETERS = 8  # of an image: see `draw_changes`
-TOLD = 9  # numbers by which a network is told of them
+AUGMENT_DIM = 9  # labels of an image's changes: see `augment_labels`
 SPREAD = 0.2  # standard deviation of log2 of a size (Karras et al. 2022, table 6)
 SHIFT = 1 / 8  # standard deviation of a translation, as a share of the side
 # Cohen, Daubechies and Feauveau 1992, 9/7: synthesis, from the centre, and analysis.
@@ -47,10 +47,10 @@ def draw_changes(probability: float, generator: np.random.Generator) -> np.ndarr
     return happen * np.array([1, 1, sized, turned, stretched, axis, right, down])
 
 
-def tell(parameters: np.ndarray) -> Tensor:
-    """(B, `PARAMETERS`) -> (B, `TOLD`) float32, zero for an image without changes.
+def augment_labels(parameters: np.ndarray) -> Tensor:
+    """(B, `PARAMETERS`) -> (B, `AUGMENT_DIM`) float32, zero for an image without changes.
 
-    Angles are told by their cosine and sine, which have no jump.
+    Angles are represented by their cosine and sine, which have no jump.
     """
     left, up, size, turn, stretch, axis, right, down = parameters.T
     turned = (np.cos(turn) - 1, np.sin(turn))
@@ -104,8 +104,8 @@ def _resampled(images: Tensor, sources: Tensor) -> Tensor:
     fine = up_y @ images @ up_x.T
     y, x = ((torch.arange(side) - side // 2) / 2 for side in fine.shape[2:])  # both sides are odd
     places = torch.stack([*torch.meshgrid(x, y, indexing="xy"), torch.ones(len(y), len(x))])
-    found = (sources @ places.flatten(1).double()).mT.reshape(-1, len(y), len(x), 2)
-    grid = (found / torch.stack([x[-1], y[-1]])).float()
+    points = (sources @ places.flatten(1).double()).mT.reshape(-1, len(y), len(x), 2)
+    grid = (points / torch.stack([x[-1], y[-1]])).float()
     moved = F.grid_sample(fine, grid, padding_mode="border", align_corners=True)
     return down_y @ moved @ down_x.T
 

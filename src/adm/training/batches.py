@@ -10,7 +10,7 @@ from torch import Tensor
 
 from adm.data import Source, order
 from adm.processes import Devices
-from adm.training.augment import change, draw_changes, tell
+from adm.training.augment import augment_labels, change, draw_changes
 from adm.training.spread import share
 
 AHEAD = 3  # batches prepared in advance
@@ -85,9 +85,9 @@ def draw(seed: int, start: int, count: int, shape: Shape, low_shape: Shape | Non
     draws = Draws(level, label, flip, np.stack(crops), key, np.stack(scales), noise)
     if low_shape is None:
         return draws
-    every = [stream(seed, position, LOW_RES) for position in range(start, start + count)]
-    levels = np.array([one.random() for one in every])
-    low = np.stack([one.standard_normal(low_shape, dtype=np.float32) for one in every])
+    streams = [stream(seed, position, LOW_RES) for position in range(start, start + count)]
+    levels = np.array([one.random() for one in streams])
+    low = np.stack([one.standard_normal(low_shape, dtype=np.float32) for one in streams])
     return draws._replace(low_level=levels, low_noise=torch.from_numpy(low))
 
 
@@ -97,7 +97,7 @@ class Batch(NamedTuple):
     images: Tensor  # (B, C, H, W) uint8
     labels: Tensor  # (B,) int64
     draws: Draws
-    changes: Tensor | None = None  # (B, `TOLD`) float32, by which a network is told; None for none
+    changes: Tensor | None = None  # (B, `AUGMENT_DIM`) float32, see `augment_labels`; None for none
     condition: Tensor | None = None  # (B, C, h, w) uint8, the other images of pairs; None for none
 
     @property
@@ -126,16 +126,16 @@ class Batch(NamedTuple):
     def _each(self, copied: Callable[[Tensor], Tensor]) -> "Batch":
         """Copy all tensors."""
         draws = Draws._make(copied(x) if isinstance(x, Tensor) else x for x in self.draws)
-        own = (copied(x) if isinstance(x, Tensor) else x for x in self)
-        return Batch._make(own)._replace(draws=draws)
+        copies = (copied(x) if isinstance(x, Tensor) else x for x in self)
+        return Batch._make(copies)._replace(draws=draws)
 
 
 class Augmentation(NamedTuple):
-    """Which random augmentations are applied: mirroring, random crops, and told changes.
+    """Which random augmentations are applied: mirroring, crops, and labelled changes.
 
     Attributes:
-        changes: the probability of each of the changes that a network is told.
-        low_res: (h, w) of the input of a model that is told an image, to which noise is added; None
+        changes: the probability of each of the changes that a network is conditioned on.
+        low_res: (h, w) of the image that a model is conditioned on, to which noise is added; None
             for no noise.
     """
 
@@ -170,9 +170,10 @@ def with_draws(
         batch = batch.changed(lambda each: torch.where(mirrored, each.flip(3), each))
     if not augmentation.changes:
         return batch
-    every = (stream(seed, start + i, CHANGES) for i in range(len(indices)))
-    changes = np.stack([draw_changes(augmentation.changes, one) for one in every])
-    return batch.changed(lambda each: change(each, changes))._replace(changes=tell(changes))
+    streams = (stream(seed, start + i, CHANGES) for i in range(len(indices)))
+    changes = np.stack([draw_changes(augmentation.changes, generator) for generator in streams])
+    batch = batch.changed(lambda each: change(each, changes))
+    return batch._replace(changes=augment_labels(changes))
 
 
 def blank(count: int, shape: Shape, condition: Shape | None = None) -> Batch:
@@ -207,7 +208,7 @@ def batches(
     """
     mine = share(batch_size, devices)
 
-    def made(step: int) -> Batch:
+    def prepare(step: int) -> Batch:
         start = step * batch_size + mine.start
         batch = batch_at(source, seed, start, len(mine), augmentation)
         return batch.pinned() if devices.device.type == "cuda" else batch
@@ -216,7 +217,7 @@ def batches(
         waiting: list[Future[Batch]] = []
         try:
             for step in steps:
-                waiting.append(pool.submit(made, step))
+                waiting.append(pool.submit(prepare, step))
                 if len(waiting) > AHEAD:
                     yield waiting.pop(0).result().to(devices.device)
             while waiting:

@@ -1,4 +1,4 @@
-"""RunState, Numbers <-> checkpoint folder of safetensors and JSON, which vouch for each other.
+"""RunState, Numbers <-> checkpoint folder of safetensors and JSON, each verified by its hash.
 
 A checkpoint is a folder `checkpoints/step-0001000/` in the run folder, with the files
     model.safetensors      the average of the weights, with the recipe in the file's metadata
@@ -187,7 +187,7 @@ def check_parts(folder: Path, names: Iterable[str] | None = None) -> Numbers:
 def check_model(path: Path) -> None:
     """Raise ValueError unless a model file is whole and belongs to the checkpoint that it is in.
 
-    Nothing is known of a file that is not in the folder of a checkpoint.
+    A file outside the folder of a checkpoint is not checked.
     """
     file = path.resolve()  # `best` is a link to a checkpoint
     for folder in (file.parent, file.parent.parent):
@@ -344,7 +344,7 @@ def _completed(numbers: Numbers, state: RunState) -> Numbers:
 
 def _unwritten(error: OSError, folder: Path) -> OSError:
     if error.strerror is not None and error.strerror.startswith("checkpoint "):
-        return error  # it says so
+        return error  # already described
     before = latest(folder.parent.parent)
     stays = (
         f"{before.name} is intact, and a new attempt resumes from it"
@@ -363,7 +363,7 @@ def restore(run: Path, state: RunState, devices: Devices) -> Numbers | None:
     """Load the newest whole checkpoint of a run into `state`; None if the run has none.
 
     Every process must call, and there may be any number of them. Damaged checkpoints are then
-    renamed, so that an earlier one is the newest. Training makes them again, and `prune` removes
+    renamed, so that an earlier one is the newest. Training replaces them, and `prune` removes
     what was set aside.
 
     Raises:
@@ -429,11 +429,11 @@ def _check(folder: Path, state: RunState) -> Numbers:
     for name, values in _weights(folder, files_of(state, moments=False)):
         check_finite(folder / name, values)
     for name, place in places(state).items():
-        path, held = folder / place / MOMENTS, stored[f"{place}{MOMENTS}"]
+        path, moments = folder / place / MOMENTS, stored[f"{place}{MOMENTS}"]
         # After skipped steps only, or without a gradient, a parameter has no moments.
-        having = {key.partition("/")[2] for key in held}
-        wanted = _moment_forms(state.players[name])
-        _check_forms(path, held, {k: v for k, v in wanted.items() if k.partition("/")[2] in having})
+        having = {key.partition("/")[2] for key in moments}
+        forms = _moment_forms(state.players[name]).items()
+        _check_forms(path, moments, {k: v for k, v in forms if k.partition("/")[2] in having})
     return numbers
 
 
@@ -466,15 +466,15 @@ def _forms(tensors: Mapping[str, Tensor]) -> Forms:
     return {name: (tuple(tensor.shape), tensor.dtype) for name, tensor in tensors.items()}
 
 
-def _check_forms(path: Path, held: Forms, wanted: Forms) -> None:
+def _check_forms(path: Path, stored: Forms, expected: Forms) -> None:
     """Raise ValueError unless a file has these tensors, and no others."""
-    for name in {**wanted, **held}:
-        if held.get(name) != wanted.get(name):
-            there, here = (
+    for name in {**expected, **stored}:
+        if stored.get(name) != expected.get(name):
+            saved, current = (
                 "absent" if form is None else f"{form[1]} {form[0]}"
-                for form in (held.get(name), wanted.get(name))
+                for form in (stored.get(name), expected.get(name))
             )
-            raise ValueError(f"{name} in {path} is {there}, and in this run {here}")
+            raise ValueError(f"{name} in {path} is {saved}, and in this run {current}")
 
 
 def _moment_forms(player: Player) -> Forms:
@@ -565,8 +565,8 @@ def files_of(state: RunState, moments: bool = True) -> dict[str, dict[str, Tenso
 
 def _buffers(network: nn.Module) -> dict[str, Tensor]:
     """Return the persistent buffers, such as the statistics of batch normalisation."""
-    kept = network.state_dict().keys()  # without non-persistent buffers
-    return {name: buffer for name, buffer in network.named_buffers() if name in kept}
+    persistent = network.state_dict().keys()  # without non-persistent buffers
+    return {name: buffer for name, buffer in network.named_buffers() if name in persistent}
 
 
 def _moments(player: Player) -> Iterator[tuple[str, Tensor]]:
@@ -578,18 +578,18 @@ def _moments(player: Player) -> Iterator[tuple[str, Tensor]]:
 
 
 def prune(run: Path, settings: TrainSettings) -> None:
-    """Remove the checkpoints that are not to be kept.
+    """Remove the checkpoints that the settings do not retain.
 
-    The newest checkpoint, and the newest one whose last step was finite, are always kept. One off
+    The newest checkpoint, and the newest one whose last step was finite, are retained. One off
     the schedule, which only an interruption saves, is removed once a newer one exists.
     """
     folders = finished(run)
     steps = {folder: step_of(folder) or 0 for folder in folders}
-    newest, last, every = steps[folders[-1]], settings.keep_last, settings.keep_every_steps
+    newest, last, interval = steps[folders[-1]], settings.keep_last, settings.keep_every_steps
     regular = [f for f in folders[:-1] if settings.regular(steps[f])]
     keep = {folders[-1], *(regular[-(last - 1) :] if last > 1 else ())}
-    if every is not None:
-        keep |= {folder for folder in folders if steps[folder] % every == 0}
+    if interval is not None:
+        keep |= {folder for folder in folders if steps[folder] % interval == 0}
     winner = best(run) if settings.keep_best else None
     keep |= {folder for folder in (sound(run), winner) if folder is not None}
     _link(run / FOLDER / BEST, winner)
@@ -602,7 +602,7 @@ def prune(run: Path, settings: TrainSettings) -> None:
 
 
 def _is_left(folder: Path, newest: int) -> bool:
-    """Whether a folder is a part of a checkpoint, or a damaged one that was made again."""
+    """Whether a folder is a part of a checkpoint, or a damaged one that has been replaced."""
     if folder.name.startswith("."):
         return folder.suffix == ".part"  # of an interrupted save
     if not folder.is_dir() or folder.is_symlink():
@@ -614,7 +614,7 @@ def _is_left(folder: Path, newest: int) -> bool:
 def _link(path: Path, target: Path | None) -> None:
     """Point the link at a folder beside it, or remove the link."""
     if target is None:
-        for each in (path, path.with_name(f".{path.name}.part")):  # also what a kill has left
+        for each in (path, path.with_name(f".{path.name}.part")):  # also one left by a kill
             each.unlink(missing_ok=True)
         return
     with suppress(OSError):  # without links, `best` reads the checkpoints' own numbers

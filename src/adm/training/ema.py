@@ -109,7 +109,7 @@ class EMA:
 def averages(
     network: nn.Module, decay: float, others: Sequence[float] = (), widths: Sequence[float] = ()
 ) -> tuple[EMA, ...]:
-    """Return the averages that a run keeps; the first one is the model.
+    """Return the averages that a run tracks; the first one is the model.
 
     Args:
         decay: decay of the exponential average that is the model.

@@ -25,7 +25,7 @@ class LogLine(NamedTuple):
 
 
 def lines(path: Path) -> Iterator[tuple[bytes, LogLine | None]]:
-    """Yield each line as bytes, and what it says; None for a line that is damaged or incomplete.
+    """Yield each line as bytes, and parsed; None for a line that is damaged or incomplete.
 
     Raises:
         ValueError: the path is no file.
@@ -40,7 +40,7 @@ def lines(path: Path) -> Iterator[tuple[bytes, LogLine | None]]:
 
 @contextmanager
 def continued(run: Path, steps: int, devices: Devices) -> Iterator[TextIO]:
-    """Open the log for appending, without what comes after `steps`; on rank 0 alone.
+    """Open the log for appending, without the lines after `steps`; on rank 0 alone.
 
     Damaged lines are dropped, and of several lines of one step all but the first.
     """
@@ -50,10 +50,10 @@ def continued(run: Path, steps: int, devices: Devices) -> Iterator[TextIO]:
         return
     path, last = run / FILE, 0
     before = lines(path) if path.exists() else iter(())
-    with new_file(path) as part, part.open("wb") as kept:
+    with new_file(path) as part, part.open("wb") as cleaned:
         for raw, line in before:
             if line is not None and last < line.step <= steps:
-                kept.write(raw.rstrip(b"\n") + b"\n")  # the last may lack it
+                cleaned.write(raw.rstrip(b"\n") + b"\n")  # the last may lack it
                 last = line.step
     with path.open("a", buffering=1) as file:  # line by line, so that it can be followed
         yield file
@@ -62,9 +62,13 @@ def continued(run: Path, steps: int, devices: Devices) -> Iterator[TextIO]:
 def read(run: Path, steps: int, names: Sequence[str]) -> list[float]:
     """Return the first of these figures in each line that has one, of the first `steps` steps."""
     path = run / FILE
-    every = (line for _, line in lines(path)) if path.exists() else iter(())
-    known = (line.figures for line in every if line is not None and line.step <= steps)
-    return [next(own[name] for name in names if name in own) for own in known if {*names} & {*own}]
+    entries = (line for _, line in lines(path)) if path.exists() else iter(())
+    known = (line.figures for line in entries if line is not None and line.step <= steps)
+    return [
+        next(figures[name] for name in names if name in figures)
+        for figures in known
+        if {*names} & {*figures}
+    ]
 
 
 def write(file: TextIO, done: int, shown: dict[str, float]) -> None:

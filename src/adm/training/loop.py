@@ -39,7 +39,7 @@ class Progress(NamedTuple):
         shown: the figures of the step's line in the log, by name.
         images_per_second: throughput of the step, over all processes.
         saved: the checkpoint folder, if one was saved after this step; sharded weights are written
-            behind the training, and it is there soon.
+            behind the training, and it exists soon after.
     """
 
     step: int
@@ -127,12 +127,12 @@ def _resumed(run: Run, micro_batch: MicroBatch, newest: Numbers | None) -> Itera
     if settings.patience is not None:
         validations = devices.once(lambda: log.read(run.folder, before.step, JUDGED))
     if steps and exhausted(validations, settings.patience):
-        _tell_end(run, before.step)
+        _log_end(run, before.step)
         return
-    with log.continued(run.folder, before.step, devices) as lines, ExitStack() as held:
+    with log.continued(run.folder, before.step, devices) as lines, ExitStack() as stack:
         writer = None
         if is_sharded(state.model.runner) and sharded.is_supported():
-            writer = held.enter_context(sharded.Writer(devices))
+            writer = stack.enter_context(sharded.Writer(devices))
         stream = batches(
             run.source, settings.seed, settings.batch_size, steps, devices, run.augmentation
         )
@@ -152,17 +152,17 @@ def _resumed(run: Run, micro_batch: MicroBatch, newest: Numbers | None) -> Itera
                 last = leaving or done == settings.steps
                 saved = _save(run, Numbers(done, micro, judged), writer, last)
             # Measured from yield to yield, to include the time that is spent waiting for images.
-            before_it, started = started, time.monotonic()
-            speed = settings.batch_size / (started - before_it)
+            previous, started = started, time.monotonic()
+            speed = settings.batch_size / (started - previous)
             if ended:
-                _tell_end(run, done)
+                _log_end(run, done)
             yield Progress(done, shown, speed, saved)
             if leaving:
                 return
 
 
 def validated(shown: dict[str, float]) -> float | None:
-    """Return the figure of validation by which the best checkpoint is chosen, if it is there."""
+    """Return the figure of validation by which the best checkpoint is chosen; None for none."""
     return next((shown[name] for name in JUDGED if name in shown), None)
 
 
@@ -174,7 +174,7 @@ def exhausted(validations: Sequence[float], patience: int | None) -> bool:
     return min(figures[:-patience]) <= min(figures[-patience:])
 
 
-def _tell_end(run: Run, done: int) -> None:
+def _log_end(run: Run, done: int) -> None:
     if not run.devices.main:
         return
     best, patience = checkpoint.best(run.folder), run.settings.patience
@@ -201,9 +201,9 @@ def _step(run: Run, batch: Batch, how: StepSettings) -> dict[str, Update]:
     state, settings = run.state, run.settings
     for player in state.players.values():
         _set_rate(player, settings, state.step)
-    taken = _taken(run, batch, how)
-    state.bad_steps = count_bad(state.bad_steps, taken.values())
-    for name, one in taken.items():
+    updates = _take_turn(run, batch, how)
+    state.bad_steps = count_bad(state.bad_steps, updates.values())
+    for name, one in updates.items():
         if one.skipped is None:
             for average in state.players[name].averages:
                 average.update(state.players[name].network, state.step)
@@ -211,8 +211,8 @@ def _step(run: Run, batch: Batch, how: StepSettings) -> dict[str, Update]:
         start = state.step * settings.batch_size
         images = order(run.source, settings.seed, start, settings.batch_size)
         last = checkpoint.sound(run.folder)
-        raise FloatingPointError(give_up(run.folder, state.step + 1, taken, images, last))
-    return taken
+        raise FloatingPointError(give_up(run.folder, state.step + 1, updates, images, last))
+    return updates
 
 
 def _set_rate(player: Player, settings: TrainSettings, step: int) -> None:
@@ -221,7 +221,7 @@ def _set_rate(player: Player, settings: TrainSettings, step: int) -> None:
         group["lr"] = settings.rate(step, peak)
 
 
-def _taken(run: Run, batch: Batch, how: StepSettings) -> dict[str, Update]:
+def _take_turn(run: Run, batch: Batch, how: StepSettings) -> dict[str, Update]:
     state, turn = run.state, run.turn
     try:
         return turn(state, batch, partial(update, how=how))
@@ -236,21 +236,21 @@ def _taken(run: Run, batch: Batch, how: StepSettings) -> dict[str, Update]:
     raise MemoryError(refusal(how.micro_batch, fitting, run.divisible))
 
 
-def _shown(state: RunState, taken: dict[str, Update]) -> dict[str, float]:
+def _shown(state: RunState, updates: dict[str, Update]) -> dict[str, float]:
     """Return the figures of a step; several players prefix theirs with their names."""
     figures: dict[str, float] = {}
-    for name, one in taken.items():
+    for name, one in updates.items():
         player = state.players[name]
-        own = one.means | {
+        values = one.means | {
             "gradient_norm": one.gradient_norm,
             "learning_rate": player.learning_rate,
         }
         if player.scale.active:
-            own["loss_scale"] = player.scale.value
+            values["loss_scale"] = player.scale.value
         if one.skipped is not None:
-            own[f"skipped_{one.skipped}"] = 1.0
+            values[f"skipped_{one.skipped}"] = 1.0
         place = checkpoint.places(state)[name]
-        figures |= {f"{place}{figure}": value for figure, value in own.items()}
+        figures |= {f"{place}{figure}": value for figure, value in values.items()}
     return figures
 
 
@@ -258,8 +258,8 @@ def _save(run: Run, numbers: Numbers, writer: sharded.Writer | None, last: bool)
     """Save a checkpoint; behind the training if there is a writer, unless the run ends with it."""
     for name, place in checkpoint.places(run.state).items():
         # Before the checkpoint, so that none exists without its snapshots.
-        kept = run.state.players[name].averages
-        posthoc.snapshot(run.folder / place, numbers.step, kept, run.metadata, run.devices)
+        averages = run.state.players[name].averages
+        posthoc.snapshot(run.folder / place, numbers.step, averages, run.metadata, run.devices)
 
     def prune() -> None:
         checkpoint.prune(run.folder, run.settings)
@@ -274,36 +274,36 @@ def _save(run: Run, numbers: Numbers, writer: sharded.Writer | None, last: bool)
     return folder
 
 
-def count_bad(bad_steps: int, taken: Iterable[Update]) -> int:
+def count_bad(bad_steps: int, updates: Iterable[Update]) -> int:
     """Return the number of consecutive bad steps, this one included.
 
     An overflow of the scaled float16 gradient does not count while a smaller scale may prevent it.
 
     Args:
         bad_steps: the number before this step.
-        taken: the updates of this step.
+        updates: of this step.
     """
-    skipped = [one for one in taken if one.skipped is not None]
+    skipped = [one for one in updates if one.skipped is not None]
     if not skipped:
         return 0
     return bad_steps + any(not one.curable for one in skipped)
 
 
 def give_up(
-    run: Path, done: int, taken: Mapping[str, Update], indices: list[int], last: Path | None
+    run: Path, done: int, updates: Mapping[str, Update], indices: list[int], last: Path | None
 ) -> str:
     """Write `failure.json`, and return the message of the error.
 
     Args:
         run: the run folder.
         done: optimizer steps taken or skipped, this one included.
-        taken: the updates of this step, by player.
+        updates: of this step, by player.
         indices: indices of the global batch's images in the training set.
         last: the newest checkpoint before the first bad step, if there is one.
     """
-    skipped = ((one.curable, name) for name, one in taken.items() if one.skipped is not None)
+    skipped = ((one.curable, name) for name, one in updates.items() if one.skipped is not None)
     _, name = min(skipped, key=itemgetter(0))
-    step, named = taken[name], {"player": name} if len(taken) > 1 else {}
+    step, named = updates[name], {"player": name} if len(updates) > 1 else {}
     loss = step.rows["loss"].abs().nan_to_num(torch.inf, torch.inf)
     worst = [
         {"image": indices[i], "level": int(step.level[i]), "loss": str(step.rows["loss"][i].item())}

@@ -44,9 +44,9 @@ def probe(state: RunState, turn: Turn, batch: Batch, devices: Devices) -> Callab
     def fits(size: int) -> bool:
         failed = False
         try:
-            held = _moments_to_come(state)
+            moments = _moments_to_come(state)
             turn(state, batch.part(0, size), tried)
-            del held
+            del moments
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise

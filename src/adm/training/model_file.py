@@ -1,4 +1,4 @@
-"""Weights, Metadata <-> model file: safetensors, with what they are as JSON in the header."""
+"""Weights, Metadata <-> model file: safetensors, with the metadata as JSON in the header."""
 
 import errno
 import json
@@ -48,7 +48,7 @@ class Origin:
 
 @dataclass(frozen=True, kw_only=True)
 class Metadata:
-    """What a model file says about itself.
+    """The metadata of a model file.
 
     Attributes:
         recipe: the recipe as JSON; it is parsed by its own schema.
@@ -100,8 +100,8 @@ def save_tensors(
     """
     try:
         with new_file(path) as part:
-            kept = {name: tensor.detach().contiguous().cpu() for name, tensor in tensors.items()}
-            save_file(kept, part, header)
+            copies = {name: tensor.detach().contiguous().cpu() for name, tensor in tensors.items()}
+            save_file(copies, part, header)
     except SafetensorError as error:
         number, reason = errno.EIO, str(error)
         if match := SYSTEM_ERROR.search(reason):
@@ -184,8 +184,8 @@ def check_finite(path: Path, weights: Mapping[str, Tensor], cure: str | None = N
         # A finite sum has finite terms. It takes half as long as `isfinite`, and no memory.
         if math.isfinite(values.detach().sum().item()) or bool(values.isfinite().all()):
             continue
-        told = "" if cure is None else f"; {cure}"
-        raise ValueError(f"{name} in {path} has values that are not finite{told}")
+        suffix = "" if cure is None else f"; {cure}"
+        raise ValueError(f"{name} in {path} has values that are not finite{suffix}")
 
 
 def damaged(path: Path, error: Exception) -> ValueError:

@@ -49,13 +49,13 @@ class Muon(torch.optim.AdamW):
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]
         """Take one step along the gradients of all parameters that have one."""
-        every = self.param_groups
+        groups = self.param_groups
         try:
-            self.param_groups = [group for group in every if group["momentum"] is None]
+            self.param_groups = [group for group in groups if group["momentum"] is None]
             super().step()
         finally:
-            self.param_groups = every
-        for group in every:
+            self.param_groups = groups
+        for group in groups:
             if group["momentum"] is not None:
                 self._step_matrices(group)
 
@@ -69,11 +69,11 @@ class Muon(torch.optim.AdamW):
 
     def _momentum(self, parameter: nn.Parameter, decay: float) -> Tensor:
         """Update the average of a gradient, and return it as if the gradient came once more."""
-        own, gradient = self.state[parameter], parameter.grad
+        state, gradient = self.state[parameter], parameter.grad
         assert gradient is not None
-        if not own:
-            own["momentum"] = torch.zeros_like(parameter)
-        return gradient.lerp(own["momentum"].lerp_(gradient, 1 - decay), decay)
+        if not state:
+            state["momentum"] = torch.zeros_like(parameter)
+        return gradient.lerp(state["momentum"].lerp_(gradient, 1 - decay), decay)
 
 
 def orthogonal(matrices: Sequence[Tensor]) -> list[Tensor]:
@@ -87,13 +87,13 @@ def orthogonal(matrices: Sequence[Tensor]) -> list[Tensor]:
     by_side: dict[int, list[int]] = defaultdict(list)
     for number, matrix in enumerate(wide):
         by_side[len(matrix)].append(number)
-    found = dict[int, Tensor]()
+    directions = dict[int, Tensor]()
     for numbers in by_side.values():
         grams = torch.stack([wide[number] @ wide[number].T for number in numbers])
         for number, factor in zip(numbers, _factors(grams), strict=True):
             rows = factor @ wide[number]
-            found[number] = rows.T if _is_tall(matrices[number]) else rows
-    return [found[number] for number in range(len(matrices))]
+            directions[number] = rows.T if _is_tall(matrices[number]) else rows
+    return [directions[number] for number in range(len(matrices))]
 
 
 def _is_tall(matrix: Tensor) -> bool:

@@ -66,8 +66,8 @@ def diffusion(
         weight: of the mean squared error, by level.
         low_res: for an upsampler, makes its input of images (B, C, H, W) in [-1, 1]. That of a
             model of pairs is the condition in the batch.
-        low_res_noise: the highest level to which that input is diffused; the network is told the
-            level of each image. It is 0 for a batch without such draws.
+        low_res_noise: the highest level to which that input is diffused; the network receives
+            the level of each image. It is 0 for a batch without such draws.
         autocast: context of the network's forward pass; the loss is computed in float32.
     """
     draw = Uniform().over(schedule) if levels is None else levels
@@ -79,7 +79,7 @@ def diffusion(
         example = losses.noised(schedule, x_0, draws.noise, level)
         dropped = torch.from_numpy(draws.label < label_dropout).to(x_0.device)
         labels = batch.labels.masked_fill(dropped, NO_LABEL)
-        seen = parameterization.inputs(schedule, example.x_t, level)
+        inputs = parameterization.inputs(schedule, example.x_t, level)
         image = [] if low_res is None else [low_res(x_0)]
         if batch.condition is not None:
             image = [to_float(batch.condition)]
@@ -88,9 +88,9 @@ def diffusion(
             image = [noisy, timestep[:, None]]
         if batch.condition is not None:
             image[0] = image[0].masked_fill(dropped[:, None, None, None], WITHHELD)
-        told = {} if batch.changes is None else {"changes": batch.changes}
+        extra = {} if batch.changes is None else {"changes": batch.changes}
         with autocast():
-            raw = network(*seen, labels if labelled else None, *image, **told)
+            raw = network(*inputs, labels if labelled else None, *image, **extra)
         terms = loss(parameterization, schedule, raw.float(), example)
         shown = {k: v.detach() for k, v in terms._asdict().items() if v is not None}
         weighted = weight(terms, parameterization, schedule, level).loss

@@ -45,10 +45,10 @@ class AdamW(Optimizer):
     def of(
         self, network: nn.Module, rate: float, decay: float, first_decay: float = 0.9
     ) -> torch.optim.Optimizer:
-        betas, own = (first_decay, 0.999), [*network.parameters()]
+        betas, parameters = (first_decay, 0.999), [*network.parameters()]
         # One pass over each tensor; sharded parameters are of another type.
-        fused = all(p.device.type in FUSED and type(p) is nn.Parameter for p in own) or None
-        return torch.optim.AdamW(own, lr=rate, betas=betas, weight_decay=decay, fused=fused)
+        fused = all(p.device.type in FUSED and type(p) is nn.Parameter for p in parameters) or None
+        return torch.optim.AdamW(parameters, lr=rate, betas=betas, weight_decay=decay, fused=fused)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -116,8 +116,8 @@ def player(
     optimizer = settings.optimizer.of(
         network, settings.learning_rate, settings.weight_decay, first_decay
     )
-    kept = averages(network, settings.ema_decay, settings.ema_others, settings.ema_widths)
-    return Player(network, kept, optimizer, LossScale.of(settings.precision), runner)
+    tracked = averages(network, settings.ema_decay, settings.ema_others, settings.ema_widths)
+    return Player(network, tracked, optimizer, LossScale.of(settings.precision), runner)
 
 
 def idle(network: nn.Module) -> Player:

@@ -6,7 +6,7 @@ integral of the weights of times tau times its profile
     p(tau) = (gamma + 1) tau^gamma / t^(gamma + 1),    0 <= tau <= t.
 
 A linear combination of stored averages has the same combination of their profiles. The one whose
-profile is closest to the wanted profile approximates an average that was not tracked (Karras et al.
+profile is closest to the target profile approximates an average that was not tracked (Karras et al.
 2024, section 3 and appendix C).
 """
 
@@ -46,10 +46,10 @@ class Fit(NamedTuple):
     """An approximation of an average by a linear combination of stored ones.
 
     Attributes:
-        width: the wanted width.
-        step: the step at which the wanted average ends.
+        width: the target width.
+        step: the step at which the target average ends.
         shares: the stored averages with non-zero coefficients, which sum to 1.
-        error: L2 distance of the two profiles, relative to the norm of the wanted one.
+        error: L2 distance of the two profiles, relative to the norm of the target's.
     """
 
     width: float
@@ -59,7 +59,7 @@ class Fit(NamedTuple):
 
     @property
     def poor(self) -> bool:
-        """Whether the approximation differs visibly from the wanted average."""
+        """Whether the approximation differs visibly from the target."""
         return self.error > POOR
 
     def profile(self, times: np.ndarray) -> np.ndarray:
@@ -112,10 +112,10 @@ def fit(snapshots: Sequence[Snapshot], width: float, step: int) -> Fit:
     ends = np.array([float(one.step) for one in used])
     end, gamma = np.array(float(step)), np.array(Power(width).gamma)
     products = inner_product(gammas[:, None], ends[:, None], gammas, ends)
-    with_wanted = inner_product(gammas, ends, gamma, end)
-    shares = _least_squares(products, with_wanted)
+    with_target = inner_product(gammas, ends, gamma, end)
+    shares = _least_squares(products, with_target)
     norm = inner_product(gamma, end, gamma, end)
-    squared = norm - 2 * shares @ with_wanted + shares @ products @ shares
+    squared = norm - 2 * shares @ with_target + shares @ products @ shares
     shares[np.abs(shares) < NEGLIGIBLE * np.abs(shares).max()] = 0
     shares /= shares.sum()
     return Fit(
@@ -126,14 +126,14 @@ def fit(snapshots: Sequence[Snapshot], width: float, step: int) -> Fit:
     )
 
 
-def _least_squares(products: np.ndarray, with_wanted: np.ndarray) -> np.ndarray:
+def _least_squares(products: np.ndarray, with_target: np.ndarray) -> np.ndarray:
     """Solve for (K,) coefficients that sum to 1, given (K, K) and (K,) inner products."""
     scale = np.diag(products) ** -0.5  # scaled, because early profiles have large norms
     count = len(scale)
     system = np.zeros((count + 1, count + 1))
     system[:count, :count] = products * scale[:, None] * scale
     system[count, :count] = system[:count, count] = scale / scale.max()
-    target = np.append(with_wanted * scale, 1 / scale.max())
+    target = np.append(with_target * scale, 1 / scale.max())
     return np.linalg.lstsq(system, target, rcond=1e-15)[0][:count] * scale
 
 
@@ -144,7 +144,7 @@ def thin(run: Path, regular: Callable[[int], bool], newest: int) -> None:
 
     Args:
         regular: returns whether an uninterrupted run stores averages at a step.
-        newest: a step whose averages are kept in any case, because the run may resume from it.
+        newest: a step whose averages are retained, because the run may resume from it.
     """
     for folder in (run, *(each.parent for each in run.glob(f"*/{FOLDER}"))):
         for one in _snapshots(folder):
@@ -255,10 +255,10 @@ def write(run: Path, width: float, out: Path, step: int | None = None) -> Fit:
 
 
 def _of_run(one: Snapshot) -> dict[str, Any]:
-    """Return what a snapshot says of its run, which is equal for all of them.
+    """Return the metadata of a snapshot that identify its run.
 
     Raises:
-        ValueError: it is damaged, or not the one that its name says.
+        ValueError: it is damaged, or of another step or width than in its name.
     """
     try:
         entries = entries_of(one.path)

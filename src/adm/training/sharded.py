@@ -106,7 +106,7 @@ class Writer:
         def written() -> None:
             try:
                 writing.result()  # type: ignore[union-attr]
-            except CheckpointException as error:  # which is no `Exception`
+            except CheckpointException as error:  # not an `Exception`
                 causes = [cause for cause, _ in error.failures.values()]
                 first = next((each for each in causes if isinstance(each, Exception)), None)
                 raise first or RuntimeError(str(error)) from None
@@ -168,8 +168,8 @@ def _starts(path: Path) -> dict[str, list[int]]:
     """Return the index of the first entry of each part in a file, by the name of its tensor."""
     try:
         with safe_open(path, framework="pt") as file:
-            said = parse_json((file.metadata() or {}).get(PARTS, ""), CLASSES)
-        return {name: each.saved_offsets for name, each in as_type(dict[str, _Part], said).items()}
+            parts = parse_json((file.metadata() or {}).get(PARTS, ""), CLASSES)
+        return {name: each.saved_offsets for name, each in as_type(dict[str, _Part], parts).items()}
     except (SafetensorError, OSError, ValueError) as error:
         raise ValueError(f"{path} is damaged ({reason_of(error)})") from None
 
@@ -197,7 +197,7 @@ def read(folder: Path, tensors: Mapping[str, Tensor], devices: Devices | None = 
 
     alone = devices is None or devices.world == 1
     with warnings.catch_warnings():
-        # It warns that it assumes what is meant.
+        # It warns that a single process is assumed, as is meant.
         warnings.filterwarnings("ignore", "torch.distributed is disabled", UserWarning)
         load(
             {name: tensor.detach() for name, tensor in tensors.items()},
@@ -211,7 +211,7 @@ def read_whole(folder: Path, prefix: str) -> dict[str, Tensor]:
 
     Of a folder of shards, in this process alone.
     """
-    wanted = {name: form for name, form in forms(folder).items() if name.startswith(prefix)}
-    tensors = {name: torch.empty(shape, dtype=dtype) for name, (shape, dtype) in wanted.items()}
+    selected = {name: form for name, form in forms(folder).items() if name.startswith(prefix)}
+    tensors = {name: torch.empty(shape, dtype=dtype) for name, (shape, dtype) in selected.items()}
     read(folder, tensors)
     return {name.removeprefix(prefix): values for name, values in tensors.items()}

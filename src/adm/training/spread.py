@@ -47,7 +47,7 @@ def as_laid_out(gradient: Tensor, strides: tuple[int, ...]) -> Tensor:
     the layout of its input, and DDP warns of strides other than the parameter's.
     """
     pairs = zip(gradient.shape, gradient.stride(), strides, strict=True)
-    same = all(size == 1 or own == wanted for size, own, wanted in pairs)
+    same = all(size == 1 or actual == expected for size, actual, expected in pairs)
     return gradient.as_strided(gradient.shape, strides) if same else gradient
 
 

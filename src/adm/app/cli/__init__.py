@@ -24,10 +24,10 @@ SUMMARY = """Diffusion models that sample images, guided by a classifier.
 Start with `adm demo`, or `adm sample fashion --classes sneaker:8 --scale 2 --out sneakers`.
 `adm VERB --help` has more examples.
 """
-GROUPS = {  # what a person wants -> verbs and their summaries
+GROUPS = {  # purpose -> verbs and their summaries
     "Make": {
         "sample": "Sample images from a model.",
-        "edit": "Edit images: make them anew from noise, encode and change them, or interpolate.",
+        "edit": "Edit images: resample them from noise, encode and change them, or interpolate.",
         "restore": "Restore images: fill in, enlarge, deblur, colour.",
         "studio": "Sample, guide, paint and compare on a page in the browser.",
         "demo": "Sample the shipped model at several guidance scales, and write a report.",
@@ -41,11 +41,11 @@ GROUPS = {  # what a person wants -> verbs and their summaries
         "evaluate": "Score images against a reference.",
         "reference": "Compute the reference statistics that samples are scored against.",
         "reproduce": "Sample and score a row of the paper's tables, and compare.",
-        "anomalies": "Show where images differ from their nearest versions that a model knows.",
+        "anomalies": "Show where images differ from the nearest versions that a model generates.",
         "nearest": "Show the nearest training images of each sample, and flag likely copies.",
         "compare": "Show images of the same classes from several models side by side.",
-        "doctor": "Examine a model: what is right with it, what is not, and what to change.",
-        "likelihood": "Measure how many bits per dimension images take by a model.",
+        "doctor": "Diagnose a model: what is right, what is wrong, and what to change.",
+        "likelihood": "Measure the bits per dimension of images under a model.",
     },
     "Tune": {
         "sweep": "Score samples at several guidance scales, and plot the trade-off.",
@@ -54,15 +54,15 @@ GROUPS = {  # what a person wants -> verbs and their summaries
         "average": "Reconstruct an average of any width from the averages that a run stores.",
     },
     "Models": {
-        "models": "List the models that have a name, and which are on this machine.",
+        "models": "List the named models, and which are on this machine.",
         "info": "Show the contents of a model file.",
         "convert": "Write a model in another format.",
         "recipes": "List the recipes, or show one with its settings.",
-        "help": "Explain what can be chosen: samplers, grids, guides, settings of a recipe, ...",
+        "help": "Explain the choices: samplers, grids, guides, settings of a recipe, ...",
     },
 }
 VERBS = {verb: text for verbs in GROUPS.values() for verb, text in verbs.items()}
-# Verbs that keep what they have done when they are stopped.
+# Verbs that resume after they were stopped.
 RESUMING = (
     *("sample", "edit", "restore", "anomalies", "train", "data pack", "cluster", "reference"),
     *("evaluate", "sweep", "frontier", "nearest", "compare", "demo", "reproduce", "likelihood"),
@@ -75,13 +75,13 @@ STARTS_AGAIN = "the same command starts again from the beginning"
 OF_EVERY_VERB = Group("Options of every command", sort_key=100)
 CALL = {"exit_on_error": False, "print_error": False, "result_action": "return_value"}
 DEVICES = "adm.processes"
-# adm and its verb; its options; what it takes without a flag.
+# adm and its verb; its options; its arguments without a flag.
 USAGE = re.compile(r"^(adm(?: [a-z]+)*)((?: --\S+(?: [A-Z]\S*)?)*(?: \[OPTIONS\])?)(.*)")
 USER_ERRORS = (CycloptsError, ValueError, OSError, MemoryError, FloatingPointError)
 
 
 class _Help(DefaultFormatter):
-    """Shows what a verb takes in the order of the examples: its model before its options."""
+    """Shows the arguments of a verb in the order of the examples: its model before its options."""
 
     def render_usage(self, console: Console, options: ConsoleOptions, usage: object) -> None:
         super().render_usage(console, options, USAGE.sub(r"\1\3\2", str(usage)))
@@ -123,21 +123,21 @@ def command_line(arguments: Sequence[str]) -> App:
 
         Args:
             words: The verb and its own arguments.
-            threads: CPU threads per operation. By default one for each core that the process may
-                use, or as OMP_NUM_THREADS says.
-            quiet: Print no progress and no notices, only results that were asked for and errors.
+            threads: CPU threads per operation. By default OMP_NUM_THREADS, or one for each core
+                that the process may use.
+            quiet: Print only results and errors, no progress and no notices.
         """
         openmp.configure(threads)
-        with notices.quieted(quiet), notices.of_library(), stores.mirrored(words) as own:
+        with notices.quieted(quiet), notices.of_library(), stores.mirrored(words) as local:
             if mpi.is_left_alone():
                 notices.notice(ALONE)
-            return app(own, **CALL)
+            return app(local, **CALL)
 
     return app.meta
 
 
 def after_stopping(words: Sequence[str], otherwise: str = STARTS_AGAIN) -> str:
-    """Say what the same command does after it was stopped: few verbs have to start again."""
+    """Describe what the same command does after it was stopped: few verbs start again."""
     start = next((i for i, word in enumerate(words) if word in VERBS), 0)
     verb = " ".join(words[start : start + 2])
     if any(f"{verb} ".startswith(f"{each} ") for each in RESUMING):
@@ -185,7 +185,7 @@ def _run(words: list[str]) -> int | str | None:
 
 
 def _unprinted(output: Lasting, words: Sequence[str]) -> int:
-    """Return the exit status for what could not be printed: 0 if its reader had seen enough."""
+    """Return the exit status for lost output: 0 if its reader has closed the pipe."""
     if output.failure is None or isinstance(output.failure, BrokenPipeError):
         return 0
     output.failure.filename = "standard output"
@@ -204,17 +204,17 @@ def _arguments(words: Sequence[str]) -> dict[str, str]:
     """Return argument -> what the verb calls it, as in `scale` -> `--scale`, `model` -> `MODEL`."""
     try:
         verb = command_line(words).parse_commands(words)[1][-1]
-        every = [argument.name for argument in verb.assemble_argument_collection()]
-    except CycloptsError:  # these are no words of a verb
+        names = [argument.name for argument in verb.assemble_argument_collection()]
+    except CycloptsError:  # not the words of a verb
         return {}
-    return {name.lower().lstrip("-").replace("-", "_"): name for name in every}
+    return {name.lower().lstrip("-").replace("-", "_"): name for name in names}
 
 
 def program() -> None:
     """Run `main` as the program of this process."""
     open_standard_streams()
     mpi.configure()
-    if not {"--help", "-h"} & {*sys.argv}:  # which is to be fast
+    if not {"--help", "-h"} & {*sys.argv}:  # --help must be fast
         notices.silence_pillow()
         notices.silence_hub(bool({"--quiet", "-q"} & {*sys.argv}))
     # Not in torch's default, a folder where other users might put code that it would load.

@@ -1,4 +1,4 @@
-"""adm anomalies MODEL IMAGES --out DIR -> their edits, maps of the differences, scores and area."""
+"""adm anomalies MODEL IMAGES --out DIR -> edits, maps of the differences, scores, ROC area."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -44,14 +44,14 @@ def anomalies(
     helpers: Helpers = ALONE,
     output: Output = USUAL,
 ) -> None:
-    """Show where images differ from their nearest versions that a model knows.
+    """Show where images differ from the nearest versions that a model generates.
 
     Each image is edited by a model of healthy images, as by `adm edit`, which writes the folder:
     by default it is encoded up to half of the noise, and sampled again. Its nearest version is the
     one of --classes and --samples with the least mean difference, which is the score of the image.
     anomalies.json has all scores, and anomalies.png the images, their nearest versions and maps of
-    the differences, from the highest score to the lowest. With the classes that are anomalous, it
-    tells how well the score finds them.
+    the differences, from the highest score to the lowest. Given the anomalous classes, it also
+    reports how well the score detects them.
 
     Examples:
 
@@ -68,7 +68,7 @@ def anomalies(
     out
         Sample folder to write, of the edits.
     anomalous
-        Classes of the images that are anomalous, to measure how well they are found.
+        Anomalous classes of the images, to measure how well the score detects them.
     smooth
         Standard deviation in pixels of a Gaussian that blurs the maps.
     """
@@ -80,7 +80,7 @@ def anomalies(
     devices = joined(helpers.device)
     pipeline = helpers.load(model, devices.device)
     source = editing.open(images, pipeline, devices)
-    strange = None if anomalous is None else positive(source, anomalous)
+    is_anomalous = None if anomalous is None else positive(source, anomalous)
     job = editing.job(pipeline, source, images, settings, helpers, USUAL_EDIT)
     if job.generator.input_shape != job.generator.shape:
         raise SettingError("edit", "noise or invert, which edit one image", editing.edit)
@@ -88,8 +88,8 @@ def anomalies(
 
     def act() -> None:
         if holds(out, job):  # and not only a shard of it
-            found = examined(out, job, source, smooth, strange)
-            say_area(found)
+            report = examined(out, job, source, smooth, is_anomalous)
+            say_area(report)
             say(f"{out / MAPS}: images, their nearest versions and maps of the differences")
 
     devices.once(act)
@@ -109,15 +109,15 @@ def positive(source: "Source", anomalous: Sequence[str]) -> "NDArray[np.bool_]":
         labels = parse_classes(",".join(anomalous), source.classes)
     except SettingError as error:
         raise SettingError("anomalous", "classes of the images", error.got, error.cure) from None
-    found = np.isin(source.labels.numpy(), labels)
-    if found.all() or not found.any():
+    is_anomalous = np.isin(source.labels.numpy(), labels)
+    if is_anomalous.all() or not is_anomalous.any():
         cure = "give images of both kinds, such as more of them"
         raise SettingError("anomalous", "classes of some images, and not of all", anomalous, cure)
-    return found
+    return is_anomalous
 
 
 def examined(
-    out: Path, job: "Job", source: "Source", smooth: float, strange: "NDArray[np.bool_] | None"
+    out: Path, job: "Job", source: "Source", smooth: float, is_anomalous: "NDArray[np.bool_] | None"
 ) -> dict[str, Any]:
     """Score the images by their edits in a sample folder; add scores and maps to it."""
     from adm.generation.edit import nearest
@@ -126,8 +126,8 @@ def examined(
     from adm.pictures import png
 
     pixels, labels = source.batch(range(len(source)))
-    near, each = nearest(pixels, images_of(out, job), smooth), job.count // len(pixels)
-    changed = [None if job.labels is None else job.labels[i] for i in range(each)]
+    near, per_image = nearest(pixels, images_of(out, job), smooth), job.count // len(pixels)
+    changed = [None if job.labels is None else job.labels[i] for i in range(per_image)]
     names = [None if label is None else job.generator.classes[label] for label in changed]
     rows = [
         {
@@ -141,16 +141,20 @@ def examined(
             zip(labels.tolist(), near.score.tolist(), near.place.tolist(), strict=True)
         )
     ]
-    found: dict[str, Any] = {"edit": job.manifest()["edit"], "smooth": smooth, "images": rows}
-    if strange is not None:
-        area = roc_area(near.score.numpy(), strange)
-        found["area"] = {**area.to_json(), "anomalous": int(strange.sum()), "of": len(strange)}
-    write_json(out / SCORES, found)
+    report: dict[str, Any] = {"edit": job.manifest()["edit"], "smooth": smooth, "images": rows}
+    if is_anomalous is not None:
+        area = roc_area(near.score.numpy(), is_anomalous)
+        report["area"] = {
+            **area.to_json(),
+            "anomalous": int(is_anomalous.sum()),
+            "of": len(is_anomalous),
+        }
+    write_json(out / SCORES, report)
     classes = [source.classes[label] for label in labels]
     write_bytes(out / MAPS, png(picture(pixels, near, classes)))
     sums = {name: sha256(out / name) for name in (SCORES, MAPS)}
     store_sums(out, (read_sums(out) or {}) | sums)
-    return found
+    return report
 
 
 def picture(images: "Tensor", near: "Nearest", classes: Sequence[str]) -> "Image":
@@ -169,13 +173,13 @@ def picture(images: "Tensor", near: "Nearest", classes: Sequence[str]) -> "Image
     return sheet("From the highest score to the lowest", headings, rows, TILE)
 
 
-def say_area(found: dict[str, Any]) -> None:
-    """Print how well the scores find what is anomalous; without labels, the highest scores."""
-    if area := found.get("area"):
+def say_area(report: dict[str, Any]) -> None:
+    """Print how well the scores detect anomalies; without labels, the highest scores."""
+    if area := report.get("area"):
         print(
             f"area under the ROC curve {area['value']:.3f} (95% interval {area['low']:.3f} to "
             f"{area['high']:.3f}), {area['anomalous']} anomalous of {area['of']} images"
         )
         return
-    for row in sorted(found["images"], key=lambda row: -row["score"])[:SHOWN]:
+    for row in sorted(report["images"], key=lambda row: -row["score"])[:SHOWN]:
         print(f"{row['score']:.4f}  {row['image']}")

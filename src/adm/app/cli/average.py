@@ -31,8 +31,7 @@ def average(
     """Reconstruct an average of any width from the averages that a run stores.
 
     A run stores averages if it is trained with `--set train.ema_widths=0.05,0.1`. The result is a
-    model file, for `adm sample` and `adm info`. docs/concepts/averages.md has
-    measurements of its error.
+    model file, for `adm sample` and `adm info`. docs/concepts/averages.md measures its error.
 
     Examples:
 
@@ -150,14 +149,14 @@ def draw(fits: "Sequence[Fit]", path: Path) -> None:
     axes = figure.add_subplot()
     for fit in fits:
         times = np.linspace(0, fit.step, 2000)
-        wanted = axes.plot(
+        requested = axes.plot(
             times, profile(fit.width, fit.step, times), label=f"{fit.width} requested"
         )
         style = {"linestyle": "--", "color": "black", "linewidth": 0.8}
         axes.plot(
             times, fit.profile(times), **style, label="reconstructed" if fit is fits[-1] else None
         )
-        axes.fill_between(times, wanted[0].get_ydata(), alpha=0.1)
+        axes.fill_between(times, requested[0].get_ydata(), alpha=0.1)
     axes.set(xlabel="step", ylabel="weight per step", ylim=(0, None))
     axes.legend()
     with new_file(path) as part:

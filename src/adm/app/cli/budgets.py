@@ -16,32 +16,32 @@ FREE = ("scale", "seed", "rounding")  # settings that may be given with a budget
 
 
 def seconds(budget: str) -> float:
-    """Read a time for an image, such as 0.05s or 50ms.
+    """Read a time per image, such as 0.05s or 50ms.
 
     Raises:
         SettingError: it has another form, or is zero.
     """
-    found = BUDGET.fullmatch(budget)
-    time = float(found[1]) * UNITS[found[2]] if found else 0.0
+    match = BUDGET.fullmatch(budget)
+    time = float(match[1]) * UNITS[match[2]] if match else 0.0
     if not 0 < time < 1e9:
         raise SettingError("budget", "the time for an image, as in 0.05s, 50ms or 1min", budget)
     return time
 
 
-def check(budget: str | None, given: Mapping[str, Any], upsampler: str | None) -> None:
-    """Refuse a budget that cannot be read, or beside it what it decides.
+def check(budget: str | None, overrides: Mapping[str, Any], upsampler: str | None) -> None:
+    """Refuse a budget that cannot be read, and settings that a budget decides.
 
     Args:
-        given: settings that are given by name.
+        overrides: settings by name.
 
     Raises:
-        SettingError: the budget has another form, or something beside it that it decides.
+        SettingError: the budget has another form, or is given with a setting that it decides.
     """
     if budget is None:
         return
     seconds(budget)
-    if beside := [name for name in given if name not in FREE]:
-        raise SettingError(beside[0], "left out with {budget}, which chooses the settings")
+    if decided := [name for name in overrides if name not in FREE]:
+        raise SettingError(decided[0], "left out with {budget}, which chooses the settings")
     if upsampler is not None:
         raise SettingError("upsampler", "left out with {budget}")
 
@@ -49,7 +49,7 @@ def check(budget: str | None, given: Mapping[str, Any], upsampler: str | None) -
 def fitting(pipeline: "Pipeline", budget: str, scale: float | None) -> dict[str, Any]:
     """Return the best settings that fit a budget, by name, after `check`.
 
-    Timings of another machine are rescaled by that of the fastest point here.
+    Timings of another machine are rescaled by the timing of the fastest point on this one.
 
     Args:
         scale: guidance scale; None for the measured one that is nearest to the model's default.
@@ -64,17 +64,17 @@ def fitting(pipeline: "Pipeline", budget: str, scale: float | None) -> dict[str,
     file = file_of(pipeline.model.path)
     if not file.is_file():
         raise ValueError(f"no frontier is stored in {file}; run `adm frontier` on the model first")
-    frontier, here = load(file), machine_of(pipeline.device)
+    frontier, machine = load(file), machine_of(pipeline.device)
     if scale is None:  # the one measured that is nearest to the default
         usual = getattr(pipeline.sampling, "scale", 0.0)
         scale = min(frontier.scales, key=lambda each: abs(each - usual))
     fastest, factor = frontier.fastest(scale), 1.0
     check_models(frontier, file, pipeline.job(None, None, scale=scale).manifest())
-    if frontier.machine != here:
+    if frontier.machine != machine:
         quickest: dict[str, Any] = {**frontier.shared, **fastest.settings}
         factor = slower(pipeline.job(None, None, **quickest), fastest.seconds)
         say(
-            f"the frontier was measured on {frontier.machine}; measured now on {here}, an image "
+            f"the frontier was measured on {frontier.machine}; measured now on {machine}, an image "
             f"takes {factor:.2g} times as long"
         )
     chosen = frontier.within(scale, seconds(budget), factor)

@@ -14,7 +14,7 @@ from adm.store.files import write_text
 
 if TYPE_CHECKING:  # so that --help does not load torch
     from adm.app.scoring.cluster_list import NamedImages, Record
-    from adm.app.scoring.clusters import Found
+    from adm.app.scoring.clusters import ClusterSearch
     from adm.processes import Devices
 
 
@@ -64,11 +64,11 @@ def cluster(
     page
         HTML file to show images of each cluster in.
     both_splits
-        Label the images of the other split as well, each with the cluster whose centre is nearest,
-        so that there are labels to validate on.
+        Label the images of the other split as well, each with the cluster of the nearest centre, to
+        have labels to validate on.
     labels
-        Labels to compare the clusters with, when they are found: folders (the default), prefix (as
-        in dog_0001.png), none, or a CSV or JSON file.
+        Labels to compare the clusters with: folders (the default), prefix (as in dog_0001.png),
+        none, or a CSV or JSON file.
     seed
         Random seed of K-means.
     """
@@ -102,12 +102,12 @@ def cluster(
 
         def act() -> None:
             with progress("clustering", how.fits(len(own.source)), "starts") as advance:
-                found = find_clusters(seen, how, advance)
-            record = write_list(found, own, seen, how, out, more)
-            show(lambda: asdict(record), as_json, lambda: _print(found, record))
+                clustering = find_clusters(seen, how, advance)
+            record = write_list(clustering, own, seen, how, out, more)
+            show(lambda: asdict(record), as_json, lambda: _print(clustering, record))
             say(f"{out}: {record}", as_json)
             if page is not None:
-                write_text(page, cluster_page(found, own.source, record))
+                write_text(page, cluster_page(clustering, own.source, record))
                 say(f"{page}: images of each cluster", as_json)
             say(f"score samples by other features than {record.features}", as_json)
 
@@ -123,19 +123,19 @@ def _opened(
     from adm.data.fitting import at_one_size
     from adm.data.registry import find
 
-    found = find(data, split=images.split, labels=labels)
+    source = find(data, split=images.split, labels=labels)
     size = lists.height_and_width(images.size)
-    source = at_one_size(found, size=size, channels=images.channels, strict=images.strict)
+    source = at_one_size(source, size=size, channels=images.channels, strict=images.strict)
     source = readable(source, devices)
     return NamedImages(source, names_of(source), images.split)
 
 
-def _print(found: "Found", record: "Record") -> None:
-    """Print what was compared: numbers of clusters, and the clusters with the labels."""
+def _print(clustering: "ClusterSearch", record: "Record") -> None:
+    """Print the comparisons: of numbers of clusters, and of the clusters with the labels."""
     if record.tried:
         print("clusters  silhouette  images of the smallest")
         for each in record.tried:
             print(f"{each.clusters:8}  {each.silhouette:10.3f}  {each.smallest:22}")
         print(f"chosen: {len(record.sizes)}, the number with the largest silhouette")
-    if found.agreement is not None:
-        print(f"against the labels of the data: {found.agreement}")
+    if clustering.agreement is not None:
+        print(f"against the labels of the data: {clustering.agreement}")

@@ -52,7 +52,7 @@ def compare(
     images
         Two or more sets of images with classes: sample folders, or data in any of the forms of
         `adm train --data`. Classes are matched by name. A folder of sample folders, such as
-        samples/ of a demo or a sweep, stands for all in it that have the same classes.
+        samples/ of a demo or a sweep, stands for all of them that have the same classes.
     out
         HTML file to write.
     classes
@@ -81,8 +81,8 @@ def compare(
     extracting = how.joined()
     devices = extracting.devices
     sources = _opened(_sets(images), how, devices)
-    every = library.shared_classes(sources)
-    shown = library.shared_classes(sources, classes) if classes else every[:SHOWN]
+    shared = library.shared_classes(sources)
+    shown = library.shared_classes(sources, classes) if classes else shared[:SHOWN]
     network = open_features(features, devices.device)
     with with_cache(extracting, out) as extraction:
         seen = [
@@ -91,12 +91,12 @@ def compare(
         ]
 
         def act() -> None:
-            found = library.compare(sources, seen, every)
-            write_text(out, library.page(found, sources, shown, count))
+            comparison = library.compare(sources, seen, shared)
+            write_text(out, library.page(comparison, sources, shown, count))
             if picture is not None:
                 with new_file(picture) as file:
-                    library.picture(found, sources, shown, count).save(file, "PNG")
-            show(found.to_json, as_json, lambda: _print(found))
+                    library.picture(comparison, sources, shown, count).save(file, "PNG")
+            show(comparison.to_json, as_json, lambda: _print(comparison))
             say(f"{out}: open it in a browser", as_json)
 
         devices.once(act)
@@ -106,42 +106,45 @@ def _sets(images: tuple[str, ...]) -> list[str]:
     """Return the sets; a folder of sample folders is replaced by those of its commonest classes."""
     from adm.generation.manifest import read_manifest
 
-    found = list[str]()
+    sets = list[str]()
     for spec in images:
         inner = sorted(file.parent for file in at_home(spec).glob(f"*/{ARCHIVE}"))
         if not inner or (at_home(spec) / ARCHIVE).is_file():
-            found.append(spec)
+            sets.append(spec)
             continue
         classes = {each: tuple((read_manifest(each) or {}).get("classes", ())) for each in inner}
         ((common, _),) = Counter(classes.values()).most_common(1)
-        found += [str(each) for each in inner if classes[each] == common]
-    if len(found) < 2:
-        raise ValueError(f"give two or more sets of images to compare, got {len(found)}")
-    return found
+        sets += [str(each) for each in inner if classes[each] == common]
+    if len(sets) < 2:
+        raise ValueError(f"give two or more sets of images to compare, got {len(sets)}")
+    return sets
 
 
 def _opened(specs: list[str], how: ImageOptions, devices: "Devices") -> "list[Source]":
     """Open all sets at the size and with the channels of the first, unless they are given."""
-    found: list[Source] = []
+    sources: list[Source] = []
     for spec in specs:
         path = at_home(spec)
-        made = path.suffix == ".npz" or (path / ARCHIVE).is_file()  # samples have no splits
-        options: dict[str, Any] = {"split": "train" if made else how.split, "pad": False}
-        if found:
-            options |= {"channels": found[0].shape[0], "size": found[0].shape[1:]}
-        found.append(how.source(spec, devices, **options))
-    return found
+        is_generated = path.suffix == ".npz" or (path / ARCHIVE).is_file()  # samples have no splits
+        options: dict[str, Any] = {"split": "train" if is_generated else how.split, "pad": False}
+        if sources:
+            options |= {"channels": sources[0].shape[0], "size": sources[0].shape[1:]}
+        sources.append(how.source(spec, devices, **options))
+    return sources
 
 
-def _print(found: "SideBySide") -> None:
+def _print(comparison: "SideBySide") -> None:
     """Print the distances of every class."""
     from adm.app.study.curve import formatted
 
-    rows = [(each.name, each.distances) for each in found.classes]
-    rows.append(("mean", found.mean()))
+    rows = [(each.name, each.distances) for each in comparison.classes]
+    rows.append(("mean", comparison.mean()))
     table(
-        ((name, *(formatted(score, found.every) for score in scores)) for name, scores in rows),
-        ("class", *(f">{name}" for name in found.sources)),
-        f"mean distance between two images of a class, by {found.features}",
+        (
+            (name, *(formatted(score, comparison.scores) for score in scores))
+            for name, scores in rows
+        ),
+        ("class", *(f">{name}" for name in comparison.sources)),
+        f"mean distance between two images of a class, by {comparison.features}",
         None,
     )

@@ -1,4 +1,4 @@
-"""Options, Pipeline -> Job of a model that is told an image: an upsampler, or one of pairs."""
+"""Options, Pipeline -> Job of an image-conditional model: an upsampler, or one of pairs."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -23,14 +23,14 @@ if TYPE_CHECKING:  # so that --help does not load torch
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
 class Conditions:
-    """What images are made from, by a model that is told an image.
+    """The images that condition an image-conditional model.
 
     Parameters
     ----------
     condition
-        Images that the model is told, such as the small ones that an upsampler enlarges: a sample
-        folder, or any data that `adm train` takes. One image is made from each, or --count images,
-        from all in turn. By default they also say the classes, matched by name.
+        Images to condition the model on, such as the small ones that an upsampler enlarges: a
+        sample folder, or any data that `adm train` takes. One image is sampled for each, or --count
+        images, for all in turn. Their classes, matched by name, are the default of --classes.
     shrink
         Shrink the images first, by area averaging, as in the training of an upsampler.
     """
@@ -49,14 +49,14 @@ class Conditions:
         pipeline: "Pipeline",
         classes: "Classes | None",
         count: int | None,
-        given: Mapping[str, Any],
+        overrides: Mapping[str, Any],
         devices: "Devices",
     ) -> "Job":
         """Return the job of a model and settings, without an upsampler of its images.
 
         Args:
             classes, count: as of `Pipeline.job`; by default those of the images.
-            given: settings by name.
+            overrides: settings by name.
         """
         import torch
 
@@ -65,9 +65,9 @@ class Conditions:
         from adm.generation.labels import labels_of, positive
 
         assert self.condition is not None
-        model, generator = pipeline.diffusion, pipeline.generator(**given)
+        model, generator = pipeline.diffusion, pipeline.generator(**overrides)
         if model.low_shape is None:
-            raise SettingError("condition", f"left out, as {model.name} is told no image")
+            raise SettingError("condition", f"left out, as {model.name} is not image-conditional")
         named = bool(generator.classes) and classes is None
         source = self.opened(model, named, devices)
         if classes is None:
@@ -79,9 +79,9 @@ class Conditions:
         else:
             labels, number = labels_of(classes, generator.classes, count)
             turns = [i % len(source) for i in range(number)]
-        every = [self.fitted(source.read(i), model) for i in range(min(number, len(source)))]
+        inputs = [self.fitted(source.read(i), model) for i in range(min(number, len(source)))]
         what = f"{self.condition}, shrunk" if self.shrink else self.condition
-        return Job(generator, labels, number, torch.stack(every)[turns], what)
+        return Job(generator, labels, number, torch.stack(inputs)[turns], what)
 
     def opened(self, model: "DiffusionModel", named: bool, devices: "Devices") -> "Source":
         """Open the images; if `named`, labels without names are those of the model."""

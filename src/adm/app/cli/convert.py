@@ -28,10 +28,10 @@ def convert(
 ) -> None:
     """Write a model in another format.
 
-    The suffix of --out says which: .safetensors is a model file of adm, which says what it is, and
-    .pt a checkpoint of guided-diffusion, for which the flags of its scripts are printed. Without a
-    suffix it is a folder as on the Hugging Face hub, with the model's classifier and a model card,
-    and hf:owner/name is a repository there. Weights come back bit for bit.
+    The suffix of --out selects the format: .safetensors is a model file of adm, which describes
+    itself, and .pt a checkpoint of guided-diffusion, for which the flags of its scripts are
+    printed. Without a suffix it is a folder as on the Hugging Face hub, with the model's classifier
+    and a model card, and hf:owner/name is a repository there. Weights are preserved bit for bit.
 
     Examples:
 
@@ -53,10 +53,10 @@ def convert(
         File, folder or repository to write; a new repository is private.
     as_
         The released file that MODEL is, such as openai/cd-imagenet64-l2, if its weights fit
-        several and its name does not say it.
+        several and its name does not identify it.
     flags
-        Of a checkpoint trained with guided-diffusion or improved-diffusion: the flags that its
-        weights leave open. Without them, the error lists these, with the values that fit.
+        Flags of a checkpoint trained with guided-diffusion or improved-diffusion that its weights
+        do not determine. Without them, the error lists these, with the values that fit.
     images
         Samples shown in the model card of a folder or a repository: 16 by default, 0 for none.
     scores
@@ -64,7 +64,7 @@ def convert(
     public
         Make a new repository public.
     to
-        Write the folder of a pipeline of diffusers, with the model's classifier, and compare both.
+        Write the folder of a diffusers pipeline, with the model's classifier, and compare both.
     """
     of_file: dict[str, object] = {"as": as_, "flags": flags}
     of_card: dict[str, object] = {"images": images, "scores": scores, "public": public or None}
@@ -88,23 +88,23 @@ def convert(
     say(f"{out}: {recipe.makes} as the recipe {recipe.name}; adm info {out} shows it")
 
 
-def _refuse(what: str, given: Mapping[str, object], cure: str = "") -> None:
+def _refuse(what: str, options: Mapping[str, object], cure: str = "") -> None:
     """Raise SettingError if an option is given that is not for this kind of output."""
-    for name, value in given.items():
+    for name, value in options.items():
         if value is not None:
             raise SettingError(name, f"left out for {what}", cure=cure)
 
 
 def _to_diffusers(model: str, out: Path) -> None:
-    """Write the folder of a pipeline of diffusers."""
+    """Write the folder of a diffusers pipeline."""
     places.folder(out)
     from adm.models.convert import diffusers
     from adm.models.load import load_classifier, load_diffusion
     from adm.models.pair import classifier_of
 
-    found = load_diffusion(model)
-    guide = classifier_of(model, found.path)
-    compared = diffusers.export(found, out, None if guide is None else load_classifier(guide))
+    loaded = load_diffusion(model)
+    guide = classifier_of(model, loaded.path)
+    compared = diffusers.export(loaded, out, None if guide is None else load_classifier(guide))
     by = "" if guide is None else f", guided by {guide}"
     say(f"{out}: a pipeline of diffusers{by}")
     if compared is not None:
@@ -139,13 +139,13 @@ def _publish(model: str, out: Path, images: int, scores: Path | None, public: bo
     if repository is None:
         places.folder(out)
     else:
-        package_for(repository)  # before samples are made
+        package_for(repository)  # before sampling
     report = None if scores is None else load_report(scores)
-    found = load_any(model, None)
-    if isinstance(found, ClassifierModel):
-        written = Pretrained(found, report=report)
+    loaded = load_any(model, None)
+    if isinstance(loaded, ClassifierModel):
+        written = Pretrained(loaded, report=report)
     else:
-        pipeline = Pipeline(found, classifier_of(model, found.path), bar=bar)
+        pipeline = Pipeline(loaded, classifier_of(model, loaded.path), bar=bar)
         written = pipeline.pretrained(images, report)
     if repository is None:
         written.save(out)

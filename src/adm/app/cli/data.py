@@ -70,12 +70,12 @@ def inspect(
     from adm.data.inspect import inspect
     from adm.data.registry import find
 
-    found = find(spec, split=split, labels=labels)
-    with progress(f"reading {found.name}", len(found), "images") as advance:
-        report = inspect(found, advance)
+    source = find(spec, split=split, labels=labels)
+    with progress(f"reading {source.name}", len(source), "images") as advance:
+        report = inspect(source, advance)
     show(report.to_json, as_json, lambda: print(markdown(_title(report), _blocks(report)), end=""))
     if out is not None:
-        write_text(out, _page(report, found))
+        write_text(out, _page(report, source))
         say(f"{out}: the report, with some images of each class", as_json)
 
 
@@ -116,10 +116,10 @@ def pack(
     split
         Split of the data: train or test.
     size
-        Image size: H,W, HxW or one number. Images are resized and cropped to it; by default they
-        keep their size.
+        Image size: H,W, HxW or one number. Images are resized and cropped to it; unchanged by
+        default.
     channels
-        Number of channels: 1, 3 or 4. By default 3 for image files; arrays keep theirs.
+        Number of channels: 1, 3 or 4. By default 3 for image files, and unchanged for arrays.
     format
         Format of the images: png, jpeg (quality 95), webp (lossless), or original (the files
         unchanged).
@@ -132,12 +132,12 @@ def pack(
     from adm.data.source import left_out
 
     packing = library.Packing(lists.height_and_width(size), channels, format, shard_size)
-    found = find(spec, split=split, labels=labels)
-    with progress(f"packing {found.name}", len(found), "images") as advance:
-        done = library.pack(found, out, packing, split=split, strict=strict, advance=advance)
+    source = find(spec, split=split, labels=labels)
+    with progress(f"packing {source.name}", len(source), "images") as advance:
+        done = library.pack(source, out, packing, split=split, strict=strict, advance=advance)
     if done.skipped:
-        notice(left_out(found.name, done.skipped))
-    before = f", {done.kept} of them from an earlier run" if done.kept else ""
+        notice(left_out(source.name, done.skipped))
+    before = f", {done.existing} of them from an earlier run" if done.existing else ""
     shards = count_of(done.shards, f"{split} shard")
     say(f"{out}: {shards}{before}; {count_of(done.images, 'image')} written")
 
@@ -174,10 +174,10 @@ def emoji(
 ) -> None:
     """Write a folder of emoji in three styles: colour images of nine groups, 64x64, on white.
 
-    They are those of Google, of Twitter and of Microsoft in 3D: folders train/GROUP and test/GROUP
-    of PNG files. An emoji is in the same split in all styles. styles.csv has the style of each
-    image, for --labels, and LICENCES.txt the terms of use. The npm that is installed fetches 152 MB
-    of packages once, which are compared with hashes.
+    The styles are those of Google, of Twitter and of Microsoft in 3D: folders train/GROUP and
+    test/GROUP of PNG files. An emoji is in the same split in all styles. styles.csv has the style
+    of each image, for --labels, and LICENCES.txt the terms of use. The installed npm downloads
+    152 MB of packages once, which are verified by their hashes.
 
     Examples:
 
@@ -190,7 +190,7 @@ def emoji(
     out
         Folder to write.
     archives
-        Folder of the packages, if `npm pack` has fetched them already.
+        Folder of the packages, if `npm pack` has downloaded them already.
     """
     places.replaceable(out)
     from adm.data.emoji import PACKAGES, write_emoji
@@ -206,7 +206,7 @@ def _blocks(report: "Properties") -> "list[Block]":
     from adm.app.report import Block, Note, Table
 
     def listed(heading: tuple[str, ...], rows: "Sequence[tuple[str, ...]]") -> list[Block]:
-        """A table of the first rows, and how many there are beside them."""
+        """A table of the first rows, and the number of the others."""
         more = len(rows) - MOST_LISTED
         rest = [Note([f"... and {more} more; --json has all"])] if more > 0 else []
         return [Table(heading, rows[:MOST_LISTED]), *rest] if rows else []
@@ -239,7 +239,7 @@ def _blocks(report: "Properties") -> "list[Block]":
     ]
 
 
-def _page(report: "Properties", found: "Source") -> str:
+def _page(report: "Properties", source: "Source") -> str:
     """Return an HTML page of the report, with some images of each class."""
     from adm.app.report import ImageRow, Images, Title, page
     from adm.app.report.page import tiles
@@ -247,7 +247,7 @@ def _page(report: "Properties", found: "Source") -> str:
 
     rows = [
         ImageRow(f"{name}\n{count_of(count, 'image')}", [tiles(images, EXAMPLES)])
-        for (name, count), images in zip(report.classes.items(), examples(found), strict=False)
+        for (name, count), images in zip(report.classes.items(), examples(source), strict=False)
     ]
     grid = Images(rows, across=EXAMPLES)
     titled = [Title("Images of each class"), grid, Title("Images, counted")]

@@ -49,9 +49,9 @@ def demo(
     from adm.app.study.scoring import alone
     from adm.models.device import pick
 
-    made = library.demo(scales, per_class, seed, pick(device))
-    bar = progress("sampling and scoring", made.evaluations, "network evaluations")
-    with alone(out, library.ALONE), bar as on:
-        result = library.run_demo(made, out, on)
+    plan = library.demo(scales, per_class, seed, pick(device))
+    bar = progress("sampling and scoring", plan.evaluations, "network evaluations")
+    with alone(out, library.ALONE), bar as advance:
+        result = library.run_demo(plan, out, advance)
     show(result.to_json, as_json, lambda: None)
     say(f"{out / PAGE}: open it to see the samples and scores; report.md has the tables", as_json)

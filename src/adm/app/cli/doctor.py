@@ -29,12 +29,13 @@ def doctor(
     device: Device = None,
     as_json: AsJson = False,
 ) -> None:
-    """Examine a model: what is right with it, what is not, and what to change.
+    """Diagnose a model: what is right, what is wrong, and what to change.
 
     Checks the settings, the noise at which sampling starts, the calibration of the estimates by
     level, the learned variance, labels, overfitting, the average of the weights, the colours,
     saturation and variety of samples, and whether the classifier fits the model, recognises the
-    data by noise level, and recognises the samples. Checks that need data are skipped without.
+    data by noise level, and recognises the samples. Checks that need data are skipped if there are
+    none.
 
     Examples:
 
@@ -52,12 +53,12 @@ def doctor(
         A path (a file or a run folder) or a shipped name, such as fashion; a diffusion model, an
         upsampler, a student, a GAN or a classifier.
     data
-        Data that the model was trained on, in any of the forms of adm train --data; by default
+        Data that the model was trained on, in any of the forms of `adm train --data`; by default
         those of its recipe, if they are built in.
     out
         HTML file to write the page to.
     count
-        Images of a measurement; more take longer, and find smaller faults.
+        Images per measurement; more take longer, and reveal smaller faults.
     """
     places.file(out, "--out", "doctor.html", "page")
     from adm.app.study import doctor as library
@@ -67,10 +68,10 @@ def doctor(
     findings = dict[str, "Finding"]()
     with progress(
         f"examining {patient.model.name}", len(library.checks_of(patient)), "checks"
-    ) as on:
+    ) as advance:
         for name, finding in library.examine(patient):
             findings[name] = finding
-            on(1)
+            advance(1)
     write_text(out, library.page(patient, findings))
     show(lambda: library.to_json(patient, findings), as_json, lambda: _print(findings))
     say(library.summary(findings), as_json)
@@ -78,7 +79,7 @@ def doctor(
 
 
 def _print(findings: "dict[str, Finding]") -> None:
-    """Print a row for each finding: its verdict, what was found, and what to change."""
+    """Print a row for each finding: its verdict, its reason, and what to change."""
     from adm.app.study.doctor import reasons
 
     table(

@@ -1,4 +1,4 @@
-"""adm edit MODEL IMAGES --out DIR -> sample folder of images that are made from others."""
+"""adm edit MODEL IMAGES --out DIR -> sample folder of edited images."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
 class Editing:
-    """What is edited, and how.
+    """The edits, and the images to edit.
 
     Parameters
     ----------
@@ -32,8 +32,8 @@ class Editing:
         As in noise:strength=0.5, invert:steps=100 or interpolate:count=7; `adm help edit` lists
         them.
     classes
-        Classes that each image is changed to: bag, or all, or bag:4,coat for four and one of each
-        image. By default the model is told none.
+        Classes to change each image to: bag, or all, or bag:4,coat for four and one of each image.
+        By default the edits are not conditioned on a class.
     samples
         Edits of each image, for each of the classes.
     count
@@ -51,10 +51,10 @@ class Editing:
     strict: Strict = False
 
     def open(self, images: str, pipeline: "Pipeline", devices: "Devices") -> "Source":
-        """Open the images that are edited.
+        """Open the images to edit.
 
         Raises:
-            SettingError: they have another size than the model's, or there are none.
+            SettingError: their size differs from the model's, or there are none.
         """
         import numpy as np
 
@@ -62,24 +62,24 @@ class Editing:
         from adm.generation.cascade import sized
 
         channels, *size = pipeline.shape
-        wanted, cure = f"of {sized(pipeline.shape)}, as the model makes", "or add {resize}"
-        how = {"split": self.split, "channels": channels, "strict": self.strict}
+        expected, cure = f"of {sized(pipeline.shape)}, as the model generates", "or add {resize}"
+        options = {"split": self.split, "channels": channels, "strict": self.strict}
         height, width = size
         try:
             fitted = (height, width) if self.resize else None
-            found = open_images(images, size=fitted, devices=devices, **how).source
+            source = open_images(images, size=fitted, devices=devices, **options).source
         except SettingError as error:
             if error.field != "size" or self.resize:
                 raise
-            raise SettingError("images", wanted, "images of several sizes", cure) from None
-        number = len(found) if self.count is None else min(self.count, len(found))
+            raise SettingError("images", expected, "images of several sizes", cure) from None
+        number = len(source) if self.count is None else min(self.count, len(source))
         if number < 1:
             raise SettingError("count", "at least 1", self.count)
-        if found.shape != pipeline.shape:
-            raise SettingError("images", wanted, sized(found.shape), cure)
-        return found.subset(np.arange(number))
+        if source.shape != pipeline.shape:
+            raise SettingError("images", expected, sized(source.shape), cure)
+        return source.subset(np.arange(number))
 
-    # Six parameters: what is edited, by what and how.
+    # Six parameters: the images, the model and the settings.
     def job(
         self,
         pipeline: "Pipeline",
@@ -92,11 +92,11 @@ class Editing:
         """Return the job of the edits of all images of a source."""
         from adm.generation.edit import edit_job
 
-        given, classes = settings.given, lists.joined(self.classes)
-        helpers.check_used(pipeline.sampling.change(**given))
+        overrides, classes = settings.overrides, lists.joined(self.classes)
+        helpers.check_used(pipeline.sampling.change(**overrides))
         pixels, _ = source.batch(range(len(source)))
         edit = self.edit or usual
-        return edit_job(pipeline, pixels, edit, classes, self.samples, images, **given)
+        return edit_job(pipeline, pixels, edit, classes, self.samples, images, **overrides)
 
 
 NOTHING = Editing()
@@ -113,7 +113,7 @@ def edit(
     helpers: Helpers = ALONE,
     output: Output = USUAL,
 ) -> None:
-    """Edit images: make them anew from noise, encode and change them, or interpolate.
+    """Edit images: resample them from noise, encode and change them, or interpolate.
 
     Writes a sample folder like that of `adm sample`, in which the edits of an image follow one
     another; grid.png shows them beside it. An interrupted command resumes when it is run again, and

@@ -83,8 +83,8 @@ def _message(error: BaseException, words: Sequence[str], again: str, arguments: 
     if isinstance(error, OSError):
         return of_disk(error, again)
     if isinstance(error, MemoryError):
-        told = f" ({error})" if str(error) else ""
-        return f"the memory is full{told}; end other programs, or give less to do at a time"
+        detail = f" ({error})" if str(error) else ""
+        return f"the memory is full{detail}; end other programs, or give less to do at a time"
     if isinstance(error, UnicodeDecodeError | UnicodeEncodeError):
         near = shown(error.object[max(error.start - AROUND, 0) : error.end + AROUND])
         return f"a file or a name is not UTF-8, near {near}; write it in UTF-8, and try again"
@@ -112,7 +112,7 @@ def option(name: str, value: str | None, named: Mapping[str, str]) -> str:
 
 
 def of_disk(error: OSError, again: str) -> str:
-    """Describe an error of the system; a message that says more than the system does stays."""
+    """Describe an error of the system; return a message that says more unchanged."""
     if NO_TEMPORARY_FOLDER in str(error):
         return f"no folder for temporary files can be written; set TMPDIR to one, then {again}"
     if not of_system(error):
@@ -131,8 +131,8 @@ def of_words(error: CycloptsError, words: Sequence[str]) -> str:
     text = SWITCH.sub(r"\1 takes no value, got \2; write \1 alone", PREFIX.sub("", str(error)))
     if isinstance(error, UnknownOptionError):
         unknown = error.token.keyword or ""
-        if own := ELSEWHERE.get(unknown.lstrip("-").replace("_", "-")):
-            return f"Unknown option: {unknown}. It is called {own} here."
+        if ours := ELSEWHERE.get(unknown.lstrip("-").replace("_", "-")):
+            return f"Unknown option: {unknown}. It is called {ours} here."
     name = error.argument.name if error.argument is not None else "-"
     taken = _taken_by_an_option(words)
     if isinstance(error, MissingArgumentError) and taken and not name.startswith("-"):
@@ -141,13 +141,13 @@ def of_words(error: CycloptsError, words: Sequence[str]) -> str:
 
 
 def _taken_by_an_option(words: Sequence[str]) -> str | None:
-    """Say which option took several words, the last of which may have been meant otherwise."""
-    found, taker, values = None, "", list[str]()
+    """Describe which option took several words, the last of which may have been meant otherwise."""
+    taken, taker, values = None, "", list[str]()
     for word in (*words, "--"):
         if not word.startswith("-"):
             values.append(word)
             continue
         if taker and len(values) > 1:
-            found = f"{taker} took {' '.join(values)}"
+            taken = f"{taker} took {' '.join(values)}"
         taker, values = word, []
-    return found
+    return taken

@@ -44,10 +44,9 @@ def evaluate(
     precision, recall, density, coverage, kernel distance (KID), sliced Wasserstein distance (MIND)
     and Gaussian kernel distance, each with its 95% interval; and scores per class if samples and
     reference have labels. An interrupted command resumes when it is run again, and
-    torchrun distributes it over several devices. With --samples-of, a model is sampled, by the
-    settings of `adm sample`, while its images are scored, and no image is stored. --seed is then
-    that of the samples, too; it is always that of the resamples and of the subsets of images, and 0
-    by default.
+    torchrun distributes it over several devices. With --samples-of, a model is sampled with the
+    settings of `adm sample` while its images are scored, and no image is stored. --seed, 0 by
+    default, seeds the resamples and the subsets of images, and with --samples-of the samples, too.
 
     Examples:
 
@@ -80,12 +79,9 @@ def evaluate(
     classes
         Classes by name or number, with counts, as in `adm sample`. By default all take turns.
     """
-    chosen, given, helpers = (
-        lists.joined(classes),
-        settings.given,
-        Helpers(classifier=classifier, weak=weak),
-    )
-    of_model = {"classes": chosen, "classifier": classifier, "weak": weak} | given
+    chosen, overrides = lists.joined(classes), settings.overrides
+    helpers = Helpers(classifier=classifier, weak=weak)
+    of_model = {"classes": chosen, "classifier": classifier, "weak": weak} | overrides
     _check_one_of(samples, samples_of, of_model, count)
     if out is not None:
         places.file(out, "--out", "report.json")
@@ -107,8 +103,8 @@ def evaluate(
     devices = extracting.devices
     if samples_of is not None:
         pipeline = helpers.load(samples_of, devices.device)
-        helpers.check_used(pipeline.sampling.change(**given))
-        scored = pipeline.job(chosen, count, **given)
+        helpers.check_used(pipeline.sampling.change(**overrides))
+        scored = pipeline.job(chosen, count, **overrides)
     else:
         assert samples is not None  # `_check_one_of` has refused
         scored = samples
@@ -127,10 +123,10 @@ def evaluate(
 def _check_one_of(
     samples: str | None, model: str | None, of_model: dict[str, Any], count: int | None
 ) -> None:
-    """Raise ValueError unless there are samples or a model to sample, and options fit them.
+    """Raise ValueError unless there are either samples or a model, with options that fit them.
 
     Args:
-        of_model: option -> value, of those that are for a model; only --seed is for both.
+        of_model: option -> value of those for a model; only --seed is for both.
     """
     if (samples is None) == (model is None):
         got = "neither" if samples is None else "both"

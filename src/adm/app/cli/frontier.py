@@ -14,7 +14,7 @@ if TYPE_CHECKING:  # so that --help does not load torch
     from adm.app.study.study import Axis
     from adm.generation.pipeline import Pipeline
 
-USUAL = {  # of each setting that is not listed; the samplers are those that are deterministic
+USUAL = {  # of each setting that --vary does not list; the samplers are the deterministic ones
     "sampler": "sampler=ddim,dpm-solver,unipc,ipndm,splitting",
     "grid": "grid=even,log-snr,karras,searched",
     "steps": "steps=5,8,10,16,25",
@@ -39,10 +39,10 @@ def frontier(
     an image of each point, and the error of a few images against those of many steps. The points of
     each scale that are on the frontier of both, and those nearest to it, are then sampled in full
     and scored, as by `adm sweep`. Writes report.html, a single file that ends in the recommended
-    settings; report.md, report.json, frontier.json and the figures as PNG; and stores what was
-    found for `adm sample --budget`, with the model, or in the user's folder for a shipped one. An
+    settings; report.md, report.json, frontier.json and the figures as PNG; and stores the frontier
+    for `adm sample --budget`, with the model, or in the user's folder for a shipped one. An
     interrupted command resumes when it is run again, and torchrun shares the work among several
-    processes. Leave the machine to it: other work makes the timings longer.
+    processes. Run it on an idle machine: other work lengthens the timings.
 
     Examples:
 
@@ -55,14 +55,14 @@ def frontier(
     ----------
     vary
         A setting of sampling and its values, as in steps=5,10; may be given several times, and
-        with one value for a setting of all points. Those that are not given have usual values.
+        with one value for a setting of all points. Other settings have default values.
         Samplers that add noise have no images to converge to, which the first pass compares
         with: all their points are sampled in full.
     trial_count
         Images of each point in the first pass.
     keep
         Points of each scale that are sampled in full; more if the frontier of the first pass has
-        more. Those whose sampler adds noise come on top.
+        more. Those whose sampler adds noise are sampled in addition.
     """
     pipeline, devices = how.opened(model)
     from adm.app.study.page import PAGE, best_and_fast, recommendations, write
@@ -84,32 +84,32 @@ def frontier(
         if result is not None:
             assert result.frontier is not None
             write(result, how.out, recommendations(result.frontier, how.words(model)))
-    if result is not None and (found := result.frontier) is not None:
-        _store(found, pipeline, how.out)
-        said = [printable(sentence) for sentence in best_and_fast(found)]
-        show(lambda: asdict(found), as_json, lambda: print("\n".join(said)))
+    if result is not None and (measured := result.frontier) is not None:
+        _store(measured, pipeline, how.out)
+        sentences = [printable(sentence) for sentence in best_and_fast(measured)]
+        show(lambda: asdict(measured), as_json, lambda: print("\n".join(sentences)))
         say(f"{how.out / PAGE}: open it in a browser; report.md has the tables", as_json)
 
 
 def _axes(pipeline: "Pipeline", vary: tuple[str, ...]) -> tuple[set[str], "list[Axis]"]:
-    """Return the names of the settings that are listed, and all axes: others first, then usual."""
+    """Return the names of the settings listed, and all axes: others first, then the usual ones."""
     from adm.app.study.study import axis
 
-    given = {each.name: each for each in map(axis, vary)}
+    varied = {each.name: each for each in map(axis, vary)}
     usual = USUAL if pipeline.guide else USUAL | {"scale": UNGUIDED}
-    others = [each for name, each in given.items() if name not in usual]
-    return {*given}, [*others, *(given.get(name) or axis(usual[name]) for name in usual)]
+    others = [each for name, each in varied.items() if name not in usual]
+    return {*varied}, [*others, *(varied.get(name) or axis(usual[name]) for name in usual)]
 
 
-def _store(found: "Frontier", pipeline: "Pipeline", out: Path) -> None:
-    """Store a frontier for `adm sample`; say where it is, or that it could not be."""
+def _store(measured: "Frontier", pipeline: "Pipeline", out: Path) -> None:
+    """Store a frontier for `adm sample`; report its path, or that it cannot be written."""
     from adm.app.study.frontier import FILE, NAME, save
     from adm.models.paths import measurement
 
     path = measurement(pipeline.model.path, NAME)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        save(found, path)
+        save(measured, path)
     except OSError as error:
         say(
             f"{path} cannot be written ({error.strerror}), where `adm sample --budget` reads it; "

@@ -29,9 +29,9 @@ def grid(
 ) -> None:
     """Search the noise levels for few sampling steps, and store them beside the model.
 
-    Some images are sampled by 60 steps of DDIM. For any two of these levels, one step from the
-    upper to the lower one leaves the trajectory by so much; the levels found are those whose steps
-    leave it least in all (Chen et al. 2024). Several numbers of steps take no longer than one.
+    Some images are sampled by 60 steps of DDIM. Between any two of these levels, a single step
+    deviates from the trajectory; the levels found minimize the total deviation of their steps
+    (Chen et al. 2024). Several numbers of steps take no longer than one.
     `adm sample --grid searched` then visits the levels stored for its number of steps, those of
     the nearest scale. They are stored in grids.json of a run folder, in x.grids.json beside
     x.safetensors, or in the user's own folder for a shipped model.
@@ -66,7 +66,7 @@ def grid(
     from adm.models.stored_grids import store
 
     pipeline = load(model, classifier, None, device)
-    # Two levels are possible from any start; the teacher has others.
+    # Two levels are possible from any start; the teacher has its own.
     even = "even:steps=2" if start is None else f"even:steps=2,start={start}"
     settings: dict[str, Any] = {"scale": scale, "grid": even, "seed": seed}
     generator = pipeline.generator(**settings)

@@ -1,6 +1,6 @@
 """adm help TOPIC -> kinds of samplers, grids, guides, ...; settings of sampling, of a recipe.
 
-All of it is read from the dataclasses: a new kind is here without a line of its own.
+All of it is read from the dataclasses: a new kind needs no line here.
 """
 
 import textwrap
@@ -13,7 +13,7 @@ from adm.app.kinds import attributes, describe, parameter
 from adm.spec import SpecOf, alternatives
 
 WIDTH = 100
-TOPICS = {  # what comes before a kind, or before a setting, on the command line
+TOPICS = {  # the words before a kind, or before a setting, on the command line
     "sampler": "--sampler ",
     "grid": "--grid ",
     "guide": "--guide ",
@@ -35,7 +35,7 @@ TOPICS = {  # what comes before a kind, or before a setting, on the command line
 
 
 def help(topic: str | None = None, /, *, as_json: AsJson = False) -> None:
-    """Explain what can be chosen: samplers, grids, guides, settings of a recipe, ...
+    """Explain the choices: samplers, grids, guides, settings of a recipe, ...
 
     A spec is a name, and after a colon its parameters: `ddim:eta=0.5`, `karras:steps=10,end=3`. A
     list inside a value is separated by hyphens: `classifier:scale=2,interval=300-980`.
@@ -99,8 +99,8 @@ def help(topic: str | None = None, /, *, as_json: AsJson = False) -> None:
         "method": METHODS,
     }
     kinds = {**KINDS, **others}[topic]
-    found = {name: describe(kind) for name, kind in kinds.items()}
-    show(lambda: found, as_json, lambda: _print_kinds(TOPICS[topic], found))
+    described = {name: describe(kind) for name, kind in kinds.items()}
+    show(lambda: described, as_json, lambda: _print_kinds(TOPICS[topic], described))
 
 
 def _print_presets(presets: dict[str, dict[str, Any]]) -> None:
@@ -126,12 +126,12 @@ def _settings(kind: type[Any], prefix: str) -> Iterator[tuple[str, dict[str, str
 
 
 def _is_spec(hint: Any) -> bool:
-    """Whether a field takes specs, whose kinds have a topic of their own."""
+    """Whether a field takes specs, whose kinds have their own topic."""
     return any(isinstance(each, SpecOf) for each in getattr(hint, "__metadata__", ()))
 
 
-def _print_kinds(words: str, found: Mapping[str, Any]) -> None:
-    for name, kind in found.items():
+def _print_kinds(words: str, kinds: Mapping[str, Any]) -> None:
+    for name, kind in kinds.items():
         print(f"{words}{name}")
         print(textwrap.indent(textwrap.fill(kind["summary"], WIDTH - 4), "    "))
         _print_parameters(kind["parameters"])

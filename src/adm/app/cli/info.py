@@ -44,7 +44,7 @@ def info(
         print(as_document(to_json(chosen), indent=2))
         return
     guides = classifier_of(model, path)
-    held = {
+    contents = {
         "file": str(path),
         "bytes": path.stat().st_size,
         "kind": chosen.kind,
@@ -58,17 +58,18 @@ def info(
         "guide": None if metadata.guide is None else asdict(metadata.guide),
     }
     show(
-        lambda: held | {"recipe": to_json(chosen)},
+        lambda: contents | {"recipe": to_json(chosen)},
         as_json,
-        lambda: _print(chosen, metadata, held),
+        lambda: _print(chosen, metadata, contents),
     )
 
 
-def _print(chosen: "Recipe", metadata: "Metadata", held: dict[str, Any]) -> None:
+def _print(chosen: "Recipe", metadata: "Metadata", contents: dict[str, Any]) -> None:
     from adm.generation.pretrained import facts
     from adm.recipes import DiffusionRecipe
 
-    rows = {"file": f"{held['file']} ({held['bytes'] / 1e6:.1f} MB)"} | facts(chosen, metadata)
+    file = f"{contents['file']} ({contents['bytes'] / 1e6:.1f} MB)"
+    rows = {"file": file} | facts(chosen, metadata)
     if isinstance(chosen, DiffusionRecipe) and chosen.distillation is None:
-        rows["classifier"] = held["classifier"] or "none is found for it"
+        rows["classifier"] = contents["classifier"] or "none found"
     table(rows.items())

@@ -27,7 +27,7 @@ def likelihood(
     device: Device = None,
     as_json: AsJson = False,
 ) -> None:
-    """Measure how many bits per dimension images take by a model.
+    """Measure the bits per dimension of images under a model.
 
     Writes report.html with the terms, their intervals over images and a curve over the levels;
     report.json; and the numbers of every image in parts/. An interrupted command resumes when it is
@@ -48,26 +48,27 @@ def likelihood(
     Parameters
     ----------
     model
-        A path (a file or a run folder) or a shipped name, such as fashion; a diffusion model.
+        A diffusion model: a path (a file or a run folder) or a shipped name, such as fashion.
     data
-        Images, in any of the forms of adm train --data; docs/howto/data.md lists them.
+        Images, in any of the forms of `adm train --data`; docs/howto/data.md lists them.
     out
         Folder to write or to resume.
     bound
-        variational, the bound of the stochastic sampler, by all levels or, as in
-        variational:drawn=64, the default, by so many that are drawn for each image; or
+        variational, the bound of the stochastic sampler, over all levels or, as in
+        variational:drawn=64, the default, over so many drawn for each image; or
         ode:steps=64,probes=2, the likelihood by the probability-flow ODE. May be given several
         times; `adm help bound` lists the parameters.
     count
-        Number of images, which the seed chooses; by default all.
+        Number of images, chosen by the seed; by default all.
     split
         Split of the data; by default the test images, if there are any.
     labels
-        own: a model with classes is told that of the image, by its name. none: it is told none.
+        own: a class-conditional model receives the class of each image, matched by name. none: it
+        is evaluated without classes.
     seed
-        Of the choice of images, and of all noise.
+        Random seed of the choice of images and of all noise.
     batch_size
-        Images that are evaluated together, and saved. It affects results by rounding.
+        Images that are evaluated together, and saved. It affects results only by rounding.
     """
     places.resumable(out, "the report needs")
     from adm.app.study.likelihood import PAGE, run, task_of

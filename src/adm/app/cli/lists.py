@@ -77,7 +77,7 @@ def number(word: str) -> float:
 def path(word: str) -> Path:
     """Read a path; raise ValueError for an empty one, which would be the current folder.
 
-    An --out in a store has been replaced by its copy here (`stores.mirrored`).
+    An --out in a store has already been replaced by its copy (`stores.mirrored`).
     """
     if not word:
         raise ValueError("the path is empty; give one, or . for the current folder")
@@ -129,10 +129,10 @@ def several(
 
     def read(type_: Any, tokens: Sequence[Token]) -> tuple[T, ...]:
         try:
-            found = tuple(parse(part) for token in tokens for part in parts(token.value))
+            values = tuple(parse(part) for token in tokens for part in parts(token.value))
         except ValueError:
-            found = ()
-        return found or _refuse(tokens, example)
+            values = ()
+        return values or _refuse(tokens, example)
 
     return Parameter(converter=read, consume_multiple=(1, None), negative="", show_default=_written)
 
@@ -145,8 +145,8 @@ def _written(values: Sequence[object] | None) -> str | None:
 
 
 def _refuse(tokens: Sequence[Token], example: str) -> Any:
-    given, flag = " ".join(token.value for token in tokens), tokens[0].keyword
-    raise ValueError(f"cannot read {flag} {shown(given)}; write {flag} {example}")
+    words, flag = " ".join(token.value for token in tokens), tokens[0].keyword
+    raise ValueError(f"cannot read {flag} {shown(words)}; write {flag} {example}")
 
 
 def numbers(example: str) -> Parameter:
@@ -165,8 +165,8 @@ def names(example: str) -> Parameter:
 
 
 def _size(type_: Any, tokens: Sequence[Token]) -> tuple[int, ...]:
-    found = re.fullmatch(SIZE, " ".join(token.value for token in tokens))
-    sides = [whole(side) for side in found.groups() if side] if found else []
+    match = re.fullmatch(SIZE, " ".join(token.value for token in tokens))
+    sides = [whole(side) for side in match.groups() if side] if match else []
     if not sides or min(sides) < 1:
         _refuse(tokens, f"64 or {tokens[0].keyword} 48,64")
     return sides[0], sides[-1]
@@ -176,7 +176,7 @@ def _size(type_: Any, tokens: Sequence[Token]) -> tuple[int, ...]:
 Size = Annotated[
     tuple[int, ...] | None, Parameter(converter=_size, consume_multiple=(1, None), negative="")
 ]
-# The words of a classes spec, which `joined` makes one again; its own rules split and read it.
+# The words of a classes spec, which `joined` joins again; the spec has its own rules.
 CLASSES = Parameter(consume_multiple=(1, None), negative="", show_default=_written)
 RENAMES = several(str, "old=new", split_renames)
 

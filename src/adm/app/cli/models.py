@@ -1,4 +1,4 @@
-"""adm models [WORDS] -> the models that have a name, what they are for, and which are here."""
+"""adm models [WORDS] -> the named models, their use, and which are on this machine."""
 
 from typing import TYPE_CHECKING
 
@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 def models(*words: str, as_json: AsJson = False) -> None:
-    """List the models that have a name: those shipped, and those that OpenAI released.
+    """List the named models: those shipped, and those that OpenAI released.
 
     A released model is downloaded when it is first used, and verified.
 

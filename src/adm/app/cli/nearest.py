@@ -99,7 +99,7 @@ def nearest(
             )
 
         def act() -> None:
-            found = nearest_images(
+            matches = nearest_images(
                 mine.pool,
                 real.pool,
                 equal_pixels(mine.hashes, real.hashes),
@@ -109,9 +109,9 @@ def nearest(
                 device="cuda" if devices.device.type == "cuda" else "cpu",
             )
             with new_file(out) as file:
-                draw_nearest(found, ours, theirs, count, network.name).save(file, "PNG")
-            whole = lambda: nearest_to_json(found, network.name, ours, theirs)  # noqa: E731
-            show(whole, as_json, lambda: print(found))
+                draw_nearest(matches, ours, theirs, count, network.name).save(file, "PNG")
+            whole = lambda: nearest_to_json(matches, network.name, ours, theirs)  # noqa: E731
+            show(whole, as_json, lambda: print(matches))
             say(f"{out}: the {min(count, len(ours))} samples most likely to be copies", as_json)
 
         devices.once(act)

@@ -19,8 +19,8 @@ Model = Annotated[
 Classifier = Annotated[
     str | None,
     Parameter(
-        help="Classifier that guides: path or shipped name; by default the one that belongs to the "
-        "model."
+        help="Classifier for guidance: path or shipped name; by default the one that belongs to "
+        "the model."
     ),
 ]
 Weak = Annotated[
@@ -32,13 +32,13 @@ Device = Annotated[
 Labels = Annotated[
     str | None,
     Parameter(
-        help="Where labels come from: folders (the default), prefix (as in dog_0001.png), none, or "
-        "a CSV or JSON file."
+        help="Source of the labels: folders (the default), prefix (as in dog_0001.png), none, or a "
+        "CSV or JSON file."
     ),
 ]
 Split = Annotated[
     Literal["train", "test"],
-    Parameter(help="Split of real images, if they are data that has several."),
+    Parameter(help="Split of real images, if their data set has several."),
 ]
 Resize = Annotated[
     Literal["to-reference", "none"] | None,

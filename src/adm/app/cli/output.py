@@ -1,4 +1,4 @@
-"""Any, bool -> one JSON document, or text, on standard output; notices beside it."""
+"""Any, bool -> one JSON document, or text, on standard output; notices."""
 
 import json
 import math
@@ -39,20 +39,20 @@ def table(
     title: str = "",
     width: int | None = 100,
 ) -> None:
-    """Print a table, whose names are literal: rich would read [husky] and :dog: as markup.
+    """Print a table of literal text: rich would read [husky] and :dog: as markup.
 
     Args:
         headings: of the columns; one that starts with > is to the right.
         width: characters of a line, in which long text is broken; None for those of the terminal.
     """
     above = Text(printable(title), style="table.title") if title else None
-    made = Table(title=above, title_justify="left", box=SIMPLE_HEAD if headings else None)
-    made.show_header = bool(headings)
+    grid = Table(title=above, title_justify="left", box=SIMPLE_HEAD if headings else None)
+    grid.show_header = bool(headings)
     for name in headings:
-        made.add_column(name.lstrip(">"), justify="right" if name.startswith(">") else "left")
+        grid.add_column(name.lstrip(">"), justify="right" if name.startswith(">") else "left")
     for row in rows:
-        made.add_row(*(each if isinstance(each, Text) else Text(printable(each)) for each in row))
-    Console(width=width).print(made)
+        grid.add_row(*(each if isinstance(each, Text) else Text(printable(each)) for each in row))
+    Console(width=width).print(grid)
 
 
 def as_document(value: Any, indent: int) -> str:
@@ -74,7 +74,7 @@ def _escaped(character: str) -> str:
 
 
 def say(line: str, as_json: bool = False) -> None:
-    """Print a notice, beside the JSON document if there is one: then on standard error."""
+    """Print a notice on standard output, or on standard error if that has a JSON document."""
     notice(line, sys.stderr if as_json else sys.stdout)
 
 

@@ -12,17 +12,17 @@ def file(path: Path, flag: str, example: str, holds: str | None = None) -> None:
     """Refuse a path that is a folder, or where no file can be written.
 
     Args:
-        flag, example: of the file, for messages.
-        holds: what it is, if its name must end as that of the example.
+        flag, example: option and example of the file, for messages.
+        holds: contents of the file, if its suffix must be that of the example.
     """
     if path.is_dir():
         raise ValueError(f"{path} is a folder; give {flag} a file, such as {path / example}")
     writable(path)
-    wanted = Path(example).suffix
-    if holds is not None and path.suffix.lower() != wanted:
-        kind = f"{'an' if wanted in ('.html', '.npz') else 'a'} {wanted} file"
+    suffix = Path(example).suffix
+    if holds is not None and path.suffix.lower() != suffix:
+        kind = f"{'an' if suffix in ('.html', '.npz') else 'a'} {suffix} file"
         raise ValueError(
-            f"the {holds} is {kind}, got {flag} {path}; give {flag} {path.name}{wanted}"
+            f"the {holds} is {kind}, got {flag} {path}; give {flag} {path.name}{suffix}"
         )
 
 
@@ -36,7 +36,7 @@ def outside(path: Path, flag: str, read: Iterable[Path]) -> None:
 
 
 def folder(out: Path, holds: str | None = None) -> None:
-    """Refuse a folder that cannot be written, or that holds anything, unless it has this file."""
+    """Refuse a folder that cannot be written, or that is not empty and lacks the file `holds`."""
     replaceable(out)
     ours = holds is not None and (out / holds).exists()
     full = out.is_dir() and any(out.iterdir()) and not ours

@@ -71,11 +71,11 @@ def _print(chosen: "Recipe", text: str, memory: bool) -> None:
     print(text)
     if memory:
         print(f"Estimated memory of a training step in {chosen.train.precision}:")
-        for how, found in _estimates(chosen).items():
-            own = (how == "recomputed") == chosen.train.checkpoint_activations
+        for how, step in _estimates(chosen).items():
+            is_chosen = (how == "recomputed") == chosen.train.checkpoint_activations
             print(
-                f"  {found.fixed / GIB:.2f} GiB plus {found.per_image / MIB:,.1f} MiB per image at "
-                f"a time, activations {how}{' (this recipe)' * own}"
+                f"  {step.fixed / GIB:.2f} GiB plus {step.per_image / MIB:,.1f} MiB per image at "
+                f"a time, activations {how}{' (this recipe)' * is_chosen}"
             )
         if not chosen.divisible:
             whole = chosen.train.batch_size // chosen.parts
@@ -84,19 +84,21 @@ def _print(chosen: "Recipe", text: str, memory: bool) -> None:
 
 
 def _as_json(chosen: "Recipe", text: str, memory: bool) -> dict[str, Any]:
-    found = {"description": text, "recipe": to_json(chosen)}
+    document = {"description": text, "recipe": to_json(chosen)}
     if memory:
-        every = {f"activations_{how}": each._asdict() for how, each in _estimates(chosen).items()}
-        found["memory_in_bytes"] = every
-    return found
+        estimates = {
+            f"activations_{how}": each._asdict() for how, each in _estimates(chosen).items()
+        }
+        document["memory_in_bytes"] = estimates
+    return document
 
 
 def _estimates(chosen: "Recipe") -> "dict[str, StepMemory]":
     """Estimate the memory of a training step, with activations stored and recomputed."""
     from adm.app.runs.estimates import step_memory
 
-    found: dict[str, StepMemory] = {}
+    estimates: dict[str, StepMemory] = {}
     for how in ("stored", "recomputed"):
         train = replace(chosen.train, checkpoint_activations=how == "recomputed")
-        found[how] = step_memory(replace(chosen, train=train))
-    return found
+        estimates[how] = step_memory(replace(chosen, train=train))
+    return estimates

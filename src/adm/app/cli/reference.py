@@ -55,10 +55,12 @@ def reference(
     if count is not None:
         source = first(source, count)
     with with_cache(how, out) as extraction:
-        made = make_reference(source, chosen, extraction.part("reference"))
-        how.devices.once(lambda: made.save(out))
+        stats = make_reference(source, chosen, extraction.part("reference"))
+        how.devices.once(lambda: stats.save(out))
     if how.devices.main:
-        kept = 0 if made.images is None else len(made.images)
-        told = {"file": str(out), "features": made.features, "stored": kept, **made.manifest}
-        say(f"{out}: {made.features} of {len(source):,} images, {kept:,} of them stored", as_json)
-        show(lambda: told, as_json, lambda: None)
+        stored = 0 if stats.images is None else len(stats.images)
+        summary = {"file": str(out), "features": stats.features, "stored": stored, **stats.manifest}
+        say(
+            f"{out}: {stats.features} of {len(source):,} images, {stored:,} of them stored", as_json
+        )
+        show(lambda: summary, as_json, lambda: None)

@@ -39,10 +39,10 @@ def reproduce(
 ) -> None:
     """Sample and score a row of the paper's tables, and compare.
 
-    It says what it will do, measures a few steps, and prints the hours on this machine and the
-    space on the disk. Then it samples 50,000 images, scores them against the released reference
-    batch, and writes page.html and report.json: what was published, ours, and whether they agree.
-    An interrupted command resumes when it is run again; torchrun distributes it.
+    Prints the plan, and the hours on this machine and the space on the disk by a measurement of a
+    few steps. Then it samples 50,000 images, scores them against the released reference batch, and
+    writes page.html and report.json: the published scores, ours, and whether they agree. An
+    interrupted command resumes when it is run again; torchrun distributes it.
 
     Examples:
 
@@ -61,13 +61,13 @@ def reproduce(
     dry_run
         Print the plan with its cost, and stop.
     seed
-        Each image depends on the seed and its index only.
+        Random seed. Each image depends on the seed and its index only.
     batch_size
         Images between two saves of the progress. It affects no image.
     count
-        Another number of images than 50,000.
+        Number of images in place of 50,000.
     model, classifier, upsampler, reference, features
-        Another one than the row's. The verdict then says that it is not comparable.
+        Replaces that of the row. The verdict then states that it is not comparable.
     """
     from adm.app.scoring import evaluate
     from adm.app.study import reproduce as study
@@ -84,22 +84,22 @@ def reproduce(
         raise SettingError("row", f"one of {', '.join(study.ROWS)}", row)
     if out is None and not dry_run:
         raise SettingError("out", "given, unless {dry_run} stops before anything is written")
-    own = {"model": model, "upsampler": upsampler, "reference": reference}
+    replaced = {"model": model, "upsampler": upsampler, "reference": reference}
     chosen = replace(
-        study.ROWS[row], **{key: each for key, each in own.items() if each is not None}
+        study.ROWS[row], **{key: each for key, each in replaced.items() if each is not None}
     )
-    given = own | {"classifier": classifier, "features": features}
-    differing = [f"--{key} {each}" for key, each in given.items() if each is not None]
+    options = replaced | {"classifier": classifier, "features": features}
+    differing = [f"--{key} {each}" for key, each in options.items() if each is not None]
     devices = joined(device)
     pipeline = load(chosen.model, classifier, chosen.upsampler, devices.device)
-    wanted = study.COUNT if count is None else count
-    if wanted != study.COUNT:
-        differing.append(f"{wanted:,} images in place of {study.COUNT:,}")
+    number = study.COUNT if count is None else count
+    if number != study.COUNT:
+        differing.append(f"{number:,} images in place of {study.COUNT:,}")
     settings: dict[str, Any] = {**chosen.settings, "seed": seed}
-    job = pipeline.job(None, wanted, **settings)
+    job = pipeline.job(None, number, **settings)
     short = {key: each for key, each in settings.items() if key != "grid"}
     larger = FEW if chosen.upsampler is not None else None
-    few = pipeline.job(None, wanted, upsampler_steps=larger, steps=FEW, **short)
+    few = pipeline.job(None, number, upsampler_steps=larger, steps=FEW, **short)
     seconds = seconds_of_call(few, devices.device)
     if devices.main:
         _say(chosen, job, seconds, devices.world)
@@ -115,18 +115,18 @@ def reproduce(
             str(out / "samples"), chosen.reference, features or "inception", extraction=extraction
         )
     if devices.main:
-        found = study.Reproduction(chosen, scored, differing)
-        write_json(out / "report.json", found.to_json())
-        write_text(out / "page.html", found.page())
-        for each in found.verdicts:
+        reproduction = study.Reproduction(chosen, scored, differing)
+        write_json(out / "report.json", reproduction.to_json())
+        write_text(out / "page.html", reproduction.page())
+        for each in reproduction.verdicts:
             ours, printed = f"{each.ours.value:.4g}", f"{float(each.published):g}"
-            say(f"{found.title(each)}: {ours}, published {printed}: {each.outcome}")
-        say(found.conclusion)
+            say(f"{reproduction.title(each)}: {ours}, published {printed}: {each.outcome}")
+        say(reproduction.conclusion)
         say(f"{out / 'page.html'}: open it to see the comparison")
 
 
 def _say(row: "Row", job: "Job", seconds: float, processes: int) -> None:
-    """Print what will be done, and what it costs here, by the seconds of an evaluation."""
+    """Print the plan, and its cost on this machine by the seconds of an evaluation."""
     settings = ", ".join(f"{key}={value}" for key, value in row.settings.items())
     say(f"{row.title} ({row.source}): {row.model}{f', {settings}' if settings else ''}")
     if row.upsampler is not None:

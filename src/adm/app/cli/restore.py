@@ -19,7 +19,7 @@ if TYPE_CHECKING:  # so that --help does not load torch
     from adm.processes import Devices
 
 
-# Twelve parameters: what was measured, how it is restored, and the options of `adm sample`.
+# Twelve parameters: the measurements, the method, and the options of `adm sample`.
 def restore(
     model: str,
     images: str | None = None,
@@ -43,9 +43,9 @@ def restore(
     """Restore images: fill in, enlarge, deblur, colour.
 
     The folder is that of `adm sample`, with --samples images for each input in turn. Beside them
-    are restored.png, which shows what was measured, the samples, their mean and their standard
+    are restored.png, which shows the measurements, the samples, their mean and their standard
     deviation; restored.npz, which holds these; and restored.json, with the scores. The same command
-    resumes. Noise is given in units of [-1, 1], the range of images.
+    resumes. Noise is in units of [-1, 1], the range of images.
 
     Examples:
 
@@ -62,29 +62,29 @@ def restore(
     model
         A path (a file or a run folder) or a name, such as fashion.
     images
-        What was measured: images as the operator leaves them, in its size and channels, or a .npy
-        file (N, ...) in units of [-1, 1]. With --truth, they may be left out.
+        Measurements: images as the operator outputs them, in its size and channels, or a .npy file
+        (N, ...) in units of [-1, 1]. With --truth, they may be left out.
     operator
-        What was done to the images, as in inpaint:box=8-8-12-12 or module:function; `adm help
+        Operator that measured the images, as in inpaint:box=8-8-12-12 or module:function; `adm help
         operator` lists them.
     method
-        How they are restored, as in mmps, the default, or dps:step=0.3; `adm help method` lists
-        the methods.
+        Method of restoration, as in mmps, the default, or dps:step=0.3; `adm help method` lists
+        them.
     sigma
-        Standard deviation of the noise of what was measured: 0.05 for 6 of 255; 0 by default.
+        Standard deviation of the noise of the measurements: 0.05 for 6 of 255; 0 by default.
     preset
-        Operator, method, sigma and steps of a published table where they are not given, such as
-        diffpir-blur; `adm help preset` lists them with their figures.
+        Defaults of operator, method, sigma and steps from a published table, such as diffpir-blur;
+        `adm help preset` lists them with their figures.
     truth
-        The images themselves, to compare with. Without IMAGES they are measured first, with noise.
+        Original images to compare with. Without IMAGES they are measured first, with noise.
     split
-        Split of the truth, if it is data that has several.
+        Split of the truth, if its data set has several.
     count
         Restore only the first COUNT images.
     samples
         Images for each input.
     classes
-        Class of all images, or one for each; by default the model is told none, and not guided.
+        Class of all images, or one for each; by default sampling is unconditional and unguided.
     features
         Features of the perceptual distance to the truth; efficientnet-lite0 if it is installed.
     """
@@ -99,14 +99,14 @@ def restore(
         raise SettingError("images", "given, or {truth}")
     devices = joined(helpers.device)
     pipeline = helpers.load(model, devices.device)
-    given = settings.given
+    overrides = settings.overrides
     if preset is not None:
         if preset not in PRESETS:
             raise SettingError("preset", f"one of {', '.join(PRESETS)}", preset)
         usual = PRESETS[preset]
         operator, method = operator or usual.operator, method or usual.method
         sigma = usual.sigma if sigma is None else sigma
-        given = given if "grid" in given else {"steps": usual.steps} | given
+        overrides = overrides if "grid" in overrides else {"steps": usual.steps} | overrides
         say(usual.published)
     if operator is None:
         raise SettingError("operator", "given, or {preset}")
@@ -120,19 +120,21 @@ def restore(
         y = measured(images, instrument.shape, count, devices)
     else:
         assert known is not None
-        y = problem.measure(known, given.get("seed", 0))
+        y = problem.measure(known, overrides.get("seed", 0))
     if known is not None and len(known) != len(y):
         raise SettingError("truth", f"as many images as there are inputs, {len(y)}", len(known))
     source = f"{truth}, measured" if images is None else images
-    job = pipeline.restoration(y, problem, samples, lists.joined(classes), source=source, **given)
+    job = pipeline.restoration(
+        y, problem, samples, lists.joined(classes), source=source, **overrides
+    )
     compared = None if known is None else perceptual(features, devices)
     output.write(out, job, f"restoring {job.count} images", devices)
     if devices.main and (out / MANIFEST).is_file():
-        found = Restored(job, images_of(out, job), samples, known, compared)
-        found.save(out)
-        for what, scores in found.scores.items():
+        restored = Restored(job, images_of(out, job), samples, known, compared)
+        restored.save(out)
+        for what, scores in restored.scores.items():
             say(f"{what}: {', '.join(map(written, scores, scores.values()))}")
-        say(f"{out / RESTORED}: what was measured beside what was restored")
+        say(f"{out / RESTORED}: the measurements beside the restored images")
 
 
 def all_of(source: "Source", count: int | None) -> "Tensor":
@@ -141,7 +143,7 @@ def all_of(source: "Source", count: int | None) -> "Tensor":
 
 
 def measured(spec: str, shape: tuple[int, ...], count: int | None, devices: "Devices") -> "Tensor":
-    """Open what was measured, as it is: (N, *shape) uint8, or float32 of a .npy file."""
+    """Open the measurements: (N, *shape) uint8, or float32 of a .npy file."""
     import numpy as np
     import torch
 
@@ -164,7 +166,7 @@ def measured(spec: str, shape: tuple[int, ...], count: int | None, devices: "Dev
 
 
 def perceptual(features: str | None, devices: "Devices") -> "Features | None":
-    """Open the features of the perceptual distance; by default those that are installed."""
+    """Open the features of the perceptual distance; by default efficientnet-lite0 if installed."""
     from adm.features import open_features
 
     if features is not None:

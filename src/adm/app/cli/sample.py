@@ -34,8 +34,8 @@ def sample(
     The folder holds a PNG file for each image, grid.png with all of them or the first of each
     class, samples.npz (arr_0 uint8 NHWC, arr_1 labels), samples.json, which records how the images
     were sampled, and SHA256SUMS. With --condition, an upsampler enlarges images, and a model of
-    pairs makes one from each. The same command writes the same files: an interrupted one resumes
-    when it is run again, and a finished one is done. torchrun, or --shard without it, distributes
+    pairs samples one from each. The same command writes the same files: run again, an interrupted
+    one resumes, and a finished one has nothing to do. torchrun, or --shard without it, distributes
     the images over processes and machines (docs/howto/many.md).
 
     Examples:
@@ -59,35 +59,36 @@ def sample(
     out
         Sample folder to write.
     classes
-        By name or number, with counts: sneaker:16,bag:4 or all:8; by default all take turns.
+        Classes by name or number, with counts: sneaker:16,bag:4 or all:8; by default all take
+        turns.
     count
         Number of images, if --classes has no counts.
     proportions
-        List of labels, such as one of adm cluster, whose proportions of classes the images get.
+        List of labels, such as one of `adm cluster`, whose proportions of classes to sample.
     upsampler
         Upsampler to apply to the images.
     upsampler_steps
         Evaluations of the upsampler per image.
     upsampler_noise
-        Level of the noise on the images that it enlarges, if it was trained on such noise.
+        Noise level of the images that the upsampler receives, if it was trained on noisy ones.
     budget
-        Time for an image, as in 50ms: takes the best settings that `adm frontier` has measured.
+        Time per image, as in 50ms: selects the best settings that `adm frontier` has measured.
     """
-    chosen, given = lists.joined(classes), settings.given
+    chosen, overrides = lists.joined(classes), settings.overrides
     places.folder(out, MANIFEST)
-    budgets.check(budget, given, upsampler)
+    budgets.check(budget, overrides, upsampler)
     devices = joined(helpers.device)
     pipeline = helpers.load(model, devices.device, upsampler)
     if budget is not None:
-        given |= budgets.fitting(pipeline, budget, given.get("scale"))
-    helpers.check_used(pipeline.sampling.change(**given))
-    wanted = chosen
+        overrides |= budgets.fitting(pipeline, budget, overrides.get("scale"))
+    helpers.check_used(pipeline.sampling.change(**overrides))
+    labels = chosen
     if proportions is not None:
-        wanted, count = labels_like(proportions, chosen, pipeline.classes, count), None
-    own = {"upsampler_steps": upsampler_steps, "upsampler_noise": upsampler_noise}
+        labels, count = labels_like(proportions, chosen, pipeline.classes, count), None
+    upsampling = {"upsampler_steps": upsampler_steps, "upsampler_noise": upsampler_noise}
     if conditions.condition is None:
-        job = pipeline.job(wanted, count, **own, **given)
+        job = pipeline.job(labels, count, **upsampling, **overrides)
     else:
-        base = conditions.job(pipeline, wanted, count, given, devices)
-        job = pipeline.enlarged(base, **own)
+        base = conditions.job(pipeline, labels, count, overrides, devices)
+        job = pipeline.enlarged(base, **upsampling)
     output.write(out, job, f"sampling {job.count} images", devices)

@@ -31,27 +31,30 @@ MOST_NAMED = 8  # shards in a message
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """Settings of sampling; one that is not given has the value of the model's recipe.
+    """Settings of sampling; their defaults are the values of the model's recipe.
 
     Parameters
     ----------
     scale
         Guidance scale: 0 is no guidance, above 1 sharpens the class. Shipped models have a default.
     steps
-        Noise levels to visit, as many as calls of the network for most samplers.
+        Number of noise levels to visit; for most samplers also that of network calls.
     sampler
-        As in ddim:eta=0.5 or unipc:order=3; `adm help sampler` lists them.
+        Sampler, as in ddim:eta=0.5 or unipc:order=3; `adm help sampler` lists them.
     grid
-        Which levels to visit, as in karras:steps=10,end=3; `adm help grid` lists them.
+        Noise levels to visit, as in karras:steps=10,end=3; `adm help grid` lists the grids.
     guide
-        What steers, as in classifier:scale=2,every=2,interval=300-980 or free:scale=1.5; may be
+        Guidance, as in classifier:scale=2,every=2,interval=300-980 or free:scale=1.5; may be
         given several times. `adm help guide` lists the kinds.
+    then
+        Change of class, scale or guide from a level down, as in at:700,classes=sneaker,scale=4; may
+        be given several times. `adm help then` lists the parameters.
     truncation
         GANs only: largest absolute value of the noise, as in 0.5, or none.
     seed
-        Each image depends on the seed and its index only.
+        Random seed. Each image depends on the seed and its index only.
     precision
-        float32, bfloat16, float16, or auto, the fastest here.
+        float32, bfloat16, float16, or auto, the fastest on this device.
     set
         Another setting, as in use_labels=false, threshold=dynamic, compile=true or
         rounding=truncated; may be given several times. `adm help sampling` lists them.
@@ -69,33 +72,33 @@ class Settings:
     set: Annotated[tuple[str, ...], Parameter(negative="", show_default=False)] = ()
 
     @property
-    def given(self) -> dict[str, Any]:
-        """Name -> value, as `Pipeline.sample` takes them, of the settings that are given.
+    def overrides(self) -> dict[str, Any]:
+        """Name -> value, as `Pipeline.sample` takes them, of the settings that are set.
 
         Raises:
             SettingError: one of `set` has no value, or is given twice.
         """
         named = {each.name: getattr(self, each.name) for each in fields(self) if each.name != "set"}
-        found = {name: value for name, value in named.items() if value not in (None, ())}
+        overrides = {name: value for name, value in named.items() if value not in (None, ())}
         for text in self.set:
             name, equals, value = (part.strip() for part in text.partition("="))
-            if not equals or name in found:
+            if not equals or name in overrides:
                 raise SettingError("set", "as in threshold=dynamic, each name once", text)
-            found[name] = value
-        return found
+            overrides[name] = value
+        return overrides
 
 
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
 class Helpers:
-    """Models beside the one that is sampled, and the device of all."""
+    """Models that guide the one that is sampled, and the device of all."""
 
     classifier: Classifier = None
     weak: Weak = None
     device: Device = None
 
     def load(self, model: str, device: "torch.device", upsampler: str | None = None) -> "Pipeline":
-        """Load a model with these beside it."""
+        """Load a model with these helpers."""
         from adm.generation.pipeline import load
 
         return load(model, self.classifier, upsampler, device, self.weak)
@@ -150,7 +153,7 @@ class Output:
             raise ValueError(f"--batch-size must be at least 1, got {self.batch_size}")
 
     def write(self, out: Path, job: "Job", title: str, devices: "Devices") -> None:
-        """Sample a job with a progress bar, or say that `out` holds it; name the files."""
+        """Sample a job with a progress bar, unless `out` holds it; print the files."""
         from adm.generation.animation import check_animated, cost
         from adm.generation.folder import holds
 
@@ -160,7 +163,7 @@ class Output:
         films = self.animate and not (done and (out / ANIMATION).is_file())
         total = (0 if done else job.evaluations) + (cost(job) if films else 0)
         bar = progress(f"drawing {ANIMATION}" if done else title, total, "network evaluations")
-        # A finished folder is opened as well, which removes what a killed process has left beside.
+        # Opening a finished folder as well removes the leftovers of a killed process beside it.
         shown = bar if devices.main and (films or not done) else nullcontext()
         with shown as advance:
             left = self._sampled(out, job, advance, devices)
@@ -170,7 +173,7 @@ class Output:
     def _sampled(
         self, out: Path, job: "Job", advance: Advance | None, devices: "Devices"
     ) -> list[range]:
-        """Sample a job, or a shard of it; return what is missing beside other shards."""
+        """Sample a job, or a shard of it; return the images that are still missing."""
         from adm.generation.folder import sample_into, sample_shard
 
         options = {"overwrite": self.overwrite, "animate": self.animate}
@@ -183,7 +186,7 @@ class Output:
         return sample_shard(out, job, shard, batch_size=self.batch_size, on_step=advance, **options)
 
     def _say(self, out: Path, job: "Job", done: bool, left: list[range]) -> None:
-        """Name the files, or what is missing."""
+        """Print the files, or the missing images."""
         if not done and (left or not (out / MANIFEST).is_file()):
             say(f"shard {self.shard} of {out} is done; {_missing(job, str(self.shard), left)}")
             return
@@ -201,12 +204,12 @@ class Output:
 
 
 def _missing(job: "Job", shard: str, left: list[range]) -> str:
-    """Say which images are missing, and of which shards they are."""
+    """Describe which images are missing, and of which shards."""
     if not left:
         return "another process writes the folder, or the same command without --shard does"
     own, block = Shard.parsed(shard), job.generator.block
-    every = [Shard(number, own.of) for number in range(1, own.of + 1)]
-    lack = [str(each) for each in every if common(left, each.share([range(job.count)], block))]
+    shards = [Shard(number, own.of) for number in range(1, own.of + 1)]
+    lack = [str(each) for each in shards if common(left, each.share([range(job.count)], block))]
     named = ", ".join(lack if len(lack) <= MOST_NAMED else [*lack[:MOST_NAMED], "..."])
     return (
         f"{sum(map(len, left)):,} of {job.count:,} images are missing beside it, those of "
@@ -226,7 +229,7 @@ def labels_like(
 
     Args:
         proportions: path of the list.
-        classes: the classes that are given otherwise, which is refused.
+        classes: those of --classes, which are refused in addition to a list.
         known: the generator's classes.
 
     Raises:
@@ -242,7 +245,7 @@ def labels_like(
     if not known:
         raise SettingError(
             "proportions",
-            "left out with a model that is told no classes",
+            "left out, as sampling is unconditional",
             cure="add {classifier} with {scale} to guide to classes",
         )
     number = positive("count", DEFAULT_COUNT if count is None else count)

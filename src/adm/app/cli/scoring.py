@@ -36,9 +36,9 @@ class ImageOptions:
     ----------
     size
         Image size: H,W, HxW or one number. Image files are resized and cropped to it, and smaller
-        arrays of real images are padded. By default all images keep their size.
+        arrays of real images are padded. By default sizes are unchanged.
     channels
-        Number of channels: 1, 3 or 4. By default 3 for image files; arrays keep theirs.
+        Number of channels: 1, 3 or 4. By default 3 for image files, and unchanged for arrays.
     work
         Folder that caches the features of every image; it must be on a disk that all machines
         share. Other commands with the same folder reuse the features of the same images. By
@@ -56,7 +56,7 @@ class ImageOptions:
     device: Device = None
 
     def source(self, spec: str, devices: "Devices", **others: Any) -> "Source":
-        """Open images; `others` are of `open_images`, and take the place of these options."""
+        """Open images; `others` are arguments of `open_images` that replace these options."""
         from adm.app.scoring import open_images
 
         size = lists.height_and_width(self.size)
@@ -102,9 +102,9 @@ def with_cache(
             cache, or there is none if that cannot be written.
         compared: what the command compares, which names the folder in the user's cache.
     """
-    devices, given = extraction.devices, extraction.work
-    if given is not None:
-        with devices.holding(given):
+    devices = extraction.devices
+    if extraction.work is not None:
+        with devices.holding(extraction.work):
             yield extraction
         return
     work = _of_user(compared) if out is None else out.with_name(f".{out.name}.work")

@@ -78,8 +78,8 @@ def handling(handler: Callable[[int, Any], None]) -> Iterator[dict[int, Any]]:
     try:
         yield before
     finally:
-        for number, own in before.items():
-            signal.signal(number, own)
+        for number, previous in before.items():
+            signal.signal(number, previous)
 
 
 def _launched() -> bool:

@@ -1,6 +1,6 @@
 """Words with an --out in a store -> words with its copy here, fetched before and put after.
 
-Every verb writes its --out to the disk. Which files of the store it needs for that is known here.
+Every verb writes its --out to the disk. `needed` selects the files of the store that it reads.
 """
 
 import os
@@ -28,27 +28,27 @@ LATER = re.compile(r"\.[^/]+\.parts/.+\.npz|.+\.tar|.+\.index\.json")  # read if
 def mirrored(words: Sequence[str]) -> Iterator[list[str]]:
     """Replace the address of an --out by its copy, which is equal to the store before and after.
 
-    That the place can be written is tried before. What a command that fails or is stopped leaves is
-    put there, too, so that it may go on elsewhere. Of several ranks, the first one writes there.
+    Write access to the store is tested first. What a failed or stopped command leaves is put there,
+    too, so that it may resume elsewhere. Of several ranks, the first one writes there.
 
     Raises:
         ValueError: the store refuses.
     """
-    own = list(words)
-    place, address = _address(own)
+    local = list(words)
+    place, address = _address(local)
     if address is None or {"--help", "-h"} & {*words}:
-        yield own
+        yield local
         return
     from adm.store.remote import Mirror  # which loads more than --help may
 
     mirror, main = Mirror.at(address), os.environ.get("RANK", "0") == "0"
-    own[place] = own[place].replace(address, str(mirror.local))
+    local[place] = local[place].replace(address, str(mirror.local))
     if main:
         mirror.probe()
     mirror.begin()
     mirror.pull(needed)
     try:
-        yield own
+        yield local
     except BaseException:
         if main:
             try:
@@ -63,7 +63,7 @@ def mirrored(words: Sequence[str]) -> Iterator[list[str]]:
 def pushed(steps: "Iterator[Progress]", run: Path) -> "Iterator[Progress]":
     """Yield the steps of a run; put what is new in a copy into the store at each checkpoint.
 
-    What the run is is put there first, so that another one is refused.
+    The description of the run is put there first, so that another run is refused.
     """
     from adm.store.remote import Mirror
 
@@ -96,11 +96,11 @@ def _address(words: Sequence[str]) -> tuple[int, str | None]:
 
 
 def needed(names: Collection[str]) -> set[str]:
-    """Return the files that a command needs to go on.
+    """Return the files that a command needs to resume.
 
-    These are all but the parts, which are read when all are there, shards, and the single images of
-    sample folders, whose archive is there, too. Of all checkpoints but the newest, the numbers are
-    enough.
+    These are all but the parts, which are read once all are complete, shards, and the single images
+    of sample folders, which their archive holds, too. Of checkpoints before the newest, the numbers
+    are enough.
     """
     folders = {match[1] for name in names if (match := STEP.fullmatch(name))}
     newest = max(folders, key=lambda folder: (len(folder), folder), default="")

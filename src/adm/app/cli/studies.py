@@ -29,7 +29,7 @@ Vary = Annotated[tuple[str, ...], Parameter(name="--vary", negative="")]
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
 class StudyOptions:
-    """What is sampled at every point, and how it is scored.
+    """The samples of every point, and their scoring.
 
     Parameters
     ----------
@@ -44,7 +44,7 @@ class StudyOptions:
     classes
         Classes to sample, in turn: names, separated by commas or spaces. By default all.
     proportions
-        List of labels, such as one of adm cluster, whose proportions of classes the images get.
+        List of labels, such as one of `adm cluster`, whose proportions of classes to sample.
     judge
         Classifier of clean images whose accuracy on the samples is reported as well.
     seed
@@ -72,7 +72,7 @@ class StudyOptions:
     device: Device = None
 
     def opened(self, model: str) -> tuple["Pipeline", "Devices"]:
-        """Check the folder, join the ranks, and load the model with those that help it."""
+        """Check the folder, join the ranks, and load the model with its helpers."""
         places.resumable(self.out, "a study needs")
         from adm.generation.pipeline import load
 
@@ -91,7 +91,7 @@ class StudyOptions:
 
     @property
     def against(self) -> "Against":
-        """What the samples are scored against."""
+        """The references and the scoring of the samples."""
         from adm.app.study.scoring import Against
 
         return Against(
@@ -107,9 +107,9 @@ class StudyOptions:
         return extraction_of(devices, self.batch_size)
 
     def words(self, model: str) -> str:
-        """Return the model as it was given, with its options, for another command."""
-        given = {"--classifier": self.classifier, "--weak": self.weak}
-        pairs = [pair for pair in given.items() if pair[1] is not None]
+        """Return the model as named on the command line, with its options, for another command."""
+        options = {"--classifier": self.classifier, "--weak": self.weak}
+        pairs = [pair for pair in options.items() if pair[1] is not None]
         return shlex.join([model, *(str(word) for pair in pairs for word in pair)])
 
 

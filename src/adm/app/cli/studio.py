@@ -1,4 +1,4 @@
-"""adm studio [MODEL ...] -> a page on this machine, on which a person sees what sampling does."""
+"""adm studio [MODEL ...] -> a page on this machine, on which a person explores sampling."""
 
 import webbrowser
 from contextlib import suppress
@@ -21,9 +21,9 @@ def studio(
 ) -> None:
     """Sample, guide, paint and compare on a page in the browser.
 
-    The page offers the shipped models, and those that are given. It is served to this machine
-    alone; for others, --host gives the address to listen at, and the page is then found under an
-    address with a secret in it, which is printed. Stop it with Ctrl-C.
+    The page offers the shipped models, and MODELS. It is served to this machine alone; for others,
+    --host sets the address to listen at, and the address of the page, which is printed, then
+    contains a secret. Stop it with Ctrl-C.
 
     Examples:
 
@@ -45,8 +45,8 @@ def studio(
     host
         Name or address to listen at.
     data
-        MODEL=DATA, the images that a model learned from, if they are not where its recipe says; may
-        be given several times.
+        MODEL=DATA, the training images of a model, if they are not where its recipe says; may be
+        given several times.
     device
         cpu, cuda, cuda:1 or mps; by default the best available.
     open

@@ -1,4 +1,4 @@
-"""Standard output and error -> streams that escape what acts on a terminal, and outlive readers."""
+"""Standard output and error -> streams that escape control characters, and outlive readers."""
 
 import json
 import os
@@ -108,7 +108,7 @@ def open_standard_streams() -> None:
 
 
 def renamed(text: str) -> str:
-    """Return a text with addresses in place of the folders here that are their copies."""
+    """Return a text with the addresses of stores in place of their local copies."""
     stores = str(user_cache("stores"))
     if stores not in text:
         return text
@@ -118,7 +118,7 @@ def renamed(text: str) -> str:
 
 @cache
 def _address(root: str) -> str:
-    """Return the address of the parent of a copy, which `remote.Mirror` keeps; empty if unknown."""
+    """Return the address of the parent of a copy, as `remote.Mirror` stores it; empty if none."""
     with suppress(OSError, ValueError, KeyError, TypeError):
         state = json.loads(Path(root, ".store.json").read_text("utf-8"))
         return state["address"].rpartition("/")[0] + "/"

@@ -44,8 +44,8 @@ def train(
     `adm sample` and `adm info`. Ctrl-C, SIGTERM and a closed terminal (SIGHUP) save a checkpoint
     and exit. The same command resumes from the newest checkpoint, with the result of a run that was
     never stopped. The numbers of channels and classes of a named recipe are those of the data,
-    unless --set sets them: grey images make a grey model, and colour images one of colour. On a CPU
-    without instructions for bfloat16 it is trained in float32.
+    unless --set sets them: grey images train a grey model, and colour images a colour model. A CPU
+    without instructions for bfloat16 trains in float32.
 
     Examples:
 
@@ -74,8 +74,8 @@ def train(
         fashion-mnist[:/FOLDER], digits, a folder, an archive, shards, hf:NAME, ...
         docs/howto/data.md lists all forms. The recipe's data by default.
     condition
-        Images that the model is told, one for each image of the data and of the same path, such as
-        its edges (docs/howto/conditions.md).
+        Images to condition the model on, one for each image of the data and of the same path, such
+        as its edges (docs/howto/conditions.md).
     validation
         Data to validate on. By default the test split of the data, if there is one.
     hold_out
@@ -98,7 +98,7 @@ def train(
         Classes of --pretrained to rename to those of the data, as old=new, separated by commas or
         spaces.
     teacher
-        Guided model that a recipe of distillation distils: a path or a shipped name. Network,
+        Guided model to distil, for a distillation recipe: a path or a shipped name. Network,
         process and data follow from it.
     teacher_classifier
         Classifier that guides the teacher. By default the one that belongs to it.
@@ -108,8 +108,8 @@ def train(
         Minutes without a step after which several processes end, with a line on the one that hangs;
         `torchrun --max-restarts N` starts them again.
     check_data
-        What to compare, on resuming, with what the images were when the run began: their names and
-        sizes, or all their pixels, too, or none to accept a change.
+        What to compare, on resuming, with the images that the run began with: their names and
+        sizes, or also all their pixels, or none to accept a change.
     tensorboard
         Also write the log for TensorBoard, to tensorboard/ in the run folder.
     wandb

@@ -36,7 +36,7 @@ from adm.training import checkpoint
 from adm.training.loop import MicroBatch, Progress
 
 SMOOTHING = 0.95  # of the exponential average of the printed losses
-# Entries of the log that are printed, those that it has.
+# Entries of the log that are printed, where present.
 SHOWN = (
     *("loss", "mse", "vlb", "accuracy", "gradient_norm"),
     *("generator/loss", "discriminator/loss", "discriminator/real", "discriminator/generated"),
@@ -126,22 +126,22 @@ def follow(
         to_tensorboard: whether to write event files for TensorBoard.
         to_wandb: a Weights & Biases project, or None.
     """
-    recipe, source, held = images.recipe, images.training, images.validation
+    recipe, source, validation = images.recipe, images.training, images.validation
     run.check(recipe, source, devices, options)
     if devices.main:
         for line in (describe(source), *images.notes):
             say(line)
-        say(f"validation: {held.name if held else 'none; see --hold-out'}")
+        say(f"validation: {validation.name if validation else 'none; see --hold-out'}")
     writers = list[Writer]()
     if devices.main and to_tensorboard:
         writers.append(tensorboard(out / "tensorboard"))
     if devices.main and to_wandb:
         writers.append(wandb(to_wandb, out, to_json(recipe)))
     pictures = [writer.picture for writer in writers]
-    watch = watching(Watched(recipe, source, held, out, devices, options.teach), pictures)
+    watch = watching(Watched(recipe, source, validation, out, devices, options.teach), pictures)
     with saving() as stop:
-        own = replace(options, watch=watch, stop=stop)
-        steps = run.start(recipe, source, out, devices, own)
+        options = replace(options, watch=watch, stop=stop)
+        steps = run.start(recipe, source, out, devices, options)
         steps = guarded(steps, devices, 60 * stall, _give_up)
         newest = checkpoint.latest(out)
         done = 0 if newest is None else checkpoint.read_numbers(newest).step
@@ -155,7 +155,7 @@ def follow(
             done,
         )
         number = max(devices.gather(stop.signal or 0))  # a signal may reach one process only
-    run.tell_left_out((source, held), devices)
+    run.log_left_out((source, validation), devices)
     newest = checkpoint.latest(out)
     if number and newest is not None and checkpoint.read_numbers(newest).step < recipe.train.steps:
         _leave(newest, number, devices)
@@ -231,7 +231,7 @@ def keep_freed_memory() -> bool:
 
 
 class Stop:
-    """Whether a signal has asked the run to save and exit."""
+    """Whether a signal has requested that the run save and exit."""
 
     signal: int | None = None
 
@@ -244,11 +244,11 @@ def saving() -> Iterator[Stop]:
     """Save and exit after the current step on SIGTERM, SIGHUP or Ctrl-C; a second Ctrl-C stops."""
     stop = Stop()
 
-    def asked(number: int, frame: object) -> None:
+    def handle(number: int, frame: object) -> None:
         if stop.signal is not None and number == signal.SIGINT:
             raise KeyboardInterrupt
         stop.signal = number
         notice("\nsaving after this step, then exiting")
 
-    with handling(asked):
+    with handling(handle):
         yield stop

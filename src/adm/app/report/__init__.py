@@ -1,4 +1,4 @@
-"""Blocks -> one page that needs nothing from elsewhere, or the same as Markdown."""
+"""Blocks -> one self-contained page, or the same as Markdown."""
 
 from adm.app.report.blocks import (
     Block,

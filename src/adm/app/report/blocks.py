@@ -1,4 +1,4 @@
-"""What a page is made of: titles, notes, tables, figures, grids of images."""
+"""The blocks of a page: titles, notes, tables, figures, grids of images."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,8 +23,7 @@ class Note:
 
     Attributes:
         paragraphs: one or more.
-        kind: `text`; `quiet`, for what explains a block; `result`, for what the page finds, which
-            is set apart.
+        kind: `text`; `quiet`, for explanations; `result`, for findings, which are set apart.
     """
 
     paragraphs: Sequence[str]
@@ -40,7 +39,7 @@ class Cell:
         detail: in small letters below it, such as an interval.
         best: whether it is marked.
         code: whether it is a command.
-        words: whether it is of sentences, which are to the left in several lines.
+        words: whether it is sentences, which are left-aligned and wrapped.
     """
 
     value: str
@@ -58,11 +57,11 @@ class Cell:
 
 @dataclass(frozen=True)
 class Table:
-    """Numbers: the first column is to the left, the others are to the right.
+    """Numbers: the first column is left-aligned, the others are right-aligned.
 
     Attributes:
-        headings: of the columns; the detail of one says such as which values are better.
-        rows: of as many values.
+        headings: of the columns; the detail may say which values are better.
+        rows: a value for each heading.
     """
 
     headings: Sequence[str | Cell]
@@ -75,10 +74,10 @@ class Figure:
 
     Attributes:
         content: bytes of a PNG, GIF or SVG file.
-        about: what it shows, in words.
-        least: pixels of its width below which it scrolls in its own box.
-        most: pixels that it is not wider than.
-        drawn: whether its paper is white, and is dark on a dark page; not so for photographs.
+        about: the alternative text.
+        least: width in pixels below which it scrolls in its own box.
+        most: largest width in pixels.
+        drawn: whether its background is white, and dark on a dark page; False for photographs.
     """
 
     content: bytes
@@ -93,7 +92,7 @@ class ImageRow:
     """Pictures of one row.
 
     Attributes:
-        name: at the left; of several lines.
+        name: at the left; may have several lines.
         pictures: bytes of PNG files.
         captions: one below each, or none.
     """
@@ -120,7 +119,7 @@ class Images:
 
 @dataclass(frozen=True)
 class Text:
-    """Text as it is, such as JSON."""
+    """Preformatted text, such as JSON."""
 
     text: str
 

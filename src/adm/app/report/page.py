@@ -23,12 +23,12 @@ def page(
     facts: Sequence[tuple[str, str]] = (),
     settings: object = None,
 ) -> str:
-    """Return a page that needs nothing from elsewhere; all text is escaped.
+    """Return a self-contained page; all text is escaped.
 
     Args:
         lead: a sentence below the title.
         facts: (name, value), listed below it.
-        settings: JSON values of all that the page depends on, folded at its end; None for none.
+        settings: all that the page depends on, as JSON values, folded at its end; None for none.
     """
     if settings is not None:
         values = Text(json.dumps(settings, indent=1))
@@ -70,7 +70,7 @@ def _parts(blocks: Sequence[Block]) -> list[str]:
                 body = [headings, ["---"] * len(headings), *rows]
                 parts.append("\n".join(f"| {' | '.join(map(str, row))} |" for row in body))
             case Folded(summary, inner):
-                parts += [f"**{summary}**"] * bool(found := _parts(inner)) + found
+                parts += [f"**{summary}**"] * bool(nested := _parts(inner)) + nested
             case _:  # pictures, and text for machines
                 pass
     return parts

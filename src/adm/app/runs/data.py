@@ -20,7 +20,7 @@ from adm.models.teacher import follow_teacher
 from adm.models.trained import DiffusionModel
 from adm.processes import Devices
 from adm.recipes import RECIPES, Recipe, build
-from adm.recipes.following import changed, following, measured, paired, told
+from adm.recipes.following import changed, describe_changes, following, measured, paired
 from adm.recipes.schema import DiffusionRecipe, override
 from adm.shown import shown
 from adm.spec import SettingError
@@ -41,7 +41,7 @@ class Choice(NamedTuple):
             it follows a teacher) and the device; None for another recipe.
         model: the model whose recipe it is, which opens no path and no address that it names.
         notes: what was changed in it, as lines to print.
-        deviation: the standard deviation of the images that a run that is resumed has measured.
+        deviation: the standard deviation of the images, as measured by a run that is resumed.
     """
 
     recipe: Recipe
@@ -57,8 +57,9 @@ class DataOptions:
 
     Attributes:
         data: a data spec or a source; None for the recipe's own data.
-        condition: a data spec of the images that the model is told, one for each of `data` and of
-            the same name (`data.pairs`); None for none, and for a source, which has its own.
+        condition: a data spec of the images that the model is conditioned on, one for each of
+            `data` and of the same name (`data.pairs`); None for none, and for a source, which has
+            its own.
         labels: a file of labels, or a labelling rule; see `open_source`.
         validation: a data spec of the validation images; None for the test split of `data`.
         hold_out: fraction of the images to use for validation instead of training.
@@ -136,8 +137,8 @@ def choose(
 def fit_precision(choice: Choice, run: Path, devices: Devices) -> Choice:
     """Return a recipe that trains in float32 on a CPU without instructions for bfloat16.
 
-    A precision that was set stays, and so do that of a run that is resumed, on any machine, and the
-    standard deviation that it has measured of its images.
+    An explicit precision is retained; so are, on any machine, the precision of a resumed run and
+    the standard deviation that it measured.
 
     Args:
         run: the run folder.
@@ -175,13 +176,12 @@ def open_data(choice: Choice, options: DataOptions) -> TrainingData:
     build.check(recipe)
 
     def sized(data: Source, split: str = "train") -> Source:
-        kept, strict = recipe.data.channels, options.strict
-        images = at_one_size(data, size=recipe.data.size, channels=kept, strict=strict)
+        fit = partial(at_one_size, channels=recipe.data.channels, strict=options.strict)
+        images = fit(data, size=recipe.data.size)
         if options.condition is None:
             return images
         others = find(options.condition, split=split, labels=NO_LABELS)
-        size = recipe.data.low_res
-        return pair(images, at_one_size(others, size=size, channels=kept, strict=strict))
+        return pair(images, fit(others, size=recipe.data.low_res))
 
     training, validation = spec if isinstance(spec, Source) else sized(data), None
     name = training.name
@@ -206,10 +206,10 @@ def check_source(recipe: Recipe, source: Source) -> None:
     if recipe.data.crop == "random" and not source.can_crop:
         expected = f"centre for {source.name}, which cannot be cropped at random"
         raise SettingError("data.crop", expected, recipe.data.crop)
-    got, wanted = source.shape, (recipe.data.channels, *recipe.data.size)
-    if got != wanted:
+    got, needed = source.shape, (recipe.data.channels, *recipe.data.size)
+    if got != needed:
         raise ValueError(
-            f"{source.name} has images of (C, H, W) = {got}, and the recipe needs {wanted}; "
+            f"{source.name} has images of (C, H, W) = {got}, and the recipe needs {needed}; "
             "set data.size and data.channels, or give other data"
         )
     _check_pairs(recipe, source)
@@ -220,10 +220,10 @@ def check_source(recipe: Recipe, source: Source) -> None:
 
 
 def _check_pairs(recipe: Recipe, source: Source) -> None:
-    """Raise SettingError unless the data are pairs if the recipe is for them, and only then."""
+    """Raise SettingError unless the data are pairs exactly if the recipe is for pairs."""
     other = source.condition
     if other is None and recipe.data.paired:
-        raise SettingError("condition", f"given, as {recipe.name} is told an image of each pair")
+        raise SettingError("condition", f"given, as {recipe.name} is conditioned on images")
     if other is not None and not recipe.data.paired:
         raise SettingError("data.paired", f"true, as {source.name} are pairs", False)
     if other is not None and other.shape != (recipe.data.channels, *(recipe.data.low_res or ())):
@@ -260,8 +260,8 @@ def _find(spec: str, options: DataOptions, split: str = "train") -> Source:
 
 def _notes(before: Recipe, after: Recipe, name: str, channels: int) -> list[str]:
     """Return lines on the fields that follow from the data, and on colours that are not used."""
-    changed = told(before, after)
-    lines = [f"as in {name}: {changed}"] if changed else []
+    changes = describe_changes(before, after)
+    lines = [f"as in {name}: {changes}"] if changes else []
     if after.data.channels == 1 < channels:
         lines.append(f"{name} has colour images, which are read as grey (data.channels=1)")
     return lines

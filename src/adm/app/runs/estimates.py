@@ -70,8 +70,8 @@ def step_memory(recipe: Recipe, device_type: str = "cpu", teach: Teach | None = 
     sizes = batch_sizes(recipe)
     one, some, many = _peaks(recipe, sizes, copying, teach)
     per_image = (many - some) // (sizes[2] - sizes[1])
-    held = BYTES * build.parameters(recipe) * (COPIES + averages) + (LIBRARIES if copying else 0)
-    return StepMemory(held + one - per_image, per_image)
+    base = BYTES * build.parameters(recipe) * (COPIES + averages) + (LIBRARIES if copying else 0)
+    return StepMemory(base + one - per_image, per_image)
 
 
 def fits_in_memory(
@@ -115,12 +115,12 @@ class Ledger(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
-        made = [t for t in tree_iter(result) if isinstance(t, Tensor)]
-        for tensor in made:
+        outputs = [t for t in tree_iter(result) if isinstance(t, Tensor)]
+        for tensor in outputs:
             self._enter(tensor.untyped_storage())
         if self.copying and func.overloadpacket in CONVOLUTIONS:
-            given = [t for t in tree_iter(args) if isinstance(t, Tensor)]
-            self.peak = max(self.peak, self.alive + sum(t.nbytes for t in (*given, *made)))
+            inputs = [t for t in tree_iter(args) if isinstance(t, Tensor)]
+            self.peak = max(self.peak, self.alive + sum(t.nbytes for t in (*inputs, *outputs)))
         return result
 
     def _enter(self, storage: torch.UntypedStorage) -> None:
@@ -152,8 +152,8 @@ def walk(
         others: networks that the objective evaluates; their weights are not counted.
     """
     key_dropout(network, batch.draws.key)
-    held = [t for each in (network, *others) for t in (*each.parameters(), *each.buffers())]
-    with Ledger(copying, held) as ledger:
+    existing = [t for each in (network, *others) for t in (*each.parameters(), *each.buffers())]
+    with Ledger(copying, existing) as ledger:
         for parameter in network.parameters():
             parameter.grad = torch.empty_like(parameter)
         objective(network, batch).loss.sum().backward()

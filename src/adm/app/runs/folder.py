@@ -26,7 +26,7 @@ log = logging.getLogger("adm")
 DATA = "data.json"  # the fingerprint of a run's images
 CheckData: TypeAlias = Literal["names", "pixels", "none"]
 LONGEST = 200  # characters of the reason why a file is damaged
-# Fields without effect on the steps that are made: a run may resume although they differ.
+# Fields without effect on the steps: a run may resume although they differ.
 FREE = (
     "recipe.watch",
     "recipe.train.steps",
@@ -52,7 +52,7 @@ class Start:
 
 @dataclass(frozen=True)
 class Identity:
-    """What `run.json` says of a run."""
+    """The content of `run.json`."""
 
     recipe: dict[str, Any]
     classes: tuple[str, ...]
@@ -76,11 +76,11 @@ def sole_writer(run: Path, devices: Devices) -> Iterator[None]:
     def take() -> None:
         if run.exists() and not run.is_dir():
             raise SettingError("out", "the folder of a run", str(run), "choose another")
-        held.enter_context(locked(run))
+        stack.enter_context(locked(run))
         _check_files(run)
 
-    check_machines(run, devices.beside < devices.world)
-    with ExitStack() as held:
+    check_machines(run, devices.local_world < devices.world)
+    with ExitStack() as stack:
         devices.once(take)
         yield
 
@@ -116,14 +116,14 @@ def recipe_in(run: Path) -> Recipe | None:
 def check_claim(
     run: Path, described: Mapping[str, Any], source: Source, check: CheckData = "names"
 ) -> Fingerprint:
-    """Return what a run's images are, after a comparison of the run with the one in its folder.
+    """Return the fingerprint of a run's images, after comparing the run with that in its folder.
 
     Nothing is written.
 
     Args:
         described: the run's `identity`.
-        check: the names and sizes of the images, all their pixels, too, or none, which accepts the
-            images that are there. Without a checkpoint they may change as well.
+        check: the names and sizes of the images, also all pixels, or none, which accepts any
+            images. Without a checkpoint they may change as well.
 
     Raises:
         SettingError: the images differ.
@@ -136,8 +136,8 @@ def check_claim(
         if run.exists() and any(not file.name.startswith(".") for file in run.iterdir()):
             raise ValueError(f"{run} is not empty and holds no run; choose another folder")
         return fingerprint(source, check == "pixels")
-    held = _read(run)
-    if different := first_difference(held, through_json(described), (*FREE, *IMAGES)):
+    stored = _read(run)
+    if different := first_difference(stored, through_json(described), (*FREE, *IMAGES)):
         raise ValueError(
             f"{run} holds another run: {different}; choose another folder, or use the same settings"
         )
@@ -146,9 +146,9 @@ def check_claim(
         return now
     before = _read_fingerprint(run / DATA) if (run / DATA).exists() else None
     what = None if before is None else difference(before, now)
-    if what is None and held["images"] != described["images"]:
+    if what is None and stored["images"] != described["images"]:
         what = "the number of images"
-    if what is None and held["labels"] != described["labels"]:
+    if what is None and stored["labels"] != described["labels"]:
         what = "the label of an image"
     if what is not None:
         raise SettingError(
@@ -160,25 +160,25 @@ def check_claim(
 
 
 def claim(run: Path, described: Mapping[str, Any], images: Fingerprint) -> None:
-    """Make a folder that of a run, by its `run.json` and the record of its images.
+    """Claim a folder for a run: write its `run.json` and the record of its images.
 
     Args:
         described, images: the run's `identity`, and the result of `check_claim`.
     """
     if (run / RUN).exists():
-        held = _read(run)
-        before, now = held["recipe"]["train"], described["recipe"]["train"]
+        stored = _read(run)
+        before, now = stored["recipe"]["train"], described["recipe"]["train"]
         if now["anneal"] and before["steps"] != now["steps"]:
             log.info(
                 "the learning rate falls from here to 0 at step %d; it was to be 0 at step %d",
                 now["steps"],
                 before["steps"],
             )
-        if held["images"] != described["images"] and checkpoint.latest(run) is not None:
+        if stored["images"] != described["images"] and checkpoint.latest(run) is not None:
             log.info(
                 "there are %d images, and were %d: from here, they come in another order",
                 described["images"],
-                held["images"],
+                stored["images"],
             )
     write_json(run / RUN, described)
     write_json(run / DATA, asdict(images))
@@ -191,7 +191,7 @@ def start_of(
 
     Args:
         run: the folder of a run that has a checkpoint.
-        pretrained: the model that the run is said to have started from.
+        pretrained: the caller's model to start from.
         renamed: new class name by its name in that model.
 
     Raises:
@@ -199,9 +199,9 @@ def start_of(
     """
     values = _read(run)
     before = values.get("start") or {"given": None}
-    given = None if pretrained is None else str(pretrained)
+    requested = None if pretrained is None else str(pretrained)
     pairs = [
-        ("it started from", before["given"], given),
+        ("it started from", before["given"], requested),
         ("it renamed", before.get("renamed") or None, dict(renamed or {}) or None),
     ]
     for what, old, new in pairs:

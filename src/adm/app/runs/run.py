@@ -47,8 +47,8 @@ class TrainOptions:
         renamed: the name of a class in this run, by its name in that model.
         teacher: the sampler that a recipe of distillation distils, on the run's device.
         shard: whether to shard weights, gradients and moments over the processes (FSDP).
-        check_data: what is compared with what the images were when the run began: their "names" and
-            sizes, all their "pixels", too, or "none", which accepts those that are there.
+        check_data: what is compared with the images at the start of the run: the "names" and sizes
+            of the images, also all "pixels", or "none", which accepts any images.
         watch: called after every step; its figures go into the log.
         stop: called after every step; if it returns True, the run saves a checkpoint and ends.
     """
@@ -89,8 +89,8 @@ def train(
         out: the run folder; absent, empty, or that of the same run.
         data: a data spec such as "fashion-mnist" or "photos/", or a source; None for the recipe's
             own. A data spec with a test split is also validated on it.
-        condition: a data spec of the images that the model is told, one for each of `data` and of
-            the same name; None for none.
+        condition: a data spec of the images that the model is conditioned on, one for each of
+            `data` and of the same name; None for none.
         steps: total optimizer steps; None for the recipe's.
         settings: changes to the recipe, such as "unet.dropout=0.1".
         device: such as "cpu" or "cuda:1"; None for the best that the machine has.
@@ -114,21 +114,23 @@ def train(
     check_type("condition", condition, (str, Path, type(None)), "a data spec")
     check_type("settings", settings, (list, tuple), "a list such as ['unet.dropout=0.1']")
     check_type("options", options, (TrainOptions,), "TrainOptions(...)")
-    wanted = [*settings, *([] if steps is None else [f"train.steps={steps}"])]
+    overrides = [*settings, *([] if steps is None else [f"train.steps={steps}"])]
     folder, devices = at_home(out), Devices(pick(device))
-    told = None if condition is None else str(condition)
-    choice = choose(recipe, wanted, condition=told is not None)
+    condition = None if condition is None else str(condition)
+    choice = choose(recipe, overrides, condition=condition is not None)
     choice = fit_precision(choice, folder, devices)
     spec = str(data) if isinstance(data, Path) else data
     with sole_writer(folder, devices):
-        fitted, source, validation, _ = open_data(choice, DataOptions(data=spec, condition=told))
+        fitted, source, validation, _ = open_data(
+            choice, DataOptions(data=spec, condition=condition)
+        )
         check(fitted, source, devices, options)
         watch = watching(Watched(fitted, source, validation, folder, devices, options.teach))
         shown = nullcontext(on_progress) if on_progress else _bar(fitted, folder)
-        with shown as tell:
+        with shown as report:
             for progress in start(fitted, source, folder, devices, replace(options, watch=watch)):
-                tell(progress)
-        tell_left_out((source, validation), devices)
+                report(progress)
+        log_left_out((source, validation), devices)
     return folder
 
 
@@ -140,12 +142,12 @@ def _bar(recipe: Recipe, folder: Path) -> Iterator[Callable[[Progress], None]]:
         yield lambda progress: advance(1, f"{progress.images_per_second:.0f} images/s")
 
 
-def tell_left_out(sources: Sequence[Source | None], devices: Devices) -> None:
+def log_left_out(sources: Sequence[Source | None], devices: Devices) -> None:
     """Log which images of a run could not be decoded on any rank; every process must call."""
     for source in filter(None, sources):
-        every = [path for paths in devices.gather(source.skipped) for path in paths]
-        if every and devices.main:
-            log.warning(left_out(source.name, sorted(set(every))))
+        skipped = [path for paths in devices.gather(source.skipped) for path in paths]
+        if skipped and devices.main:
+            log.warning(left_out(source.name, sorted(set(skipped))))
 
 
 def train_steps(
@@ -169,15 +171,15 @@ def train_steps(
     options = options or TrainOptions()
     devices = Devices(devices) if isinstance(devices, torch.device) else devices
     check(recipe, source, devices, options)
-    with ExitStack() as held:
-        held.enter_context(sole_writer(run, devices))
+    with ExitStack() as stack:
+        stack.enter_context(sole_writer(run, devices))
         progress = start(recipe, source, run, devices, options)
-        return _holding(held.pop_all(), progress)
+        return _locked(stack.pop_all(), progress)
 
 
-def _holding(held: ExitStack, progress: Iterator[Progress]) -> Iterator[Progress]:
-    # If it is deleted before its first step, `held` is as well, which releases the lock.
-    with held:
+def _locked(lock: ExitStack, progress: Iterator[Progress]) -> Iterator[Progress]:
+    # If it is deleted before its first step, so is `lock`, which releases the lock.
+    with lock:
         yield from progress
 
 
@@ -217,7 +219,7 @@ def start(
     prepared = loop.Run(
         state=state,
         turn=build.turn(recipe, state, devices.device, teach),
-        source=source.among(devices.beside),
+        source=source.among(devices.local_world),
         settings=recipe.train,
         folder=run,
         metadata=described,
@@ -230,7 +232,7 @@ def start(
         ),
         watch=options.watch,
         stop=options.stop,
-        fits=fits_in_memory(recipe, teach, devices.beside) if on_cpu else None,
+        fits=fits_in_memory(recipe, teach, devices.local_world) if on_cpu else None,
         divisible=recipe.divisible,
     )
     steps = loop.train(prepared, options.micro_batch)

@@ -1,6 +1,6 @@
 """Steps of a run on several ranks -> the same steps, or its end, and who has hung or gone.
 
-A rank that hangs keeps all others in a collective call, which cannot tell whom it waits for.
+A rank that hangs blocks all others in a collective call, which cannot name it.
 """
 
 import json
@@ -23,7 +23,7 @@ from adm.processes import Devices, PrefixStore
 from adm.store.parsed import as_type, parse_json
 
 T = TypeVar("T")
-ANSWER_S = 10.0  # that a rank has to say where it is
+ANSWER_S = 10.0  # for a rank to report its place
 OURS = Path(__file__).parents[2]
 # Innermost functions of a rank that waits: a collective call, and the backward pass, in which DDP
 # and FSDP make theirs.
@@ -36,8 +36,8 @@ class Place:
     """Where a rank is.
 
     Attributes:
-        steps: that it has done.
-        line: the innermost line of ours that it runs.
+        steps: number of steps done.
+        line: the innermost line of this package that it runs.
         waits: whether it is in a collective call, or may be.
     """
 
@@ -49,7 +49,7 @@ class Place:
 def guarded(
     steps: Iterator[T], devices: Devices, limit_s: float, give_up: Callable[[str], None]
 ) -> Iterator[T]:
-    """Yield steps; if one takes longer than a limit, say from a thread who hangs.
+    """Yield steps; if one takes longer than a limit, report from a thread who hangs.
 
     Args:
         limit_s: seconds, in which a step ends, with its checkpoint and validation.
@@ -104,7 +104,7 @@ def place_of(thread: int, steps: int) -> Place:
 
 
 def answers(own: Place, devices: Devices) -> dict[int, Place]:
-    """Tell the other ranks where this one is; return the places of those that tell theirs."""
+    """Publish the place of this rank; return those of all ranks that publish theirs."""
     # Of torch's own: the group's store, which a launcher or rank 0 serves, is not in its interface.
     whole = dist.distributed_c10d._get_default_store()
     store = PrefixStore("adm/stalls", whole)
@@ -121,18 +121,18 @@ def answers(own: Place, devices: Devices) -> dict[int, Place]:
 
 
 def message(places: dict[int, Place], names: list[str], limit_s: float) -> str:
-    """Say who hangs: who does not answer, or waits for nobody, or has done the fewest steps."""
+    """Name the ranks that hang: those without an answer; else, of those behind, the busy or all."""
     silent = [rank for rank in range(len(names)) if rank not in places]
     fewest = min(each.steps for each in places.values())
     behind = [rank for rank, each in places.items() if each.steps == fewest]
     busy = [rank for rank in behind if not places[rank].waits]
     chosen = silent or busy or behind
-    told = (
+    reports = (
         f"process {rank} ({names[rank]}) "
         + ("does not answer" if rank in silent else f"is at {places[rank].line}")
         for rank in chosen[:8]
     )
     return (
-        f"no step ended in {limit_s:.0f} s: {', '.join(told)}; {len(names) - len(chosen)} of "
+        f"no step ended in {limit_s:.0f} s: {', '.join(reports)}; {len(names) - len(chosen)} of "
         f"{len(names)} processes wait; the same command goes on from the newest checkpoint"
     )

@@ -1,4 +1,4 @@
-"""Images, Found -> labels.csv, a list of labels to train with; labels.json: how it was made."""
+"""Images, ClusterSearch -> labels.csv, labels to train with; labels.json: how they were made."""
 
 import csv
 import io
@@ -12,7 +12,7 @@ import numpy as np
 
 from adm.app.report import Block, Cell, ImageRow, Images, Note, Table, Title, page
 from adm.app.report.page import tiles
-from adm.app.scoring.clusters import Clustering, Found, Tried
+from adm.app.scoring.clusters import Clustering, ClusterSearch, Tried
 from adm.app.scoring.extraction import FeatureSet
 from adm.app.scoring.manifest import versions
 from adm.data import Source
@@ -30,7 +30,7 @@ class NamedImages(NamedTuple):
     """The images of a split.
 
     Attributes:
-        names: by which a list of labels calls them.
+        names: of the images in a list of labels.
         split: of the data, `train` or `test`.
     """
 
@@ -86,25 +86,25 @@ class Record:
 
 
 def write_list(
-    found: Found,
+    search: ClusterSearch,
     images: NamedImages,
-    seen: FeatureSet,
-    how: Clustering,
+    features: FeatureSet,
+    clustering: Clustering,
     out: Path,
     others: tuple[NamedImages, FeatureSet] | None = None,
 ) -> Record:
     """Write a list of labels, then its record, each atomically.
 
     Args:
-        images, seen: the images that were clustered, and their features.
+        images, features: the clustered images, and their features.
         out: the list, a .csv file; its record is beside it.
         others: images that get the cluster with the nearest centre, and their features.
     """
-    sizes, names = found.clusters.sizes.tolist(), list(images.names)
-    labels, ids = cluster_names(len(sizes)), found.clusters.of_images.tolist()
+    sizes, names = search.clusters.sizes.tolist(), list(images.names)
+    labels, ids = cluster_names(len(sizes)), search.clusters.of_images.tolist()
     if others is not None:
         names += others[0].names
-        ids += found.clusters.nearest(others[1].pool).tolist()
+        ids += search.clusters.nearest(others[1].pool).tolist()
     content = to_csv(names, [labels[cluster] for cluster in ids])
     record = Record(
         data=images.source.name,
@@ -112,13 +112,13 @@ def write_list(
         images=len(images.source),
         assigned=0 if others is None else len(others[0].source),
         shape=images.source.shape,
-        data_sha256=seen.digest,
-        features=seen.name,
-        fingerprint=seen.fingerprint,
-        **asdict(how),
+        data_sha256=features.digest,
+        features=features.name,
+        fingerprint=features.fingerprint,
+        **asdict(clustering),
         sizes=tuple(sizes),
-        inertia=found.clusters.inertia,
-        tried=found.tried,
+        inertia=search.clusters.inertia,
+        tried=search.tried,
         list_sha256=sha256_of(content),
         versions=versions() | {"scikit-learn": version("scikit-learn")},
     )
@@ -133,15 +133,15 @@ def record_path(out: Path) -> Path:
 
 
 def check_replaceable(out: Path) -> None:
-    """Raise ValueError if there is a file in the place of the record that is no record."""
+    """Raise ValueError if the path of the record is that of another file."""
     path = record_path(out)
     if not path.exists():
         return
-    held = cached_json(path)
-    if held is None or held.get("format") != FORMAT or "list_sha256" not in held:
+    record = cached_json(path)
+    if record is None or record.get("format") != FORMAT or "list_sha256" not in record:
         raise ValueError(
-            f"{shown_path(path)}, in which the settings of {shown_path(out)} are kept, is another "
-            "file; move it away, or choose another path for the list"
+            f"{shown_path(path)} is not the record of {shown_path(out)}; move it away, or choose "
+            "another path for the list"
         )
 
 
@@ -152,7 +152,7 @@ def cluster_names(count: int) -> tuple[str, ...]:
 
 
 def names_of(data: Source) -> list[str]:
-    """Return the names by which a list calls the images of data that `registry.find` has opened.
+    """Return the names in a list of the images of data that `registry.find` has opened.
 
     Raises:
         ValueError: a name cannot be written to a list.
@@ -177,7 +177,7 @@ def to_csv(names: Sequence[str], labels: Sequence[str]) -> bytes:
 
 
 def _survive(names: list[str]) -> bool:
-    """Whether a list that is written with these names is read with them."""
+    """Whether these names survive writing and reading a list."""
     try:
         pairs = csv_pairs(to_csv(names, ["any"] * len(names)), "the list", ",")
     except ValueError:  # also of a name that is no Unicode
@@ -188,12 +188,12 @@ def _survive(names: list[str]) -> bool:
 ACROSS = 8  # images of each kind in a row
 MOST_ROWS = 200  # clusters shown
 LEAD = (
-    "Images that are near to each other in the features; no label was used. The classes of a model "
-    "that is trained on these clusters are called as here."
+    "Images that are near to each other in the features; no label was used. A model that is "
+    "trained on these clusters names its classes after them."
 )
 
 
-def cluster_page(found: Found, source: Source, record: Record) -> str:
+def cluster_page(search: ClusterSearch, source: Source, record: Record) -> str:
     """Return the HTML page.
 
     Args:
@@ -203,14 +203,14 @@ def cluster_page(found: Found, source: Source, record: Record) -> str:
     count = len(record.sizes)
     blocks: list[Block] = [
         Title("Result"),
-        Note(_sentences(found, source, record), "result"),
+        Note(_sentences(search, source, record), "result"),
         Title("Clusters, by size"),
-        Images(_rows(found, source), ("nearest to the centre", "at random"), ACROSS),
+        Images(_rows(search, source), ("nearest to the centre", "at random"), ACROSS),
     ]
     quiet = []
     if count > MOST_ROWS:
         quiet.append(f"{count - MOST_ROWS} smaller clusters are not shown.")
-    if found.agreement is not None:
+    if search.agreement is not None:
         quiet.append(
             "Beside each cluster: the most common label of the data, and its share of the "
             "cluster's images. Labels were not used to find the clusters."
@@ -229,11 +229,11 @@ def cluster_page(found: Found, source: Source, record: Record) -> str:
             ),
         ]
     title = f"{record.data}: {count_of(count, 'cluster')}"
-    return page(title, blocks, lead=LEAD, facts=_facts(found, record), settings=asdict(record))
+    return page(title, blocks, lead=LEAD, facts=_facts(search, record), settings=asdict(record))
 
 
-def _facts(found: Found, record: Record) -> list[tuple[str, str]]:
-    agreed = found.agreement
+def _facts(search: ClusterSearch, record: Record) -> list[tuple[str, str]]:
+    agreed = search.agreement
     facts = [
         ("data", f"{record.data}, {record.split} split"),
         ("images", f"{record.images:,}"),
@@ -247,16 +247,16 @@ def _facts(found: Found, record: Record) -> list[tuple[str, str]]:
     return facts
 
 
-def _sentences(found: Found, source: Source, record: Record) -> list[str]:
+def _sentences(search: ClusterSearch, source: Source, record: Record) -> list[str]:
     sentences = [f"{record}."]
     if record.tried:
         sentences.append(
             f"{len(record.sizes)} has the largest silhouette of the {len(record.tried)} numbers of "
             "clusters that were tried."
         )
-    if found.agreement is not None:
+    if search.agreement is not None:
         sentences.append(
-            f"{found.agreement.purity:.1%} of the images have the most common of the "
+            f"{search.agreement.purity:.1%} of the images have the most common of the "
             f"{len(source.classes)} labels of their cluster."
         )
     sentences.append(
@@ -266,14 +266,14 @@ def _sentences(found: Found, source: Source, record: Record) -> list[str]:
     return sentences
 
 
-def _rows(found: Found, source: Source) -> list[ImageRow]:
+def _rows(search: ClusterSearch, source: Source) -> list[ImageRow]:
     """Return what is shown of each cluster, from the largest on."""
-    order = found.clusters.points.order
-    distances = found.clusters.distances()
-    names, agreed = cluster_names(len(found.clusters.sizes)), found.agreement
+    order = search.clusters.points.order
+    distances = search.clusters.distances()
+    names, agreed = cluster_names(len(search.clusters.sizes)), search.agreement
     rows = []
     for cluster, name in enumerate(names[:MOST_ROWS]):
-        members = np.flatnonzero(found.clusters.ids == cluster)
+        members = np.flatnonzero(search.clusters.ids == cluster)
         near = members[np.argsort(distances[members], kind="stable")[:ACROSS]]
         # The order of the points is that of hashes, so that some that are evenly spread are random.
         spread = np.linspace(0, len(members) - 1, min(ACROSS, len(members)))

@@ -1,4 +1,4 @@
-"""FeatureSet, Clustering -> Found: clusters of images by K-means, and how they agree with labels.
+"""FeatureSet, Clustering -> ClusterSearch: clusters by K-means, and their agreement with labels.
 
 MiniBatchKMeans (Sculley 2010) of standardised features. Of several numbers of clusters, the one
 with the largest mean silhouette is chosen (Rousseeuw 1987): (b - a) / max(a, b) of an image, where
@@ -53,7 +53,7 @@ class Clustering:
             raise SettingError("seed", "in 0..2^63 - 1", self.seed)
 
     def fits(self, images: int) -> int:
-        """Return the number of fits of K-means that so many images take.
+        """Return the number of fits of K-means for so many images.
 
         Raises:
             SettingError: there are more clusters than images.
@@ -85,7 +85,7 @@ class Tried:
 
 @dataclass(frozen=True)
 class Agreement:
-    """How far clusters agree with labels that they were found without.
+    """How far clusters agree with labels, which the search did not use.
 
     Attributes:
         common: the most common label of each cluster.
@@ -128,7 +128,7 @@ class Clusters:
     """K clusters by size, the largest first.
 
     Attributes:
-        points: that they are of.
+        points: the clustered points.
         ids: (N,) int64, the cluster of each point.
         centres: (K, D) float64.
     """
@@ -173,8 +173,8 @@ class Clusters:
         return np.concatenate(ids)
 
 
-class Found(NamedTuple):
-    """Clusters of images.
+class ClusterSearch(NamedTuple):
+    """The clusters of images that a search found.
 
     Attributes:
         clusters: the largest first.
@@ -188,23 +188,23 @@ class Found(NamedTuple):
 
 
 def find_clusters(
-    images: FeatureSet, how: Clustering, advance: Advance = lambda amount: None
-) -> Found:
+    images: FeatureSet, clustering: Clustering, advance: Advance = lambda amount: None
+) -> ClusterSearch:
     """Find the clusters of images in their features.
 
     They do not depend on the labels of the images, on their names or on their order.
 
     Args:
-        images: at least as many as `how.fits` needs.
+        images: at least as many as `clustering.fits` needs.
         advance: called with 1 after each fit of K-means.
     """
     points = points_of(images.pool, images.hashes, images.name)
-    if how.clusters is None:
-        clusters, tried = choose_clusters(points, how.seed, advance)
+    if clustering.clusters is None:
+        clusters, tried = choose_clusters(points, clustering.seed, advance)
     else:
-        clusters, tried = fit_clusters(points, how.clusters, how.seed, advance), ()
-    agreed = None if images.labels is None else agreement_with(clusters.of_images, images.labels)
-    return Found(clusters, tried, agreed)
+        clusters, tried = fit_clusters(points, clustering.clusters, clustering.seed, advance), ()
+    agreement = None if images.labels is None else agreement_with(clusters.of_images, images.labels)
+    return ClusterSearch(clusters, tried, agreement)
 
 
 def points_of(pool: np.ndarray, hashes: np.ndarray, name: str) -> ImagePoints:
@@ -265,10 +265,10 @@ def fit_clusters(
         batch = max(BATCH, PER_CLUSTER * count)
         settings: dict[str, Any] = {"n_init": INITIAL, "batch_size": batch, "random_state": state}
         with threadpool_limits(1):  # the order of sums depends on the number of threads
-            search = MiniBatchKMeans(count, **settings).fit(points.values)
-            ids = search.predict(points.values)
+            kmeans = MiniBatchKMeans(count, **settings).fit(points.values)
+            ids = kmeans.predict(points.values)
         fitted.append(
-            _by_size(points, np.asarray(ids, np.int64), np.asarray(search.cluster_centers_))
+            _by_size(points, np.asarray(ids, np.int64), np.asarray(kmeans.cluster_centers_))
         )
         advance(1)
     best = min(fitted, key=lambda clusters: clusters.inertia)
@@ -322,8 +322,8 @@ def candidates(images: int) -> list[int]:
     Raises:
         ValueError: there are fewer than 200 images.
     """
-    every = (factor * 10**power for power in range(1, 10) for factor in (1, 2, 5))
-    numbers = [k for k in every if k * IMAGES_EACH <= images and k <= MOST_CLASSES]
+    series = (factor * 10**power for power in range(1, 10) for factor in (1, 2, 5))
+    numbers = [k for k in series if k * IMAGES_EACH <= images and k <= MOST_CLASSES]
     if not numbers:
         raise ValueError(
             f"{images} images are too few to choose the number of clusters, which needs "

@@ -96,9 +96,8 @@ def evaluate(
             sampled while their features are extracted, and not stored; or images that were opened
             by `open_images`.
         reference: a reference; a file of `adm reference`, a released file or its public name such
-            as openai/imagenet256-reference, or a data spec, whose
-            reference is computed once and kept in the user's cache; or samples, or a job, which is
-            sampled into memory.
+            as openai/imagenet256-reference, or a data spec, whose reference is computed once and
+            cached for the user; or samples, or a job, which is sampled into memory.
         features: an extractor or its spec: "inception", "efficientnet-lite0", "dinov2", a
             classifier, or "module:function"; by default those of the reference if they come with
             this package, or "inception". A function or classifier of the caller's must be given.
@@ -139,7 +138,7 @@ def evaluate(
     changed = (options.count, options.resize, options.channels) != (None, None, None)
     if isinstance(samples, str | Path) and not changed:
         generated = replace(generated, stored=read_statistics(str(samples), chosen))
-    return devices.once(lambda: _report(generated, real, options, opened.made, devices.device))
+    return devices.once(lambda: _report(generated, real, options, opened.manifest, devices.device))
 
 
 def _open(
@@ -149,8 +148,8 @@ def _open(
         return samples
     if isinstance(samples, Samples | Job):
         return open_samples(samples)
-    how = {"size": options.size, "channels": options.channels, "strict": options.strict}
-    return open_images(str(samples), pad=False, devices=devices, **how)
+    settings = {"size": options.size, "channels": options.channels, "strict": options.strict}
+    return open_images(str(samples), pad=False, devices=devices, **settings)
 
 
 def _reference(
@@ -170,8 +169,8 @@ def _reference(
         return open_samples(reference).source
     if is_reference(reference):
         return load_reference(reference)
-    how = {"size": options.size, "channels": options.channels, "strict": options.strict}
-    return open_images(str(reference), split=options.split, devices=devices, **how).source
+    settings = {"size": options.size, "channels": options.channels, "strict": options.strict}
+    return open_images(str(reference), split=options.split, devices=devices, **settings).source
 
 
 def _with_features(
@@ -237,13 +236,13 @@ def _report(
     generated: FeatureSet,
     reference: Reference,
     options: Comparison,
-    made: dict[str, Any] | None,
+    sample_manifest: dict[str, Any] | None,
     device: torch.device,
 ) -> Report:
-    """Score extracted features, of images of the size that `options.resize` says."""
+    """Score extracted features of images that were resized as `options.resize` says."""
     # Exact comparisons of distances need float64, which MPS does not support.
     computing = str(device) if device.type == "cuda" else "cpu"
-    own = scores(
+    scored = scores(
         generated,
         reference,
         only=[key for key, each in METRICS.items() if each.usual or options.float16],
@@ -251,27 +250,30 @@ def _report(
         seed=options.seed,
         device=computing,
     )
-    manifest = _manifest(generated, reference, made, options.resize)
+    manifest = _manifest(generated, reference, sample_manifest, options.resize)
     manifest |= {"resamples": options.resamples, "seed": options.seed}
     classes = class_scores(generated, reference, computing)
-    warnings = _of_bias(generated, own)
-    warnings += _of_comparison(generated, reference, own, options.resize)
-    return Report(generated.name, own, manifest, classes, tuple(warnings))
+    warnings = _of_bias(generated, scored)
+    warnings += _of_comparison(generated, reference, scored, options.resize)
+    return Report(generated.name, scored, manifest, classes, tuple(warnings))
 
 
 def _manifest(
-    generated: FeatureSet, reference: Reference, made: dict[str, Any] | None, resize: Resize | None
+    generated: FeatureSet,
+    reference: Reference,
+    sample_manifest: dict[str, Any] | None,
+    resize: Resize | None,
 ) -> dict[str, Any]:
     counts, balance = generated.label_counts, None
     if counts is not None:  # how evenly labelled samples are spread over their classes
-        each = counts.values()
-        balance = {"classes": len(counts), "fewest": min(each), "most": max(each)}
+        per_class = counts.values()
+        balance = {"classes": len(counts), "fewest": min(per_class), "most": max(per_class)}
     return {
         "generated": {
             **generated.manifest(),
             "balance": balance,
-            "rounding": _rounding(made),
-            "made": omit_labels(made),
+            "rounding": _rounding(sample_manifest),
+            "made": omit_labels(sample_manifest),
             "statistics": "of the images" if generated.stored is None else "as stored in the file",
         },
         "reference": {
@@ -285,13 +287,13 @@ def _manifest(
     }
 
 
-def _rounding(made: Mapping[str, Any] | None) -> str | None:
-    """Return how the generator rounded to bytes; None where no sample folder says it."""
-    settings = made and (made.get("sampling") or made.get("latent"))
+def _rounding(manifest: Mapping[str, Any] | None) -> str | None:
+    """Return how the generator rounded to bytes; None without the manifest of a sample folder."""
+    settings = manifest and (manifest.get("sampling") or manifest.get("latent"))
     return settings.get("rounding") if isinstance(settings, dict) else None
 
 
-def _of_bias(generated: FeatureSet, found: Mapping[str, Score]) -> list[str]:
+def _of_bias(generated: FeatureSet, scored: Mapping[str, Score]) -> list[str]:
     """Warn of a distance of fewer images than usual, with an estimate without its bias."""
     count, dim = generated.count, generated.pool.shape[1]
     if count >= USUAL_COUNT or generated.stored is not None:
@@ -301,16 +303,16 @@ def _of_bias(generated: FeatureSet, found: Mapping[str, Score]) -> list[str]:
         f"{title('frechet', generated.name)} of {count:,} images{fewer} is biased upwards; compare "
         f"it only with values of {count:,} images (published ones are of {USUAL_COUNT:,})"
     )
-    if "frechet_at_infinity" not in found or count <= dim:
+    if "frechet_at_infinity" not in scored or count <= dim:
         return [warning]
-    estimate = max(0.0, found["frechet_at_infinity"].value)
+    estimate = max(0.0, scored["frechet_at_infinity"].value)
     return [f"{warning}. Extrapolated to infinitely many images it is about {estimate:.4g}"]
 
 
 def _of_comparison(
     generated: FeatureSet,
     reference: Reference,
-    found: Mapping[str, Score],
+    scored: Mapping[str, Score],
     resize: Resize | None,
 ) -> list[str]:
     """Warn of everything else that makes the scores incomparable with others."""
@@ -321,7 +323,7 @@ def _of_comparison(
         warnings.append(
             f"a set of {DENSITY_NEIGHBOURS} images or fewer is too small for some scores"
         )
-    if generated.stored is None and not math.isfinite(found["frechet"].low):
+    if generated.stored is None and not math.isfinite(scored["frechet"].low):
         warnings.append(
             "the Fréchet distance has no interval: too few images, or they vary too little"
         )

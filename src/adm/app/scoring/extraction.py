@@ -61,7 +61,7 @@ class Extraction:
             Cached features are used only for images with the same bytes. One process, or one group
             of ranks, uses it at a time. By default it is a temporary folder.
         bar: opens a progress bar for a description and a number of images; the function that it
-            gives is called with a number of images when this rank has finished them, `Cached` if
+            yields is called with a number of images when this rank has finished them, `Cached` if
             their features were cached. The main rank opens it; by default one that is shown where a
             terminal or a notebook displays it.
 
@@ -136,8 +136,8 @@ class FeatureSet:
         if self.labels is None:
             return None
         counts = dict.fromkeys(self.classes, 0)
-        each = np.bincount(self.labels, minlength=len(self.classes)).tolist()
-        for name, count in zip(self.classes, each, strict=True):
+        of_labels = np.bincount(self.labels, minlength=len(self.classes)).tolist()
+        for name, count in zip(self.classes, of_labels, strict=True):
             counts[name] += count
         return counts
 
@@ -185,10 +185,10 @@ def extract(source: Source, features: Features, extraction: Extraction = DEFAULT
             `work` folder.
     """
     devices = extraction.devices
-    source = readable(source, devices).among(devices.beside)
+    source = readable(source, devices).among(devices.local_world)
     if len(source) < 2:
-        held = count_of(len(source), "image")
-        raise ValueError(f"{source.name} has {held}, and scores need at least 2; give more images")
+        count = count_of(len(source), "image")
+        raise ValueError(f"{source.name} has {count}, and scores need at least 2; give more images")
     spans = [*divide([range(len(source))], PART)]
     own = spans[devices.rank :: devices.world]
     what = f"extracting features of {source.name} by {features.name}"
@@ -200,8 +200,8 @@ def extract(source: Source, features: Features, extraction: Extraction = DEFAULT
         parts = Parts(folder, features.fingerprint)
         size = extraction.batch_size
         act = partial(_extract_parts, source, features, parts, own, size, advance)
-        every = devices.gather(devices.each(act))
-        hashes = {start: rows for part in every for start, rows in part.items()}
+        by_rank = devices.gather(devices.each(act))
+        hashes = {start: rows for part in by_rank for start, rows in part.items()}
         devices.once(lambda: _join(parts, spans, hashes))
         # No rank may return and remove the folder before all have opened the arrays in it.
         arrays = devices.each(lambda: load_arrays(folder / WHOLE, ARRAYS))
@@ -223,8 +223,8 @@ def extract(source: Source, features: Features, extraction: Extraction = DEFAULT
 
 def hashes_of(images: Tensor) -> np.ndarray:
     """(B, C, H, W) uint8 -> (B, 32) uint8, SHA-256 of each image's bytes."""
-    each = (hashlib.sha256(image.tobytes()).digest() for image in images.contiguous().numpy())
-    return np.frombuffer(b"".join(each), np.uint8).reshape(len(images), 32)
+    digests = (hashlib.sha256(image.tobytes()).digest() for image in images.contiguous().numpy())
+    return np.frombuffer(b"".join(digests), np.uint8).reshape(len(images), 32)
 
 
 @contextmanager
@@ -239,12 +239,12 @@ def work_in(work: Path | None, devices: Devices) -> Iterator[Path]:
         with devices.holding(work):
             yield work
         return
-    made: list[tempfile.TemporaryDirectory[str]] = []
-    passing = partial(tempfile.TemporaryDirectory, prefix=PREFIX, ignore_cleanup_errors=True)
-    devices.once(lambda: made.append(passing()))
-    with made[0] if made else nullcontext():
+    temporary: list[tempfile.TemporaryDirectory[str]] = []
+    create = partial(tempfile.TemporaryDirectory, prefix=PREFIX, ignore_cleanup_errors=True)
+    devices.once(lambda: temporary.append(create()))
+    with temporary[0] if temporary else nullcontext():
         try:
-            yield Path(devices.gather(made[0].name if made else None)[0])
+            yield Path(devices.gather(temporary[0].name if temporary else None)[0])
         except OSError as error:
             if error.errno not in FULL:
                 raise
@@ -262,11 +262,11 @@ def _extract_parts(
     batch_size: int,
     advance: Advance,
 ) -> Hashes:
-    """Extract the parts that are not there; return the hashes of all their images."""
+    """Extract the missing parts; return the hashes of the images of all parts."""
     hashes: dict[int, np.ndarray] = {}
     for span, images in _prefetch(source, spans):
-        own = hashes[span.start] = hashes_of(images)
-        if parts.read(span, hashes=own) is not None:
+        digests = hashes[span.start] = hashes_of(images)
+        if parts.read(span, hashes=digests) is not None:
             advance(Cached(len(span)))
             continue
         batches, first = [], span.start
@@ -278,10 +278,10 @@ def _extract_parts(
                 raise ValueError(f"{source.name}, images {first} to {last}: {error}") from None
             advance(len(batch))
             first = last + 1
-        arrays = {"hashes": own}
-        for name, each in zip(Extracted._fields, zip(*batches, strict=True), strict=True):
-            if each[0] is not None:
-                arrays[name] = torch.cat(each).numpy()
+        arrays = {"hashes": digests}
+        for name, tensors in zip(Extracted._fields, zip(*batches, strict=True), strict=True):
+            if tensors[0] is not None:
+                arrays[name] = torch.cat(tensors).numpy()
         parts.write(span, **arrays)
     return hashes
 
@@ -297,9 +297,9 @@ def _join(parts: Parts, spans: Sequence[range], hashes: Hashes) -> None:
                 f"{parts.folder} lacks {which}, which another rank extracted; give work=... a "
                 "folder that all ranks share"
             )
-        own = {name: array[:0].copy() for name, array in arrays.items()}
-        likes = likes or own
-        if {name: each.shape for name, each in own.items()} != {
+        empty = {name: array[:0].copy() for name, array in arrays.items()}
+        likes = likes or empty
+        if {name: each.shape for name, each in empty.items()} != {
             name: each.shape for name, each in likes.items()
         }:
             raise ValueError(

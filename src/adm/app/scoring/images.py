@@ -34,11 +34,11 @@ class Opened(NamedTuple):
 
     Attributes:
         source: the images, read from disk on demand.
-        made: the manifest of their sample folder, or None.
+        manifest: that of their sample folder, or None.
     """
 
     source: Source
-    made: dict[str, Any] | None = None
+    manifest: dict[str, Any] | None = None
 
 
 def open_images(
@@ -68,32 +68,32 @@ def open_images(
         spec = str(copy)
     path = at_home(spec)
     archive = path / ARCHIVE if path.is_dir() else path
-    made, ours = None, archive.name == ARCHIVE and archive.is_file()
-    if ours:  # of a sample folder, whose parts must be intact
+    manifest, is_samples = None, archive.name == ARCHIVE and archive.is_file()
+    if is_samples:  # of a sample folder, whose parts must be intact
         check(archive.parent)
-        made = read_manifest(archive.parent)
+        manifest = read_manifest(archive.parent)
     is_npz = archive.suffix.lower() == ".npz" and archive.is_file()
     if is_npz and labels is None and "train" in ([split] if isinstance(split, str) else split):
-        classes = tuple(made.get("classes", ())) if made else ()
-        found = read_arrays(archive, classes=classes or None, in_memory=False)
-        name = path.resolve().name if path.is_dir() else found.name
-        pngs = archive.parent.glob("*_*.png") if ours else ()
+        classes = tuple(manifest.get("classes", ())) if manifest else ()
+        source = read_arrays(archive, classes=classes or None, in_memory=False)
+        name = path.resolve().name if path.is_dir() else source.name
+        pngs = archive.parent.glob("*_*.png") if is_samples else ()
         numbered = {file.stem.rpartition("_")[2]: str(file) for file in pngs}
         files = {int(number): file for number, file in numbered.items() if number.isdecimal()}
-        complete = files.keys() == {*range(len(found))}
-        found = replace(found, name=name, paths=files.__getitem__ if complete else None)
+        complete = files.keys() == {*range(len(source))}
+        source = replace(source, name=name, paths=files.__getitem__ if complete else None)
     else:
-        made, found = None, find(spec, split=split, labels=labels)
-    if found.files is None and not pad:
-        _check_unpadded(found, size)
-    source = at_one_size(found, size=size, channels=channels, strict=strict)
-    return Opened(readable(source, devices), made)
+        manifest, source = None, find(spec, split=split, labels=labels)
+    if source.files is None and not pad:
+        _check_unpadded(source, size)
+    source = at_one_size(source, size=size, channels=channels, strict=strict)
+    return Opened(readable(source, devices), manifest)
 
 
 def readable(source: Source, devices: Devices = ALONE) -> Source:
     """Return the images that can be decoded, as a strict source; name the others in a notice.
 
-    Files are decoded once, by all ranks together. What follows is that of data without the others.
+    Files are decoded once, by all ranks together. The result is that of data without the others.
 
     Args:
         source: returned as it is if it is strict, or of arrays.
@@ -113,25 +113,25 @@ def readable(source: Source, devices: Devices = ALONE) -> Source:
         return None
 
     paths = devices.gather(devices.each(lambda: list(map_ahead(path_of_corrupt, own))))
-    every = [paths[index % devices.world][index // devices.world] for index in range(len(source))]
-    corrupt = [path for path in every if path is not None]
+    failed = [paths[index % devices.world][index // devices.world] for index in range(len(source))]
+    corrupt = [path for path in failed if path is not None]
     if len(corrupt) == len(source) > 0:
         raise ValueError(f"{left_out(source.name, corrupt)}; give images")
     if corrupt and devices.main:
         log.warning(left_out(source.name, corrupt))
-    kept = np.array([index for index, path in enumerate(every) if path is None], np.int64)
-    return replace(source.subset(kept) if corrupt else source, strict=True)
+    intact = np.array([index for index, path in enumerate(failed) if path is None], np.int64)
+    return replace(source.subset(intact) if corrupt else source, strict=True)
 
 
 def open_samples(samples: Samples | Job) -> Opened:
     """Return the images of samples in memory; or those of a job, sampled when they are read.
 
-    The images of a job are those of its sample folder. No batch is kept in memory once it was used.
+    The images of a job are those of its sample folder. No batch stays in memory after its use.
     """
     if isinstance(samples, Samples):
-        made = samples.job.manifest()
+        manifest = samples.job.manifest()
         classes, labels = _labelled(samples.classes, samples.labels, len(samples))
-        return Opened(in_memory("samples", classes, samples.images, labels), made)
+        return Opened(in_memory("samples", classes, samples.images, labels), manifest)
     classes, labels = _labelled(samples.generator.classes, samples.label_tensor, samples.count)
     return Opened(Source("samples", classes, labels, samples.images), samples.manifest())
 
@@ -162,8 +162,8 @@ def resize_to(source: Source, size: tuple[int, int]) -> Source:
     """Resize images to (H, W) without cropping: bicubic, antialiased, rounded to nearest."""
 
     def at_size(images: Tensor) -> Tensor:
-        found = F.interpolate(images.float(), size, mode="bicubic", antialias=True)
-        return found.round().clamp(0, 255).to(torch.uint8)
+        resized = F.interpolate(images.float(), size, mode="bicubic", antialias=True)
+        return resized.round().clamp(0, 255).to(torch.uint8)
 
     def read(indices: list[int]) -> Tensor:
         return at_size(source.batch(indices)[0])

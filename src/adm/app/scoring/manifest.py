@@ -11,15 +11,15 @@ OPTIONAL = ("torch-fidelity", "timm", "torchvision")  # packages that features m
 
 def versions() -> dict[str, str]:
     """Return package -> version of the installed packages that can affect a score."""
-    found = {name: version(package) for name, package in PACKAGES.items()}
+    installed = {name: version(package) for name, package in PACKAGES.items()}
     for name in OPTIONAL:
         with suppress(PackageNotFoundError):
-            found[name] = version(name)
-    return {**found, "python": platform.python_version()}
+            installed[name] = version(name)
+    return {**installed, "python": platform.python_version()}
 
 
-def omit_labels(made: dict[str, Any] | None) -> dict[str, Any] | None:
+def omit_labels(manifest: dict[str, Any] | None) -> dict[str, Any] | None:
     """Return a sampling manifest without labels, which the report counts by class."""
-    if made is None:
+    if manifest is None:
         return None
-    return {key: value for key, value in made.items() if key not in ("labels", "classes")}
+    return {key: value for key, value in manifest.items() if key not in ("labels", "classes")}

@@ -131,15 +131,15 @@ def nearest_images(
     Raises:
         ValueError: the features have wrong or different shapes, or are too few.
     """
-    found = nearest(samples, data, neighbours, device)
+    matches = nearest(samples, data, neighbours, device)
     threshold = float(np.quantile(own_distances(data, device), quantile))
     if equal is None:
         equal = np.full(len(samples), NONE)
-    known = None
+    against_test = None
     if test is not None:
-        known = copying(found, len(data), nearest(samples, test, 1, device), len(test))
-    distances = np.sqrt(found.squared)
-    return NearestImages(found.indices, distances, equal, threshold, quantile, known)
+        against_test = copying(matches, len(data), nearest(samples, test, 1, device), len(test))
+    distances = np.sqrt(matches.squared)
+    return NearestImages(matches.indices, distances, equal, threshold, quantile, against_test)
 
 
 def copying(of_data: Nearest, data: int, of_test: Nearest, test: int) -> Copying:
@@ -204,7 +204,7 @@ def _class_of(source: Source, index: int) -> str | None:
 
 
 def nearest_to_json(
-    found: NearestImages, features: str, samples: Source, data: Source
+    matches: NearestImages, features: str, samples: Source, data: Source
 ) -> dict[str, Any]:
     """Return neighbours and distances of every sample, threshold and rule as JSON values.
 
@@ -212,22 +212,22 @@ def nearest_to_json(
         features: their name.
         samples, data: the images, whose files and classes are named where they are known.
     """
-    flagged, copies, copying = found.flagged, found.equal != NONE, dict[str, Any]()
-    if (known := found.copying) is not None:
-        near = known.share.to_json() | {"expected": known.expected}
-        copying = {"nearer_than_test_images": near, "copied": known.copied.to_json()}
+    flagged, copies, copying = matches.flagged, matches.equal != NONE, dict[str, Any]()
+    if (against_test := matches.copying) is not None:
+        near = against_test.share.to_json() | {"expected": against_test.expected}
+        copying = {"nearer_than_test_images": near, "copied": against_test.copied.to_json()}
     return {
         "features": features,
         "rule": (
             "flagged: nearer to a training image than the threshold, which is the quantile of "
             "training images' distances to the nearest other one; or the same pixels"
         ),
-        "quantile": found.quantile,
-        "threshold": found.threshold,
+        "quantile": matches.quantile,
+        "threshold": matches.threshold,
         "samples": len(flagged),
         "flagged": int(flagged.sum()),
         "share_flagged": float(flagged.mean()),
-        "share_expected_of_fresh_images": found.quantile,
+        "share_expected_of_fresh_images": matches.quantile,
         "exact_copies": int(copies.sum()),
         **copying,
         "nearest": [
@@ -235,11 +235,11 @@ def nearest_to_json(
                 "sample": index,
                 "file": samples.path(index),
                 "class": _class_of(samples, index),
-                "images": (near := found.indices[index].tolist()),
+                "images": (near := matches.indices[index].tolist()),
                 "files": [data.path(i) for i in near],
                 "classes": [_class_of(data, i) for i in near],
-                "distances": found.distances[index].tolist(),
-                "same_pixels_as": int(found.equal[index]) if copies[index] else None,
+                "distances": matches.distances[index].tolist(),
+                "same_pixels_as": int(matches.equal[index]) if copies[index] else None,
                 "flagged": bool(flagged[index]),
             }
             for index in range(len(flagged))
@@ -248,7 +248,7 @@ def nearest_to_json(
 
 
 def draw_nearest(
-    found: NearestImages, samples: Source, data: Source, count: int, features: str
+    matches: NearestImages, samples: Source, data: Source, count: int, features: str
 ) -> Image.Image:
     """Draw a row per sample: the sample, then its neighbours with distance, class and file.
 
@@ -257,20 +257,20 @@ def draw_nearest(
         features: their name.
     """
     rows = []
-    for index in found.order[:count].tolist():
-        near = found.indices[index].tolist()
+    for index in matches.order[:count].tolist():
+        near = matches.indices[index].tolist()
         images, _ = data.batch(near)
-        mark = "copy" if found.equal[index] != NONE else "near" if found.flagged[index] else ""
+        mark = "copy" if matches.equal[index] != NONE else "near" if matches.flagged[index] else ""
         captions = [mark]
-        for image, distance in zip(near, found.distances[index], strict=True):
+        for image, distance in zip(near, matches.distances[index], strict=True):
             words = [f"{distance:.3g}", _cut(_class_of(data, image) or "", ACROSS)]
             words.append(_named(data, image, "image", ACROSS))
             captions.append("\n".join(filter(None, words)))
         name = [_named(samples, index, "sample", LONGEST), _class_of(samples, index) or ""]
-        own = samples.batch([index])[0][0]
-        rows.append(Row("\n".join(filter(None, name)), [own, *images], captions))
-    title = f"Nearest in {data.name} by {features}; near: below {found.threshold:.3g}"
-    headings = [("sample", 1), ("nearest, with distances", found.indices.shape[1])]
+        sample = samples.batch([index])[0][0]
+        rows.append(Row("\n".join(filter(None, name)), [sample, *images], captions))
+    title = f"Nearest in {data.name} by {features}; near: below {matches.threshold:.3g}"
+    headings = [("sample", 1), ("nearest, with distances", matches.indices.shape[1])]
     return sheet(f"{title}, copy: the same pixels", headings, rows)
 
 

@@ -125,16 +125,16 @@ class Reference:
 
     def check(self, features: Features) -> None:
         """Raise ValueError unless it was made with these features."""
-        made = printable(short(self.features))
+        name = printable(short(self.features))
         if not self.is_of(features):
             if self.features != features.name:
                 raise ValueError(
-                    f"{self.name} was made with the features {made}, got {features.name}; give "
+                    f"{self.name} was made with the features {name}, got {features.name}; give "
                     f"these features (a function or a classifier by its file), or a reference in "
                     f"{features.name}: images, or a file that `adm reference` makes of them"
                 )
             raise ValueError(
-                f"{self.name} was made with other weights or preprocessing of {made} (fingerprint "
+                f"{self.name} was made with other weights or preprocessing of {name} (fingerprint "
                 f"{printable(short(str(self.fingerprint)))}, got {features.fingerprint}); make the "
                 "reference again"
             )
@@ -289,12 +289,12 @@ def load_reference(path: str | Path, features: Features | None = None) -> Refere
         )
     names = text_of(arrays["classes"].ravel(), path) if "classes" in arrays else None
     try:
-        found = _from_arrays(arrays, names)
+        reference = _from_arrays(arrays, names)
     except ValueError as error:
         raise ValueError(f"{path}: {error}; make the file again") from None
-    manifest = {**found.manifest, "file": path.name, "file_sha256": sha256(path)}
-    found = replace(found, manifest=manifest)
-    return found if features is None else complete_reference(found, features)
+    manifest = {**reference.manifest, "file": path.name, "file_sha256": sha256(path)}
+    reference = replace(reference, manifest=manifest)
+    return reference if features is None else complete_reference(reference, features)
 
 
 def _from_arrays(arrays: Mapping[str, np.ndarray], names: tuple[str, ...] | None) -> Reference:
@@ -316,7 +316,7 @@ def _from_arrays(arrays: Mapping[str, np.ndarray], names: tuple[str, ...] | None
         raise ValueError(f"images are {images.dtype} {images.shape}, expected uint8 (n, H, W, C)")
     rows = None if images is None else len(images)
     if pool is not None and rows is None and pool.ndim:
-        rows = len(pool)  # images that are not ours to hand on have left their features
+        rows = len(pool)  # of images that may not be redistributed, only the features are stored
     if pool is not None:
         expected = (rows, len(statistics[0].mean))
         if pool.shape != expected or pool.dtype.kind != "f":
@@ -408,16 +408,16 @@ def _images(source: Source, rows: list[int]) -> np.ndarray:
 
 
 FILE = ("file", "file_sha256")  # what `load_reference` adds to a manifest
-MOST = 16  # references that a folder keeps; each has up to 10,000 images
+MOST = 16  # references that a folder retains; each has up to 10,000 images
 
 
 def cached_reference(
     source: Source, features: Features, folder: Path, extraction: Extraction = DEFAULT
 ) -> Reference:
-    """Return the reference of images, which an earlier call may have kept in the folder.
+    """Return the reference of images, which an earlier call may have cached in the folder.
 
-    The folder keeps the `MOST` that were used last. One that is damaged is made again; where the
-    folder cannot be written, every call makes its own.
+    The folder retains the `MOST` that were used last. A damaged one is made again; if the folder
+    cannot be written, every call makes its own.
 
     Args:
         source: real images of one size.
@@ -426,12 +426,12 @@ def cached_reference(
     """
     devices = extraction.devices
     path = folder / devices.once(lambda: _name(source, features))
-    found = _read(path)
-    if all(devices.gather(found is not None)) and found is not None:
-        return found
-    made = make_reference(source, features, extraction)
-    devices.once(lambda: _keep(made, path))
-    return _read(path) or made
+    cached = _read(path)
+    if all(devices.gather(cached is not None)) and cached is not None:
+        return cached
+    reference = make_reference(source, features, extraction)
+    devices.once(lambda: _store(reference, path))
+    return _read(path) or reference
 
 
 def _name(source: Source, features: Features) -> str:
@@ -440,32 +440,32 @@ def _name(source: Source, features: Features) -> str:
     The bytes of all images are read, which is much faster than extracting their features: images
     that have changed under the same names would give other scores.
     """
-    of = {
+    identity = {
         "source": (source.name, source.shape, source.classes),
         "images": asdict(fingerprint(source, pixels=True)),
         "labels": sha256_of(source.labels.numpy().tobytes()),
         "features": (features.name, features.fingerprint),
         "versions": versions(),
     }
-    return sha256_of(json.dumps(of, sort_keys=True).encode())[:32] + SUFFIX
+    return sha256_of(json.dumps(identity, sort_keys=True).encode())[:32] + SUFFIX
 
 
 def _read(path: Path) -> Reference | None:
     try:
-        found = load_reference(path)
+        reference = load_reference(path)
     except (OSError, ValueError):  # it is absent, or damaged: checksums are verified
         return None
     with suppress(OSError):
         os.utime(path)
-    # What it is of describes it, and not the file in which it is kept.
-    own = {key: value for key, value in found.manifest.items() if key not in FILE}
-    return replace(found, manifest=own)
+    # The manifest describes the images, not the file of the cache.
+    manifest = {key: value for key, value in reference.manifest.items() if key not in FILE}
+    return replace(reference, manifest=manifest)
 
 
-def _keep(made: Reference, path: Path) -> None:
+def _store(reference: Reference, path: Path) -> None:
     with suppress(OSError):  # no room, or no right to write: the next call makes it again
         path.parent.mkdir(parents=True, exist_ok=True)
-        made.save(path)
-        by_use = sorted(path.parent.glob(f"*{SUFFIX}"), key=lambda each: each.stat().st_mtime)
-        for each in by_use[:-MOST]:
-            each.unlink()
+        reference.save(path)
+        by_use = sorted(path.parent.glob(f"*{SUFFIX}"), key=lambda file: file.stat().st_mtime)
+        for file in by_use[:-MOST]:
+            file.unlink()

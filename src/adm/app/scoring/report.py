@@ -65,8 +65,8 @@ def scores(
         seed=seed,
         device=device,
     )
-    found = {key: metric.score(sets) for key, metric in METRICS.items() if key in only}
-    return {key: score for key, score in found.items() if score is not None}
+    computed = {key: metric.score(sets) for key, metric in METRICS.items() if key in only}
+    return {key: score for key, score in computed.items() if score is not None}
 
 
 class ClassScores(NamedTuple):
@@ -109,11 +109,11 @@ def class_scores(
         fake = np.asarray(generated.pool[labels == label])
         row = ClassScores(name, len(fake), len(real))
         if min(len(fake), len(real)) >= LEAST:
-            found = membership(real, fake, device=device)
+            inside = membership(real, fake, device=device)
             row = row._replace(
                 frechet=frechet_of_few(real, fake),
-                precision=float(found.fake_in_real.mean()),
-                recall=float(found.real_in_fake.mean()),
+                precision=float(inside.fake_in_real.mean()),
+                recall=float(inside.real_in_fake.mean()),
             )
         rows.append(row)
     return rows
@@ -174,11 +174,11 @@ def load_report(path: str | Path) -> Report:
         ValueError: the file is not a report, or is damaged.
     """
     try:
-        found = as_type(_Stored, read_json(Path(path), CLASSES))
+        stored = as_type(_Stored, read_json(Path(path), CLASSES))
     except (OSError, ValueError) as error:
         raise ValueError(f"{path} is not a report ({error}); evaluate again") from None
-    scores = {key: one.score for key, one in found.scores.items()}
-    return Report(found.features, scores, found.manifest, found.classes, found.warnings)
+    scores = {key: one.score for key, one in stored.scores.items()}
+    return Report(stored.features, scores, stored.manifest, stored.classes, stored.warnings)
 
 
 @dataclass(frozen=True)

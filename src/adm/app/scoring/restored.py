@@ -77,8 +77,8 @@ class Restored:
         """(N, C, H, W) uint8, the restoration without a model; None if there is none."""
         problem, model = self.restorer.problem, self.restorer.model
         measurement = self.restorer.instrument.measured(self.y.to(model.device), problem.sigma)
-        found = problem.operator.baseline(measurement, model.shape)
-        return None if found is None else to_uint8(found.cpu())
+        restored = problem.operator.baseline(measurement, model.shape)
+        return None if restored is None else to_uint8(restored.cpu())
 
     @cached_property
     def scores(self) -> dict[str, dict[str, Score]]:
@@ -105,11 +105,11 @@ class Restored:
             ours, theirs = (self.features.extract(each).pool for each in (flat, truth))
             distance = 1 - torch.cosine_similarity(ours.double(), theirs.double())
             values[f"feature distance ({self.features.name})"] = distance
-        found = dict[str, Score]()
+        scores = dict[str, Score]()
         for name, value in values.items():
             of_image = value.reshape(images.shape[:2]).mean(dim=1).numpy()
-            found[name] = Score(float(of_image.mean()), *mean_interval(of_image))
-        return found
+            scores[name] = Score(float(of_image.mean()), *mean_interval(of_image))
+        return scores
 
     def picture(self) -> Image.Image:
         """Draw a row for each image: truth, y, samples, their mean and standard deviation."""
@@ -120,8 +120,8 @@ class Restored:
             Row("", [image for _, each in columns for image in each[index]])
             for index in range(count)
         ]
-        made = self.restorer.problem.manifest()
-        title = f"{made['operator']}, sigma {made['sigma']:g}, by {made['method']}"
+        manifest = self.restorer.problem.manifest()
+        title = f"{manifest['operator']}, sigma {manifest['sigma']:g}, by {manifest['method']}"
         left = f", the first {count} of {len(self.of_each)}" if count < len(self.of_each) else ""
         return sheet(title + left, headings, rows, least=84)
 

@@ -22,7 +22,7 @@ log = logging.getLogger("adm")
 
 
 class Event(NamedTuple):
-    """What a page is told.
+    """An event for a page.
 
     Attributes:
         name: such as `step`, `image`, `done`.
@@ -33,9 +33,9 @@ class Event(NamedTuple):
     data: dict[str, Any]
 
 
-# Tells the page of an event; raises `Gone` once nobody reads.
-Tell: TypeAlias = Callable[[str, dict[str, Any]], None]
-Work: TypeAlias = Callable[[Tell], None]
+# Sends an event to the page; raises `Gone` once nobody reads.
+Emit: TypeAlias = Callable[[str, dict[str, Any]], None]
+Work: TypeAlias = Callable[[Emit], None]
 
 
 class Gone(Exception):
@@ -43,7 +43,7 @@ class Gone(Exception):
 
 
 class Full(Exception):
-    """Raised for an order when the queue is full."""
+    """Raised for an order if the queue is full."""
 
 
 def caption(name: str, value: str | None) -> str:
@@ -85,10 +85,10 @@ class Stream:
         finally:
             self.close()
 
-    def tell(self, name: str, data: dict[str, Any]) -> None:
+    def emit(self, name: str, data: dict[str, Any]) -> None:
         """Send an event, in the worker's thread.
 
-        One of `PASSING` that there is no room for is left out; with any other the worker waits.
+        Without room, one of `PASSING` is dropped, and for any other the worker waits.
 
         Raises:
             Gone: the stream is closed, or nobody reads it.
@@ -103,7 +103,7 @@ class Stream:
         """Carry out the order, in the worker's thread; what it raises is its last event."""
         try:
             if not self.closed:
-                self._work(self.tell)
+                self._work(self.emit)
         except Gone:
             pass
         except SettingError as error:

@@ -23,7 +23,7 @@ CLOSED = ("compile", "low_res_noise")
 
 
 def forms() -> dict[str, Any]:
-    """Return the controls of every kind of every spec, and of the settings that are none."""
+    """Return the controls of every kind of every spec, and of the settings without a spec."""
     return {
         "specs": {
             name: {kind.name: form(kind) for kind in kinds.values()}
@@ -38,11 +38,11 @@ def forms() -> dict[str, Any]:
 
 def form(kind: type[Any]) -> dict[str, Any]:
     """Return the summary of a dataclass, and a control for each of its parameters."""
-    found = describe(kind)
+    description = describe(kind)
     hints = get_type_hints(kind, include_extras=True)
-    for name, each in found["parameters"].items():
+    for name, each in description["parameters"].items():
         each |= control(hints[name])
-    return found
+    return description
 
 
 def control(hint: Any) -> dict[str, Any]:
@@ -50,7 +50,7 @@ def control(hint: Any) -> dict[str, Any]:
 
     Returns:
         `input`: `switch`, `choice`, `number` or `text`; the `choices`; of a number `min`, `max` and
-        `step`. What may be none is left empty for it.
+        `step`. An optional value is None if it is left empty.
     """
     kinds = [each for each in alternatives(hint) if each is not NoneType]
     if kinds == [bool]:
@@ -59,8 +59,8 @@ def control(hint: Any) -> dict[str, Any]:
         return {"input": "choice", "choices": [*map(str, get_args(kinds[0]))]}
     if kinds in ([int], [float]):
         limits = {"ge": "min", "gt": "min", "le": "max", "lt": "max"}
-        found = {limits[sign]: value for sign, value in bounds(_annotations(hint))}
-        return {"input": "number", "step": 1 if kinds == [int] else "any", **found}
+        ends = {limits[sign]: value for sign, value in bounds(_annotations(hint))}
+        return {"input": "number", "step": 1 if kinds == [int] else "any", **ends}
     return {"input": "text"}
 
 

@@ -1,4 +1,4 @@
-"""Job, tell -> its images, and at every step the guided estimate of x_0."""
+"""Job, emit -> its images, and at every step the guided estimate of x_0."""
 
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from adm.app.studio import pictures
-from adm.app.studio.desk import Tell
+from adm.app.studio.desk import Emit
 from adm.generation.animation import LAST, check_animated, duration, shown_steps
 from adm.generation.diffusion import DiffusionGenerator
 from adm.generation.generator import Generator, Stepwise
@@ -41,9 +41,9 @@ def observe(generator: Generator, see: See) -> Generator:
             see(indices, state)
             yield state
 
-    seen = copy(generator)
-    object.__setattr__(seen, "trajectory", trajectory)  # it is frozen
-    return seen
+    observed = copy(generator)
+    object.__setattr__(observed, "trajectory", trajectory)  # it is frozen
+    return observed
 
 
 class Clock:
@@ -69,13 +69,13 @@ class Clock:
 
 
 def show(
-    job: Job, wanted: range, tell: Tell, written: Callable[[int, Tensor], dict[str, Any]]
+    job: Job, requested: range, emit: Emit, describe: Callable[[int, Tensor], dict[str, Any]]
 ) -> None:
-    """Sample images of a job, and tell of every step and of every image.
+    """Sample images of a job, and emit every step and every image.
 
     Args:
-        wanted: the indices of the images.
-        written: index, image -> what is told of an image.
+        requested: the indices of the images.
+        describe: index, image -> JSON values of the event of an image.
     """
     clock, size = Clock(job), job.generator.block
 
@@ -83,21 +83,22 @@ def show(
         clock.step += 1
         places = own_places(indices, size)
         estimate = to_uint8(state.prediction.x_0[places]).cpu()
-        told = {"places": [wanted.index(indices[place]) for place in places]}
-        tell("step", {**told, **clock.read(), "strip": pictures.strip(estimate)})
+        shown = {"places": [requested.index(indices[place]) for place in places]}
+        emit("step", {**shown, **clock.read(), "strip": pictures.strip(estimate)})
 
-    seen = replace(job, generator=observe(job.generator, see))
-    for span in divide([wanted], size):
+    observed = replace(job, generator=observe(job.generator, see))
+    for span in divide([requested], size):
         clock.step = 0
-        images = seen.images(span)
+        images = observed.images(span)
         clock.step = clock.steps
         for index, image in zip(span, images, strict=True):
-            tell("image", {"place": wanted.index(index), "index": index, **written(index, image)})
-    tell("done", clock.read())
+            place = requested.index(index)
+            emit("image", {"place": place, "index": index, **describe(index, image)})
+    emit("done", clock.read())
 
 
-def film(job: Job, index: int, tell: Tell) -> dict[str, Any]:
-    """Sample one image again, and return its way from noise, as JSON values.
+def film(job: Job, index: int, emit: Emit) -> dict[str, Any]:
+    """Sample one image again, and return its trajectory from noise, as JSON values.
 
     Of many steps some are shown, evenly spaced. The last frame is the image itself.
 
@@ -114,7 +115,7 @@ def film(job: Job, index: int, tell: Tell) -> dict[str, Any]:
 
     def see(indices: Sequence[int], state: State) -> None:
         clock.step += 1
-        tell("progress", {"what": "sampling it again", "done": clock.step, "of": last})
+        emit("progress", {"what": "sampling it again", "done": clock.step, "of": last})
         if clock.step in shown:
             noisy.append(to_uint8(state.x[place]).cpu())
             estimates.append(to_uint8(state.prediction.x_0[place]).cpu())
@@ -132,7 +133,7 @@ def film(job: Job, index: int, tell: Tell) -> dict[str, Any]:
 
 
 def own_places(indices: Sequence[int], size: int) -> list[int]:
-    """Return the places of a block whose images are wanted; others repeat one of them."""
+    """Return the places of a block whose images are requested; others repeat one of them."""
     return [place for place, index in enumerate(indices) if index % size == place]
 
 

@@ -1,4 +1,4 @@
-"""JSON of a page -> Order; Order, Shelf, tell -> events: all that a browser may ask for.
+"""JSON of a page -> Order; Order, Shelf, emit -> events: all that a browser may request.
 
 Whatever arrives is parsed once, into types with bounds, before any work. A model is a name that the
 shelf offers, a setting the text of a spec, and a picture its bytes: nothing of a request is a path,
@@ -21,7 +21,7 @@ from torch import Tensor
 
 from adm.adversarial import LatentSampling
 from adm.app.studio import live, pictures
-from adm.app.studio.desk import Tell
+from adm.app.studio.desk import Emit
 from adm.app.studio.forms import CLOSED
 from adm.app.studio.shelf import Shelf
 from adm.data.pixels import MODES, to_picture
@@ -58,7 +58,7 @@ Picture: TypeAlias = Annotated[bytes, Field(min_length=1, max_length=pictures.MO
 
 
 class Order(BaseModel):
-    """What a page asks for."""
+    """A request of a page."""
 
     model_config = ConfigDict(
         extra="forbid",
@@ -69,8 +69,8 @@ class Order(BaseModel):
     )
 
     @abstractmethod
-    def carry_out(self, shelf: Shelf, tell: Tell) -> None:
-        """Do it, and tell of it; what `tell` raises ends it."""
+    def carry_out(self, shelf: Shelf, emit: Emit) -> None:
+        """Carry out the order, and emit its events; an exception of `emit` ends it."""
 
 
 class OfModel(Order):
@@ -88,8 +88,8 @@ class Choose(OfModel):
 
     kind: Literal["choose"]
 
-    def carry_out(self, shelf: Shelf, tell: Tell) -> None:
-        tell("chosen", shelf.describe(self.model))
+    def carry_out(self, shelf: Shelf, emit: Emit) -> None:
+        emit("chosen", shelf.describe(self.model))
 
 
 class Images(OfModel):
@@ -102,7 +102,7 @@ class Images(OfModel):
     settings: Settings = Field(default_factory=dict)
 
     @property
-    def given(self) -> dict[str, Any]:
+    def overrides(self) -> dict[str, Any]:
         """The settings, as `Pipeline` takes them."""
         return dict(self.settings)
 
@@ -110,8 +110,8 @@ class Images(OfModel):
     def job(self, pipeline: Pipeline) -> Job:
         """Return the job, without running it."""
 
-    def wanted(self, job: Job) -> range:
-        """Return the indices of the images that are made."""
+    def indices(self, job: Job) -> range:
+        """Return the indices of the images to generate."""
         return range(job.count)
 
     @abstractmethod
@@ -130,7 +130,7 @@ class Images(OfModel):
         job = self.job(pipeline)
         steps = job.generator.steps if isinstance(job.generator, Stepwise) else 1
         for field, most, got in (
-            ("count", MOST_IMAGES, len(self.wanted(job))),
+            ("count", MOST_IMAGES, len(self.indices(job))),
             ("steps", MOST_STEPS, steps),
             ("steps", MOST_CALLS, job.cost.network),
         ):
@@ -139,20 +139,20 @@ class Images(OfModel):
                 raise SettingError(field, f"at most {most:,}{calls}", got)
         return pipeline, job
 
-    def carry_out(self, shelf: Shelf, tell: Tell) -> None:
+    def carry_out(self, shelf: Shelf, emit: Emit) -> None:
         pipeline, job = self.checked(shelf)
-        names, wanted = job.generator.classes, self.wanted(job)
-        labels = [] if job.labels is None else [names[job.labels[index]] for index in wanted]
+        names, indices = job.generator.classes, self.indices(job)
+        labels = [] if job.labels is None else [names[job.labels[index]] for index in indices]
         begun = {
-            "count": len(wanted),
+            "count": len(indices),
             "shape": list(job.generator.shape),
             "labels": labels,
             "cost": str(job.cost),
             "guidance": job.generator.guidance,
         }
-        tell("begin", begun)
-        written = partial(self.describe, pipeline, job)
-        live.show(job, wanted, tell, written)
+        emit("begin", begun)
+        describe = partial(self.describe, pipeline, job)
+        live.show(job, indices, emit, describe)
 
 
 class Sample(Images):
@@ -161,7 +161,7 @@ class Sample(Images):
     Attributes:
         classes: class -> number of images; None for all classes in turn.
         count: number of images without `classes`.
-        only: index of the one image that is made, whatever the numbers; None for all.
+        only: index of the one image to generate, whatever the numbers; None for all.
     """
 
     kind: Literal["sample"]
@@ -171,24 +171,24 @@ class Sample(Images):
 
     def job(self, pipeline: Pipeline) -> Job:
         if self.only is None:
-            return pipeline.job(self.classes, self.count, **self.given)
+            return pipeline.job(self.classes, self.count, **self.overrides)
         named = None if self.classes is None else next(iter(self.classes))
-        return pipeline.job(named, self.only + 1, **self.given)
+        return pipeline.job(named, self.only + 1, **self.overrides)
 
-    def wanted(self, job: Job) -> range:
+    def indices(self, job: Job) -> range:
         return range(job.count) if self.only is None else range(self.only, self.only + 1)
 
     def describe(self, pipeline: Pipeline, job: Job, index: int, image: Tensor) -> dict[str, Any]:
         labels = job.labels
         named = None if labels is None else job.generator.classes[labels[index]]
-        made = recall.differing(pipeline, **self.given)
-        own = {"model": pipeline.model.name, "index": index, "settings": made}
+        settings = recall.differing(pipeline, **self.overrides)
+        common = {"model": pipeline.model.name, "index": index, "settings": settings}
         try:
-            note = Recall(classes=named, **own)
+            note = Recall(classes=named, **common)
         except SettingError:
             if labels is None:
                 raise
-            note = Recall(classes=str(labels[index]), **own)  # its name is none of a command
+            note = Recall(classes=str(labels[index]), **common)  # its name is none of a command
         places = {pipeline.model.name: self.model}
         return {
             "png": pictures.encode(recall.write(image, note)),
@@ -198,7 +198,7 @@ class Sample(Images):
 
 
 class FromPictures(Images):
-    """Images that are made from pictures.
+    """Images that are generated from pictures.
 
     Attributes:
         classes: class of the images; None for none.
@@ -220,13 +220,13 @@ class FromPictures(Images):
         verb, source, count, options = self.words()
         options |= {"classes": self.classes, "samples": self.samples}
         channels, *size = pipeline.shape
-        made = recall.call([], options | self.settings)
+        arguments = recall.call([], options | self.settings)
         lines = (
             "import adm\nfrom adm.data import open_source\n\n"
             f"model = adm.load({recall.call([self.model], {})})\n"
             f'data = open_source("{source}", size={tuple(size)}, channels={channels})\n'
             f"pictures, _ = data.batch({[*range(count)]})\n"
-            f"image = model.{verb}(pictures, {made}).images[{index}]\n"
+            f"image = model.{verb}(pictures, {arguments}).images[{index}]\n"
         )
         return {
             "png": self._noted(pipeline, index, image),
@@ -261,7 +261,7 @@ class Edit(FromPictures):
 
     def job(self, pipeline: Pipeline) -> Job:
         images = torch.stack([pictures.decode(each, pipeline.shape) for each in self.pictures])
-        return edit_job(pipeline, images, self.edit, self.classes, self.samples, **self.given)
+        return edit_job(pipeline, images, self.edit, self.classes, self.samples, **self.overrides)
 
     def fitted(self, shape: tuple[int, int, int]) -> Self:
         return self.model_copy(
@@ -295,7 +295,7 @@ class Fill(FromPictures):
             path.write_bytes(self.known(pipeline.shape))
             problem = Problem.parsed(Inpaint(mask=str(path)), self.method)
             return pipeline.restoration(
-                image[None], problem, self.samples, self.classes, **self.given
+                image[None], problem, self.samples, self.classes, **self.overrides
             )
 
     def known(self, shape: tuple[int, int, int]) -> bytes:
@@ -305,10 +305,10 @@ class Fill(FromPictures):
             raise SettingError("mask", "painted on a part of the picture")
         return png(to_picture(255 * (~painted).byte()))
 
-    def carry_out(self, shelf: Shelf, tell: Tell) -> None:
+    def carry_out(self, shelf: Shelf, emit: Emit) -> None:
         shape = shelf.pipeline(self.model).shape
-        tell("mask", {"png": pictures.encode(self.known(shape))})
-        super().carry_out(shelf, tell)
+        emit("mask", {"png": pictures.encode(self.known(shape))})
+        super().carry_out(shelf, emit)
 
     def fitted(self, shape: tuple[int, int, int]) -> Self:
         mask = pictures.fitted(self.mask, (1, *shape[1:]))
@@ -322,10 +322,10 @@ class Fill(FromPictures):
 
 
 class Origin(BaseModel):
-    """What a picture says that was made from others.
+    """What an image that was made from pictures records.
 
     Attributes:
-        order: by which it was made; its model is a name.
+        order: that made it; its model is a name.
         index: which of its images it is.
     """
 
@@ -338,10 +338,10 @@ AnyImages: TypeAlias = Annotated[Sample | Edit | Fill, Field(discriminator="kind
 
 
 class Film(Order):
-    """The way of one image from noise.
+    """The trajectory of one image from noise.
 
     Attributes:
-        of: what it was made by.
+        of: the order that made it.
         index: which one it is.
     """
 
@@ -349,11 +349,11 @@ class Film(Order):
     of: AnyImages
     index: Index
 
-    def carry_out(self, shelf: Shelf, tell: Tell) -> None:
+    def carry_out(self, shelf: Shelf, emit: Emit) -> None:
         _, job = self.of.checked(shelf)
-        if self.index not in self.of.wanted(job):
+        if self.index not in self.of.indices(job):
             raise SettingError("index", "that of an image", self.index)
-        tell("film", live.film(job, self.index, tell))
+        emit("film", live.film(job, self.index, emit))
 
 
 class Axis(BaseModel):
@@ -389,20 +389,20 @@ class Grid(Order):
     label: Name | None = None
     index: Index = 0
 
-    def carry_out(self, shelf: Shelf, tell: Tell) -> None:
+    def carry_out(self, shelf: Shelf, emit: Emit) -> None:
         axes = [{"name": each.name, "values": each.values} for each in (self.rows, self.columns)]
-        tell("begin", {"axes": axes, "shape": list(shelf.pipeline(self.of.model).shape)})
+        emit("begin", {"axes": axes, "shape": list(shelf.pipeline(self.of.model).shape)})
         for cells in self._together():
             places = [place for place, _, _ in cells]
             try:
-                images = self._images(shelf, cells, places, tell)
+                images = self._images(shelf, cells, places, emit)
             except SettingError as error:
                 for place in places:
-                    tell("cell", {"place": place, "error": str(error)})
+                    emit("cell", {"place": place, "error": str(error)})
                 continue
             for (place, settings, label), image in zip(cells, images, strict=True):
-                kept = {"settings": settings, "class": label}
-                tell("cell", {"place": place, "png": pictures.exact(image), **kept})
+                cell = {"settings": settings, "class": label}
+                emit("cell", {"place": place, "png": pictures.exact(image), **cell})
 
     def _together(self) -> Iterator[list["_Cell"]]:
         """Yield the cells that are sampled together, which differ in their class alone."""
@@ -417,16 +417,16 @@ class Grid(Order):
         yield from cells.values()
 
     def _images(
-        self, shelf: Shelf, cells: Sequence["_Cell"], places: list[list[int]], tell: Tell
+        self, shelf: Shelf, cells: Sequence["_Cell"], places: list[list[int]], emit: Emit
     ) -> Tensor:
         """Sample cells of the same settings: (B, C, H, W) uint8."""
         named = [str(label) for _, _, label in cells if label is not None]
-        own = self.of.model_copy(update={"settings": cells[0][1], "classes": None, "count": 1})
-        pipeline, job = own.checked(shelf)
+        order = self.of.model_copy(update={"settings": cells[0][1], "classes": None, "count": 1})
+        pipeline, job = order.checked(shelf)
         labels = None
         if job.generator.classes:
-            wanted = named or [job.generator.classes[0]] * len(cells)
-            labels = pipeline.job(wanted, **own.given).label_tensor
+            classes = named or [job.generator.classes[0]] * len(cells)
+            labels = pipeline.job(classes, **order.overrides).label_tensor
         generator, indices = job.generator, [self.index] * len(cells)
         if not isinstance(generator, Stepwise):
             return generator.images(labels, indices)
@@ -434,7 +434,7 @@ class Grid(Order):
         for state in generator.trajectory(labels, indices):
             clock.step, x = clock.step + 1, state.x
             estimate = pictures.strip(to_uint8(state.prediction.x_0).cpu())
-            tell("step", {"places": places, "strip": estimate, **clock.read()})
+            emit("step", {"places": places, "strip": estimate, **clock.read()})
         return to_uint8(x).cpu()
 
 
@@ -447,22 +447,22 @@ class Nearest(OfModel):
     kind: Literal["nearest"]
     picture: Picture
 
-    def carry_out(self, shelf: Shelf, tell: Tell) -> None:
+    def carry_out(self, shelf: Shelf, emit: Emit) -> None:
         image = pictures.decode(self.picture, shelf.pipeline(self.model).shape)
-        tell("nearest", shelf.training(self.model, tell).nearest(image))
+        emit("nearest", shelf.training(self.model, emit).nearest(image))
 
 
 class Drop(OfModel):
-    """A dropped picture: what made it, if it says so, and how the model sees it."""
+    """A dropped picture: what made it, if it records that, and how the model sees it."""
 
     kind: Literal["drop"]
     picture: Picture
 
-    def carry_out(self, shelf: Shelf, tell: Tell) -> None:
-        found: dict[str, Any] = {"recall": None}
+    def carry_out(self, shelf: Shelf, emit: Emit) -> None:
+        event: dict[str, Any] = {"recall": None}
         with suppress(SettingError):
             note = recall.read(self.picture)
-            found["recall"] = {
+            event["recall"] = {
                 "model": shelf.offered(note.model),
                 "class": note.classes,
                 "index": note.index,
@@ -471,9 +471,9 @@ class Drop(OfModel):
         with suppress(ValueError):
             origin = Origin.model_validate_json(recall.annotation(self.picture))
             order = origin.order.model_dump(mode="json")
-            found["order"] = order | {"model": shelf.offered(order["model"])}
+            event["order"] = order | {"model": shelf.offered(order["model"])}
         image = pictures.decode(self.picture, shelf.pipeline(self.model).shape)
-        tell("dropped", {**found, "png": pictures.exact(image)})
+        emit("dropped", {**event, "png": pictures.exact(image)})
 
 
 AnyOrder: TypeAlias = Annotated[
@@ -486,7 +486,7 @@ def parse(body: bytes) -> Order:
     """Return the order that a page has sent as JSON.
 
     Raises:
-        ValueError: it is none, or something in it is out of bounds.
+        ValueError: it is no order, or a value in it is out of bounds.
     """
     try:
         return _ORDER.validate_json(body)

@@ -2,7 +2,7 @@
 
 An order is one request, and its answer a stream of server-sent events. To close the request is to
 stop the order: there is no table of jobs, nothing to poll, and nothing left of one that nobody
-reads. It listens on this machine, unless told otherwise; then all addresses begin with a token.
+reads. By default it listens on this machine alone; elsewhere all addresses begin with a token.
 """
 
 import asyncio
@@ -59,15 +59,15 @@ class Guarded:
 
         async def headed(message: Message) -> None:
             if message["type"] == "http.response.start":
-                own = [(name.lower().encode(), value.encode()) for name, value in HEADERS.items()]
-                message["headers"] = [*message["headers"], *own]
+                extra = [(name.lower().encode(), value.encode()) for name, value in HEADERS.items()]
+                message["headers"] = [*message["headers"], *extra]
             async with asyncio.timeout(PATIENCE_S):  # a client may not read
                 await send(message)
 
-        given = scope["path"][1 : 1 + len(self.token)]
+        prefix = scope["path"][1 : 1 + len(self.token)]
         site = Request(scope).headers.get("sec-fetch-site", "none")
         app = self.app
-        if not secrets.compare_digest(given.encode(), self.token.encode()):
+        if not secrets.compare_digest(prefix.encode(), self.token.encode()):
             app = Response("give the whole address that `adm studio` has printed", 403)
         elif scope["method"] != "GET" and site not in ("none", "same-origin"):
             app = Response("of another site", 403)
@@ -127,7 +127,7 @@ def application(shelf: Shelf, desk: Desk, hosts: Sequence[str] = HERE, token: st
         arriving.add(request)
         try:
             async with asyncio.timeout(PATIENCE_S):
-                given = orders.parse(await request.body())
+                parsed = orders.parse(await request.body())
         except TimeoutError:
             return _refused(408, "the order did not arrive")
         except ClientDisconnect:
@@ -139,7 +139,7 @@ def application(shelf: Shelf, desk: Desk, hosts: Sequence[str] = HERE, token: st
         finally:
             arriving.discard(request)
         try:
-            stream = desk.submit(lambda tell: given.carry_out(shelf, tell))
+            stream = desk.submit(lambda emit: parsed.carry_out(shelf, emit))
         except Full:
             return _refused(503, BUSY)
         return Events(stream, streams)
@@ -179,8 +179,8 @@ def hosts_of(host: str) -> tuple[str, ...]:
     """Return the names and addresses by which a host that listens there may be called."""
     if host in HERE:
         return HERE
-    every = (each.address for cards in psutil.net_if_addrs().values() for each in cards)
-    numbers = [each.partition("%")[0] for each in every if "." in each or "::" in each]
+    addresses = (each.address for cards in psutil.net_if_addrs().values() for each in cards)
+    numbers = [each.partition("%")[0] for each in addresses if "." in each or "::" in each]
     return (host, socket.gethostname(), *HERE, *numbers, *(f"[{each}]" for each in numbers))
 
 
@@ -197,7 +197,7 @@ def new_token(host: str) -> str:
 
 
 def server(app: ASGIApp) -> uvicorn.Server:
-    """Return a server; `run` serves on sockets that listen, until the process is told to end."""
+    """Return a server; `run` serves on sockets that listen, until the process is asked to end."""
     config = uvicorn.Config(
         app,
         log_config=None,

@@ -1,4 +1,4 @@
-"""Names of models, data specs -> Shelf: pipelines, loaded once, and what they learned from."""
+"""Names of models, data specs -> Shelf: pipelines, loaded once, and their training images."""
 
 import re
 from collections import OrderedDict
@@ -15,7 +15,7 @@ from adm.app.scoring import Extraction, FeatureSet, extract, open_images
 from adm.app.scoring.extraction import hashes_of
 from adm.app.scoring.nearest import NEIGHBOURS, NONE, QUANTILE, equal_pixels, own_distances
 from adm.app.studio import pictures
-from adm.app.studio.desk import Tell
+from adm.app.studio.desk import Emit
 from adm.data import Source
 from adm.features import Extracted, Features, open_features
 from adm.features.contract import fingerprint_of, make_features
@@ -38,32 +38,32 @@ JUDGE = "-judge"  # and of the classifier in whose features images are compared
 
 @dataclass(frozen=True, eq=False)
 class Training:
-    """The images that a model learned from, with their features.
+    """The training images of a model, with their features.
 
     Attributes:
         source: the images.
         features: the extractor.
-        known: their features.
+        extracted: their features.
         threshold: distance below which an image is a likely copy; see `scoring.nearest`.
     """
 
     source: Source
     features: Features
-    known: FeatureSet
+    extracted: FeatureSet
     threshold: float
 
     def nearest(self, image: Tensor) -> dict[str, Any]:
         """Return the training images nearest to one, (C, H, W) uint8, as JSON values."""
         point = self.features.extract(image[None]).pool.numpy()
-        found = nearest(point, self.known.pool, min(NEIGHBOURS, self.known.count))
-        indices, distances = found.indices[0].tolist(), np.sqrt(found.squared[0]).tolist()
+        matches = nearest(point, self.extracted.pool, min(NEIGHBOURS, self.extracted.count))
+        indices, distances = matches.indices[0].tolist(), np.sqrt(matches.squared[0]).tolist()
         images, labels = self.source.batch(indices)
-        copy = equal_pixels(hashes_of(image[None]), self.known.hashes)[0] != NONE
+        copy = equal_pixels(hashes_of(image[None]), self.extracted.hashes)[0] != NONE
         names = self.source.classes
         return {
             "data": self.source.name,
             "features": self.features.name,
-            "images": self.known.count,
+            "images": self.extracted.count,
             "threshold": self.threshold,
             "copy": bool(copy),
             "near": bool(copy or distances[0] < self.threshold),
@@ -86,12 +86,12 @@ class Shelf:
 
     Args:
         models: names and paths, beside the shipped models; the first is chosen at the start.
-        data: model -> spec of the images that it learned from, where the name in its recipe does
-            not lead to them.
+        data: model -> spec of its training images, where the name in its recipe does not lead to
+            them.
         device: of all models; the best available by default.
 
     Raises:
-        ValueError: there is no such model or device, or data of a model that is not here.
+        ValueError: there is no such model or device, or data of a model that is not on the shelf.
     """
 
     def __init__(
@@ -114,7 +114,7 @@ class Shelf:
         """Return a model, loaded at its first use; those used last stay in memory.
 
         Raises:
-            SettingError: the page was not offered it.
+            SettingError: it is not on the shelf.
         """
         if name not in self.names:
             raise SettingError("model", f"one of {', '.join(self.names)}", name)
@@ -146,7 +146,7 @@ class Shelf:
         diffusion = isinstance(usual, Sampling)
         student = diffusion and pipeline.diffusion.student
         fast = name + FAST
-        how = pipeline.diffusion.recipe.distillation if student else None
+        distillation = pipeline.diffusion.recipe.distillation if student else None
         return {
             "model": name,
             "kind": "student" if student else "diffusion" if diffusion else "gan",
@@ -154,28 +154,28 @@ class Shelf:
             "classes": list(pipeline.classes),
             "settings": to_json(usual),
             "guided": student or (diffusion and pipeline.guide is not None),
-            "steps": list(how.steps) if how else [],
-            "scales": list(how.scales) if how else [],
+            "steps": list(distillation.steps) if distillation else [],
+            "scales": list(distillation.scales) if distillation else [],
             "levels": pipeline.schedule.last if diffusion else 0,
             "student": fast if fast in self.names else None,
             "trained": f"{model.trained_steps:,} steps on {model.recipe.data.source}",
         }
 
-    def training(self, name: str, tell: Tell) -> Training:
-        """Return the images that a model learned from; the first time, their features are computed.
+    def training(self, name: str, emit: Emit) -> Training:
+        """Return the training images of a model; the first time, their features are computed.
 
         Args:
-            tell: is told `progress`.
+            emit: receives `progress`.
 
         Raises:
             ValueError: they are not on this machine.
         """
         if self._training is None or self._training[0] != name:
             self._training = None  # one at a time, as features may be large
-            self._training = (name, self._learn(name, tell))
+            self._training = (name, self._learn(name, emit))
         return self._training[1]
 
-    def _learn(self, name: str, tell: Tell) -> Training:
+    def _learn(self, name: str, emit: Emit) -> Training:
         settings = self.pipeline(name).model.recipe.data
         spec = self._data.get(name, settings.source)
         try:
@@ -183,14 +183,14 @@ class Shelf:
             source = open_images(spec, size=size, channels=channels).source
         except (ValueError, OSError) as error:
             raise ValueError(
-                f"the images that {name} learned from are not here ({error}); start the studio "
-                f"with --data {name}=FOLDER"
+                f"the training images of {name} are not on this machine ({error}); start the "
+                f"studio with --data {name}=FOLDER"
             ) from None
         features = _features(settings, str(self.device))
         work = user_cache("studio") / re.sub(r"\W+", "-", f"{source.name} {features.name}")
-        known = extract(source, features, Extraction(work=work, bar=partial(_bar, tell)))
-        threshold = float(np.quantile(own_distances(known.pool), QUANTILE))
-        return Training(source, features, known, threshold)
+        extracted = extract(source, features, Extraction(work=work, bar=partial(_bar, emit)))
+        threshold = float(np.quantile(own_distances(extracted.pool), QUANTILE))
+        return Training(source, features, extracted, threshold)
 
 
 def _own_name(model: str) -> str:
@@ -198,33 +198,33 @@ def _own_name(model: str) -> str:
 
 
 @contextmanager
-def _bar(tell: Tell, what: str, count: int) -> Iterator[Callable[[int], None]]:
-    """Tell a page of progress, as `Extraction.bar` shows it elsewhere."""
+def _bar(emit: Emit, what: str, count: int) -> Iterator[Callable[[int], None]]:
+    """Emit `progress`, which `Extraction.bar` shows elsewhere."""
     done = 0
 
     def advance(amount: int) -> None:
         nonlocal done
         done += amount
-        tell("progress", {"what": what, "done": done, "of": count})
+        emit("progress", {"what": what, "done": done, "of": count})
 
     yield advance
 
 
 def shipped() -> list[str]:
     """Return the names of the shipped models that make images from noise, the simplest first."""
-    found = []
+    names = []
     for path in SHIPPED.glob("*.safetensors"):
         recipe = from_json(metadata_of(path).recipe)
         if recipe.kind != "classifier" and recipe.data.low_res is None:
-            found.append(path.stem)
-    return sorted(found, key=lambda name: (name != FIRST, name.count("-"), name))
+            names.append(path.stem)
+    return sorted(names, key=lambda name: (name != FIRST, name.count("-"), name))
 
 
 def _features(data: DataSettings, device: str) -> Features:
     """Return those of the shipped judge of these images; the pixels themselves without one."""
     for path in sorted(SHIPPED.glob(f"*{JUDGE}.safetensors")):
-        known = from_json(metadata_of(path).recipe).data
-        if (known.source, known.size, known.channels) == (data.source, data.size, data.channels):
+        judged = from_json(metadata_of(path).recipe).data
+        if (judged.source, judged.size, judged.channels) == (data.source, data.size, data.channels):
             return open_features(path.stem, device)
     height, width = data.size
     return make_features(

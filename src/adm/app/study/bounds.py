@@ -1,4 +1,4 @@
-"""Spec -> Bound: by what the bits of an image are bounded; x_0, noise -> bits and their terms."""
+"""Spec -> Bound on the bits of an image; x_0, noise -> bits and their terms."""
 
 import math
 from abc import abstractmethod
@@ -155,8 +155,8 @@ class Variational(Bound):
     def columns(self, schedule: Schedule) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         middle = None if self.drawn is None else torch.full((1, self.drawn), 0.5)
         level, weight = self.chosen(self.of(schedule).last, middle)
-        known = np.array(self.visited(schedule), np.float64)
-        return known[level.reshape(-1).numpy() - 1], weight.numpy()
+        visited = np.array(self.visited(schedule), np.float64)
+        return visited[level.reshape(-1).numpy() - 1], weight.numpy()
 
     def measure(
         self, denoise: Denoise, schedule: Schedule, x_0: Tensor, noise: ImageNoise
@@ -172,8 +172,7 @@ class Variational(Bound):
             row = replace(noise, shape=(1, 1, self.drawn))
             uniform = _uniform(row).flatten(1)
         levels = self.chosen(schedule.last, uniform)
-        found = bits_per_dimension(denoise, schedule, x_0, drawn, levels)
-        return found._asdict()
+        return bits_per_dimension(denoise, schedule, x_0, drawn, levels)._asdict()
 
     def parts_of(self, arrays: Arrays) -> dict[str, NDArray[np.float32]]:
         rest = arrays["total"] - arrays["prior"]
@@ -192,7 +191,7 @@ class Flow(Bound):
             at most 80.
         probes: random directions at each level, of Hutchinson's estimate of the divergence; from
             two on, they show its error.
-        draws: of which the probes are: random signs, or a normal distribution.
+        draws: distribution of the probes: random signs, or normal.
     """
 
     steps: Count = 64
@@ -223,8 +222,8 @@ class Flow(Bound):
             return drawn if self.draws == "normal" else torch.where(drawn < 0, -1.0, 1.0)
 
         x = dequantize(x_0, _uniform(noise).to(x_0.device))
-        found = flow_likelihood(denoise, schedule, x, probe)._asdict()
-        return found | {"by_probe": found["by_probe"].T}
+        bits = flow_likelihood(denoise, schedule, x, probe)._asdict()
+        return bits | {"by_probe": bits["by_probe"].T}
 
     @property
     def about(self) -> str:

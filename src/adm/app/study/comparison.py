@@ -54,7 +54,7 @@ class SideBySide:
     Attributes:
         sources: their names.
         features: the features in which distances are measured.
-        classes: those that all of them have.
+        classes: shared by all of them.
     """
 
     sources: list[str]
@@ -77,7 +77,7 @@ class SideBySide:
         }
 
     @property
-    def every(self) -> list[Score]:
+    def scores(self) -> list[Score]:
         """All distances and their means, which are shown with equally many decimals."""
         return [*self.mean(), *(score for each in self.classes for score in each.distances)]
 
@@ -91,52 +91,52 @@ class SideBySide:
         return means
 
 
-def shared_classes(sources: Sequence[Source], wanted: Sequence[str] | None = None) -> list[str]:
-    """Return the classes that all sources have, as the first one calls them, or the wanted ones.
+def shared_classes(sources: Sequence[Source], requested: Sequence[str] | None = None) -> list[str]:
+    """Return the classes that all sources have, as the first one calls them, or those requested.
 
     Names are compared without case.
 
     Args:
-        wanted: names of classes; None for all.
+        requested: names of classes; None for all.
 
     Raises:
-        ValueError: no class is shared, or a wanted one is not.
+        ValueError: no class is shared, or a requested one is not.
     """
     known = [{name.casefold() for name in source.classes} for source in sources]
-    both = [name for name in sources[0].classes if all(name.casefold() in each for each in known)]
-    if not both:
+    shared = [name for name in sources[0].classes if all(name.casefold() in each for each in known)]
+    if not shared:
         listed = "; ".join(f"{each.name} has {_named(each.classes)}" for each in sources)
         raise ValueError(f"no class is in all of the images: {listed}")
-    if wanted is None:
-        return both
-    folded = {name.casefold(): name for name in both}
-    if strange := [name for name in wanted if name.casefold() not in folded]:
+    if requested is None:
+        return shared
+    folded = {name.casefold(): name for name in shared}
+    if unknown := [name for name in requested if name.casefold() not in folded]:
         raise ValueError(
-            f"no class {', '.join(map(repr, strange))} is in all of the images; those are "
-            f"{_named(both)}"
+            f"no class {', '.join(map(repr, unknown))} is in all of the images; those are "
+            f"{_named(shared)}"
         )
-    return [folded[name.casefold()] for name in wanted]
+    return [folded[name.casefold()] for name in requested]
 
 
 def compare(
-    sources: Sequence[Source], seen: Sequence[FeatureSet], names: Sequence[str]
+    sources: Sequence[Source], features: Sequence[FeatureSet], names: Sequence[str]
 ) -> SideBySide:
     """Compare the images of each class.
 
     Args:
         sources: images with classes.
-        seen: their features.
-        names: of classes that all have, from `shared_classes`.
+        features: of each source.
+        names: of shared classes, from `shared_classes`.
     """
     classes = []
     for name in names:
         labels = [[*map(str.casefold, each.classes)].index(name.casefold()) for each in sources]
-        wanted = zip(sources, labels, strict=True)
-        indices = [torch.nonzero(each.labels == label)[:, 0].tolist() for each, label in wanted]
-        pairs = zip(seen, indices, strict=True)
+        labelled = zip(sources, labels, strict=True)
+        indices = [torch.nonzero(each.labels == label)[:, 0].tolist() for each, label in labelled]
+        pairs = zip(features, indices, strict=True)
         distances = [within_class(np.asarray(each.pool[chosen])) for each, chosen in pairs]
         classes.append(OfClass(name, indices, distances))
-    return SideBySide([source.name for source in sources], seen[0].name, classes)
+    return SideBySide([source.name for source in sources], features[0].name, classes)
 
 
 def within_class(features: NDArray[np.float32]) -> Score:
@@ -176,16 +176,16 @@ def page(
         count: images of each class and source.
     """
     blocks: list[Block] = []
-    every = comparison.every
+    column = comparison.scores
     for each in comparison.classes:
         if each.name in shown:
             pairs = zip(sources, each.indices, strict=True)
-            pictures = [tiles(source.batch(of[:count])[0], ACROSS) for source, of in pairs]
-            row = ImageRow("", pictures, [formatted(score, every) for score in each.distances])
+            pictures = [tiles(source.batch(chosen[:count])[0], ACROSS) for source, chosen in pairs]
+            row = ImageRow("", pictures, [formatted(score, column) for score in each.distances])
             blocks += [Title(each.name), Images([row], comparison.sources, ACROSS)]
     rows = [*((each.name, each.distances) for each in comparison.classes)]
     rows.append(("mean", comparison.mean()))
-    cells = [[name, *(Cell(*parts(score, every)) for score in scores)] for name, scores in rows]
+    cells = [[name, *(Cell(*parts(score, column)) for score in scores)] for name, scores in rows]
     blocks += [
         Title("Mean distance between two images of a class"),
         Table(["class", *(Cell(name, LIKE_REAL) for name in comparison.sources)], cells),
@@ -207,7 +207,7 @@ def picture(
                 tiled(source.batch(indices[:count])[0])
                 for source, indices in zip(sources, each.indices, strict=True)
             ],
-            [formatted(score, comparison.every) for score in each.distances],
+            [formatted(score, comparison.scores) for score in each.distances],
         )
         for each in comparison.classes
         if each.name in shown
@@ -220,8 +220,8 @@ def picture(
 
 def tiled(images: Tensor) -> Tensor:
     """Tile (N, C, H, W) images in rows of `ACROSS` on white, with a border of 1: (C, h, w)."""
-    lacking = -len(images) % ACROSS
-    white = images.new_full((lacking, *images.shape[1:]), 255)
+    missing = -len(images) % ACROSS
+    white = images.new_full((missing, *images.shape[1:]), 255)
     framed = F.pad(torch.cat([images, white]), (1, 1, 1, 1), value=255)
     rows = framed.unflatten(0, (-1, ACROSS))  # (rows, across, C, H, W)
     return rows.permute(2, 0, 3, 1, 4).flatten(3).flatten(1, 2)

@@ -84,7 +84,7 @@ def sentences(
     """Describe each score over a setting; the last sentence says whether they show a trade-off.
 
     Args:
-        setting: that the values are of.
+        setting: the name of what varies.
     """
     if len(distance.scales) < 3:
         return [f"At least three values of {setting} are needed to assess a trade-off."]
@@ -136,11 +136,11 @@ def parts(score: Score, column: Sequence[Score] = ()) -> tuple[str, str]:
     """Format the value and the interval; an unknown interval is an empty string.
 
     Args:
-        column: scores that have equally many decimals, those of the narrowest interval; by default
+        column: scores that share a number of decimals, that of the narrowest interval; by default
             the score alone.
     """
     alike = column or [score]
-    form = ".2e" if any(abs(each.value) >= 1e6 for each in alike) else f".{digits(alike)}f"
+    form = ".2e" if any(abs(other.value) >= 1e6 for other in alike) else f".{digits(alike)}f"
     value, low, high = (f"{x:{form}}" for x in score)
     return value, f"{low} to {high}" if bounded(score) else ""
 

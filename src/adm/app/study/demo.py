@@ -39,8 +39,8 @@ class Demo:
 
     Attributes:
         study: the guided model of garments at each scale.
-        student: distilled from it, at each of its numbers of steps; no points if there are no
-            images of its scale to compare with.
+        student: distilled from it, at each of its numbers of steps; without points if the guided
+            model is not sampled at its scale.
         emoji: a model of emoji in colour, and a cascade of it and its upsampler, by folder.
         scoring: by the features of a judge, against real test images.
     """
@@ -97,16 +97,16 @@ def demo(
 
 
 def run_demo(demo: Demo, out: Path, on: OnEvaluations = ignore) -> Result:
-    """Sample and score what is not there already; write the page of a sweep with more on it.
+    """Sample and score what is missing; write the page of a sweep with more blocks.
 
     Args:
-        on: called with a number of network evaluations, one image each, and what they are of.
+        on: called with a number of network evaluations, one image each, and what was sampled.
 
     Returns:
         The result of the study of the scale.
 
     Raises:
-        SettingError: a folder holds other samples.
+        SettingError: a folder has other samples.
     """
     for name, job in demo.emoji.items():
         sample_job(job, out / SAMPLES / name, on=on)
@@ -123,7 +123,7 @@ def run_demo(demo: Demo, out: Path, on: OnEvaluations = ignore) -> Result:
 
 
 def _film(job: Job, place: Path, on: OnEvaluations) -> list[Block]:
-    """Return the animation of samples, which is made if it is not there."""
+    """Return the animation of samples, which is made if missing."""
     if (place / ANIMATION).is_file():
         on(Cached(cost(job)), ANIMATION)
     else:

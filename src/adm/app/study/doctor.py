@@ -39,7 +39,7 @@ from adm.training.model_file import entries_of, load_weights, metadata_of
 Verdict = Literal["ok", "look", "wrong", "skipped"]
 RANK: tuple[Verdict, ...] = ("wrong", "look", "ok", "skipped")
 RAW = "raw.safetensors"  # beside the average, in the folder of a checkpoint
-SURE = 3.0  # standard errors beyond which a deviation is none of chance
+SURE = 3.0  # standard errors beyond which a deviation is not chance
 ACROSS, LEAST = 8, 640  # pictures side by side; pixels of the width of a figure
 SIZE = (10.4, 3.5)  # inches of a figure
 DOTS: Any = {"marker": "o", "ms": 3.5, "lw": 1.4}
@@ -131,7 +131,7 @@ def joined(parts: Sequence[str]) -> str:
 
 
 def settings(patient: Patient) -> Finding:
-    """The file says what is needed to use it: sampling that fits its process, names of classes."""
+    """The file states what its use needs: sampling that fits its process, names of classes."""
     model, cures = patient.model, dict[str, Verdict]()
     recipe, classes = model.recipe, model.classes
     says = f"A released file, recognised as {recipe.name}"
@@ -158,7 +158,7 @@ def settings(patient: Patient) -> Finding:
 
 
 def start(patient: Patient) -> Finding:
-    """Sampling starts from pure noise, which should be all that is left of an image there.
+    """Sampling starts from pure noise, which should be all that is left of an image at that level.
 
     The means m of the channels, of D pixels each, have a mean mu and a covariance S over images. At
     x_t = signal x_0 + sigma noise they are read as signal m with an error of variance sigma^2 / D,
@@ -173,7 +173,7 @@ def start(patient: Patient) -> Finding:
     says = f"Sampling starts at level {level} of {last}, where sqrt(alpha_bar) is {signal:.4f}"
     if patient.upsamples:
         return finding(
-            f"{says}; the small image tells the colours.", {}, level=level, signal=signal
+            f"{says}; the small image determines the colours.", {}, level=level, signal=signal
         )
     mean, spread, of = patient.brightness
 
@@ -201,21 +201,22 @@ def start(patient: Patient) -> Finding:
 
 def estimate(patient: Patient) -> Finding:
     """The estimate of x_0 is its expectation, and better than a guess that needs no network."""
-    found = patient.calibration
+    calibration = patient.calibration
     off = torch.stack(
         [
-            (found.slope - 1).abs() - SURE * found.slope_spread,
-            (found.energy - 1).abs() - SURE * found.energy_spread,
-            (found.error - SURE * found.error_spread) / found.linear - 1,
+            (calibration.slope - 1).abs() - SURE * calibration.slope_spread,
+            (calibration.energy - 1).abs() - SURE * calibration.energy_spread,
+            (calibration.error - SURE * calibration.error_spread) / calibration.linear - 1,
         ]
     )
     slope, energy, guess = off.amax(1).tolist()
-    level = int(found.levels[off.amax(0).argmax()])
-    low, high = float(found.slope.min()), float(found.slope.max())
-    least, most = float(found.energy.min()), float(found.energy.max())
-    ratio = float((found.error / found.linear).max())
+    level = int(calibration.levels[off.amax(0).argmax()])
+    first, last = int(calibration.levels[0]), int(calibration.levels[-1])
+    low, high = float(calibration.slope.min()), float(calibration.slope.max())
+    least, most = float(calibration.energy.min()), float(calibration.energy.max())
+    ratio = float((calibration.error / calibration.linear).max())
     says = (
-        f"From level {int(found.levels[0])} to {int(found.levels[-1])}, x_0 follows its estimate "
+        f"From level {first} to {last}, x_0 follows its estimate "
         f"with slope {low:.2f} to {high:.2f}, the predicted noise and what it leaves add up to "
         f"{least:.2f} to {most:.2f} of the noise (both should be 1), and the error of x_0 is at "
         f"most {ratio:.2f} of that of a linear guess."
@@ -235,10 +236,10 @@ def variance(patient: Patient) -> Finding:
     model = patient.diffusion
     if not model.parameterization.variance.learned:
         raise Skipped(f"the variance is not learned but {model.recipe.process.variance}")
-    found = patient.calibration
-    off = found.variance.log().abs()
+    calibration = patient.calibration
+    off = calibration.variance.log().abs()
     place = int(off.argmax())
-    ratio, level = float(found.variance[place]), int(found.levels[place])
+    ratio, level = float(calibration.variance[place]), int(calibration.levels[place])
     says = (
         f"The squared distance of x_(t-1) from its predicted mean is {ratio:.2f} of the predicted "
         f"variance at level {level}, where they differ most."
@@ -309,7 +310,7 @@ def average(patient: Patient) -> Finding:
     now, mean, then = (
         torch.cat([each[name].detach().flatten() for name in known]).double() for each in weights
     )
-    # Of the average from the initial weights, along that of the raw weights, whose is 1.
+    # In parts of the distance of the raw weights from their initial values.
     length = (now - then) @ (now - then)
     way, apart = float((mean - then) @ (now - then) / length), float((mean - now).norm())
     apart /= float(length.sqrt())
@@ -319,7 +320,7 @@ def average(patient: Patient) -> Finding:
         f"values, and ends {apart:.0%} of it apart from them; by the decay, the weights in "
         f"it are {age:.0%} of the training old."
     )
-    # Of weights that move evenly, an average of this age has come so far.
+    # Had the weights moved evenly, the average would have come 1 - age of the way.
     behind = graded(1 - way / (1 - age), 0.3, 0.6)
     follow = "it does not follow the weights: sample raw.safetensors, or train again"
     cures: dict[str, Verdict] = {follow: behind}
@@ -347,45 +348,45 @@ def age_of(decay: float, steps: int) -> float:
 
 def colours(patient: Patient) -> Finding:
     """The channels of samples have the mean and the deviation of those of the data."""
-    made, asked = patient.samples, None
+    samples, classes = patient.samples, None
     if patient.upsamples or patient.training is None:
-        compared = compare(made.images, patient.real)
+        compared = compare(samples.images, patient.real)
     else:
-        if made.labels is not None and not patient.unlabelled:
-            asked = tuple(made.labels.unique().tolist())
-        known = reference(patient.training, asked, MANY * patient.count)
-        compared = Compared(moments(made.images), known)
-    found = differences(compared)
-    wrong = [each for each in found if each.exceeds(FAR_OFF)]
-    some = wrong or [each for each in found if each.exceeds(FAR_OFF / 2)]
-    most = max(some or found, key=lambda each: each.off)
+        if samples.labels is not None and not patient.unlabelled:
+            classes = tuple(samples.labels.unique().tolist())
+        known = reference(patient.training, classes, MANY * patient.count)
+        compared = Compared(moments(samples.images), known)
+    deviations = differences(compared)
+    wrong = [each for each in deviations if each.exceeds(FAR_OFF)]
+    some = wrong or [each for each in deviations if each.exceeds(FAR_OFF / 2)]
+    most = max(some or deviations, key=lambda each: each.off)
     says = (
         f"The {most.what} of {most.channel} is {most.got:.0f} of 255 in samples and "
-        f"{most.wanted:.0f} in the data, {most.off:.1f} apart (standard error {most.error:.1f}): "
-        f"the largest of {len(found)} differences."
+        f"{most.expected:.0f} in the data, {most.off:.1f} apart (standard error {most.error:.1f}): "
+        f"the largest of {len(deviations)} differences."
     )
     change = (
         "see what `start` says; take more steps; compare the raw weights with the average; else "
         "train longer"
     )
-    figures = {f"{each.what}_{each.channel}": each.got - each.wanted for each in found}
+    figures = {f"{each.what}_{each.channel}": each.got - each.expected for each in deviations}
     return finding(says, {change: "wrong" if wrong else "look" if some else "ok"}, **figures)
 
 
 def saturation(patient: Patient) -> Finding:
     """Samples have no more pixels at the ends of the range than the data, and few beyond."""
-    made = patient.samples
+    samples = patient.samples
     share, usual = (
         float(((images == 0) | (images == 255)).float().mean())
-        for images in (made.images, patient.real)
+        for images in (samples.images, patient.real)
     )
     says = f"{share:.0%} of the pixels of samples are 0 or 255, and {usual:.0%} of the data's"
     figures = {"at_ends": share, "of_data": usual}
     grades: list[Verdict] = [graded(share - usual, 0.1, 0.3)]
-    if not math.isnan(made.beyond):
-        says += f"; before they are clipped, {made.beyond:.1%} are more than {MARGIN:g} beyond"
-        figures["beyond"] = made.beyond
-        grades.append(graded(made.beyond, 0.03, 0.15))
+    if not math.isnan(samples.beyond):
+        says += f"; before they are clipped, {samples.beyond:.1%} are more than {MARGIN:g} beyond"
+        figures["beyond"] = samples.beyond
+        grades.append(graded(samples.beyond, 0.03, 0.15))
     change = "lower the guidance scale, take more steps, or --set threshold=dynamic"
     return finding(f"{says}.", {change: worst(grades)}, **figures)
 
@@ -394,13 +395,13 @@ def variety(patient: Patient) -> Finding:
     """Two samples of a class are as far apart as two images of it."""
     if patient.unlabelled:
         raise Skipped(patient.unlabelled)
-    of = patient.samples.labels
-    assert of is not None
+    classes = patient.samples.labels
+    assert classes is not None
 
     def distance(images: Tensor) -> float:
         flat = images.flatten(1).float().numpy()
-        each = [within_class(flat[(of == label).numpy()]).value for label in of.unique()]
-        return float(np.nanmean(each))
+        means = [within_class(flat[(classes == c).numpy()]).value for c in classes.unique()]
+        return float(np.nanmean(means))
 
     ratio = distance(patient.samples.images) / distance(patient.real)
     says = (
@@ -431,10 +432,10 @@ def pair(patient: Patient) -> Finding:
 
 def classifier(patient: Patient) -> Finding:
     """The classifier is right about slightly noisy images, and no surer than it is right."""
-    found = patient.judged
-    chance = found.commonest
-    right, sure = (values.tolist() for values in found.quarters)
-    errors = [SURE * math.sqrt(max(p * (1 - p), 0.01) / found.images) for p in right]
+    judged = patient.judged
+    chance = judged.commonest
+    right, sure = (values.tolist() for values in judged.quarters)
+    errors = [SURE * math.sqrt(max(p * (1 - p), 0.01) / judged.images) for p in right]
     apart = [c - p for c, p in zip(sure, right, strict=True)]
     over = max(each - error for each, error in zip(apart, errors, strict=True))
     under = max(-each - error for each, error in zip(apart, errors, strict=True))
@@ -450,28 +451,28 @@ def classifier(patient: Patient) -> Finding:
         "was trained on noisy images; else take more data, data.augment or an earlier checkpoint"
     )
     levels = "check its process.schedule and process.steps"
-    misled: Verdict = "wrong" if found.told[0] < -SURE * found.told[1] else "ok"
+    misled: Verdict = "wrong" if judged.level_gain[0] < -SURE * judged.level_gain[1] else "ok"
     cures: dict[str, Verdict] = {
         "it knows no class of these data: check the order of its classes": graded(
             chance + errors[0] - right[0], 0, 0
         ),
         surer: graded(over, 0.1, 0.25),
         f"it is less sure than it is right: {levels}": graded(under, 0.1, 0.5),
-        "it does better when it is told another level: check its process": misled,
+        "it does better given another level: check its process": misled,
         f"it is better on noisier images: {levels}": graded(rise, 0.1, 0.5),
     }
     figures = {f"accuracy_q{i}": value for i, value in enumerate(right, 1)}
     figures |= {f"confidence_q{i}": value for i, value in enumerate(sure, 1)}
-    return finding(says, cures, **figures, told=found.told[0])
+    return finding(says, cures, **figures, told=judged.level_gain[0])
 
 
 def gradient(patient: Patient) -> Finding:
-    """The gradient of the classifier is neither nothing nor as large as the noise."""
+    """The gradient of the classifier is neither negligible nor as large as the noise."""
     if not patient.judge.recipe.noised:
         raise Skipped("a classifier of clean images has no levels")
-    found = patient.judged
-    low, high = float(found.pull.min()), float(found.pull.max())
-    level = int(found.levels[found.pull.argmax()])
+    judged = patient.judged
+    low, high = float(judged.pull.min()), float(judged.pull.max())
+    level = int(judged.levels[judged.pull.argmax()])
     says = (
         f"At scale 1, guidance adds {low:.2%} to {high:.1%} of the noise's magnitude to the "
         f"predicted noise, most at level {level}."
@@ -485,15 +486,15 @@ def gradient(patient: Patient) -> Finding:
 
 def agreement(patient: Patient) -> Finding:
     """The classifier recognises the classes of samples as often as those of the data."""
-    asked, judge = patient.samples.labels, patient.judge
-    if asked is None:
-        raise Skipped("samples were not asked for by class")
-    told, known = patient.of_judge(asked), patient.of_judge(patient.labels)
-    ours = accuracy(patient.classify(patient.samples.images), told)
+    classes, judge = patient.samples.labels, patient.judge
+    if classes is None:
+        raise Skipped("the samples are unconditional")
+    requested, known = patient.of_judge(classes), patient.of_judge(patient.labels)
+    ours = accuracy(patient.classify(patient.samples.images), requested)
     theirs = accuracy(patient.classify(to_uint8(patient.images)), known)
     both = [f"{each.value:.0%} ({each.low:.0%} to {each.high:.0%})" for each in (ours, theirs)]
     says = (
-        f"{judge.name} recognises the class that was asked for in {both[0]} of the "
+        f"{judge.name} recognises the requested class in {both[0]} of the "
         f"samples, and that of the label in {both[1]} of the data."
     )
     change = "check that both have the same classes in the same order, and look at the samples"
@@ -503,11 +504,13 @@ def agreement(patient: Patient) -> Finding:
 
 def summary(findings: Findings) -> str:
     """Return what a reader should know first, in a sentence."""
-    of = {rank: [name for name, each in findings.items() if each.verdict == rank] for rank in RANK}
-    parts = [f"wrong: {', '.join(of['wrong'])}"] if of["wrong"] else ["nothing is wrong"]
-    parts += [f"look at {', '.join(of['look'])}"] if of["look"] else []
-    skipped = f", {len(of['skipped'])} skipped" if of["skipped"] else ""
-    ok = len(of["ok"])
+    names = {
+        rank: [name for name, each in findings.items() if each.verdict == rank] for rank in RANK
+    }
+    parts = [f"wrong: {', '.join(names['wrong'])}"] if names["wrong"] else ["nothing is wrong"]
+    parts += [f"look at {', '.join(names['look'])}"] if names["look"] else []
+    skipped = f", {len(names['skipped'])} skipped" if names["skipped"] else ""
+    ok = len(names["ok"])
     return joined([*parts, f"{ok} {'check is' if ok == 1 else 'checks are'} ok{skipped}"])
 
 
@@ -534,31 +537,31 @@ def to_json(patient: Patient, findings: Findings) -> dict[str, Any]:
 
 def page(patient: Patient, findings: Findings) -> str:
     """Return the HTML page: verdicts, the worst first, then what was measured, in pictures."""
-    made = {name: each for name, each in findings.items() if each.verdict != "skipped"}
-    order = sorted(made, key=lambda name: RANK.index(made[name].verdict))
-    todo = [f"{name}: {made[name].change}" for name in order if made[name].change]
+    checked = {name: each for name, each in findings.items() if each.verdict != "skipped"}
+    order = sorted(checked, key=lambda name: RANK.index(checked[name].verdict))
+    todo = [f"{name}: {checked[name].change}" for name in order if checked[name].change]
     rows = [
         [
             name,
-            Cell(made[name].verdict, best=made[name].verdict != "ok"),
-            Cell(made[name].says, words=True),
+            Cell(checked[name].verdict, best=checked[name].verdict != "ok"),
+            Cell(checked[name].says, words=True),
         ]
         for name in order
     ]
     blocks: list[Block] = [
         Note(todo or ["Nothing needs to be changed."], "result"),
         Table(["check", "verdict", Cell("what was found", words=True)], rows),
-        *([Note(reasons(findings), "quiet")] * (len(made) < len(findings))),
+        *([Note(reasons(findings), "quiet")] * (len(checked) < len(findings))),
     ]
-    if "estimate" in made:
+    if "estimate" in checked:
         about = "error of the estimate of x_0, and its calibration, by level"
-        picture = Figure(png(draw_calibration(patient, "variance" in made)), about, LEAST)
+        picture = Figure(png(draw_calibration(patient, "variance" in checked)), about, LEAST)
         blocks += [Title("Estimates by level"), picture, Note([ORTHOGONAL], "quiet")]
-    if "classifier" in made and patient.judge.recipe.noised:
+    if "classifier" in checked and patient.judge.recipe.noised:
         about = "accuracy, confidence and gradient of the classifier by level"
         picture = Figure(png(draw_judged(patient)), about, LEAST)
         blocks += [Title("The classifier by level"), picture]
-    if "colours" in made:
+    if "colours" in checked:
         samples = patient.samples
         row = ImageRow("", [tiles(each, ACROSS) for each in (samples.images, patient.real)])
         like = "those to be restored" if patient.upsamples else "of the same classes"
@@ -576,18 +579,18 @@ def page(patient: Patient, findings: Findings) -> str:
 
 def draw_calibration(patient: Patient, learned: bool) -> Drawing:
     """Draw the error of the estimate of x_0, and what should be 1, by level."""
-    found = patient.calibration
-    x = found.levels.tolist()
+    calibration = patient.calibration
+    x = calibration.levels.tolist()
     lines = [
-        ("slope of x_0 on its estimate", found.slope, found.slope_spread),
-        ("predicted noise and what it leaves", found.energy, found.energy_spread),
-        ("actual over predicted variance", found.variance, 0 * found.variance),
+        ("slope of x_0 on its estimate", calibration.slope, calibration.slope_spread),
+        ("predicted noise and what it leaves", calibration.energy, calibration.energy_spread),
+        ("actual over predicted variance", calibration.variance, 0 * calibration.variance),
     ]
     titles = ("Squared error of the estimate of x_0", "What should be 1")
     with panels(titles, "level", SIZE) as (drawn, (left, right)):
-        left.plot(x, found.error, color=LINES[0], label="the model", **DOTS)
-        left.plot(x, found.linear, "--", color=LINES[1], lw=1.4, label="linear in each pixel")
-        left.axhline(found.constant, color=PALE, lw=1, ls=":", label="a constant image")
+        left.plot(x, calibration.error, color=LINES[0], label="the model", **DOTS)
+        left.plot(x, calibration.linear, "--", color=LINES[1], lw=1.4, label="linear in each pixel")
+        left.axhline(calibration.constant, color=PALE, lw=1, ls=":", label="a constant image")
         left.set_yscale("log")
         for (name, values, spread), colour in zip(lines[: 2 + learned], LINES[2:], strict=False):
             low, high = values - SURE * spread, values + SURE * spread
@@ -601,17 +604,17 @@ def draw_calibration(patient: Patient, learned: bool) -> Drawing:
 
 def draw_judged(patient: Patient) -> Drawing:
     """Draw the accuracy of the classifier, and its gradient, by level."""
-    found = patient.judged
-    x = found.levels.tolist()
+    judged = patient.judged
+    x = judged.levels.tolist()
     titles = (
         f"Share of images that {patient.judge.name} classifies rightly",
         "What it adds to the predicted noise at scale 1, in percent",
     )
     with panels(titles, "level", SIZE) as (drawn, (left, right)):
-        left.plot(x, found.accuracy, color=LINES[0], label="right", **DOTS)
-        left.plot(x, found.confidence, "--", color=LINES[1], lw=1.4, label="by its own confidence")
-        left.axhline(found.commonest, color=PALE, lw=1, ls=":", label="the commonest class")
+        left.plot(x, judged.accuracy, color=LINES[0], label="right", **DOTS)
+        left.plot(x, judged.confidence, "--", color=LINES[1], lw=1.4, label="by its own confidence")
+        left.axhline(judged.commonest, color=PALE, lw=1, ls=":", label="the commonest class")
         left.set_ylim(0, 1.02)
-        right.plot(x, 100 * found.pull, color=LINES[0], label="sigma times its gradient", **DOTS)
+        right.plot(x, 100 * judged.pull, color=LINES[0], label="sigma times its gradient", **DOTS)
         right.set_yscale("log")
     return drawn

@@ -1,4 +1,4 @@
-"""frontier.json <-> Frontier: what every point took and gave; Frontier -> the best within a time.
+"""frontier.json <-> Frontier: time and quality of points; Frontier -> the best within a time.
 
 A point is on the frontier of time and a cost, such as an error, if no other is as fast and has a
 lower one.
@@ -18,7 +18,7 @@ from pydantic import Field
 from adm.app.scoring import Score
 from adm.app.study.study import Point, Value, as_text
 from adm.generation.labels import MOST_IMAGES
-from adm.models.paths import beside, measurement
+from adm.models.paths import measurement, sidecar_path
 from adm.shown import exactly, shown_path
 from adm.spec import SettingError
 from adm.store.files import write_text
@@ -68,7 +68,7 @@ class Distance:
 
 @dataclass(frozen=True, kw_only=True)
 class Measured:
-    """A point with what was measured.
+    """A point with its measurements.
 
     Attributes:
         settings: of sampling, by name.
@@ -79,7 +79,7 @@ class Measured:
             sampling gave NaN or infinity, or if steps add noise.
         distances: features -> Fréchet distance of all images; empty for a point that was left out
             after the first pass.
-        random: whether steps add noise, so that the images converge to no others; False if sampling
+        random: whether steps add noise, so that there are no converged images; False if sampling
             gave NaN or infinity.
     """
 
@@ -138,12 +138,12 @@ class Recommended(NamedTuple):
 
     @property
     def superlative(self) -> str:
-        """What the best may be called: only the lowest where the intervals of all overlap."""
+        """The name of the best point; it is only the lowest where the intervals of all overlap."""
         return "best" if self.distinct else "lowest"
 
     @property
     def claim(self) -> str:
-        """What is true of the best point, as a predicate."""
+        """The claim about the best point, as a predicate."""
         return "is best" if self.distinct else "is lowest, though within the intervals of all"
 
     @property
@@ -161,11 +161,11 @@ class Frontier:
     Attributes:
         model, classifier, weak: hashes of the network, and of the classifier and the weaker model
             that guide it; see `adm.generation.generator.identity`.
-        machine: that it was measured on.
+        machine: on which it was measured.
         shared: the settings that all points share, by name.
         count, trial_count: images of a point in the second pass, and in the first.
-        features: that distances are measured in; the first decides what is best.
-        points: all of them, those that were left out after the first pass included.
+        features: in which distances are measured; the first decides what is best.
+        points: all, including those that were left out after the first pass.
         notes: on the measurements.
     """
 
@@ -263,7 +263,7 @@ class Frontier:
     def _equal(self, points: Sequence[Measured]) -> list[Measured]:
         """Return the points whose distance is within the interval of the lowest by all features."""
         highest = {
-            name: min((one.distances[name] for one in points), key=lambda of: of.value).highest
+            name: min((one.distances[name] for one in points), key=lambda d: d.value).highest
             for name in self.features
         }
         return [
@@ -285,13 +285,13 @@ def on_frontier(
     points: Sequence[T], seconds: Callable[[T], float], cost: Callable[[T], float]
 ) -> list[T]:
     """Return the points that no other one beats in both time and cost, the fastest first."""
-    found: list[T] = []
+    frontier: list[T] = []
     lowest = math.inf
     for each in sorted(points, key=lambda one: (seconds(one), cost(one))):
         if cost(each) < lowest:
-            found.append(each)
+            frontier.append(each)
             lowest = cost(each)
-    return found
+    return frontier
 
 
 def round_up(seconds: float) -> float:
@@ -337,7 +337,7 @@ def load(path: Path) -> Frontier:
 def file_of(model: Path) -> Path:
     """Return the file with the frontier of a model: the user's own, or that of the package."""
     own = measurement(model, NAME)
-    return own if own.is_file() else beside(model, NAME)
+    return own if own.is_file() else sidecar_path(model, NAME)
 
 
 def check_models(frontier: Frontier, path: Path, manifest: Mapping[str, Any]) -> None:

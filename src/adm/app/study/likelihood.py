@@ -1,7 +1,7 @@
 """Model, images, bounds -> Bits: what an image takes in bits per dimension, by term; Bits -> page.
 
 Images are measured in parts of a batch, and each finished part is a file of the folder. It does not
-depend on the rank that made it, so the result is the same for any number of ranks and after an
+depend on the rank that computed it, so the result is the same for any number of ranks and after an
 interruption.
 """
 
@@ -64,19 +64,19 @@ WIDE = 900  # pixels of a figure, below which it scrolls
 OF_DATA = "Bits per dimension are comparable for the same images at the same size only."
 
 Advance: TypeAlias = Callable[[int], object]
-Told = Literal["own", "none"]
+Labels = Literal["own", "none"]
 
 
 @dataclass(frozen=True, eq=False)
 class Task:
-    """The images that are measured, and how.
+    """The images to measure, and how.
 
     Attributes:
-        model: that is measured.
-        source: all images of the data, of the model's shape, with its labels if it is told them.
-        order: indices of those that are measured.
-        bounds: by which they are.
-        told: whether the model is told the labels.
+        model: the model to measure them by.
+        source: all images of the data, of the model's shape; with its labels if `conditional`.
+        order: indices of the images to measure.
+        bounds: the bounds to compute.
+        conditional: whether the model is conditioned on the labels.
         seed: of the order and of the noise; that of an image depends on its place in the order.
         batch_size: images that are evaluated together; affects results by rounding.
     """
@@ -85,7 +85,7 @@ class Task:
     source: Source
     order: Sequence[int]
     bounds: Sequence[Bound]
-    told: bool
+    conditional: bool
     seed: int
     batch_size: int
 
@@ -100,7 +100,7 @@ class Task:
 
     def parts(self, bound: Bound, folder: Path) -> Parts:
         """Return the parts of a bound in a folder; other settings have others."""
-        settings = [to_json(bound), self.told, self.seed, self.batch_size]
+        settings = [to_json(bound), self.conditional, self.seed, self.batch_size]
         job = sha256_of(json.dumps([self.identity["sha256"], *settings]).encode())
         return Parts(folder / PARTS / f"{bound.name}-{job[:12]}", job)
 
@@ -108,26 +108,26 @@ class Task:
         """Measure images at these places of the order, (B, C, H, W) uint8."""
         model, schedule = self.model, bound.of(self.model.schedule)
         labels = None
-        if self.told:
+        if self.conditional:
             labels = self.source.labels[list(map(self.order.__getitem__, span))].to(model.device)
         threshold = model.parameterization.mean_threshold(clip) if bound.clips else None
         evaluate = model.denoise(labels, schedule, threshold)
 
         def denoise(x_t: Tensor, level: Level) -> Prediction:
-            found = evaluate(x_t, level)
+            prediction = evaluate(x_t, level)
             on(len(x_t))
-            return found
+            return prediction
 
         noise = ImageNoise(self.seed, span, model.shape, model.device)
         with torch.no_grad():
-            found = bound.measure(denoise, schedule, to_float(images).to(model.device), noise)
-        lost = (~found["total"].isfinite()).nonzero()
+            measured = bound.measure(denoise, schedule, to_float(images).to(model.device), noise)
+        lost = (~measured["total"].isfinite()).nonzero()
         if len(lost):
             raise FloatingPointError(
                 f"{model.path.name} gave NaN or infinity for image {self.order[span[lost[0]]]} of "
                 f"{self.source.name}, by {text(bound)}; use another checkpoint"
             )
-        return {name: each.cpu() for name, each in found.items()}
+        return {name: each.cpu() for name, each in measured.items()}
 
 
 @dataclass(frozen=True, eq=False)
@@ -153,16 +153,16 @@ class Estimate:
 
     @cached_property
     def terms(self) -> dict[str, Score]:
-        """What adds up to it, by name."""
+        """Its summands, by name."""
         return {name: _score(each) for name, each in self.bound.parts_of(self.arrays).items()}
 
     @property
     def by_probes(self) -> Score | None:
         """The mean with the interval that other probes would give; None for fewer than two."""
-        each = self.arrays.get("by_probe")
-        if each is None or each.shape[1] < 2:
+        by_probe = self.arrays.get("by_probe")
+        if by_probe is None or by_probe.shape[1] < 2:
             return None
-        variance = each.astype(np.float64).var(axis=1, ddof=1).mean() / each.size
+        variance = by_probe.astype(np.float64).var(axis=1, ddof=1).mean() / by_probe.size
         half = Z * float(np.sqrt(variance))
         return Score(self.bits.value, self.bits.value - half, self.bits.value + half)
 
@@ -201,7 +201,7 @@ class Bits:
         return {
             "model": task.identity,
             "data": {"source": task.source.name, "images": list(task.order)},
-            "labels": "own" if task.told else "none",
+            "labels": "own" if task.conditional else "none",
             "estimates": [each.to_json() for each in self.estimates],
             "seed": task.seed,
             "batch_size": task.batch_size,
@@ -225,7 +225,7 @@ def likelihood(
     bound: str | Bound | Sequence[str | Bound] = (),
     count: int | None = None,
     split: str | None = None,
-    labels: Told = "own",
+    labels: Labels = "own",
     seed: int = 0,
     batch_size: int = BATCH,
     out: str | Path | None = None,
@@ -237,9 +237,9 @@ def likelihood(
         data: a data spec, or images of the model's shape.
         bound: specs: "variational", "variational:drawn=64", "ode:steps=64,probes=2", ...; by
             default the variational bound by 64 levels that are drawn for each image.
-        count: images that are measured, chosen by the seed; by default all.
+        count: images to measure, chosen by the seed; by default all.
         split: "train" or "test"; by default the test images if there are any.
-        labels: "own" if a model with classes is told that of the image, "none" if it is not.
+        labels: "own" to condition a model with classes on that of each image, "none" not to.
         seed: of the choice of images, and of all noise.
         batch_size: images that are evaluated together.
         out: the folder to write or to resume, which gets report.html; None for none.
@@ -275,9 +275,9 @@ def task_of(
     """Return the task of the arguments of `likelihood`."""
     model = pipeline.diffusion
     check_from_noise(model)
-    given = [bound] if isinstance(bound, str | Bound) else list(bound)
-    usual = Variational(drawn=DRAWN if model.schedule.last > DRAWN else None)
-    bounds = [parse(BOUNDS, each, "bound") for each in given] or [usual]
+    requested = [bound] if isinstance(bound, str | Bound) else list(bound)
+    default = Variational(drawn=DRAWN if model.schedule.last > DRAWN else None)
+    bounds = [parse(BOUNDS, each, "bound") for each in requested] or [default]
     specs = list(map(text, bounds))
     if len(set(specs)) < len(specs):
         raise SettingError("bound", "given once each", ", ".join(specs))
@@ -288,8 +288,8 @@ def task_of(
             raise error.within("bound") from None
     if labels not in ("own", "none"):
         raise SettingError("labels", "own or none", labels)
-    source, told = _open(data, split, model), labels == "own" and bool(model.classes)
-    if told:
+    source, conditional = _open(data, split, model), labels == "own" and bool(model.classes)
+    if conditional:
         source = _with_labels(source, model)
     count = len(source) if count is None else count
     if not 2 <= count <= len(source):
@@ -297,11 +297,11 @@ def task_of(
             "count", f"from 2 to {len(source)}, the number of images of {source.name}", count
         )
     order = shuffle(convert(Seed, seed, "seed"), len(source), 0, count)
-    return Task(model, source, order, bounds, told, seed, positive("batch_size", batch_size))
+    return Task(model, source, order, bounds, conditional, seed, positive("batch_size", batch_size))
 
 
 def run(task: Task, out: Path | None, devices: Devices, bar: Bar) -> Bits | None:
-    """Measure what the folder does not hold, together with the other ranks; write the page.
+    """Measure what the folder lacks, together with the other ranks; write the page.
 
     Args:
         out: the folder, on a disk that all ranks share; None for none, and a single rank.
@@ -338,10 +338,10 @@ def write(bits: Bits, out: Path) -> None:
 def page(bits: Bits, drawn: Sequence[bytes]) -> str:
     """Return the HTML page, with a drawing of each estimate."""
     task, blocks = bits.task, list[Block]()
-    every = [each.bits for each in bits.estimates]
+    scores = [each.bits for each in bits.estimates]
     named = [text(each.bound) for each in bits.estimates]
-    found = [f"{formatted(each, every)} by {name}" for each, name in zip(every, named, strict=True)]
-    blocks.append(Note([f"Bits per dimension: {'; '.join(found)}."], "result"))
+    results = [f"{formatted(s, scores)} by {name}" for s, name in zip(scores, named, strict=True)]
+    blocks.append(Note([f"Bits per dimension: {'; '.join(results)}."], "result"))
     for each, name, picture in zip(bits.estimates, named, drawn, strict=True):
         rows = {"bits per dimension": each.bits, **each.terms}
         cells = [[key, Cell(*parts(score, [each.bits]))] for key, score in rows.items()]
@@ -356,11 +356,11 @@ def page(bits: Bits, drawn: Sequence[bytes]) -> str:
     pictures = [tiles(task.source.batch([task.order[i] for i in end])[0], ACROSS) for end in ends]
     blocks.append(Title(f"Images by {named[0]}"))
     blocks.append(Images([ImageRow("", pictures)], ["fewest bits", "most bits"], ACROSS))
-    told = "own" if task.told else "none"
+    labels = "own" if task.conditional else "none"
     facts = [("model", task.model.name), ("data", f"{task.source.name}, {len(task.order):,}")]
-    facts += [("labels", told), ("seed", str(task.seed))]
+    facts += [("labels", labels), ("seed", str(task.seed))]
     settings = bits.to_json()
-    for each in settings["estimates"]:  # which the file has
+    for each in settings["estimates"]:  # which the file stores
         del each["images"], each["curve"]
     del settings["data"]["images"]
     return page_of(f"Likelihood: {task.model.name}", blocks, facts=facts, settings=settings)
@@ -385,7 +385,7 @@ def draw(estimate: Estimate) -> Drawing:
 
 
 def _measure(task: Task, spans: Sequence[range], folder: Path, advance: Advance) -> None:
-    """Measure the images of parts that are not there."""
+    """Measure the images of missing parts."""
     for span in spans:
         images, labels = task.source.batch([task.order[i] for i in span])
         same = {"hashes": hashes_of(images), "labels": labels.numpy()}
@@ -395,8 +395,8 @@ def _measure(task: Task, spans: Sequence[range], folder: Path, advance: Advance)
                 remove_leftovers(parts.path(span))
                 advance(Cached(len(span) * task.evaluations(bound)))
                 continue
-            found = task.measure(bound, span, images, advance)
-            parts.write(span, **same, **{name: each.numpy() for name, each in found.items()})
+            measured = task.measure(bound, span, images, advance)
+            parts.write(span, **same, **{name: each.numpy() for name, each in measured.items()})
 
 
 def _collect(task: Task, spans: Sequence[range], folder: Path) -> Bits:
@@ -422,35 +422,35 @@ def _collect(task: Task, spans: Sequence[range], folder: Path) -> Bits:
 def _open(data: str | Path | Source, split: str | None, model: DiffusionModel) -> Source:
     """Open images as the model was trained on them: files are resized, arrays are padded."""
     channels, *size = model.shape
-    found, options = data, {"size": tuple(size), "strict": True}
-    if not isinstance(found, Source):
-        found = find(str(data), split=split or ("test", "train"))
-        options |= {"channels": channels} if found.files is not None else {}
-    resized = found is not data and found.files is not None
-    own = found.shape if len(found) and not resized else model.shape
-    larger = any(one > other for one, other in zip(own[1:], size, strict=True))
-    if own[0] != channels or larger or (found is data and own != model.shape):
+    opened, options = data, {"size": tuple(size), "strict": True}
+    if not isinstance(opened, Source):
+        opened = find(str(data), split=split or ("test", "train"))
+        options |= {"channels": channels} if opened.files is not None else {}
+    resized = opened is not data and opened.files is not None
+    shape = opened.shape if len(opened) and not resized else model.shape
+    larger = any(one > other for one, other in zip(shape[1:], size, strict=True))
+    if shape[0] != channels or larger or (opened is data and shape != model.shape):
         raise SettingError(
             "data",
             f"images of (C, H, W) = {model.shape}, as those of {model.name}",
-            own,
+            shape,
             "convert them, or give a folder of image files, which are resized and cropped",
         )
-    return found if found is data else at_one_size(found, **options)
+    return opened if opened is data else at_one_size(opened, **options)
 
 
 def _with_labels(source: Source, model: DiffusionModel) -> Source:
     """Return the images with the labels of the model, by the names of their classes."""
-    found = labelled(source, model.classes)
-    if found is None or len(found) < len(source):
+    relabelled = labelled(source, model.classes)
+    if relabelled is None or len(relabelled) < len(source):
         raise SettingError(
             "labels",
             f"none, as {source.name} has the classes {short(', '.join(source.classes))}, and "
             f"{model.name} has {short(', '.join(model.classes))}",
         )
-    return found
+    return relabelled
 
 
 def _score(values: NDArray[np.float32]) -> Score:
-    each = values.astype(np.float64)
-    return Score(float(each.mean()), *(mean_interval(each) if len(each) > 1 else ()))
+    bits = values.astype(np.float64)
+    return Score(float(bits.mean()), *(mean_interval(bits) if len(bits) > 1 else ()))

@@ -53,8 +53,8 @@ WITHIN = (
 
 
 def best_and_fast(frontier: Frontier) -> list[str]:
-    """Return a sentence for each scale on what it takes to be as good as the best."""
-    said = []
+    """Return a sentence for each scale on the best settings and the fastest that equal them."""
+    claims = []
     for scale, chosen in frontier.recommended.items():
         fast, best = chosen.fast, chosen.best
         lead = (
@@ -63,13 +63,13 @@ def best_and_fast(frontier: Frontier) -> list[str]:
             f"{spoken(best.seconds)} an image"
         )
         if fast is best:
-            said.append(f"{lead}; nothing faster is as good by all features.")
+            claims.append(f"{lead}; nothing faster is as good by all features.")
             continue
-        said.append(
+        claims.append(
             f"{lead}; {fast.way} takes {spoken(fast.seconds)}, "
             f"{best.seconds / fast.seconds:.1f} times less, for {_distance(frontier, fast)}."
         )
-    return said
+    return claims
 
 
 def distances_over_time(frontier: Frontier, features: str) -> Figure:
@@ -86,10 +86,10 @@ def recommendations(frontier: Frontier, model: str) -> list[Block]:
     """Return the points of the first pass, and what each recommended one is for.
 
     Args:
-        model: as the user has given it, with its options, for the commands.
+        model: as the user gave it, with its options, for the commands.
     """
-    said = WITHIN.format(first=frontier.features[0])
-    blocks: list[Block] = [*_first_pass(frontier), Title("Recommended settings"), Note([said])]
+    legend = WITHIN.format(first=frontier.features[0])
+    blocks: list[Block] = [*_first_pass(frontier), Title("Recommended settings"), Note([legend])]
     distances = [Cell(title(DISTANCE, name), LOWER) for name in frontier.features]
     for scale, chosen in frontier.recommended.items():
         uses = [("fast", chosen.fast), (chosen.superlative, chosen.best)]
@@ -118,7 +118,7 @@ def command(frontier: Frontier, model: str, point: Measured) -> str:
     """Return the command that samples with the settings of a point.
 
     Args:
-        model: as the user has given it, with its options.
+        model: as the user gave it, with its options.
     """
     shared = {name: value for name, value in frontier.shared.items() if name != "seed"}
     words = ["adm sample", model, options(point.settings), options(shared)]
@@ -126,7 +126,7 @@ def command(frontier: Frontier, model: str, point: Measured) -> str:
 
 
 def times(points: Sequence[Measured]) -> list[list[Cell]]:
-    """Return what the first pass has measured of each point, below `TIMES`.
+    """Return the cells of each point below `TIMES`, which the first pass has measured.
 
     The seconds of all have as many decimals as three digits of the shortest take.
     """
@@ -262,8 +262,10 @@ def lines(result: Result, network: NetworkScores, axis: Axis) -> list[Line]:
     for name, points in along(result.study, axis).items():
         rows = [network.scores[place[point]] for point in points]
         x = [point.text(axis.name) for point in points]
-        own = (Series(network.short_title(key), x, [row[key] for row in rows]) for key in PLOTTED)
-        drawn.append(Line(name, *own))
+        series = (
+            Series(network.short_title(key), x, [row[key] for row in rows]) for key in PLOTTED
+        )
+        drawn.append(Line(name, *series))
     return drawn
 
 
@@ -279,9 +281,9 @@ def figures(result: Result, network: NetworkScores) -> dict[str, Figure]:
         }
     drawn = {}
     for axis in figure_axes(result.study):
-        if own := lines(result, network, axis):
+        if curves := lines(result, network, axis):
             name = "-".join(safe_names([network.network, axis.name]))
-            picture = figure(own, axis.words, network.short_title(DISTANCE), network.network)
+            picture = figure(curves, axis.words, network.short_title(DISTANCE), network.network)
             about = f"scores by {network.network}, along {axis.words}"
             drawn[f"sweep-{name}.png"] = Figure(png(picture), about, WIDE)
     return drawn
@@ -294,17 +296,17 @@ def _results(result: Result, drawn: Mapping[str, Mapping[str, Figure]]) -> list[
         if not drawn[network.network]:
             continue
         blocks += [Title(f"By {network.network}", 3), *drawn[network.network].values()]
-        of = dict(zip(result.study.points, network.scores, strict=True))
+        by_point = dict(zip(result.study.points, network.scores, strict=True))
         for axis in axes:
-            own = lines(result, network, axis)
+            curves = lines(result, network, axis)
             if axis.is_strength:
-                for line, points in zip(own, along(result.study, axis).values(), strict=True):
-                    said = sentences(*line[1:], axis.words)
+                for line, points in zip(curves, along(result.study, axis).values(), strict=True):
+                    description = sentences(*line[1:], axis.words)
                     if JUDGE_ACCURACY in network.keys:
-                        judged = [of[point][JUDGE_ACCURACY] for point in points]
-                        said.insert(0, f"{changes(Series(JUDGE_ACCURACY, line.x, judged))}.")
+                        judged = [by_point[point][JUDGE_ACCURACY] for point in points]
+                        description.insert(0, f"{changes(Series(JUDGE_ACCURACY, line.x, judged))}.")
                     lead = [f"{line.name}:"] if line.name else []
-                    blocks.append(Note([*lead, *said], "result"))
+                    blocks.append(Note([*lead, *description], "result"))
     if result.frontier is not None:
         blocks.insert(0, Note(best_and_fast(result.frontier), "result"))
     about = ALONG if result.frontier is None else OVER_TIME
@@ -326,7 +328,7 @@ def _samples(result: Result, out: Path) -> list[Block]:
     notes = [SAME_NOISE] if any(len(columns) > 1 for columns in groups.values()) else []
     if labels and any(not job.labels for job in jobs):
         judged = ", and the judge's accuracy is chance" if judges(result) else ""
-        notes.append(f"Nothing tells some points their classes: rows do not apply there{judged}.")
+        notes.append(f"Some points are unconditional: rows do not apply to them{judged}.")
     blocks += [Note([" ".join(notes)])] * bool(notes)
     if len(grids) == 1:
         return [*blocks, *grids]
@@ -402,12 +404,12 @@ def tables(result: Result) -> list[Block]:
     calls = [Cell(f"{kind} calls", f"per image; {LOWER}") for kind in ("network", "classifier")]
     for network in result.networks:
         keys = network.keys
-        of = dict(zip(result.study.points, network.scores, strict=True))
+        by_point = dict(zip(result.study.points, network.scores, strict=True))
         scores = [Cell(network.short_title(key), better(key)) for key in keys]
         measured = TIMES if result.frontier is not None else ()
         headings = [*([axis.words for axis in axes] or ["model"]), *calls, *measured, *scores]
         for name, points in groups.items():
-            columns = {key: [of[point][key] for point in points] for key in keys}
+            columns = {key: [by_point[point][key] for point in points] for key in keys}
             best = {key: marks(key, column) for key, column in columns.items()}
             taken = times([result.measured[point] for point in points if point in result.measured])
             rows = []
@@ -458,14 +460,14 @@ def judges(result: Result) -> list[str]:
 
 def model_facts(manifest: Mapping[str, object]) -> list[tuple[str, str]]:
     """Return the models of a manifest, each with the steps of its training."""
-    found = []
+    facts = []
     for kind in MODELS:
         match manifest.get(kind):
             case {"recipe": recipe, "trained_steps": int(steps)}:
-                found.append((kind, f"{recipe}, {steps:,} steps of training"))
+                facts.append((kind, f"{recipe}, {steps:,} steps of training"))
             case _:
                 pass
-    return found
+    return facts
 
 
 def _facts(result: Result) -> list[tuple[str, str]]:

@@ -1,6 +1,6 @@
 """Model, classifier, data -> Patient: estimates, samples and classifications of few images.
 
-A measurement is made when it is first asked for, on held-out images where the data have them.
+A measurement is made on first use, on held-out images if the data have any.
 """
 
 import math
@@ -81,15 +81,15 @@ class Calibration(NamedTuple):
     constant: float
 
 
-class Made(NamedTuple):
+class Sampled(NamedTuple):
     """Samples of the model.
 
     Attributes:
         images: (N, C, H, W) uint8.
-        labels: (N,) of the classes asked for; None without classes.
+        labels: (N,) of the requested classes; None without classes.
         beyond: share of pixels of the last estimate more than `MARGIN` beyond [-1, 1] before they
             are clipped; NaN for a GAN.
-        how: they were sampled.
+        how: the sampling, in words.
     """
 
     images: Tensor
@@ -107,8 +107,8 @@ class Judged(NamedTuple):
         confidence: mean probability of the most probable class, the accuracy that it expects.
         pull: root mean square of sigma times the gradient of log p(y | x_t), in which the noise is
             1: what guidance of scale 1 adds to the predicted noise.
-        told: by how much log p of the label is larger, in nats, when the classifier is told the
-            level than when it is told that of another quarter; and its standard error.
+        level_gain: by how much log p of the label is larger, in nats, given the level than given
+            that of another quarter; and its standard error.
         images: at each level.
         commonest: share of the commonest class among them.
     """
@@ -117,7 +117,7 @@ class Judged(NamedTuple):
     accuracy: Tensor
     confidence: Tensor
     pull: Tensor
-    told: tuple[float, float]
+    level_gain: tuple[float, float]
     images: int
     commonest: float
 
@@ -130,7 +130,7 @@ class Judged(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Patient:
-    """A model that is examined, with what helps to examine it.
+    """A model to examine, with its classifier and data.
 
     Attributes:
         model: of any kind.
@@ -153,18 +153,18 @@ class Patient:
     @property
     def data(self) -> Source:
         """The images to measure on."""
-        found = self.held_out or self.training  # either may be empty
-        if not found:
+        source = self.held_out or self.training  # either may be empty
+        if not source:
             raise Skipped(self.without)
-        return found
+        return source
 
     @property
     def judge(self) -> ClassifierModel:
         """The classifier that is examined."""
-        found = self.model if isinstance(self.model, ClassifierModel) else self.classifier
-        if found is None:
+        classifier = self.model if isinstance(self.model, ClassifierModel) else self.classifier
+        if classifier is None:
             raise Skipped("there is no classifier; give --classifier")
-        return found
+        return classifier
 
     @property
     def fits(self) -> bool:
@@ -205,7 +205,7 @@ class Patient:
 
     @property
     def indices(self) -> list[int]:
-        """Those of the images that are measured."""
+        """Indices of the measured images."""
         return shuffle(SEED, len(self.data), 0, self.count)
 
     @cached_property
@@ -228,14 +228,14 @@ class Patient:
     def denoise(self, labels: Tensor | None) -> Callable[[Part], Denoise]:
         """Return the denoiser of a part of the images, without a threshold."""
         if self.diffusion.student:
-            raise Skipped("a student says where its step leads, and does not estimate x_0")
+            raise Skipped("a student predicts where its step leads, and does not estimate x_0")
         model, lower = self.diffusion, build.low_res_of(self.diffusion.recipe)
 
-        def of(part: Part) -> Denoise:
+        def denoise(part: Part) -> Denoise:
             low = None if lower is None else lower(self.images[part])
             return model.denoise(None if labels is None else labels[part], None, None, low)
 
-        return of
+        return denoise
 
     @cached_property
     def start(self) -> int:
@@ -257,22 +257,22 @@ class Patient:
     def sampling(self) -> Sampling:
         """The settings of samples: the recipe's, without guidance if the model has classes."""
         model = self.diffusion
-        usual = replace(model.recipe.sample, precision="float32", compile=False)
-        if usual.grid.steps > MOST_STEPS:
-            usual = preview_sampling(model.recipe)
+        default = replace(model.recipe.sample, precision="float32", compile=False)
+        if default.grid.steps > MOST_STEPS:
+            default = preview_sampling(model.recipe)
         if model.classes or not self.fits:
-            return replace(usual, guide=())
-        return usual.change(scale=scale_of(model.path, guided=True) or 1.0)
+            return replace(default, guide=())
+        return default.change(scale=scale_of(model.path, guided=True) or 1.0)
 
     @cached_property
-    def samples(self) -> Made:
+    def samples(self) -> Sampled:
         model = self.model
         assert not isinstance(model, ClassifierModel)
         if isinstance(model, GANModel):
             latent = GANGenerator(model, replace(model.recipe.sample, precision="float32"))
             labels, _ = layout(len(model.classes) or None, self.count)
             total = self.count if labels is None else len(labels)
-            return Made(latent.images(labels, range(total)), labels, math.nan, "in one call")
+            return Sampled(latent.images(labels, range(total)), labels, math.nan, "in one call")
         sampling = resolve(model, self.sampling)
         guides = self.classifier if sampling.by_classifier else None
         generator = DiffusionGenerator(model, sampling, guides)
@@ -283,37 +283,37 @@ class Patient:
         total = self.count if labels is None else len(labels)
         images, beyond = list[Tensor](), list[Tensor]()
         for part in filter(lambda part: range(total)[part], self.parts):
-            own = None if labels is None else labels[part].to(model.device)
+            classes = None if labels is None else labels[part].to(model.device)
             low = None if lower is None else to_uint8(lower(self.images[part]))
-            *before, last = generator.trajectory(own, range(total)[part], low)
+            *before, last = generator.trajectory(classes, range(total)[part], low)
             raw = last.x
             if before and not model.student:
-                told = own if generator.tells else None
+                condition = classes if generator.conditional else None
                 small = None if low is None else to_float(low.to(model.device))
-                denoise = model.denoise(told, generator.schedule, None, small)
+                denoise = model.denoise(condition, generator.schedule, None, small)
                 with torch.no_grad():
                     raw = denoise(before[-1].x, before[-1].level).x_0
             images.append(to_uint8(last.x).cpu())
             beyond.append((raw.abs() > 1 + MARGIN).float().cpu())
         how = f"in {sampling.grid.steps} steps of {sampling.sampler.name}"
         how += f", guided by {generator.guidance}" if guides else ""
-        return Made(torch.cat(images), labels, float(torch.cat(beyond).mean()), how)
+        return Sampled(torch.cat(images), labels, float(torch.cat(beyond).mean()), how)
 
     @cached_property
     def real(self) -> Tensor:
         """Images of the data like the samples, uint8: of the same classes in the same order.
 
-        Of an upsampler they are those that it should give.
+        For an upsampler, its targets.
         """
         labels = self.samples.labels
         if self.upsamples or labels is None or self.unlabelled:
             return to_uint8(self.images).cpu()
         order = torch.tensor(shuffle(SEED, len(self.data), 0, len(self.data)))
-        of = {
+        indices = {
             label: cycle(order[self.data.labels[order] == label].tolist() or order.tolist())
             for label in labels.unique().tolist()
         }
-        return self.data.batch([next(of[label]) for label in labels.tolist()])[0]
+        return self.data.batch([next(indices[label]) for label in labels.tolist()])[0]
 
     @cached_property
     def judged(self) -> Judged:
@@ -327,15 +327,15 @@ class Patient:
         schedule, count = self.diffusion.schedule, min(classes, MOST_LABELS)
         columns = list[Tensor]()
         for other in range(count):
-            # Of the others, those of an image are as far apart as can be.
-            denoise, found = self.denoise((labels + other * classes // count) % classes), []
+            # The other labels of an image are as far apart as can be.
+            denoise, errors = self.denoise((labels + other * classes // count) % classes), []
             for part in self.parts:
                 real = self.images[part]
                 x_t = process.diffuse(schedule, real, self.noise[part], self.guessing)
                 with torch.no_grad():
                     x_0 = clip(denoise(part)(x_t, self.guessing).x_0)
-                found.append(((x_0 - real) ** 2).flatten(1).mean(1).cpu())
-            columns.append(torch.cat(found))
+                errors.append(((x_0 - real) ** 2).flatten(1).mean(1).cpu())
+            columns.append(torch.cat(errors))
         return torch.stack(columns, dim=1).double()
 
     @property
@@ -381,7 +381,7 @@ def admit(
     device: str | torch.device | None = None,
     count: int = COUNT,
 ) -> Patient:
-    """Load what is examined.
+    """Load a model to examine, its classifier and its data.
 
     Args:
         model: a path or a shipped name, of any kind of model.
@@ -394,39 +394,43 @@ def admit(
     """
     if count < LEAST:
         raise SettingError("count", f"at least {LEAST}", count)
-    own, guide = load_any(model, device), None
-    if own.recipe.data.paired:
-        raise SettingError("model", "one that is told no image of a pair", own.name)
-    if isinstance(own, ClassifierModel) and classifier is not None:
+    examined, guide = load_any(model, device), None
+    if examined.recipe.data.paired:
+        raise SettingError(
+            "model", "one that is not conditioned on an image of a pair", examined.name
+        )
+    if isinstance(examined, ClassifierModel) and classifier is not None:
         raise SettingError("classifier", "left out, as the model is a classifier")
-    if isinstance(own, DiffusionModel) and classifier is None and not own.student:
-        classifier = classifier_of(model, own.path)
+    if isinstance(examined, DiffusionModel) and classifier is None and not examined.student:
+        classifier = classifier_of(model, examined.path)
     if classifier is not None:
-        guide = load_classifier(classifier, own.device)
-    source, settings = own.recipe.data.source, own.recipe.data
+        guide = load_classifier(classifier, examined.device)
+    source, settings = examined.recipe.data.source, examined.recipe.data
     if data is None and source not in BUILTIN:
         without = f"its data, {shown(source)}, are opened only if they are given; give --data"
-        return Patient(own, guide, without=without, count=count)
-    classes, unlabelled = own.classes or (guide.classes if guide else ()), ""
-    found = list[Source | None]()
+        return Patient(examined, guide, without=without, count=count)
+    classes, unlabelled = examined.classes or (guide.classes if guide else ()), ""
+    sources = list[Source | None]()
     for split in ("train", "test"):
         try:
             how = {"size": settings.size, "channels": settings.channels}
             opened = open_source(data or source, split=split, **how)
         except NoSplit:
-            found.append(None)
+            sources.append(None)
             continue
         except (OSError, ValueError) as error:
             if data is not None:
                 raise
-            return Patient(own, guide, without=f"its data cannot be opened: {error}", count=count)
+            return Patient(
+                examined, guide, without=f"its data cannot be opened: {error}", count=count
+            )
         renamed = labelled(opened, classes) if classes else opened
         if renamed is None:
             both = (short(", ".join(each)) for each in (opened.classes, classes))
             unlabelled = "the data have the classes {}, and not {}".format(*both)
-        found.append(opened if renamed is None else renamed)
-    training, held_out = found
-    return Patient(own, guide, training, held_out, unlabelled=unlabelled, count=count)
+        sources.append(opened if renamed is None else renamed)
+    training, held_out = sources
+    return Patient(examined, guide, training, held_out, unlabelled=unlabelled, count=count)
 
 
 def labelled(source: Source, classes: tuple[str, ...]) -> Source | None:
@@ -441,8 +445,8 @@ def labelled(source: Source, classes: tuple[str, ...]) -> Source | None:
             return None
         known = list(range(len(classes)))
     labels = torch.tensor(known)[source.labels]
-    kept = torch.nonzero(labels >= 0)[:, 0]
-    return replace(source.subset(kept.numpy()), classes=classes, labels=labels[kept])
+    matched = torch.nonzero(labels >= 0)[:, 0]
+    return replace(source.subset(matched.numpy()), classes=classes, labels=labels[matched])
 
 
 @torch.no_grad()
@@ -454,7 +458,7 @@ def calibrate(
     levels: list[int],
     parts: list[Part],
 ) -> Calibration:
-    """Compare the estimates of a denoiser without a threshold with what they are of.
+    """Compare the estimates of a denoiser without a threshold with x_0 and the noise.
 
     Args:
         denoise: part -> the denoiser of these images.
@@ -467,28 +471,28 @@ def calibrate(
     to_x_0, _ = process.posterior_coefficients(schedule)
     rows = list[list[Tensor]]()
     for level in levels:
-        found = list[Tensor]()
+        statistics = list[Tensor]()
         for part in parts:
             real, drawn = x_0[part], noise[part]
             x_t = process.diffuse(schedule, real, drawn, level)
-            given = denoise(part)(x_t, level)
-            estimate = clip(given.x_0)
+            prediction = denoise(part)(x_t, level)
+            estimate = clip(prediction.x_0)
             # x_(t-1) has the posterior's variance about a mean that errs with x_0 (DDPM, eq. 7).
-            off = float(to_x_0[level]) ** 2 * (given.x_0 - real) ** 2
+            off = float(to_x_0[level]) ** 2 * (prediction.x_0 - real) ** 2
             actual = float(schedule.posterior_variance[level]) + off
             values = (
                 (estimate - real) ** 2,
                 (estimate - centre) * (real - centre),
                 (estimate - centre) ** 2,
-                given.noise**2 + (drawn - given.noise) ** 2,
+                prediction.noise**2 + (drawn - prediction.noise) ** 2,
                 drawn**2,
-                actual / given.variance.value,
+                actual / prediction.variance.value,
             )
-            found.append(torch.stack([each.flatten(1).mean(1).cpu() for each in values]))
-        error, both, own, energy, whole, variance = torch.cat(found, dim=1).double()
+            statistics.append(torch.stack([each.flatten(1).mean(1).cpu() for each in values]))
+        error, product, square, energy, whole, variance = torch.cat(statistics, dim=1).double()
         rows.append(
             [
-                *(error.mean(), error.std() / len(error) ** 0.5, *_ratio(both, own)),
+                *(error.mean(), error.std() / len(error) ** 0.5, *_ratio(product, square)),
                 *(*_ratio(energy, whole), variance.mean()),
             ]
         )
@@ -518,31 +522,31 @@ def judge(
     levels = middles if noised else [0]
     rows, gains = list[Tensor](), list[Tensor]()
     for place, level in enumerate(levels):
-        found, known = list[Tensor](), labels[:, None]
+        statistics, known = list[Tensor](), labels[:, None]
         for part in parts:
             x_t = process.diffuse(schedule, x_0[part], noise[part], level).requires_grad_()
 
-            def log_p(told: int, x_t: Tensor = x_t) -> Tensor:
-                logits = classifier.network(x_t, schedule.timestep(told, x_t))
+            def log_p(assumed: int, x_t: Tensor = x_t) -> Tensor:
+                logits = classifier.network(x_t, schedule.timestep(assumed, x_t))
                 return logits.float().log_softmax(1)
 
-            own = log_p(level)
-            of_label = own.gather(1, known[part])
+            log_probs = log_p(level)
+            of_label = log_probs.gather(1, known[part])
             (pull,) = torch.autograd.grad(of_label.sum(), x_t)
             force = float(schedule.sigma[level]) ** 2 * pull.flatten(1).pow(2).mean(1)
-            right = (own.argmax(1) == labels[part]).float()
-            row = [right, own.detach().exp().amax(1), force]
+            right = (log_probs.argmax(1) == labels[part]).float()
+            row = [right, log_probs.detach().exp().amax(1), force]
             if place % PER_QUARTER == PER_QUARTER // 2:
                 others = [levels[place - i * PER_QUARTER] for i in range(1, QUARTERS)]
                 with torch.no_grad():
-                    each = [log_p(told).gather(1, known[part]) for told in others if noised]
-                row += [(of_label - other).detach()[:, 0] for other in each]
-            found.append(torch.stack(row).cpu())
-        of_level = torch.cat(found, dim=1).double()
+                    by_other = [log_p(other).gather(1, known[part]) for other in others if noised]
+                row += [(of_label - other).detach()[:, 0] for other in by_other]
+            statistics.append(torch.stack(row).cpu())
+        of_level = torch.cat(statistics, dim=1).double()
         rows.append(of_level[:3].mean(1))
         gains += list(of_level[3:])
     right, sure, force = torch.stack(rows, dim=1)
     gain = torch.stack(gains).mean(0) if noised else torch.zeros(len(x_0))
     commonest = float(labels.cpu().bincount().max()) / len(labels)
-    told = float(gain.mean()), float(gain.std()) / len(gain) ** 0.5
-    return Judged(torch.tensor(levels), right, sure, force.sqrt(), told, len(x_0), commonest)
+    level_gain = float(gain.mean()), float(gain.std()) / len(gain) ** 0.5
+    return Judged(torch.tensor(levels), right, sure, force.sqrt(), level_gain, len(x_0), commonest)

@@ -105,13 +105,13 @@ def over_time(
         panels: at least one, of at least one dot each.
         what: the y axis.
         heading: written once at the top.
-        samplers, grids: all that figures of one page may have, which keep their colours and
-            markers in each of them.
+        samplers, grids: those of all figures of a page, so that colours and markers agree between
+            them.
     """
-    every = [dot for panel in panels for dot in panel.dots]
+    dots = [dot for panel in panels for dot in panel.dots]
     colours, markers = keyed(samplers, LINES), keyed(grids, MARKERS)
-    colours = {name: colours[name] for name in samplers if name in {dot.sampler for dot in every}}
-    markers = {name: markers[name] for name in grids if name in {dot.grid for dot in every}}
+    colours = {name: colours[name] for name in samplers if name in {dot.sampler for dot in dots}}
+    markers = {name: markers[name] for name in grids if name in {dot.grid for dot in dots}}
     across = max(2, len(panels))
     with matplotlib.rc_context(STYLE):
         drawn = _paper(6.3 * across, 4.2, heading)
@@ -130,7 +130,7 @@ def over_time(
 def panels(
     titles: Sequence[str], x: str, size: tuple[float, float]
 ) -> Iterator[tuple[Figure, Sequence[Axes]]]:
-    """Yield a figure of so many inches, with a panel for each title, that the block draws in.
+    """Yield a figure of this size in inches, and a panel for each title to draw in.
 
     Args:
         x: name of the axis that all share.
@@ -154,7 +154,7 @@ def keyed(names: Sequence[str], signs: Sequence[str]) -> dict[str, str]:
 
 
 def _paper(width: float, height: float, heading: str) -> Figure:
-    """Return an empty figure of so many inches, with a heading."""
+    """Return an empty figure of this size in inches, with a heading."""
     drawn = Figure(figsize=(width, height), dpi=144, layout="constrained")
     drawn.suptitle(heading, x=0.006, ha="left", fontsize=9, color=PALE)
     return drawn
@@ -197,7 +197,7 @@ def _best(axes: Axes, x: Sequence[float], series: Series, colour: str) -> None:
 
 
 def _ring(axes: Axes, place: tuple[float, float], name: str, colour: str, up: float = -17) -> None:
-    """Ring a point, and name it so many points above it."""
+    """Ring a point, and write its name `up` points above it."""
     axes.plot(*place, "o", ms=10.5, mfc="none", mec=colour, mew=1.3)
     axes.annotate(
         name, place, (0, up), textcoords="offset points", ha="center", fontsize=8, color=colour
@@ -271,8 +271,8 @@ def _panel(
 
 def _steps(dots: Sequence[Dot]) -> tuple[list[float], list[float]]:
     """Return times and values of the dots that no other one beats in both."""
-    found = on_frontier(dots, lambda dot: dot.seconds, lambda dot: dot.value.value)
-    return [dot.seconds for dot in found], [dot.value.value for dot in found]
+    frontier = on_frontier(dots, lambda dot: dot.seconds, lambda dot: dot.value.value)
+    return [dot.seconds for dot in frontier], [dot.value.value for dot in frontier]
 
 
 def _legend(drawn: Figure, colours: Mapping[str, str], markers: Mapping[str, str]) -> None:

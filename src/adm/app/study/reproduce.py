@@ -141,23 +141,23 @@ class Verdict:
 
 
 def verdicts(row: Row, scores: Mapping[str, Score]) -> list[Verdict]:
-    """Return every published score beside ours, of those that we have."""
+    """Return the published scores beside ours, where we have both."""
     return [
         Verdict(key, value, scores[key]) for key, value in row.published.items() if key in scores
     ]
 
 
-def conclusion(found: list[Verdict], differing: list[str]) -> str:
+def conclusion(compared: list[Verdict], differing: list[str]) -> str:
     """Return a sentence on all scores.
 
     Args:
-        differing: reasons for which the scores are not those of the row.
+        differing: reasons why the scores are not those of the row.
     """
     if differing:
         return f"Not comparable with the row: {'; '.join(differing)}."
     off = [
         f"{title(each.key, 'inception')} is {each.outcome}"
-        for each in found
+        for each in compared
         if each.outcome != "agrees"
     ]
     if not off:
@@ -171,7 +171,7 @@ class Reproduction:
 
     Attributes:
         scored: the scores of the samples.
-        differing: reasons for which they are not those of the row.
+        differing: reasons why they are not those of the row.
     """
 
     row: Row

@@ -148,9 +148,11 @@ def run(
 
     def act() -> None:
         for point in share(study, devices):
-            tell = partial(lambda name, amount: on(amount, name), point.name)
-            own = replace(alone, bar=lambda what, count, tell=tell: nullcontext(tell))
-            _score(scoring, point, out, own)
+            advance = partial(lambda name, amount: on(amount, name), point.name)
+            extraction = replace(
+                alone, bar=lambda what, count, advance=advance: nullcontext(advance)
+            )
+            _score(scoring, point, out, extraction)
 
     devices.each(act)
     results: list[Result] = []
@@ -164,7 +166,7 @@ def share(study: Study, devices: Devices) -> list[Point]:
 
 
 def evaluations(study: Study, scoring: Scoring, devices: Devices) -> int:
-    """Return the network evaluations that this rank is told of.
+    """Return the network evaluations that this rank reports.
 
     Those are one per step and image of all ranks, and one per scorer and image of its own points.
     """
@@ -201,23 +203,23 @@ def _collect(study: Study, scoring: Scoring, out: Path, extraction: Extraction) 
 
 def _notes(count: int, columns: Sequence[Sequence[Report]]) -> list[str]:
     """Return a note on the number of samples, and the warnings that all points share."""
-    own = (
+    size = (
         f"Each point has {count:,} samples. The Fréchet distance, recall and coverage depend "
         "on that number: compare only these points with each other."
     )
     common = [
         set.intersection(*(set(report.warnings) for report in reports)) for reports in columns
     ]
-    return [own, *sorted({f"{text[:1].upper()}{text[1:]}." for one in common for text in one})]
+    return [size, *sorted({f"{text[:1].upper()}{text[1:]}." for one in common for text in one})]
 
 
 def _manifest(study: Study, reports: Sequence[Report]) -> dict[str, Any]:
     """Return what all points share; the settings of each are in its report and sample folder."""
-    made: dict[str, Any] = {}
-    for point in study.points:  # a classifier is in those that it guides
-        made |= study.job(point).manifest()
+    manifest: dict[str, Any] = {}
+    for point in study.points:  # a classifier is in those it guides
+        manifest |= study.job(point).manifest()
     return {
-        **{key: made[key] for key in MODELS if key in made},
+        **{key: manifest[key] for key in MODELS if key in manifest},
         "settings": dict(study.base),
         "vary": {axis.name: axis.values for axis in study.axes},
         "count": study.count,

@@ -29,7 +29,7 @@ from adm.app.scoring.evaluate import DEFAULT_FEATURES, Resize
 from adm.app.scoring.extraction import DEFAULT
 from adm.app.scoring.manifest import omit_labels
 from adm.app.scoring.report import StoredScore
-from adm.app.study.study import Kept, Study
+from adm.app.study.study import CacheFile, Study
 from adm.cached import Cached
 from adm.data import Source
 from adm.data.export import safe_names
@@ -72,7 +72,7 @@ class Scoring:
     Attributes:
         scorers: at least one, each of other features.
         judge: a classifier of clean images, whose accuracy on the samples is measured; or None.
-        labels: (count,) class that each sample was made for, as the judge numbers its classes.
+        labels: (count,) class of each sample, as the judge numbers its classes.
     """
 
     scorers: Sequence[Scorer]
@@ -131,7 +131,7 @@ class Against:
 def scoring_of(
     study: Study, against: Against, out: Path, extraction: Extraction
 ) -> Iterator[Scoring]:
-    """Hold the folder of a study, and open what its samples are scored with.
+    """Lock the folder of a study, and open what its samples are scored with.
 
     Raises:
         InUse: another process writes the folder.
@@ -168,9 +168,9 @@ def _scorers(
 
     Args:
         shape: (C, H, W) of the samples.
-        out: the folder of the study, which keeps references.
+        out: the folder of the study, which caches references.
     """
-    specs, wanted = against.reference, against.features
+    specs, requested = against.reference, against.features
     files = [spec for spec in specs if is_reference(spec)]
     if len(files) != len(specs) and len(specs) != 1:
         raise ValueError(
@@ -178,8 +178,8 @@ def _scorers(
             "each of the features"
         )
     opened, device = [load_reference(file) for file in files], extraction.devices.device
-    if wanted or not files:
-        networks = [open_features(name, device) for name in wanted or [DEFAULT_FEATURES]]
+    if requested or not files:
+        networks = [open_features(name, device) for name in requested or [DEFAULT_FEATURES]]
     else:
         networks = [recorded_features(each.features, each.name, device) for each in opened]
     if not files:
@@ -193,12 +193,12 @@ def _scorers(
         raise ValueError(
             f"got {len(networks)} features and {len(files)} references; give one reference for each"
         )
-    found = list[Scorer]()
+    scorers = list[Scorer]()
     for features, reference in zip(networks, opened, strict=True):
         work = out / REFERENCES / f"{safe_names([features.name])[0]}.seen"
-        own = replace(extraction, work=work)
-        found.append(Scorer(features, complete_reference(reference, features, own)))
-    return found
+        resumed = replace(extraction, work=work)
+        scorers.append(Scorer(features, complete_reference(reference, features, resumed)))
+    return scorers
 
 
 def _judge_labels(judge: ClassifierModel, study: Study) -> list[int]:
@@ -215,14 +215,14 @@ def _judge_labels(judge: ClassifierModel, study: Study) -> list[int]:
 def reference_of_study(
     source: Source, features: Features, out: Path, extraction: Extraction = DEFAULT
 ) -> Reference:
-    """`cached_reference` in the folder of the study, which takes the cache of features as well."""
+    """`cached_reference` in the folder of the study, which caches the features as well."""
     devices, folder = extraction.devices, out / REFERENCES
     work = folder / f"{safe_names([features.name])[0]}.work"
-    found = cached_reference(source, features, folder, replace(extraction, work=work))
+    reference = cached_reference(source, features, folder, replace(extraction, work=work))
     # A barrier: on a network disk, removing a file that is mapped breaks its readers.
     devices.gather(None)
     devices.once(lambda: shutil.rmtree(work, ignore_errors=True))
-    return found
+    return reference
 
 
 def score_point(
@@ -244,7 +244,7 @@ def score_point(
     report, how = None, Comparison(resize=scorer.resize)
     with suppress(ValueError):  # there is none, or a damaged one
         report = load_report(path)
-    if report is None or not _is_of(report, scorer, opened.made, how):
+    if report is None or not _is_of(report, scorer, opened.manifest, how):
         report = evaluate(opened, scorer.reference, scorer.features, how, extraction)
         report.save(path)
     else:
@@ -256,24 +256,24 @@ def score_point(
 def judge_accuracy(
     judge: ClassifierModel, point: str, place: Path, out: Path, labels: Sequence[int]
 ) -> Score:
-    """Return the fraction of samples that a classifier assigns to the class they were made for.
+    """Return the fraction of samples that a classifier assigns to the class they were sampled for.
 
     Args:
         judge: a classifier of clean images.
         point: the name of the samples.
         place: their sample folder.
-        out: the folder of the study, which keeps the result.
+        out: the folder of the study, which caches the score.
         labels: (count,) of the samples, as the judge numbers its classes.
     """
-    of = {
+    inputs = {
         "samples": sha256(place / ARCHIVE),
         "judge": identity(judge)["sha256"],
         "labels": list(labels),
     }
     path = out / POINTS / f"{point}.named-by-{safe_names([judge.path.stem])[0]}.json"
-    kept = Kept(path, of, StoredScore)
-    known = kept.read()
-    if known is None:
+    cache = CacheFile(path, inputs, StoredScore)
+    stored = cache.read()
+    if stored is None:
         device = next(judge.network.parameters()).device
         with torch.no_grad():
             logits = [
@@ -281,9 +281,9 @@ def judge_accuracy(
                 for part in images_of(place).split(BATCH)
             ]
         share = accuracy(torch.cat(logits), torch.tensor(list(labels)))
-        kept.write(share._asdict())
+        cache.write(share._asdict())
         return share
-    return known.score
+    return stored.score
 
 
 def judge_name(judge: ClassifierModel) -> str:
@@ -297,20 +297,22 @@ def _noise(shape: Sequence[int]) -> Tensor:
     return torch.randint(256, (2, *shape), dtype=torch.uint8, generator=generator)
 
 
-def _is_of(report: Report, scorer: Scorer, made: dict[str, Any] | None, how: Comparison) -> bool:
+def _is_of(
+    report: Report, scorer: Scorer, manifest: dict[str, Any] | None, how: Comparison
+) -> bool:
     """Whether a report is of these samples, features, reference and options."""
-    wanted = {
-        "generated": {"made": omit_labels(made)},
+    expected = {
+        "generated": {"made": omit_labels(manifest)},
         "features": {"name": scorer.features.name, "fingerprint": scorer.features.fingerprint},
         "reference": {key: scorer.reference.manifest.get(key) for key in ("file_sha256", "sha256")},
         "seed": how.seed,
         "resize": how.resize,
     }
-    return _has(report.manifest, through_json(wanted))
+    return _has(report.manifest, through_json(expected))
 
 
-def _has(had: Any, wanted: Any) -> bool:
-    """Whether an object has entries with these values, in objects of objects too."""
-    if not isinstance(wanted, dict) or not isinstance(had, dict):
-        return had == wanted
-    return all(_has(had.get(key), value) for key, value in wanted.items())
+def _has(document: Any, expected: Any) -> bool:
+    """Whether a JSON value has the expected entries, at every depth."""
+    if not isinstance(expected, dict) or not isinstance(document, dict):
+        return document == expected
+    return all(_has(document.get(key), value) for key, value in expected.items())

@@ -36,7 +36,7 @@ Bar: TypeAlias = Callable[[str, float], AbstractContextManager[OnEvaluations]]
 
 
 def ignore(amount: int, name: str) -> None:
-    """Tell nobody what has been done."""
+    """Discard the progress."""
 
 
 @dataclass(frozen=True)
@@ -150,7 +150,7 @@ class Point:
 
 @dataclass(frozen=True, eq=False)
 class Study:
-    """What is to be sampled: every combination of the values of the axes is a point.
+    """The points to sample: all combinations of the values of the axes.
 
     Attributes:
         name: of the model.
@@ -176,8 +176,8 @@ class Study:
         if self.chosen is not None:
             return list(self.chosen)
         names = [each.name for each in self.axes]
-        every = product(*(each.values for each in self.axes))
-        return [Point(tuple(zip(names, values, strict=True))) for values in every]
+        combinations = product(*(each.values for each in self.axes))
+        return [Point(tuple(zip(names, values, strict=True))) for values in combinations]
 
     @property
     def varied(self) -> list[Axis]:
@@ -185,7 +185,7 @@ class Study:
         return [each for each in self.axes if len(each.values) > 1]
 
     def job(self, point: Point) -> Job:
-        """Return the job of one point; without labels if nothing there depends on a class."""
+        """Return the job of one point; without labels if nothing in it depends on a class."""
         generator = self.model.generator(**{**self.base, **point.settings})
         return Job(generator, self.labels if generator.classes else None, self.count)
 
@@ -302,39 +302,39 @@ def sample_job(
         return
     place.parent.mkdir(parents=True, exist_ok=True)
 
-    def tell(amount: int) -> None:
+    def advance(amount: int) -> None:
         on(amount, place.name)
 
-    sample_into(place, job, batch_size=batch_size, on_step=tell, devices=devices)
+    sample_into(place, job, batch_size=batch_size, on_step=advance, devices=devices)
 
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Kept(Generic[T]):
-    """A file that holds a value, and what it depends on.
+class CacheFile(Generic[T]):
+    """A file with a value and the inputs on which it depends.
 
     Attributes:
-        of: JSON values; a stored value of others is not taken.
+        inputs: JSON values; a stored value of other inputs is ignored.
         kind: type of the value.
     """
 
     path: Path
-    of: dict[str, Any]
+    inputs: dict[str, Any]
     kind: type[T]
 
     def read(self) -> T | None:
-        """Return the value; None if there is none, it is damaged, or it depends on others."""
-        had = cached_json(self.path)
-        if had is None or had.get("of") != through_json(self.of):
+        """Return the value; None if it is missing, damaged, or of other inputs."""
+        stored = cached_json(self.path)
+        if stored is None or stored.get("of") != through_json(self.inputs):
             return None
         try:
-            return as_type(self.kind, had.get("value"))
+            return as_type(self.kind, stored.get("value"))
         except ValueError:
             return None
 
     def write(self, value: object) -> None:
         """Store JSON values, atomically."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        write_json(self.path, {"of": self.of, "value": value})
+        write_json(self.path, {"of": self.inputs, "value": value})

@@ -39,7 +39,7 @@ def sweep(
     Args:
         model: a model, or its path or shipped name.
         vary: setting of sampling -> its values, as in {"scale": [0, 1, 2], "sampler": ["ddim"]}.
-        reference: data, whose references are kept in the folder; or a file of `adm reference`, or
+        reference: data, whose references are cached in the folder; or a file of `adm reference`, or
             one for each of the features.
         out: the folder, which gets report.html.
         features: features specs; by default those of the references, or "inception".
@@ -110,8 +110,8 @@ def _axis(name: str, values: Sequence[Value]) -> Axis:
     return Axis(name, tuple(values)).ordered
 
 
-def _several(given: str | Path | Sequence[str | Path]) -> list[str]:
-    return [str(each) for each in ([given] if isinstance(given, str | Path) else given)]
+def _several(specs: str | Path | Sequence[str | Path]) -> list[str]:
+    return [str(each) for each in ([specs] if isinstance(specs, str | Path) else specs)]
 
 
 def _bar(what: str, total: float) -> AbstractContextManager[OnEvaluations]:

@@ -54,7 +54,7 @@ def seconds_of_call(few: Job, device: torch.device) -> float:
 
 
 def _labels(job: Job, size: int) -> torch.Tensor | None:
-    """Return labels for so many images, those of the job in turns; None if it has none."""
+    """Return labels for so many images, those of the job in turn; None if it has none."""
     labels = job.label_tensor
     return None if labels is None else labels[torch.arange(size) % len(labels)]
 

@@ -18,7 +18,7 @@ from adm.app.study.scoring import Scoring
 from adm.app.study.study import (
     SAMPLES,
     Bar,
-    Kept,
+    CacheFile,
     OnEvaluations,
     Point,
     Study,
@@ -54,7 +54,7 @@ class Trial:
         study: the points; their images are those of the second pass.
         last: noisiest level of the model, of which the converged images visit at most 50.
         count: images from which errors are computed.
-        out: the folder of the study, whose measurements of the same kind are taken.
+        out: the folder of the study, whose measurements of the same settings are reused.
         devices: the ranks, all of which must call `measure`.
     """
 
@@ -105,7 +105,7 @@ class Trial:
         return Point(tuple(settings.items()))
 
     def _random(self, point: Point) -> bool:
-        """Whether the steps of a point add noise, so that its images converge to no others."""
+        """Whether the steps of a point add noise, so that there are no converged images."""
         generator = self.study.job(point).generator
         return isinstance(generator, DiffusionGenerator) and generator.sampling.sampler.random
 
@@ -118,20 +118,20 @@ class Trial:
         warm: set[Cost | bool] = set()
         for turn in range(REPEATS):
             for point in self.timed.values():
-                job, kept = self.study.job(point), self._times(point)
-                had = kept.read() or ()
-                if len(had) > turn:
+                job, cache = self.study.job(point), self._times(point)
+                seconds = cache.read() or ()
+                if len(seconds) > turn:
                     on(Cached(_block_evaluations(job)), point.name)
                     continue
                 if (guided := bool(job.cost.classifier)) not in warm:
                     seconds_of(job)  # loads kernels
                     warm.add(guided)
-                kept.write([*had, seconds_of(job, lambda amount, p=point: on(amount, p.name))])
+                cache.write([*seconds, seconds_of(job, lambda amount, p=point: on(amount, p.name))])
 
-    def _times(self, point: Point) -> Kept[Times]:
-        made = self.study.job(point).generator.manifest()
-        of = {"made": made, "machine": machine_of(self.devices.device)}
-        return Kept(self.out / TRIALS / f"{point.name}.time.json", of, Times)
+    def _times(self, point: Point) -> CacheFile[Times]:
+        manifest = self.study.job(point).generator.manifest()
+        inputs = {"made": manifest, "machine": machine_of(self.devices.device)}
+        return CacheFile(self.out / TRIALS / f"{point.name}.time.json", inputs, Times)
 
     def _sample_all(self, on: OnEvaluations) -> None:
         for point in share(self._few, self.devices):
@@ -148,11 +148,11 @@ class Trial:
         """Return the root mean square error of the first images; None if nothing is compared."""
         if self._random(point) or not self._place(point).exists():
             return None
-        images, wanted = map(images_of, (self._place(point), self._place(self._target(point))))
-        return float((to_float(images) - to_float(wanted)).square().mean().sqrt())
+        images, converged = map(images_of, (self._place(point), self._place(self._target(point))))
+        return float((to_float(images) - to_float(converged)).square().mean().sqrt())
 
     def _measured(self, point: Point) -> Measured:
-        """Read what is stored of a point, after all ranks have stored it."""
+        """Read the measurements of a point, after all ranks have stored theirs."""
         seconds = self._times(self.timed[self._key(point)]).read()
         assert seconds is not None
         cost = self.study.job(point).cost

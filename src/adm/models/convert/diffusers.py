@@ -2,14 +2,14 @@
 
     model_index.json                 the components, and the names of the classes
     unet/                            a UNet2DModel
-    scheduler/                       a DDPMScheduler, whose settings those of others follow from
+    scheduler/                       a DDPMScheduler, from whose settings others derive theirs
     classifier/                      a classifier that guides, if one is given
     pipeline.py                      the pipeline
     recipe.json                      our recipe, for the way back
 
-A UNet2DModel is told whole timesteps from 0 to T - 1, and so is ours, but where they are rescaled.
-Then the folder has the levels alone whose timesteps are whole: of 4000 every fourth, with which it
-is a process of T = 1000.
+A UNet2DModel receives whole timesteps from 0 to T - 1, and so does ours unless they are rescaled.
+Then the folder has only the levels whose timesteps are whole: of 4000 every fourth, which is a
+process of T = 1000.
 """
 
 import importlib
@@ -65,7 +65,7 @@ SCHEDULER_CONFIG, WEIGHTS = "scheduler_config.json", "diffusion_pytorch_model.sa
 PREDICTIONS: dict[str, Target] = {"epsilon": NOISE, "sample": X_0, "v_prediction": VELOCITY}
 VARIANCES = ("fixed_small", "fixed_large", "learned_range")
 WHOLE = 1000  # timesteps of a process whose timesteps are rescaled
-LONGEST = 16  # times `WHOLE`, of the processes among which a rescaled one is looked for
+LONGEST = 16  # times `WHOLE`: the longest rescaled process that is tried
 CLOSE = 1e-4  # relative difference of betas in float32 and float64
 LARGEST_ERRORS = {"network": 1e-5, "ddim": 1e-4, "dpm_solver": 1e-4}
 FEWEST = 20  # levels of a linear schedule, so that no beta exceeds 1
@@ -76,7 +76,7 @@ Beta = Annotated[float, Field(ge=0, le=1)]
 
 @dataclass(frozen=True, kw_only=True)
 class SchedulerConfig:
-    """What a scheduler's configuration says of the process, with the defaults of DDPMScheduler."""
+    """The process in a scheduler's configuration, with the defaults of DDPMScheduler."""
 
     num_train_timesteps: Annotated[int, Field(ge=2, le=MOST_LEVELS)] = 1000
     beta_schedule: Name = "linear"
@@ -106,15 +106,14 @@ def export(
 ) -> Parity | None:
     """Write a model as the folder of a diffusers pipeline, whole or not at all.
 
-    What the network is told of augmentations in training, and never in sampling, is left out.
+    The input for augmentations, which is used in training alone, is left out.
 
     Args:
         model: predicts the noise, x_0 or the velocity.
         classifier: guides the model in the pipeline; of noisy images of the same process.
 
     Returns:
-        How closely the installed diffusers reproduces the model; None if it is not installed, and
-        nothing was compared.
+        How closely the installed diffusers reproduces the model; None if it is not installed.
 
     Raises:
         SettingError: the model cannot be exact in diffusers; names the setting and the reason.
@@ -160,7 +159,7 @@ def _sampled(recipe: DiffusionRecipe) -> DiffusionRecipe:
 
 
 def _unlabelled(recipe: DiffusionRecipe) -> bool:
-    """Whether a network has seen images without their label."""
+    """Whether a network was trained on images without their label as well."""
     return recipe.unet.classes is not None and recipe.train.label_dropout > 0
 
 
@@ -169,15 +168,15 @@ def _described(name: str, values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _index(model: DiffusionModel, classifier: ClassifierModel | None) -> dict[str, Any]:
-    """Return the components of a pipeline; that of a classifier is in a copy of its file."""
+    """Return the components of a pipeline; pipeline.py has the class of a classifier."""
     classes = model.classes or (() if classifier is None else classifier.classes)
-    own = [None, None] if classifier is None else [PIPELINE.stem, "NoisyClassifier"]
+    guide = [None, None] if classifier is None else [PIPELINE.stem, "NoisyClassifier"]
     return {
         "_class_name": [PIPELINE.stem, "ADMPipeline"],
         "_diffusers_version": OLDEST,
         UNET: ["diffusers", "UNet2DModel"],
         SCHEDULER: ["diffusers", "DDPMScheduler"],
-        CLASSIFIER: own,
+        CLASSIFIER: guide,
         "id2label": {str(label): name for label, name in enumerate(classes)} or None,
         "channels": model.recipe.data.channels,
     }
@@ -217,8 +216,8 @@ def _scheduler_of(recipe: DiffusionRecipe) -> dict[str, Any]:
         "prediction_type": kinds[0],
         "variance_type": process.variance,
         "clip_sample": True,
-        # That of the released DDIM: equal steps, which diffusers' takes alone, and none from level
-        # T, where the signal of the cosine schedule is so weak that guidance saturates.
+        # That of the released DDIM: equal steps, the only ones in diffusers' DDIM, and none from
+        # level T, where the signal of the cosine schedule is so weak that guidance saturates.
         "timestep_spacing": "leading",
     }
 
@@ -240,8 +239,8 @@ def _whole(process: ProcessSettings) -> Schedule:
 def read(folder: Path) -> tuple[DiffusionRecipe, dict[str, Tensor], tuple[str, ...]]:
     """Read the folder of a diffusers pipeline whose U-Net is a UNet2DModel.
 
-    A folder that `export` has written gives the recipe that it was written from. Any other one says
-    nothing of its training, so that `data` and `train` of the recipe are no more than a beginning.
+    A folder that `export` has written gives the recipe that it was written from. Any other says
+    nothing of its training: `data` and `train` of the recipe are placeholders.
 
     Returns:
         The recipe, the weights in our names as float32, and the names of the classes.
@@ -257,14 +256,14 @@ def read(folder: Path) -> tuple[DiffusionRecipe, dict[str, Tensor], tuple[str, .
         betas = _betas(scheduler)
     if (folder / RECIPE).exists():
         with _naming(folder / RECIPE) as path:
-            recipe = _own(path, unet, scheduler, betas)
+            recipe = _stored(path, unet, scheduler, betas)
     else:
         with _naming(folder / UNET / CONFIG):
             config = config_of(unet)
         with _naming(folder / SCHEDULER / SCHEDULER_CONFIG):
             process = _process(scheduler, betas, config)
         with _naming(folder):
-            recipe = _begun(folder.resolve().name, unet, config, process)
+            recipe = _new_recipe(folder.resolve().name, unet, config, process)
     with _naming(folder / UNET / WEIGHTS) as path:
         weights = import_state(_load(path), recipe.unet, _unlabelled(recipe))
     weights = {name: tensor.float() for name, tensor in weights.items()}
@@ -320,12 +319,12 @@ def _betas(scheduler: SchedulerConfig) -> Tensor:
 
 def _of_process(betas: Tensor, process: ProcessSettings) -> bool:
     """Return whether these are the betas of a process, in float32."""
-    wanted = _whole(process).beta[1:]
-    return len(wanted) == len(betas) and torch.allclose(betas, wanted, rtol=CLOSE, atol=CLOSE**2)
+    exact = _whole(process).beta[1:]
+    return len(exact) == len(betas) and torch.allclose(betas, exact, rtol=CLOSE, atol=CLOSE**2)
 
 
-def _own(path: Path, unet: UNet2D, scheduler: SchedulerConfig, betas: Tensor) -> DiffusionRecipe:
-    """Return the recipe of a folder that `export` has written, if the folder is still of it."""
+def _stored(path: Path, unet: UNet2D, scheduler: SchedulerConfig, betas: Tensor) -> DiffusionRecipe:
+    """Return the recipe in a folder; raise ValueError if its U-Net or scheduler differs."""
     recipe = from_json(read_json(path))
     if not isinstance(recipe, DiffusionRecipe):
         raise ValueError("it is no recipe of a diffusion model")
@@ -343,8 +342,8 @@ def _process(scheduler: SchedulerConfig, betas: Tensor, config: UNetConfig) -> P
     if scheduler.prediction_type not in PREDICTIONS:
         known = ", ".join(PREDICTIONS)
         raise ValueError(f"prediction_type={shown(scheduler.prediction_type)}, not one of {known}")
-    usual = "learned_range" if config.out_channels == 2 * config.in_channels else "fixed_small"
-    variance = (scheduler.variance_type or usual).replace("small_log", "small")  # the same
+    default = "learned_range" if config.out_channels == 2 * config.in_channels else "fixed_small"
+    variance = (scheduler.variance_type or default).replace("small_log", "small")  # the same
     if variance not in VARIANCES:
         raise ValueError(f"variance_type={shown(variance)}, not one of {', '.join(VARIANCES)}")
     steps = len(betas)
@@ -364,10 +363,10 @@ def _process(scheduler: SchedulerConfig, betas: Tensor, config: UNetConfig) -> P
     )
 
 
-def _begun(
+def _new_recipe(
     name: str, unet: UNet2D, config: UNetConfig, process: ProcessSettings
 ) -> DiffusionRecipe:
-    """Return a recipe for what is known of a model, and the first settings for what is not."""
+    """Return the recipe of a model, with placeholders for the settings that are unknown."""
     size = unet.sample_size
     if size is None:
         raise ValueError("sample_size of unet/config.json must be given, the side of the images")
@@ -401,13 +400,13 @@ def _load(path: Path) -> dict[str, Tensor]:
 def _classes(count: int, path: Path) -> tuple[str, ...]:
     """Return the names of the classes; their numbers, unless each has one in model_index.json."""
     numbers = tuple(map(str, range(count)))
-    given = _values(path).get("id2label") if path.exists() else None
-    names = as_type(dict[str, Name], given or {})
+    stored = _values(path).get("id2label") if path.exists() else None
+    names = as_type(dict[str, Name], stored or {})
     return tuple(names[label] for label in numbers) if names.keys() == {*numbers} else numbers
 
 
 def check(folder: Path, model: DiffusionModel, classifier: ClassifierModel | None = None) -> Parity:
-    """Compare an exported folder, in the installed diffusers, with the model that it is of.
+    """Compare an exported folder, in the installed diffusers, with its model.
 
     The images of two samplers are compared, DDIM and DPM-Solver++, from the same noise, through the
     pipeline of the folder; with a classifier they are guided at scale 1. Diffusers computes its
@@ -423,28 +422,28 @@ def check(folder: Path, model: DiffusionModel, classifier: ClassifierModel | Non
     # Of the package: the folder has a copy, and no code in a folder is run.
     ours = importlib.import_module("adm.models.convert.pipeline")
     unet = diffusers.UNet2DModel.from_pretrained(folder / UNET)
-    usual = diffusers.DDPMScheduler.from_pretrained(folder / SCHEDULER)
+    scheduler = diffusers.DDPMScheduler.from_pretrained(folder / SCHEDULER)
     guide = None
     if classifier is not None:
         guide = ours.NoisyClassifier.from_pretrained(folder / CLASSIFIER)
     index = read_json(folder / INDEX, CLASSES)
-    pipeline = ours.ADMPipeline(unet, usual, guide, index["id2label"], index["channels"])
+    pipeline = ours.ADMPipeline(unet, scheduler, guide, index["id2label"], index["channels"])
     pipeline.to(model.device).set_progress_bar_config(disable=True)
     compared = _Compared(pipeline, model, classifier)
     # TF32 would round the products of either to 10 bits.
     with torch.backends.cudnn.flags(allow_tf32=False):
-        found = Parity(
+        parity = Parity(
             compared.network(),
             compared.loop(diffusers.DDIMScheduler, DDIM()),
             compared.loop(diffusers.DPMSolverMultistepScheduler, DPMSolver()),
         )
     for name, largest in LARGEST_ERRORS.items():
-        if not getattr(found, name) <= largest:  # nor NaN
+        if not getattr(parity, name) <= largest:  # nor NaN
             raise ValueError(
                 f"diffusers {diffusers.__version__} does not reproduce the model: the difference "
-                f"of {name} is {getattr(found, name):.2g}, over {largest:g}; use another version"
+                f"of {name} is {getattr(parity, name):.2g}, over {largest:g}; use another version"
             )
-    return found
+    return parity
 
 
 class _Compared:
@@ -466,28 +465,28 @@ class _Compared:
 
     @torch.no_grad()
     def network(self) -> float:
-        """Return the largest difference of outputs, with labels and, if it may be, without."""
+        """Return the largest difference of outputs, with labels and, where allowed, without."""
         config, unet = self.model.network.config, self.pipeline.unet
         x, last = self.noise.start(), self.whole.last - 1
         timestep = torch.tensor([0, last], device=x.device)
         labels = self.labels if config.classes is not None else None
-        seen = with_low_res(x, self.low_res)
-        wanted = self.model.network(x, timestep.float(), labels, self.low_res)
-        got = unet(seen, timestep, labels).sample
-        differences = [_relative(got, wanted)]
+        inputs = with_low_res(x, self.low_res)
+        expected = self.model.network(x, timestep.float(), labels, self.low_res)
+        got = unet(inputs, timestep, labels).sample
+        differences = [_relative(got, expected)]
         if _unlabelled(self.model.recipe):
-            wanted = self.model.network(x, timestep.float(), None, self.low_res)
+            expected = self.model.network(x, timestep.float(), None, self.low_res)
             none = torch.full((len(x),), config.classes or 0, device=x.device)
-            differences.append(_relative(unet(seen, timestep, none).sample, wanted))
+            differences.append(_relative(unet(inputs, timestep, none).sample, expected))
         return max(differences)
 
     def loop(self, scheduler: Any, sampler: Sampler) -> float:
         """Return the largest difference of images in [-1, 1]."""
-        usual = self.pipeline.scheduler
+        original = self.pipeline.scheduler
         steps = min(STEPS, self.whole.last // 2)
-        solver = scheduler.from_config(usual.config)
+        solver = scheduler.from_config(original.config)
         solver.set_timesteps(steps)
-        schedule = self.whole.respaced(sorted(int(each) + 1 for each in solver.timesteps))
+        schedule = self.whole.respaced(sorted(int(timestep) + 1 for timestep in solver.timesteps))
         try:
             self.pipeline.scheduler = solver
             theirs = self.pipeline(
@@ -498,9 +497,9 @@ class _Compared:
                 output_type="pt",
             ).images
         finally:
-            self.pipeline.scheduler = usual
-        wanted = self._sampled(sampler, schedule)
-        return float((2 * theirs - 1 - wanted.clamp(-1, 1)).abs().max())
+            self.pipeline.scheduler = original
+        ours = self._sampled(sampler, schedule)
+        return float((2 * theirs - 1 - ours.clamp(-1, 1)).abs().max())
 
     @torch.no_grad()
     def _sampled(self, sampler: Sampler, schedule: Schedule) -> Tensor:
@@ -513,5 +512,5 @@ class _Compared:
         return last.x
 
 
-def _relative(got: Tensor, wanted: Tensor) -> float:
-    return float((got - wanted).abs().max() / wanted.abs().max())
+def _relative(got: Tensor, expected: Tensor) -> float:
+    return float((got - expected).abs().max() / expected.abs().max())

@@ -100,17 +100,17 @@ class Flags(BaseModel):
         return self.kind == "superres" or self.large_size is not None
 
 
-def read_flags(given: Mapping[str, Any]) -> Flags:
+def read_flags(flags: Mapping[str, Any]) -> Flags:
     """Parse flags of any of the released scripts.
 
     Raises:
         ValueError: a flag is unknown or its value cannot be parsed; names the first such flag.
     """
-    values = dict(given)
-    if given.get("kind") == "classifier" or any(n.startswith("classifier_") for n in given):
+    values = dict(flags)
+    if flags.get("kind") == "classifier" or any(n.startswith("classifier_") for n in flags):
         renamed = {
             CLASSIFIER_NAMES.get(name, name.removeprefix("classifier_")): value
-            for name, value in given.items()
+            for name, value in flags.items()
         }
         values = CLASSIFIER_DEFAULTS | renamed
     try:
@@ -124,11 +124,11 @@ def read_flags(given: Mapping[str, Any]) -> Flags:
         ) from None
 
 
-def config_from_flags(given: Mapping[str, Any]) -> UNetConfig | ClassifierConfig:
+def config_from_flags(values: Mapping[str, Any]) -> UNetConfig | ClassifierConfig:
     """Return the configuration of the network that these flags build.
 
     Args:
-        given: names and values, as strings or typed; the others have the released defaults.
+        values: by name, as strings or typed; the others have the released defaults.
             `kind="classifier"`, `pool` or any `classifier_*` flag gives a classifier, and
             `large_size` an upsampler.
 
@@ -136,7 +136,7 @@ def config_from_flags(given: Mapping[str, Any]) -> UNetConfig | ClassifierConfig
         ValueError: a flag is unknown or cannot be parsed, or the image size has no default
             multipliers.
     """
-    flags = read_flags(given)
+    flags = read_flags(values)
     resampling = "convolution" if flags.conv_resample else "plain"
     counted = flags.num_head_channels == UNSET
     heads = HeadCount(flags.num_heads) if counted else HeadWidth(flags.num_head_channels)
@@ -184,13 +184,13 @@ def _multipliers(flags: Flags) -> tuple[float, ...]:
 
 def _attention_factors(flags: Flags) -> tuple[int, ...]:
     if flags.attention_downsample_factors is not None:
-        asked = flags.attention_downsample_factors
+        factors = flags.attention_downsample_factors
     else:
         size = flags.large_size or flags.image_size
-        asked = tuple(sorted(size // resolution for resolution in flags.attention_resolutions))
+        factors = tuple(sorted(size // resolution for resolution in flags.attention_resolutions))
     # The released network ignores factors that no resolution has.
     levels = [2**level for level in range(len(_multipliers(flags)))]
-    return tuple(factor for factor in asked if factor in levels)
+    return tuple(factor for factor in factors if factor in levels)
 
 
 def script_flags(
@@ -208,16 +208,16 @@ def script_flags(
         low_res: side of the images that an upsampler enlarges.
     """
     flags: dict[str, Any] = {
-        "attention_resolutions": ",".join(str(size // each) for each in config.attention_factors),
+        "attention_resolutions": ",".join(str(size // n) for n in config.attention_factors),
         "num_res_blocks": config.depth,
         "num_channels": config.channels,
         "resblock_updown": config.resampling == "biggan",
         "use_scale_shift_norm": config.adaptive_norm,
     }
     if isinstance(config, ClassifierConfig):  # whose script knows heads of 64 channels alone
-        names = {own: script for script, own in CLASSIFIER_NAMES.items()}
-        own = {names.get(name, f"classifier_{name}"): value for name, value in flags.items()}
-        return _as_flags({"image_size": size} | own | {"classifier_pool": config.pool})
+        names = {ours: script for script, ours in CLASSIFIER_NAMES.items()}
+        renamed = {names.get(name, f"classifier_{name}"): value for name, value in flags.items()}
+        return _as_flags({"image_size": size} | renamed | {"classifier_pool": config.pool})
     assert process is not None
     heads = config.heads
     sizes = {"image_size": size} if low_res is None else {"large_size": size, "small_size": low_res}
@@ -230,7 +230,7 @@ def script_flags(
             else {"num_heads": heads.heads}
         )
         | {
-            "channel_mult": ",".join(f"{each:g}" for each in config.multipliers),
+            "channel_mult": ",".join(f"{multiplier:g}" for multiplier in config.multipliers),
             "use_new_attention_order": not legacy_attention_order,
             "dropout": config.dropout,
             "class_cond": config.classes is not None,
@@ -249,30 +249,32 @@ def _as_flags(flags: Mapping[str, Any]) -> str:
 
 SCHEDULES = ("linear", "cosine")
 HEADS = "num_heads or num_head_channels"
-# No file says how it was trained.
+# A checkpoint does not state how it was trained.
 UNKNOWN = as_released(Trained(1, 1, 1e-4))
 
 
-def recipe_from_flags(path: Path, shapes: Shapes, given: Mapping[str, Any]) -> tuple[Recipe, Flags]:
+def recipe_from_flags(
+    path: Path, shapes: Shapes, chosen: Mapping[str, Any]
+) -> tuple[Recipe, Flags]:
     """Return the recipe of a checkpoint in the released format, and the flags of its network.
 
     Args:
         path: of the checkpoint, for its name.
         shapes: of its weights, by released name.
-        given: flags that it was trained with; those that follow from the shapes may be left out.
+        chosen: flags that it was trained with; those that follow from the shapes may be left out.
 
     Raises:
         ValueError: a flag is unknown, or the weights are not of a released network.
         SettingError: a flag is missing; names the values that fit.
     """
-    seen = visible_flags(shapes)
-    if given.keys() & {"num_heads", "classifier_num_heads"}:
-        seen |= {"num_head_channels": UNSET}  # which the classifier's script sets
-    flags = read_flags(seen | dict(given))
-    if missing := open_flags(seen, given):
+    inferred = visible_flags(shapes)
+    if chosen.keys() & {"num_heads", "classifier_num_heads"}:
+        inferred |= {"num_head_channels": UNSET}  # which the classifier's script sets
+    flags = read_flags(inferred | dict(chosen))
+    if missing := open_flags(inferred, chosen):
         listed = "; ".join(f"{name} ({values})" for name, values in missing.items())
         raise SettingError("flags", f"complete: the weights in {path} leave open {listed}")
-    config = config_from_flags(seen | dict(given))
+    config = config_from_flags(inferred | dict(chosen))
     size = flags.large_size or flags.image_size
     low = flags.small_size
     data = replace(imagenet(size), low_res=None if low is None else (low, low))
@@ -350,10 +352,10 @@ def _depth(shapes: Shapes, encoder: set[int], plain: set[int], attends: set[int]
     return math.gcd(*(n - 1 for n in wider), max(encoder) + 1) - 1
 
 
-def open_flags(seen: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, str]:
+def open_flags(inferred: Mapping[str, Any], chosen: Mapping[str, Any]) -> dict[str, str]:
     """Return the flags that neither shapes nor user determine, with the values that fit."""
-    smallest = int(seen["num_channels"] * min(seen["channel_mult"]))
-    reduction = 2 ** (len(seen["channel_mult"]) - 1)
+    smallest = int(inferred["num_channels"] * min(inferred["channel_mult"]))
+    reduction = 2 ** (len(inferred["channel_mult"]) - 1)
     sides = [side for side in (32, 64, 128, 256, 512) if side % reduction == 0]
     widths = [width for width in (16, 32, 64, 128) if smallest % width == 0]
     counts = [count for count in (1, 2, 4, 8) if smallest % count == 0]
@@ -363,12 +365,12 @@ def open_flags(seen: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, s
         "diffusion_steps": "1000 or 4000",
         "noise_schedule": _some(SCHEDULES),
     }
-    if seen["kind"] == "superres":
+    if inferred["kind"] == "superres":
         sizes = fitting.pop("image_size")
         fitting |= {"large_size": sizes, "small_size": "a half or a quarter of it"}
-    if seen["kind"] == "classifier" and "pool" not in seen:
+    if inferred["kind"] == "classifier" and "pool" not in inferred:
         fitting["pool"] = "adaptive, spatial or spatial_v2"
-    known = {name.removeprefix("classifier_") for name in given}
+    known = {name.removeprefix("classifier_") for name in chosen}
     known |= {HEADS} if known & {"num_heads", "num_head_channels"} else set()
     return {name: values for name, values in fitting.items() if name not in known}
 

@@ -60,9 +60,9 @@ class NoisyClassifier(ModelMixin, ConfigMixin):
 
     def forward(self, x_t: Tensor, timestep: Tensor | float) -> Tensor:
         """(B, C, H, W), one timestep -> (B, classes) logits."""
-        told = torch.as_tensor(timestep, dtype=torch.float32, device=x_t.device)
+        timesteps = torch.as_tensor(timestep, dtype=torch.float32, device=x_t.device)
         # In float32, whatever the pipeline is loaded in: its gradient is too small for float16.
-        return self.network.float()(x_t, told.expand(len(x_t)))
+        return self.network.float()(x_t, timesteps.expand(len(x_t)))
 
 
 class ADMPipeline(DiffusionPipeline):
@@ -80,7 +80,7 @@ class ADMPipeline(DiffusionPipeline):
     model_cpu_offload_seq = "unet"
     _optional_components = ["classifier"]  # noqa: RUF012
 
-    # Five parameters: the components, and what the folder says of them.
+    # Five parameters: the components, and the settings in the folder.
     def __init__(
         self,
         unet: UNet2DModel,
@@ -142,7 +142,7 @@ class ADMPipeline(DiffusionPipeline):
             else latents.to(self.device)
         )
         x = x.float() * scheduler.init_noise_sigma
-        seen = self._seen(labels, count)
+        unet_labels = self._unet_labels(labels, count)
         low = (
             None
             if low_res is None
@@ -150,8 +150,8 @@ class ADMPipeline(DiffusionPipeline):
         )
         for i, timestep in enumerate(self.progress_bar(scheduler.timesteps)):
             x_t = scheduler.scale_model_input(x, timestep)
-            given = x_t if low is None else torch.cat([x_t, low], dim=1)
-            raw = self.unet(given.to(self.unet.dtype), timestep, seen).sample.float()
+            inputs = x_t if low is None else torch.cat([x_t, low], dim=1)
+            raw = self.unet(inputs.to(self.unet.dtype), timestep, unet_labels).sample.float()
             signal, sigma = _level(scheduler, i, timestep)
             output, variance = raw[:, : shape[1]], raw[:, shape[1] :]
             kind = scheduler.config.prediction_type
@@ -171,42 +171,42 @@ class ADMPipeline(DiffusionPipeline):
         images = self.numpy_to_pil(images) if output_type == "pil" else images
         return ImagePipelineOutput(images=images) if return_dict else (images,)
 
-    def _labels(self, given: int | str | Sequence[int | str] | None) -> Tensor | None:
+    def _labels(self, classes: int | str | Sequence[int | str] | None) -> Tensor | None:
         """Return the number of each class, (B,) int64."""
-        if given is None:
+        if classes is None:
             return None
         names = {name: int(number) for number, name in (self.config.id2label or {}).items()}
-        each = [given] if isinstance(given, int | str) else given
-        if unknown := [one for one in each if isinstance(one, str) and one not in names]:
+        requested = [classes] if isinstance(classes, int | str) else classes
+        if unknown := [one for one in requested if isinstance(one, str) and one not in names]:
             raise ValueError(f"no class {unknown[0]!r}; the classes are {', '.join(names)}")
-        labels = [names[one] if isinstance(one, str) else int(one) for one in each]
+        labels = [names[one] if isinstance(one, str) else int(one) for one in requested]
         if not all(0 <= label < len(names) for label in labels):
             raise ValueError(f"class_labels must be from 0 to {len(names) - 1}, got {labels}")
         return torch.tensor(labels, device=self.device)
 
-    def _seen(self, labels: Tensor | None, count: int) -> Tensor | None:
-        """Return the labels that the U-Net is given; without one, its last embedding is zero."""
+    def _unet_labels(self, labels: Tensor | None, count: int) -> Tensor | None:
+        """Return the labels of the U-Net; its last embedding, zero, is that of no label."""
         embeddings = self.unet.config.num_class_embeds
         if embeddings is None or labels is not None:
             return None if embeddings is None else labels
         if embeddings == len(self.config.id2label or {}):
-            raise ValueError("this model has seen no image without its label; give class_labels")
+            raise ValueError("this model has no unconditional embedding; give class_labels")
         return torch.full((count,), embeddings - 1, device=self.device)
 
     def _prepared(
         self, steps: int, generator: torch.Generator | list[torch.Generator] | None, eta: float
     ) -> tuple[Any, dict[str, Any]]:
-        """Return a scheduler that leaves each estimate as it is, and what its steps take."""
+        """Return a scheduler that does not clip, and the keyword arguments of its steps."""
         ancestral = isinstance(self.scheduler, DDPMScheduler | DDPMParallelScheduler)
-        # Other schedulers are given no variance, and need not cut it off.
+        # Other schedulers receive no variance, and must not split it off.
         changes = {"clip_sample": False} | ({} if ancestral else {"variance_type": None})
         scheduler = type(self.scheduler).from_config(self.scheduler.config, **changes)
         scheduler.set_timesteps(steps, device=self.device)
         if hasattr(scheduler, "set_begin_index"):
-            scheduler.set_begin_index(0)  # which is not found where the first timestep occurs twice
-        takes = inspect.signature(scheduler.step).parameters
-        given = {"generator": generator, "eta": eta}
-        return scheduler, {name: value for name, value in given.items() if name in takes}
+            scheduler.set_begin_index(0)  # not found where the first timestep occurs twice
+        accepted = inspect.signature(scheduler.step).parameters
+        options = {"generator": generator, "eta": eta}
+        return scheduler, {name: value for name, value in options.items() if name in accepted}
 
     def _gradient(self, x_t: Tensor, timestep: Tensor, labels: Tensor) -> Tensor:
         """Return the gradient of log p(label | x_t) with respect to x_t."""

@@ -90,8 +90,8 @@ def _released(name: str, attends: set[str]) -> str:
 
     renamed = re.sub(r"^decoder\.(\d+)\.resize\.", resize, name)
     for pattern, place in PLACES:
-        renamed, found = re.subn(f"^{pattern}", place, renamed)
-        if found:
+        renamed, count = re.subn(f"^{pattern}", place, renamed)
+        if count:
             break
     for pattern, layer in LAYERS:
         renamed = re.sub(pattern, layer, renamed)
@@ -164,9 +164,9 @@ def export_state(
 
 
 def _reorder(state: Mapping[str, Tensor], config: Config, by_head: bool) -> dict[str, Tensor]:
-    """Return weights whose rows of qkv, that are grouped by head, are grouped by part; or back."""
+    """Group the rows of every qkv by part instead of by head, if `by_head`; otherwise back."""
 
-    def turned(rows: Tensor, heads: int) -> Tensor:
+    def regrouped(rows: Tensor, heads: int) -> Tensor:
         sizes = (heads, 3, -1) if by_head else (3, heads, -1)
         return rows.unflatten(0, sizes).transpose(0, 1).flatten(0, 2)
 
@@ -177,7 +177,7 @@ def _reorder(state: Mapping[str, Tensor], config: Config, by_head: bool) -> dict
         for kind in ("weight", "bias")
     }
     return {
-        name: turned(tensor, heads[name]) if name in heads else tensor
+        name: regrouped(tensor, heads[name]) if name in heads else tensor
         for name, tensor in state.items()
     }
 
@@ -189,16 +189,16 @@ def released_shapes(config: Config) -> dict[str, tuple[int, ...]]:
     return {released: shapes[name] for name, released in released_names(config).items()}
 
 
-def check(got: Shapes, wanted: Shapes) -> None:
+def check(got: Shapes, expected: Shapes) -> None:
     """Raise ValueError, naming the settings that differ, unless names and shapes are equal."""
-    if {k: tuple(v) for k, v in got.items()} == {k: tuple(v) for k, v in wanted.items()}:
+    if {k: tuple(v) for k, v in got.items()} == {k: tuple(v) for k, v in expected.items()}:
         return
-    differing = differences(got, wanted)
+    differing = differences(got, expected)
     if not differing:
         names = [
             name
-            for name in sorted(got.keys() | wanted.keys())
-            if name not in got or name not in wanted or tuple(got[name]) != tuple(wanted[name])
+            for name in sorted(got.keys() | expected.keys())
+            if name not in got or name not in expected or tuple(got[name]) != tuple(expected[name])
         ]
         differing = [f"{_few(names)} missing, unexpected or of another shape"]
     raise ValueError(
@@ -207,9 +207,9 @@ def check(got: Shapes, wanted: Shapes) -> None:
     )
 
 
-def differences(got: Shapes, wanted: Shapes) -> list[str]:
+def differences(got: Shapes, expected: Shapes) -> list[str]:
     """Describe the settings in which two networks differ, as far as shapes determine them."""
-    ours, theirs = visible_settings(got), visible_settings(wanted)
+    ours, theirs = visible_settings(got), visible_settings(expected)
     return [
         f"{name}: {ours[name]}, expected {theirs[name]}"
         for name in ours
@@ -260,8 +260,8 @@ def _side(shapes: Shapes, name: str, dimension: int) -> int | None:
 
 
 def _few(names: Sequence[str], limit: int = 3) -> str:
-    told = ", ".join(short(printable(name)) for name in names[:limit]) or "nothing"
-    return f"{told} and {len(names) - limit} more" if len(names) > limit else told
+    listed = ", ".join(short(printable(name)) for name in names[:limit]) or "nothing"
+    return f"{listed} and {len(names) - limit} more" if len(names) > limit else listed
 
 
 class Loaded(NamedTuple):
@@ -290,10 +290,10 @@ def recognise(shapes: Shapes) -> tuple[str, ...]:
         ValueError: there is none; names the nearest and the settings in which it differs.
     """
     got = {name: tuple(shape) for name, shape in shapes.items()}
-    if found := tuple(name for name in RELEASED if _wanted(name) == got):
-        return found
-    nearest = min(RELEASED, key=lambda name: len(differences(got, _wanted(name))))
-    differing = differences(got, _wanted(nearest)) or [
+    if names := tuple(name for name in RELEASED if _expected(name) == got):
+        return names
+    nearest = min(RELEASED, key=lambda name: len(differences(got, _expected(name))))
+    differing = differences(got, _expected(nearest)) or [
         "some tensors are missing or of another shape"
     ]
     raise ValueError(
@@ -302,7 +302,7 @@ def recognise(shapes: Shapes) -> tuple[str, ...]:
     )
 
 
-def _wanted(name: str) -> dict[str, tuple[int, ...]]:
+def _expected(name: str) -> dict[str, tuple[int, ...]]:
     return released_shapes(RELEASED[name].config)
 
 
@@ -313,8 +313,8 @@ def load_released(
 
     Args:
         path: a `.pt` file with a state dict.
-        described: the name of a released file, or the network or what finds it from the shapes
-            (see `convert.flags`); by default what the weights determine.
+        described: the name of a released file, the network, or a function of the shapes that
+            returns it (see `convert.flags`); by default what the weights determine.
 
     Raises:
         FileNotFoundError: there is no such file.

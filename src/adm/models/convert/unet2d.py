@@ -1,8 +1,8 @@
 """UNetConfig, our state dict <-> configuration, state dict of diffusers' UNet2DModel.
 
 `UNet2D` is written for one network and read by comparison: the few fields that decide our
-configuration give a candidate, and every field in which what was read differs from what would be
-written for the candidate makes the network inexact, and is named.
+configuration give a candidate, and every field in which the file differs from the `UNet2D` of
+the candidate makes the network inexact, and is named.
 """
 
 import math
@@ -125,7 +125,7 @@ def unet2d_of(config: UNetConfig, size: tuple[int, int], unlabelled: bool) -> UN
 
 
 def _check_exact(config: UNetConfig) -> None:
-    """Raise SettingError if UNet2DModel lacks something of a network."""
+    """Raise SettingError if UNet2DModel lacks a part of a network."""
     if config.layers != "adm":
         raise SettingError("unet.layers", "adm for diffusers' UNet2DModel", config.layers)
     if config.rescale_residual:
@@ -157,85 +157,85 @@ def _head_width(config: UNetConfig) -> int | None:
     if all(heads == 1 for _, heads in counts):
         return None
     # 0 for what does not split into whole heads, which no network of ours has.
-    found = sorted({0 if width % heads else width // heads for width, heads in counts})
-    if len(found) > 1:
+    head_widths = sorted({0 if width % heads else width // heads for width, heads in counts})
+    if len(head_widths) > 1:
         what = (
             "of one width at every attention, as diffusers' UNet2DModel has a single "
-            f"attention_head_dim; here heads have {', '.join(map(str, found))} channels"
+            f"attention_head_dim; here heads have {', '.join(map(str, head_widths))} channels"
         )
         raise SettingError("unet.heads", what)
-    return found[0]
+    return head_widths[0]
 
 
-def config_of(read: UNet2D) -> UNetConfig:
+def config_of(unet: UNet2D) -> UNetConfig:
     """Return our configuration of a UNet2DModel; inverts `unet2d_of`.
 
     Raises:
         ValueError: ours would compute something else, and names the settings in which; or it is
             larger than any network.
     """
-    read = _normal(read)
-    channels, halvings = read.block_out_channels[0], range(len(read.block_out_channels))
-    resnets = PLAIN["biggan"][0] in read.down_block_types or (
-        ATTENDS[0] in read.down_block_types[:-1] and read.downsample_type == "resnet"
+    unet = _normal(unet)
+    channels, halvings = unet.block_out_channels[0], range(len(unet.block_out_channels))
+    resnets = PLAIN["biggan"][0] in unet.down_block_types or (
+        ATTENDS[0] in unet.down_block_types[:-1] and unet.downsample_type == "resnet"
     )
-    width = read.attention_head_dim
+    width = unet.attention_head_dim
     config = UNetConfig(
-        in_channels=read.in_channels,
-        out_channels=read.out_channels,
+        in_channels=unet.in_channels,
+        out_channels=unet.out_channels,
         channels=channels,
-        multipliers=tuple(_multiplier(channels, each) for each in read.block_out_channels),
-        depth=read.layers_per_block,
+        multipliers=tuple(_multiplier(channels, each) for each in unet.block_out_channels),
+        depth=unet.layers_per_block,
         attention_factors=tuple(
             2**each
-            for each, kind in zip(halvings, read.down_block_types, strict=False)
+            for each, kind in zip(halvings, unet.down_block_types, strict=False)
             if kind == ATTENDS[0]
         ),
         heads=HeadCount(1) if width is None else HeadWidth(width),
         resampling="biggan" if resnets else "convolution",
-        adaptive_norm=read.resnet_time_scale_shift == SHIFT[True],
-        dropout=read.dropout,
-        norm_groups=read.norm_num_groups,
-        classes=read.num_class_embeds,
+        adaptive_norm=unet.resnet_time_scale_shift == SHIFT[True],
+        dropout=unet.dropout,
+        norm_groups=unet.norm_num_groups,
+        classes=unet.num_class_embeds,
     )
-    check_same(read, config)
+    check_same(unet, config)
     return config
 
 
-def check_same(read: UNet2D, config: UNetConfig, unlabelled: bool = False) -> None:
-    """Raise ValueError, with the settings that differ, unless both compute the same."""
-    read = _normal(read)
-    wanted = _normal(unet2d_of(config, (1, 1), unlabelled))
+def check_same(theirs: UNet2D, config: UNetConfig, unlabelled: bool = False) -> None:
+    """Raise ValueError, naming the settings that differ, unless both compute the same."""
+    theirs = _normal(theirs)
+    ours = _normal(unet2d_of(config, (1, 1), unlabelled))
     differing = [
-        f"{each.name}={shown(getattr(read, each.name))}, ours {shown(getattr(wanted, each.name))}"
-        for each in fields(UNet2D)
-        if each.name not in ("sample_size", "num_train_timesteps")
-        and getattr(read, each.name) != getattr(wanted, each.name)
+        f"{name}={shown(getattr(theirs, name))}, ours {shown(getattr(ours, name))}"
+        for name in (field.name for field in fields(UNet2D))
+        if name not in ("sample_size", "num_train_timesteps")
+        and getattr(theirs, name) != getattr(ours, name)
     ]
     if differing:
         raise ValueError(f"our U-Net computes something else: {'; '.join(differing)}")
 
 
-def _normal(read: UNet2D) -> UNet2D:
-    """Write what computes the same in the same way."""
+def _normal(unet: UNet2D) -> UNet2D:
+    """Return the one form of all configurations that compute the same."""
     down, up = (
         tuple(kind.removeprefix("UNetRes") for kind in kinds)  # of diffusers before 0.5
-        for kinds in (read.down_block_types, read.up_block_types)
+        for kinds in (unet.down_block_types, unet.up_block_types)
     )
-    widths = read.block_out_channels
+    widths = unet.block_out_channels
     attended = {width for width, kind in zip(widths, down, strict=False) if kind == ATTENDS[0]}
-    one_head = {read.attention_head_dim} == attended | {widths[-1]}
-    normed = read.attn_norm_num_groups is None and read.resnet_time_scale_shift == SHIFT[False]
+    one_head = {unet.attention_head_dim} == attended | {widths[-1]}
+    normed = unet.attn_norm_num_groups is None and unet.resnet_time_scale_shift == SHIFT[False]
     return replace(
-        read,
+        unet,
         down_block_types=down,
         up_block_types=up,
-        downsample_type=read.downsample_type if ATTENDS[0] in down[:-1] else "conv",
-        upsample_type=read.upsample_type if ATTENDS[1] in up[:-1] else "conv",
-        attention_head_dim=None if one_head else read.attention_head_dim,
-        attn_norm_num_groups=read.norm_num_groups if normed else read.attn_norm_num_groups,
-        time_embedding_dim=read.time_embedding_dim or 4 * widths[0],
-        act_fn="silu" if read.act_fn == "swish" else read.act_fn,
+        downsample_type=unet.downsample_type if ATTENDS[0] in down[:-1] else "conv",
+        upsample_type=unet.upsample_type if ATTENDS[1] in up[:-1] else "conv",
+        attention_head_dim=None if one_head else unet.attention_head_dim,
+        attn_norm_num_groups=unet.norm_num_groups if normed else unet.attn_norm_num_groups,
+        time_embedding_dim=unet.time_embedding_dim or 4 * widths[0],
+        act_fn="silu" if unet.act_fn == "swish" else unet.act_fn,
     )
 
 
@@ -257,14 +257,14 @@ def export_state(
         unlabelled: whether an embedding of zeros follows those of the classes: that of an image
             without a label.
     """
-    made = dict[str, Tensor]()
+    exported = dict[str, Tensor]()
     for name, theirs in _names(config).items():
         tensor = state[name]
         if unlabelled and name == "label_embedding.weight":
             tensor = cat([tensor, tensor.new_zeros(1, tensor.shape[1])])
         tensor = tensor.squeeze(2) if tensor.dim() == 3 else tensor  # a convolution of size 1
-        made |= zip(theirs, tensor.chunk(len(theirs)), strict=True)
-    return made
+        exported |= zip(theirs, tensor.chunk(len(theirs)), strict=True)
+    return exported
 
 
 def import_state(
@@ -281,21 +281,21 @@ def import_state(
         for name, tensor in state.items()
     }
     ours = on_meta(config).state_dict()
-    wanted = shapes_of(export_state(ours, config, unlabelled))
+    expected = shapes_of(export_state(ours, config, unlabelled))
     got = shapes_of(state)
-    if got != wanted:
-        differing = sorted(name for name in got | wanted if got.get(name) != wanted.get(name))
+    if got != expected:
+        differing = sorted(name for name in got | expected if got.get(name) != expected.get(name))
         few = ", ".join(short(printable(name)) for name in differing[:3])
         raise ValueError(f"weights are missing, unexpected or of another shape, such as {few}")
-    made = dict[str, Tensor]()
+    imported = dict[str, Tensor]()
     for name, theirs in _names(config).items():
         joined = cat([state[each] for each in theirs])
         if unlabelled and name == "label_embedding.weight":
             joined, none = joined[:-1], joined[-1]
             if none.any():
                 raise ValueError("the embedding of no label, the last class, is not zero")
-        made[name] = joined.reshape(ours[name].shape)
-    return made
+        imported[name] = joined.reshape(ours[name].shape)
+    return imported
 
 
 def _names(config: UNetConfig) -> dict[str, tuple[str, ...]]:

@@ -27,16 +27,16 @@ class BatchNorm(nn.Module):
 
     Attributes:
         shared: whether statistics in training are over the batches of all processes.
-        kept: statistics in evaluation; None until `settle` has measured them.
-        seen: those of every batch so far while `settle` measures, in this process alone.
+        statistics: those of evaluation; None until `settle` has measured them.
+        batches: those of every batch so far while `settle` measures, in this process alone.
     """
 
     def __init__(self, channels: int, eps: float = 1e-5) -> None:
         super().__init__()
         self.channels, self.eps = channels, eps
         self.shared = False
-        self.kept: ChannelStatistics | None = None
-        self.seen: list[ChannelStatistics] | None = None
+        self.statistics: ChannelStatistics | None = None
+        self.batches: list[ChannelStatistics] | None = None
 
     def forward(self, x: Tensor, gain: Tensor, bias: Tensor) -> Tensor:
         """Normalise, scale and shift.
@@ -51,13 +51,13 @@ class BatchNorm(nn.Module):
         Raises:
             RuntimeError: in evaluation, no statistics have been measured.
         """
-        found = self._of_batch(x) if self.training else self.kept
-        if found is None:
+        statistics = self._of_batch(x) if self.training else self.statistics
+        if statistics is None:
             raise RuntimeError("the statistics of a batch norm are unknown; call settle first")
-        if self.seen is not None:
-            self.seen.append(found)
-        factor = gain.float() * (found.variance + self.eps).rsqrt()
-        offset = bias.float() - found.mean * factor
+        if self.batches is not None:
+            self.batches.append(statistics)
+        factor = gain.float() * (statistics.variance + self.eps).rsqrt()
+        offset = bias.float() - statistics.mean * factor
         factor, offset = (t.to(x.dtype)[:, :, None, None] for t in (factor, offset))
         return torch.addcmul(offset, x, factor)
 
@@ -67,7 +67,7 @@ class BatchNorm(nn.Module):
         The squares are of differences from the mean: that of squares less that of the mean would
         cancel in float32 where a mean is large.
         """
-        together = self.shared and self.seen is None and dist.is_initialized()
+        together = self.shared and self.batches is None and dist.is_initialized()
         h = x.float()
         count = torch.full((1,), x.numel() / self.channels, device=x.device)
         count = _summed(count, together)
@@ -103,19 +103,19 @@ def settle(network: nn.Module, batches: Iterable[tuple[Tensor, Tensor | None]]) 
     """
     layers = _layers(network)
     for layer in layers:
-        layer.seen = []
+        layer.batches = []
     network.train()
     try:
         for noise, label in batches:
             network(noise, label)
         for layer in layers:
-            assert layer.seen, "batches must not be empty"
-            means, variances = map(torch.stack, zip(*layer.seen, strict=True))
+            assert layer.batches, "batches must not be empty"
+            means, variances = map(torch.stack, zip(*layer.batches, strict=True))
             spread = (means - means.mean(0)).square()
-            layer.kept = ChannelStatistics(means.mean(0), (variances + spread).mean(0))
+            layer.statistics = ChannelStatistics(means.mean(0), (variances + spread).mean(0))
     finally:
         for layer in layers:
-            layer.seen = None
+            layer.batches = None
         network.eval()
 
 

@@ -29,28 +29,28 @@ class Discriminator(Recomputable):
     @staticmethod
     def _plain(config: BigGANConfig) -> list[nn.Module]:
         """A block that halves for each resolution, and one more at the innermost."""
-        found: list[nn.Module] = []
+        stages: list[nn.Module] = []
         width, last = config.in_channels, len(config.multipliers) - 1
         for halvings, next_width in enumerate(config.critic_widths):
             shrinks = halvings < last
-            found.append(DiscriminatorBlock(width, next_width, shrinks, first=halvings == 0))
+            stages.append(DiscriminatorBlock(width, next_width, shrinks, first=halvings == 0))
             width = next_width
             if shrinks and 2 ** (halvings + 1) in config.attention_factors:
-                found.append(SelfAttention(width))
-        return found
+                stages.append(SelfAttention(width))
+        return stages
 
     @staticmethod
     def _deep(config: BigGANConfig) -> list[nn.Module]:
         """A convolution, and two blocks for each halving, of which the first halves."""
         width, *wider = config.critic_widths
-        found: list[nn.Module] = [Conv2d(config.in_channels, width, 3)]
+        stages: list[nn.Module] = [Conv2d(config.in_channels, width, 3)]
         for halvings, next_width in enumerate(wider, start=1):
-            found.append(DiscriminatorBottleneck(width, next_width, shrinks=True))
-            found.append(DiscriminatorBottleneck(next_width, next_width, shrinks=False))
+            stages.append(DiscriminatorBottleneck(width, next_width, shrinks=True))
+            stages.append(DiscriminatorBottleneck(next_width, next_width, shrinks=False))
             width = next_width
             if 2**halvings in config.attention_factors:
-                found.append(SelfAttention(width))
-        return found
+                stages.append(SelfAttention(width))
+        return stages
 
     def forward(self, x: Tensor, label: Tensor | None = None) -> Tensor:
         """Logits of images, l(h) + <embedding of the label, h> for the summed features h.

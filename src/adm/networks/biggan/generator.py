@@ -36,17 +36,17 @@ class Generator(Recomputable):
     @staticmethod
     def _blocks(config: BigGANConfig, condition: int) -> list[nn.Module]:
         """The blocks from the innermost resolution to the image's own."""
-        found: list[nn.Module] = []
+        blocks: list[nn.Module] = []
         for halvings in reversed(range(1, len(config.multipliers))):
             width, next_width = config.widths[halvings], config.widths[halvings - 1]
             if config.deep:
-                found.append(GeneratorBottleneck(width, width, condition, grows=False))
-                found.append(GeneratorBottleneck(width, next_width, condition, grows=True))
+                blocks.append(GeneratorBottleneck(width, width, condition, grows=False))
+                blocks.append(GeneratorBottleneck(width, next_width, condition, grows=True))
             else:
-                found.append(GeneratorBlock(width, next_width, condition, grows=True))
+                blocks.append(GeneratorBlock(width, next_width, condition, grows=True))
             if 2 ** (halvings - 1) in config.attention_factors:
-                found.append(SelfAttention(next_width))
-        return found
+                blocks.append(SelfAttention(next_width))
+        return blocks
 
     def forward(self, noise: Tensor, label: Tensor | None = None) -> Tensor:
         """Images of noise.
@@ -73,9 +73,9 @@ class Generator(Recomputable):
         h = h.view(len(h), -1, *config.smallest)
         if h.device.type == "cpu":
             h = h.contiguous(memory_format=torch.channels_last)  # faster convolutions
-        left = iter(conditions[1:])
+        remaining = iter(conditions[1:])
         for stage in self.stages:
-            condition = [] if isinstance(stage, SelfAttention) else [next(left)]
+            condition = [] if isinstance(stage, SelfAttention) else [next(remaining)]
             h = self.checkpointed(stage, h, *condition)
         h = F.relu(self.norm(h, self.gain, self.bias))
         return self.conv_out(h).float().tanh()

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-SMALLEST = 1e-12  # keeps weights that are all zero from dividing by zero
+SMALLEST = 1e-12  # avoids a division by zero where all weights are zero
 
 
 class Spectral(nn.Module):
@@ -59,7 +59,7 @@ class Spectral(nn.Module):
 
 
 class Conv2d(Spectral, nn.Conv2d):
-    """A spectrally normalised convolution that keeps height and width."""
+    """A spectrally normalised convolution that preserves height and width."""
 
     def __init__(self, channels: int, out_channels: int, kernel: int, bias: bool = True) -> None:
         nn.Conv2d.__init__(self, channels, out_channels, kernel, padding=kernel // 2, bias=bias)
@@ -123,11 +123,11 @@ def orthogonality(network: nn.Module) -> Callable[[], Tensor]:
                 matrix = weight.flatten(1)
                 # |W W'| = |W' W|, of which the smaller is computed: a first layer has many rows.
                 if matrix.shape[0] > matrix.shape[1]:
-                    gram, own = matrix.T @ matrix, matrix.square().sum(1)
+                    gram, squares = matrix.T @ matrix, matrix.square().sum(1)
                 else:
                     gram = matrix @ matrix.T
-                    own = gram.diagonal()
-                total = total + gram.square().sum() - own.square().sum()
+                    squares = gram.diagonal()
+                total = total + gram.square().sum() - squares.square().sum()
         return total
 
     return measured

@@ -15,7 +15,7 @@ from adm.training.loop import Watch
 from adm.training.players import RunState
 
 log = logging.getLogger("adm")
-Given = TypeVar("Given")
+Argument = TypeVar("Argument")
 
 
 def watching(run: Watched, on_picture: Sequence[OnPicture] = ()) -> Watch:
@@ -30,7 +30,7 @@ def watching(run: Watched, on_picture: Sequence[OnPicture] = ()) -> Watch:
     Raises:
         ValueError: the recipe's network cannot be trained on such images.
     """
-    ranks = run.devices.beside
+    ranks = run.devices.local_world
     held_out = None if run.held_out is None else run.held_out.among(ranks)
     run = replace(run, training=run.training.among(ranks), held_out=held_out)
     watches: list[Watch] = []
@@ -51,8 +51,8 @@ def watching(run: Watched, on_picture: Sequence[OnPicture] = ()) -> Watch:
 
 
 def guarded(
-    what: str, watch: Callable[[int, Given], dict[str, float]]
-) -> Callable[[int, Given], dict[str, float]]:
+    what: str, watch: Callable[[int, Argument], dict[str, float]]
+) -> Callable[[int, Argument], dict[str, float]]:
     """Return a watch that reports its first exception and returns no figures if `watch` fails.
 
     Args:
@@ -61,10 +61,10 @@ def guarded(
     """
     failed = False
 
-    def watch_guarded(done: int, given: Given) -> dict[str, float]:
+    def watch_guarded(done: int, argument: Argument) -> dict[str, float]:
         nonlocal failed
         try:
-            return watch(done, given)
+            return watch(done, argument)
         except Exception as error:
             if not failed:
                 reason = reason_of(error) or type(error).__name__

@@ -118,8 +118,8 @@ def draw(log: Columns, title: str = "") -> Image.Image:
         paint(axes, log)
         axes.set_xlim(left=0)
         if handles := axes.get_legend_handles_labels()[0]:
-            beside = len(handles) <= BESIDE
-            axes.legend(**({"ncols": len(handles), **LEGEND} if beside else INSIDE))
+            fits = len(handles) <= BESIDE
+            axes.legend(**({"ncols": len(handles), **LEGEND} if fits else INSIDE))
     figure.supxlabel("steps", fontsize=9, color=INK)
     return Image.open(io.BytesIO(png(figure))).convert("RGB").quantize(128)
 
@@ -190,14 +190,14 @@ def _curves(curves: Sequence[Curve], scale: Callable[..., None] | None = None) -
     """
 
     def paint(axes: Axes, log: Columns) -> None:
-        known = [curve for curve in curves if curve.name in log]
-        for name, label, colour, is_band in known:
+        present = [curve for curve in curves if curve.name in log]
+        for name, label, colour, is_band in present:
             if is_band:
                 _band(axes, log[name], colour, label)
             else:
                 axes.plot(*log[name], "o-", color=colour, ms=3, lw=1, label=label)
         if scale is not None:
-            scale(axes, *(log[curve.name] for curve in known))
+            scale(axes, *(log[curve.name] for curve in present))
 
     return paint
 
@@ -211,14 +211,14 @@ def _trained(name: str, scale: Callable[..., None]) -> Paint:
 def _quarters(name: str, scale: Callable[..., None]) -> Paint:
     """Draw a figure of validation in each quarter of the levels."""
     labels = ("least noise: q1", "q2", "q3", "q4: most")
-    each = zip(labels, QUARTERS, strict=True)
-    return _curves([Curve(f"{name}_q{i}", *one) for i, one in enumerate(each, start=1)], scale)
+    styles = zip(labels, QUARTERS, strict=True)
+    return _curves([Curve(f"{name}_q{i}", *one) for i, one in enumerate(styles, start=1)], scale)
 
 
 def _bands(figure: str, *names: str) -> Paint:
     """Draw a figure of both players of a GAN, or two figures of one."""
-    each = zip(names, (ACCENT, WARM), strict=True)
-    return _curves([Curve(figure.format(name), name, colour, True) for name, colour in each])
+    players = zip(names, (ACCENT, WARM), strict=True)
+    return _curves([Curve(figure.format(name), name, colour, True) for name, colour in players])
 
 
 def _gap(axes: Axes, log: Columns) -> None:
@@ -255,8 +255,8 @@ def _colours(what: str) -> Paint:
             colour = INK if len(names) == 1 else CHANNELS[i % len(CHANNELS)]
             axes.plot(*log[name], "o-", color=colour, ms=3, lw=1, label=label)
             if (data := log.get(name.replace("samples", "data"))) is not None:
-                known = "data" if name == names[-1] else None
-                axes.axhline(data.values[0], color=colour, lw=1, ls="--", label=known)
+                legend = "data" if name == names[-1] else None
+                axes.axhline(data.values[0], color=colour, lw=1, ls="--", label=legend)
         low, high = axes.get_ylim()
         axes.set_ylabel("pixels, 0 to 255", fontsize=8, color=INK)
         spare = max(0, NARROWEST - (high - low)) / 2

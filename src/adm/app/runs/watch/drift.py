@@ -51,20 +51,20 @@ class Difference(NamedTuple):
     Attributes:
         what: mean or deviation.
         channel: its name.
-        got, wanted: the moment of the samples, and of the data.
+        got, expected: the moment of the samples, and of the data.
         error: standard error of their difference.
     """
 
     what: str
     channel: str
     got: float
-    wanted: float
+    expected: float
     error: float
 
     @property
     def off(self) -> float:
         """The size of the difference."""
-        return abs(self.got - self.wanted)
+        return abs(self.got - self.expected)
 
     def exceeds(self, levels: float, errors: float = ERRORS) -> bool:
         """Return whether it is larger than so many levels, and than so many standard errors."""
@@ -84,13 +84,13 @@ def tint(source: Source, total: int, *, count: int = 1000) -> Tint:
     Returns:
         A function of samples (N, C, H, W) uint8, their labels (N,) or None, and the steps done.
     """
-    known = cache(lambda labels: reference(source, labels, count))
+    reference_of = cache(lambda labels: reference(source, labels, count))
     trusted, warned = False, False
 
     def of_samples(samples: Tensor, labels: Tensor | None, done: int) -> Compared:
         nonlocal trusted, warned
         of_classes = None if labels is None else tuple(labels.unique().tolist())
-        compared = Compared(moments(samples), known(of_classes))
+        compared = Compared(moments(samples), reference_of(of_classes))
         warning = warning_of(compared)
         trusted = trusted or warning is None or 2 * done >= total
         if warning is not None and trusted and not warned:
@@ -119,8 +119,8 @@ def figures_of(compared: Compared, with_data: bool) -> dict[str, float]:
 
 def channel_names(channels: int) -> tuple[str, ...]:
     """Return the names of the channels of an image, in order."""
-    known = {1: ("grey",), 3: ("red", "green", "blue"), 4: ("red", "green", "blue", "alpha")}
-    return known.get(channels) or tuple(f"channel {c}" for c in range(1, channels + 1))
+    names = {1: ("grey",), 3: ("red", "green", "blue"), 4: ("red", "green", "blue", "alpha")}
+    return names.get(channels) or tuple(f"channel {c}" for c in range(1, channels + 1))
 
 
 def reference(source: Source, labels: tuple[int, ...] | None, count: int) -> Colours:
@@ -133,8 +133,8 @@ def reference(source: Source, labels: tuple[int, ...] | None, count: int) -> Col
     if labels is None:
         chosen = [order[:count]]
     else:
-        each = -(-count // len(labels))
-        chosen = [order[source.labels[order] == label][:each] for label in labels]
+        per_class = -(-count // len(labels))
+        chosen = [order[source.labels[order] == label][:per_class] for label in labels]
         chosen = [indices for indices in chosen if len(indices)] or [order[:count]]
     share = 1 / len(chosen)
     weights = torch.cat(
@@ -160,12 +160,12 @@ def differences(compared: Compared) -> list[Difference]:
     # The spread of the data for both: that of few samples is too uncertain.
     return [
         Difference(what, *each)
-        for what, got, wanted, spread in (
+        for what, got, expected, spread in (
             ("mean", ours.mean, theirs.mean, theirs.mean_spread),
             ("deviation", ours.std, theirs.std, theirs.std_spread),
         )
         for each in zip(
-            names, got.tolist(), wanted.tolist(), (shares * spread).tolist(), strict=True
+            names, got.tolist(), expected.tolist(), (shares * spread).tolist(), strict=True
         )
     ]
 
@@ -179,7 +179,8 @@ def warning_of(compared: Compared) -> str | None:
     first = max((each for each in wrong if each.what == wrong[0].what), key=lambda each: each.off)
     return (
         f"the colours differ: in {first.channel}, samples have {first.what} {first.got:.0f} of 255,"
-        f" and the data {first.wanted:.0f}; check the preview, and compare raw and average weights"
+        f" and the data {first.expected:.0f}; check the preview, and compare raw and average "
+        "weights"
     )
 
 

@@ -183,14 +183,14 @@ def upsampled(run: Watched, recipe: DiffusionRecipe) -> Draw:
         originals, labels, condition = held_out.pairs(indices)
         if lower is None:
             assert condition is not None
-            given, low = {"condition": condition}, to_float(condition)
+            inputs, low = {"condition": condition}, to_float(condition)
         else:
             low, size = lower(to_float(originals)), tuple(originals.shape[2:])
             bicubic = F.interpolate(low, size, mode="bicubic", antialias=False)
-            given = {"low resolution": to_uint8(low), "bicubic": to_uint8(bicubic)}
+            inputs = {"low resolution": to_uint8(low), "bicubic": to_uint8(bicubic)}
         raw, mean = (_upsample(run.model(each, done), low, labels) for each in weights)
         columns = {
-            **given,
+            **inputs,
             **dict(zip(COLUMNS, (raw, mean), strict=True)),
             "original": originals,
         }
@@ -212,8 +212,8 @@ def _upsample(model: DiffusionModel | GANModel, low: Tensor, labels: Tensor) -> 
     assert isinstance(model, DiffusionModel)
     schedule = preview_sampling(model.recipe).grid.of(model.schedule)
     noise = ImageNoise(SEED, range(len(low)), model.shape, model.device)
-    known = labels.to(model.device) if model.recipe.unet.classes is not None else None
-    denoise = model.denoise(known, schedule, clip, low.to(model.device))
+    classes = labels.to(model.device) if model.recipe.unet.classes is not None else None
+    denoise = model.denoise(classes, schedule, clip, low.to(model.device))
     *_, last = ddim(denoise, noise.start(), schedule, noise)
     return to_uint8(last.x).cpu()
 

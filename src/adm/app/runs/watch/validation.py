@@ -206,7 +206,7 @@ def watch_distance(run: Watched, held_out: Source) -> Watch:
 
     It returns `validation/frechet`, the distance between as many of each, with the same labels and
     in the features of `watch.features`: of `watch.validation_images`, or of all that are held out.
-    The main process measures, and tells the others.
+    The main process measures, and sends the result to the others.
 
     Args:
         held_out: images that are not trained on.
@@ -239,8 +239,8 @@ def watch_distance(run: Watched, held_out: Source) -> Watch:
             model = run.model(weights, done)
             assert isinstance(model, GANModel)
             generator = GANGenerator(model, recipe.sample)
-            made = generator.images(labels, range(count))
-            parts = made.split(whole_blocks(together, generator.block))
+            generated = generator.images(labels, range(count))
+            parts = generated.split(whole_blocks(together, generator.block))
             features = np.concatenate([extract(images) for images in parts])
             return frechet_distance(real(), statistics(features))
 

@@ -43,7 +43,7 @@ def mean_weights(player: Player) -> dict[str, Tensor]:
 
 @dataclass(frozen=True, eq=False)
 class Watched:
-    """A run as its watches see it, of which `recipe.watch` says how much they do.
+    """A run as its watches see it; `recipe.watch` sets how much they do.
 
     The figures of a watch go into the log. They must be a function of the steps done and of the
     weights alone, so that a resumed run writes the same log as one that was not interrupted.
@@ -64,17 +64,17 @@ class Watched:
     teach: Teach | None = None
 
     @property
-    def every(self) -> int:
+    def interval(self) -> int:
         """The interval in steps at which watches are due."""
         return self.recipe.watch.every_steps or self.recipe.train.save_every_steps
 
     def due(self, done: int) -> bool:
         """Return whether watches are due after `done` steps: also after the last."""
-        return done % self.every == 0 or done == self.recipe.train.steps
+        return done % self.interval == 0 or done == self.recipe.train.steps
 
     def first(self, done: int) -> bool:
         """Return whether they are due after `done` steps for the first time."""
-        return done == min(self.every, self.recipe.train.steps)
+        return done == min(self.interval, self.recipe.train.steps)
 
     @property
     def at_once(self) -> int:

@@ -90,7 +90,7 @@ def wandb(project: str, run: Path, settings: dict[str, Any] | None = None) -> Wr
     def opened() -> tuple[Any, int]:  # and the first step that the service lacks
         service = import_module("wandb")
         name = run.resolve().name
-        held = service.init(
+        session = service.init(
             project=project,
             name=name,
             id=_identity(run),
@@ -98,17 +98,17 @@ def wandb(project: str, run: Path, settings: dict[str, Any] | None = None) -> Wr
             dir=str(run),
             config=settings,
         )
-        return held, held.step
+        return session, session.step
 
     def figures(step: int, values: dict[str, float]) -> None:
-        held, free = opened()
+        session, free = opened()
         if step >= free:
-            held.log(_finite(values), step=step)
+            session.log(_finite(values), step=step)
 
     def picture(step: int, name: str, image: Image.Image) -> None:
-        held, free = opened()
+        session, free = opened()
         if step >= free:
-            held.log({name: import_module("wandb").Image(image)}, step=step)
+            session.log({name: import_module("wandb").Image(image)}, step=step)
 
     return Writer(figures, picture, lambda: opened()[0].finish())
 
@@ -139,6 +139,6 @@ def _finite(values: dict[str, float]) -> dict[str, float]:
 
 
 def _installed(extra: str, what: str) -> None:
-    found = find_spec(extra)
-    if found is None or found.origin is None:  # a folder of that name is a namespace package
+    spec = find_spec(extra)
+    if spec is None or spec.origin is None:  # a folder of that name is a namespace package
         raise ValueError(f"{what} is not installed; run {installing(extra)}, or use only log.jsonl")
