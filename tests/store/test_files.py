@@ -114,6 +114,7 @@ def test_a_killed_writer_leaves_the_old_content_and_hidden_files_which_the_next_
     writer = child(
         "with new_file(Path(sys.argv[1])) as part:\n"
         "    part.write_bytes(b'half')\n"
+        "    part.with_name('.tmp1234').touch()\n"  # as libraries do
         "    print('half', flush=True)\n"
         "    time.sleep(60)\n",
         str(path),

@@ -28,7 +28,7 @@ def test_a_failing_save_leaves_the_checkpoint_before_it_whole(
     before = model_file.load_model(run / "checkpoints/step-0000002/model.safetensors")
 
     def full(tensors: Any, path: Path, *rest: Any) -> None:
-        if path.name.startswith(f".{file}."):
+        if path.name == f"{file}.safetensors":
             raise SafetensorError("I/O error: No space left on device (os error 28)")
         save_file(tensors, path, *rest)
 
@@ -73,6 +73,13 @@ def test_the_model_file_holds_the_average_and_raw_the_weights(tmp_path: Path) ->
     raw = load_file(folder / "raw.safetensors")
     assert average.keys() == raw.keys()
     assert any(not torch.equal(average[key], raw[key]) for key in raw)
+
+
+def test_weights_may_be_read_by_whoever_may_read_other_files(tmp_path: Path) -> None:
+    (tmp_path / "other").touch()
+    model_file.save_tensors(tmp_path / "weights.safetensors", {"weight": torch.zeros(2)})
+    modes = {path.stat().st_mode for path in tmp_path.iterdir()}
+    assert len(modes) == 1
 
 
 def test_weights_of_another_shape_than_the_recipe_s_are_refused(tmp_path: Path) -> None:

@@ -131,7 +131,9 @@ def test_averages_of_interruptions_go_as_their_checkpoints_do(tmp_path: Path) ->
         prune(tmp_path, policy())
         steps = {one.step for one in posthoc.stored(tmp_path)}
         assert steps == {10, step}
-    (tmp_path / "averages/.step-0000020.width-0.1.safetensors.part").touch()
+    part = tmp_path / "averages/.step-0000020.width-0.1.safetensors.part"
+    part.mkdir()
+    (part / ".tmp1234").touch()
     add_checkpoints(tmp_path, {20: None})
     prune(tmp_path, policy())
-    assert {path.name[:12] for path in (tmp_path / "averages").glob("step-*")} == {"step-0000010"}
+    assert {path.name[:12] for path in (tmp_path / "averages").iterdir()} == {"step-0000010"}

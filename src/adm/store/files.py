@@ -1,8 +1,8 @@
 """Path, content -> file or folder that appears whole, or not at all.
 
-What is being written has a hidden name beside its final one, and a lock: `.NAME.part` is a file,
-and `.NAME.parts` the work folder of a folder. A process that is killed leaves them; the next one
-that writes to the same place removes them.
+What is being written has a hidden name beside its final one, and a lock: `.NAME.part` is the folder
+of a file, and `.NAME.parts` the work folder of a folder. A process that is killed leaves them; the
+next one that writes to the same place removes them.
 """
 
 import errno
@@ -27,11 +27,12 @@ NEW, OLD = "new", "old"  # in a work folder: the folder that is written, and the
 
 @contextmanager
 def new_file(path: Path, *, sync: bool = True) -> Iterator[Path]:
-    """Yield a temporary path beside `path`, and rename it to `path` when the block ends.
+    """Yield a path in a hidden folder beside `path`, and rename it to `path` when the block ends.
 
     A reader finds the old file or the new one, never a part of it. If the block raises, the old
-    file remains. Parent folders are created. Links are followed. A path that is not a regular file,
-    such as a pipe or /dev/stdout, is yielded itself.
+    file remains. Libraries may write other files into the folder, which goes with them. Parent
+    folders are created. Links are followed. A path that is not a regular file, such as a pipe or
+    /dev/stdout, is yielded itself.
 
     Args:
         sync: whether the content is on the disk before the file has its name, so that it survives a
@@ -50,15 +51,16 @@ def new_file(path: Path, *, sync: bool = True) -> Iterator[Path]:
     part = _beside(target, "part")
     alone = locked(target.parent, _beside(target, "lock").name, wait_s=WAIT_S, of=target)
     with naming(path, part), alone:
-        part.unlink(missing_ok=True)
+        remove(part)
         try:
-            yield part
+            part.mkdir()
+            yield (new := part / target.name)
             if sync:
-                fsync(part)
-            os.replace(part, target)
+                fsync(new)
+            os.replace(new, target)
         finally:
             with suppress(OSError):  # the error of the block matters more
-                part.unlink(missing_ok=True)
+                remove(part)
 
 
 @contextmanager
@@ -151,7 +153,7 @@ def remove_leftovers(path: Path) -> None:
     lock, part = _beside(path, "lock"), _beside(path, "part")
     if lock.exists() or part.exists():
         with suppress(InUse), locked(path.parent, lock.name, of=path):
-            part.unlink(missing_ok=True)
+            remove(part)
 
 
 def remove(path: Path) -> None:

@@ -101,7 +101,10 @@ def save_tensors(
     try:
         with new_file(path) as part:
             copies = {name: tensor.detach().contiguous().cpu() for name, tensor in tensors.items()}
+            part.touch()
+            mode = part.stat().st_mode
             save_file(copies, part, header)
+            part.chmod(mode)  # safetensors leaves a file that its owner alone may read
     except SafetensorError as error:
         number, reason = errno.EIO, str(error)
         if match := SYSTEM_ERROR.search(reason):

@@ -24,6 +24,7 @@ from adm.networks import shapes_of
 from adm.processes import Devices
 from adm.shown import shown
 from adm.spec import SettingError
+from adm.store.files import remove
 from adm.training.ema import EMA, WIDEST, Power
 from adm.training.model_file import check_finite, entries_of, load_weights, save_model
 from adm.training.spread import whole
@@ -151,7 +152,7 @@ def thin(run: Path, regular: Callable[[int], bool], newest: int) -> None:
             if one.step < newest and not regular(one.step):
                 one.path.unlink()
         for part in (folder / FOLDER).glob(".step-*.part"):
-            part.unlink()
+            remove(part)
 
 
 def stored(run: Path) -> list[Snapshot]:
