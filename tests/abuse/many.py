@@ -34,7 +34,7 @@ SETTLE_S = 5.0  # for Ray to end its processes
 RAY, WORKER = str(Path(__file__).parents[2] / "examples/ray_train.py"), "ray::RayTrainWorker"
 TRAIN = ("train", "recipe.json", "--data", "data.npz", "--out", "out", "--hold-out", "0.2", *CPU)
 SAMPLE = (
-    *("sample", "model.safetensors", "--count", 24, "--steps", 4, "--out", "out"),
+    *("sample", "model.safetensors", "--count", 24, "--steps", 50, "--out", "out"),
     *("--batch-size", 2, *CPU),
 )
 FORMS = ((), ("--shard",))  # of a training, in turn
@@ -53,12 +53,14 @@ class Whole:
         written: bytes that each takes on a disk.
         losses: of a run of one process.
         sampled: files of a sampling.
+        seconds: that it took.
     """
 
     trained: tuple[dict[str, str], ...]
     written: tuple[int, ...]
     losses: np.ndarray
     sampled: dict[str, str]
+    seconds: float
 
 
 def rows(bench: Bench) -> dict[str, Row]:
@@ -90,10 +92,10 @@ def undisturbed(bench: Bench) -> Whole:
     alone = losses(folder)
     bench.done(folder)
     folder, _ = ready(bench, "samples")
-    done(bench.start(folder, ("-q", *SAMPLE)))
+    seconds = done(bench.start(folder, ("-q", *SAMPLE))).seconds
     sampled = files_of(folder)
     bench.done(folder)
-    return Whole(tuple(trained), tuple(written), alone, sampled)
+    return Whole(tuple(trained), tuple(written), alone, sampled, seconds)
 
 
 def ready(bench: Bench, name: str) -> tuple[Path, int]:
@@ -295,7 +297,7 @@ def moved(bench: Bench, random: Random, number: int, folder: Path, whole: Whole)
     fill(bench, folder)
     of, statuses = random.choice((2, 3)), list[int]()
     victim = bench.start(folder, ("-q", *SAMPLE, "--shard", f"1/{of}"), name="killed")
-    until = time.monotonic() + random.uniform(0.1, 2.0)
+    until = time.monotonic() + random.uniform(0.05, 0.8) * whole.seconds / of
     while victim.running and time.monotonic() < until:
         time.sleep(POLL)
     victim.signal(signal.SIGKILL)
