@@ -34,7 +34,7 @@ SETTLE_S = 5.0  # for Ray to end its processes
 RAY, WORKER = str(Path(__file__).parents[2] / "examples/ray_train.py"), "ray::RayTrainWorker"
 TRAIN = ("train", "recipe.json", "--data", "data.npz", "--out", "out", "--hold-out", "0.2", *CPU)
 SAMPLE = (
-    *("sample", "model.safetensors", "--count", 24, "--steps", 50, "--out", "out"),
+    *("sample", "model.safetensors", "--count", 96, "--steps", 20, "--out", "out"),
     *("--batch-size", 2, *CPU),
 )
 FORMS = ((), ("--shard",))  # of a training, in turn
