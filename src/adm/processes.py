@@ -2,6 +2,7 @@
 
 import os
 import platform
+import re
 import secrets
 import sys
 import time
@@ -31,6 +32,7 @@ REACH = (
     "check that all of them run and that their network interface can be reached "
     "(NCCL_SOCKET_IFNAME, GLOO_SOCKET_IFNAME, MASTER_ADDR, MASTER_PORT)"
 )
+GONE = re.compile("connection (closed|reset)|broken pipe", re.IGNORECASE)  # gloo's RuntimeError
 OF_AGENT = "TORCHELASTIC_USE_AGENT_STORE"
 POLL_S = 0.01
 
@@ -134,6 +136,14 @@ class Devices:
 def launched() -> bool:
     """Return whether torchrun or another launcher has started several processes."""
     return int(os.environ.get("WORLD_SIZE", "1")) > 1
+
+
+def describe_lost_rank(error: RuntimeError) -> str | None:
+    """Describe the loss of another rank if it is what an error is of; None for other errors."""
+    if not launched() or not (isinstance(error, dist.DistError) or GONE.search(str(error))):
+        return None
+    place = f"process {os.environ.get('RANK')} ({platform.node()}, pid {os.getpid()})"
+    return f"{place} has lost another, which says above why, or was killed"
 
 
 def join(

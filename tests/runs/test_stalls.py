@@ -64,9 +64,26 @@ def test_a_process_that_hangs_ends_the_run_in_time_and_is_named(tmp_path, how):
     assert [path.name for path in (run / "checkpoints").iterdir()] == ["step-0000002"]
 
 
+KILLED = {
+    "in a step": launch.at_step(3, "SIGKILL"),
+    "before the first step": (
+        "import signal\n"
+        "from adm.processes import Devices\n"
+        "share, calls = Devices.share_failure, []\n"
+        "def killed(self, failure):\n"
+        "    calls.append(failure)\n"
+        "    if len(calls) == 3:\n"
+        "        os.kill(os.getpid(), signal.SIGKILL)\n"
+        "    share(self, failure)\n"
+        "Devices.share_failure = killed\n"
+    ),
+}
+
+
 @pytest.mark.slow
-def test_a_process_that_is_killed_ends_the_other_with_one_line(tmp_path):
-    killed = f"if os.environ['RANK'] == '1':\n{indent(launch.at_step(3, 'SIGKILL'), '    ')}"
+@pytest.mark.parametrize("when", KILLED)
+def test_a_process_that_is_killed_ends_the_other_with_one_line(tmp_path, when):
+    killed = f"if os.environ['RANK'] == '1':\n{indent(KILLED[when], '    ')}"
     recipe = tiny.diffusion("train.steps=8", "watch.images=0")
     started = launch.train(
         tmp_path / "a",

@@ -174,12 +174,19 @@ def _run(words: list[str]) -> int | str | None:
             raise
         _print_error(error, words)
         return 2
+    except RuntimeError as error:
+        devices = sys.modules.get(DEVICES)
+        reason = None if devices is None else devices.describe_lost_rank(error)
+        if reason is None or os.environ.get("ADM_TRACEBACK"):
+            raise
+        _print_error(ConnectionError(f"{reason}; {after_stopping(words)}"), words)
+        return 2
     except KeyboardInterrupt as stop:
         sys.stderr.write(f"adm: stopped; {after_stopping(words)}\n")
         return stopping.status(stop)
     except Saved as end:
         status = end.code
-    if devices := sys.modules.get(DEVICES):  # imported by the verbs that may run in several ranks
+    if devices := sys.modules.get(DEVICES):
         devices.leave()
     return status
 

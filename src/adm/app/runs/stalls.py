@@ -1,4 +1,4 @@
-"""Steps of a run on several ranks -> the same steps, or its end, and who has hung or gone.
+"""Steps of a run on several ranks -> the same steps, or its end, and who hangs.
 
 A rank that hangs blocks all others in a collective call, which cannot name it.
 """
@@ -6,7 +6,6 @@ A rank that hangs blocks all others in a collective call, which cannot name it.
 import json
 import os
 import platform
-import re
 import sys
 import threading
 import time
@@ -28,7 +27,6 @@ OURS = Path(__file__).parents[2]
 # Innermost functions of a rank that waits: a collective call, and the backward pass, in which DDP
 # and FSDP make theirs.
 WAITS = ("torch/distributed/", "torch/autograd/graph.py")
-GONE = re.compile("connection (closed|reset)|broken pipe", re.IGNORECASE)  # gloo's RuntimeError
 
 
 @dataclass(frozen=True)
@@ -55,9 +53,6 @@ def guarded(
         limit_s: seconds, in which a step ends, with its checkpoint and validation.
         give_up: called on every rank that still can, with the message, or with an empty one on all
             but the first of them. It is to end the process, whose main thread is blocked.
-
-    Raises:
-        ConnectionError: another rank has ended.
     """
     if devices.world == 1:
         yield from steps
@@ -80,13 +75,6 @@ def guarded(
         for step in steps:
             last[:] = time.monotonic(), last[1] + 1
             yield step
-    except RuntimeError as error:
-        if not isinstance(error, dist.DistError) and not GONE.search(str(error)):
-            raise
-        raise ConnectionError(
-            f"process {devices.rank} ({names[devices.rank]}) has lost another, which says above "
-            "why, or was killed; the same command goes on from the newest checkpoint"
-        ) from None
     finally:
         ended.set()
 
