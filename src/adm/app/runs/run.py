@@ -6,7 +6,7 @@ from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import torch
 
@@ -174,12 +174,14 @@ def train_steps(
     with ExitStack() as stack:
         stack.enter_context(sole_writer(run, devices))
         progress = start(recipe, source, run, devices, options)
-        return _locked(stack.pop_all(), progress)
+        steps = _locked(stack.pop_all(), progress)
+        next(steps)
+        return steps
 
 
-def _locked(lock: ExitStack, progress: Iterator[Progress]) -> Iterator[Progress]:
-    # If it is deleted before its first step, so is `lock`, which releases the lock.
+def _locked(lock: ExitStack, progress: Iterator[Progress]) -> Iterator[Any]:
     with lock:
+        yield  # begun, so that closing it before its first step releases the lock
         yield from progress
 
 
