@@ -74,7 +74,7 @@ ALONE = (
 STARTS_AGAIN = "the same command starts again from the beginning"
 OF_EVERY_VERB = Group("Options of every command", sort_key=100)
 CALL = {"exit_on_error": False, "print_error": False, "result_action": "return_value"}
-DEVICES = "adm.processes"
+DEVICES = "adm.processes"  # imported by the verbs that may run in several ranks
 # adm and its verb; its options; its arguments without a flag.
 USAGE = re.compile(r"^(adm(?: [a-z]+)*)((?: --\S+(?: [A-Z]\S*)?)*(?: \[OPTIONS\])?)(.*)")
 USER_ERRORS = (CycloptsError, ValueError, OSError, MemoryError, FloatingPointError)
