@@ -59,7 +59,7 @@ def ship(name: str, run: Path) -> None:
 def current(name: str, stored: dict[str, Any]) -> dict[str, Any]:
     """Return the recipe of a name as it is now, with the training settings of a stored one."""
     now = to_json(recipe(name))
-    for part in ("process", "unet", "classifier", "data"):
+    for part in ("process", "unet", "classifier", "gan", "data"):
         if stored.get(part) != now.get(part):
             raise SystemExit(f"the run was trained with another {part} than recipe {name} has now")
     return now | {"train": stored["train"]}
