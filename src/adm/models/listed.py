@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from adm.models.pair import classifier_of, scale_of
+from adm.models.pair import classifier_of, guide_of
 from adm.models.paths import SHIPPED, released
 from adm.networks import ClassifierConfig, UNetConfig
 from adm.recipes.released import LICENCE, PUBLIC, RELEASED, Released, public_name
@@ -73,8 +73,8 @@ def _of_recipe(path: Path, recipe: Recipe) -> str:
         what = "student"
     if recipe.data.low_res is not None:
         what = "upsampler from " + "x".join(map(str, recipe.data.low_res))
-    guide = classifier_of(path.stem)
-    by = f", guided by {guide} at scale {scale_of(path, guided=True):g}" if guide else ""
+    classifier, guide = classifier_of(path.stem), guide_of(path, guided=True)
+    by = f", guided by {classifier} at scale {guide.scale:g}" if classifier and guide else ""
     return f"{recipe.data.source} {sides}: {what}{by}"
 
 

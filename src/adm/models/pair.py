@@ -8,26 +8,32 @@ from adm.models.hub import CLASSIFIER, MODEL
 from adm.models.paths import SHIPPED
 from adm.models.trained import ClassifierModel, DiffusionModel
 from adm.recipes.released import PUBLIC, RELEASED, public_name
-from adm.samplers import Sampling
+from adm.samplers import ClassifierGuide, Sampling
 from adm.samplers.guide import On, Weaker
 from adm.shown import short
 from adm.spec import SettingError
 
-# Guidance scales of shipped models, those with the lowest distances in docs/results/results.md and
+# Of shipped models, with the lowest distances in docs/results/results.md and
 # docs/howto/without-labels.md.
-SCALES = {"fashion": 0.5, "fashion-fast": 0.5, "fashion-unlabelled": 2.0, "emoji": 2.0}
+GUIDES = {
+    "fashion": ClassifierGuide(scale=0.5),
+    "fashion-fast": ClassifierGuide(scale=0.5),
+    "fashion-unlabelled": ClassifierGuide(scale=2.0),
+    "emoji": ClassifierGuide(scale=2.0),
+}
 
 
-def scale_of(model: Path, guided: bool) -> float:
-    """Return the guidance scale with which a model file is sampled by default; 0 for none.
+def guide_of(model: Path, guided: bool) -> ClassifierGuide | None:
+    """Return the guidance with which a model file is sampled by default.
 
     Args:
         guided: whether there is a classifier, without which a released file is not guided.
     """
     if model.parent == SHIPPED:
-        return SCALES.get(model.stem, 0.0)
+        return GUIDES.get(model.stem)
     released = RELEASED.get(model.name)
-    return released.scale if guided and released is not None else 0.0
+    scale = released.scale if guided and released is not None else 0.0
+    return ClassifierGuide(scale=scale) if scale else None
 
 
 def classifier_of(model: str | Path, file: Path | None = None) -> str | Path | None:

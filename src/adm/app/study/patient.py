@@ -26,11 +26,11 @@ from adm.generation.resolve import resolve
 from adm.images import to_float, to_uint8
 from adm.models.gan import GANModel
 from adm.models.load import AnyModel, load_any, load_classifier
-from adm.models.pair import check_pair, classifier_of, scale_of
+from adm.models.pair import check_pair, classifier_of, guide_of
 from adm.models.trained import ClassifierModel, DiffusionModel
 from adm.processes import Devices
 from adm.recipes import build
-from adm.samplers import Sampling
+from adm.samplers import ClassifierGuide, Sampling
 from adm.shown import short, shown
 from adm.spec import SettingError
 from adm.training.batches import draw
@@ -262,7 +262,7 @@ class Patient:
             default = preview_sampling(model.recipe)
         if model.classes or not self.fits:
             return replace(default, guide=())
-        return default.change(scale=scale_of(model.path, guided=True) or 1.0)
+        return default.change(guide=guide_of(model.path, guided=True) or ClassifierGuide(scale=1.0))
 
     @cached_property
     def samples(self) -> Sampled:
