@@ -1,6 +1,7 @@
 """adm train, as its user sees it: messages, refusals and recoveries."""
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -114,6 +115,10 @@ def test_a_run_starts_from_another_with_its_classes_by_name(
     assert "classes kept: ankle boot, bag, sneaker" in answer.err
     described = json.loads((tmp_path / "next/run.json").read_text())
     assert described["start"]["given"] == str(tmp_path / "run")
+    stored = json.loads(adm("info", tmp_path / "next", "--json").out)["start"]
+    assert stored == described["start"] | {"renamed": None}
+    before = described["start"]["sha256"][:12]
+    assert re.search(rf"starting from .*steps, sha256 {before}", adm("info", tmp_path / "next").out)
     adm.done(*again, "--pretrained", tmp_path / "run")  # nothing is left to do
     assert "it started from" in adm(*again).refusal()
 

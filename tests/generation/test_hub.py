@@ -345,7 +345,8 @@ def test_every_shipped_model_has_a_card_of_this_model(name: str) -> None:
     for picture in re.findall(r"!\[\w+\]\((.*)\)", card):
         assert (docs / picture).stat().st_size < 60_000
     _, _, recipe, metadata = read(name)
-    assert facts(recipe, metadata)["trained"] in card
+    shown = facts(recipe, metadata)
+    assert all(value in card for key, value in shown.items() if key in ("trained", "starting from"))
 
 
 def test_without_the_extra_the_cure_is_named(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

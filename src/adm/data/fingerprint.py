@@ -16,10 +16,9 @@ from pydantic import Field
 from adm.data.files import CorruptImage, Files
 from adm.data.fitting import spread
 from adm.data.source import Source, map_ahead
+from adm.store.hashes import Sha256
 
 AT_ONCE = 256  # images in memory that are read together
-
-Hash = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
 @dataclass(frozen=True)
@@ -35,9 +34,9 @@ class Fingerprint:
     """
 
     images: Annotated[int, Field(ge=1)]
-    names: Hash | None
-    sizes: Hash
-    pixels: Hash | None
+    names: Sha256 | None
+    sizes: Sha256
+    pixels: Sha256 | None
 
 
 def fingerprint(source: Source, pixels: bool = False) -> Fingerprint:

@@ -31,7 +31,7 @@ from adm.samplers import Sampling
 from adm.shown import count_of, printable
 from adm.spec import text, to_json
 from adm.store.files import new_folder, write_bytes, write_json, write_text
-from adm.training.model_file import Metadata, Origin, entries_of, metadata_of, save_model
+from adm.training.model_file import Metadata, entries_of, metadata_of, save_model
 
 LIBRARY = "adm"  # as `import` names it; what the hub calls library_name
 PAPERS = {
@@ -224,8 +224,11 @@ def facts(recipe: Recipe, metadata: Metadata) -> dict[str, str]:
     }
     if (weights := weights_of(metadata)) is not None:
         rows["weights"] = weights
-    origins = {"teacher": metadata.teacher, "guide": metadata.guide}
-    rows |= {part: _origin(each) for part, each in origins.items() if each is not None}
+    if (start := metadata.start) is not None:
+        rows["starting from"] = _origin(start.model, start.step, start.sha256)
+    for part, of in {"teacher": metadata.teacher, "guide": metadata.guide}.items():
+        if of is not None:
+            rows[part] = _origin(of.recipe, of.trained_steps, of.sha256)
     return rows | build.by_kind(
         recipe,
         diffusion=lambda recipe: _process(recipe) | _sampled(recipe),
@@ -407,11 +410,10 @@ def _sampled(recipe: DiffusionRecipe) -> dict[str, str]:
     }
 
 
-def _origin(teacher: Origin) -> str:
-    """Name a network that a student was distilled from, with the start of its file's hash."""
-    steps = teacher.trained_steps
+def _origin(recipe: str, steps: int | None, sha256: str) -> str:
+    """Name the model that another was made from, with the start of its file's hash."""
     trained = "" if steps is None else f"{steps:,} steps, "
-    return f"{teacher.recipe} ({trained}sha256 {teacher.sha256[:12]})"
+    return f"{recipe} ({trained}sha256 {sha256[:12]})"
 
 
 def _listed(classes: list[str]) -> str:

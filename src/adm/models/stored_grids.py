@@ -17,11 +17,11 @@ from adm.models.paths import SHIPPED, measurement, sidecar_path
 from adm.samplers import Levels
 from adm.spec import SettingError
 from adm.store.files import write_json
+from adm.store.hashes import Sha256
 from adm.store.parsed import as_type, read_json
 
 NAME = "grids"  # of their file beside a model
 CURE = "search again with `adm grid`, or remove it"
-Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,10 +9,14 @@ import os
 import re
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field
 
 from adm.store.files import new_file, write_text
 
 SUMS = "SHA256SUMS"
+Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 LINE = re.compile(r"([0-9a-f]{64})  ([^\x00-\x1f\x7f]+)")
 MOST_BYTES = 170_000_000  # of a SHA256SUMS; enough for two million images
 

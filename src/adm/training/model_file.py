@@ -18,6 +18,7 @@ from torch import Tensor
 from adm.limits import MOST_CHARACTERS, MOST_CLASSES, MOST_STEPS, MOST_TEXT
 from adm.shown import printable, reason_of, short
 from adm.store.files import new_file
+from adm.store.hashes import Sha256
 from adm.store.parsed import CLASSES, as_type, parse_json
 
 FORMAT = "adm"  # the key of our metadata in the header
@@ -42,8 +43,27 @@ class Origin:
     """
 
     recipe: Name
-    sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+    sha256: Sha256
     trained_steps: Steps | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Start:
+    """The model whose weights a training began with.
+
+    Attributes:
+        given: its name or path on the command line.
+        model: the name of its recipe.
+        sha256: of its file.
+        step: its number of optimizer steps; None for a released file.
+        renamed: new class name by its name in that model.
+    """
+
+    given: Annotated[str, Field(max_length=MOST_TEXT)]
+    model: Name
+    sha256: Sha256
+    step: Steps | None = None
+    renamed: dict[Name, Name] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,6 +77,7 @@ class Metadata:
         step: number of optimizer steps; None for a released file.
         weights: which of the weights of a run it holds: `model`, `raw` or the name of an average.
         width: the width of a power-function average.
+        start: of a model that was trained on, the one before.
         teacher, guide: of a student, the model and the classifier that it was distilled from.
     """
 
@@ -66,6 +87,7 @@ class Metadata:
     step: Steps | None = None
     weights: Name | None = None
     width: Annotated[float, Field(gt=0, lt=1)] | None = None
+    start: Start | None = None
     teacher: Origin | None = None
     guide: Origin | None = None
 

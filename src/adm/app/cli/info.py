@@ -54,8 +54,10 @@ def info(
         "data": metadata.data,
         "weights": weights_of(metadata),
         "classifier": None if guides is None else str(guides),
-        "teacher": None if metadata.teacher is None else asdict(metadata.teacher),
-        "guide": None if metadata.guide is None else asdict(metadata.guide),
+        **{
+            part: None if (of := getattr(metadata, part)) is None else asdict(of)
+            for part in ("start", "teacher", "guide")
+        },
     }
     show(
         lambda: contents | {"recipe": to_json(chosen)},

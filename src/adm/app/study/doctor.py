@@ -34,7 +34,7 @@ from adm.pictures import png
 from adm.recipes import build
 from adm.spec import SettingError
 from adm.training.ema import Exponential
-from adm.training.model_file import entries_of, load_weights, metadata_of
+from adm.training.model_file import load_weights, metadata_of
 
 Verdict = Literal["ok", "look", "wrong", "skipped"]
 RANK: tuple[Verdict, ...] = ("wrong", "look", "ok", "skipped")
@@ -300,7 +300,8 @@ def average(patient: Patient) -> Finding:
     model, raw = patient.model, patient.model.path.with_name(RAW)
     if not raw.exists():
         raise Skipped("only the folder of a checkpoint has the raw weights beside the average")
-    if {"start", "teacher"} & entries_of(model.path).keys():
+    metadata = metadata_of(model.path)
+    if metadata.start is not None or metadata.teacher is not None:
         raise Skipped("it started from another model, whose weights are not beside it")
     first = next(iter(build.networks(model.recipe).values()))
     weights = load_weights(raw), load_weights(model.path), dict(first.named_parameters())

@@ -22,6 +22,7 @@ from adm.models.paths import measurement, sidecar_path
 from adm.shown import exactly, shown_path
 from adm.spec import SettingError
 from adm.store.files import write_text
+from adm.store.hashes import Sha256
 from adm.store.parsed import as_type, read_json
 
 NAME = "frontier"  # of its file beside a model
@@ -37,7 +38,6 @@ Seconds = Annotated[float, Field(gt=0, lt=1e9, allow_inf_nan=False)]
 Calls = Annotated[int, Field(ge=0, le=10**9)]
 Word = Annotated[str, Field(min_length=1, max_length=200)]
 Text = Annotated[str, Field(max_length=1000)]
-Hash = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 Setting = Annotated[str, Field(max_length=1000)] | bool | int | Finite | None
 
 time_of = attrgetter("seconds")  # of a measured point
@@ -169,8 +169,8 @@ class Frontier:
         notes: on the measurements.
     """
 
-    model: Hash
-    classifier: Hash | None
+    model: Sha256
+    classifier: Sha256 | None
     machine: Text
     shared: dict[Word, Setting]
     count: Annotated[int, Field(ge=2, le=MOST_IMAGES)]
@@ -178,7 +178,7 @@ class Frontier:
     features: Annotated[tuple[Word, ...], Field(min_length=1, max_length=MOST_FEATURES)]
     points: Annotated[tuple[Measured, ...], Field(min_length=1, max_length=MOST_POINTS)]
     notes: Annotated[tuple[Text, ...], Field(max_length=100)] = ()
-    weak: Hash | None = None
+    weak: Sha256 | None = None
 
     def __post_init__(self) -> None:
         names = set(self.features)
