@@ -23,7 +23,8 @@ import compared
 import results_costs
 import results_kept
 import results_page
-from results_plan import BEST, SCALES, STEERED, SWEPT, TRUNCATIONS, Contest, Row, contests
+from results_kept import of_few
+from results_plan import BEST, FEW, SCALES, STEERED, TRUNCATIONS, Contest, Row, contests
 
 from adm.app.cli.sampling import labels_like
 from adm.app.scoring import Score
@@ -140,7 +141,7 @@ def sweeps(contest: Contest, runner: Runner, place: Path) -> None:
         if missing:
             out = place / f"by-{name}"
             spread = ["--vary", f"{axis}={','.join(missing)}"]
-            count = ["--count", runner.count(SWEPT), "--out", out]
+            count = ["--count", runner.count(FEW), "--out", out]
             like = proportions(contest, place)
             runner.adm("sweep", model, *spread, *like, "--reference", *files, *count)
             results_kept.keep_sweep(place, name, out)
@@ -151,7 +152,7 @@ def resolved(options: dict[str, Any], place: Path, features: str) -> dict[str, A
 
     def best(axis: str) -> float:
         (swept,) = compared.opened("", str(results_kept.sweep_file(place, axis).parent))
-        distances = swept.values("frechet", features)
+        distances = swept.values("frechet_at_infinity", features)
         return compared.strength(swept.points[distances.index(min(distances))])
 
     return options | {key: best(key) for key, value in options.items() if value == BEST}
@@ -161,19 +162,17 @@ def score(contest: Contest, row: Row, options: dict[str, Any], runner: Runner, p
     """Sample a row unless it is of real images, evaluate it and store its scores."""
     if row.model is not None:
         sample(contest, row, options, runner, place)
-    reports = {
-        features: place / f"{row.name}.{features}.json"
-        for features in contest.features
-        if reference(place, features, row.size).exists()
-    }
-    for features, out in reports.items():
-        if out.exists():
+    of = place / row.name if row.model is not None else contest.real
+    sized = [] if row.model is not None or row.size is None else ["--size", row.size]
+    first, reports = contest.features[0], dict[str, Path]()
+    counts = [(of_few(first), first, FEW), *((each, each, row.count) for each in contest.features)]
+    for name, features, count in counts:
+        if not (against := reference(place, features, row.size)).exists():
             continue
-        of = place / row.name if row.model is not None else contest.real
-        sized = [] if row.model is not None or row.size is None else ["--size", row.size]
-        count = ["--count", runner.count(row.count)] if row.model is None else []
-        against = ["--reference", reference(place, features, row.size)]
-        runner.adm("evaluate", of, *against, *sized, *count, "--out", out)
+        out = reports[name] = place / f"{row.name}.{name}.json"
+        if not out.exists():
+            counted = ["--count", runner.count(min(count, row.count))]
+            runner.adm("evaluate", of, "--reference", against, *sized, *counted, "--out", out)
     judged = row.model is not None and contest.judge in reports
     named = accuracy(contest, row, runner.count(row.count), place) if judged else None
     results_kept.keep(place, row, options, reports, named)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from compared import strength
-from results_plan import Contest, Row
+from results_plan import FEW, Contest, Row
 
 from adm.app.processor import described
 from adm.app.scoring import Score, load_report
@@ -43,6 +43,14 @@ class _Stored:
     versions: dict[str, str]
 
 
+def of_few(features: str) -> str:
+    """Return the name of the scores of the first `FEW` images alone.
+
+    Recall falls as images are added, so that only those of the same number are comparable.
+    """
+    return f"{features}-{FEW}"
+
+
 def row_file(place: Path, row: Row) -> Path:
     return place / SCORES / f"{row.name}.json"
 
@@ -55,8 +63,8 @@ def keep(
     Args:
         place: folder of the contest.
         options: of `adm sample`.
-        reports: features -> file of `adm evaluate`.
-        accuracy: the judge's, whose features are the last of the reports.
+        reports: features -> file of `adm evaluate`; the last is of all images.
+        accuracy: the judge's, whose features are those of the last.
     """
     loaded = {features: load_report(path) for features, path in reports.items()}
     scores = {
@@ -65,7 +73,7 @@ def keep(
     }
     if accuracy is not None:
         scores[list(scores)[-1]]["accuracy"] = accuracy.to_json()
-    generated = next(iter(loaded.values())).manifest["generated"]
+    generated = list(loaded.values())[-1].manifest["generated"]
     write_json(
         row_file(place, row),
         {

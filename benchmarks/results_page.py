@@ -11,8 +11,8 @@ from typing import Any
 import compared
 import matplotlib
 from matplotlib.figure import Figure
-from results_kept import SCORES, sweep_file
-from results_plan import BEST, SWEPT, Contest, Row
+from results_kept import SCORES, of_few, sweep_file
+from results_plan import BEST, FEW, Contest, Row
 
 from adm.app.report import Cell
 from adm.app.scoring import Score
@@ -22,8 +22,9 @@ from adm.store.files import write_text
 
 PAGE, IMAGES, KEPT = "results/results.md", "images", "results"
 MADE = "make results"
+DISTANCE = "frechet_at_infinity"
 COLUMNS = {  # of the table; the files that are published beside it have all scores
-    "frechet_at_infinity": "Fréchet distance at infinite N",
+    DISTANCE: "Fréchet distance at infinite N",
     "precision": "precision",
     "recall": "recall",
 }
@@ -68,10 +69,16 @@ def quality(measured: dict[str, Any], contest: Contest) -> str:
     rows = [head, ["---", *["--:"] * (len(head) - 1)]]
     for row in shown(measured, contest):
         scores = measured[row.name]["scores"]
-        cells = [scores[first].get(key) for key in COLUMNS]
+        cells = [scored(scores, key, first) for key in COLUMNS]
         cells.append(scores.get(contest.judge, {}).get("accuracy"))
         rows.append([_titled(row, measured), *map(_cell, cells)])
     return table(rows)
+
+
+def scored(scores: dict[str, dict[str, Score]], key: str, features: str) -> Score | None:
+    """Return a score; the recall is that of the first images, of which all rows have as many."""
+    few = scores.get(of_few(features), {}) if key == "recall" else {}
+    return few.get(key, scores[features].get(key))
 
 
 def costs(measured: dict[str, Any], contest: Contest) -> str:
@@ -122,18 +129,20 @@ def curve(contest: Contest, measured: dict[str, Any], place: Path) -> Figure:
     marked = [
         row
         for row in shown(measured, contest)
-        if row.name in marks and measured[row.name]["count"] >= SWEPT  # fewer are not comparable
+        if row.name in marks and measured[row.name]["count"] >= FEW  # fewer are not comparable
     ]
     both = sweeps(place)
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(11.2, 4.4), dpi=144, layout="constrained")
-        for axes, key in zip(figure.subplots(1, 2), ("precision", "frechet"), strict=True):
+        for axes, key in zip(figure.subplots(1, 2), ("precision", DISTANCE), strict=True):
             for sweep, colour in zip(both, LINES, strict=False):
                 compared.line(axes, sweep, key, first, colour)
             for row in marked:
-                own = measured[row.name]["scores"][first]
-                x, y, label = own["recall"].value, own[key].value, _titled(row, measured)
-                axes.plot(x, y, marks[row.name], color=INK, ms=8, label=label)
+                own, label = measured[row.name]["scores"], _titled(row, measured)
+                x, y = (scored(own, each, first) for each in ("recall", key))
+                assert x is not None
+                assert y is not None
+                axes.plot(x.value, y.value, marks[row.name], color=INK, ms=8, label=label)
             compared.name_scales(axes, both, key, first)
         figure.axes[0].legend(fontsize=8)
     return figure
