@@ -112,7 +112,7 @@ def main() -> None:
     with sharded.Writer(devices) as writer:
         for number in range(args.rounds + 1):  # the first is a warm-up, which allocates
             for name, measured in costs.items():
-                devices.meet()
+                devices.gather(None)
                 step = 2 * number + (name == "shards") + 1
                 if name == "whole":
                     measured.append(whole(run, step, state, devices, idle))

@@ -25,7 +25,6 @@ PrefixStore: TypeAlias = dist.PrefixStore  # pyright: ignore[reportPrivateImport
 rendezvous = dist.rendezvous  # pyright: ignore[reportPrivateImportUsage]
 PATIENCE_S = 60.0  # time limit of the first collective call
 SETTLE_S = 0.1  # time for the threads of a group to release tensors before Python exits
-MEANWHILE_S = 0.5  # between two calls of `meanwhile` while a rank waits for others
 STALL = timedelta(minutes=30)  # longer than any save to a slow disk
 START = timedelta(minutes=10)  # longer than importing torch from a slow disk
 REACH = (
@@ -89,20 +88,6 @@ class Devices:
         results: list[T] = []
         self.each(lambda: results.append(action()) if self.main else None)
         return self.gather(results)[0][0]
-
-    def meet(self, meanwhile: Callable[[], None] | None = None) -> None:
-        """Wait until every rank has called this.
-
-        Args:
-            meanwhile: called twice a second while this rank waits.
-        """
-        if self.world == 1:
-            return
-        work = dist.all_reduce(torch.ones(1, device=self.device), async_op=True)
-        while work is not None and not work.is_completed():
-            time.sleep(MEANWHILE_S)
-            if meanwhile is not None:
-                meanwhile()
 
     def each(self, action: Callable[[], T]) -> T:
         """Call `action` on every rank, and return its local result; raise the first exception."""

@@ -74,11 +74,6 @@ class InThread(Devices):
         self.meeting.barrier.wait()
         return values
 
-    def meet(self, meanwhile: Callable[[], None] | None = None) -> None:
-        self.gather(None)
-        if meanwhile is not None:
-            meanwhile()
-
 
 def together(world: int, act: Callable[[Devices], Any]) -> list[Any]:
     """Each thread's return value, or the exception that ended it."""

@@ -164,7 +164,7 @@ def test_processes_of_one_machine_share_its_memory(monkeypatch: pytest.MonkeyPat
 
 def test_other_renames_are_another_start(tmp_path: Path) -> None:
     described = identity(tiny.diffusion(), tiny.stripes())
-    begun = {**described, "start": {"given": "m", "renamed": A}}
+    begun = {**described, "start": {"given": "m", "model": "m", "sha256": 64 * "0", "renamed": A}}
     claim(tmp_path / "run", begun, fingerprint(tiny.stripes()))
     assert start_of(tmp_path / "run", "m", A)["start"]["renamed"] == A
     for renamed in ({}, {"a": "c"}):

@@ -3,8 +3,6 @@
 They are fractional levels (see `Schedule.visiting`), for samplers that take few steps.
 """
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor
 
@@ -70,9 +68,3 @@ def _even(low: float, high: float, count: int) -> Tensor:
 def _between(schedule: Schedule, end: float, start: float, log_snr: Tensor) -> list[float]:
     """Return the levels of these log-SNRs, with both ends unchanged."""
     return [float(end), *map(float, schedule.level_of(log_snr[1:-1])), float(start)]
-
-
-FRACTIONAL: dict[str, Callable[[Schedule, float, float, int], list[float]]] = {
-    "log_snr": log_snr,
-    "karras": karras,
-}

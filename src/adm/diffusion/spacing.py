@@ -1,7 +1,7 @@
 """T, count -> list[int], the levels of 1..T that a shorter process visits, ascending."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -107,14 +107,6 @@ def ddim_quadratic(total: int, count: int) -> list[int]:
             f"{largest}, or quadratic spacing, which takes any count"
         )
     return [total * i**2 // count**2 for i in range(1, count + 1)]
-
-
-SPACINGS: dict[str, Callable[[int, int], list[int]]] = {
-    "even": even,
-    "strided": strided,
-    "quadratic": quadratic,
-    "ddim_quadratic": ddim_quadratic,
-}
 
 
 def parse(total: int, text: str) -> list[int]:

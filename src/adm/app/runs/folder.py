@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, get_args
 
@@ -21,6 +21,7 @@ from adm.store.parsed import CLASSES, as_type, read_json, through_json
 from adm.store.remote import check_machines
 from adm.training import checkpoint
 from adm.training.checkpoint import RUN
+from adm.training.model_file import Start
 
 log = logging.getLogger("adm")
 DATA = "data.json"  # the fingerprint of a run's images
@@ -40,14 +41,6 @@ FREE = (
     "recipe.sample",
 )
 IMAGES = ("images", "labels")  # fields that the user may accept a change of
-
-
-@dataclass(frozen=True)
-class Start:
-    """The pretrained model that a run started from, as far as a resumed run depends on it."""
-
-    given: str
-    renamed: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
