@@ -35,8 +35,8 @@ from adm.training.log import FILE
 
 LOGS = Path(__file__).parent.parent / "docs" / "training"
 POOL = 2000  # test images whose features are shipped
+TRAINING = ("train", "loss", "weight", "levels", "distillation")  # parts of a recipe
 EVERY = 20  # steps averaged into one line of the stored log
-DISTILLED = {"teacher": "fashion", "guide": "fashion-classifier"}  # what a student names
 
 
 def ship(name: str, run: Path) -> None:
@@ -44,8 +44,9 @@ def ship(name: str, run: Path) -> None:
     weights, metadata = model_file.load_model(resolve(run))
     if name in RECIPES:
         metadata |= {"recipe": current(name, metadata["recipe"])}
-    for part, of in DISTILLED.items():
-        if part in metadata and metadata[part]["sha256"] != sha256(file_of(of)):
+    for part in {"teacher", "guide"} & metadata.keys():  # of a student
+        of = metadata[part]["recipe"]
+        if metadata[part]["sha256"] != sha256(file_of(of)):
             raise SystemExit(f"the {part} of {run} is not {of} as it is now; distil it again")
     save(file_of(name), weights, metadata)
     log = next(file for place in (run, *run.parents) if (file := place / FILE).is_file())
@@ -57,12 +58,12 @@ def ship(name: str, run: Path) -> None:
 
 
 def current(name: str, stored: dict[str, Any]) -> dict[str, Any]:
-    """Return the recipe of a name as it is now, with the training settings of a stored one."""
+    """Return the recipe of a name as it is now, with what a stored one says of the training."""
     now = to_json(recipe(name))
     for part in ("process", "unet", "classifier", "gan", "data"):
         if stored.get(part) != now.get(part):
             raise SystemExit(f"the run was trained with another {part} than recipe {name} has now")
-    return now | {"train": stored["train"]}
+    return now | {part: stored[part] for part in TRAINING if part in stored}
 
 
 def update_settings(name: str) -> None:
