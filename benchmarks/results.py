@@ -21,10 +21,10 @@ from typing import Any
 
 import compared
 import results_costs
-import results_kept
 import results_page
-from results_kept import of_few
+import results_scores
 from results_plan import BEST, FEW, SCALES, STEERED, TRUNCATIONS, Contest, Row, contests
+from results_scores import of_few
 
 from adm.app.cli.sampling import labels_like
 from adm.app.scoring import Score
@@ -77,7 +77,7 @@ def main() -> None:
             place = runner.out / name
             if not args.so_far:
                 measure(contest, runner, place)
-            measured = results_kept.kept(contest, place)
+            measured = results_scores.read_rows(contest, place)
             if not measured:  # the section of the page stays
                 print(f"{name}: nothing has been measured in {place}")
                 continue
@@ -93,11 +93,11 @@ def measure(contest: Contest, runner: Runner, place: Path) -> None:
         list_labels(contest, place)
     sweeps(contest, runner, place)
     for row in contest.rows:
-        if not results_kept.row_file(place, row).exists():
+        if not results_scores.row_file(place, row).exists():
             score(contest, row, resolved(row.options, place, contest.features[0]), runner, place)
     pictures(contest, runner, place)
     steer(contest, runner, place)
-    results_costs.clock(contest, results_kept.kept(contest, place), place)
+    results_costs.clock(contest, results_scores.read_rows(contest, place), place)
 
 
 def references(contest: Contest, runner: Runner, place: Path) -> None:
@@ -136,7 +136,7 @@ def sweeps(contest: Contest, runner: Runner, place: Path) -> None:
         ("truncation", contest.gan, "truncation", TRUNCATIONS),
         ("scale", contest.guided, "scale", SCALES),
     ):
-        stored = results_kept.swept(place, name)
+        stored = results_scores.swept(place, name)
         missing = [f"{value:g}" for value in values if value not in stored]
         if missing:
             out = place / f"by-{name}"
@@ -144,14 +144,14 @@ def sweeps(contest: Contest, runner: Runner, place: Path) -> None:
             count = ["--count", runner.count(FEW), "--out", out]
             like = proportions(contest, place)
             runner.adm("sweep", model, *spread, *like, "--reference", *files, *count)
-            results_kept.keep_sweep(place, name, out)
+            results_scores.store_sweep(place, name, out)
 
 
 def resolved(options: dict[str, Any], place: Path, features: str) -> dict[str, Any]:
     """Replace the best truncation or scale by its value, that of the lowest distance."""
 
     def best(axis: str) -> float:
-        (swept,) = compared.opened("", str(results_kept.sweep_file(place, axis).parent))
+        (swept,) = compared.opened("", str(results_scores.sweep_file(place, axis).parent))
         distances = swept.values("frechet_at_infinity", features)
         return compared.strength(swept.points[distances.index(min(distances))])
 
@@ -175,7 +175,7 @@ def score(contest: Contest, row: Row, options: dict[str, Any], runner: Runner, p
             runner.adm("evaluate", of, "--reference", against, *sized, *counted, "--out", out)
     judged = row.model is not None and contest.judge in reports
     named = accuracy(contest, row, runner.count(row.count), place) if judged else None
-    results_kept.keep(place, row, options, reports, named)
+    results_scores.store_row(place, row, options, reports, named)
 
 
 def sample(

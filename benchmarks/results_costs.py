@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from results_kept import times_file
 from results_plan import Contest, Row
+from results_scores import times_file
 
 import adm
 from adm.app.processor import described

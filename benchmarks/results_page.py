@@ -11,8 +11,8 @@ from typing import Any
 import compared
 import matplotlib
 from matplotlib.figure import Figure
-from results_kept import SCORES, of_few, sweep_file
 from results_plan import BEST, FEW, Contest, Row
+from results_scores import SCORES, of_few, sweep_file
 
 from adm.app.report import Cell
 from adm.app.scoring import Score
@@ -20,7 +20,7 @@ from adm.app.study.curve import parts
 from adm.app.study.plots import INK, LINES, STYLE
 from adm.store.files import write_text
 
-PAGE, IMAGES, KEPT = "results/results.md", "images", "results"
+PAGE, IMAGES, STORED = "results/results.md", "images", "results"
 MADE = "make results"
 DISTANCE = "frechet_at_infinity"
 COLUMNS = {  # of the table; the files that are published beside it have all scores
@@ -40,7 +40,7 @@ def write(measured: dict[str, Any], contest: Contest, place: Path, docs: Path | 
     if docs is not None:
         page = docs / PAGE
         write_text(page, between(page.read_text("utf-8"), contest.name, text))
-        shutil.copytree(place / SCORES, docs / KEPT / contest.name, dirs_exist_ok=True)
+        shutil.copytree(place / SCORES, docs / STORED / contest.name, dirs_exist_ok=True)
         for picture in (place / f"{stem}.png" for stem in ("curve", "compared", "steered")):
             if picture.exists():
                 shutil.copyfile(picture, docs / IMAGES / f"{picture.stem}-{contest.name}.png")

@@ -2,7 +2,7 @@
 
     python benchmarks/scaling.py                       # measures, and writes the page: 6 minutes
     python benchmarks/scaling.py --so-far              # writes the page from stored figures
-    python benchmarks/scaling.py --rounds 2 --kept /tmp/scaling.json
+    python benchmarks/scaling.py --rounds 2 --figures /tmp/scaling.json
 
 Figures are stored in docs/results/data/scaling.json. The steps are of the training loop's update,
 with a small ADM network in float32 on a CPU, in 1, 2 or 4 processes of one thread each that
@@ -57,7 +57,7 @@ from adm.training.players import RunState
 from adm.training.update import StepSettings, update
 
 ROOT = Path(__file__).parent.parent
-KEPT = ROOT / "docs" / "results" / "data" / "scaling.json"
+STORED = ROOT / "docs" / "results" / "data" / "scaling.json"
 SIDES = (64, 128, 256, 512)
 RANKS = (1, 2, 4)
 WARM_UP = 2  # rounds that are not timed
@@ -234,7 +234,7 @@ def seconds(work: Callable[[], Any], rounds: int) -> float:
 def written(rounds: int) -> float:
     """Return the bytes a second that are written to a file and reach the disk."""
     block, taken = os.urandom(BLOCK), []
-    with tempfile.TemporaryDirectory(dir=KEPT.parent) as place:
+    with tempfile.TemporaryDirectory(dir=STORED.parent) as place:
         for number in range(min(rounds, 3)):
             started = time.perf_counter()
             with Path(place, str(number)).open("wb") as file:
@@ -308,7 +308,10 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--so-far", action="store_true", help="measure nothing")
     parser.add_argument(
-        "--kept", type=Path, default=KEPT, help="file of figures; only the default updates the page"
+        "--figures",
+        type=Path,
+        default=STORED,
+        help="file of figures; only the default updates the page",
     )
     parser.add_argument("--here", action="store_true", help=argparse.SUPPRESS)
     args = parser.parse_args()
@@ -316,12 +319,12 @@ def main() -> None:
         measure_here(args.rounds)
         return
     if not args.so_far:
-        write_text(args.kept, json.dumps(measure(args.rounds), indent=1) + "\n")
-    figures = json.loads(args.kept.read_text("utf-8"))
+        write_text(args.figures, json.dumps(measure(args.rounds), indent=1) + "\n")
+    figures = json.loads(args.figures.read_text("utf-8"))
     cpu = fitted(figures)
     tables = scaling_page.tables(figures, cpu, predictions(figures, cpu))
     print("\n\n".join(tables.values()))
-    if args.kept == KEPT:
+    if args.figures == STORED:
         scaling_page.write(ROOT / "docs", figures, cpu, tables)
 
 

@@ -40,7 +40,7 @@ sys.path.append(str(Path(__file__).parents[1] / "tests"))
 
 import s3  # the server that the tests use
 
-KEPT, PAGE = "results/data/stores.json", "howto/stores.md"
+STORED, PAGE = "results/data/stores.json", "howto/stores.md"
 MADE = "python benchmarks/stores.py --docs docs"
 BATCH = 128
 SHARDS = 10
@@ -57,7 +57,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--page", action="store_true", help="only write the table again")
     chosen = parser.parse_args()
-    file = chosen.docs / KEPT
+    file = chosen.docs / STORED
     if not chosen.page:
         file.write_text(json.dumps(measured(chosen), indent=1) + "\n")
     page = chosen.docs / PAGE

@@ -30,7 +30,7 @@ from adm.training.batches import with_draws
 
 ROOT = Path(__file__).parents[2]
 PUBLISHED = ROOT / "docs" / "results" / "ablation"
-PARTS = ("plan", "kept", "run", "tasks", "page")
+PARTS = ("plan", "scores", "run", "tasks", "page")
 FEATURES = """
 def means(images):
     return images.float().mean(dim=(1, 3))[:, :3]
@@ -82,11 +82,11 @@ def plan(modules: Any, tmp_path: Path) -> Any:
 
 def save_times(modules: Any, plan: Any, place: Path, steps: int = STEPS) -> Any:
     timed = {
-        row.name: modules.kept.Timed(plan.settings(row), plan.seconds / steps, steps)
+        row.name: modules.scores.Timed(plan.settings(row), plan.seconds / steps, steps)
         for row in plan.networks()
     }
-    times = modules.kept.Times(plan.seconds, "a processor", {"torch": "2"}, timed)
-    modules.kept.keep_times(times, place)
+    times = modules.scores.Times(plan.seconds, "a processor", {"torch": "2"}, timed)
+    modules.scores.store_times(times, place)
     return times
 
 
@@ -94,7 +94,7 @@ def record_of(modules: Any, value: float, settings: tuple[str, ...], features: s
     scores = {features: {"frechet": StoredScore(value, None, None)}}
     for key in ("precision", "recall"):
         scores[features][key] = StoredScore(0.5, None, None)
-    return modules.kept.Kept(
+    return modules.scores.RunScores(
         settings, 3, 24, 1000, 0.5, 0.25, 40, {}, scores, "a processor", {"torch": "2"}
     )
 
@@ -130,7 +130,7 @@ def test_a_row_that_is_timed_later_has_the_steps_of_the_first_hour(
 def test_steps_for_another_time_are_refused(modules: Any, plan: Any, tmp_path: Path) -> None:
     save_times(modules, plan, tmp_path)
     with pytest.raises(ValueError, match="have 12 seconds each, not 24; choose another --out"):
-        modules.kept.read_times(replace(plan, seconds=24.0), tmp_path)
+        modules.scores.read_times(replace(plan, seconds=24.0), tmp_path)
 
 
 @pytest.mark.parametrize("name", ["fashion", "emoji"])
@@ -226,9 +226,9 @@ def test_killed_runs_resume_with_the_same_scores(modules: Any, plan: Any, tmp_pa
         for step in kills:  # before and after the checkpoint of step 10, and while sampling
             with pytest.raises(Killed):
                 modules.run.work(plan, modules.run.Job((row,), 1), times, place, killed_at(step))
-            assert modules.kept.read_run(plan, place, row, 1) is None
+            assert modules.scores.read_run(plan, place, row, 1) is None
         modules.run.work(plan, modules.run.Job((row,), 1), times, place, lambda: False)
-        texts.append(modules.kept.run_file(place, row, 1).read_text("utf-8"))
+        texts.append(modules.scores.run_file(place, row, 1).read_text("utf-8"))
     assert texts[0] == texts[1]
     assert json.loads(texts[0])["images"] == STEPS * 8
 
@@ -242,8 +242,8 @@ def test_the_command_trains_what_is_left_and_writes_the_page(
     record = record_of(modules, 2.0, plan.settings(plan.rows[0]), features)
     save_times(modules, plan, place)
     for seed in (0, 1):  # on another machine
-        modules.kept.keep_run(record, place, plan.rows[0], seed)
-    modules.kept.keep_run(
+        modules.scores.store_run(record, place, plan.rows[0], seed)
+    modules.scores.store_run(
         replace(record, settings=plan.settings(plan.rows[1])), place, plan.rows[1], 0
     )
     assert [(job.rows[0].name, job.seed) for job in modules.run.jobs(plan, place)] == [
@@ -272,7 +272,7 @@ def test_the_command_trains_what_is_left_and_writes_the_page(
 def test_the_tables_are_those_of_the_published_scores(
     modules: Any, name: str, tmp_path: Path
 ) -> None:
-    module = modules.kept
+    module = modules.scores
     shutil.copytree(PUBLISHED / name, tmp_path / module.SCORES)
     first = next(json.loads(each.read_text("utf-8")) for each in PUBLISHED.glob(f"{name}/*-*.json"))
     seconds = json.loads((PUBLISHED / name / module.STEPS).read_text("utf-8"))["seconds"]
@@ -285,10 +285,10 @@ def test_the_page_has_a_section_for_every_plan(modules: Any, plan: Any, tmp_path
     page = (ROOT / "docs" / modules.page.PAGE).read_text("utf-8")
     save_times(modules, plan, tmp_path)
     features = plan.contest.features[0]
-    modules.kept.keep_run(
+    modules.scores.store_run(
         record_of(modules, 2.0, plan.settings(plan.rows[0]), features), tmp_path, plan.rows[0], 1
     )
-    runs = modules.kept.read_runs(plan, tmp_path)
+    runs = modules.scores.read_runs(plan, tmp_path)
     assert list(runs) == ["base"]
     for name in modules.plan.plans():
         text = modules.page.updated(page, replace(plan, name=name), runs)
@@ -301,11 +301,13 @@ def test_a_row_whose_settings_have_changed_is_measured_again(
 ) -> None:
     features, row = plan.contest.features[0], plan.rows[1]
     save_times(modules, plan, tmp_path)
-    modules.kept.keep_run(record_of(modules, 2.0, plan.settings(row), features), tmp_path, row, 0)
-    assert modules.kept.read_run(plan, tmp_path, row, 0) is not None
+    modules.scores.store_run(
+        record_of(modules, 2.0, plan.settings(row), features), tmp_path, row, 0
+    )
+    assert modules.scores.read_run(plan, tmp_path, row, 0) is not None
     changed = replace(row, settings="unet.dropout=0.1")
     other = replace(plan, rows=(plan.rows[0], changed))
-    assert modules.kept.read_run(other, tmp_path, changed, 0) is None
+    assert modules.scores.read_run(other, tmp_path, changed, 0) is None
 
 
 @pytest.fixture

@@ -28,13 +28,13 @@ ROWS = sorted(
 def modules(monkeypatch: pytest.MonkeyPatch) -> Any:
     """The modules of `benchmarks/` that make the page; they import each other by their names."""
     monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
-    names = ("kept", "costs", "page", "plan")
+    names = ("scores", "costs", "page", "plan")
     return SimpleNamespace(**{name: import_module(f"results_{name}") for name in names})
 
 
 def rendered(modules: Any, name: str, place: Path) -> str:
     contest = modules.plan.contests()[name]
-    measured = modules.kept.kept(contest, place)
+    measured = modules.scores.read_rows(contest, place)
     modules.costs.add(measured, contest, place)
     return modules.page.tables(measured, contest)
 
@@ -49,7 +49,7 @@ def models_in(manifest: Any) -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize("name", CONTESTS)
 def test_the_tables_are_those_of_the_stored_scores(modules: Any, name: str, tmp_path: Path) -> None:
-    shutil.copytree(RESULTS / name, tmp_path / modules.kept.SCORES)
+    shutil.copytree(RESULTS / name, tmp_path / modules.scores.SCORES)
     text = rendered(modules, name, tmp_path)
     page = (ROOT / "docs" / modules.page.PAGE).read_text("utf-8")
     assert modules.page.between(page, name, text) == page
@@ -64,9 +64,9 @@ def test_the_scored_samples_are_of_the_shipped_models(file: Path) -> None:
 
 
 def test_a_row_that_is_not_measured_is_left_out(modules: Any, tmp_path: Path) -> None:
-    shutil.copytree(RESULTS / "emoji", tmp_path / modules.kept.SCORES)
+    shutil.copytree(RESULTS / "emoji", tmp_path / modules.scores.SCORES)
     before = rendered(modules, "emoji", tmp_path).splitlines()
-    (tmp_path / modules.kept.SCORES / "real.json").unlink()
+    (tmp_path / modules.scores.SCORES / "real.json").unlink()
     after = rendered(modules, "emoji", tmp_path).splitlines()
     (lost,) = [line for line in before if line not in after]
     assert lost.startswith("| real images (test) |")
@@ -83,8 +83,10 @@ def test_stored_scores_are_read_as_they_were_written(modules: Any, tmp_path: Pat
         "manifest": {"generated": {"count": 7}},
     }
     (tmp_path / "report.json").write_text(json.dumps(report), "utf-8")
-    modules.kept.keep(tmp_path, row, {"scale": 2.0}, {"some": tmp_path / "report.json"}, None)
-    measured = modules.kept.kept(modules.plan.contests()["emoji"], tmp_path)
+    modules.scores.store_row(
+        tmp_path, row, {"scale": 2.0}, {"some": tmp_path / "report.json"}, None
+    )
+    measured = modules.scores.read_rows(modules.plan.contests()["emoji"], tmp_path)
     assert list(measured) == [row.name]
     assert measured[row.name]["count"] == 7
     assert measured[row.name]["options"] == {"scale": 2.0}
@@ -95,7 +97,7 @@ def test_the_table_of_stores_is_that_of_the_stored_figures(monkeypatch: pytest.M
     monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
     stores = import_module("stores")
     page = (ROOT / "docs" / stores.PAGE).read_text("utf-8")
-    assert stores.written(page, json.loads((ROOT / "docs" / stores.KEPT).read_text())) == page
+    assert stores.written(page, json.loads((ROOT / "docs" / stores.STORED).read_text())) == page
 
 
 def test_the_table_of_engines_is_that_of_the_stored_figures_which_are_as_promised(

@@ -464,7 +464,7 @@ def classifier(patient: Patient) -> Finding:
     }
     figures = {f"accuracy_q{i}": value for i, value in enumerate(right, 1)}
     figures |= {f"confidence_q{i}": value for i, value in enumerate(sure, 1)}
-    return finding(says, cures, **figures, told=judged.level_gain[0])
+    return finding(says, cures, **figures, level_gain=judged.level_gain[0])
 
 
 def gradient(patient: Patient) -> Finding:

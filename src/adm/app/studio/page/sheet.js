@@ -75,12 +75,12 @@ export class Sheet {
   }
 
   /** Ask for something about the picture; another question ends this one. */
-  async ask(body, told) {
+  async ask(body, handlers) {
     this.asked.abort();
     this.asked = new AbortController();
     const progress = ({ what, done, of }) => this.say(`${what}: ${done} of ${of}`);
     try {
-      await order(body, { progress, ...told }, this.asked.signal);
+      await order(body, { progress, ...handlers }, this.asked.signal);
     } catch (error) {
       if (error.name !== "AbortError") this.say(error.message);
     }

@@ -114,8 +114,8 @@ function more(own) {
   const shown = Object.entries(plain).filter(([name]) => name !== "seed");
   const others = shown.map(([name, about]) => {
     if (name in own) values[name] = String(own[name]);
-    const told = { ...about, default: String(settings[name] ?? about.default) };
-    return control(name, told, values[name], (value) => (values[name] = value || undefined));
+    const described = { ...about, default: String(settings[name] ?? about.default) };
+    return control(name, described, values[name], (value) => (values[name] = value || undefined));
   });
   const rest = make("div", { className: "parameters" }, ...others);
   return [...parts, given(rest, () => ({ ...values }))];
@@ -227,14 +227,14 @@ async function into(body, signal, place) {
     const named = { label, index, title: title(label, index, body.settings.seed ?? 0) };
     group.tiles[at].finish({ ...made, ...named, known, shape: begun.shape, order: body });
   };
-  const told = {
+  const handlers = {
     mask: ({ png }) => (known = png),
     begin: (event) => (group = place((begun = event))),
     step: (event) => onStep(group, event),
     image,
     done: ({ seconds }) => (spent = seconds),
   };
-  await order(body, told, signal);
+  await order(body, handlers, signal);
   const { count, cost, guidance } = begun;
   const what = `${count} ${count === 1 ? "picture" : "pictures"} in ${spent.toFixed(1)} s`;
   return `${what}: ${cost} each${guidance ? `, guided by ${guidance}` : ""}.`;
@@ -296,9 +296,9 @@ function sides() {
       stage(...groups);
       return groups.at(-1);
     };
-    const told = [await into(own, signal, add(beside ? own.model : `scale ${own.settings.scale}`))];
-    told.push(await into(other, signal, add(name)));
-    $("status").textContent = told.join(" ");
+    const lines = [await into(own, signal, add(beside ? own.model : `scale ${own.settings.scale}`))];
+    lines.push(await into(other, signal, add(name)));
+    $("status").textContent = lines.join(" ");
   });
 }
 

@@ -1,6 +1,6 @@
 /** Order -> events: one request, whose answer is a stream. To abort it is to stop the order. */
 
-export async function order(body, told, signal) {
+export async function order(body, handlers, signal) {
   const response = await fetch("order", {
     method: "POST",
     headers: { "Content-Type": "application/json" },
@@ -17,7 +17,7 @@ export async function order(body, told, signal) {
     for (const event of events) {
       const [, name, data] = event.match(/^event: (.*)\ndata: (.*)$/s);
       if (name === "error") throw refusal(JSON.parse(data));
-      told[name]?.(JSON.parse(data));
+      handlers[name]?.(JSON.parse(data));
     }
   }
 }

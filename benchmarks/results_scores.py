@@ -55,7 +55,7 @@ def row_file(place: Path, row: Row) -> Path:
     return place / SCORES / f"{row.name}.json"
 
 
-def keep(
+def store_row(
     place: Path, row: Row, options: dict[str, Any], reports: dict[str, Path], accuracy: Score | None
 ) -> None:
     """Write the file of a row.
@@ -87,7 +87,7 @@ def keep(
     )
 
 
-def kept(contest: Contest, place: Path) -> dict[str, Any]:
+def read_rows(contest: Contest, place: Path) -> dict[str, Any]:
     """Return the scores, options and count of each row that has a file, by name."""
     return {
         row.name: _shown(row_file(place, row))
@@ -110,7 +110,7 @@ def swept(place: Path, axis: str) -> dict[float, Any]:
     return _by_strength(_sweep(place, axis)["points"])
 
 
-def keep_sweep(place: Path, axis: str, out: Path) -> None:
+def store_sweep(place: Path, axis: str, out: Path) -> None:
     """Add the points of `adm sweep` in a folder to the stored ones.
 
     Raises:

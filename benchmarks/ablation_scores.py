@@ -52,7 +52,7 @@ class Times:
 
 
 @dataclass(frozen=True)
-class Kept:
+class RunScores:
     """The record of a run.
 
     Attributes:
@@ -98,7 +98,7 @@ def read_times(plan: Plan, place: Path) -> Times | None:
     return times
 
 
-def keep_times(times: Times, place: Path) -> None:
+def store_times(times: Times, place: Path) -> None:
     (place / SCORES).mkdir(parents=True, exist_ok=True)
     write_json(place / SCORES / STEPS, asdict(times))
 
@@ -107,21 +107,21 @@ def run_file(place: Path, row: Row, seed: int) -> Path:
     return place / SCORES / f"{row.name}-{seed}.json"
 
 
-def keep_run(record: Kept, place: Path, row: Row, seed: int) -> None:
+def store_run(record: RunScores, place: Path, row: Row, seed: int) -> None:
     write_json(run_file(place, row, seed), asdict(record))
 
 
-def read_run(plan: Plan, place: Path, row: Row, seed: int) -> Kept | None:
+def read_run(plan: Plan, place: Path, row: Row, seed: int) -> RunScores | None:
     """Return the record of a run; None for one that is unfinished or of other settings."""
     path = run_file(place, row, seed)
     if not path.exists():
         return None
-    record = as_type(Kept, read_json(path))
+    record = as_type(RunScores, read_json(path))
     same = set(record.settings) == set(plan.settings(row)) and record.count == plan.count
     return record if same else None
 
 
-def read_runs(plan: Plan, place: Path) -> dict[str, list[Kept]]:
+def read_runs(plan: Plan, place: Path) -> dict[str, list[RunScores]]:
     """Return the runs of every row that has any, by name and in the order of the seeds."""
     last = max((seed_of(path) for path in (place / SCORES).glob("*-*.json")), default=-1)
     records = {
