@@ -38,7 +38,8 @@ from adm.pictures import Row, sheet
 SHOWN = 16  # images of a row of samples
 GAP = 3  # pixels that a scale is apart from others and from the lines
 STRENGTHS = ("scale", "truncation", "guide")
-DISTANCE, SPREAD = "frechet", ("precision", "recall", "coverage")
+DISTANCE, AT_INFINITY = "frechet", "frechet_at_infinity"
+SPREAD = "precision", "recall", "coverage"
 
 
 class Compared(NamedTuple):
@@ -95,6 +96,12 @@ def opened(name: str, spec: str) -> list[Compared]:
         Compared(f"{name}, {way}" if several else name, Path(folder), points)
         for way, points in ways.items()
     ]
+
+
+def distance_of(sweeps: list[Compared], features: str) -> str:
+    """Return the key of the distance at infinite N; of the plain one if images were too few."""
+    points = [point["scores"] for each in sweeps for point in each.points]
+    return AT_INFINITY if all(title(AT_INFINITY, features) in own for own in points) else DISTANCE
 
 
 def strength(point: dict[str, Any]) -> float:

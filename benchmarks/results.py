@@ -151,8 +151,9 @@ def resolved(options: dict[str, Any], place: Path, features: str) -> dict[str, A
     """Replace the best truncation or scale by its value, that of the lowest distance."""
 
     def best(axis: str) -> float:
-        (swept,) = compared.opened("", str(results_scores.sweep_file(place, axis).parent))
-        distances = swept.values("frechet_at_infinity", features)
+        sweeps = compared.opened("", str(results_scores.sweep_file(place, axis).parent))
+        (swept,), key = sweeps, compared.distance_of(sweeps, features)
+        distances = swept.values(key, features)
         return compared.strength(swept.points[distances.index(min(distances))])
 
     return options | {key: best(key) for key, value in options.items() if value == BEST}

@@ -22,9 +22,8 @@ from adm.store.files import write_text
 
 PAGE, IMAGES, STORED = "results/results.md", "images", "results"
 MADE = "make results"
-DISTANCE = "frechet_at_infinity"
 COLUMNS = {  # of the table; the files that are published beside it have all scores
-    DISTANCE: "Fréchet distance at infinite N",
+    compared.AT_INFINITY: "Fréchet distance at infinite N",
     "precision": "precision",
     "recall": "recall",
 }
@@ -132,9 +131,10 @@ def curve(contest: Contest, measured: dict[str, Any], place: Path) -> Figure:
         if row.name in marks and measured[row.name]["count"] >= FEW  # fewer are not comparable
     ]
     both = sweeps(place)
+    keys = "precision", compared.distance_of(both, first)
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(11.2, 4.4), dpi=144, layout="constrained")
-        for axes, key in zip(figure.subplots(1, 2), ("precision", DISTANCE), strict=True):
+        for axes, key in zip(figure.subplots(1, 2), keys, strict=True):
             for sweep, colour in zip(both, LINES, strict=False):
                 compared.line(axes, sweep, key, first, colour)
             for row in marked:

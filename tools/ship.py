@@ -46,7 +46,7 @@ def ship(name: str, run: Path) -> None:
         metadata |= {"recipe": current(name, metadata["recipe"])}
     for part in {"teacher", "guide"} & metadata.keys():  # of a student
         of = metadata[part]["recipe"]
-        if metadata[part]["sha256"] != sha256(file_of(of)):
+        if not file_of(of).exists() or metadata[part]["sha256"] != sha256(file_of(of)):
             raise SystemExit(f"the {part} of {run} is not {of} as it is now; distil it again")
     save(file_of(name), weights, metadata)
     log = next(file for place in (run, *run.parents) if (file := place / FILE).is_file())

@@ -22,6 +22,14 @@ ROWS = sorted(
     for file in (RESULTS / name).rglob("*.json")
     if file.name != "times.json"
 )
+SCORE = {"title": "", "value": 2.5, "low": None, "high": None}
+REPORT = {
+    "features": "some",
+    "scores": {"frechet": SCORE},
+    "classes": [],
+    "warnings": [],
+    "manifest": {"generated": {"count": 7}},
+}
 
 
 @pytest.fixture
@@ -73,16 +81,48 @@ def test_a_row_that_is_not_measured_is_left_out(modules: Any, tmp_path: Path) ->
     assert len(after) == len(before) - 1
 
 
+def test_the_recall_of_a_row_is_that_of_as_many_images_as_of_the_others(
+    modules: Any, tmp_path: Path
+) -> None:
+    shutil.copytree(RESULTS / "emoji", tmp_path / modules.scores.SCORES)
+    file = tmp_path / modules.scores.SCORES / "unguided.json"
+    row, features = (
+        json.loads(file.read_text("utf-8")),
+        modules.plan.contests()["emoji"].features[0],
+    )
+    row["scores"][modules.scores.of_few(features)] = {"recall": {**SCORE, "value": 0.4321}}
+    file.write_text(json.dumps(row), "utf-8")
+    (line,) = [
+        each
+        for each in rendered(modules, "emoji", tmp_path).splitlines()
+        if each.startswith("| ADM |")
+    ][:1]
+    distance, precision, recall, _ = line.split(" | ")[1:]
+    assert (distance[:4], precision[:5], recall) == ("49.6", "0.367", "0.432")
+
+
+def test_the_count_of_a_row_is_that_of_all_its_images(modules: Any, tmp_path: Path) -> None:
+    row = modules.plan.contests()["emoji"].rows[0]
+    reports = {name: tmp_path / f"{name}.json" for name in ("few", "all")}
+    for count, path in zip((7, 9), reports.values(), strict=True):
+        path.write_text(json.dumps(REPORT | {"manifest": {"generated": {"count": count}}}), "utf-8")
+    modules.scores.store_row(tmp_path, row, {}, reports, None)
+    (measured,) = modules.scores.read_rows(modules.plan.contests()["emoji"], tmp_path).values()
+    assert measured["count"] == 9
+
+
+def test_few_images_are_compared_by_the_plain_distance(modules: Any) -> None:
+    compared = import_module("compared")
+    both = {compared.title(key, "some"): SCORE for key in (compared.DISTANCE, compared.AT_INFINITY)}
+    plain = {compared.title(compared.DISTANCE, "some"): SCORE}
+    many, few = (compared.Compared("", Path(), [{"scores": own}]) for own in (both, plain))
+    assert compared.distance_of([many], "some") == "frechet_at_infinity"
+    assert compared.distance_of([many, few], "some") == "frechet"
+
+
 def test_stored_scores_are_read_as_they_were_written(modules: Any, tmp_path: Path) -> None:
     row = modules.plan.contests()["emoji"].rows[0]
-    report = {
-        "features": "some",
-        "scores": {"frechet": {"title": "", "value": 2.5, "low": None, "high": None}},
-        "classes": [],
-        "warnings": [],
-        "manifest": {"generated": {"count": 7}},
-    }
-    (tmp_path / "report.json").write_text(json.dumps(report), "utf-8")
+    (tmp_path / "report.json").write_text(json.dumps(REPORT), "utf-8")
     modules.scores.store_row(
         tmp_path, row, {"scale": 2.0}, {"some": tmp_path / "report.json"}, None
     )

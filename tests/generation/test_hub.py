@@ -346,7 +346,8 @@ def test_every_shipped_model_has_a_card_of_this_model(name: str) -> None:
         assert (docs / picture).stat().st_size < 60_000
     _, _, recipe, metadata = read(name)
     shown = facts(recipe, metadata)
-    assert all(value in card for key, value in shown.items() if key in ("trained", "starting from"))
+    assert shown["trained"] in card
+    assert shown.get("starting from", "") in card
 
 
 def test_without_the_extra_the_cure_is_named(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

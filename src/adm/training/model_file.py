@@ -63,7 +63,7 @@ class Start:
     model: Name
     sha256: Sha256
     step: Steps | None = None
-    renamed: dict[Name, Name] | None = None
+    renamed: Annotated[dict[Name, Name], Field(max_length=MOST_CLASSES)] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -30,7 +30,7 @@ from adm.models.pair import check_pair, classifier_of, guide_of
 from adm.models.trained import ClassifierModel, DiffusionModel
 from adm.processes import Devices
 from adm.recipes import build
-from adm.samplers import ClassifierGuide, Sampling
+from adm.samplers import Sampling
 from adm.shown import short, shown
 from adm.spec import SettingError
 from adm.training.batches import draw
@@ -262,7 +262,8 @@ class Patient:
             default = preview_sampling(model.recipe)
         if model.classes or not self.fits:
             return replace(default, guide=())
-        return default.change(guide=guide_of(model.path, guided=True) or ClassifierGuide(scale=1.0))
+        guide = guide_of(model.path, guided=True)
+        return default.change(scale=1.0) if guide is None else replace(default, guide=(guide,))
 
     @cached_property
     def samples(self) -> Sampled:
