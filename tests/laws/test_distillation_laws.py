@@ -29,8 +29,10 @@ from adm.distillation import (
     stepped,
     student_of,
 )
+from adm.distillation.critic import opponents
 from adm.distillation.progressive import x_0_of_step
-from adm.guidance import folded, scaled
+from adm.distillation.trajectory import points_of
+from adm.guidance import between, folded, scaled
 from adm.images import to_uint8
 from adm.samplers import DDIM, Consistency, DPMSolver, LogSNR
 from adm.training.batches import Batch, draw
@@ -43,9 +45,10 @@ SHAPE = (1, 2, 2)
 def teacher_of(data: Mixture):
     """The exact denoiser, guided by the exact classifier at a scale of each image's own."""
 
-    def teach(schedule, labels, scales):
+    def teach(schedule, labels, scales, inside=None):
         factor = scales.reshape(-1, 1, 1, 1)
         pull = scaled(data.gradient(schedule, labels), lambda level: factor)
+        pull = pull if inside is None else between(pull, *inside)
         return folded(data.denoise(schedule), pull, schedule)
 
     return teach
@@ -131,7 +134,8 @@ def test_a_trajectory_trains_every_number_of_steps():
         torch.testing.assert_close(shown[f"loss_{steps}"], each)
 
 
-def test_the_points_of_a_trajectory_are_those_of_the_guided_sampler():
+@pytest.mark.parametrize("interval", [None, (20, 60)])
+def test_the_points_of_a_trajectory_are_those_of_the_guided_sampler(interval):
     """A student that stays where it is has the distance to the sampler's points as its loss."""
 
     def still(network, schedule, labels, scales):
@@ -140,11 +144,17 @@ def test_the_points_of_a_trajectory_are_those_of_the_guided_sampler():
             denoise(x, level), x_0=torch.zeros_like(x), noise=torch.zeros_like(x)
         )
 
-    lesson, examples = lesson_of(steps=(1,), student=still), batch(16)
+    lesson, examples = replace(lesson_of((1,), still), interval=interval), batch(16)
     scales = lesson.drawn(examples.draws, examples.draws.noise)
     schedule = PROCESS.visiting(LEVELS)
+
+    def guided(x, level):
+        low, high = interval or (0, 100)
+        inside = low <= LEVELS[level - 1] <= high
+        return teacher_of(DATA)(schedule, examples.labels, scales * inside)(x, level)
+
     states = DPMSolver(order=3)(
-        teacher_of(DATA)(schedule, examples.labels, scales),
+        guided,
         examples.draws.noise,
         schedule,
         noise_like(examples.draws.noise),
@@ -212,10 +222,50 @@ def affine(network, schedule, labels, scales):
     return jump
 
 
+def blind(network, schedule, labels, scales):
+    """A student of one step that sees the noise of other pixels than its own, which is no help."""
+
+    def jump(x_t, level, following):
+        x_0 = network.factor[level, following] * x_t.flip(-1) + network.shift[level, following]
+        return Prediction.from_x_0(schedule, x_t, level, x_0, Variance(x_t, x_t))
+
+    return jump
+
+
+@pytest.mark.parametrize("criticised", [False, True])
+def test_a_critic_brings_the_variance_that_a_trajectory_cannot_teach(criticised):
+    """Images nearest to the teacher's of unseen noise are their mean, and a critic sees that."""
+    levels, student, updates = [1, 9, 18], Affine(20), 300
+    lesson = Lesson(cosine(20), levels, (1,), (0.0, 0.0), affinely, blind)
+    hidden = nn.Sequential(nn.Linear(12, 64), nn.ReLU(), nn.Linear(64, 1)).double()
+
+    def verdict(critic, images, labels):
+        x = images.flatten(1)
+        return critic(torch.cat([x, x**2, x * x.roll(1, 1)], dim=1))[:, 0]
+
+    objective = Trajectory(order=1).stages(lesson)[0]
+    against, discrimination = opponents(
+        lesson, points_of(lesson, 1), student, hidden, verdict, 10.0
+    )
+    ours = torch.optim.Adam(student.parameters(), 0.02, betas=(0.0, 0.99))
+    theirs = torch.optim.Adam(hidden.parameters(), 0.005, betas=(0.0, 0.99))
+    for step in range(updates):
+        examples = batch(64, 64 * step, data=one_gaussian(0.3))
+        if criticised:
+            theirs.zero_grad()
+            discrimination(hidden, examples).loss.mean().backward()
+            theirs.step()
+        ours.zero_grad()
+        (against if criticised else objective)(student, examples).loss.mean().backward()
+        ours.step()
+    deviation = float(student.factor[3, 0].detach().abs())  # of the teacher's images: 0.55
+    assert deviation > 0.25 if criticised else deviation < 0.05
+
+
 SLANTED = torch.tensor([0.5, -0.3, 0.0, 0.2]).double().reshape(1, *SHAPE)
 
 
-def affinely(schedule, labels, scales):
+def affinely(schedule, labels, scales, inside=None):
     """One Gaussian, guided along one direction: the sampler's map is affine, in the scale too."""
     factor = scales.reshape(-1, 1, 1, 1)
     return folded(

@@ -44,8 +44,11 @@ def adversarial_turn(generator: Objective, discriminator: Objective, steps: int)
 @contextmanager
 def _fixed(network: nn.Module) -> Iterator[None]:
     """Compute no gradients of the weights within the context."""
-    network.requires_grad_(False)
+    trained = [p for p in network.parameters() if p.requires_grad]
+    for parameter in trained:
+        parameter.requires_grad_(False)
     try:
         yield
     finally:
-        network.requires_grad_(True)
+        for parameter in trained:
+            parameter.requires_grad_(True)

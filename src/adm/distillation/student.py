@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from adm.diffusion import Denoise, Level, Parameterization, Prediction, Schedule, process
 from adm.networks import Condition
 from adm.samplers import Sampler
+from adm.samplers.interval import Interval, visited_within
 from adm.spec import Checked
 from adm.training.batches import Draws
 from adm.training.objective import Objective
@@ -18,8 +19,9 @@ from adm.training.objective import Objective
 Jump: TypeAlias = Callable[[Tensor, Level, Level], Prediction]  # x_t, level, next level
 # network, process, labels (B,), scales (B,) -> the student
 Student: TypeAlias = Callable[[nn.Module, Schedule, Tensor, Tensor], Jump]
-# process, labels (B,), scales (B,) -> the guided denoiser of the teacher
-Teach: TypeAlias = Callable[[Schedule, Tensor, Tensor], Denoise]
+# process, labels (B,), scales (B,), which of its levels are guided (None for all) -> the guided
+# denoiser of the teacher
+Teach: TypeAlias = Callable[[Schedule, Tensor, Tensor, Interval | None], Denoise]
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,6 +35,8 @@ class Lesson:
         scales: lowest and highest guidance scale.
         teach: the teacher.
         student: the student.
+        interval: lowest and highest level of the process at which the teacher is guided; None for
+            all.
     """
 
     process: Schedule
@@ -41,10 +45,21 @@ class Lesson:
     scales: tuple[float, float]
     teach: Teach
     student: Student
+    interval: Interval | None = None
 
     def of(self, steps: int) -> Schedule:
         """Return the process that visits every k-th of the levels, from the noisiest down."""
         return self.process.visiting(every(self.levels, steps))
+
+    def teacher(self, levels: Sequence[float], labels: Tensor, scales: Tensor) -> Denoise:
+        """Return the guided denoiser of the process that visits these levels.
+
+        Args:
+            levels: of the process that the teacher was trained on, ascending.
+            labels, scales: (B,) each.
+        """
+        inside = visited_within(self.interval, levels)
+        return self.teach(self.process.visiting(levels), labels, scales, inside)
 
     def drawn(self, draws: Draws, like: Tensor) -> Tensor:
         """Return the guidance scale of each image, uniform in the range; (B,) as `like`."""

@@ -1,13 +1,14 @@
 """Lesson, steps -> Objective: the student follows the points of the teacher's trajectory."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, NamedTuple, TypeAlias
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from adm.diffusion import Denoise, Schedule
+from adm.diffusion import Schedule
 from adm.diffusion.likelihood import per_image
 from adm.distillation.student import Jump, Lesson, Method, stepped
 from adm.networks import Condition
@@ -16,6 +17,11 @@ from adm.samplers.dpm_solver import dpm_solver
 from adm.samplers.solver import ExponentialSteps
 from adm.training.batches import Batch
 from adm.training.objective import Objective, Outcome
+
+# batch -> the points of the teacher's trajectories by level, from the noise of the draws to images
+Points: TypeAlias = Callable[[Batch], dict[int, Tensor]]
+# images (B, C, H, W), labels (B,) -> (B,)
+Critique: TypeAlias = Callable[[Tensor, Tensor], Tensor]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,38 +46,75 @@ class Trajectory(Method):
 
     def stages(self, lesson: Lesson) -> tuple[Objective, ...]:
         """Return the objective of the only stage."""
-        return (trajectory(lesson, self.order),)
+        return (trajectory(lesson, points_of(lesson, self.order)),)
 
 
-def trajectory(lesson: Lesson, order: int) -> Objective:
+def points_of(lesson: Lesson, order: int) -> Points:
+    """Return the teacher's solver, of this order, from the noise of a batch to images."""
+    schedule = lesson.process.visiting(lesson.levels)
+
+    @torch.no_grad()
+    def points(batch: Batch) -> dict[int, Tensor]:
+        x = batch.draws.noise
+        teacher = lesson.teacher(lesson.levels, batch.labels, lesson.drawn(batch.draws, x))
+        states = dpm_solver(teacher, x, ExponentialSteps(schedule), order)
+        return {schedule.last: x} | {state.level: state.x for state in states}
+
+    return points
+
+
+class Walk(NamedTuple):
+    """What a student made from noise.
+
+    Attributes:
+        losses: (steps, B) mean absolute difference from the teacher's point at each step.
+        images: (B, C, H, W), where its last step has led.
+    """
+
+    losses: Tensor
+    images: Tensor
+
+
+def trajectory(lesson: Lesson, points: Points, critique: Critique | None = None) -> Objective:
     """Return the objective of a student of all its numbers of steps.
 
     The loss is the mean over all steps that it takes, so that every step counts alike.
 
     Args:
-        order: of the teacher's solver.
+        critique: a loss of the images, which is added to it.
     """
-    schedule = lesson.process.visiting(lesson.levels)
 
     def objective(network: nn.Module, batch: Batch) -> Outcome:
-        x, labels = batch.draws.noise, batch.labels
-        scales = lesson.drawn(batch.draws, x)
-        points = _points(lesson.teach(schedule, labels, scales), x, schedule, order)
-        jump = lesson.student(network, schedule, labels, scales)
-        losses = {steps: followed(jump, points, schedule, steps) for steps in lesson.steps}
-        loss = torch.cat(list(losses.values())).mean(dim=0)
-        each = {f"loss_{steps}": value.mean(dim=0).detach() for steps, value in losses.items()}
-        start = torch.full_like(labels, schedule.last)
-        return Outcome(loss, {"loss": loss.detach(), **each}, start)
+        walks = walked(lesson, points(batch), network, batch)
+        loss = torch.cat([walk.losses for walk in walks.values()]).mean(dim=0)
+        shown = {"loss": loss.detach()}
+        shown |= {f"loss_{n}": walk.losses.mean(dim=0).detach() for n, walk in walks.items()}
+        if critique is not None:
+            images = torch.cat([walk.images for walk in walks.values()])
+            added = critique(images, batch.labels.repeat(len(walks)))
+            loss = loss + added.reshape(len(walks), -1).mean(dim=0)
+        start = torch.full_like(batch.labels, len(lesson.levels))
+        return Outcome(loss, shown, start)
 
     return objective
 
 
-def followed(jump: Jump, points: dict[int, Tensor], schedule: Schedule, steps: int) -> Tensor:
-    """Return the mean absolute difference from the teacher's point at each step; (steps, B).
+def walked(
+    lesson: Lesson, points: dict[int, Tensor], network: nn.Module, batch: Batch
+) -> dict[int, Walk]:
+    """Return the walks of a student from the noise of a batch, by its numbers of steps."""
+    schedule = lesson.process.visiting(lesson.levels)
+    scales = lesson.drawn(batch.draws, batch.draws.noise)
+    jump = lesson.student(network, schedule, batch.labels, scales)
+    return {steps: walk(jump, points, schedule, steps) for steps in lesson.steps}
+
+
+def walk(jump: Jump, points: dict[int, Tensor], schedule: Schedule, steps: int) -> Walk:
+    """Take a student's steps, each from where the one before has led.
 
     The points have about unit variance at every level, and so an error counts by its share of the
-    noise that is left: what disappears in that noise does not matter to the next step.
+    noise that is left: what disappears in that noise does not matter to the next step. Each step
+    is trained by its own loss alone.
 
     Args:
         points: of the teacher's trajectory, by level, with the noise that it starts from.
@@ -80,14 +123,6 @@ def followed(jump: Jump, points: dict[int, Tensor], schedule: Schedule, steps: i
     losses: list[Tensor] = []
     for level in range(schedule.last, 0, -stride):
         following = level - stride
-        x = stepped(schedule, jump(x, level, following), following)
+        x = stepped(schedule, jump(x.detach(), level, following), following)
         losses.append(per_image((x - points[following]).abs()))
-        x = x.detach()
-    return torch.stack(losses)
-
-
-@torch.no_grad()
-def _points(teacher: Denoise, x: Tensor, schedule: Schedule, order: int) -> dict[int, Tensor]:
-    """Return the points of the teacher's trajectory from x, by level."""
-    states = dpm_solver(teacher, x, ExponentialSteps(schedule), order)
-    return {schedule.last: x} | {state.level: state.x for state in states}
+    return Walk(torch.stack(losses), x)

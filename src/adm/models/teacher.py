@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from adm.diffusion import Denoise, Schedule
 from adm.distillation import Progressive
-from adm.guidance import folded, scaled
+from adm.guidance import between, folded, scaled
 from adm.models.identity import identify
 from adm.models.load import load_classifier, load_diffusion
 from adm.models.pair import check_pair, classifier_of
@@ -86,18 +86,27 @@ class Teacher:
             identities["guide"] = _identity(self.classifier)
         return identities
 
-    def teach(self, schedule: Schedule, labels: Tensor, scales: Tensor) -> Denoise:
+    def teach(
+        self,
+        schedule: Schedule,
+        labels: Tensor,
+        scales: Tensor,
+        inside: tuple[int, int] | None = None,
+    ) -> Denoise:
         """Return the guided denoiser for these labels and guidance scales, (B,) each.
 
         Args:
             schedule: the levels; a student as teacher steps between neighbouring ones.
+            inside: lowest and highest of these levels that is guided, None for all; a student as
+                teacher has learned its own.
         """
         plain = self.model.denoise(labels, schedule, precision=self.precision, scale=scales)
         if self.classifier is None:
             return plain
         factor = scales.reshape(-1, 1, 1, 1)
         pull = self.classifier.gradient(labels, schedule, self.precision)
-        return folded(plain, scaled(pull, lambda level: factor), schedule)
+        pull = scaled(pull, lambda level: factor)
+        return folded(plain, pull if inside is None else between(pull, *inside), schedule)
 
     def check(self, recipe: DiffusionRecipe, classes: tuple[str, ...]) -> None:
         """Raise ValueError unless a student of this recipe can learn from the teacher.
@@ -150,7 +159,7 @@ class Teacher:
             )
 
     def start(self, network: nn.Module) -> None:
-        """Fill a student with the weights of the teacher, which it computes at first."""
+        """Fill a student, or the encoder of its critic, with the weights of the teacher."""
         weights, own = self.model.network.state_dict(), network.state_dict()
         network.load_state_dict({name: weights.get(name, w).clone() for name, w in own.items()})
 

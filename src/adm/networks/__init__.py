@@ -2,6 +2,7 @@
 
 from adm.networks.blocks import HeadCount, HeadWidth
 from adm.networks.classifier import Classifier, ClassifierConfig
+from adm.networks.critic import Critic
 from adm.networks.dropout import Dropout, key_dropout
 from adm.networks.encoder import Stage
 from adm.networks.inference import Prepared, prepared
@@ -26,6 +27,7 @@ __all__ = [
     "ClassifierConfig",
     "Condition",
     "Config",
+    "Critic",
     "Dropout",
     "HeadCount",
     "HeadWidth",

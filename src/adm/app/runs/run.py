@@ -31,7 +31,7 @@ from adm.store.files import is_address
 from adm.training import checkpoint, loop
 from adm.training.batches import Augmentation
 from adm.training.loop import MicroBatch, Progress, Watch
-from adm.training.players import MODEL, RunState
+from adm.training.players import RunState
 
 log = logging.getLogger("adm")
 
@@ -191,6 +191,8 @@ def check(recipe: Recipe, source: Source, devices: Devices, options: TrainOption
     build.check_sampling(recipe)
     check_source(recipe, source)
     _check_teacher(recipe, source, options.teacher)
+    if options.shard and recipe.distillation is not None and recipe.distillation.critic is not None:
+        raise SettingError("shard", "left out with a critic, whose weights cannot be sharded")
     _check_batch(recipe.train.batch_size, source, devices, options.shard)
     if isinstance(recipe, GANRecipe):
         _check_gan(recipe, devices, options)
@@ -201,14 +203,16 @@ def start(
 ) -> Iterator[Progress]:
     """As `train_steps`, for a caller that is the folder's `sole_writer` and has called `check`."""
     networks, described, teacher = build.networks(recipe), identity(recipe, source), options.teacher
+    model = next(iter(networks.values()))
     if teacher is not None:
         described |= teacher.identity
-        teacher.start(networks[MODEL])
+        for each in networks.values():
+            teacher.start(each)
     if checkpoint.latest(run) is not None:
         described |= start_of(run, options.pretrained, options.renamed)
-    elif (model := options.pretrained) is not None:
-        started = start_from(networks[MODEL], recipe, source.classes, model, options.renamed)
-        described["start"] = {"given": str(model), **started.origin}
+    elif (given := options.pretrained) is not None:
+        started = start_from(model, recipe, source.classes, given, options.renamed)
+        described["start"] = {"given": str(given), **started.origin}
         if devices.main:
             for line in started.lines:
                 log.info(line)
