@@ -44,6 +44,8 @@ def ship(name: str, run: Path) -> None:
     weights, metadata = model_file.load_model(resolve(run))
     if name in RECIPES:
         metadata |= {"recipe": current(name, metadata["recipe"])}
+    if (start := metadata.get("start")) is not None:  # a path is of this machine alone
+        metadata["start"] = start | {"given": Path(start["given"]).name}
     for part in {"teacher", "guide"} & metadata.keys():  # of a student
         of = metadata[part]["recipe"]
         if not file_of(of).exists() or metadata[part]["sha256"] != sha256(file_of(of)):
