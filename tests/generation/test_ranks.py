@@ -20,7 +20,7 @@ KILLED = """
 import os, signal
 from adm.store.parts import Parts
 write = Parts.write
-left = [2]
+left = [3]  # two parts are written, whatever the other process does
 def deadly(*args, **arrays):
     left[0] -= 1
     if not left[0] and os.environ["RANK"] == "1":
@@ -60,7 +60,7 @@ def test_two_processes_write_what_one_writes_and_go_on_after_one_was_killed(tmp_
     assert "120 of 120 network evaluations" in output  # and counts what both do
     assert contents(two) == contents(one)
     sample(tmp_path, resumed, processes=2, status=-signal.SIGKILL, before=KILLED)
-    assert any(work_path(resumed).glob("*.npz"))  # of the process that was killed, at least
+    assert len([*work_path(resumed).glob("*.npz")]) > 1
     sample(tmp_path, resumed, processes=1)
     assert contents(resumed) == contents(one)
     for out in (one, two, resumed):
