@@ -159,6 +159,27 @@ def test_a_critic_learns_on_the_features_of_the_teacher(tmp_path: Path, teacher:
     assert images.grad.abs().amax(dim=(1, 2, 3)).min() > 0
 
 
+@pytest.mark.parametrize(
+    ("settings", "refused"),
+    [
+        ((*PROGRESSIVE, *CRITIC), "critic must be none with the method progressive"),
+        ((*CRITIC, "unet.layers=magnitude"), "critic must be none with unet.layers=magnitude"),
+        (("distillation.interval=1,999",), r"interval must be within levels 0\.\."),
+    ],
+)
+def test_a_student_s_settings_that_contradict_each_other_are_refused(
+    settings: tuple[str, ...], refused: str
+) -> None:
+    with pytest.raises(ValueError, match=rf"distillation\.{refused}"):
+        build.check(tiny.student(*settings))
+
+
+def test_a_critic_is_not_sharded(tmp_path: Path, teacher: Teacher) -> None:
+    options = TrainOptions(teacher=teacher, shard=True)
+    with pytest.raises(ValueError, match="shard must be left out with a critic"):
+        tiny.steps(tiny.student(*CRITIC), tiny.stripes(), tmp_path / "run", options=options)
+
+
 def test_each_step_starts_where_the_student_has_arrived(teacher: Teacher) -> None:
     """The network is called at the points of sampling it, to its last step."""
     chosen = tiny.student("train.precision=float32", "distillation.steps=4")

@@ -85,7 +85,7 @@ def consistency(lesson: Lesson, settings: ConsistencyTuning, stage: int) -> Obje
     The distance of the two images is divided by t - r (Geng et al. 2024, equation 13).
     """
     schedule, start = lesson.process, int(lesson.levels[-1])
-    every = range(1, schedule.last + 1)
+    teacher = lesson.teacher(range(1, schedule.last + 1))
 
     def objective(network: nn.Module, batch: Batch) -> Outcome:
         x_0, labels = to_float(batch.images), batch.labels
@@ -96,7 +96,7 @@ def consistency(lesson: Lesson, settings: ConsistencyTuning, stage: int) -> Obje
         jump = lesson.student(network, schedule, labels, scales)
         clean = torch.zeros_like(level)
         with torch.no_grad():
-            x_r = stepped(schedule, lesson.teacher(every, labels, scales)(x_t, level), below)
+            x_r = stepped(schedule, teacher(labels, scales)(x_t, level), below)
             clear = (below == 0).reshape(-1, 1, 1, 1)
             target = torch.where(clear, x_r, jump(x_r, below, clean).x_0)
         away = (jump(x_t, level, clean).x_0 - target).flatten(1).square().sum(dim=1)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from adm.distillation.student import Lesson
-from adm.distillation.trajectory import Points, trajectory, walked
+from adm.distillation.trajectory import Points, Solve, trajectory, walked
 from adm.networks import key_dropout
 from adm.training.batches import Batch
 from adm.training.objective import Objective, Outcome
@@ -42,7 +42,7 @@ class CriticSettings:
 
 def opponents(
     lesson: Lesson,
-    points: Points,
+    solve: Solve,
     student: nn.Module,
     critic: nn.Module,
     verdict: Verdict,
@@ -51,18 +51,19 @@ def opponents(
     """Return the objectives of a student and of its critic, which learns first from each batch.
 
     Args:
-        points: the teacher's solver; the points of a batch are computed once for both.
+        solve: the teacher's solver, which is called once for both.
         student, critic: the networks; each is evaluated by the objective of the other.
         verdict: evaluates the critic.
         factor: of the critic's logits in the student's loss.
     """
-    computed = dict[bytes, dict[int, Tensor]]()
+    solved = dict[bytes, Points]()  # by draws, which tell the parts of a batch apart
 
-    def first(batch: Batch) -> dict[int, Tensor]:
-        return computed.setdefault(batch.draws.scale.tobytes(), points(batch))
+    def first(batch: Batch) -> Points:
+        points = solved[batch.draws.scale.tobytes()] = solve(batch)
+        return points
 
-    def second(batch: Batch) -> dict[int, Tensor]:
-        return computed.pop(batch.draws.scale.tobytes())
+    def second(batch: Batch) -> Points:
+        return solved.pop(batch.draws.scale.tobytes())
 
     def critique(images: Tensor, labels: Tensor) -> Tensor:
         return -factor * verdict(critic, images, labels)
@@ -71,16 +72,16 @@ def opponents(
 
 
 def _discrimination(
-    lesson: Lesson, points: Points, student: nn.Module, verdict: Verdict
+    lesson: Lesson, solve: Solve, student: nn.Module, verdict: Verdict
 ) -> Objective:
     """Return the critic's objective, the hinge loss (Lim & Ye 2017), of all numbers of steps."""
 
     def objective(network: nn.Module, batch: Batch) -> Outcome:
-        passed = points(batch)
+        points = solve(batch)
         key_dropout(student, batch.draws.key)
         with torch.no_grad():
-            walks = walked(lesson, passed, student, batch)
-        images = torch.cat([passed[0], *(walk.images for walk in walks.values())])
+            walks = walked(lesson, points, student, batch)
+        images = torch.cat([points[0], *(walk.images for walk in walks.values())])
         # One pass over all, as processes average the gradients of one pass.
         logits = verdict(network, images, batch.labels.repeat(1 + len(walks)))
         real, generated = logits[: batch.size], logits[batch.size :].reshape(len(walks), -1)

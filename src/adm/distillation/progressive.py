@@ -55,8 +55,8 @@ def progressive(lesson: Lesson, steps: int, factor: int = 2) -> Objective:
     do (Salimans and Ho 2022, equation 7 of appendix G, for two). Its squared error is weighted by
     1 / sigma^2, the SNR + 1 of their section 4, which is the error of the velocity.
     """
-    levels = every(lesson.levels, factor * steps)
-    fine = lesson.process.visiting(levels)
+    fine = lesson.of(factor * steps)
+    guided = lesson.teacher(every(lesson.levels, factor * steps))
 
     def objective(network: nn.Module, batch: Batch) -> Outcome:
         x_0, labels = to_float(batch.images), batch.labels
@@ -65,7 +65,7 @@ def progressive(lesson: Lesson, steps: int, factor: int = 2) -> Objective:
         scales = lesson.drawn(batch.draws, x_0)
         x_t = x_s = process.diffuse(fine, x_0, batch.draws.noise, level)
         with torch.no_grad():
-            teacher = lesson.teacher(levels, labels, scales)
+            teacher = guided(labels, scales)
             for done in range(factor):
                 x_s = stepped(fine, teacher(x_s, level - done), level - done - 1)
             target = x_0_of_step(fine, x_t, level, x_s, level - factor)

@@ -11,7 +11,7 @@ from adm.distillation.consistency import ConsistencyTuning
 from adm.distillation.critic import CriticSettings, Verdict, opponents
 from adm.distillation.progressive import Progressive
 from adm.distillation.student import Lesson, Method, Student, Teach, every
-from adm.distillation.trajectory import Trajectory, points_of
+from adm.distillation.trajectory import Trajectory, solver_of
 from adm.samplers import GRIDS, Grid, LogSNR
 from adm.samplers.interval import Interval, check_within
 from adm.spec import SettingError, SpecOf
@@ -93,8 +93,8 @@ class Distillation:
         assert self.critic is not None
         assert isinstance(self.method, Trajectory)
         lesson = self._lesson(process, teach, student)
-        points = points_of(lesson, self.method.order)
-        return opponents(lesson, points, *networks, verdict, self.critic.factor)
+        solve = solver_of(lesson, self.method.order)
+        return opponents(lesson, solve, *networks, verdict, self.critic.factor)
 
     def _lesson(self, process: Schedule, teach: Teach, student: Student) -> Lesson:
         levels = self.grid.visited(process)

@@ -3,6 +3,7 @@
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import ClassVar, TypeAlias
 
 import torch
@@ -47,19 +48,24 @@ class Lesson:
     student: Student
     interval: Interval | None = None
 
+    @cached_property
+    def schedule(self) -> Schedule:
+        """The process that visits all of the levels."""
+        return self.process.visiting(self.levels)
+
     def of(self, steps: int) -> Schedule:
         """Return the process that visits every k-th of the levels, from the noisiest down."""
         return self.process.visiting(every(self.levels, steps))
 
-    def teacher(self, levels: Sequence[float], labels: Tensor, scales: Tensor) -> Denoise:
-        """Return the guided denoiser of the process that visits these levels.
+    def teacher(self, levels: Sequence[float]) -> Callable[[Tensor, Tensor], Denoise]:
+        """Return the teacher of labels and scales, (B,) each, on the process of these levels.
 
         Args:
             levels: of the process that the teacher was trained on, ascending.
-            labels, scales: (B,) each.
         """
+        schedule = self.process.visiting(levels)
         inside = visited_within(self.interval, levels)
-        return self.teach(self.process.visiting(levels), labels, scales, inside)
+        return lambda labels, scales: self.teach(schedule, labels, scales, inside)
 
     def drawn(self, draws: Draws, like: Tensor) -> Tensor:
         """Return the guidance scale of each image, uniform in the range; (B,) as `like`."""

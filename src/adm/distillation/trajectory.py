@@ -18,8 +18,9 @@ from adm.samplers.solver import ExponentialSteps
 from adm.training.batches import Batch
 from adm.training.objective import Objective, Outcome
 
-# batch -> the points of the teacher's trajectories by level, from the noise of the draws to images
-Points: TypeAlias = Callable[[Batch], dict[int, Tensor]]
+# The points of a batch's trajectories by level, from the noise of its draws to images
+Points: TypeAlias = dict[int, Tensor]
+Solve: TypeAlias = Callable[[Batch], Points]
 # images (B, C, H, W), labels (B,) -> (B,)
 Critique: TypeAlias = Callable[[Tensor, Tensor], Tensor]
 
@@ -46,21 +47,21 @@ class Trajectory(Method):
 
     def stages(self, lesson: Lesson) -> tuple[Objective, ...]:
         """Return the objective of the only stage."""
-        return (trajectory(lesson, points_of(lesson, self.order)),)
+        return (trajectory(lesson, solver_of(lesson, self.order)),)
 
 
-def points_of(lesson: Lesson, order: int) -> Points:
+def solver_of(lesson: Lesson, order: int) -> Solve:
     """Return the teacher's solver, of this order, from the noise of a batch to images."""
-    schedule = lesson.process.visiting(lesson.levels)
+    schedule, teacher = lesson.schedule, lesson.teacher(lesson.levels)
 
     @torch.no_grad()
-    def points(batch: Batch) -> dict[int, Tensor]:
+    def solve(batch: Batch) -> Points:
         x = batch.draws.noise
-        teacher = lesson.teacher(lesson.levels, batch.labels, lesson.drawn(batch.draws, x))
-        states = dpm_solver(teacher, x, ExponentialSteps(schedule), order)
+        denoise = teacher(batch.labels, lesson.drawn(batch.draws, x))
+        states = dpm_solver(denoise, x, ExponentialSteps(schedule), order)
         return {schedule.last: x} | {state.level: state.x for state in states}
 
-    return points
+    return solve
 
 
 class Walk(NamedTuple):
@@ -75,17 +76,18 @@ class Walk(NamedTuple):
     images: Tensor
 
 
-def trajectory(lesson: Lesson, points: Points, critique: Critique | None = None) -> Objective:
+def trajectory(lesson: Lesson, solve: Solve, critique: Critique | None = None) -> Objective:
     """Return the objective of a student of all its numbers of steps.
 
     The loss is the mean over all steps that it takes, so that every step counts alike.
 
     Args:
+        solve: the teacher's solver.
         critique: a loss of the images, which is added to it.
     """
 
     def objective(network: nn.Module, batch: Batch) -> Outcome:
-        walks = walked(lesson, points(batch), network, batch)
+        walks = walked(lesson, solve(batch), network, batch)
         loss = torch.cat([walk.losses for walk in walks.values()]).mean(dim=0)
         shown = {"loss": loss.detach()}
         shown |= {f"loss_{n}": walk.losses.mean(dim=0).detach() for n, walk in walks.items()}
@@ -93,23 +95,20 @@ def trajectory(lesson: Lesson, points: Points, critique: Critique | None = None)
             images = torch.cat([walk.images for walk in walks.values()])
             added = critique(images, batch.labels.repeat(len(walks)))
             loss = loss + added.reshape(len(walks), -1).mean(dim=0)
-        start = torch.full_like(batch.labels, len(lesson.levels))
+        start = torch.full_like(batch.labels, lesson.schedule.last)
         return Outcome(loss, shown, start)
 
     return objective
 
 
-def walked(
-    lesson: Lesson, points: dict[int, Tensor], network: nn.Module, batch: Batch
-) -> dict[int, Walk]:
+def walked(lesson: Lesson, points: Points, network: nn.Module, batch: Batch) -> dict[int, Walk]:
     """Return the walks of a student from the noise of a batch, by its numbers of steps."""
-    schedule = lesson.process.visiting(lesson.levels)
     scales = lesson.drawn(batch.draws, batch.draws.noise)
-    jump = lesson.student(network, schedule, batch.labels, scales)
-    return {steps: walk(jump, points, schedule, steps) for steps in lesson.steps}
+    jump = lesson.student(network, lesson.schedule, batch.labels, scales)
+    return {steps: walk(jump, points, lesson.schedule, steps) for steps in lesson.steps}
 
 
-def walk(jump: Jump, points: dict[int, Tensor], schedule: Schedule, steps: int) -> Walk:
+def walk(jump: Jump, points: Points, schedule: Schedule, steps: int) -> Walk:
     """Take a student's steps, each from where the one before has led.
 
     The points have about unit variance at every level, and so an error counts by its share of the

@@ -24,7 +24,6 @@ class Critic(nn.Module):
             channels: width of the heads.
         """
         super().__init__()
-        self.config = config
         self.step_embedding = TimestepEmbedding(config.channels)
         if config.classes is not None:
             self.label_embedding = nn.Embedding(config.classes, 4 * config.channels)
@@ -32,13 +31,9 @@ class Critic(nn.Module):
         self.encoder = Encoder(config, config.in_channels)
         self.requires_grad_(False)
         # The first convolution, then `depth` stages and one that halves for each resolution.
-        self.judged = [halvings + config.depth * (halvings + 1) for halvings in self._resolutions]
+        self.judged = [n * config.depth + n - 1 for n in range(1, len(config.widths) + 1)]
         widths = [*config.widths, config.widths[-1]]
         self.heads = nn.ModuleList(_head(width, channels, config.norm_groups) for width in widths)
-
-    @property
-    def _resolutions(self) -> range:
-        return range(len(self.config.widths))
 
     def forward(self, x: Tensor, timestep: Tensor, label: Tensor | None = None) -> Tensor:
         """Judge images.

@@ -23,12 +23,7 @@ from adm.diffusion import EDM, Parameterization, Schedule
 from adm.distillation import Distillation, Teach, student_of
 from adm.losses import TimestepImportance, Unweighted
 from adm.networks import Classifier, Condition, Critic, unet
-from adm.networks.biggan import (
-    Discriminator,
-    Generator,
-    orthogonality,
-    share_statistics,
-)
+from adm.networks.biggan import Discriminator, Generator, orthogonality, share_statistics
 from adm.processes import Devices
 from adm.recipes.schema import ClassifierRecipe, DiffusionRecipe, GANRecipe, ProcessSettings, Recipe
 from adm.spec import SettingError
@@ -126,8 +121,7 @@ def networks(recipe: Recipe) -> dict[str, nn.Module]:
 
 
 def _diffusion_networks(recipe: DiffusionRecipe) -> dict[str, nn.Module]:
-    network = unet(recipe.unet)
-    how = None if recipe.distillation is None else recipe.distillation.critic
+    network, how = unet(recipe.unet), recipe.critic
     if how is None:
         return {MODEL: network}
     return {GENERATOR: network, CRITIC: Critic(replace(recipe.unet, dropout=0.0), how.channels)}
@@ -161,11 +155,9 @@ def _learning(recipe: Recipe, name: str) -> tuple[TrainSettings, float]:
         how = recipe.adversarial
         rate = how.discriminator_rate if name == CRITIC else recipe.train.learning_rate
         return replace(recipe.train, learning_rate=rate), how.first_decay
-    if name != CRITIC:
+    if recipe.critic is None or name != CRITIC:
         return recipe.train, 0.9
-    assert recipe.distillation is not None
-    assert recipe.distillation.critic is not None
-    rate = recipe.distillation.critic.learning_rate
+    rate = recipe.critic.learning_rate
     return replace(recipe.train, learning_rate=rate, optimizer=AdamW()), 0.0  # as a GAN's
 
 
