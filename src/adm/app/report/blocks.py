@@ -51,7 +51,7 @@ class Cell:
     def __str__(self) -> str:
         """Format the cell as Markdown: the marked ones bold, the detail in parentheses."""
         value = f"`{self.value}`" if self.code else self.value
-        value = f"**{value}**" if self.best else value
+        value = f"**{value}**" if self.best and value else value
         return f"{value} ({self.detail})" if self.detail else value
 
 
