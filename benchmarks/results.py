@@ -23,7 +23,7 @@ import compared
 import results_costs
 import results_page
 import results_scores
-from results_plan import BEST, FEW, SCALES, STEERED, TRUNCATIONS, Contest, Row, contests
+from results_plan import CHOSEN, FEW, SCALES, STEERED, TRUNCATIONS, Contest, Row, contests
 from results_scores import of_few
 
 from adm.app.cli.sampling import labels_like
@@ -32,6 +32,7 @@ from adm.app.study.scoring import judge_accuracy
 from adm.app.study.study import balanced_labels
 from adm.data import open_source
 from adm.models.load import load_classifier
+from adm.models.pair import GUIDES
 from adm.store.files import write_text
 
 LABELS = "labels.csv"  # of the images of a reference
@@ -94,7 +95,7 @@ def measure(contest: Contest, runner: Runner, place: Path) -> None:
     sweeps(contest, runner, place)
     for row in contest.rows:
         if not results_scores.row_file(place, row).exists():
-            score(contest, row, resolved(row.options, place, contest.features[0]), runner, place)
+            score(contest, row, resolved(contest, row, place), runner, place)
     pictures(contest, runner, place)
     steer(contest, runner, place)
     results_costs.clock(contest, results_scores.read_rows(contest, place), place)
@@ -147,16 +148,20 @@ def sweeps(contest: Contest, runner: Runner, place: Path) -> None:
             results_scores.store_sweep(place, name, out)
 
 
-def resolved(options: dict[str, Any], place: Path, features: str) -> dict[str, Any]:
-    """Replace the best truncation or scale by its value, that of the lowest distance."""
+def resolved(contest: Contest, row: Row, place: Path) -> dict[str, Any]:
+    """Return a row's options, with the truncation of the lowest distance and the model's scale."""
 
-    def best(axis: str) -> float:
+    def chosen(axis: str) -> float:
+        if axis == "scale":
+            assert row.model is not None
+            return GUIDES[row.model].scale
         sweeps = compared.opened("", str(results_scores.sweep_file(place, axis).parent))
-        (swept,), key = sweeps, compared.distance_of(sweeps, features)
-        distances = swept.values(key, features)
+        (swept,), features = sweeps, contest.features[0]
+        distances = swept.values(compared.distance_of(sweeps, features), features)
         return compared.strength(swept.points[distances.index(min(distances))])
 
-    return options | {key: best(key) for key, value in options.items() if value == BEST}
+    of_row = row.options.items()
+    return row.options | {key: chosen(key) for key, value in of_row if value == CHOSEN}
 
 
 def score(contest: Contest, row: Row, options: dict[str, Any], runner: Runner, place: Path) -> None:
@@ -219,7 +224,7 @@ def pictures(contest: Contest, runner: Runner, place: Path) -> None:
     if not out.exists():
         for row in contest.rows:
             if row.name in contest.compared:  # its scores may be from another machine
-                options = resolved(row.options, place, contest.features[0])
+                options = resolved(contest, row, place)
                 sample(contest, row, options, runner, place)
         sets = [
             *(place / name for name in contest.compared),

@@ -50,7 +50,11 @@ def clock(contest: Contest, measured: dict[str, Any], place: Path) -> None:
     file = times_file(place)
     stored = json.loads(file.read_text("utf-8")) if file.exists() else {}
     known = stored["ms"] if machine.items() <= stored.items() else {}
-    rows = [row for row in contest.rows if row.model is not None and row.name not in known]
+    rows = [
+        row
+        for row in contest.rows
+        if row.model is not None and row.name in measured and row.name not in known
+    ]
     torch.set_num_threads(1)
     calls = {row.name: timed(opened(row), measured[row.name]["options"]) for row in rows}
     taken: dict[str, list[float]] = {name: [] for name in calls}

@@ -11,7 +11,7 @@ from typing import Any
 import compared
 import matplotlib
 from matplotlib.figure import Figure
-from results_plan import BEST, FEW, Contest, Row
+from results_plan import CHOSEN, FEW, Contest, Row
 from results_scores import SCORES, of_few, sweep_file
 
 from adm.app.report import Cell
@@ -151,7 +151,7 @@ def curve(contest: Contest, measured: dict[str, Any], place: Path) -> Figure:
 def _titled(row: Row, measured: dict[str, Any]) -> str:
     """Return the title of a row, with the value of what was chosen in a sweep."""
     options = measured[row.name]["options"]
-    chosen = [f"{key} {options[key]:g}" for key, value in row.options.items() if value == BEST]
+    chosen = [f"{key} {options[key]:g}" for key, value in row.options.items() if value == CHOSEN]
     return f"{row.title} ({chosen[0]})" if chosen else row.title
 
 

@@ -29,7 +29,7 @@ class _Stored:
 
     Attributes:
         count: images.
-        options: of `adm sample`, with the best truncation or scale as its value.
+        options: of `adm sample`, with the chosen truncation or scale as its value.
         made: what `adm sample` wrote of the samples; None for real images.
         scores: features -> key -> score.
         processor, versions: of the machine.
