@@ -33,7 +33,14 @@ PAGES = {  # model -> the pages with its measurements
     "emoji-biggan": "[results](../results/results.md)",
     "emoji-upsampler": "[results](../results/results.md) and [emoji](../results/emoji.md)",
 }
-ROWS = {"emoji": "guided-few", "emoji-biggan": "gan", "emoji-upsampler": "cascade"}
+ROWS = {  # of docs/results/results.md
+    "fashion": "fashion/guided-few",
+    "fashion-fast": "fashion/student",
+    "fashion-biggan": "fashion/gan",
+    "emoji": "emoji/guided-few",
+    "emoji-biggan": "emoji/gan",
+    "emoji-upsampler": "emoji/cascade",
+}
 FEATURES = "efficientnet-lite0"  # of the scores that are shown
 
 
@@ -51,7 +58,7 @@ def described(name: str) -> Pretrained:
 
 def scores(name: str) -> Report | None:
     """Return the scores of a row of results.md, if they are of the model as it is now."""
-    row = DOCS / "results" / "emoji" / f"{ROWS.get(name)}.json"
+    row = DOCS / "results" / f"{ROWS.get(name)}.json"
     if not row.exists():
         return None
     stored = read_json(row)

@@ -47,7 +47,7 @@ def test_it_leaves_the_page_of_a_sweep_with_every_class_and_column(demo: Path) -
     assert {path.name for path in (demo / "samples").iterdir()} == FOLDERS
     assert images(demo / "samples/scale-2").shape == (20, 28, 28, 1)
     with Image.open(demo / "samples/scale-2/denoising.gif") as film:
-        assert film.n_frames == 10 + 1
+        assert film.n_frames == 20 + 1
     text = (demo / "report.html").read_text("utf-8")
     # Two scales; the guided model and its student; emoji in two sizes; a figure and a film.
     assert text.count("<img") == 10 * 2 + 10 * (1 + len(STEPS)) + 9 * 2 + 2

@@ -13,10 +13,10 @@ from adm.samplers.guide import On, Weaker
 from adm.shown import short
 from adm.spec import SettingError
 
-# Of shipped models, with the lowest distances in docs/results/results.md and
-# docs/howto/without-labels.md.
+# Of shipped models: those with the lowest distances, and of equal distances the most accurate; see
+# docs/results/results.md and docs/howto/without-labels.md.
 GUIDES = {
-    "fashion": ClassifierGuide(scale=0.5),
+    "fashion": ClassifierGuide(scale=1.0, interval=(1, 700)),
     "fashion-fast": ClassifierGuide(scale=0.5),
     "fashion-unlabelled": ClassifierGuide(scale=2.0),
     "emoji": ClassifierGuide(scale=2.0),

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from adm.networks import HeadWidth
 from adm.recipes.schema import ClassifierRecipe, DataSettings, DiffusionRecipe
-from adm.recipes.small import fashion, fashion_classifier
+from adm.recipes.small import UNIPC_10, fashion, fashion_classifier
 from adm.training.levels import ByLoss
 
 # The folder that `adm data emoji --out emoji` writes. Not mirrored: there are letters and arrows.
@@ -33,6 +33,7 @@ def emoji() -> DiffusionRecipe:
             classes=GROUPS,
         ),
         train=replace(base.train, steps=12_000, batch_size=64, learning_rate=5e-4),
+        sample=UNIPC_10,
     )
 
 

@@ -44,7 +44,7 @@ def sample(
 
         adm sample fashion --classes all:4 --scale 2 --animate --out out/film
 
-        adm sample fashion --classes all:8 --scale 2 --budget 100ms --out out/soon
+        adm sample fashion --classes all:8 --budget 100ms --out out/soon
 
         adm sample runs/digits --classifier runs/digits-classifier --scale 1 --out out/digits
 
