@@ -12,8 +12,8 @@ from adm.app.progress import progress
 def demo(
     *,
     out: Annotated[Path, OUT] = Path("out/demo"),
-    per_class: int = 12,
-    scales: Annotated[tuple[float, ...], lists.numbers("0,1,2")] = (0.0, 1.0, 2.0, 4.0, 8.0),
+    per_class: int = 10,
+    scales: Annotated[tuple[float, ...], lists.numbers("0,1,2")] = (0.0, 2.0, 8.0),
     seed: int = 0,
     device: Device = None,
     as_json: AsJson = False,
