@@ -84,6 +84,10 @@ def test_a_page_is_self_contained_and_all_pictures_have_alternative_text() -> No
     assert not parsed.of("link")
 
 
+def test_an_empty_cell_is_not_marked_as_the_best() -> None:
+    assert [str(Cell(value, best=True)) for value in ("", "1.5")] == ["", "**1.5**"]
+
+
 def test_markdown_has_titles_notes_and_tables_also_of_what_is_folded() -> None:
     table = Table(["scale", "score"], [["0", Cell("1.5", "1 to 2", best=True)]])
     text = markdown("Top", [Title("A"), Note(["One.", "Two."]), Folded("more", [table]), Text("x")])
