@@ -149,7 +149,7 @@ def curve(contest: Contest, measured: dict[str, Any], place: Path) -> Figure:
 
 
 def _titled(row: Row, measured: dict[str, Any]) -> str:
-    """Return the title of a row, with the value of what was chosen in a sweep."""
+    """Return the title of a row, with the value that was chosen for it."""
     options = measured[row.name]["options"]
     chosen = [f"{key} {options[key]:g}" for key, value in row.options.items() if value == CHOSEN]
     return f"{row.title} ({chosen[0]})" if chosen else row.title

@@ -23,7 +23,7 @@ def fashion() -> DiffusionRecipe:
     Time: 1.5 hours on 2 CPU cores (AVX-512 bf16) shared with other work.
     Result: 2,500 unguided samples in 20 stochastic steps have a Fréchet distance of 7.1 at infinite
     N, a precision of 0.79 and a recall of 0.53, in features of EfficientNet-Lite0. The shipped
-    model was trained on for as long again and has 4.1, 0.82 and 0.63; see docs/results/fashion.md.
+    model was trained on for 851,200 images and has 4.1, 0.82, 0.63; see docs/results/fashion.md.
     """
     return DiffusionRecipe(
         name="fashion",
