@@ -164,6 +164,18 @@ def test_a_network_may_gain_or_lose_the_embedding_of_changes(model: Path, tmp_pa
     assert torch.equal(new(x, t, label, changes=torch.ones(2, 9)), new(x, t, label))
 
 
+def test_an_upsampler_may_gain_the_level_of_its_input(tmp_path: Path) -> None:
+    plain = tiny.upsampler()
+    noisy = tiny.upsampler("data.low_res_noise=10", "unet.conditions=low_res")
+    small, label, level = images(size=(4, 4)), labels(0, 2), torch.tensor([[0.0], [9.0]])
+    source = tiny.model(tmp_path / "plain.safetensors", plain)
+    new, _ = start(source, noisy, tiny.CLASSES)
+    expected = load_network(source, plain)(images(), STEP, label, small)
+    assert torch.equal(new(images(), STEP, label, small, level), expected)
+    with pytest.raises(ValueError, match=r"unet\.conditions is low_res .* and \[\] here"):
+        start(tiny.model(tmp_path / "noisy.safetensors", noisy), plain, tiny.CLASSES)
+
+
 def test_positions_of_the_attention_pool_belong_to_a_size(tmp_path: Path) -> None:
     larger = ("data.size=16,16", "classifier.size=16,16")
     for pool, match in (

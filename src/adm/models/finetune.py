@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from adm.models.identity import identify
 from adm.models.load import read
-from adm.networks import CHANGE_EMBEDDING, ClassifierConfig, UNetConfig, on_meta, shapes_of
+from adm.networks import SILENT, ClassifierConfig, UNetConfig, on_meta, shapes_of
 from adm.recipes.schema import ClassifierRecipe, DiffusionRecipe, GANRecipe, Recipe
 from adm.shown import few
 from adm.spec import Checked, SettingError, text
@@ -124,9 +124,11 @@ def _fill(
     for name, parameter in network.named_parameters():
         if name in weights:
             yield name, _rows(weights[name], plan) if name in by_class else weights[name]
-        elif name in by_class or name == CHANGE_EMBEDDING:
+        elif name in by_class:
             # A zero embedding leaves the pretrained model as it is.
             yield name, torch.zeros_like(parameter)
+        elif name.startswith(SILENT):
+            yield name, parameter.clone()
 
 
 def _rows(old: Tensor, plan: Plan) -> Tensor:
@@ -150,6 +152,8 @@ def _check_same_network(old: Recipe, new: Recipe, path: Path) -> None:
     free = {"classes", "dropout", "changes"}
     if getattr(new.config, "pool", None) != "attention":
         free.add("size")  # only the attention pool has positions
+    if set(getattr(old.config, "conditions", ())) <= set(getattr(new.config, "conditions", ())):
+        free.add("conditions")  # a new one is without effect at first
     differences = [
         f"{new.section}.{name} is {_plain(before)} in the checkpoint and {_plain(now)} here"
         for name, before, now in _differences(old.config, new.config)
@@ -194,7 +198,7 @@ def _plain(value: Any) -> str:
         (field,) = fields(value)
         return f"{getattr(value, field.name)} {field.name}"
     if isinstance(value, tuple):
-        return ",".join(map(str, value))
+        return ",".join(map(str, value)) or "[]"
     return str(value)
 
 

@@ -11,18 +11,18 @@ from adm.networks.perturbed import perturbed
 from adm.networks.recompute import recompute
 from adm.networks.shapes import Config, Shapes, on_meta, parameters_of, shapes_of, unet
 from adm.networks.unet import (
-    CHANGE_EMBEDDING,
     CONDITIONS,
     NO_LABEL,
+    SILENT,
     Condition,
     UNet,
     UNetConfig,
 )
 
 __all__ = [
-    "CHANGE_EMBEDDING",
     "CONDITIONS",
     "NO_LABEL",
+    "SILENT",
     "Classifier",
     "ClassifierConfig",
     "Condition",

@@ -28,7 +28,7 @@ from adm.networks.encoder import (
 )
 
 NO_LABEL = -1
-CHANGE_EMBEDDING = "change_embedding.weight"  # its name in stored weights
+SILENT = ("change_embedding.", "condition_embeddings.")  # prefixes of embeddings that start at 0
 MOST_CHANGES = 64
 Condition: TypeAlias = Literal["next", "scale", "low_res"]
 Layers: TypeAlias = Literal["adm", "magnitude"]
