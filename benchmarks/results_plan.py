@@ -14,6 +14,7 @@ SCALES = (0, 1, 4, 8)
 STEERED = (1, 10)  # scales of the paper's Figure 3
 RELEASED = {"sampler": "ancestral", "grid": "even", "steps": 250}
 DDIM = {"sampler": "ddim", "grid": "even", "steps": 25}
+OWN = "ADM-G, 20 stochastic UniPC steps"
 ODE = {"sampler": "unipc:eta=0", "grid": "karras:steps=10,start=980,end=3"}
 
 
@@ -94,8 +95,6 @@ def _fashion() -> Contest:
             Row("real", "real images (training)", None),
             *_gan("fashion-biggan"),
             *_diffusion("fashion"),
-            Row("guided-ode", "ADM-G, 10 UniPC steps", "fashion", {"scale": CHOSEN} | ODE, FEW),
-            Row("guided-few", "ADM-G, 20 stochastic UniPC steps", "fashion", {"scale": CHOSEN}),
             Row(
                 "student",
                 "student, 4 steps",
@@ -118,7 +117,6 @@ def _fashion() -> Contest:
 
 
 def _emoji() -> Contest:
-    guided = {"scale": CHOSEN, "upsampler": "emoji-upsampler"}
     return Contest(
         name="emoji",
         data="emoji",
@@ -130,18 +128,16 @@ def _emoji() -> Contest:
             Row("real", "real images (test)", None, count=576, size=32),
             *_gan("emoji-biggan", size=32),
             *_diffusion("emoji", size=32),
-            Row("guided-few", "ADM-G, 10 UniPC steps", "emoji", {"scale": CHOSEN}, size=32),
             Row("real-64", "real images (test), 64x64", None, count=576, size=64),
             Row(
-                "cascade-ancestral",
-                "ADM-G, 250 ancestral steps, + ADM-U, 64x64",
+                "cascade",
+                f"{OWN}, + ADM-U, 64x64",
                 "emoji",
-                guided | RELEASED,
+                {"scale": CHOSEN, "upsampler": "emoji-upsampler"},
                 FEW,
                 size=64,
-                base="guided-ancestral",
+                base="guided-few",
             ),
-            Row("cascade", "ADM-G, 10 UniPC steps, + ADM-U, 64x64", "emoji", guided, FEW, size=64),
         ),
         gan="emoji-biggan",
         guided="emoji",
@@ -149,7 +145,7 @@ def _emoji() -> Contest:
         compared=("gan-truncated", "guided-few"),
         steered=("emoji", "smileys & emotion", {"set": "use_labels=false"}),
         core_hours={
-            "emoji": 5.7,
+            "emoji": 10.2,
             "emoji-classifier": 0.2,
             "emoji-upsampler": 3.3,
             "emoji-biggan": 1.3,
@@ -166,17 +162,12 @@ def _gan(model: str, size: int | None = None) -> tuple[Row, ...]:
 
 
 def _diffusion(model: str, size: int | None = None) -> tuple[Row, ...]:
-    """Return the rows of a diffusion model with other samplers than its own."""
-    guided = {"scale": CHOSEN}
+    """Return the rows of a diffusion model, the last by its own sampler."""
+    own: dict[str, Any] = {"scale": CHOSEN}
     return (
         Row("unguided", "ADM", model, {"scale": 0.0}, FEW, size),
-        Row(
-            "guided-ancestral",
-            "ADM-G, 250 ancestral steps",
-            model,
-            guided | RELEASED,
-            FEW,
-            size,
-        ),
-        Row("guided-ddim", "ADM-G, 25 DDIM steps", model, guided | DDIM, FEW, size),
+        Row("guided-ancestral", "ADM-G, 250 ancestral steps", model, own | RELEASED, FEW, size),
+        Row("guided-ddim", "ADM-G, 25 DDIM steps", model, own | DDIM, FEW, size),
+        Row("guided-ode", "ADM-G, 10 UniPC steps", model, own | ODE, FEW, size),
+        Row("guided-few", OWN, model, own, size=size),
     )
