@@ -4,7 +4,8 @@ from dataclasses import replace
 
 from adm.networks import HeadWidth
 from adm.recipes.schema import ClassifierRecipe, DataSettings, DiffusionRecipe
-from adm.recipes.small import UNIPC_10, fashion, fashion_classifier
+from adm.recipes.small import fashion, fashion_classifier
+from adm.samplers import Karras, LogSNR, Sampling, UniPC
 from adm.training.levels import ByLoss
 
 # The folder that `adm data emoji --out emoji` writes. Not mirrored: there are letters and arrows.
@@ -17,6 +18,9 @@ def emoji() -> DiffusionRecipe:
 
     Command: adm train emoji --out runs/emoji
     Time: 170 minutes, two processes on 2 CPU cores (AVX-512 bf16).
+    Result: 10,000 samples at scale 2 in 250 ancestral steps have a Fréchet distance of 33.9 at
+    infinite N, a precision of 0.54 and a recall of 0.25, in features of EfficientNet-Lite0. The
+    shipped model was trained on for 297,600 images; see docs/results/emoji.md.
     """
     base = fashion()
     return replace(
@@ -33,7 +37,8 @@ def emoji() -> DiffusionRecipe:
             classes=GROUPS,
         ),
         train=replace(base.train, steps=12_000, batch_size=64, learning_rate=5e-4),
-        sample=UNIPC_10,
+        # Those with the lowest distance in docs/howto/few-steps.md.
+        sample=replace(base.sample, grid=LogSNR(steps=20, start=990, end=20)),
     )
 
 
@@ -114,4 +119,5 @@ def emoji_upsampler() -> DiffusionRecipe:
         ),
         train=replace(base.train, steps=6000, batch_size=32),
         levels=ByLoss(),
+        sample=Sampling(sampler=UniPC(), grid=Karras(steps=10, start=980, end=3), precision="auto"),
     )

@@ -5,7 +5,7 @@ from dataclasses import replace
 from adm.diffusion import VELOCITY
 from adm.networks import ClassifierConfig, HeadWidth, UNetConfig
 from adm.recipes.schema import ClassifierRecipe, DataSettings, DiffusionRecipe, ProcessSettings
-from adm.samplers import DDIM, Even, Karras, LogSNR, Sampling, UniPC
+from adm.samplers import DDIM, Even, LogSNR, Sampling, UniPC
 from adm.training.settings import TrainSettings
 
 FASHION = DataSettings(source="fashion-mnist", size=(28, 28), channels=1)
@@ -13,7 +13,6 @@ FASHION = DataSettings(source="fashion-mnist", size=(28, 28), channels=1)
 # deterministic sampler recovers from the noisiest levels.
 COSINE_VELOCITY = ProcessSettings(schedule="cosine", steps=1000, prediction=VELOCITY)
 DDIM_25 = Sampling(sampler=DDIM(), grid=Even(steps=25, start=980), precision="auto")
-UNIPC_10 = Sampling(sampler=UniPC(), grid=Karras(steps=10, start=980, end=3), precision="auto")
 
 
 def fashion() -> DiffusionRecipe:
