@@ -29,9 +29,7 @@ from adm.distillation import (
     stepped,
     student_of,
 )
-from adm.distillation.critic import opponents
 from adm.distillation.progressive import x_0_of_step
-from adm.distillation.trajectory import solver_of
 from adm.guidance import between, folded, scaled
 from adm.images import to_uint8
 from adm.samplers import DDIM, Consistency, DPMSolver, LogSNR
@@ -99,6 +97,11 @@ def ddim_steps(denoise, schedule, x_t, level, following):
     return x_t
 
 
+def one_step(denoise, schedule, x_t, level, following):
+    """A step of DDIM from one level to the other."""
+    return stepped(schedule, denoise(x_t, level), following)
+
+
 @pytest.mark.parametrize(("factor", "steps"), [(2, (1, 2, 4)), (4, (1, 2))])
 def test_the_exact_student_of_ddim_steps_has_no_progressive_loss(factor, steps):
     lesson, method = lesson_of(steps, student=exactly(ddim_steps)), Progressive(factor=factor)
@@ -107,7 +110,7 @@ def test_the_exact_student_of_ddim_steps_has_no_progressive_loss(factor, steps):
         assert float(outcome.loss.max()) < 1e-20
         assert set(outcome.level.tolist()) <= set(range(factor, 9, factor))
     # One that takes a step of DDIM instead has a loss.
-    plain = exactly(lambda d, s, x, t, following: stepped(s, d(x, t), following))
+    plain = exactly(one_step)
     stages = method.stages(lesson_of(steps, student=plain))
     assert float(stages[-1](nn.Identity(), batch(64)).loss.mean()) > 1e-4
 
@@ -116,13 +119,13 @@ def test_the_exact_student_of_a_trajectory_of_ddim_has_no_loss():
     lesson = lesson_of(steps=(1, 2, 4, 8), student=exactly(ddim_steps))
     for objective in Trajectory(order=1).stages(lesson):
         assert float(objective(nn.Identity(), batch(64)).loss.max()) < 1e-10
-    plain = lesson_of(student=exactly(lambda d, s, x, t, following: stepped(s, d(x, t), following)))
+    plain = lesson_of(student=exactly(one_step))
     assert float(Trajectory(order=1).stages(plain)[0](nn.Identity(), batch(64)).loss.mean()) > 1e-2
 
 
 def test_a_trajectory_trains_every_number_of_steps():
     """The loss is the mean over all steps of students that learn one number of steps each."""
-    plain = exactly(lambda d, s, x, t, following: stepped(s, d(x, t), following))
+    plain = exactly(one_step)
     (objective,) = Trajectory().stages(lesson_of(steps=(1, 2, 4), student=plain))
     loss, shown, _ = objective(nn.Identity(), batch(16))
     alone = [lesson_of(steps=(steps,), student=plain) for steps in (1, 2, 4)]
@@ -220,50 +223,6 @@ def affine(network, schedule, labels, scales):
         return Prediction.from_x_0(schedule, x_t, some, x_0, Variance(x_t, x_t))
 
     return jump
-
-
-def blind(network, schedule, labels, scales):
-    """A student of one step that sees the noise of other pixels than its own, which is no help."""
-
-    def jump(x_t, level, following):
-        x_0 = network.factor[level, following] * x_t.flip(-1) + network.shift[level, following]
-        return Prediction.from_x_0(schedule, x_t, level, x_0, Variance(x_t, x_t))
-
-    return jump
-
-
-@pytest.mark.parametrize("criticised", [False, True])
-def test_a_critic_brings_the_variance_that_a_trajectory_cannot_teach(criticised):
-    """Images nearest to the teacher's of unseen noise are their mean, and a critic sees that."""
-    student = Affine(20)
-    lesson = Lesson(cosine(20), [1, 9, 18], (1,), (0.0, 0.0), affinely, blind)
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        hidden = nn.Sequential(nn.Linear(12, 64), nn.ReLU(), nn.Linear(64, 1)).double()
-
-    def verdict(critic, images, labels):
-        x = images.flatten(1)
-        return critic(torch.cat([x, x**2, x * x.roll(1, 1)], dim=1))[:, 0]
-
-    solve, objective = solver_of(lesson, 1), Trajectory(order=1).stages(lesson)[0]
-    against, discrimination = opponents(lesson, solve, student, hidden, verdict, 10.0)
-    ours = torch.optim.Adam(student.parameters(), 0.01, betas=(0.0, 0.99))
-    theirs = torch.optim.Adam(hidden.parameters(), 0.01, betas=(0.0, 0.99))
-    deviations = []  # of a pixel, which is that of the noise times the factor
-    for step in range(200):
-        examples = batch(64, 64 * step, data=one_gaussian(0.3))
-        if criticised:
-            theirs.zero_grad()
-            discrimination(hidden, examples).loss.mean().backward()
-            theirs.step()
-        ours.zero_grad()
-        (against if criticised else objective)(student, examples).loss.mean().backward()
-        ours.step()
-        deviations.append(float(student.factor[3, 0].detach().abs()))
-    reached = np.mean(deviations[100:])  # the two go round their equilibrium
-    taught = float(solve(batch(4000, data=one_gaussian(0.3)))[0].std(dim=0).mean())
-    assert taught > 0.3
-    assert reached == pytest.approx(taught, rel=0.05) if criticised else reached < 0.05
 
 
 SLANTED = torch.tensor([0.5, -0.3, 0.0, 0.2]).double().reshape(1, *SHAPE)

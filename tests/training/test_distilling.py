@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 import tiny
 import torch
-from safetensors.torch import load_file
 from training.test_resuming import assert_same
 
 from adm.app.runs.run import TrainOptions
@@ -18,7 +17,6 @@ from adm.models.teacher import Teacher
 from adm.networks import UNet, prepared
 from adm.recipes import build
 from adm.samplers import DDIM, ClassifierGuide, Even, Sampling
-from adm.training import checkpoint
 from adm.training.batches import Augmentation, batch_at
 from adm.training.model_file import entries_of
 
@@ -33,15 +31,10 @@ PROGRESSIVE = (
     "distillation.steps=2",
     "sample.grid.steps=2",
 )
-CRITIC = (
-    "distillation.critic.factor=0.1",
-    "distillation.critic.channels=8",
-)
 METHODS = {
     "trajectory": (),
     "progressive": PROGRESSIVE,
     "consistency": CONSISTENCY,
-    "critic": CRITIC,
 }
 each_method = pytest.mark.parametrize("settings", METHODS.values(), ids=METHODS)
 
@@ -64,8 +57,7 @@ def test_a_student_that_was_stopped_is_the_one_that_was_not(
     tiny.steps(chosen, source, tmp_path / "halves", count=3, options=options)
     assert len(tiny.steps(chosen, source, tmp_path / "halves", options=options)) == 2
     assert_same(tmp_path / "whole", tmp_path / "halves")
-    loss = "generator/loss" if settings == CRITIC else "loss"
-    assert all(0 < each[loss] < 1e4 for each in shown)
+    assert all(0 < each["loss"] < 1e4 for each in shown)
 
 
 @each_method
@@ -82,10 +74,8 @@ def test_micro_batches_change_no_loss(
         )
         for size in (4, 1)
     )
-    for player in ("generator/", "discriminator/") if settings == CRITIC else ("",):
-        assert parts[f"{player}loss"] == pytest.approx(whole[f"{player}loss"], rel=1e-5)
-        norm = f"{player}gradient_norm"
-        assert parts[norm] == pytest.approx(whole[norm], rel=1e-4)
+    assert parts["loss"] == pytest.approx(whole["loss"], rel=1e-5)
+    assert parts["gradient_norm"] == pytest.approx(whole["gradient_norm"], rel=1e-4)
 
 
 def test_a_checkpoint_names_its_teacher_and_resumes_with_no_other(
@@ -139,31 +129,9 @@ def test_a_run_starts_at_its_teacher(tmp_path: Path, teacher: Teacher) -> None:
     assert shown["loss"] == pytest.approx(float(loss.detach().mean()), rel=1e-5)
 
 
-def test_a_critic_learns_on_the_features_of_the_teacher(tmp_path: Path, teacher: Teacher) -> None:
-    """Its encoder is the teacher's and stays so, its heads learn, and images have gradients."""
-    chosen = tiny.student(*CRITIC, "train.steps=3")
-    tiny.steps(chosen, tiny.stripes(), tmp_path / "run", options=TrainOptions(teacher=teacher))
-    folder = checkpoint.latest(tmp_path / "run")
-    assert folder is not None
-    learned = load_file(folder / "discriminator" / "raw.safetensors")
-    critic, taught = build.networks(chosen)["discriminator"], teacher.model.network.state_dict()
-    heads = {name for name in critic.state_dict() if name.startswith("heads")}
-    for name, value in learned.items():
-        if name not in heads:
-            torch.testing.assert_close(value, taught[name])
-    assert any(not torch.equal(learned[name], critic.state_dict()[name]) for name in heads)
-    critic.load_state_dict(learned)
-    images = torch.randn(3, 1, 8, 8, requires_grad=True)
-    critic(images, torch.ones(3), torch.tensor([0, 1, 2])).sum().backward()
-    assert images.grad is not None
-    assert images.grad.abs().amax(dim=(1, 2, 3)).min() > 0
-
-
 @pytest.mark.parametrize(
     ("settings", "refused"),
     [
-        ((*PROGRESSIVE, *CRITIC), "critic must be none with the method progressive"),
-        ((*CRITIC, "unet.layers=magnitude"), "critic must be none with unet.layers=magnitude"),
         (("distillation.interval=1,999",), r"interval must be within levels 0\.\."),
     ],
 )
@@ -172,12 +140,6 @@ def test_a_student_s_settings_that_contradict_each_other_are_refused(
 ) -> None:
     with pytest.raises(ValueError, match=rf"distillation\.{refused}"):
         build.check(tiny.student(*settings))
-
-
-def test_a_critic_is_not_sharded(tmp_path: Path, teacher: Teacher) -> None:
-    options = TrainOptions(teacher=teacher, shard=True)
-    with pytest.raises(ValueError, match="shard must be left out with a critic"):
-        tiny.steps(tiny.student(*CRITIC), tiny.stripes(), tmp_path / "run", options=options)
 
 
 def test_each_step_starts_where_the_student_has_arrived(teacher: Teacher) -> None:

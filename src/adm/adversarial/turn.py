@@ -44,11 +44,8 @@ def adversarial_turn(generator: Objective, discriminator: Objective, steps: int)
 @contextmanager
 def _fixed(network: nn.Module) -> Iterator[None]:
     """Compute no gradients of the weights within the context."""
-    trained = [p for p in network.parameters() if p.requires_grad]
-    for parameter in trained:
-        parameter.requires_grad_(False)
+    network.requires_grad_(False)
     try:
         yield
     finally:
-        for parameter in trained:
-            parameter.requires_grad_(True)
+        network.requires_grad_(True)

@@ -1,7 +1,6 @@
 """Lesson -> Objectives: a student of few steps learns from a guided sampler."""
 
 from adm.distillation.consistency import ConsistencyTuning
-from adm.distillation.critic import CriticSettings
 from adm.distillation.progressive import Progressive
 from adm.distillation.settings import METHODS, Distillation
 from adm.distillation.student import (
@@ -20,7 +19,6 @@ from adm.distillation.trajectory import Trajectory
 __all__ = [
     "METHODS",
     "ConsistencyTuning",
-    "CriticSettings",
     "Distillation",
     "Jump",
     "Lesson",

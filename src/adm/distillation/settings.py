@@ -4,14 +4,12 @@ from dataclasses import dataclass, field
 from typing import Annotated
 
 from pydantic import Field
-from torch import nn
 
 from adm.diffusion import Schedule
 from adm.distillation.consistency import ConsistencyTuning
-from adm.distillation.critic import CriticSettings, Verdict, opponents
 from adm.distillation.progressive import Progressive
 from adm.distillation.student import Lesson, Method, Student, Teach, every
-from adm.distillation.trajectory import Trajectory, solver_of
+from adm.distillation.trajectory import Trajectory
 from adm.samplers import GRIDS, Grid, LogSNR
 from adm.samplers.interval import Interval, check_within
 from adm.spec import SettingError, SpecOf
@@ -37,7 +35,6 @@ class Distillation:
         scales: the range of guidance scales, which the student takes as an input. In training
             they are uniform in it.
         interval: lowest and highest level at which the teacher is guided; None for all.
-        critic: a discriminator that a student by `trajectory` is trained against; None for none.
     """
 
     method: Annotated[Method, SpecOf(METHODS)] = field(default_factory=Trajectory)
@@ -45,7 +42,6 @@ class Distillation:
     steps: Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=1, max_length=16)]
     scales: tuple[Scale, Scale] = (0.0, 4.0)
     interval: Interval | None = None
-    critic: CriticSettings | None = None
 
     def check(self, last: int) -> None:
         """Raise ValueError if the fields contradict each other or a process with T = `last`."""
@@ -54,9 +50,6 @@ class Distillation:
             raise SettingError("distillation.scales", "the lower scale first", self.scales)
         self.grid.check(last)
         check_within(self.interval, last, "distillation.interval")
-        if self.critic is not None and not isinstance(self.method, Trajectory):
-            method = self.method.name
-            raise SettingError("distillation.critic", f"none with the method {method}", "a critic")
         count = self.grid.steps
         for steps in self.steps:
             fine = self.method.teacher_steps(steps)
@@ -68,37 +61,14 @@ class Distillation:
     def objectives(
         self, process: Schedule, teach: Teach, student: Student
     ) -> tuple[Objective, ...]:
-        """Return the objective of every stage, without a critic.
+        """Return the objective of every stage.
 
         Args:
             process: the process that the teacher was trained on.
         """
-        return self.method.stages(self._lesson(process, teach, student))
-
-    def opponents(
-        self,
-        process: Schedule,
-        teach: Teach,
-        student: Student,
-        networks: tuple[nn.Module, nn.Module],
-        verdict: Verdict,
-    ) -> tuple[Objective, Objective]:
-        """Return the objectives of a student and of its critic; see `critic.opponents`.
-
-        Args:
-            process: the process that the teacher was trained on.
-            networks: of the student and of the critic.
-            verdict: evaluates the critic.
-        """
-        assert self.critic is not None
-        assert isinstance(self.method, Trajectory)
-        lesson = self._lesson(process, teach, student)
-        solve = solver_of(lesson, self.method.order)
-        return opponents(lesson, solve, *networks, verdict, self.critic.factor)
-
-    def _lesson(self, process: Schedule, teach: Teach, student: Student) -> Lesson:
         levels = self.grid.visited(process)
-        return Lesson(process, levels, self.steps, self.scales, teach, student, self.interval)
+        lesson = Lesson(process, levels, self.steps, self.scales, teach, student, self.interval)
+        return self.method.stages(lesson)
 
     def stage(self, step: int) -> int:
         """Return the stage of an optimizer step."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, ClassVar, NamedTuple, TypeAlias
+from typing import Annotated, ClassVar, TypeAlias
 
 import torch
 from pydantic import Field
@@ -21,8 +21,6 @@ from adm.training.objective import Objective, Outcome
 # The points of a batch's trajectories by level, from the noise of its draws to images
 Points: TypeAlias = dict[int, Tensor]
 Solve: TypeAlias = Callable[[Batch], Points]
-# images (B, C, H, W), labels (B,) -> (B,)
-Critique: TypeAlias = Callable[[Tensor, Tensor], Tensor]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,10 +45,10 @@ class Trajectory(Method):
 
     def stages(self, lesson: Lesson) -> tuple[Objective, ...]:
         """Return the objective of the only stage."""
-        return (trajectory(lesson, solver_of(lesson, self.order)),)
+        return (trajectory(lesson, self.order),)
 
 
-def solver_of(lesson: Lesson, order: int) -> Solve:
+def _solver(lesson: Lesson, order: int) -> Solve:
     """Return the teacher's solver, of this order, from the noise of a batch to images."""
     schedule, teacher = lesson.schedule, lesson.teacher(lesson.levels)
 
@@ -64,51 +62,31 @@ def solver_of(lesson: Lesson, order: int) -> Solve:
     return solve
 
 
-class Walk(NamedTuple):
-    """What a student made from noise.
-
-    Attributes:
-        losses: (steps, B) mean absolute difference from the teacher's point at each step.
-        images: (B, C, H, W), where its last step has led.
-    """
-
-    losses: Tensor
-    images: Tensor
-
-
-def trajectory(lesson: Lesson, solve: Solve, critique: Critique | None = None) -> Objective:
+def trajectory(lesson: Lesson, order: int) -> Objective:
     """Return the objective of a student of all its numbers of steps.
 
     The loss is the mean over all steps that it takes, so that every step counts alike.
 
     Args:
-        solve: the teacher's solver.
-        critique: a loss of the images, which is added to it.
+        order: of the teacher's solver.
     """
+    solve = _solver(lesson, order)
 
     def objective(network: nn.Module, batch: Batch) -> Outcome:
-        walks = walked(lesson, solve(batch), network, batch)
-        loss = torch.cat([walk.losses for walk in walks.values()]).mean(dim=0)
+        points, labels = solve(batch), batch.labels
+        scales = lesson.drawn(batch.draws, batch.draws.noise)
+        jump = lesson.student(network, lesson.schedule, labels, scales)
+        walks = {n: _walk(jump, points, lesson.schedule, n) for n in lesson.steps}
+        loss = torch.cat(list(walks.values())).mean(dim=0)
         shown = {"loss": loss.detach()}
-        shown |= {f"loss_{n}": walk.losses.mean(dim=0).detach() for n, walk in walks.items()}
-        if critique is not None:
-            images = torch.cat([walk.images for walk in walks.values()])
-            added = critique(images, batch.labels.repeat(len(walks)))
-            loss = loss + added.reshape(len(walks), -1).mean(dim=0)
-        start = torch.full_like(batch.labels, lesson.schedule.last)
+        shown |= {f"loss_{n}": each.mean(dim=0).detach() for n, each in walks.items()}
+        start = torch.full_like(labels, lesson.schedule.last)
         return Outcome(loss, shown, start)
 
     return objective
 
 
-def walked(lesson: Lesson, points: Points, network: nn.Module, batch: Batch) -> dict[int, Walk]:
-    """Return the walks of a student from the noise of a batch, by its numbers of steps."""
-    scales = lesson.drawn(batch.draws, batch.draws.noise)
-    jump = lesson.student(network, lesson.schedule, batch.labels, scales)
-    return {steps: walk(jump, points, lesson.schedule, steps) for steps in lesson.steps}
-
-
-def walk(jump: Jump, points: Points, schedule: Schedule, steps: int) -> Walk:
+def _walk(jump: Jump, points: Points, schedule: Schedule, steps: int) -> Tensor:
     """Take a student's steps, each from where the one before has led.
 
     The points have about unit variance at every level, and so an error counts by its share of the
@@ -117,6 +95,9 @@ def walk(jump: Jump, points: Points, schedule: Schedule, steps: int) -> Walk:
 
     Args:
         points: of the teacher's trajectory, by level, with the noise that it starts from.
+
+    Returns:
+        (steps, B) mean absolute differences from the teacher's points.
     """
     x, stride = points[schedule.last], schedule.last // steps
     losses: list[Tensor] = []
@@ -124,4 +105,4 @@ def walk(jump: Jump, points: Points, schedule: Schedule, steps: int) -> Walk:
         following = level - stride
         x = stepped(schedule, jump(x.detach(), level, following), following)
         losses.append(per_image((x - points[following]).abs()))
-    return Walk(torch.stack(losses), x)
+    return torch.stack(losses)

@@ -159,7 +159,7 @@ class Teacher:
             )
 
     def start(self, network: nn.Module) -> None:
-        """Fill a student, or the encoder of its critic, with the weights of the teacher."""
+        """Fill a student with the weights of the teacher."""
         weights, own = self.model.network.state_dict(), network.state_dict()
         network.load_state_dict({name: weights.get(name, w).clone() for name, w in own.items()})
 

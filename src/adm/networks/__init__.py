@@ -2,7 +2,6 @@
 
 from adm.networks.blocks import HeadCount, HeadWidth
 from adm.networks.classifier import Classifier, ClassifierConfig
-from adm.networks.critic import Critic
 from adm.networks.dropout import Dropout, key_dropout
 from adm.networks.encoder import Stage
 from adm.networks.inference import Prepared, prepared
@@ -27,7 +26,6 @@ __all__ = [
     "ClassifierConfig",
     "Condition",
     "Config",
-    "Critic",
     "Dropout",
     "HeadCount",
     "HeadWidth",

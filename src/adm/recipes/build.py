@@ -20,9 +20,9 @@ from adm.adversarial import (
     generator_objective,
 )
 from adm.diffusion import EDM, Parameterization, Schedule
-from adm.distillation import Distillation, Teach, student_of
+from adm.distillation import Teach, student_of
 from adm.losses import TimestepImportance, Unweighted
-from adm.networks import Classifier, Condition, Critic, unet
+from adm.networks import Classifier, Condition, unet
 from adm.networks.biggan import Discriminator, Generator, orthogonality, share_statistics
 from adm.processes import Devices
 from adm.recipes.schema import ClassifierRecipe, DiffusionRecipe, GANRecipe, ProcessSettings, Recipe
@@ -33,7 +33,6 @@ from adm.training.levels import ByLoss, DrawLevels
 from adm.training.objective import Objective
 from adm.training.optimizers import AdamW
 from adm.training.players import MODEL, Player, RunState, player
-from adm.training.settings import TrainSettings
 from adm.training.update import Turn, alone
 
 T = TypeVar("T")
@@ -111,20 +110,13 @@ def networks(recipe: Recipe) -> dict[str, nn.Module]:
         torch.manual_seed(recipe.train.seed)
         return by_kind(
             recipe,
-            diffusion=_diffusion_networks,
+            diffusion=lambda recipe: {MODEL: unet(recipe.unet)},
             classifier=lambda recipe: {MODEL: Classifier(recipe.classifier)},
             gan=lambda recipe: {
                 GENERATOR: Generator(recipe.gan),
                 CRITIC: Discriminator(recipe.gan),
             },
         )
-
-
-def _diffusion_networks(recipe: DiffusionRecipe) -> dict[str, nn.Module]:
-    network, how = unet(recipe.unet), recipe.critic
-    if how is None:
-        return {MODEL: network}
-    return {GENERATOR: network, CRITIC: Critic(replace(recipe.unet, dropout=0.0), how.channels)}
 
 
 def parameters(recipe: Recipe) -> int:
@@ -134,31 +126,24 @@ def parameters(recipe: Recipe) -> int:
 
 
 def network(recipe: Recipe) -> nn.Module:
-    """Build the network of a recipe that is sampled or classifies, as `networks` does."""
-    return next(iter(networks(recipe).values()))
+    """Build the only network of a recipe, as `networks` does."""
+    (only,) = networks(recipe).values()
+    return only
 
 
 def players(
     recipe: Recipe, networks: dict[str, nn.Module], devices: Devices, sharded: bool = False
 ) -> dict[str, Player]:
     """Return the players of a recipe's networks; see `adm.training.players.player`."""
-    trained = dict[str, Player]()
-    for name, each in networks.items():
-        settings, first_decay = _learning(recipe, name)
-        trained[name] = player(each, settings, devices, sharded, first_decay)
-    return trained
-
-
-def _learning(recipe: Recipe, name: str) -> tuple[TrainSettings, float]:
-    """Return the settings of a player, and the decay of its first moments."""
-    if isinstance(recipe, GANRecipe):
-        how = recipe.adversarial
-        rate = how.discriminator_rate if name == CRITIC else recipe.train.learning_rate
-        return replace(recipe.train, learning_rate=rate), how.first_decay
-    if recipe.critic is None or name != CRITIC:
-        return recipe.train, 0.9
-    rate = recipe.critic.learning_rate
-    return replace(recipe.train, learning_rate=rate, optimizer=AdamW()), 0.0  # as a GAN's
+    train = recipe.train
+    if not isinstance(recipe, GANRecipe):
+        return {name: player(each, train, devices, sharded) for name, each in networks.items()}
+    how = recipe.adversarial
+    settings = {GENERATOR: train, CRITIC: replace(train, learning_rate=how.discriminator_rate)}
+    return {
+        name: player(each, settings[name], devices, sharded, how.first_decay)
+        for name, each in networks.items()
+    }
 
 
 def turn(recipe: Recipe, state: RunState, device: torch.device, teach: Teach | None = None) -> Turn:
@@ -171,8 +156,6 @@ def turn(recipe: Recipe, state: RunState, device: torch.device, teach: Teach | N
     if isinstance(recipe, GANRecipe):
         return _adversarial(recipe, state, device)
     how = recipe.distillation
-    if isinstance(recipe, DiffusionRecipe) and how is not None and how.critic is not None:
-        return _criticised(recipe, how, state, device, teach)
     stages = objectives(recipe, device, _levels(recipe, state.importance), teach)
     return alone(*stages) if how is None else alone(*stages, stage=how.stage)
 
@@ -197,26 +180,6 @@ def _adversarial(recipe: GANRecipe, state: RunState, device: torch.device) -> Tu
         discriminator_objective(generator, how.augmentation, autocast),
         how.discriminator_steps,
     )
-
-
-def _criticised(
-    recipe: DiffusionRecipe,
-    how: Distillation,
-    state: RunState,
-    device: torch.device,
-    teach: Teach | None,
-) -> Turn:
-    assert teach is not None
-    process, reading = schedule(recipe.process), parameterization(recipe.process)
-    autocast = autocast_for(recipe.train.precision, device)
-
-    def verdict(critic: nn.Module, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        with autocast():
-            return critic(*reading.inputs(process, images, 1), labels)
-
-    student = student_of(recipe.unet.conditions, reading, autocast)
-    both = (state.players[GENERATOR].network, state.players[CRITIC].network)
-    return adversarial_turn(*how.opponents(process, teach, student, both, verdict), steps=1)
 
 
 def objectives(
@@ -405,6 +368,4 @@ def _check_distillation(recipe: DiffusionRecipe) -> None:
     if recipe.unet.super_resolution or recipe.unet.classes is None:
         what = "an upsampler" if recipe.unet.super_resolution else "a model without classes"
         raise ValueError(f"{what} cannot be distilled; give a class-conditional model as teacher")
-    if distillation.critic is not None and recipe.unet.layers == "magnitude":
-        raise SettingError("distillation.critic", "none with unet.layers=magnitude", "a critic")
     distillation.check(recipe.process.steps)

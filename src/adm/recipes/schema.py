@@ -12,7 +12,7 @@ from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
 from adm.adversarial import Adversarial, LatentSampling
 from adm.diffusion import NOISE, TARGETS, Target
-from adm.distillation import CriticSettings, Distillation
+from adm.distillation import Distillation
 from adm.limits import MOST_BATCH, MOST_CHANNELS, MOST_CHARACTERS, MOST_LEVELS, MOST_SIDE, MOST_TEXT
 from adm.losses import WEIGHTS, Unweighted, Weight
 from adm.networks import ClassifierConfig, UNetConfig
@@ -109,11 +109,6 @@ class BaseRecipe:
     makes: ClassVar[str]
     distillation: Distillation | None = None
     divisible: ClassVar[bool] = True
-
-    @property
-    def critic(self) -> CriticSettings | None:
-        """The critic that a student is trained against; None for none."""
-        return None if self.distillation is None else self.distillation.critic
 
     @property
     def parts(self) -> int:

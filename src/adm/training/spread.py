@@ -34,7 +34,7 @@ def spread(network: nn.Module, devices: Devices, sharded: bool = False) -> nn.Mo
     if sharded:
         return _shard(network, devices)
     for each in network.parameters():
-        if each.requires_grad and 1 in each.shape:
+        if 1 in each.shape:
             each.register_hook(partial(as_laid_out, strides=each.stride()))
     ids = None if devices.device.type == "cpu" else [devices.device]
     return DistributedDataParallel(network, device_ids=ids, gradient_as_bucket_view=True)

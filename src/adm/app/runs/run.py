@@ -191,8 +191,6 @@ def check(recipe: Recipe, source: Source, devices: Devices, options: TrainOption
     build.check_sampling(recipe)
     check_source(recipe, source)
     _check_teacher(recipe, source, options.teacher)
-    if options.shard and recipe.critic is not None:
-        raise SettingError("shard", "left out with a critic, whose weights cannot be sharded")
     _check_batch(recipe.train.batch_size, source, devices, options.shard)
     if isinstance(recipe, GANRecipe):
         _check_gan(recipe, devices, options)
