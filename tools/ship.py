@@ -6,14 +6,12 @@
 
 Stores the averaged weights of a run, or of one of its checkpoints, in half precision: with the
 recipe of its name as it is now, or that of the run if there is none. `--settings` gives shipped
-models the sampling settings of their recipes; files stored beside a model, and its students, name
-it by the hash of its file, and are changed with it. With the judge are stored statistics of its
-features of the test images, so that samples can be compared with real ones without the data set.
+models the sampling settings of their recipes. With the judge are stored statistics of its features
+of the test images, so that samples can be compared with real ones without the data set.
 """
 
 import argparse
 import json
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,14 +20,12 @@ import torch
 
 from adm.app.scoring import make_reference
 from adm.app.study.demo import JUDGE, REFERENCE
-from adm.app.study.frontier import NAME
 from adm.data import open_source
 from adm.features.classifier import classifier_features
-from adm.models.paths import SHIPPED, resolve, sidecar_path
+from adm.models.identity import identify
+from adm.models.paths import SHIPPED, resolve
 from adm.recipes import RECIPES, recipe
 from adm.spec import to_json
-from adm.store.files import write_text
-from adm.store.hashes import sha256
 from adm.training import model_file
 from adm.training.log import FILE
 
@@ -48,7 +44,7 @@ def ship(name: str, run: Path) -> None:
         metadata["start"] = start | {"given": Path(start["given"]).name}
     for part in {"teacher", "guide"} & metadata.keys():  # of a student
         of = metadata[part]["recipe"]
-        if not file_of(of).exists() or metadata[part]["sha256"] != sha256(file_of(of)):
+        if not file_of(of).exists() or metadata[part]["sha256"] != identify(file_of(of)):
             raise SystemExit(f"the {part} of {run} is not {of} as it is now; distil it again")
     save(file_of(name), weights, metadata)
     log = next(file for place in (run, *run.parents) if (file := place / FILE).is_file())
@@ -69,28 +65,12 @@ def current(name: str, stored: dict[str, Any]) -> dict[str, Any]:
 
 
 def update_settings(name: str) -> None:
-    """Give a shipped model the sampling settings of its recipe; its weights stay."""
+    """Give a shipped model the sampling settings of its recipe; its weights and its hash stay."""
     file = file_of(name)
-    before = sha256(file)
     weights, metadata = model_file.load_model(file)
     settings = {"sample": to_json(recipe(name))["sample"]}
     save(file, weights, metadata | {"recipe": metadata["recipe"] | settings})
-    for kind in ("grids", NAME):
-        sidecar = sidecar_path(file, kind)
-        if sidecar.exists():
-            write_text(sidecar, sidecar.read_text("utf-8").replace(before, sha256(file)))
-    for student, weights, metadata in students_of(before):
-        metadata["teacher"]["sha256"] = sha256(file)
-        save(student, weights, metadata)
     print(f"{file.name}: {settings}")
-
-
-def students_of(teacher: str) -> Iterator[tuple[Path, dict[str, torch.Tensor], dict[str, Any]]]:
-    """Yield the shipped models that were distilled from the file of a hash."""
-    for file in SHIPPED.glob("*.safetensors"):
-        weights, metadata = model_file.load_model(file)
-        if metadata.get("teacher", {}).get("sha256") == teacher:
-            yield file, weights, metadata
 
 
 def file_of(name: str) -> Path:
