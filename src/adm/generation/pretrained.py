@@ -313,7 +313,7 @@ def _summary(
     elif isinstance(recipe, DiffusionRecipe) and recipe.distillation is not None:
         what = "a student of a guided diffusion model"
         purpose = (
-            f" It takes {', '.join(map(str, sorted(recipe.distillation.steps)))} steps, and the "
+            f" It takes {' or '.join(map(str, sorted(recipe.distillation.steps)))} steps, and the "
             "guidance scale as an input."
         )
     elif isinstance(recipe, DiffusionRecipe):
@@ -397,7 +397,7 @@ def _sampled(recipe: DiffusionRecipe) -> dict[str, str]:
     guided = f", at scale {sampling.scale:g}" if sampling.scale else ""
     if student is not None:
         low, high = student.scales
-        steps = ", ".join(map(str, sorted(student.steps)))
+        steps = " or ".join(map(str, sorted(student.steps)))
         return {
             "distilled": f"by {student.method.name} distillation, for scales {low:g} to {high:g}",
             "sampled by": f"{sampling.sampler.name}, {steps} steps; {sampling.grid.steps} by "
