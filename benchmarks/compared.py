@@ -1,8 +1,8 @@
 """Names, sweep folders -> one table of their points, and a figure of distance against recall.
 
-    adm sweep fashion-fast --vary steps=1,2,4 --vary scale=2,4 --reference lite.npz,judge.npz \
+    adm sweep fashion-fast --vary steps=2,4 --vary scale=1,4 --reference lite.npz,judge.npz \
         --out out/fast
-    adm sweep fashion --vary scale=2,4 --reference lite.npz,judge.npz --out out/teacher
+    adm sweep fashion --vary scale=1,4 --reference lite.npz,judge.npz --out out/teacher
     python benchmarks/compared.py teacher=out/teacher student=out/fast --picture compared.png
 
 A folder with @0,2 behind it stands for the points of these scales. With --from and --to, two of the

@@ -79,7 +79,7 @@ JOBS = {
         f"train fashion-biggan --steps 10 --set {FEW} train.batch_size=32 "
         "watch.validation_images=64",
     ),
-    "samples": Job("images", "sample fashion-fast --steps 1 --count {count} --precision float32"),
+    "samples": Job("images", "sample fashion-fast --steps 2 --count {count} --precision float32"),
 }
 
 

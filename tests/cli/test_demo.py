@@ -78,7 +78,7 @@ def test_samples_of_another_seed_are_refused(demo: Path, adm: Adm) -> None:
     ("name", "words"),
     [
         ("scale-2", ("fashion", "--scale", 2)),
-        ("steps-1", ("fashion-fast", "--scale", 2, "--steps", 1)),
+        ("steps-2", ("fashion-fast", "--scale", 2, "--steps", 2)),
     ],
 )
 def test_the_images_are_those_of_adm_sample(

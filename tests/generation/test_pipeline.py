@@ -241,7 +241,7 @@ def test_samples_are_a_sequence_of_images(tmp_path: Path) -> None:
     ("name", "spec"),
     [
         ("fashion", "classifier:scale=1,interval=1-700 (fashion-classifier)"),
-        ("fashion-fast", "classifier:scale=0.5"),
+        ("fashion-fast", "classifier:scale=1"),
         ("fashion-unlabelled", "classifier:scale=2 (fashion-unlabelled-classifier)"),
         ("emoji", "classifier:scale=2 (emoji-classifier)"),
     ],

@@ -87,10 +87,10 @@ def test_images_of_several_blocks_are_those_of_the_library() -> None:
     """Fashion has 16 images in a block."""
     shelf, received = Shelf(device="cpu"), []
     order = orders.parse(
-        b'{"kind": "sample", "model": "fashion-fast", "count": 17, "settings": {"steps": 1}}'
+        b'{"kind": "sample", "model": "fashion-fast", "count": 17, "settings": {"steps": 2}}'
     )
     order.carry_out(shelf, lambda name, data: received.append((name, data)))
-    expected = shelf.pipeline("fashion-fast").sample(count=17, steps=1)
+    expected = shelf.pipeline("fashion-fast").sample(count=17, steps=2)
     assert torch.equal(images(received), expected.images)
     assert [len(step["places"]) for step in named(received, "step")] == [16, 1]
 

@@ -17,7 +17,7 @@ from adm.spec import SettingError
 # docs/results/results.md and docs/howto/without-labels.md.
 GUIDES = {
     "fashion": ClassifierGuide(scale=1.0, interval=(1, 700)),
-    "fashion-fast": ClassifierGuide(scale=0.5),
+    "fashion-fast": ClassifierGuide(scale=1.0),
     "fashion-unlabelled": ClassifierGuide(scale=2.0),
     "emoji": ClassifierGuide(scale=2.0),
 }

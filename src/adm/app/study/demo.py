@@ -26,7 +26,7 @@ from adm.models.paths import SHIPPED
 from adm.processes import Devices
 from adm.spec import SettingError
 
-STUDENT, STEPS = "fashion-fast", (4, 2, 1)  # distilled from the guided model; its steps
+STUDENT, STEPS = "fashion-fast", (4, 2)  # distilled from the guided model; its steps
 JUDGE, REFERENCE = "fashion-judge", "fashion-reference.npz"
 GUIDED = 2.0  # the scale of the animation, of the student and of the emoji
 SMALL, LARGE, OF_CLASS = "emoji", "emoji-large", 2  # folders; images of each class
