@@ -92,7 +92,7 @@ def test_images_of_several_blocks_are_those_of_the_library() -> None:
     order.carry_out(shelf, lambda name, data: received.append((name, data)))
     expected = shelf.pipeline("fashion-fast").sample(count=17, steps=2)
     assert torch.equal(images(received), expected.images)
-    assert [len(step["places"]) for step in named(received, "step")] == [16, 1]
+    assert [len(step["places"]) for step in named(received, "step")] == [16, 16, 1, 1]
 
 
 def test_a_grid_has_the_images_of_its_settings(studio: Studio) -> None:
