@@ -2,10 +2,10 @@
 
 from dataclasses import replace
 
-from adm.distillation import ConsistencyTuning, Distillation, Method, Progressive, Trajectory
+from adm.distillation import ConsistencyTuning, Distillation, Progressive, Trajectory
 from adm.recipes.schema import DiffusionRecipe, WatchSettings
 from adm.recipes.small import fashion
-from adm.samplers import DDIM, Consistency, Distilled, Karras, LogSNR, Sampling
+from adm.samplers import Distilled, Karras, LogSNR, Sampling
 from adm.training.settings import TrainSettings
 
 # The levels of a teacher. A student of N steps visits every (16 / N)-th of them.
@@ -19,15 +19,9 @@ def fashion_distilled() -> DiffusionRecipe:
     Time: 36 minutes, two processes on 2 CPU cores (AVX-512 bf16).
     Result: `fashion-fast`; see docs/howto/distil.md.
     """
-    student = _student(
-        "fashion-distilled",
-        Trajectory(order=2),
-        steps=(2, 4),
-        sample=Sampling(sampler=DDIM(), grid=Distilled(steps=4), precision="auto"),
-    )
-    how = student.distillation
-    assert how is not None
     grid = Karras(steps=8, start=980, end=3)
+    how = Distillation(method=Trajectory(order=2), grid=grid, steps=(2, 4), interval=(1, 700))
+    student = _student("fashion-distilled", how, steps=4)
     train = replace(
         student.train,
         steps=920,
@@ -36,7 +30,7 @@ def fashion_distilled() -> DiffusionRecipe:
         warmup_steps=50,
         ema_decay=0.995,
     )
-    return replace(student, distillation=replace(how, grid=grid, interval=(1, 700)), train=train)
+    return replace(student, train=train)
 
 
 def fashion_progressive() -> DiffusionRecipe:
@@ -49,17 +43,10 @@ def fashion_progressive() -> DiffusionRecipe:
     Time: 17 minutes on 2 CPU cores (AMX), as two processes.
     Result: see docs/howto/distil.md.
     """
-    student = _student(
-        "fashion-progressive",
-        Progressive(factor=4),
-        steps=(8,),
-        sample=Sampling(sampler=DDIM(), grid=Distilled(steps=8), precision="auto"),
-    )
-    how = student.distillation
-    assert how is not None
     grid = replace(LEVELS, steps=32)
-    train = _briefly(student.train, steps=700)
-    return replace(student, distillation=replace(how, grid=grid), train=train)
+    how = Distillation(method=Progressive(factor=4), grid=grid, steps=(8,))
+    student = _student("fashion-progressive", how, steps=8)
+    return replace(student, train=_briefly(student.train, steps=700))
 
 
 def fashion_consistency() -> DiffusionRecipe:
@@ -69,26 +56,22 @@ def fashion_consistency() -> DiffusionRecipe:
     Time: 17 minutes on 2 CPU cores (AMX), as two processes.
     Result: see docs/howto/distil.md.
     """
-    student = _student(
-        "fashion-consistency",
-        ConsistencyTuning(stage_steps=125),  # so that the eighth stage is the last
-        steps=(1, 2, 4),
-        sample=Sampling(sampler=Consistency(), grid=Distilled(steps=2), precision="auto"),
-    )
+    method = ConsistencyTuning(stage_steps=125)  # so that the eighth stage is the last
+    how = Distillation(method=method, grid=LEVELS, steps=(1, 2, 4))
+    student = _student("fashion-consistency", how, steps=2)
     return replace(student, train=_briefly(student.train, steps=1000))
 
 
-def _student(
-    name: str, method: Method, steps: tuple[int, ...], sample: Sampling
-) -> DiffusionRecipe:
-    base = fashion()
+def _student(name: str, how: Distillation, steps: int) -> DiffusionRecipe:
+    """Return the recipe of a student that is sampled in `steps` steps by default."""
+    base, method = fashion(), how.method
     return replace(
         base,
         name=name,
         unet=replace(base.unet, conditions=method.conditions),
-        distillation=Distillation(method=method, grid=LEVELS, steps=steps),
+        distillation=how,
         train=replace(base.train, learning_rate=2e-4, label_dropout=0.0, save_every_steps=50),
-        sample=sample,
+        sample=Sampling(sampler=method.sampler(), grid=Distilled(steps=steps), precision="auto"),
         watch=WatchSettings(validation_images=64),  # the teacher samples each of them
     )
 
