@@ -76,12 +76,9 @@ def student(*settings: str) -> DiffusionRecipe:
     distilled = override(
         recipe("fashion-distilled"),
         [
-            *(
-                "distillation.steps=1,2,4",
-                "distillation.grid.steps=4",
-                "distillation.interval=null",
-            ),
-            *("distillation.grid.start=18", "sample.precision=float32", *COMMON),
+            *("distillation.steps=1,2,4", "distillation.interval=null"),
+            *("distillation.grid.steps=4", "distillation.grid.start=18"),
+            *("sample.precision=float32", *COMMON),
         ],
     )
     changed = override(follow_teacher(distilled, diffusion()), settings)
