@@ -147,7 +147,7 @@ def _emoji() -> Contest:
         core_hours={
             "emoji": 10.2,
             "emoji-classifier": 0.2,
-            "emoji-upsampler": 3.3,
+            "emoji-upsampler": 5.8,
             "emoji-biggan": 1.3,
         },
         proportional=True,
