@@ -19,6 +19,7 @@ from adm.diffusion import Schedule, clip
 from adm.diffusion.process import diffuse
 from adm.generation.diffusion import DiffusionGenerator
 from adm.generation.gan import GANGenerator
+from adm.generation.resolve import resolve
 from adm.images import to_float, to_uint8
 from adm.models.gan import GANModel
 from adm.models.trained import DiffusionModel
@@ -121,8 +122,8 @@ def samples(run: Watched, recipe: DiffusionRecipe | GANRecipe) -> Draw:
         if isinstance(model, GANModel):
             sampling = replace(model.recipe.sample, truncation=None, seed=SEED)
             return GANGenerator(model, sampling).images(labels, range(total))
-        generator = DiffusionGenerator(model, preview_sampling(model.recipe))
-        return generator.images(labels, range(total))
+        sampling = resolve(model, preview_sampling(model.recipe))
+        return DiffusionGenerator(model, sampling).images(labels, range(total))
 
     def draw(done: int, weights: Weights) -> Drawn:
         raw, mean = (sample(run.model(each, done)) for each in weights)
