@@ -74,15 +74,12 @@ def store_row(
     if accuracy is not None:
         scores[list(scores)[-1]]["accuracy"] = accuracy.to_json()
     generated = list(loaded.values())[-1].manifest["generated"]
-    made = generated.get("made")
-    if inputs := (made or {}).get("inputs"):  # a path is of this machine alone
-        made |= {"inputs": inputs | {"source": Path(inputs["source"]).name}}
     write_json(
         row_file(place, row),
         {
             "count": generated["count"],
             "options": options,
-            "made": made,
+            "made": generated.get("made"),
             "scores": scores,
             "processor": described(),
             "versions": versions(),

@@ -74,7 +74,7 @@ def test_conditions_are_cycled_and_set_the_class(
     adm.done(*words, "--classes", "bag:4", "--out", tmp_path / "bags")
     assert np.load(tmp_path / "bags" / "samples.npz")["arr_1"].tolist() == [1] * 4
     record = json.loads((tmp_path / "more" / "samples.json").read_text())["inputs"]
-    assert (record["source"], record["shape"]) == (str(edges), [7, 3, 8, 8])
+    assert (record["source"], record["shape"]) == (edges.name, [7, 3, 8, 8])
 
 
 def test_what_is_missing_is_named(adm: Adm, run: Path, pairs: Path, tmp_path: Path) -> None:

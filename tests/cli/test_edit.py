@@ -38,7 +38,7 @@ def test_the_command_writes_the_images_of_the_python_call(
     assert "is complete" in adm(*words, "--out", tmp_path / "out").out
     manifest = json.loads((tmp_path / "out" / "samples.json").read_text())
     assert manifest["edit"] == "noise:strength=0.6"
-    assert manifest["inputs"]["source"] == str(data)
+    assert manifest["inputs"]["source"] == data.name
 
 
 def test_images_of_another_size_are_refused_or_resized(

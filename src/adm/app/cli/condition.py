@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
@@ -80,7 +81,8 @@ class Conditions:
             labels, number = labels_of(classes, generator.classes, count)
             turns = [i % len(source) for i in range(number)]
         inputs = [self.fitted(source.read(i), model) for i in range(min(number, len(source)))]
-        what = f"{self.condition}, shrunk" if self.shrink else self.condition
+        name = Path(self.condition).name
+        what = f"{name}, shrunk" if self.shrink else name
         return Job(generator, labels, number, torch.stack(inputs)[turns], what)
 
     def opened(self, model: "DiffusionModel", named: bool, devices: "Devices") -> "Source":

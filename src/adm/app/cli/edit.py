@@ -96,7 +96,8 @@ class Editing:
         helpers.check_used(pipeline.sampling.change(**overrides))
         pixels, _ = source.batch(range(len(source)))
         edit = self.edit or usual
-        return edit_job(pipeline, pixels, edit, classes, self.samples, images, **overrides)
+        name = Path(images).name
+        return edit_job(pipeline, pixels, edit, classes, self.samples, name, **overrides)
 
 
 NOTHING = Editing()

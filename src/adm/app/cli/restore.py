@@ -117,16 +117,14 @@ def restore(
         how = {"split": (split, "train"), "size": tuple(size), "channels": channels}
         known = all_of(open_images(truth, devices=devices, **how).source, count)
     if images is not None:
-        y = measured(images, instrument.shape, count, devices)
+        y, what = measured(images, instrument.shape, count, devices), Path(images).name
     else:
+        assert truth is not None
         assert known is not None
-        y = problem.measure(known, overrides.get("seed", 0))
+        y, what = problem.measure(known, overrides.get("seed", 0)), f"{Path(truth).name}, measured"
     if known is not None and len(known) != len(y):
         raise SettingError("truth", f"as many images as there are inputs, {len(y)}", len(known))
-    source = f"{truth}, measured" if images is None else images
-    job = pipeline.restoration(
-        y, problem, samples, lists.joined(classes), source=source, **overrides
-    )
+    job = pipeline.restoration(y, problem, samples, lists.joined(classes), source=what, **overrides)
     compared = None if known is None else perceptual(features, devices)
     output.write(out, job, f"restoring {job.count} images", devices)
     if devices.main and (out / MANIFEST).is_file():
