@@ -95,12 +95,7 @@ def _fashion() -> Contest:
             Row("real", "real images (training)", None),
             *_gan("fashion-biggan"),
             *_diffusion("fashion"),
-            Row(
-                "student",
-                "student, 4 steps",
-                "fashion-fast",
-                {"scale": CHOSEN, "steps": 4},
-            ),
+            _student("fashion-fast"),
         ),
         gan="fashion-biggan",
         guided="fashion",
@@ -128,6 +123,7 @@ def _emoji() -> Contest:
             Row("real", "real images (test)", None, count=576, size=32),
             *_gan("emoji-biggan", size=32),
             *_diffusion("emoji", size=32),
+            _student("emoji-fast", size=32),
             Row("real-64", "real images (test), 64x64", None, count=576, size=64),
             Row(
                 "cascade",
@@ -147,6 +143,7 @@ def _emoji() -> Contest:
         core_hours={
             "emoji": 10.2,
             "emoji-classifier": 0.2,
+            "emoji-fast": 12.8,
             "emoji-upsampler": 5.8,
             "emoji-biggan": 1.3,
         },
@@ -171,3 +168,8 @@ def _diffusion(model: str, size: int | None = None) -> tuple[Row, ...]:
         Row("guided-ode", "ADM-G, 10 UniPC steps", model, own | ODE, FEW, size),
         Row("guided-few", OWN, model, own, size=size),
     )
+
+
+def _student(model: str, size: int | None = None) -> Row:
+    options = {"scale": CHOSEN, "steps": 4}
+    return Row("student", "student, 4 steps", model, options, size=size)

@@ -30,6 +30,7 @@ PAGES = {  # model -> the pages with its measurements
     "fashion-unlabelled": "[guidance without labels](../howto/without-labels.md)",
     "fashion-biggan": "[results](../results/results.md) and [GANs](../howto/gans.md)",
     "emoji": "[results](../results/results.md) and [emoji](../results/emoji.md)",
+    "emoji-fast": "[distillation](../howto/distil.md) and [results](../results/results.md)",
     "emoji-biggan": "[results](../results/results.md)",
     "emoji-upsampler": "[results](../results/results.md) and [emoji](../results/emoji.md)",
 }
@@ -38,6 +39,7 @@ ROWS = {  # of docs/results/results.md
     "fashion-fast": "fashion/student",
     "fashion-biggan": "fashion/gan",
     "emoji": "emoji/guided-few",
+    "emoji-fast": "emoji/student",
     "emoji-biggan": "emoji/gan",
     "emoji-upsampler": "emoji/cascade",
 }

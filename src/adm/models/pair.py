@@ -20,6 +20,7 @@ GUIDES = {
     "fashion-fast": ClassifierGuide(scale=1.0),
     "fashion-unlabelled": ClassifierGuide(scale=2.0),
     "emoji": ClassifierGuide(scale=2.0),
+    "emoji-fast": ClassifierGuide(scale=2.0),
 }
 
 

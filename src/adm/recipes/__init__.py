@@ -18,6 +18,7 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
         small.fashion_upsampler,
         small.digits_upsampler,
         distilled.fashion_distilled,
+        distilled.emoji_distilled,
         distilled.fashion_progressive,
         distilled.fashion_consistency,
         photos.photos,
