@@ -143,7 +143,7 @@ def _emoji() -> Contest:
         core_hours={
             "emoji": 10.2,
             "emoji-classifier": 0.2,
-            "emoji-fast": 12.8,
+            "emoji-fast": 12.6,
             "emoji-upsampler": 5.8,
             "emoji-biggan": 1.3,
         },

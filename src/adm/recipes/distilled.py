@@ -39,7 +39,7 @@ def emoji_distilled() -> DiffusionRecipe:
     """A student of `emoji` and its classifier, by trajectory distillation: 4 steps.
 
     Command: adm train emoji-distilled --teacher emoji --data emoji --out runs/fast
-    Time: 70 minutes, two processes on 2 CPU cores (AVX-512 bf16).
+    Time: 67 minutes, two processes on 2 CPU cores (AVX-512 bf16).
     Result: `emoji-fast`; see docs/howto/distil.md.
     """
     grid = Karras(steps=8, start=980, end=3)
