@@ -105,7 +105,7 @@ def _fashion() -> Contest:
         core_hours={
             "fashion": 6.5,
             "fashion-classifier": 0.3,
-            "fashion-fast": 8.0,
+            "fashion-fast": 8.6,
             "fashion-biggan": 1.1,
         },
     )

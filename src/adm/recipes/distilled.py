@@ -19,7 +19,8 @@ def fashion_distilled() -> DiffusionRecipe:
 
     Command: adm train fashion-distilled --teacher fashion --out runs/fast
     Time: 36 minutes, two processes on 2 CPU cores (AVX-512 bf16).
-    Result: `fashion-fast`; see docs/howto/distil.md.
+    Result: in 4 steps a distance of 5.8 at scale 1, of 2,500 images at infinite N in features of
+    EfficientNet-Lite0. `fashion-fast` was trained on for 620 steps; see docs/howto/distil.md.
     """
     grid = Karras(steps=8, start=980, end=3)
     how = Distillation(method=Trajectory(order=2), grid=grid, steps=(2, 4), interval=(1, 700))
@@ -40,7 +41,8 @@ def emoji_distilled() -> DiffusionRecipe:
 
     Command: adm train emoji-distilled --teacher emoji --data emoji --out runs/fast
     Time: 67 minutes, two processes on 2 CPU cores (AVX-512 bf16).
-    Result: `emoji-fast`; see docs/howto/distil.md.
+    Result: `emoji-fast`; 10,000 samples at scale 2 have a Fréchet distance of 47.9 at infinite N in
+    features of EfficientNet-Lite0. See docs/howto/distil.md.
     """
     grid = Karras(steps=8, start=980, end=3)
     how = Distillation(method=Trajectory(order=2), grid=grid, steps=(4,))
