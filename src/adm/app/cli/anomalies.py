@@ -81,7 +81,7 @@ def anomalies(
     pipeline = helpers.load(model, devices.device)
     source = editing.open(images, pipeline, devices)
     is_anomalous = None if anomalous is None else positive(source, anomalous)
-    job = editing.job(pipeline, source, images, settings, helpers, USUAL_EDIT)
+    job = editing.job(pipeline, source, settings, helpers, USUAL_EDIT)
     if job.generator.input_shape != job.generator.shape:
         raise SettingError("edit", "noise or invert, which edit one image", editing.edit)
     output.write(out, job, f"editing {len(source)} images", devices)

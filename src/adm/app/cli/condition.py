@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
@@ -65,7 +64,6 @@ class Conditions:
         from adm.generation.job import Job
         from adm.generation.labels import labels_of, positive
 
-        assert self.condition is not None
         model, generator = pipeline.diffusion, pipeline.generator(**overrides)
         if model.low_shape is None:
             raise SettingError("condition", f"left out, as {model.name} is not image-conditional")
@@ -81,8 +79,7 @@ class Conditions:
             labels, number = labels_of(classes, generator.classes, count)
             turns = [i % len(source) for i in range(number)]
         inputs = [self.fitted(source.read(i), model) for i in range(min(number, len(source)))]
-        name = Path(self.condition).name
-        what = f"{name}, shrunk" if self.shrink else name
+        what = f"{source.name}, shrunk" if self.shrink else source.name
         return Job(generator, labels, number, torch.stack(inputs)[turns], what)
 
     def opened(self, model: "DiffusionModel", named: bool, devices: "Devices") -> "Source":

@@ -79,12 +79,11 @@ class Editing:
             raise SettingError("images", expected, sized(source.shape), cure)
         return source.subset(np.arange(number))
 
-    # Six parameters: the images, the model and the settings.
+    # Five parameters: the images, the model and the settings.
     def job(
         self,
         pipeline: "Pipeline",
         source: "Source",
-        images: str,
         settings: Settings,
         helpers: Helpers,
         usual: str,
@@ -96,8 +95,7 @@ class Editing:
         helpers.check_used(pipeline.sampling.change(**overrides))
         pixels, _ = source.batch(range(len(source)))
         edit = self.edit or usual
-        name = Path(images).name
-        return edit_job(pipeline, pixels, edit, classes, self.samples, name, **overrides)
+        return edit_job(pipeline, pixels, edit, classes, self.samples, source.name, **overrides)
 
 
 NOTHING = Editing()
@@ -142,5 +140,5 @@ def edit(
     devices = joined(helpers.device)
     pipeline = helpers.load(model, devices.device)
     source = editing.open(images, pipeline, devices)
-    job = editing.job(pipeline, source, images, settings, helpers, "noise")
+    job = editing.job(pipeline, source, settings, helpers, "noise")
     output.write(out, job, f"editing {len(source)} images", devices)
