@@ -12,6 +12,8 @@ from adm.training.settings import TrainSettings
 
 # The levels of a teacher. A student of N steps visits every (16 / N)-th of them.
 LEVELS = LogSNR(steps=16, start=980, end=3)
+# Those of its trajectories, of order 2: a smooth map is learned sooner (docs/howto/distil.md).
+COARSE = Karras(steps=8, start=980, end=3)
 
 
 def fashion_distilled() -> DiffusionRecipe:
@@ -22,18 +24,9 @@ def fashion_distilled() -> DiffusionRecipe:
     Result: in 4 steps a distance of 5.8 at scale 1, of 2,500 images at infinite N in features of
     EfficientNet-Lite0. `fashion-fast` was trained on for 620 steps; see docs/howto/distil.md.
     """
-    grid = Karras(steps=8, start=980, end=3)
-    how = Distillation(method=Trajectory(order=2), grid=grid, steps=(2, 4), interval=(1, 700))
+    how = Distillation(method=Trajectory(order=2), grid=COARSE, steps=(2, 4), interval=(1, 700))
     student = _student(fashion(), "fashion-distilled", how, steps=4)
-    train = replace(
-        student.train,
-        steps=920,
-        batch_size=32,  # each image costs 8 guided evaluations of the teacher
-        learning_rate=3e-4,
-        warmup_steps=50,
-        ema_decay=0.995,
-    )
-    return replace(student, train=train)
+    return replace(student, train=_along_trajectories(student.train, steps=920))
 
 
 def emoji_distilled() -> DiffusionRecipe:
@@ -44,14 +37,13 @@ def emoji_distilled() -> DiffusionRecipe:
     Result: `emoji-fast`; 10,000 samples at scale 2 have a Fréchet distance of 47.9 at infinite N in
     features of EfficientNet-Lite0. See docs/howto/distil.md.
     """
-    grid = Karras(steps=8, start=980, end=3)
-    how = Distillation(method=Trajectory(order=2), grid=grid, steps=(4,))
+    how = Distillation(method=Trajectory(order=2), grid=COARSE, steps=(4,))
     student = _student(emoji(), "emoji-distilled", how, steps=4)
     return replace(
         student,
         # It is trained towards the teacher's own images: there is nothing to overfit.
         unet=replace(student.unet, dropout=0.0),
-        train=replace(fashion_distilled().train, steps=1600, optimizer=Muon()),
+        train=replace(_along_trajectories(student.train, steps=1600), optimizer=Muon()),
     )
 
 
@@ -95,6 +87,18 @@ def _student(base: DiffusionRecipe, name: str, how: Distillation, steps: int) ->
         train=replace(base.train, learning_rate=2e-4, label_dropout=0.0, save_every_steps=50),
         sample=Sampling(sampler=method.sampler(), grid=Distilled(steps=steps), precision="auto"),
         watch=WatchSettings(validation_images=64),  # the teacher samples each of them
+    )
+
+
+def _along_trajectories(train: TrainSettings, steps: int) -> TrainSettings:
+    """Return the settings of a training whose images cost eight evaluations of the teacher."""
+    return replace(
+        train,
+        steps=steps,
+        batch_size=32,
+        learning_rate=3e-4,
+        warmup_steps=50,
+        ema_decay=0.995,
     )
 
 
