@@ -34,7 +34,6 @@ def main() -> int:
     parser.add_argument("--seeds", type=int, default=SEEDS, help="runs of a row")
     parser.add_argument("--seconds", type=float, help=f"of a processor a run, {SECONDS:g}")
     parser.add_argument("--count", type=int, default=COUNT, help="images of a run that are scored")
-    parser.add_argument("--sampling", nargs="+", default=[], metavar="NAME=VALUE")
     parser.add_argument("--set", nargs="+", default=[], metavar="FIELD=VALUE")
     parser.add_argument("--workers", type=int, default=1, help="runs at once, each on one thread")
     parser.add_argument("--so-far", action="store_true", help="measure nothing")
@@ -69,9 +68,6 @@ def planned(args: argparse.Namespace) -> Plan:
         seeds=args.seeds,
         count=args.count,
         common=tuple(args.set),
-        sampling=tuple(
-            (name, value) for name, _, value in (s.partition("=") for s in args.sampling)
-        ),
     )
 
 

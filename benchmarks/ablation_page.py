@@ -8,7 +8,7 @@ import shutil
 import statistics
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import matplotlib
 from ablation_plan import BASE, COMBINED, CONTINUED, PAPER, Plan, Row
@@ -25,6 +25,7 @@ MADE = "make ablation"
 USUAL, DISTANCE = "frechet", "frechet_at_infinity"  # the second if there are enough images
 CERTAIN = 0.95
 MILLION = 10**6
+Runs: TypeAlias = dict[str, dict[int, RunScores]]  # row -> seed -> run
 
 
 class Estimate(NamedTuple):
@@ -38,7 +39,7 @@ class Estimate(NamedTuple):
 
 
 class Spread(NamedTuple):
-    """The standard deviation between runs of one row, and its degrees of freedom."""
+    """A standard deviation between runs, and its degrees of freedom."""
 
     deviation: float
     freedom: int
@@ -55,11 +56,29 @@ class Spread(NamedTuple):
         return float(students.ppf((1 + CERTAIN) / 2, self.freedom)) * error
 
 
-def spread(groups: Sequence[Sequence[float]]) -> Spread:
+def spread(rows: Sequence[Sequence[float]]) -> Spread:
     """Pool the variance between runs over all rows: two seeds of one row alone say little of it."""
-    freedom = sum(len(group) - 1 for group in groups)
-    squares = sum((x - statistics.mean(group)) ** 2 for group in groups for x in group)
-    return Spread(math.sqrt(squares / freedom) if freedom else math.nan, freedom)
+    squares = sum((x - statistics.mean(row)) ** 2 for row in rows for x in row)
+    return _spread(squares, sum(len(row) - 1 for row in rows))
+
+
+def spread_within_seeds(rows: Sequence[Sequence[float]]) -> Spread:
+    """Return the spread of runs around the sum of their row's mean and an effect of their seed.
+
+    The runs of a seed share images, noise and their order, which a difference within it cancels:
+    the analysis of variance of randomized blocks, which are the seeds.
+
+    Args:
+        rows: the runs of each, in the same order of seeds.
+    """
+    apart = [[x - statistics.mean(row) for x in row] for row in rows]
+    seeds = [statistics.mean(column) for column in zip(*apart, strict=True)]
+    squares = sum((x - seed) ** 2 for row in apart for x, seed in zip(row, seeds, strict=True))
+    return _spread(squares, (len(rows) - 1) * (len(seeds) - 1))
+
+
+def _spread(squares: float, freedom: int) -> Spread:
+    return Spread(math.sqrt(squares / freedom), freedom) if freedom > 0 else Spread(math.nan, 0)
 
 
 class Measured:
@@ -67,31 +86,37 @@ class Measured:
 
     Attributes:
         key: of the score: at infinite N if all runs have it.
-        values: of the runs of each row, by name.
+        values: row -> seed -> distance.
+        spread, within_seeds: of the runs, from all rows and from those with the most seeds.
     """
 
-    def __init__(self, plan: Plan, runs: dict[str, list[RunScores]], features: str) -> None:
-        every = [run.scores[features] for own in runs.values() for run in own]
+    def __init__(self, plan: Plan, runs: Runs, features: str) -> None:
+        every = [run.scores[features] for own in runs.values() for run in own.values()]
         self.plan = plan
         self.key = key = DISTANCE if all(DISTANCE in scores for scores in every) else USUAL
         self.values = {
-            name: [run.scores[features][key].score.value for run in own]
+            name: {seed: run.scores[features][key].score.value for seed, run in own.items()}
             for name, own in runs.items()
         }
-        own = [row.name for row in plan.weights() if row.name in runs]
-        self.spread = spread([self.values[name] for name in own])
+        own = [self.values[row.name] for row in plan.weights() if row.name in runs]
+        most = max(own, key=len).keys()
+        self.spread = spread([[*each.values()] for each in own])
+        self.within_seeds = spread_within_seeds(
+            [[*each.values()] for each in own if each.keys() == most]
+        )
 
     def mean(self, name: str) -> Estimate:
-        values = self.values[name]
+        values = self.values[name].values()
         return Estimate(statistics.mean(values), self.spread.half(len(values)))
 
     def difference(self, row: Row) -> Estimate | None:
-        """Return how much higher the row is than its base; None without a base that is measured."""
-        if row.base is None or row.base not in self.values:
+        """Return how much higher the row is than its base, of the same seeds; None without one."""
+        own, base = self.values[row.name], self.values.get(row.base or "", {})
+        apart = [own[seed] - base[seed] for seed in own.keys() & base.keys()]
+        if not apart:
             return None
-        own, base = self.values[row.name], self.values[row.base]
-        apart = statistics.mean(own) - statistics.mean(base)
-        return Estimate(apart, self.spread.half(len(own), len(base)))
+        half = self.within_seeds.half(len(apart), len(apart))
+        return Estimate(statistics.mean(apart), half)
 
 
 def verdict(expected: str | None, difference: Estimate | None) -> str:
@@ -110,10 +135,10 @@ def separation(distance: Measured) -> str:
     row = distance.plan.row(COMBINED)
     difference = distance.difference(row)
     assert difference is not None
-    ratio = abs(difference.mean) / distance.spread.deviation
+    ratio = abs(difference.mean) / distance.within_seeds.deviation
     return (
-        f"All combined differs from the base by {difference}, {ratio:.1f} standard deviations "
-        "between runs."
+        f"All combined differs from the base by {difference}, {ratio:.1f} standard deviations of a "
+        "run around the means of its row and its seed."
     )
 
 
@@ -132,26 +157,26 @@ def write(plan: Plan, place: Path, docs: Path | None) -> None:
         shutil.copyfile(place / "rows.png", docs / IMAGES / f"ablation-{plan.name}.png")
 
 
-def updated(page: str, plan: Plan, runs: dict[str, list[RunScores]]) -> str:
+def updated(page: str, plan: Plan, runs: Runs) -> str:
     """Return the page with the tables and the figure of a plan in its section."""
     picture = f"![The distance of every row](../{IMAGES}/ablation-{plan.name}.png)"
     text = f"{tables(plan, runs)}\n\n{picture}"
     return between(page, plan.name, text, MADE)
 
 
-def tables(plan: Plan, runs: dict[str, list[RunScores]]) -> str:
+def tables(plan: Plan, runs: Runs) -> str:
     """Return the tables of the paper's rows, of the continued ones and of costs, with a note."""
     first, *_ = plan.contest.features
     distance = Measured(plan, runs, first)
     parts = [quality(plan, runs, distance, each) for each in (PAPER, CONTINUED)]
     parts.append(costs(plan, runs))
-    if {BASE, COMBINED} <= runs.keys() and distance.spread.freedom:
+    if {BASE, COMBINED} <= runs.keys() and distance.within_seeds.freedom:
         parts.append(separation(distance))
     parts.append(note(plan, runs, distance))
     return "\n\n".join(part for part in parts if part)
 
 
-def quality(plan: Plan, runs: dict[str, list[RunScores]], distance: Measured, which: str) -> str:
+def quality(plan: Plan, runs: Runs, distance: Measured, which: str) -> str:
     """Return a table of scores; empty without rows."""
     first, *others = plan.contest.features
     rows = [row for row in plan.rows if row.table == which and row.name in runs]
@@ -166,7 +191,7 @@ def quality(plan: Plan, runs: dict[str, list[RunScores]], distance: Measured, wh
     lines = [head, ["---", "---", *["--:"] * (len(head) - 2)]]
     for row in rows:
         apart = distance.difference(row)
-        own = runs[row.name]
+        own = [*runs[row.name].values()]
         cells = [row.title, row.source, *([_published(row)] if paper else [])]
         cells += [str(distance.mean(row.name)), _signed(apart), verdict(row.expected, apart)]
         cells += [_signed(each.difference(row)) for each in further]
@@ -176,37 +201,36 @@ def quality(plan: Plan, runs: dict[str, list[RunScores]], distance: Measured, wh
     return table(lines)
 
 
-def costs(plan: Plan, runs: dict[str, list[RunScores]]) -> str:
+def costs(plan: Plan, runs: Runs) -> str:
     """Return the table of what a row costs."""
     head = ["", "parameters", "ms of a processor a step", "steps", "images seen"]
     rows = [head, ["---", *["--:"] * (len(head) - 1)]]
     for row in plan.networks():
         if row.name in runs:
-            one = runs[row.name][0]
+            one = _first(runs[row.name])
             cells = [row.title, f"{one.parameters / MILLION:.2f} million"]
             cells += [f"{1e3 * one.step_seconds:.0f}", f"{one.steps:,}", f"{one.images:,}"]
             rows.append(cells)
     return table(rows)
 
 
-def note(plan: Plan, runs: dict[str, list[RunScores]], distance: Measured) -> str:
-    """Return what the tables were measured with."""
-    one = next(iter(runs.values()))[0]
+def note(plan: Plan, runs: Runs, distance: Measured) -> str:
+    """Return how the tables were measured."""
+    one = _first(next(iter(runs.values())))
     seeds = sorted({len(own) for own in runs.values()})
     how = f"{plan.seconds:g} seconds of a processor and {' or '.join(map(str, seeds))} "
     how += "seed a row" if seeds == [1] else "seeds a row"
-    deviation = (
-        f"; the standard deviation between runs is {distance.spread.deviation:.2f}"
-        if distance.spread.freedom
-        else ""
-    )
-    return (
-        f"{how}, {one.count:,} images a run{deviation}. One thread, {one.processor}, torch "
-        f"{one.versions['torch']}."
-    )
+    sampled = ", ".join(f"`{name}={value}`" for name, value in plan.sampling.items())
+    how += f", {one.count:,} images a run, sampled with {sampled}."
+    if distance.spread.freedom:
+        deviations = f"{distance.spread.deviation:.2f} between the runs of a row"
+        if distance.within_seeds.freedom:
+            deviations += f", {distance.within_seeds.deviation:.2f} without the effect of the seed"
+        how += f" Standard deviation: {deviations}."
+    return f"{how} One thread, {one.processor}, torch {one.versions['torch']}."
 
 
-def figure(plan: Plan, runs: dict[str, list[RunScores]]) -> Figure:
+def figure(plan: Plan, runs: Runs) -> Figure:
     """Draw the distance of every row, with its interval and its runs."""
     first, *_ = plan.contest.features
     distance = Measured(plan, runs, first)
@@ -219,13 +243,17 @@ def figure(plan: Plan, runs: dict[str, list[RunScores]]) -> Figure:
             mean, half = distance.mean(row.name)
             colour = INK if row.base is None else colours[row.table]
             axes.errorbar(mean, place, xerr=half, fmt="o", color=colour, ms=5, lw=1.4)
-            values = distance.values[row.name]
+            values = [*distance.values[row.name].values()]
             axes.plot(values, [place] * len(values), "|", color=colour, ms=7)
         axes.set_yticks(range(len(rows)), [f"{row.title} ({row.source})" for row in rows])
         axes.set_xlabel(f"{_named(distance)}, {first}")
         axes.grid(axis="x", color=FAINT, lw=0.8)
         axes.set_axisbelow(True)
     return drawn
+
+
+def _first(runs: dict[int, RunScores]) -> RunScores:
+    return next(iter(runs.values()))
 
 
 def _named(distance: Measured) -> str:

@@ -5,10 +5,10 @@ A row is the base of this scale with some settings of `adm train`, so that anyon
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from results_plan import Contest, contests
+from results_plan import ODE, Contest, contests
 
 PAPER, CONTINUED = "paper", "continued"  # the two tables
 BASE, ATTENTION, COMBINED = "base", "attention-base", "combined"
@@ -20,6 +20,7 @@ OF_BASE = (
     "train.batch_size=64 train.warmup_steps=100"
 )
 SECONDS, SEEDS, COUNT = 400.0, 2, 2500  # processor seconds and runs of a row, images of a run
+SAMPLING = {**ODE, "precision": "bfloat16"}  # not a recipe's, whose default may change
 
 
 @dataclass(frozen=True)
@@ -161,7 +162,7 @@ class Plan:
         seeds: number of runs of a row.
         count: images of a run that are scored.
         common: settings of all rows.
-        sampling: changes to the recipe's settings of sampling, by name.
+        sampling: settings of all rows, by name.
         chosen: names of the rows to train and score, with those that they are compared with; None
             for all.
     """
@@ -174,7 +175,7 @@ class Plan:
     seeds: int = SEEDS
     count: int = COUNT
     common: tuple[str, ...] = ()
-    sampling: tuple[tuple[str, Any], ...] = ()
+    sampling: dict[str, Any] = field(default_factory=lambda: dict(SAMPLING))
     chosen: tuple[str, ...] | None = None
 
     def row(self, name: str) -> Row:

@@ -203,7 +203,7 @@ def measured(
         path = run / f"{row.name}.safetensors"
         posthoc.write(run, row.average, path)
     pipeline = adm.load(path, device="cpu")
-    how = {"precision": "float32", "seed": seed, **dict(plan.sampling)}
+    how = {**plan.sampling, "seed": seed}
     contest, trained = plan.contest, data.recipe
     sizes = torch.bincount(data.training.labels, minlength=len(pipeline.classes)).tolist()
     labels = in_proportion(sizes, plan.count)

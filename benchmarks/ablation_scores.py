@@ -12,6 +12,7 @@ from typing import Any
 from ablation_plan import Plan, Row
 
 from adm.app.scoring.report import StoredScore
+from adm.samplers import Sampling
 from adm.store.files import write_json
 from adm.store.parsed import as_type, read_json
 
@@ -112,23 +113,31 @@ def store_run(record: RunScores, place: Path, row: Row, seed: int) -> None:
 
 
 def read_run(plan: Plan, place: Path, row: Row, seed: int) -> RunScores | None:
-    """Return the record of a run; None for one that is unfinished or of other settings."""
+    """Return the record of a run; None if it is unfinished or of other settings or sampling."""
     path = run_file(place, row, seed)
     if not path.exists():
         return None
     record = as_type(RunScores, read_json(path))
-    same = set(record.settings) == set(plan.settings(row)) and record.count == plan.count
+    sampling = as_type(Sampling, record.sampling)
+    same = (
+        set(record.settings) == set(plan.settings(row))
+        and record.count == plan.count
+        and sampling.change(**plan.sampling) == sampling
+    )
     return record if same else None
 
 
-def read_runs(plan: Plan, place: Path) -> dict[str, list[RunScores]]:
-    """Return the runs of every row that has any, by name and in the order of the seeds."""
+def read_runs(plan: Plan, place: Path) -> dict[str, dict[int, RunScores]]:
+    """Return the runs of every row that has any: name -> seed -> run."""
     last = max((seed_of(path) for path in (place / SCORES).glob("*-*.json")), default=-1)
     records = {
-        row.name: [read_run(plan, place, plan.scored(row), seed) for seed in range(last + 1)]
+        row.name: {seed: read_run(plan, place, plan.scored(row), seed) for seed in range(last + 1)}
         for row in plan.rows
     }
-    known = {name: [run for run in runs if run is not None] for name, runs in records.items()}
+    known = {
+        name: {seed: run for seed, run in runs.items() if run is not None}
+        for name, runs in records.items()
+    }
     return {name: runs for name, runs in known.items() if runs}
 
 

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 import tiny
 import torch
-from scipy.stats import ttest_ind
+from scipy.stats import ttest_ind, ttest_rel
 
 from adm.app.scoring.report import StoredScore
 from adm.diffusion import cosine
@@ -26,6 +26,8 @@ from adm.images import to_float
 from adm.models.load import load_diffusion
 from adm.recipes import build, recipe
 from adm.recipes.schema import override
+from adm.samplers import Sampling
+from adm.spec import to_json
 from adm.training.batches import with_draws
 
 ROOT = Path(__file__).parents[2]
@@ -49,8 +51,9 @@ def dies(stop):
 """
 TINY = (
     *("unet.channels=8", "unet.norm_groups=4", "unet.heads.heads=2"),
-    *("train.batch_size=8", "train.warmup_steps=1", "sample.grid.steps=3"),
+    *("train.batch_size=8", "train.warmup_steps=1"),
 )
+SAMPLING = {"sampler": "ddim", "grid": "even", "steps": 3}
 STEPS = 12
 
 
@@ -77,7 +80,7 @@ def plan(modules: Any, tmp_path: Path) -> Any:
             "rescale", "rescaled", "unet.rescale_residual=true", expected="higher", paper=0.16
         ),
     )
-    return module.Plan("digits", "digits", contest, rows, 12.0, count=40, common=TINY)
+    return module.Plan("digits", "digits", contest, rows, 12.0, 2, 40, TINY, SAMPLING)
 
 
 def save_times(modules: Any, plan: Any, place: Path, steps: int = STEPS) -> Any:
@@ -95,7 +98,8 @@ def record_of(modules: Any, value: float, settings: tuple[str, ...], features: s
     for key in ("precision", "recall"):
         scores[features][key] = StoredScore(0.5, None, None)
     return modules.scores.RunScores(
-        settings, 3, 24, 1000, 0.5, 0.25, 40, {}, scores, "a processor", {"torch": "2"}
+        *(settings, 3, 24, 1000, 0.5, 0.25, 40, to_json(Sampling().change(**SAMPLING))),
+        *(scores, "a processor", {"torch": "2"}),
     )
 
 
@@ -183,6 +187,27 @@ def test_the_interval_of_a_difference_is_student_s(modules: Any) -> None:
     interval = ttest_ind(first, second).confidence_interval(0.95)
     assert pooled.half(3, 2) == pytest.approx((interval.high - interval.low) / 2)
     assert math.isnan(modules.page.spread([[1.0], [2.0]]).half(1, 1))
+
+
+def test_the_interval_of_a_difference_of_two_rows_is_that_of_pairs(modules: Any, plan: Any) -> None:
+    """Seeds of a large effect, of which the pairs have none; one seed is of the base alone."""
+    base, other = {0: 53.0, 1: 64.5, 2: 43.2, 3: 90.0}, {0: 56.0, 1: 67.1, 2: 47.0}
+    features = plan.contest.features[0]
+    runs = {
+        name: {
+            seed: record_of(modules, value, plan.settings(plan.row(name)), features)
+            for seed, value in values.items()
+        }
+        for name, values in (("base", {s: base[s] for s in other}), ("rescale", other))
+    }
+    pairs = ttest_rel([*other.values()], [base[seed] for seed in other])
+    interval = pairs.confidence_interval(0.95)
+    actual = modules.page.Measured(plan, runs, features).difference(plan.rows[1])
+    assert actual.mean == pytest.approx((interval.high + interval.low) / 2)
+    assert actual.half == pytest.approx((interval.high - interval.low) / 2)
+    runs["base"][3] = record_of(modules, base[3], plan.settings(plan.rows[0]), features)
+    unpaired = modules.page.Measured(plan, runs, features).difference(plan.rows[1])
+    assert unpaired.mean == pytest.approx(actual.mean)
 
 
 def test_the_velocity_error_is_one_number_for_all_targets(modules: Any, tmp_path: Path) -> None:
@@ -296,7 +321,7 @@ def test_the_page_has_a_section_for_every_plan(modules: Any, plan: Any, tmp_path
         assert "| base | Table 1 | 15.33 | 2.00 |" in text
 
 
-def test_a_row_whose_settings_have_changed_is_measured_again(
+def test_a_row_whose_settings_or_sampling_have_changed_is_measured_again(
     modules: Any, plan: Any, tmp_path: Path
 ) -> None:
     features, row = plan.contest.features[0], plan.rows[1]
@@ -308,6 +333,9 @@ def test_a_row_whose_settings_have_changed_is_measured_again(
     changed = replace(row, settings="unet.dropout=0.1")
     other = replace(plan, rows=(plan.rows[0], changed))
     assert modules.scores.read_run(other, tmp_path, changed, 0) is None
+    for sampling in ({**SAMPLING, "steps": 4}, {**SAMPLING, "precision": "bfloat16"}):
+        other = replace(plan, sampling=sampling)
+        assert modules.scores.read_run(other, tmp_path, row, 0) is None
 
 
 @pytest.fixture
