@@ -49,14 +49,21 @@ def test_truth_is_measured_restored_and_scored(
     )
 
 
-def test_measured_pixels_are_restored_unchanged(adm: Adm, models: Path, tmp_path: Path) -> None:
+def test_measured_pixels_are_restored_unchanged(
+    adm: Adm, models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     image = np.random.default_rng(1).integers(0, 256, (8, 8), dtype=np.uint8)
-    Image.fromarray(image).save(tmp_path / "hole.png")
+    holes = tmp_path / "holes"
+    holes.mkdir()
+    Image.fromarray(image).save(holes / "hole.png")
+    monkeypatch.chdir(holes)
     mask = np.full((8, 8), 255, np.uint8)
     mask[:, 4:] = 0
     Image.fromarray(mask).save(tmp_path / "mask.png")
     words = ("--operator", f"inpaint:mask={tmp_path}/mask.png", *STEPS, "--out", tmp_path / "out")
-    adm.done("restore", models / "model.safetensors", tmp_path / "hole.png", *words)
+    adm.done("restore", models / "model.safetensors", ".", *words)
+    manifest = json.loads((tmp_path / "out" / "samples.json").read_text())
+    assert manifest["inputs"]["source"] == "holes"
     with np.load(tmp_path / "out" / "samples.npz") as arrays:
         restored = arrays["arr_0"][0, :, :, 0]
     assert np.array_equal(restored[:, :4], image[:, :4])

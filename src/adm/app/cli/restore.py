@@ -117,11 +117,11 @@ def restore(
         how = {"split": (split, "train"), "size": tuple(size), "channels": channels}
         known = all_of(open_images(truth, devices=devices, **how).source, count)
     if images is not None:
-        y, what = measured(images, instrument.shape, count, devices), Path(images).name
+        y, what = measured(images, instrument.shape, count, devices), file_name(images)
     else:
         assert truth is not None
         assert known is not None
-        y, what = problem.measure(known, overrides.get("seed", 0)), f"{Path(truth).name}, measured"
+        y, what = problem.measure(known, overrides.get("seed", 0)), f"{file_name(truth)}, measured"
     if known is not None and len(known) != len(y):
         raise SettingError("truth", f"as many images as there are inputs, {len(y)}", len(known))
     job = pipeline.restoration(y, problem, samples, lists.joined(classes), source=what, **overrides)
@@ -133,6 +133,11 @@ def restore(
         for what, scores in restored.scores.items():
             say(f"{what}: {', '.join(map(written, scores, scores.values()))}")
         say(f"{out / RESTORED}: the measurements beside the restored images")
+
+
+def file_name(spec: str) -> str:
+    """Return the last part of a path or name, of `.` that of the folder."""
+    return Path(spec).resolve().name
 
 
 def all_of(source: "Source", count: int | None) -> "Tensor":
