@@ -316,12 +316,13 @@ def test_a_frontier_is_stored_in_its_folder_and_with_the_model(
     assert stored.file_of(shipped) == own
 
 
-def test_the_shipped_frontier_is_of_the_shipped_model() -> None:
+@pytest.mark.parametrize("name", ["fashion", "emoji"])
+def test_a_shipped_frontier_is_of_the_shipped_model(name: str) -> None:
     from adm.models.identity import identify
 
-    frontier = load(SHIPPED / "fashion.frontier.json")
-    assert frontier.model == identify(SHIPPED / "fashion.safetensors")
-    assert frontier.classifier == identify(SHIPPED / "fashion-classifier.safetensors")
+    frontier = load(SHIPPED / f"{name}.frontier.json")
+    assert frontier.model == identify(SHIPPED / f"{name}.safetensors")
+    assert frontier.classifier == identify(SHIPPED / f"{name}-classifier.safetensors")
 
 
 def test_a_budget_gives_the_images_of_the_command_that_the_frontier_recommends(
