@@ -112,16 +112,17 @@ def restore(
         raise SettingError("operator", "given, or {preset}")
     problem = Problem.parsed(operator, method or "mmps", sigma or 0.0)
     instrument = problem.instrument(pipeline.diffusion)
-    known, (channels, *size) = None, pipeline.shape
+    real, known, (channels, *size) = None, None, pipeline.shape
     if truth is not None:
         how = {"split": (split, "train"), "size": tuple(size), "channels": channels}
-        known = all_of(open_images(truth, devices=devices, **how).source, count)
+        real = open_images(truth, devices=devices, **how).source
+        known = all_of(real, count)
     if images is not None:
-        y, what = measured(images, instrument.shape, count, devices), file_name(images)
+        y, what = measured(images, instrument.shape, count, devices)
     else:
-        assert truth is not None
+        assert real is not None
         assert known is not None
-        y, what = problem.measure(known, overrides.get("seed", 0)), f"{file_name(truth)}, measured"
+        y, what = problem.measure(known, overrides.get("seed", 0)), f"{real.name}, measured"
     if known is not None and len(known) != len(y):
         raise SettingError("truth", f"as many images as there are inputs, {len(y)}", len(known))
     job = pipeline.restoration(y, problem, samples, lists.joined(classes), source=what, **overrides)
@@ -135,18 +136,15 @@ def restore(
         say(f"{out / RESTORED}: the measurements beside the restored images")
 
 
-def file_name(spec: str) -> str:
-    """Return the last part of a path or name, of `.` that of the folder."""
-    return Path(spec).resolve().name
-
-
 def all_of(source: "Source", count: int | None) -> "Tensor":
     """Read the first `count` images, or all: (N, C, H, W) uint8."""
     return source.batch(range(len(source))[:count])[0]
 
 
-def measured(spec: str, shape: tuple[int, ...], count: int | None, devices: "Devices") -> "Tensor":
-    """Open the measurements: (N, *shape) uint8, or float32 of a .npy file."""
+def measured(
+    spec: str, shape: tuple[int, ...], count: int | None, devices: "Devices"
+) -> "tuple[Tensor, str]":
+    """Open the measurements: (N, *shape) uint8, or float32 of a .npy file; and their name."""
     import numpy as np
     import torch
 
@@ -157,15 +155,16 @@ def measured(spec: str, shape: tuple[int, ...], count: int | None, devices: "Dev
         array = load_array(at_home(spec))
         if array.dtype.kind not in "fiu" or not np.isfinite(array).all():
             raise SettingError("images", "finite real numbers", str(array.dtype))
-        y = torch.from_numpy(array.astype(np.float32))[:count]
+        y, name = torch.from_numpy(array.astype(np.float32))[:count], at_home(spec).name
     elif len(shape) != 3 or shape[0] not in (1, 3, 4):
         raise SettingError("images", f"a .npy file of numbers (N, {shape})", spec)
     else:
-        y = all_of(open_images(spec, channels=shape[0], pad=False, devices=devices).source, count)
+        source = open_images(spec, channels=shape[0], pad=False, devices=devices).source
+        y, name = all_of(source, count), source.name
     if tuple(y.shape[1:]) != tuple(shape):
         expected = f"of shape {tuple(shape)}, as {{operator}} leaves the images of the model"
         raise SettingError("images", expected, tuple(y.shape[1:]))
-    return y
+    return y, name
 
 
 def perceptual(features: str | None, devices: "Devices") -> "Features | None":
