@@ -87,7 +87,8 @@ class Measured:
     Attributes:
         key: of the score: at infinite N if all runs have it.
         values: row -> seed -> distance.
-        spread, within_seeds: of the runs, from all rows and from those with the most seeds.
+        spread: of the runs of a row, from all rows.
+        within_seeds: of the runs of a seed, from the rows and seeds that say most of it.
     """
 
     def __init__(self, plan: Plan, runs: Runs, features: str) -> None:
@@ -99,11 +100,12 @@ class Measured:
             for name, own in runs.items()
         }
         own = [self.values[row.name] for row in plan.weights() if row.name in runs]
-        most = max(own, key=len).keys()
+        blocks = [
+            [[row[seed] for seed in seeds] for row in own if row.keys() >= seeds.keys()]
+            for seeds in own
+        ]
         self.spread = spread([[*each.values()] for each in own])
-        self.within_seeds = spread_within_seeds(
-            [[*each.values()] for each in own if each.keys() == most]
-        )
+        self.within_seeds = max(map(spread_within_seeds, blocks), key=lambda each: each.freedom)
 
     def mean(self, name: str) -> Estimate:
         values = self.values[name].values()
