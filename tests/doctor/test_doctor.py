@@ -23,6 +23,7 @@ from adm.models import gan
 from adm.models.load import load_any, load_classifier, load_diffusion
 from adm.models.trained import ClassifierModel, DiffusionModel
 from adm.recipes import build
+from adm.spec import assign
 from adm.store.hashes import seal
 from adm.training.checkpoint import latest
 from adm.training.model_file import entries_of, save_model
@@ -396,6 +397,17 @@ def test_the_start_reports_the_shift_of_the_estimated_brightness(fashion: Patien
         127.5 * float((guessed - mean).abs()), rel=0.02
     )
     assert np.sign(float(guessed - mean)) > 0  # towards grey, from black
+
+
+def test_a_student_is_distilled_again_to_start_at_a_noisier_level(fashion: Patient) -> None:
+    """It has learned the levels of its own grid, and refuses another one."""
+    model = load_diffusion("fashion-fast", device="cpu")
+    early = replace(model, recipe=assign(model.recipe, "distillation.grid.start", "600"))
+    finding = doctor.start(other(fashion, model=early))
+    assert finding.verdict == "wrong"
+    _, _, setting = finding.change.strip(".").partition("--set ")
+    cured = replace(early, recipe=assign(early.recipe, *setting.split("=")))
+    assert doctor.start(other(fashion, model=cured)).verdict == "ok"
 
 
 def test_a_run_that_started_from_another_model_says_so(run: Path, tmp_path: Path) -> None:

@@ -195,6 +195,8 @@ def start(patient: Patient) -> Finding:
     better = (each for each in range(level, last + 1) if lost(each)[1] <= FAR_OFF / 4)
     if (noisier := next(better, level)) > level:
         change = f"start at a noisier level, as with --grid karras:start={noisier}"
+        if model.student:  # it knows the levels of its grid alone
+            change = f"distil it again with --set distillation.grid.start={noisier}"
     verdict = worst([graded(share, 0.3, 0.6), graded(shift, FAR_OFF / 2, 2 * FAR_OFF)])
     return finding(says, {change: verdict}, level=level, signal=signal, read=share, shift=shift)
 
