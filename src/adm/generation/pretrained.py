@@ -397,11 +397,12 @@ def _sampled(recipe: DiffusionRecipe) -> dict[str, str]:
     guided = f", at scale {sampling.scale:g}" if sampling.scale else ""
     if student is not None:
         low, high = student.scales
-        steps = " or ".join(map(str, sorted(student.steps)))
+        steps = f"{' or '.join(map(str, sorted(student.steps)))} steps"
+        if len(student.steps) > 1:
+            steps += f"; {sampling.grid.steps} by default"
         return {
             "distilled": f"by {student.method.name} distillation, for scales {low:g} to {high:g}",
-            "sampled by": f"{sampling.sampler.name}, {steps} steps; {sampling.grid.steps} by "
-            f"default{guided}",
+            "sampled by": f"{sampling.sampler.name}, {steps}{guided}",
         }
     start = f" from level {sampling.grid.start}" if sampling.grid.start else ""
     return {
