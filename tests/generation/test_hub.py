@@ -22,7 +22,7 @@ from adm.generation.pretrained import Pretrained, facts
 from adm.metrics import Score
 from adm.models import hub
 from adm.models.convert import export_state
-from adm.models.hub import CLASSIFIER, CONFIG, MODEL, PICTURE, Repository
+from adm.models.hub import CLASSIFIER, CONFIG, MODEL, PICTURE, WEAK, Repository
 from adm.models.identity import identify
 from adm.models.load import read
 from adm.models.paths import SHIPPED, measurement, resolve
@@ -61,7 +61,7 @@ def test_a_folder_holds_what_the_hub_shows(folder: Path) -> None:
 
 @pytest.mark.parametrize("kind", ["guided", "alone", "gan", "student"])
 def test_saved_and_loaded_it_is_the_same_model(tmp_path: Path, kind: str) -> None:
-    guide = None
+    guide = weak = None
     if kind == "gan":
         tiny.steps(tiny.gan(), tiny.stripes(), tmp_path / "run")
         file = resolve(tmp_path / "run")
@@ -70,16 +70,17 @@ def test_saved_and_loaded_it_is_the_same_model(tmp_path: Path, kind: str) -> Non
         file = tiny.model(tmp_path / "m.safetensors", recipe)
     if kind == "guided":
         guide = tiny.model(tmp_path / "c.safetensors", tiny.classifier(), seed=1)
-    pipeline = adm.load(file, classifier=guide)
+        weak = tiny.model(tmp_path / "w.safetensors", tiny.diffusion(), seed=2)
+    pipeline = adm.load(file, classifier=guide, weak=weak)
     saved = pipeline.save_pretrained(tmp_path / "saved", images=0)
     again = adm.Pipeline.from_pretrained(saved)
     assert (saved / MODEL).read_bytes() == file.read_bytes()
-    assert (again.classifier is None) == (guide is None)
-    if guide is not None:
+    assert (again.classifier is None) == (again.weak is None) == (guide is None)
+    if guide is not None and weak is not None:
         assert (saved / CLASSIFIER).read_bytes() == guide.read_bytes()
-        assert torch.equal(
-            again.sample(count=3, scale=3.0).images, pipeline.sample(count=3, scale=3.0).images
-        )
+        assert (saved / WEAK).read_bytes() == weak.read_bytes()
+        both = {"guide": ["classifier:scale=3", "weak:scale=2"], "count": 3}
+        assert torch.equal(again.sample(**both).images, pipeline.sample(**both).images)
     assert torch.equal(images(again), images(pipeline))
     assert again.sampling == pipeline.sampling
 
@@ -126,8 +127,9 @@ def test_a_released_file_is_stored_with_its_classifier_and_scale(
 
 def test_what_is_not_stored_is_refused(tmp_path: Path) -> None:
     file = tiny.model(tmp_path / "m.safetensors", tiny.diffusion())
-    with pytest.raises(SettingError, match=r"\{?weak\}? must be none"):
-        adm.load(file, weak=file).save_pretrained(tmp_path / "saved")
+    larger = tiny.model(tmp_path / "u.safetensors", tiny.upsampler())
+    with pytest.raises(SettingError, match=r"\{?upsampler\}? must be none"):
+        adm.load(file, upsampler=larger).save_pretrained(tmp_path / "saved")
 
 
 def test_a_model_is_loaded_from_the_hub(server: Hub, folder: Path) -> None:
@@ -204,7 +206,7 @@ def test_what_cannot_be_loaded_is_refused_in_one_line(
     with pytest.raises(ValueError, match=expected) as raised:
         adm.load(SPEC)
     assert "\n" not in str(raised.value)
-    assert server.fetched <= {MODEL, CLASSIFIER, CONFIG}
+    assert server.fetched <= {MODEL, CLASSIFIER, WEAK, CONFIG}
 
 
 def test_another_model_than_ours_is_refused(server: Hub, folder: Path, tmp_path: Path) -> None:
@@ -291,7 +293,7 @@ def test_a_model_is_pushed_as_one_commit(
     assert server.created[0]["name"] == "tiny"
     assert server.created[0].get("private") or server.created[0].get("visibility") == "private"
     assert options["repo_id"] == NAME
-    assert options["delete_patterns"] == [CLASSIFIER, PICTURE]
+    assert options["delete_patterns"] == [CLASSIFIER, WEAK, PICTURE]
     saved = files_of(folder)
     assert {name: content for name, content in files.items() if name != "README.md"} == {
         name: content for name, content in saved.items() if name != "README.md"

@@ -29,7 +29,7 @@ from adm.models import hub, paths
 from adm.models.device import pick
 from adm.models.gan import GANModel
 from adm.models.load import load_classifier, load_diffusion, load_sampled
-from adm.models.pair import classifier_of, guide_of
+from adm.models.pair import classifier_of, guide_of, weak_of
 from adm.models.trained import ClassifierModel, DiffusionModel
 from adm.restoration import DPS, Method, Operator, operator_of
 from adm.samplers import Sampling, State
@@ -378,14 +378,14 @@ class Pipeline:
 
     def pretrained(self, images: int = 16, report: Scored | None = None) -> Pretrained:
         """Return what `save_pretrained` writes with these arguments, which it describes."""
-        for name in ("upsampler", "weak"):
-            if getattr(self, name) is not None:
-                raise SettingError(
-                    name, "none, as a model is stored without", cure="store it alone"
-                )
+        if self.upsampler is not None:
+            raise SettingError(
+                "upsampler", "none, as a model is stored without", cure="store it alone"
+            )
         from_noise = not (isinstance(self.model, DiffusionModel) and self.model.low_shape)
         samples = self.sample(count=images) if images and from_noise else None
-        return Pretrained(self.model, self.sampling, self.classifier, samples, report)
+        guides = (self.classifier, self.weaker)
+        return Pretrained(self.model, self.sampling, *guides, samples, report)
 
     def save_pretrained(
         self,
@@ -397,9 +397,9 @@ class Pipeline:
     ) -> Path:
         """Write the model as a repository of the Hugging Face hub: a folder that `load` takes.
 
-        It holds model.safetensors and classifier.safetensors as they were loaded, config.json with
-        the recipe and the classes, and a model card. The default settings are those of this
-        pipeline.
+        It holds model.safetensors, classifier.safetensors and weak.safetensors as they were loaded,
+        config.json with the recipe and the classes, and a model card. The default settings are
+        those of this pipeline.
 
         Args:
             images: number of samples in the card; 0 for no picture, as for an upsampler.
@@ -407,7 +407,7 @@ class Pipeline:
             overwrite: whether to replace an existing folder.
 
         Raises:
-            SettingError: the pipeline has an upsampler or a weak model.
+            SettingError: the pipeline has an upsampler.
             OSError: the folder cannot be written, or is not empty without `overwrite`.
         """
         return self.pretrained(images, report).save(folder, overwrite)
@@ -486,7 +486,8 @@ def load(
         upsampler: name or path of an upsampler to apply to the images.
         device: such as "cpu" or "cuda:1"; the best available by default.
         weak: the weak model of autoguidance, for `guide="weak:scale=1.5"`: a model, name or path,
-            such as an earlier checkpoint of the same run.
+            such as an earlier checkpoint of the same run. By default the one shipped with a shipped
+            model, or the one in the folder of a repository.
 
     Raises:
         ValueError: there is no such model or device, the file is damaged, or it is a classifier.
@@ -500,7 +501,7 @@ def load(
     loaded = load_sampled(model, place)
     larger = None if upsampler is None else load_diffusion(upsampler, place)
     guide = classifier_of(model, loaded.path) if classifier is None else classifier
-    return Pipeline(loaded, guide, larger, weak)
+    return Pipeline(loaded, guide, larger, weak_of(model, loaded.path) if weak is None else weak)
 
 
 def _job(

@@ -21,7 +21,7 @@ from adm.models.identity import identify
 from adm.models.listed import DATA
 from adm.models.load import AnyModel, described_by, read
 from adm.models.paths import FOREIGN, SHIPPED
-from adm.models.trained import ClassifierModel
+from adm.models.trained import ClassifierModel, DiffusionModel
 from adm.networks import parameters_of
 from adm.pictures import grid, png
 from adm.recipes import build
@@ -117,6 +117,7 @@ class Pretrained:
         model: it is stored with `sampling`.
         sampling: the settings by which it is sampled by default; None for a classifier.
         classifier: that guides it, or None.
+        weak: the weak model that guides it, or None.
         samples: shown in the card; None for no picture.
         report: scores shown in the card, or None.
     """
@@ -124,6 +125,7 @@ class Pretrained:
     model: AnyModel
     sampling: Sampling | LatentSampling | None = None
     classifier: ClassifierModel | None = None
+    weak: DiffusionModel | None = None
     samples: Samples | None = None
     report: Scored | None = None
 
@@ -152,6 +154,8 @@ class Pretrained:
         write_json(folder / hub.CONFIG, entries_of(folder / hub.MODEL))
         if self.classifier is not None:
             _store(self.classifier, None, folder / hub.CLASSIFIER)
+        if self.weak is not None:
+            _store(self.weak, None, folder / hub.WEAK)
         if self.samples is not None:
             write_bytes(folder / hub.PICTURE, self.picture())
         write_text(folder / hub.CARD, self.card(name))

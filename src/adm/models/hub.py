@@ -1,8 +1,8 @@
 """hf:owner/name[@revision] -> folder with its files; folder -> repository of the Hugging Face hub.
 
-A repository is a folder: `model.safetensors`, for a guided model `classifier.safetensors`, and
-`config.json`, the recipe and the classes as the header of the model file has them. Nothing else is
-ever downloaded, and none of it is code.
+A repository is a folder: `model.safetensors`, for a guided model `classifier.safetensors` and
+`weak.safetensors`, and `config.json`, the recipe and the classes as the header of the model file
+has them. Nothing else is ever downloaded, and none of it is code.
 """
 
 import re
@@ -20,7 +20,8 @@ from adm.store.parsed import CLASSES, read_json
 from adm.training.model_file import entries_of
 
 PREFIX = "hf:"
-MODEL, CLASSIFIER, CONFIG = "model.safetensors", "classifier.safetensors", "config.json"
+MODEL, CONFIG = "model.safetensors", "config.json"
+CLASSIFIER, WEAK = "classifier.safetensors", "weak.safetensors"  # that guide it
 CARD, PICTURE = "README.md", "samples.png"
 STATED = ("recipe", "classes")  # by config.json, of the metadata of the model file
 # The hub's own rules, within which a name is a harmless part of a path of its cache.
@@ -74,7 +75,7 @@ def snapshot(repository: Repository, **options: Any) -> Path:
         folder = package.snapshot_download(
             repository.name,
             revision=repository.revision,
-            allow_patterns=[MODEL, CLASSIFIER, CONFIG],
+            allow_patterns=[MODEL, CLASSIFIER, WEAK, CONFIG],
             **options,
         )
     except Exception as error:  # the hub, the network and the disk raise many types
@@ -90,8 +91,8 @@ def snapshot(repository: Repository, **options: Any) -> Path:
 def push(folder: Path, repository: Repository, private: bool = True, **options: Any) -> str:
     """Move the files of a folder to the hub, as one commit; return its address.
 
-    A missing repository is created. A classifier or a picture that the folder lacks is deleted
-    from an existing one.
+    A missing repository is created. A classifier, a weak model or a picture that the folder lacks
+    is deleted from an existing one.
 
     Args:
         private: whether a new repository is.
@@ -112,7 +113,7 @@ def push(folder: Path, repository: Repository, private: bool = True, **options: 
             private=private,
             branch=repository.revision,
             **{"commit_message": "Write the model with adm"} | options,
-            delete_patterns=[CLASSIFIER, PICTURE],
+            delete_patterns=[CLASSIFIER, WEAK, PICTURE],
         )
     except Exception as error:  # as in `snapshot`
         raise _refusal(repository, error) from None

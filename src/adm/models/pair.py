@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from adm.data.naming import at_home
-from adm.models.hub import CLASSIFIER, MODEL
+from adm.models.hub import CLASSIFIER, MODEL, WEAK
 from adm.models.paths import SHIPPED
 from adm.models.trained import ClassifierModel, DiffusionModel
 from adm.recipes.released import PUBLIC, RELEASED, public_name
@@ -61,6 +61,23 @@ def classifier_of(model: str | Path, file: Path | None = None) -> str | Path | N
     )
     sibling = None if own is None else path.with_name(own)
     return sibling if sibling is not None and sibling.exists() else None
+
+
+def weak_of(model: str | Path, file: Path) -> str | Path | None:
+    """Return the weak model that belongs to a model, or None if there is none.
+
+    That of a shipped model is shipped, and that of a model.safetensors is searched for in the same
+    folder, as weak.safetensors.
+
+    Args:
+        model: its name or path.
+        file: its file.
+    """
+    name = f"{model}-weak"
+    if (SHIPPED / f"{name}.safetensors").exists():
+        return name
+    sibling = file.with_name(WEAK)
+    return sibling if file.name == MODEL and sibling.exists() else None
 
 
 def check_from_noise(model: DiffusionModel) -> None:
