@@ -29,8 +29,10 @@ def add(measured: dict[str, Any], contest: Contest, place: Path) -> None:
     for row in contest.rows:
         if row.name in measured and row.model is not None:
             own = measured[row.name]
-            own |= costs(opened(row), own["options"])
-            own["core_hours"] = core_hours(row, contest, guided=own["calls"]["classifier"] > 0)
+            settings = without_upsampler(own["options"])
+            pipeline = opened(row)
+            own |= costs(pipeline, settings)
+            own["core_hours"] = sum(contest.core_hours[n] for n in used(row, pipeline, settings))
     file = times_file(place)
     if file.exists():
         stored = json.loads(file.read_text("utf-8"))
@@ -89,17 +91,18 @@ def opened(row: Row) -> Pipeline:
     return adm.load(row.model, upsampler=row.options.get("upsampler"))
 
 
-def costs(pipeline: Pipeline, options: dict[str, Any]) -> dict[str, Any]:
+def costs(pipeline: Pipeline, settings: dict[str, Any]) -> dict[str, Any]:
     """Return the network calls of an image, and the images of training with their repetitions."""
     model = pipeline.model
     return {
-        "calls": asdict(pipeline.job(count=1, **without_upsampler(options)).cost),
+        "calls": asdict(pipeline.job(count=1, **settings).cost),
         "trained": model.trained_steps * model.recipe.train.batch_size,
     }
 
 
-def core_hours(row: Row, contest: Contest, guided: bool) -> float:
-    """Return the core-hours of training of all the models that a row uses."""
-    guide = f"{row.model}-classifier" if guided else None
-    used = (row.model, guide, row.options.get("upsampler"))
-    return sum(contest.core_hours[name] for name in used if name is not None)
+def used(row: Row, pipeline: Pipeline, settings: dict[str, Any]) -> list[str]:
+    """Return the names of the models that a row uses."""
+    generator = pipeline.generator(**settings)
+    guides = (getattr(generator, kind, None) for kind in ("classifier", "weak"))
+    names = [row.model, *(each.name for each in guides if each), row.options.get("upsampler")]
+    return [name for name in names if name is not None]

@@ -124,7 +124,7 @@ def sweeps(place: Path) -> list[compared.Compared]:
 def curve(contest: Contest, measured: dict[str, Any], place: Path) -> Figure:
     """Draw precision and distance against recall: truncation, guidance, and real images."""
     first = contest.features[0]
-    marks = {"guided-few": "^", contest.rows[0].name: "*"}
+    marks = {"guided-few": "^", "autoguided": "s", contest.rows[0].name: "*"}
     marked = [
         row
         for row in shown(measured, contest)

@@ -14,7 +14,8 @@ SCALES = (0, 1, 4, 8)
 STEERED = (1, 10)  # scales of the paper's Figure 3
 RELEASED = {"sampler": "ancestral", "grid": "even", "steps": 250}
 DDIM = {"sampler": "ddim", "grid": "even", "steps": 25}
-OWN = "ADM-G, 20 stochastic UniPC steps"
+OWN = "20 stochastic UniPC steps"
+BOTH = f"ADM-G, autoguided, {OWN}"
 ODE = {"sampler": "unipc:eta=0", "grid": "karras:steps=10,start=980,end=3"}
 
 
@@ -94,7 +95,7 @@ def _fashion() -> Contest:
         rows=(
             Row("real", "real images (training)", None),
             *_gan("fashion-biggan"),
-            *_diffusion("fashion"),
+            *_diffusion("fashion", {"scale": CHOSEN}),
             _student("fashion-fast"),
         ),
         gan="fashion-biggan",
@@ -122,29 +123,31 @@ def _emoji() -> Contest:
         rows=(
             Row("real", "real images (test)", None, count=576, size=32),
             *_gan("emoji-biggan", size=32),
-            *_diffusion("emoji", size=32),
+            *_diffusion("emoji", {"guide": "classifier:scale=2"}, size=32),
+            Row("autoguided", BOTH, "emoji", size=32),
             _student("emoji-fast", size=32),
             Row("real-64", "real images (test), 64x64", None, count=576, size=64),
             Row(
                 "cascade",
-                f"{OWN}, + ADM-U, 64x64",
+                f"{BOTH}, + ADM-U, 64x64",
                 "emoji",
-                {"scale": CHOSEN, "upsampler": "emoji-upsampler"},
+                {"upsampler": "emoji-upsampler"},
                 FEW,
                 size=64,
-                base="guided-few",
+                base="autoguided",
             ),
         ),
         gan="emoji-biggan",
         guided="emoji",
         classes="animals & nature,food & drink,smileys & emotion",
-        compared=("gan-truncated", "guided-few"),
-        steered=("emoji", "smileys & emotion", {"set": "use_labels=false"}),
+        compared=("gan-truncated", "autoguided"),
+        steered=("emoji", "smileys & emotion", {"set": "use_labels=false", "guide": "none"}),
         core_hours={
             "emoji": 10.2,
             "emoji-classifier": 0.2,
             "emoji-fast": 12.6,
             "emoji-upsampler": 5.8,
+            "emoji-weak": 0.4,
             "emoji-biggan": 1.3,
         },
         proportional=True,
@@ -158,15 +161,14 @@ def _gan(model: str, size: int | None = None) -> tuple[Row, ...]:
     )
 
 
-def _diffusion(model: str, size: int | None = None) -> tuple[Row, ...]:
-    """Return the rows of a diffusion model, the last by its own sampler."""
-    own: dict[str, Any] = {"scale": CHOSEN}
+def _diffusion(model: str, own: dict[str, Any], size: int | None = None) -> tuple[Row, ...]:
+    """Return the rows of a model with its own guidance, the last by its own sampler."""
     return (
-        Row("unguided", "ADM", model, {"scale": 0.0}, FEW, size),
+        Row("unguided", "ADM", model, {"guide": "none"}, FEW, size),
         Row("guided-ancestral", "ADM-G, 250 ancestral steps", model, own | RELEASED, FEW, size),
         Row("guided-ddim", "ADM-G, 25 DDIM steps", model, own | DDIM, FEW, size),
         Row("guided-ode", "ADM-G, 10 UniPC steps", model, own | ODE, FEW, size),
-        Row("guided-few", OWN, model, own, size=size),
+        Row("guided-few", f"ADM-G, {OWN}", model, own, size=size),
     )
 
 

@@ -16,7 +16,7 @@ from adm.metrics import Score
 from adm.models.identity import identify
 from adm.models.listed import Listed, listed
 from adm.models.load import load_any
-from adm.models.pair import classifier_of
+from adm.models.pair import classifier_of, weak_of
 from adm.models.paths import SHIPPED
 from adm.models.trained import ClassifierModel
 from adm.store.files import write_bytes, write_text
@@ -33,12 +33,13 @@ PAGES = {  # model -> the pages with its measurements
     "emoji-fast": "[distillation](../howto/distil.md) and [results](../results/results.md)",
     "emoji-biggan": "[results](../results/results.md)",
     "emoji-upsampler": "[results](../results/results.md) and [emoji](../results/emoji.md)",
+    "emoji-weak": "[guidance](../howto/guide.md#a-weak-model)",
 }
 ROWS = {  # of docs/results/results.md
     "fashion": "fashion/guided-few",
     "fashion-fast": "fashion/student",
     "fashion-biggan": "fashion/gan",
-    "emoji": "emoji/guided-few",
+    "emoji": "emoji/autoguided",
     "emoji-fast": "emoji/student",
     "emoji-biggan": "emoji/gan",
     "emoji-upsampler": "emoji/cascade",
@@ -86,10 +87,9 @@ def index(models: list[Listed]) -> Iterator[str]:
     yield "`adm models` lists them, and those that others released. `make cards` writes this page."
     yield from ("", "| model | MB | what it is |", "|---|---|---|")
     for each in models:
-        guide = classifier_of(each.name)
-        linked = (
-            each.use if guide is None else each.use.replace(str(guide), f"[{guide}]({guide}.md)")
-        )
+        linked, file = each.use, SHIPPED / f"{each.name}.safetensors"
+        for guide in filter(None, (classifier_of(each.name), weak_of(each.name, file))):
+            linked = linked.replace(str(guide), f"[{guide}]({guide}.md)")
         yield f"| [{each.name}]({each.name}.md) | {each.bytes / 1e6:.1f} | {linked} |"
 
 

@@ -73,13 +73,13 @@ def test_the_library_writes_the_bytes_of_the_command_line(tmp_path: Path, name: 
     classes = model.classes[:2]
     words = [f"{label}:2" for label in classes]
     steps = 4 if model.model.student else FAST["steps"]  # both students know 4
+    settings = {"seed": 7, "steps": steps} | ({"scale": 2.0} if model.sampling.scale else {})
     command(
-        "sample", name, "--classes", ",".join(words), "--scale", 2, "--seed", 7, "--steps", steps,
-        "--device", "cpu", "--out", tmp_path / "command",
+        "sample", name, "--classes", ",".join(words), "--device", "cpu",
+        *(word for key, value in settings.items() for word in (f"--{key}", value)),
+        "--out", tmp_path / "command",
     )  # fmt: skip
-    samples = adm.load(name, device="cpu").sample(
-        dict.fromkeys(classes, 2), scale=2.0, seed=7, steps=steps
-    )
+    samples = adm.load(name, device="cpu").sample(dict.fromkeys(classes, 2), **settings)
     samples.save(tmp_path / "library")
     assert contents(tmp_path / "library") == contents(tmp_path / "command")
 
@@ -243,14 +243,14 @@ def test_samples_are_a_sequence_of_images(tmp_path: Path) -> None:
         ("fashion", "classifier:scale=1,interval=1-700 (fashion-classifier)"),
         ("fashion-fast", "classifier:scale=1"),
         ("fashion-unlabelled", "classifier:scale=2 (fashion-unlabelled-classifier)"),
-        ("emoji", "classifier:scale=2 (emoji-classifier)"),
+        ("emoji", "classifier:scale=2 (emoji-classifier), weak:scale=1.5 (emoji-weak)"),
         ("emoji-fast", "classifier:scale=2"),
     ],
 )
 def test_a_shipped_model_is_guided_by_default(name: str, spec: str) -> None:
     model = adm.load(name)
     assert model.generator().guidance == spec
-    assert model.generator(scale=0).guidance == ""
+    assert model.generator(guide="none").guidance == ""
     other = "attention:scale=1"
     if not name.endswith("-fast"):
         assert model.generator(guide=other).guidance == other

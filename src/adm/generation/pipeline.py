@@ -29,7 +29,7 @@ from adm.models import hub, paths
 from adm.models.device import pick
 from adm.models.gan import GANModel
 from adm.models.load import load_classifier, load_diffusion, load_sampled
-from adm.models.pair import classifier_of, guide_of, weak_of
+from adm.models.pair import classifier_of, guides_of, weak_of
 from adm.models.trained import ClassifierModel, DiffusionModel
 from adm.restoration import DPS, Method, Operator, operator_of
 from adm.samplers import Sampling, State
@@ -98,11 +98,10 @@ class Pipeline:
 
     @property
     def sampling(self) -> Sampling | LatentSampling:
-        """The default settings: the recipe's, with the guide of a shipped or a released model."""
+        """The default settings: the recipe's, with the guides of a shipped or a released model."""
         default = self.model.recipe.sample
-        guide = guide_of(self.model.path, self.guide is not None)
-        if isinstance(default, Sampling) and not default.guide and guide:
-            return replace(default, guide=(guide,))
+        if isinstance(default, Sampling) and not default.guide:
+            return replace(default, guide=guides_of(self.model.path, self.guide is not None))
         return default
 
     @cached_property

@@ -180,7 +180,7 @@ class Pretrained:
         parts = [
             _front(recipe, terms),
             f"# {_plain(self.model.name)}",
-            _summary(recipe, metadata, self.classifier, size),
+            _summary(recipe, metadata, size, self.classifier, self.weak),
             _shown(self.samples, recipe, picture) if self.samples is not None else "",
             _usage(name, self.model, 16 if self.samples is None else len(self.samples)),
             "## Recipe",
@@ -302,7 +302,11 @@ def _front(recipe: Recipe, terms: Terms) -> str:
 
 
 def _summary(
-    recipe: Recipe, metadata: Metadata, classifier: ClassifierModel | None, size: str
+    recipe: Recipe,
+    metadata: Metadata,
+    size: str,
+    classifier: ClassifierModel | None,
+    weak: DiffusionModel | None,
 ) -> str:
     colours = COLOURS.get(recipe.data.channels, f"{recipe.data.channels}-channel")
     paper, number = PAPERS[recipe.kind]
@@ -332,6 +336,8 @@ def _summary(
             f" It is guided by the classifier {_plain(classifier.name)}, at scale "
             f"{recipe.sample.scale:g} by default; `scale=0` samples it without."
         )
+    if weak is not None:
+        purpose += f" With it comes {_plain(weak.name)}, a worse model of the same images."
     data = _plain(metadata.data or "unknown data")
     return (
         f"{what[0].upper()}{what[1:]} of {size} {colours} images, trained on {data}.{purpose} The "

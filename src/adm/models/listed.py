@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from adm.models.pair import classifier_of, guide_of
+from adm.models.pair import classifier_of, guides_of, weak_of
 from adm.models.paths import SHIPPED, released
 from adm.networks import ClassifierConfig, UNetConfig
 from adm.recipes.released import LICENCE, PUBLIC, RELEASED, Released, public_name
@@ -73,9 +73,16 @@ def _of_recipe(path: Path, recipe: Recipe) -> str:
         what = "student"
     if recipe.data.low_res is not None:
         what = "upsampler from " + "x".join(map(str, recipe.data.low_res))
-    classifier, guide = classifier_of(path.stem), guide_of(path, guided=True)
-    by = f", guided by {classifier} at scale {guide.scale:g}" if classifier and guide else ""
-    return f"{recipe.data.source} {sides}: {what}{by}"
+    name = path.stem
+    helpers = {"classifier": classifier_of(name), "weak": weak_of(name, path)}
+    by = [
+        f"{'away from' if each.name == 'weak' else 'by'} {helpers[each.name]} at scale "
+        f"{each.scale:g}"
+        for each in guides_of(path, guided=True)
+        if helpers.get(each.name)
+    ]
+    guided = f", guided {' and '.join(by)}" if by else ""
+    return f"{recipe.data.source} {sides}: {what}{guided}"
 
 
 def _of_released(known: Released) -> str:

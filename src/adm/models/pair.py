@@ -8,33 +8,33 @@ from adm.models.hub import CLASSIFIER, MODEL, WEAK
 from adm.models.paths import SHIPPED
 from adm.models.trained import ClassifierModel, DiffusionModel
 from adm.recipes.released import PUBLIC, RELEASED, public_name
-from adm.samplers import ClassifierGuide, Sampling
-from adm.samplers.guide import On, Weaker
+from adm.samplers import ClassifierGuide, Sampling, WeakGuide
+from adm.samplers.guide import Guide, On, Weaker
 from adm.shown import short
 from adm.spec import SettingError
 
 # Of shipped models: those with the lowest distances, and of equal distances the most accurate; see
 # docs/results/results.md and docs/howto/without-labels.md.
-GUIDES = {
-    "fashion": ClassifierGuide(scale=1.0, interval=(1, 700)),
-    "fashion-fast": ClassifierGuide(scale=1.0),
-    "fashion-unlabelled": ClassifierGuide(scale=2.0),
-    "emoji": ClassifierGuide(scale=2.0),
-    "emoji-fast": ClassifierGuide(scale=2.0),
+GUIDES: dict[str, tuple[Guide, ...]] = {
+    "fashion": (ClassifierGuide(scale=1.0, interval=(1, 700)),),
+    "fashion-fast": (ClassifierGuide(scale=1.0),),
+    "fashion-unlabelled": (ClassifierGuide(scale=2.0),),
+    "emoji": (ClassifierGuide(scale=2.0), WeakGuide(scale=1.5)),
+    "emoji-fast": (ClassifierGuide(scale=2.0),),
 }
 
 
-def guide_of(model: Path, guided: bool) -> ClassifierGuide | None:
-    """Return the guidance with which a model file is sampled by default.
+def guides_of(model: Path, guided: bool) -> tuple[Guide, ...]:
+    """Return the guides with which a model file is sampled by default.
 
     Args:
         guided: whether there is a classifier, without which a released file is not guided.
     """
     if model.parent == SHIPPED:
-        return GUIDES.get(model.stem)
+        return GUIDES.get(model.stem, ())
     released = RELEASED.get(model.name)
     scale = released.scale if guided and released is not None else 0.0
-    return ClassifierGuide(scale=scale) if scale else None
+    return (ClassifierGuide(scale=scale),) if scale else ()
 
 
 def classifier_of(model: str | Path, file: Path | None = None) -> str | Path | None:

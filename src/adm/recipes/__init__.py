@@ -28,6 +28,7 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
         emoji.emoji_classifier,
         emoji.emoji_judge,
         emoji.emoji_upsampler,
+        emoji.emoji_weak,
         biggan.fashion_biggan,
         biggan.emoji_biggan,
         biggan.biggan_128,

@@ -124,3 +124,22 @@ def emoji_upsampler() -> DiffusionRecipe:
         levels=ByLoss(),
         sample=replace(base.sample, grid=LogSNR(steps=10, start=990, end=20)),
     )
+
+
+def emoji_weak() -> DiffusionRecipe:
+    """The weak guide of `emoji`: half of its width, trained on an eighth of its images.
+
+    Samples move away from what it does worse (autoguidance, Karras et al. 2024).
+
+    Command: adm train emoji-weak --out runs/emoji-weak
+    Time: 25 minutes of a CPU core (AVX-512 bf16), by two processes.
+    Result: 10,000 samples of `emoji` have a Fréchet distance of 22.9 at infinite N in features of
+    EfficientNet-Lite0, and 29.4 without it. See docs/howto/guide.md.
+    """
+    base = emoji()
+    return replace(
+        base,
+        name="emoji-weak",
+        unet=replace(base.unet, channels=24, heads=HeadWidth(24)),
+        train=replace(base.train, steps=2000),
+    )

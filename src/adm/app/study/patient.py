@@ -26,7 +26,7 @@ from adm.generation.resolve import resolve
 from adm.images import to_float, to_uint8
 from adm.models.gan import GANModel
 from adm.models.load import AnyModel, load_any, load_classifier
-from adm.models.pair import check_pair, classifier_of, guide_of
+from adm.models.pair import check_pair, classifier_of, guides_of
 from adm.models.trained import ClassifierModel, DiffusionModel
 from adm.processes import Devices
 from adm.recipes import build
@@ -262,8 +262,8 @@ class Patient:
             default = preview_sampling(model.recipe)
         if model.classes or not self.fits:
             return replace(default, guide=())
-        guide = guide_of(model.path, guided=True)
-        return default.change(scale=1.0) if guide is None else replace(default, guide=(guide,))
+        guides = guides_of(model.path, guided=True)
+        return replace(default, guide=guides) if guides else default.change(scale=1.0)
 
     @cached_property
     def samples(self) -> Sampled:
