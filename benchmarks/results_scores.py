@@ -117,8 +117,9 @@ def store_sweep(place: Path, axis: str, out: Path) -> None:
         ValueError: the stored points are of other models.
     """
     report, stored = json.loads((out / REPORT).read_text("utf-8")), _sweep(place, axis)
-    models = {name: report["manifest"].get(name) for name in ("model", "classifier")}
-    if stored["points"] and stored["made"] != models:
+    models = {name: report["manifest"].get(name) for name in ("model", "classifier", "weak")}
+    made = {name: stored["made"].get(name) for name in models}
+    if stored["points"] and made != models:
         raise ValueError(f"{sweep_file(place, axis)} is of other models; remove it")
     points = swept(place, axis) | _by_strength(report["points"])
     sweep_file(place, axis).parent.mkdir(parents=True, exist_ok=True)

@@ -323,6 +323,8 @@ def test_a_shipped_frontier_is_of_the_shipped_model(name: str) -> None:
     frontier = load(SHIPPED / f"{name}.frontier.json")
     assert frontier.model == identify(SHIPPED / f"{name}.safetensors")
     assert frontier.classifier == identify(SHIPPED / f"{name}-classifier.safetensors")
+    weak = SHIPPED / f"{name}-weak.safetensors"
+    assert frontier.weak == (identify(weak) if weak.exists() else None)
 
 
 def test_a_budget_gives_the_images_of_the_command_that_the_frontier_recommends(
