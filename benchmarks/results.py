@@ -33,7 +33,7 @@ from adm.app.study.study import balanced_labels
 from adm.data import open_source
 from adm.models.load import load_classifier
 from adm.models.pair import GUIDES
-from adm.samplers import ClassifierGuide
+from adm.samplers import Sampling
 from adm.store.files import write_text
 
 LABELS = "labels.csv"  # of the images of a reference
@@ -155,8 +155,7 @@ def resolved(contest: Contest, row: Row, place: Path) -> dict[str, Any]:
     def chosen(axis: str) -> float:
         if axis == "scale":
             assert row.model is not None
-            (own,) = (g for g in GUIDES[row.model] if isinstance(g, ClassifierGuide))
-            return own.scale
+            return Sampling(guide=GUIDES[row.model]).scale
         sweeps = compared.opened("", str(results_scores.sweep_file(place, axis).parent))
         (swept,), features = sweeps, contest.features[0]
         distances = swept.values(compared.distance_of(sweeps, features), features)

@@ -14,8 +14,8 @@ SCALES = (0, 1, 4, 8)
 STEERED = (1, 10)  # scales of the paper's Figure 3
 RELEASED = {"sampler": "ancestral", "grid": "even", "steps": 250}
 DDIM = {"sampler": "ddim", "grid": "even", "steps": 25}
-OWN = "20 stochastic UniPC steps"
-BOTH = f"ADM-G, autoguided, {OWN}"
+STOCHASTIC = "20 stochastic UniPC steps"
+AUTOGUIDED = f"ADM-G, autoguided, {STOCHASTIC}"
 ODE = {"sampler": "unipc:eta=0", "grid": "karras:steps=10,start=980,end=3"}
 
 
@@ -124,12 +124,12 @@ def _emoji() -> Contest:
             Row("real", "real images (test)", None, count=576, size=32),
             *_gan("emoji-biggan", size=32),
             *_diffusion("emoji", {"guide": "classifier:scale=2"}, size=32),
-            Row("autoguided", BOTH, "emoji", size=32),
+            Row("autoguided", AUTOGUIDED, "emoji", size=32),
             _student("emoji-fast", size=32),
             Row("real-64", "real images (test), 64x64", None, count=576, size=64),
             Row(
                 "cascade",
-                f"{BOTH}, + ADM-U, 64x64",
+                f"{AUTOGUIDED}, + ADM-U, 64x64",
                 "emoji",
                 {"upsampler": "emoji-upsampler"},
                 FEW,
@@ -168,7 +168,7 @@ def _diffusion(model: str, own: dict[str, Any], size: int | None = None) -> tupl
         Row("guided-ancestral", "ADM-G, 250 ancestral steps", model, own | RELEASED, FEW, size),
         Row("guided-ddim", "ADM-G, 25 DDIM steps", model, own | DDIM, FEW, size),
         Row("guided-ode", "ADM-G, 10 UniPC steps", model, own | ODE, FEW, size),
-        Row("guided-few", f"ADM-G, {OWN}", model, own, size=size),
+        Row("guided-few", f"ADM-G, {STOCHASTIC}", model, own, size=size),
     )
 
 

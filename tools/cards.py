@@ -87,8 +87,8 @@ def index(models: list[Listed]) -> Iterator[str]:
     yield "`adm models` lists them, and those that others released. `make cards` writes this page."
     yield from ("", "| model | MB | what it is |", "|---|---|---|")
     for each in models:
-        linked, file = each.use, SHIPPED / f"{each.name}.safetensors"
-        for guide in filter(None, (classifier_of(each.name), weak_of(each.name, file))):
+        linked = each.use
+        for guide in filter(None, (classifier_of(each.name), weak_of(each.name))):
             linked = linked.replace(str(guide), f"[{guide}]({guide}.md)")
         yield f"| [{each.name}]({each.name}.md) | {each.bytes / 1e6:.1f} | {linked} |"
 

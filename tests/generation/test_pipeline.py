@@ -250,6 +250,9 @@ def test_samples_are_a_sequence_of_images(tmp_path: Path) -> None:
 def test_a_shipped_model_is_guided_by_default(name: str, spec: str) -> None:
     model = adm.load(name)
     assert model.generator().guidance == spec
+    by_classifier, _, weak = spec.partition(", ")
+    assert by_classifier.startswith("classifier")
+    assert model.generator(scale=0).guidance == weak
     assert model.generator(guide="none").guidance == ""
     other = "attention:scale=1"
     if not name.endswith("-fast"):

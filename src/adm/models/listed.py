@@ -73,8 +73,7 @@ def _of_recipe(path: Path, recipe: Recipe) -> str:
         what = "student"
     if recipe.data.low_res is not None:
         what = "upsampler from " + "x".join(map(str, recipe.data.low_res))
-    name = path.stem
-    helpers = {"classifier": classifier_of(name), "weak": weak_of(name, path)}
+    helpers = {"classifier": classifier_of(path.stem), "weak": weak_of(path.stem)}
     by = [
         f"{'away from' if each.name == 'weak' else 'by'} {helpers[each.name]} at scale "
         f"{each.scale:g}"

@@ -51,33 +51,33 @@ def classifier_of(model: str | Path, file: Path | None = None) -> str | Path | N
     if released := PUBLIC.get(str(model)):
         own = RELEASED[released].classifier
         return None if own is None else public_name(own)
-    name = f"{model}-classifier"
-    if (SHIPPED / f"{name}.safetensors").exists():
-        return name
     path = at_home(model) if file is None else file
     released = RELEASED.get(path.name)
     own = (
         released.classifier if released is not None else CLASSIFIER if path.name == MODEL else None
     )
-    sibling = None if own is None else path.with_name(own)
-    return sibling if sibling is not None and sibling.exists() else None
+    return _shipped_or_beside(f"{model}-classifier", path, own)
 
 
-def weak_of(model: str | Path, file: Path) -> str | Path | None:
+def weak_of(model: str | Path, file: Path | None = None) -> str | Path | None:
     """Return the weak model that belongs to a model, or None if there is none.
 
     That of a shipped model is shipped, and that of a model.safetensors is searched for in the same
     folder, as weak.safetensors.
 
     Args:
-        model: its name or path.
-        file: its file.
+        model, file: as for `classifier_of`.
     """
-    name = f"{model}-weak"
+    path = at_home(model) if file is None else file
+    return _shipped_or_beside(f"{model}-weak", path, WEAK if path.name == MODEL else None)
+
+
+def _shipped_or_beside(name: str, model: Path, own: str | None) -> str | Path | None:
+    """Return the name if a model is shipped under it, or the file `own` beside a model's."""
     if (SHIPPED / f"{name}.safetensors").exists():
         return name
-    sibling = file.with_name(WEAK)
-    return sibling if file.name == MODEL and sibling.exists() else None
+    sibling = None if own is None else model.with_name(own)
+    return sibling if sibling is not None and sibling.exists() else None
 
 
 def check_from_noise(model: DiffusionModel) -> None:
