@@ -42,7 +42,7 @@ def ship(name: str, run: Path) -> None:
         metadata |= {"recipe": current(name, metadata["recipe"])}
     if (start := metadata.get("start")) is not None:  # a path is of this machine alone
         metadata["start"] = start | {"given": Path(start["given"]).name}
-    for part in {"teacher", "guide"} & metadata.keys():  # of a student
+    for part in {"teacher", "guide", "weak"} & metadata.keys():  # of a student
         of = metadata[part]["recipe"]
         if not file_of(of).exists() or metadata[part]["sha256"] != identify(file_of(of)):
             raise SystemExit(f"the {part} of {run} is not {of} as it is now; distil it again")

@@ -41,15 +41,19 @@ def test_a_student_is_trained_and_sampled(adm: Adm, tmp_path: Path) -> None:
     classes = tuple(sorted(tiny.CLASSES))  # those of the folders
     teacher = tiny.model(tmp_path / "d.safetensors", tiny.diffusion(*SETTINGS), classes)
     guide = tiny.model(tmp_path / "c.safetensors", tiny.classifier(), classes, seed=1)
+    weak = tiny.model(tmp_path / "w.safetensors", tiny.diffusion(*SETTINGS), classes, seed=2)
     recipe = tmp_path / "student.json"
     recipe.write_text(json.dumps(to_json(tiny.student(*SETTINGS))))
     photographs(tmp_path / "data", 12)
-    run = ("--teacher", teacher, "--teacher-classifier", guide, "--data", tmp_path / "data")
-    last = ("--set", "data.channels=1", "--device", "cpu", "--out", tmp_path / "run")
-    adm.done("train", recipe, *run, *last)
+    run = ("--teacher", teacher, "--teacher-classifier", guide, "--teacher-weak", weak)
+    data = ("--data", tmp_path / "data", "--device", "cpu", "--out", tmp_path / "run")
+    unused = adm("train", recipe, *run, *data)
+    assert "distillation.weak_scale must be another scale than 1 for --teacher-weak" in unused.err
+    settings = ("data.channels=1", "distillation.weak_scale=1.5")
+    adm.done("train", recipe, *run, *data, "--set", *settings)
     shown = adm("info", tmp_path / "run")
     assert "by trajectory distillation, for scales 0 to 4" in shown.out
-    for path in (teacher, guide):
+    for path in (teacher, guide, weak):
         assert f"sha256 {identify(path)[:12]}" in shown.out
     answer = adm.done(
         *("sample", tmp_path / "run", "--steps", "1", "--scale", "2", "--classes", "all:1"),

@@ -16,7 +16,8 @@ from adm.models.paths import resolve
 from adm.models.teacher import Teacher
 from adm.networks import UNet, prepared
 from adm.recipes import build
-from adm.samplers import DDIM, ClassifierGuide, Even, Sampling
+from adm.samplers import DDIM, ClassifierGuide, Even, Guide, Sampling, WeakGuide
+from adm.spec import SettingError
 from adm.training.batches import Augmentation, batch_at
 from adm.training.model_file import entries_of
 
@@ -172,11 +173,22 @@ def test_each_step_starts_where_the_student_has_arrived(teacher: Teacher) -> Non
         torch.testing.assert_close(ours, sampled, rtol=1e-4, atol=1e-4)
 
 
-def test_a_teacher_is_the_guided_sampler(teacher: Teacher) -> None:
+@pytest.mark.parametrize("autoguided", [False, True])
+def test_a_teacher_is_the_guided_sampler(
+    tmp_path: Path, teacher: Teacher, autoguided: bool
+) -> None:
     """At one scale for all images it predicts what the generator's denoiser does."""
     labels, scale = torch.tensor([0, 1, 2]), 1.7
-    sampling = Sampling(sampler=DDIM(), grid=Even(steps=5), guide=(ClassifierGuide(scale=scale),))
-    generator = DiffusionGenerator(teacher.model, sampling, teacher.classifier)
+    guides: tuple[Guide, ...] = (ClassifierGuide(scale=scale),)
+    if autoguided:
+        weak = load_diffusion(tiny.model(tmp_path / "w.safetensors", tiny.diffusion(), seed=2))
+        recipe = tiny.student("distillation.weak_scale=1.5", "train.precision=float32")
+        with pytest.raises(SettingError, match="teacher_weak"):
+            teacher.of(recipe)
+        teacher = replace(teacher, weak=weak).of(recipe)
+        guides += (WeakGuide(scale=1.5),)
+    sampling = Sampling(sampler=DDIM(), grid=Even(steps=5), guide=guides)
+    generator = DiffusionGenerator(teacher.model, sampling, teacher.classifier, teacher.weak)
     state = next(generator.trajectory(labels, range(3)))
     x = generator.noise(range(3)).start()
     taught = teacher.teach(generator.schedule, labels, torch.full((3,), scale))(x, 5)

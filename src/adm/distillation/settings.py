@@ -35,6 +35,8 @@ class Distillation:
         scales: the range of guidance scales, which the student takes as an input. In training
             they are uniform in it.
         interval: lowest and highest level at which the teacher is guided; None for all.
+        weak_scale: of the teacher's guidance by its weak model (autoguidance), at all levels; 1 for
+            none.
     """
 
     method: Annotated[Method, SpecOf(METHODS)] = field(default_factory=Trajectory)
@@ -42,6 +44,7 @@ class Distillation:
     steps: Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=1, max_length=16)]
     scales: tuple[Scale, Scale] = (0.0, 4.0)
     interval: Interval | None = None
+    weak_scale: Annotated[float, Field(allow_inf_nan=False)] = 1.0
 
     def check(self, last: int) -> None:
         """Raise ValueError if the fields contradict each other or a process with T = `last`."""

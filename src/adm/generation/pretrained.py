@@ -230,7 +230,8 @@ def facts(recipe: Recipe, metadata: Metadata) -> dict[str, str]:
         rows["weights"] = weights
     if (start := metadata.start) is not None:
         rows["starting from"] = _origin(start.model, start.step, start.sha256)
-    for part, of in {"teacher": metadata.teacher, "guide": metadata.guide}.items():
+    origins = {"teacher": metadata.teacher, "guide": metadata.guide, "weak guide": metadata.weak}
+    for part, of in origins.items():
         if of is not None:
             rows[part] = _origin(of.recipe, of.trained_steps, of.sha256)
     return rows | build.by_kind(
@@ -337,7 +338,12 @@ def _summary(
             f"{recipe.sample.scale:g} by default; `scale=0` samples it without."
         )
     if weak is not None:
-        purpose += f" With it comes {_plain(weak.name)}, a worse model of the same images."
+        assert isinstance(recipe, DiffusionRecipe)
+        scales = [each.scale for each in recipe.sample.by_contrast if each.against == "weak"]
+        how = f", at scale {scales[0]:g} by default" if scales else " where a guide asks for it"
+        purpose += (
+            f" It is guided away from {_plain(weak.name)}, a worse model of the same images{how}."
+        )
     data = _plain(metadata.data or "unknown data")
     return (
         f"{what[0].upper()}{what[1:]} of {size} {colours} images, trained on {data}.{purpose} The "

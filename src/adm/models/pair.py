@@ -220,9 +220,14 @@ def _check_unlabelled(
 
 
 def _check_weak(model: DiffusionModel, sampling: Sampling, weak: DiffusionModel | None) -> None:
-    """Raise SettingError unless both have the same images, classes, process and upsampling."""
+    """Raise SettingError unless there is a weak model that can guide the model."""
     if weak is None:
         raise SettingError("weak", "given for guide=weak: a model such as an earlier checkpoint")
+    check_weak(model, weak)
+
+
+def check_weak(model: DiffusionModel, weak: DiffusionModel) -> None:
+    """Raise SettingError unless both have the same images, classes, process and upsampling."""
     pairs: dict[str, tuple[object, object]] = {
         "images": (model.shape, weak.shape),
         "low-resolution images": (model.low_shape, weak.low_shape),

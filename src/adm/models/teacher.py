@@ -7,12 +7,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from adm.diffusion import Denoise, Schedule
+from adm.diffusion import Denoise, Schedule, clip
 from adm.distillation import Progressive
-from adm.guidance import between, folded, scaled
+from adm.guidance import Contrast, between, contrasted, folded, scaled, thresholded
 from adm.models.identity import identify
 from adm.models.load import load_classifier, load_diffusion
-from adm.models.pair import check_pair, classifier_of
+from adm.models.pair import check_pair, check_weak, classifier_of, weak_of
 from adm.models.trained import ClassifierModel, DiffusionModel
 from adm.recipes.schema import DiffusionRecipe, Recipe
 from adm.shown import printable, short
@@ -26,14 +26,19 @@ class Teacher:
     Attributes:
         model: a diffusion model; or a student, which takes the scale as an input.
         classifier: the classifier that guides the model; None for a student.
+        weak: the weak model that guides it, if `weak_scale` is not 1; None for none.
+        weak_scale: as that of `samplers.WeakGuide`.
         precision: precision of the networks.
 
     Raises:
-        ValueError: the classifier cannot guide the model, or there is none and the model needs one.
+        ValueError: the classifier cannot guide the model, or there is none and the model needs one;
+            or the weak model cannot guide it.
     """
 
     model: DiffusionModel
     classifier: ClassifierModel | None = None
+    weak: DiffusionModel | None = None
+    weak_scale: float = 1.0
     precision: str = "float32"
 
     def __post_init__(self) -> None:
@@ -47,44 +52,58 @@ class Teacher:
             raise SettingError("teacher_classifier", f"given, as none belongs to {self.model.name}")
         else:
             check_pair(self.model, self.classifier)
+        if self.weak is not None:
+            check_weak(self.model, self.weak)
 
     @classmethod
     def load(
         cls,
         model: str | Path,
         classifier: str | Path | None = None,
+        weak: str | Path | None = None,
         device: torch.device | str | None = None,
-        precision: str = "float32",
     ) -> "Teacher":
-        """Load a teacher.
+        """Load a teacher, without the scale of its weak model.
 
         Args:
             model: a path (a file or a run folder) or a shipped name.
-            classifier: the same; None for the one that belongs to the model.
+            classifier, weak: the same; None for the one that belongs to the model, if there is one.
         """
         loaded = load_diffusion(model, device)
         if classifier is None and not loaded.student:
             classifier = classifier_of(model, loaded.path)
+        if weak is None and not loaded.student:
+            weak = weak_of(model, loaded.path)
         guide = None if classifier is None else load_classifier(classifier, device)
-        return cls(loaded, guide, precision)
+        return cls(loaded, guide, None if weak is None else load_diffusion(weak, device))
 
-    def at(self, precision: str) -> "Teacher":
-        """Return the teacher with its networks in another precision."""
-        return replace(self, precision=precision)
+    def of(self, recipe: Recipe) -> "Teacher":
+        """Return the teacher as it teaches in a recipe: in its precision, and with its weak model.
+
+        Raises:
+            SettingError: the recipe needs a weak model, and there is none.
+        """
+        how = recipe.distillation if isinstance(recipe, DiffusionRecipe) else None
+        scale = 1.0 if how is None else how.weak_scale
+        if scale != 1.0 and self.weak is None:
+            raise SettingError("teacher_weak", f"given, as distillation.weak_scale is {scale:g}")
+        weak = None if scale == 1.0 else self.weak
+        return replace(self, weak=weak, weak_scale=scale, precision=recipe.train.precision)
 
     @property
     def networks(self) -> dict[str, nn.Module]:
         """The networks by their part."""
-        by_name: dict[str, nn.Module] = {"teacher": self.model.network}
-        return by_name if self.classifier is None else by_name | {"guide": self.classifier.network}
+        return {part: model.network for part, model in self._models.items()}
+
+    @property
+    def _models(self) -> dict[str, DiffusionModel | ClassifierModel]:
+        models = {"teacher": self.model, "guide": self.classifier, "weak": self.weak}
+        return {part: model for part, model in models.items() if model is not None}
 
     @property
     def identity(self) -> dict[str, Any]:
         """What identifies the teacher in a run and in its models, as JSON values."""
-        identities = {"teacher": _identity(self.model)}
-        if self.classifier is not None:
-            identities["guide"] = _identity(self.classifier)
-        return identities
+        return {part: _identity(model) for part, model in self._models.items()}
 
     def teach(
         self,
@@ -100,7 +119,13 @@ class Teacher:
             inside: lowest and highest of these levels that is guided, None for all; a student as
                 teacher has learned its own.
         """
-        plain = self.model.denoise(labels, schedule, precision=self.precision, scale=scales)
+        limit = clip if self.weak is None else None
+        how = {"precision": self.precision, "scale": scales}
+        plain = self.model.denoise(labels, schedule, limit, **how)
+        if self.weak is not None:
+            weak = self.weak.denoise(labels, schedule, limit, **how)
+            plain = contrasted(plain, Contrast(weak, self.weak_scale - 1))
+            plain = thresholded(plain, clip, schedule)
         if self.classifier is None:
             return plain
         factor = scales.reshape(-1, 1, 1, 1)

@@ -78,7 +78,8 @@ class Metadata:
         weights: which of the weights of a run it holds: `model`, `raw` or the name of an average.
         width: the width of a power-function average.
         start: of a model that was trained on, the one before.
-        teacher, guide: of a student, the model and the classifier that it was distilled from.
+        teacher, guide, weak: of a student, the model that it was distilled from, the classifier and
+            the weak model that guided it.
     """
 
     recipe: dict[str, Any]
@@ -90,6 +91,7 @@ class Metadata:
     start: Start | None = None
     teacher: Origin | None = None
     guide: Origin | None = None
+    weak: Origin | None = None
 
     def entries(self) -> dict[str, Any]:
         """Return what is known, as JSON values for `save_model`."""

@@ -56,7 +56,7 @@ def info(
         "classifier": None if guides is None else str(guides),
         **{
             part: None if (of := getattr(metadata, part)) is None else asdict(of)
-            for part in ("start", "teacher", "guide")
+            for part in ("start", "teacher", "guide", "weak")
         },
     }
     show(

@@ -30,6 +30,7 @@ def train(
     rename: Annotated[tuple[str, ...] | None, lists.RENAMES] = None,
     teacher: str | None = None,
     teacher_classifier: str | None = None,
+    teacher_weak: str | None = None,
     shard: Annotated[bool, Parameter(negative="")] = False,
     stall: float = 30.0,
     check_data: Literal["names", "pixels", "none"] = "names",
@@ -102,6 +103,9 @@ def train(
         process and data follow from it.
     teacher_classifier
         Classifier that guides the teacher. By default the one that belongs to it.
+    teacher_weak
+        Weak model that guides the teacher, where distillation.weak_scale is not 1. By default the
+        one that belongs to it.
     shard
         Shard the weights over the processes (FSDP), for networks too large for one device.
     stall
@@ -118,8 +122,11 @@ def train(
         Print the recipe with all changes as JSON, and exit.
     """
     places.resumable(out, "a run needs")
-    if teacher_classifier is not None and teacher is None:
-        raise SettingError("teacher_classifier", "given together with {teacher}, which it guides")
+    for option, given in (("classifier", teacher_classifier), ("weak", teacher_weak)):
+        if given is not None and teacher is None:
+            raise SettingError(
+                f"teacher_{option}", "given together with {teacher}, which it guides"
+            )
     from adm.app.cli import training
     from adm.app.runs.data import DataOptions, choose, fit_precision, open_data
     from adm.app.runs.folder import sole_writer
@@ -130,12 +137,17 @@ def train(
 
     settings = list(set or []) + ([f"train.steps={steps}"] if steps is not None else [])
     devices = training.place(device, shard, stall)
-    guided = None if teacher is None else Teacher.load(teacher, teacher_classifier, devices.device)
+    guides = (teacher_classifier, teacher_weak, devices.device)
+    guided = None if teacher is None else Teacher.load(teacher, *guides)
     teaching = None if guided is None else guided.model
     choice = choose(name, settings, teaching, condition=condition is not None)
     choice = fit_precision(choice, out, devices)
     build.check(choice.recipe)
     build.check_sampling(choice.recipe)
+    taught_by = None if guided is None else guided.of(choice.recipe)
+    if teacher_weak is not None and taught_by is not None and taught_by.weak is None:
+        expected = "another scale than 1 for {teacher_weak} to guide"
+        raise SettingError("distillation.weak_scale", expected, 1)
     options = DataOptions(
         data=data,
         condition=condition,
@@ -153,7 +165,7 @@ def train(
         micro_batch=training.parse_micro_batch(micro_batch),
         pretrained=pretrained,
         renamed=training.parse_renames(rename or (), pretrained),
-        teacher=None if guided is None else guided.at(choice.recipe.train.precision),
+        teacher=taught_by,
         shard=shard,
         check_data=check_data,
     )
