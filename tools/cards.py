@@ -33,7 +33,7 @@ PAGES = {  # model -> the pages with its measurements
     "emoji-fast": "[distillation](../howto/distil.md) and [results](../results/results.md)",
     "emoji-biggan": "[results](../results/results.md)",
     "emoji-upsampler": "[results](../results/results.md) and [emoji](../results/emoji.md)",
-    "emoji-weak": "[guidance](../howto/guide.md#a-weak-model)",
+    "emoji-weak": "[guidance](../howto/guide.md#a-weak-model), of [emoji](emoji.md) with it",
 }
 ROWS = {  # of docs/results/results.md
     "fashion": "fashion/guided-few",

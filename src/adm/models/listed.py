@@ -71,6 +71,8 @@ def _of_recipe(path: Path, recipe: Recipe) -> str:
         what = "classifier of clean images, a judge"
     if isinstance(recipe, DiffusionRecipe) and recipe.distillation is not None:
         what = "student"
+    if (better := path.stem.removesuffix("-weak")) != path.stem:
+        what = f"weak model, which guides {better}"
     if recipe.data.low_res is not None:
         what = "upsampler from " + "x".join(map(str, recipe.data.low_res))
     helpers = {"classifier": classifier_of(path.stem), "weak": weak_of(path.stem)}
