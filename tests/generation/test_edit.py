@@ -93,6 +93,16 @@ def test_codes_are_unconditional(model: adm.Pipeline) -> None:
     assert (plain.sampling.use_labels, plain.sampling.guide, plain.classes) == (False, (), ())
 
 
+@pytest.mark.parametrize("sampler", ["unipc:eta=1", "ancestral"])
+def test_codes_are_sampled_without_noise_by_default(tmp_path: Path, sampler: str) -> None:
+    recipe = tiny.diffusion("train.label_dropout=0.1", f"sample.sampler={sampler}")
+    noisy = adm.load(tiny.model(tmp_path / "d.safetensors", recipe))
+    for edit, random in (("invert:steps=4", False), ("noise", True)):
+        generator = edit_job(noisy, IMAGES, edit).generator
+        assert isinstance(generator, EditGenerator)
+        assert generator.sampling.sampler.random == random
+
+
 @pytest.mark.parametrize(
     ("edit", "calls"),
     [("noise", 4), ("invert:steps=5", 4 + 4), ("interpolate:steps=5,count=2", 4 + 2 * 4)],

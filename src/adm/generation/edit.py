@@ -25,7 +25,8 @@ from adm.images import to_float
 from adm.limits import MOST_LEVELS
 from adm.models.pair import check_from_noise
 from adm.models.trained import DiffusionModel
-from adm.samplers import ClassifierGuide, FreeGuide, Levels, Sampling, encode
+from adm.samplers import DDIM, ClassifierGuide, FreeGuide, Levels, Sampling, encode
+from adm.samplers.sampler import Sampler, Stochastic
 from adm.spec import Checked, SettingError, parse, text
 
 if TYPE_CHECKING:
@@ -52,6 +53,10 @@ class Edit(Checked):
         visited = sampling.grid.visited(process)
         levels = tuple(1 + (level - 1) * self.strength for level in visited)
         return replace(sampling, grid=Levels(levels=levels))
+
+    def sampler(self, default: Sampler) -> Sampler:
+        """Return the sampler where none is given, by the model's default one."""
+        return default
 
     def levels(self, start: float) -> list[float]:
         """Return the levels that lead from the image up to where sampling starts."""
@@ -108,6 +113,11 @@ class InvertEdit(Edit):
 
     steps: Annotated[int, Field(ge=2, le=MOST_LEVELS)] = 50
     name: ClassVar[str] = "invert"
+
+    def sampler(self, default: Sampler) -> Sampler:
+        if isinstance(default, Stochastic):
+            return replace(default, eta=0.0)
+        return DDIM() if default.random else default
 
     def levels(self, start: float) -> list[float]:
         last = self.steps - 1
@@ -272,9 +282,10 @@ def edit_job(
     """
     parsed = parse(EDITS, edit, "edit")
     _check_starts(pipeline)
+    default = pipeline.sampling
+    assert isinstance(default, Sampling)
+    settings = {"sampler": parsed.sampler(default.sampler), **settings}
     if classes is None:  # neither the network nor a guide is conditioned on one
-        default = pipeline.sampling
-        assert isinstance(default, Sampling)
         by_class = (ClassifierGuide, FreeGuide)
         guides = tuple(guide for guide in default.guide if not isinstance(guide, by_class))
         settings = {"use_labels": False, "guide": guides, **settings}
