@@ -145,7 +145,7 @@ def _emoji() -> Contest:
         core_hours={
             "emoji": 10.2,
             "emoji-classifier": 0.2,
-            "emoji-fast": 12.6,
+            "emoji-fast": 13.5,
             "emoji-upsampler": 5.8,
             "emoji-weak": 0.4,
             "emoji-biggan": 1.3,
