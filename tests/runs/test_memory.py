@@ -21,10 +21,16 @@ from adm.training.objective import Objective, Outcome
 from adm.training.players import Player, RunState, idle
 from adm.training.update import Update
 
+
+def noisy_upsampler() -> Recipe:
+    return tiny.upsampler("data.low_res_noise=9", "unet.conditions=low_res")
+
+
 CASES = [
     (tiny.diffusion, "float32", False),
     (tiny.classifier, "bfloat16", False),
     (tiny.upsampler, "bfloat16", True),
+    (noisy_upsampler, "float32", False),
     (tiny.gan, "bfloat16", False),
     (tiny.gan, "float32", True),
 ]

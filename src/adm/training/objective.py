@@ -133,7 +133,7 @@ def _diffused(
     Conditioning augmentation (Ho et al. 2021): what a base model makes differs from small images.
     """
     if draws.low_level is None or draws.low_noise is None:
-        return low_res, schedule.timestep(0, low_res)
+        return low_res, schedule.timestep(torch.zeros(len(low_res), dtype=torch.int64), low_res)
     levels = np.floor(draws.low_level * (highest + 1)).astype(np.int64)
     level = torch.from_numpy(levels).to(low_res.device)
     diffused = process.diffuse(schedule, low_res, draws.low_noise, level)
