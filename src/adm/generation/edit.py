@@ -26,7 +26,7 @@ from adm.limits import MOST_LEVELS
 from adm.models.pair import check_from_noise
 from adm.models.trained import DiffusionModel
 from adm.samplers import DDIM, ClassifierGuide, FreeGuide, Levels, Sampling, encode
-from adm.samplers.sampler import Sampler, Stochastic
+from adm.samplers.sampler import Sampler
 from adm.spec import Checked, SettingError, parse, text
 
 if TYPE_CHECKING:
@@ -115,9 +115,7 @@ class InvertEdit(Edit):
     name: ClassVar[str] = "invert"
 
     def sampler(self, default: Sampler) -> Sampler:
-        if isinstance(default, Stochastic):
-            return replace(default, eta=0.0)
-        return DDIM() if default.random else default
+        return default.noiseless or DDIM()
 
     def levels(self, start: float) -> list[float]:
         last = self.steps - 1

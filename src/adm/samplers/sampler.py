@@ -40,6 +40,11 @@ class Sampler(Checked):
     def random(self) -> bool:
         return False
 
+    @property
+    def noiseless(self) -> "Sampler | None":
+        """The same sampler without the noise of its steps; None if there is none."""
+        return None if self.random else self
+
     def evaluations(self, steps: int) -> int:
         """Return the network evaluations per image in a number of steps.
 
@@ -100,6 +105,10 @@ class Stochastic(Sampler):
     @property
     def random(self) -> bool:
         return self.eta > 0
+
+    @property
+    def noiseless(self) -> Self:
+        return replace(self, eta=0.0)
 
     def check(self, last: int) -> None:
         check_within(self.noise, last, "sampler.noise")

@@ -133,6 +133,7 @@ def _diffused(
     Conditioning augmentation (Ho et al. 2021): what a base model makes differs from small images.
     """
     if draws.low_level is None or draws.low_noise is None:
+        # Not the int 0, whose timestep is read on the host: a walk without values has none.
         return low_res, schedule.timestep(torch.zeros(len(low_res), dtype=torch.int64), low_res)
     levels = np.floor(draws.low_level * (highest + 1)).astype(np.int64)
     level = torch.from_numpy(levels).to(low_res.device)
