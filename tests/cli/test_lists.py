@@ -121,6 +121,9 @@ def test_other_words_are_no_numbers(
     [
         (("info", "a\0b"), r"'a\x00b' holds a NUL character; remove it"),
         (("info", "~nosuchuser/m"), "~nosuchuser/m: there is no such home"),
+        (("info", "s3://b/m"), "s3://b/m is an address, and adm reads and writes local paths;"),
+        (("train", "digits", "--data", "s3://b/x", "--out", "run"), "s3://b/x is an address, "),
+        (("train", "digits", "--out", "s3://b/x"), "s3://b/x is an address, "),
         (("info", "pipe"), "pipe is a pipe; give a file or a folder"),
         (("train", "digits", "--out", ""), "--out: the path is empty; give one, or ."),
         (("evaluate", "a", "--reference", "b", "--count", ""), "a whole number, got nothing"),

@@ -153,8 +153,8 @@ def test_an_interrupted_packing_goes_on(
     done = 0.0
     with pytest.raises(KeyboardInterrupt):
         pack(find(str(photos)), tmp_path / "out", packing, advance=stop)
-    written = ["train-000000.index.json", "train-000000.tar"]
-    assert sorted(contents(tmp_path / "out")) == ["classes.json", *written, "train.json"]
+    written = sorted(contents(tmp_path / "out"))
+    assert written == ["classes.json", "train-000000.tar", "train.json"]
     with pytest.raises(ValueError, match=r"out has 1 of 3 train shards, .*run the same command ag"):
         find(str(tmp_path / "out"))
     progress: list[float] = []

@@ -25,7 +25,6 @@ def calls() -> Iterator[str]:
 @pytest.mark.parametrize("call", sorted(set(calls())))
 def test_every_option_exists(call: str) -> None:
     verb, *words = shlex.split(re.split(r" [|>] ", call)[0])
-    words = [word.replace("://", "/") for word in words]  # the copy of a place in a store
     app = App(name="adm", default_parameter=Parameter(converter=converted))
     app.command(f"adm.app.cli.{verb}:{verb}", name=verb)
     app.parse_args([verb, *words], exit_on_error=False, print_error=False)

@@ -133,13 +133,6 @@ def test_stored_scores_are_read_as_they_were_written(modules: Any, tmp_path: Pat
     assert measured[row.name]["scores"]["some"]["frechet"].value == 2.5
 
 
-def test_the_table_of_stores_is_that_of_the_stored_figures(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
-    stores = import_module("stores")
-    page = (ROOT / "docs" / stores.PAGE).read_text("utf-8")
-    assert stores.written(page, json.loads((ROOT / "docs" / stores.STORED).read_text())) == page
-
-
 def test_the_table_of_engines_is_that_of_the_stored_figures_which_are_as_promised(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

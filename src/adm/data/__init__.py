@@ -7,7 +7,7 @@ if TYPE_CHECKING:
     from adm.data.files import CorruptImage
     from adm.data.registry import open_source
     from adm.data.source import NoSplit, Source
-    from adm.data.split import hold_out, order, shuffle
+    from adm.data.split import hold_out, shuffle
 
 # Imported on first use, because `adm.data.naming` is used without torch.
 _HOMES = {
@@ -16,10 +16,9 @@ _HOMES = {
     "Source": "adm.data.source",
     "hold_out": "adm.data.split",
     "open_source": "adm.data.registry",
-    "order": "adm.data.split",
     "shuffle": "adm.data.split",
 }
-__all__ = ["CorruptImage", "NoSplit", "Source", "hold_out", "open_source", "order", "shuffle"]
+__all__ = ["CorruptImage", "NoSplit", "Source", "hold_out", "open_source", "shuffle"]
 
 
 def __getattr__(name: str) -> object:

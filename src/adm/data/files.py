@@ -49,14 +49,12 @@ class Files:
         size: (H, W) to which each image is resized and cropped (`pixels.cover`); None for their
             own.
         channels: 1 (grey), 3 (RGB) or 4 (RGBA).
-        bytes_of: row -> size of the encoded image, if that is known without opening it.
     """
 
     open: Callable[[int], BinaryIO]
     path: Callable[[int], str]
     size: tuple[int, int] | None = None
     channels: int = RGB
-    bytes_of: Callable[[int], int] | None = None
 
     def read(self, row: int, crop: Uniforms | None = None) -> Tensor:
         """Return the (C, H, W) uint8 image.

@@ -67,8 +67,7 @@ def _fingerprint(source: Source, pixels: bool) -> Fingerprint:
     if files is None:
         names, sizes = None, [source.shape]
     else:
-        # An address is compared like a path, so that data may be moved into a store.
-        paths = [files.path(row).replace("://", ":/", 1) for row in rows]
+        paths = [files.path(row) for row in rows]
         folder = os.path.commonpath((min(paths), max(paths)))
         names = _hash(path[len(folder) :].encode("utf-8", "surrogatepass") for path in paths)
         sizes = map_ahead(lambda index: _size(files, rows[index]), spread(len(rows)))
@@ -115,8 +114,6 @@ def _contents(source: Source) -> Iterator[bytes]:
 
 
 def _size(files: Files, row: int) -> int:
-    if files.bytes_of is not None:
-        return files.bytes_of(row)
     with _open(files, row) as file:
         return file.seek(0, os.SEEK_END)
 

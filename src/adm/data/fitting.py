@@ -15,7 +15,6 @@ from adm.spec import SettingError
 
 MEASURED = 10_000  # images of the standard deviation, whose error is then below a percent
 TOGETHER = 256  # images read at a time
-CHECKED_IN_STORE = 64
 CHECKED = 2_000  # headers read on opening; those of a million files would take many minutes
 
 
@@ -55,7 +54,7 @@ def at_one_size(
     files = replace(source.files, size=size, channels=channels)
     if check:
         sizes: dict[tuple[int, int], int] = {}
-        for row in map(source.row, spread(len(source), header_count(source))):
+        for row in map(source.row, spread(len(source))):
             try:
                 sizes[files.own_size(row)] = row
             except CorruptImage:
@@ -78,7 +77,7 @@ def channels_of(source: Source) -> int:
     """
     if source.files is None:
         return source.shape[0]
-    for index in spread(len(source), header_count(source)):
+    for index in spread(len(source)):
         try:
             with source.files.picture(source.row(index), decode=False) as picture:
                 if not is_grey(picture):
@@ -88,15 +87,9 @@ def channels_of(source: Source) -> int:
     return 1
 
 
-def spread(count: int, most: int | None = None) -> range:
-    """Return the indices of up to `most` images, by default `CHECKED`, spread evenly."""
-    return range(0, count, max(1, -(-count // (most or CHECKED))))
-
-
-def header_count(source: Source) -> int:
-    """Return how many headers of files are read on opening; those in a store take longer."""
-    in_store = source.files is not None and source.files.bytes_of is not None
-    return CHECKED_IN_STORE if in_store else CHECKED
+def spread(count: int) -> range:
+    """Return the indices of up to `CHECKED` images, spread evenly."""
+    return range(0, count, max(1, -(-count // CHECKED)))
 
 
 def _fit_arrays(source: Source, size: tuple[int, int] | None, channels: int | None) -> Source:

@@ -19,6 +19,7 @@ EXTENSIONS = ("png", "jpg", "jpeg", "bmp", "webp", "gif", "tif", "tiff")
 LONGEST_NAME = 4_096  # characters of a path, or of a name in an archive
 MAX_BYTES = 1 << 29  # of one encoded image
 DIGITS = re.compile(r"([0-9]+)")
+ADDRESS = re.compile(r"[a-z][a-z0-9+-]+://", re.IGNORECASE)  # C:// would be a drive
 
 
 def natural(name: str) -> tuple[list[str | int], str]:
@@ -75,7 +76,7 @@ def at_home(path: str | Path) -> Path:
     """Expand ~ and ~NAME.
 
     Raises:
-        ValueError: no such home folder, or not a path.
+        ValueError: no such home folder, or not a path, such as the address of a bucket.
     """
     try:
         if len(str(path)) > LONGEST_NAME:
@@ -85,6 +86,11 @@ def at_home(path: str | Path) -> Path:
             )
         if "\0" in str(path):
             raise ValueError(f"{shown_path(path)} has a NUL character, and is no path; remove it")
+        if ADDRESS.match(str(path)):
+            raise ValueError(
+                f"{shown_path(path)} is an address, and adm reads and writes local paths; mount "
+                "the bucket, or copy it with its own tool"
+            )
         return Path(path).expanduser()
     except TypeError:
         raise ValueError(f"a path must be text or a Path, got {shown(path)}") from None

@@ -15,12 +15,10 @@ from adm.data.files import CorruptImage
 from adm.data.fitting import at_one_size
 from adm.data.labels import CLASSES_FILE
 from adm.data.source import Source, map_ahead
-from adm.data.streamed import INDEX
 from adm.spec import SettingError
-from adm.store.files import new_file, write_json, write_text
+from adm.store.files import new_file, write_text
 from adm.store.hashes import sha256_of
 from adm.store.locks import locked
-from adm.store.remote import Mirror
 
 ORIGINAL = "original"
 # Format -> its extension, and Pillow's options. WebP and PNG are lossless.
@@ -103,10 +101,8 @@ def pack(
     """Write `{split}-000000.tar` and so on, and `classes.json`, into a folder.
 
     Image i of the data is `{i:09d}.png` with the number of its class in `{i:09d}.cls`, so that
-    indices stay the same. `{split}-000000.index.json` says where the images of a shard are
-    (`streamed`). The same data give the same bytes. Shards are written atomically and existing ones
-    are kept, so that an interrupted run can be resumed. If the folder is the copy of a place in a
-    store, each shard is moved there when it is written.
+    indices stay the same. The same data give the same bytes. Shards are written atomically and
+    existing ones are kept, so that an interrupted run can be resumed.
 
     Args:
         source: from `registry.find`.
@@ -133,36 +129,28 @@ def pack(
             return error
 
     existing, images, skipped, labels = 0, 0, list[str](), source.labels.tolist()
-    indices, mirror = range(len(source)), Mirror.of(out)
+    indices = range(len(source))
     starts = indices[:: packing.shard_size]
     with _unless_refused(out), locked(out):
         _claim(out, source, packing, split)
-        stored = mirror.names(out) if mirror else []
         for number, start in enumerate(starts):
             span, target = indices[start:][: packing.shard_size], out / f"{split}-{number:06d}.tar"
-            listed = list[tuple[str, int, int, int]]()
-            if target.is_file() or target.name in stored:
+            if target.is_file():
                 existing += 1
                 advance(Cached(len(span)))
                 continue
-            index_file = target.with_name(target.stem + INDEX)
-            with new_file(target) as part:
-                with tarfile.open(part, "w", format=tarfile.USTAR_FORMAT) as archive:
-                    for index, encoded in zip(span, map_ahead(attempt, span), strict=True):
-                        advance(1)
-                        if isinstance(encoded, CorruptImage):
-                            skipped.append(encoded.path)
-                            continue
-                        images += 1
-                        name, label = f"{index:09d}.{encoded.extension}", labels[index]
-                        place = archive.offset + tarfile.BLOCKSIZE  # after the header
-                        listed.append((name, place, len(encoded.content), label))
-                        _add(archive, name, encoded.content)
-                        _add(archive, f"{index:09d}.cls", str(label).encode())
-                write_json(index_file, {"bytes": part.stat().st_size, "images": listed})
-            if mirror:
-                mirror.move(index_file)
-                mirror.move(target)
+            with (
+                new_file(target) as part,
+                tarfile.open(part, "w", format=tarfile.USTAR_FORMAT) as archive,
+            ):
+                for index, encoded in zip(span, map_ahead(attempt, span), strict=True):
+                    advance(1)
+                    if isinstance(encoded, CorruptImage):
+                        skipped.append(encoded.path)
+                        continue
+                    images += 1
+                    _add(archive, f"{index:09d}.{encoded.extension}", encoded.content)
+                    _add(archive, f"{index:09d}.cls", str(labels[index]).encode())
     return Packed(len(starts), existing, images, skipped)
 
 

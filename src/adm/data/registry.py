@@ -7,7 +7,7 @@ from difflib import get_close_matches
 from glob import glob
 from pathlib import Path
 
-from adm.data import shards, streamed
+from adm.data import shards
 from adm.data.archive import zip_archive
 from adm.data.arrays import read_arrays
 from adm.data.digits import digits
@@ -22,14 +22,12 @@ from adm.data.numbering import by_number, is_list
 from adm.data.source import NoSplit, Source
 from adm.shown import LONGEST_PATH, shown, shown_path
 from adm.spec import SettingError
-from adm.store.files import is_address
 
 BUILTIN = ("fashion-mnist", "digits")  # data with a location of their own
 FORMS = (
     "fashion-mnist, fashion-mnist:/FOLDER, digits, idx:/FOLDER, hf:NAME[@CONFIG], hf:/FOLDER, a "
     "folder of images with one sub-folder per class, a .zip or .tar of such a folder, WebDataset "
-    "shards (a folder of them, or a-*.tar), an .npz or .npy file, one image, or any of these in a "
-    "store (s3://...)"
+    "shards (a folder of them, or a-*.tar), an .npz or .npy file, or one image"
 )
 WRITTEN = "emoji"  # the folder of a data set that a command writes
 ARRAYS = (".npz", ".npy")
@@ -92,10 +90,6 @@ def find(spec: str, *, split: str | Sequence[str] = "train", labels: str | None 
             expected = f"a list {', '.join(LISTS)}, or {NO_LABELS}"
             raise SettingError("labels", expected, labels, f"{name} has its own labels")
         return by_number(NAMED[name](place, split), labels, split)
-    if is_address(spec):
-        return streamed.find(
-            spec, split, labels, lambda copy: find(copy, split=split, labels=labels)
-        )
     if spec.endswith(".tar"):
         return _tar_files(spec, split, labels)
     path = at_home(spec)

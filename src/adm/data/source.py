@@ -31,18 +31,6 @@ class NoSplit(ValueError):
     """The data are valid but have no such split, or none with labels."""
 
 
-class Windows(NamedTuple):
-    """How images in a store are ordered (`split.order`), so that few shards are read at a time.
-
-    Attributes:
-        shards: (N,) the shard of each row.
-        at_once: shards whose images are mixed.
-    """
-
-    shards: np.ndarray
-    at_once: int
-
-
 class Decoded(NamedTuple):
     images: list[Tensor]  # (C, H, W) uint8; the image, or it and its condition
     used: int  # index of the image; not the requested one if that is corrupt
@@ -75,7 +63,6 @@ class Source:
         strict: whether `batch` refuses a corrupt image, instead of replacing it by the next one.
         skipped: paths of the images that `batch` has replaced so far.
         threads: in which files are decoded.
-        windows: of data in a store that are too large to be mixed as a whole; None otherwise.
     """
 
     name: str
@@ -90,7 +77,6 @@ class Source:
     strict: bool = False
     skipped: list[str] = field(default_factory=list)
     threads: int = field(default_factory=processors)
-    windows: Windows | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -142,8 +128,6 @@ class Source:
 
     def among(self, ranks: int) -> "Source":
         """Return the source with its share of the processors, for one of several local ranks."""
-        if self.threads > processors():  # they wait for a store
-            return self
         return replace(self, threads=max(1, processors() // ranks))
 
     def read(self, index: int, crop: Uniforms | None = None) -> Tensor:

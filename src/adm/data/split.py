@@ -33,42 +33,11 @@ def shuffle(seed: int, total: int, start: int, count: int) -> list[int]:
     return indices
 
 
-def order(source: Source, seed: int, start: int, count: int) -> list[int]:
-    """Indices of the images at positions of an endless shuffled stream, as `shuffle`.
-
-    Of a source with windows, a pass permutes the shards, and then the images of each window of
-    them, as a function of (seed, pass) too.
-    """
-    if source.windows is None:
-        return shuffle(seed, len(source), start, count)
-    indices: list[int] = []
-    while len(indices) < count:
-        one_pass, place = divmod(start + len(indices), len(source))
-        left = count - len(indices)
-        indices += _by_windows(seed, source, one_pass)[place : place + left].tolist()
-    return indices
-
-
-@lru_cache(CACHED_PASSES)
-def _by_windows(seed: int, source: Source, one_pass: int) -> np.ndarray:
-    """(total,) int64."""
-    assert source.windows is not None
-    rows = range(len(source)) if source.rows is None else source.rows
-    _, shards = np.unique(source.windows.shards[rows], return_inverse=True)
-    draw = _generator(seed, one_pass)
-    window = draw.permutation(shards.max() + 1)[shards] // source.windows.at_once
-    return np.lexsort((draw.random(len(shards)), window))
-
-
 @lru_cache(CACHED_PASSES)
 def _permutation(seed: int, total: int, one_pass: int) -> np.ndarray:
     """(total,) int64. For a million images this takes tens of milliseconds, hence the cache."""
-    return _generator(seed, one_pass).permutation(total)
-
-
-def _generator(seed: int, one_pass: int) -> np.random.Generator:
     key = np.array([seed, one_pass], np.uint64)  # NumPy may convert a list of large ints to floats
-    return np.random.Generator(np.random.Philox(key=key, counter=ORDER))
+    return np.random.Generator(np.random.Philox(key=key, counter=ORDER)).permutation(total)
 
 
 def hold_out(source: Source, part: float, seed: int = 0) -> tuple[Source, Source]:

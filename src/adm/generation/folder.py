@@ -7,7 +7,7 @@ the sample folder, some images at a time, so that memory use does not grow with 
 
 import logging
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
@@ -35,7 +35,6 @@ from adm.store.hashes import SUMS, damaged_parts, read_sums, seal, sha256, store
 from adm.store.locks import InUse, locked
 from adm.store.parsed import cached_json, through_json
 from adm.store.parts import Parts
-from adm.store.remote import Mirror, check_machines
 from adm.store.spans import common, divide
 
 STARTING_S = 10.0  # how long a shard waits for another one that starts or ends
@@ -85,7 +84,6 @@ def sample_into(
         check_animated(job)
     devices = devices or Devices(torch.device("cpu"))
     devices.agree("model, settings or number of images", job.fingerprint)
-    check_machines(out, devices.local_world < devices.world)
     parts = Parts(work_path(out), job.fingerprint)
     with ExitStack() as stack:
         devices.once(lambda: stack.enter_context(_hold(out, parts)))
@@ -151,15 +149,10 @@ def sample_shard(
             _report_cached(job, mine, on_step)
         _make(job, mine, parts, batch_size, on_step)
     missing = parts.missing(range(job.count))
-    if missing and (overwrite or not _ended(out, job)):
+    if missing and (overwrite or not holds(out, job)):
         return missing
-    try:
+    with suppress(InUse):  # another shard has found all images as well, and writes the folder
         sample_into(out, job, batch_size=batch_size, overwrite=overwrite, animate=animate)
-    except InUse:  # another shard has found all images as well, and writes the folder
-        pass
-    except ValueError:
-        if Mirror.of(out) is None or not _ended(out, job):  # or has done so in the store
-            raise
     return []
 
 
@@ -213,13 +206,6 @@ def holds(out: Path, job: Job) -> bool:
         f"it holds other samples: {difference}; choose another folder, or pass {{overwrite=True}} "
         "to replace them",
     )
-
-
-def _ended(out: Path, job: Job) -> bool:
-    """As `holds`, after fetching what the store has by now if `out` is a copy of a place there."""
-    if mirror := Mirror.of(out):
-        mirror.fetch(MANIFEST, ARCHIVE, SUMS)
-    return holds(out, job)
 
 
 def check(folder: Path) -> None:
@@ -310,7 +296,7 @@ def _claim(out: Path, job: Job, parts: Parts, shard: Shard | None = None) -> lis
         for lock in parts.folder.glob("shard-*.lock"):
             with locked(parts.folder, lock.name, of=out):
                 pass
-    note, mirror = parts.folder / MANIFEST, Mirror.of(parts.folder)
+    note = parts.folder / MANIFEST
     stored, manifest = cached_json(note, SAMPLES) or {}, through_json(job.manifest())
     if stored.get("samples") != manifest:
         if parts.spans() and (shard or stored.get("shards")):
@@ -321,15 +307,10 @@ def _claim(out: Path, job: Job, parts: Parts, shard: Shard | None = None) -> lis
             )
         empty(parts.folder)
         write_json(note, {"shards": shard is not None, "samples": manifest})
-        if mirror:
-            mirror.discard(parts.folder / name for name in mirror.names(parts.folder))
-            mirror.put(note)
     for span in parts.spans():
-        if parts.path(span).exists() and _part(job, parts, span) is None:
+        if _part(job, parts, span) is None:
             log.warning("%s is damaged, or of other samples; it is sampled again", parts.path(span))
             parts.path(span).unlink(missing_ok=True)
-            if mirror:
-                mirror.discard([parts.path(span)])
     return parts.missing(range(job.count))
 
 

@@ -1,6 +1,6 @@
 """Path, run folder, shipped, released or hub name -> model file."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from difflib import get_close_matches
 from pathlib import Path
@@ -12,10 +12,8 @@ from adm.recipes import RECIPES
 from adm.recipes.released import OWNER, PUBLIC, RELEASED
 from adm.spec import SettingError
 from adm.store.fetch import fetch
-from adm.store.files import is_address, user_cache
-from adm.store.hashes import SUMS
-from adm.store.remote import Mirror
-from adm.training.checkpoint import FOLDER, RUN, STATE, latest
+from adm.store.files import user_cache
+from adm.training.checkpoint import FOLDER, RUN, latest
 
 FOREIGN = (".pt", ".pth")  # suffixes of files of `torch.save`
 SHIPPED = Path(__file__).parent / "shipped"
@@ -26,15 +24,14 @@ def resolve(model: str | Path) -> Path:
 
     A shipped model is hidden by a run folder of its name, and not by another folder, such as one of
     data. A released file, `openai/256x256-diffusion`, is downloaded once, and verified; so is that
-    of a repository of the Hugging Face hub, `hf:owner/name@revision`. Of a run in a store, such as
-    s3://bucket/run, the models of the newest checkpoint are fetched.
+    of a repository of the Hugging Face hub, `hf:owner/name@revision`.
 
     Raises:
         ValueError: there is no such file; names similar models.
     """
     if not isinstance(model, str | Path) or not str(model):
         raise SettingError("model", "a path or a shipped name such as fashion", model)
-    path = _fetched(str(model)) if is_address(model) else at_home(model)
+    path = at_home(model)
     if path.is_file():
         return path
     files = sorted(SHIPPED.glob("*.safetensors"), key=lambda file: file.stem)
@@ -49,28 +46,6 @@ def resolve(model: str | Path) -> Path:
     if str(model).startswith(hub.PREFIX):
         return _in_folder(hub.snapshot(hub.Repository.parsed(str(model))))
     raise ValueError(_missing(str(model), path, list(shipped)))
-
-
-def _fetched(address: str) -> Path:
-    """Return the copy of a model file, or of a run folder with the models of its newest checkpoint.
-
-    Raises:
-        ValueError: the store refuses, or has no model at this address.
-    """
-    mirror = Mirror.at(address)
-
-    def models(names: Collection[str]) -> list[str]:
-        steps = {name.rpartition("/")[0] for name in names if name.endswith(f"/{STATE}")}
-        newest = max(steps, key=lambda step: (len(step), step), default=mirror.name)
-        files = [name for name in names if name.startswith(f"{newest}/") or name == mirror.name]
-        of_run = [name for name in names if name.count("/") == 1 and name.endswith(".json")]
-        last = ("model.safetensors", STATE, SUMS, hub.CONFIG)
-        return of_run + [name for name in files if name.endswith(last) or name == mirror.name]
-
-    mirror.pull(models)
-    if not mirror.local.exists():
-        raise ValueError(f"{address} has no model; give a run folder or a model file in a store")
-    return mirror.local
 
 
 def released(name: str, download: bool = True) -> Path:

@@ -9,7 +9,6 @@ import errno
 import hashlib
 import json
 import os
-import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -21,7 +20,6 @@ from adm.store.locks import InUse, locked
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # errors of a disk without room
 LONGEST_NAME = 200  # bytes of a name that hidden names contain; file systems allow 255
 WAIT_S = 60.0  # for another process that writes the same file
-ADDRESS = re.compile(r"[a-z][a-z0-9+-]+://[^/].*", re.DOTALL)  # C:// would be a drive
 NEW, OLD = "new", "old"  # in a work folder: the folder that is written, and the one it replaces
 
 
@@ -196,11 +194,6 @@ def link(path: Path, target: str) -> None:
         os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)
-
-
-def is_address(place: object) -> bool:
-    """Whether a place is in a store (`remote`), such as s3://bucket/folder, and not a path."""
-    return isinstance(place, str) and ADDRESS.fullmatch(place) is not None
 
 
 def user_cache(name: str) -> Path:

@@ -1,11 +1,10 @@
 """Arrays of a span of items <-> .npz file: a job that several processes do part by part.
 
 The items of a job, such as the images of a sampling, are numbered from 0. A part is a range of
-them, in the file START-STOP.npz of a folder that several processes may write to at a time, on one
-disk or, of a mirror, in the store. It names its job, and the checksums of the zip format verify it.
+them, in the file START-STOP.npz of a folder that several processes may write to at a time. It names
+its job, and the checksums of the zip format verify it.
 """
 
-import logging
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,11 +13,9 @@ import numpy as np
 
 from adm.store.arrays import array_names, load_arrays, write_npz
 from adm.store.files import new_file
-from adm.store.remote import Mirror
 from adm.store.spans import without
 
 NAME = re.compile(r"(\d{8,12})-(\d{8,12})\.npz")
-log = logging.getLogger("adm")
 JOB = "job"  # the entry with the job, and the names of the other entries
 
 
@@ -36,10 +33,7 @@ class Parts:
 
     def spans(self) -> list[range]:
         """Return the spans of the existing parts, by their names; they are not read."""
-        names = {path.name for path in self.folder.glob("*.npz")}
-        if mirror := Mirror.of(self.folder):
-            names.update(mirror.names(self.folder))
-        named = map(NAME.fullmatch, names)
+        named = (NAME.fullmatch(path.name) for path in self.folder.glob("*.npz"))
         spans = (range(int(match[1]), int(match[2])) for match in named if match)
         return sorted(filter(len, spans), key=lambda span: (span.start, -span.stop))
 
@@ -59,11 +53,6 @@ class Parts:
         """
         with new_file(self.path(span)) as part:
             write_npz(part, {JOB: np.array([self.job, *sorted(arrays)]), **arrays})
-        if mirror := Mirror.of(self.folder):
-            try:
-                mirror.put(self.path(span))
-            except ValueError as error:
-                log.warning("%s; this part is put with a later one or at the end", error)
 
     def read(self, span: range, **same: np.ndarray) -> dict[str, np.ndarray] | None:
         """Return the arrays of a part; None if it is absent, damaged, or of another job.
@@ -72,9 +61,6 @@ class Parts:
             same: arrays that it must contain unchanged.
         """
         path = self.path(span)
-        if not path.exists() and (mirror := Mirror.of(path)):  # others may have put it there
-            below = f"{path.parent.relative_to(mirror.root).as_posix()}/"
-            mirror.pull(lambda names: [name for name in names if name.startswith(below)])
         try:
             arrays = load_arrays(path, array_names(path))
         except ValueError:

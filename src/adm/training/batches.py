@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from adm.data import Source, order
+from adm.data import Source, shuffle
 from adm.processes import Devices
 from adm.training.augment import augment_labels, change, draw_changes
 from adm.training.spread import share
@@ -152,7 +152,7 @@ def batch_at(
     source: Source, seed: int, start: int, count: int, augmentation: Augmentation = PLAIN
 ) -> Batch:
     """Return positions start to start + count - 1 of the endless shuffled stream of images."""
-    indices = order(source, seed, start, count)
+    indices = shuffle(seed, len(source), start, count)
     return with_draws(source, indices, seed, start, augmentation)
 
 

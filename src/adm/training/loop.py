@@ -13,7 +13,7 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 
 import torch
 
-from adm.data import Source, order
+from adm.data import Source, shuffle
 from adm.processes import Devices
 from adm.store.files import write_json
 from adm.training import checkpoint, log, posthoc, sharded
@@ -209,7 +209,7 @@ def _step(run: Run, batch: Batch, how: StepSettings) -> dict[str, Update]:
                 average.update(state.players[name].network, state.step)
     if state.bad_steps >= settings.give_up_after:
         start = state.step * settings.batch_size
-        images = order(run.source, settings.seed, start, settings.batch_size)
+        images = shuffle(settings.seed, len(run.source), start, settings.batch_size)
         last = checkpoint.sound(run.folder)
         raise FloatingPointError(give_up(run.folder, state.step + 1, updates, images, last))
     return updates

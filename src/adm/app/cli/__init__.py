@@ -15,7 +15,7 @@ from cyclopts.help import DefaultFormatter
 from rich.console import Console, ConsoleOptions
 
 from adm.app import mpi, notices, openmp
-from adm.app.cli import errors, lists, stopping, stores
+from adm.app.cli import errors, lists, stopping
 from adm.app.cli.terminal import Lasting, open_standard_streams, terminal
 from adm.store.files import user_cache
 
@@ -128,10 +128,10 @@ def command_line(arguments: Sequence[str]) -> App:
             quiet: Print only results and errors, no progress and no notices.
         """
         openmp.configure(threads)
-        with notices.quieted(quiet), notices.of_library(), stores.mirrored(words) as local:
+        with notices.quieted(quiet), notices.of_library():
             if mpi.is_left_alone():
                 notices.notice(ALONE)
-            return app(local, **CALL)
+            return app(words, **CALL)
 
     return app.meta
 

@@ -10,7 +10,6 @@ from pathlib import Path
 
 from cyclopts import CycloptsError, MissingArgumentError, UnknownOptionError
 
-from adm.app.cli.terminal import renamed
 from adm.shown import printable, short, shown
 from adm.store.files import of_system
 
@@ -75,8 +74,6 @@ def _message(error: BaseException, words: Sequence[str], again: str, arguments: 
 
     if isinstance(error, SettingError):
         named = arguments()
-        if isinstance(error.got, str):  # before it is cut short
-            error.got = renamed(error.got)
         return error.sentence(option(error.field, None, named), partial(option, named=named))
     if isinstance(error, CycloptsError):
         return of_words(error, words)

@@ -16,8 +16,8 @@ from typing import Annotated, Any, TypeVar, get_args
 
 from cyclopts import Parameter, Token, convert
 
+from adm.data.naming import at_home
 from adm.shown import printable, shown
-from adm.store.files import is_address
 
 T = TypeVar("T")
 WHOLE = re.compile(r"[+-]?[0-9]+", re.ASCII)
@@ -75,15 +75,10 @@ def number(word: str) -> float:
 
 
 def path(word: str) -> Path:
-    """Read a path; raise ValueError for an empty one, which would be the current folder.
-
-    An --out in a store has already been replaced by its copy (`stores.mirrored`).
-    """
+    """Read a path; raise ValueError for an empty one, which would be the current folder."""
     if not word:
         raise ValueError("the path is empty; give one, or . for the current folder")
-    if is_address(word):
-        raise ValueError(f"{shown(word)} is in a store, and only --out, data and models may be")
-    return Path(word)
+    return at_home(word)
 
 
 READERS = {int: whole, float: number, Path: path}

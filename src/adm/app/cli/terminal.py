@@ -1,17 +1,12 @@
 """Standard output and error -> streams that escape control characters, and outlive readers."""
 
-import json
 import os
-import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from functools import cache
-from pathlib import Path
 from typing import Any, TextIO, cast
 
 from adm.shown import printable_lines
-from adm.store.files import user_cache
 
 PLAIN = str.maketrans({"█": "#", "…": "..."})  # where the encoding lacks them
 
@@ -68,7 +63,7 @@ class Escaping:
     def write(self, text: str) -> int:
         # A progress bar of another library starts with this character, which then acts on no text.
         start = "\r" if text.startswith("\r") else ""
-        shown = start + printable_lines(renamed(text[len(start) :]))
+        shown = start + printable_lines(text[len(start) :])
         return self.rich_proxied_file.write(shown.translate(PLAIN) if self._plain else shown)
 
     def writelines(self, lines: Iterator[str]) -> None:
@@ -105,24 +100,6 @@ def open_standard_streams() -> None:
             os.open(os.devnull, os.O_RDWR)  # takes the lowest free number
         if getattr(sys, name) is None:
             setattr(sys, name, open(number, "r+" if number else "r", closefd=False))  # noqa: SIM115
-
-
-def renamed(text: str) -> str:
-    """Return a text with the addresses of stores in place of their local copies."""
-    stores = str(user_cache("stores"))
-    if stores not in text:
-        return text
-    copy = f"{re.escape(stores)}/([0-9a-f]{{16}})/"
-    return re.sub(copy, lambda match: _address(f"{stores}/{match[1]}") or match[0], text)
-
-
-@cache
-def _address(root: str) -> str:
-    """Return the address of the parent of a copy, as `remote.Mirror` stores it; empty if none."""
-    with suppress(OSError, ValueError, KeyError, TypeError):
-        state = json.loads(Path(root, ".store.json").read_text("utf-8"))
-        return state["address"].rpartition("/")[0] + "/"
-    return ""
 
 
 def _is_unicode(stream: TextIO) -> bool:

@@ -16,7 +16,6 @@ import torch
 from adm.app.cli import Saved
 from adm.app.cli.output import say
 from adm.app.cli.stopping import handling
-from adm.app.cli.stores import pushed
 from adm.app.notices import notice
 from adm.app.progress import progress
 from adm.app.runs import run
@@ -148,7 +147,7 @@ def follow(
         if done and devices.main:
             say(f"continuing {out} from step {done}")
         show(
-            record(pushed(steps, out), writers),
+            record(steps, writers),
             out.resolve().name,
             recipe.train.steps,
             devices,

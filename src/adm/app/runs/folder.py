@@ -18,7 +18,6 @@ from adm.store.files import write_json
 from adm.store.hashes import sha256_of
 from adm.store.locks import locked
 from adm.store.parsed import CLASSES, as_type, read_json, through_json
-from adm.store.remote import check_machines
 from adm.training import checkpoint
 from adm.training.checkpoint import RUN
 from adm.training.model_file import Start
@@ -72,7 +71,6 @@ def sole_writer(run: Path, devices: Devices) -> Iterator[None]:
         stack.enter_context(locked(run))
         _check_files(run)
 
-    check_machines(run, devices.local_world < devices.world)
     with ExitStack() as stack:
         devices.once(take)
         yield

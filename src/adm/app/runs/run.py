@@ -27,7 +27,6 @@ from adm.processes import Devices
 from adm.recipes import build
 from adm.recipes.schema import DiffusionRecipe, GANRecipe, Recipe
 from adm.spec import SettingError, check_type
-from adm.store.files import is_address
 from adm.training import checkpoint, loop
 from adm.training.batches import Augmentation
 from adm.training.loop import MicroBatch, Progress, Watch
@@ -108,8 +107,6 @@ def train(
     options = options or TrainOptions()
     check_type("recipe", recipe, (str, Path, *get_args(Recipe)), "a name, a path or a recipe")
     check_type("out", out, (str, Path), "the path of a folder")
-    if is_address(out):
-        raise SettingError("out", "a folder on the disk", out, "`adm train --out` takes addresses")
     check_type("data", data, (str, Path, Source, type(None)), "a data spec or a Source")
     check_type("condition", condition, (str, Path, type(None)), "a data spec")
     check_type("settings", settings, (list, tuple), "a list such as ['unet.dropout=0.1']")

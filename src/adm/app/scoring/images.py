@@ -16,14 +16,12 @@ from adm.data.fitting import at_one_size
 from adm.data.naming import ARCHIVE, at_home
 from adm.data.registry import find
 from adm.data.source import in_memory, left_out, map_ahead
-from adm.data.streamed import sample_folder
 from adm.generation.folder import check
 from adm.generation.job import Job
 from adm.generation.manifest import read_manifest
 from adm.generation.samples import Samples
 from adm.processes import Devices
 from adm.spec import SettingError
-from adm.store.files import is_address
 
 ALONE = Devices(torch.device("cpu"))
 log = logging.getLogger("adm")
@@ -64,8 +62,6 @@ def open_images(
         strict: see `Source`.
         devices: the ranks that share the images, all of which must call.
     """
-    if is_address(spec) and (copy := sample_folder(spec)):
-        spec = str(copy)
     path = at_home(spec)
     archive = path / ARCHIVE if path.is_dir() else path
     manifest, is_samples = None, archive.name == ARCHIVE and archive.is_file()
