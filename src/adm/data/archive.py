@@ -97,9 +97,7 @@ def tar_archive(path: Path) -> Tree:
 
 
 def tar_entries(
-    path: Path | str,
-    select: Callable[[str], bool] = lambda name: False,
-    open_: Callable[[], BinaryIO] | None = None,
+    path: Path, select: Callable[[str], bool] = lambda name: False
 ) -> Iterator[tuple[Entry, bytes]]:
     """Iterate over the regular files of a .tar archive, with the content of those selected.
 
@@ -109,12 +107,11 @@ def tar_entries(
     Args:
         path: the archive, not compressed.
         select: name -> whether to read the content.
-        open_: opens an archive that is not on the disk.
 
     Raises:
         ValueError: not an uncompressed .tar, damaged, or over `MOST_MEMBERS` entries.
     """
-    with open_regular(path) if open_ is None else open_() as file:
+    with open_regular(path) as file:
         try:
             yield from _walk(file, select)
         except UNREADABLE as error:

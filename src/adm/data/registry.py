@@ -16,7 +16,7 @@ from adm.data.folder import image_file, image_folder
 from adm.data.hub import hub
 from adm.data.idx import fashion_mnist, idx_folder
 from adm.data.labels import NO_LABELS, SPLITS
-from adm.data.lists import LISTS, reader_of
+from adm.data.lists import LISTS
 from adm.data.naming import at_home, is_image, natural, open_regular
 from adm.data.numbering import by_number, is_list
 from adm.data.source import NoSplit, Source
@@ -94,10 +94,8 @@ def find(spec: str, *, split: str | Sequence[str] = "train", labels: str | None 
         return _tar_files(spec, split, labels)
     path = at_home(spec)
     if os.path.isdir(path):  # unlike Path.is_dir, False for a name that is too long
-        archives = _archives_in(path, split)
-        if archives:
-            folder = archives[0].parent
-            shards.check_whole(str(folder), reader_of(folder), [each.name for each in archives])
+        if archives := shards.in_folder(path, split):
+            shards.check_whole(archives)
             return shards.tar_archives(archives, path.resolve().name, split, labels)
         return image_folder(path).source(split, labels)
     if not os.path.exists(path):
@@ -133,14 +131,6 @@ def _tar_files(spec: str, split: str, labels: str | None) -> Source:
         paths = shards.of_split(paths, split, spec)
     title = first.stem if len(paths) == 1 else first.parent.name
     return shards.tar_archives(paths, title, split, labels)
-
-
-def _archives_in(path: Path, split: str) -> list[Path]:
-    """The shards of a split in a folder, or else in its sub-folder of that split; may be none."""
-    patterns = ("*.tar", *(f"{folder}/*.tar" for folder in SPLITS[split]))
-    paths = (archive for pattern in patterns for archive in path.glob(pattern))
-    names = [archive.relative_to(path).as_posix() for archive in paths]
-    return [path / name for name in shards.in_folder(names, split, str(path))]
 
 
 def _in_order(paths: Iterable[Path]) -> list[Path]:

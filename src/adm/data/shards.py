@@ -2,7 +2,7 @@
 
 import io
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -21,14 +21,15 @@ from adm.data.labels import (
     number_labels,
     with_names,
 )
-from adm.data.lists import Inside, Label, as_label, as_numbers, reader_of
+from adm.data.lists import Label, as_label, as_numbers, reader_of
 from adm.data.naming import EXTENSIONS, natural
 from adm.data.numbering import by_number, is_by_number, numbered_name
 from adm.data.source import NoSplit, Source
 from adm.shown import count_of, shown_path
-from adm.store.parsed import as_type, parse_json
+from adm.store.parsed import as_type, parse_json, read_json
 
 CLASS, FIELDS = "cls", "json"  # WebDataset's extensions of an image's label and metadata
+LABELLING = (f".{CLASS}", f".{FIELDS}")
 SPLIT_OF = {name: split for split, names in SPLITS.items() for name in names}
 SPLIT_NAME = re.compile(rf"({'|'.join(sorted(SPLIT_OF, key=len, reverse=True))})(?![a-z])", re.I)
 
@@ -44,17 +45,16 @@ class PackRecord:
 class Sample(NamedTuple):
     """An image of a shard."""
 
-    archive: str  # its path or address
+    archive: Path
     entry: Entry
     label: Label | None
-    read: Callable[[Entry], bytes]
 
     @property
     def where(self) -> str:
         return shown_path(f"{self.archive}/{self.entry.name}")
 
     def open(self) -> BinaryIO:
-        return io.BytesIO(self.read(self.entry))
+        return io.BytesIO(read_entry(self.archive, self.entry))
 
 
 def tar_archives(
@@ -77,12 +77,10 @@ def tar_archives(
         ValueError: not an uncompressed .tar, or damaged; no images; labels for some images only;
             and as `folder.image_folder`.
     """
-    samples = [
-        Sample(str(path), entry, label, partial(read_entry, path))
-        for path in paths
-        for entry, label in images_of(str(path), tar_entries(path, has_label))
-    ]
-    if len(paths) == 1 and not uses_own_labels(samples, labels):
+    samples = [Sample(path, *image) for path in paths for image in _images_of(path)]
+    by_list = is_by_number(labels)
+    own = (labels is None or by_list) and any(each.label is not None for each in samples)
+    if len(paths) == 1 and not own:
         return tar_archive(paths[0]).source(split, labels)
     if len(paths) == 1 and split != "train" and paths[0].parent.name not in SPLITS[split]:
         of_split(paths, split, str(paths[0]))
@@ -90,35 +88,10 @@ def tar_archives(
         raise ValueError(
             f"{shown_path(paths[0])} and {len(paths) - 1} more have no images; give other files"
         )
-    place = paths[0].parent
-    return source_of(samples, title, shown_path(place), reader_of(place), split, labels)
-
-
-def uses_own_labels(samples: Sequence[Sample], labels: str | None) -> bool:
-    """Whether images are labelled by the files beside them, as in `tar_archives`."""
-    allowed = labels is None or is_by_number(labels)
-    return allowed and any(each.label is not None for each in samples)
-
-
-# Six parameters: the first four describe the archives, the others are those of `tar_archives`.
-def source_of(
-    samples: Sequence[Sample],
-    title: str,
-    place: str,
-    inside: Inside,
-    split: str,
-    labels: str | None,
-) -> Source:
-    """Return the images of several archives with their labels.
-
-    Args:
-        place: of the archives, for messages.
-        inside: reads a file beside them.
-    """
     names = [each.entry.name for each in samples]
     files = Files(lambda row: samples[row].open(), lambda row: samples[row].where)
-    tree = Tree(title, title, place, names, files, inside)
-    by_list, own = is_by_number(labels), uses_own_labels(samples, labels)
+    place = paths[0].parent
+    tree = Tree(title, title, shown_path(place), names, files, reader_of(place))
     if by_list:
         chosen = number_labels([title] * len(samples), tree.place)
     else:
@@ -147,58 +120,46 @@ def of_split(paths: Sequence[Path], split: str, place: str) -> list[Path]:
     return chosen
 
 
-def in_folder(names: Iterable[str], split: str, place: str) -> list[str]:
-    """Return the archives of a split in a folder, or else in its sub-folder of that split.
-
-    Args:
-        names: of files in the folder, by their paths from there.
-        place: the folder, for messages.
-    """
-    tars = sorted((name for name in names if name.endswith(".tar")), key=natural)
-    direct = [name for name in tars if "/" not in name]
-    if direct:
-        return [path.name for path in of_split(list(map(Path, direct)), split, place)]
-    inner = ([n for n in tars if n.rpartition("/")[0] == each] for each in SPLITS[split])
-    return next(filter(None, inner), [])
+def in_folder(folder: Path, split: str) -> list[Path]:
+    """Return the archives of a split in a folder, or else in its sub-folder of that split."""
+    if direct := _tars(folder):
+        return of_split(direct, split, str(folder))
+    return next(filter(None, (_tars(folder / name) for name in SPLITS[split])), [])
 
 
-def check_whole(place: str, inside: Inside, archives: Sequence[str]) -> None:
+def _tars(folder: Path) -> list[Path]:
+    return sorted(folder.glob("*.tar"), key=lambda path: natural(path.name))
+
+
+def check_whole(archives: Sequence[Path]) -> None:
     """Raise ValueError if a folder has fewer shards of a split than `adm data pack` recorded.
 
     Other folders of shards may have other files of these names, which are ignored.
 
     Args:
-        place: the folder, for messages.
-        inside: reads a file in it.
-        archives: the names of those in it.
+        archives: all of a split in the folder.
     """
+    folder = archives[0].parent
     for split in SPLITS:
-        present = [name for name in archives if name.startswith(f"{split}-")]
+        present = [path for path in archives if path.name.startswith(f"{split}-")]
         try:
-            record = as_type(PackRecord, parse_json(inside(f"{split}.json") or b""))
+            record = as_type(PackRecord, read_json(folder / f"{split}.json"))
         except (OSError, ValueError):
             continue
         expected = -(-record.images // record.shard_size)
         if present and len(present) < expected:
             shards = count_of(expected, f"{split} shard")
             raise ValueError(
-                f"{shown_path(place)} has {len(present)} of {shards}, as "
+                f"{shown_path(folder)} has {len(present)} of {shards}, as "
                 "`adm data pack` did not end; run the same command again to write the others"
             )
 
 
-def has_label(name: str) -> bool:
-    """Whether a file of an archive may contain the label of an image."""
-    return name.endswith((f".{CLASS}", f".{FIELDS}"))
-
-
-def images_of(
-    archive: str, entries: Iterable[tuple[Entry, bytes]]
-) -> list[tuple[Entry, Label | None]]:
+def _images_of(archive: Path) -> list[tuple[Entry, Label | None]]:
     """Return the images among the files of an archive, with the labels beside them."""
     images: dict[str, Entry] = {}
     labels: dict[str, Label] = {}
-    for entry, content in entries:
+    for entry, content in tar_entries(archive, lambda name: name.endswith(LABELLING)):
         key, extension = _key(entry.name)
         if extension in EXTENSIONS:
             images.setdefault(key, entry)
