@@ -49,7 +49,7 @@ def listed() -> Iterator[Listed]:
     for name, file in PUBLIC.items():
         known, path = RELEASED[file], released(name, download=False)
         cached = path.is_file()
-        size = path.stat().st_size if cached else known.remote(file).sizes[0]
+        size = path.stat().st_size if cached else known.least_bytes
         yield Listed(
             name,
             size,

@@ -80,13 +80,15 @@ class Released:
     known: str | None = None
     size_bytes: int | None = None
 
+    @property
+    def least_bytes(self) -> int:
+        """The size of the file, if it is published; otherwise that of its weights."""
+        return self.size_bytes or 4 * parameters_of(self.config)
+
     def remote(self, file: str) -> Remote:
-        """Return where the file is; its size follows from the number of parameters."""
-        weights = 4 * parameters_of(self.config)
-        sizes = (weights, weights + OVERHEAD)
-        if self.size_bytes is not None:
-            sizes = (self.size_bytes, self.size_bytes)
-        return Remote(f"{SERVER}/{self.repository.folder}/{file}", self.known, sizes)
+        """Return where the file is."""
+        most = self.size_bytes or self.least_bytes + OVERHEAD
+        return Remote(f"{SERVER}/{self.repository.folder}/{file}", self.known, most)
 
 
 OVERHEAD = 1 << 20  # bytes of a file beside its weights: some 220 for each of its tensors
@@ -313,7 +315,7 @@ LARGEST_REFERENCE = 16 << 30  # bytes; 10,000 images of 512x512 have 7.9e9
 def reference_remote(name: str) -> Remote:
     """Return where a reference batch is, by its public name."""
     url = f"{SERVER}/{GUIDED.folder}/ref_batches/{REFERENCES[name]}"
-    return Remote(url, sizes=(1, LARGEST_REFERENCE))
+    return Remote(url, most=LARGEST_REFERENCE)
 
 
 def public_name(file: str) -> str:

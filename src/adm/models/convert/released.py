@@ -346,7 +346,7 @@ def check_whole(path: Path, file: str) -> None:
     """
     if file not in RELEASED or not path.is_file():
         return
-    least, size = RELEASED[file].remote(file).sizes[0], path.stat().st_size
+    least, size = RELEASED[file].least_bytes, path.stat().st_size
     if size < least:
         raise ValueError(
             f"{path} was cut off: it has {size:,} bytes, and {file} has {least:,} or more; "
