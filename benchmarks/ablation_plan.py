@@ -5,19 +5,19 @@ A row is the base of this scale with some settings of `adm train`, so that anyon
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from results_plan import ODE, Contest, contests
 
 PAPER, CONTINUED = "paper", "continued"  # the two tables
+LAST = "d4c1596"  # the last commit with what was measured and did not win
 BASE, ATTENTION, COMBINED = "base", "attention-base", "combined"
 # The paper's base (Table 1, first row) of the recipe's network, whose other axes are the recipe's;
-# averages from which others are reconstructed after training; and half of the recipe's batch, with
-# which a short run comes further: the base's distance after 800 s is 26.5 in place of 38.5.
+# and half of the recipe's batch, with which a short run comes further: the base's distance after
+# 800 s is 26.5 in place of 38.5.
 OF_BASE = (
-    "unet.heads.heads=1 unet.resampling=convolution train.ema_widths=0.05,0.1 "
-    "train.batch_size=64 train.warmup_steps=100"
+    "unet.heads.heads=1 unet.resampling=convolution train.batch_size=64 train.warmup_steps=100"
 )
 SECONDS, SEEDS, COUNT = 400.0, 2, 2500  # processor seconds and runs of a row, images of a run
 SAMPLING = {**ODE, "precision": "bfloat16"}  # not a recipe's, whose default may change
@@ -37,7 +37,8 @@ class Row:
         paper: FID in the paper at 700,000 iterations, that of a base or a difference from it.
         expected: what is claimed of its distance at equal compute: lower than that of its base, or
             higher; None for a base.
-        average: width of the average that is scored (`train.ema_widths`); None for the model's own.
+        left: whether its code has left with commit `LAST`, at which it can be trained; its scores
+            stay.
     """
 
     name: str
@@ -48,7 +49,7 @@ class Row:
     source: str = "Table 1"
     paper: float | None = None
     expected: Literal["lower", "higher"] | None = "lower"
-    average: float | None = None
+    left: bool = False
 
 
 def _of(source: str, base: str) -> Callable[..., Row]:
@@ -115,9 +116,14 @@ def paper_rows(deep: int, width: int) -> tuple[Row, ...]:
     )
 
 
-def later(name: str, title: str, settings: str, source: str, average: float | None = None) -> Row:
+def later(name: str, title: str, settings: str, source: str) -> Row:
     """Return a row of what has come since, a change of all combined."""
-    return Row(name, title, settings, COMBINED, CONTINUED, source, average=average)
+    return Row(name, title, settings, COMBINED, CONTINUED, source)
+
+
+def left(name: str, title: str, settings: str, source: str) -> Row:
+    """Return a row whose code has left."""
+    return replace(later(name, f"{title} (at commit {LAST})", settings, source), left=True)
 
 
 LATER = (
@@ -129,23 +135,23 @@ LATER = (
         "levels=log-normal process.prediction=edm",
         "Karras et al. 2022",
     ),
-    later("min-snr", "min-SNR weight", "weight=min-snr", "Hang et al. 2023"),
-    later("soft-min-snr", "its smooth form", "weight=soft-min-snr", "Crowson et al. 2024"),
-    later(
+    left("min-snr", "min-SNR weight", "weight=min-snr", "Hang et al. 2023"),
+    left("soft-min-snr", "its smooth form", "weight=soft-min-snr", "Crowson et al. 2024"),
+    left(
         "augment",
         "conditioned augmentation",
         "data.augment=0.12 unet.changes=9",
         "Karras et al. 2022",
     ),
-    later(
+    left(
         "magnitude",
         "layers that preserve magnitude",
         "unet.layers=magnitude train.learning_rate=0.04",
         "Karras et al. 2024",
     ),
     later("muon", "Muon for the matrices", "train.optimizer=muon", "Jordan 2024"),
-    later("average-05", "average of width 0.05", "", "Karras et al. 2024", 0.05),
-    later("average-10", "average of width 0.1", "", "Karras et al. 2024", 0.1),
+    left("average-05", "average of width 0.05", "", "Karras et al. 2024"),
+    left("average-10", "average of width 0.1", "", "Karras et al. 2024"),
 )
 
 
@@ -198,8 +204,7 @@ class Plan:
 
     def scored(self, row: Row) -> Row:
         """Return the first row of the same weights, whose scores are this row's too."""
-        of = (self.trained(row), row.average)
-        return next(each for each in self.rows if (self.trained(each), each.average) == of)
+        return row if row.left else self.trained(row)
 
     def networks(self) -> tuple[Row, ...]:
         """Return the rows to train."""

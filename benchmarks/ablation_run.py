@@ -36,7 +36,6 @@ from adm.recipes import build
 from adm.recipes.schema import DataSettings
 from adm.spec import to_json
 from adm.store.files import user_cache
-from adm.training import posthoc
 from adm.training.batches import with_draws
 from adm.training.loop import Progress
 from adm.training.settings import EARLY
@@ -65,7 +64,8 @@ def jobs(plan: Plan, place: Path) -> list[Job]:
     left = list[Job]()
     for seed in range(plan.seeds):
         for network in plan.networks():
-            rows = tuple(row for row in plan.weights() if plan.trained(row) == network)
+            own = (row for row in plan.weights() if plan.trained(row) == network)
+            rows = tuple(row for row in own if not row.left)
             if any(read_run(plan, place, row, seed) is None for row in rows):
                 left.append(Job(rows, seed))
     return left
@@ -91,7 +91,8 @@ def clock(plan: Plan, place: Path, stop: Stop = lambda: False) -> Times:
     missing = [
         row
         for row in plan.networks()
-        if row.name not in known or set(known[row.name].settings) != set(plan.settings(row))
+        if not row.left
+        and (row.name not in known or set(known[row.name].settings) != set(plan.settings(row)))
     ]
     if not missing:
         return times
@@ -198,11 +199,7 @@ def measured(
     Raises:
         Stopped: `stop` returned True.
     """
-    path = run
-    if row.average is not None:
-        path = run / f"{row.name}.safetensors"
-        posthoc.write(run, row.average, path)
-    pipeline = adm.load(path, device="cpu")
+    pipeline = adm.load(run, device="cpu")
     how = {**plan.sampling, "seed": seed}
     contest, trained = plan.contest, data.recipe
     sizes = torch.bincount(data.training.labels, minlength=len(pipeline.classes)).tolist()

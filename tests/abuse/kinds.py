@@ -112,17 +112,15 @@ def run(random: Random, folder: Path, material: Material) -> Case:
             train,
             train,
             ("info", "run"),
-            ("average", "run", "--list"),
-            ("average", "run", "--width", 0.15, "--out", "average.safetensors"),
             ("sample", "run", "--out", "out", *FEW),
         )
     )
     resumed = ("run", "whole/run") if words is train else None
     name = str(part.relative_to(place))
-    unread = (name,) if name.startswith("averages/") else ()
+    unread: tuple[str, ...] = ()
     if name == "log.jsonl":  # is reported as changed; nothing could restore it
         unread = (name, "progress.png", "state.json", "SHA256SUMS")
-    return Case(words, ("run", "out", "average.safetensors"), resumed, unread)
+    return Case(words, ("run", "out"), resumed, unread)
 
 
 def _mutator(path: Path) -> Callable[[Random, bytes], bytes]:

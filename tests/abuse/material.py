@@ -45,7 +45,6 @@ RUN = (
     "train.steps=6",
     "train.save_every_steps=2",
     "train.ema_others=0.9",
-    "train.ema_widths=0.1,0.2",
     *FAST,
 )
 ONE = ("train.steps=1", *FAST)

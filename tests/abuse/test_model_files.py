@@ -31,7 +31,6 @@ def write(path: Path, header: object, rest: bytes) -> None:
         {"classes": ["a" * 100_000] * 3},
         {"step": -1},
         {"step": 10**30},
-        {"width": "0.1"},
         {"data": {}},
         {"teacher": {"recipe": "fashion"}},
         {"guide": {"recipe": "c", "sha256": "0" * 63}},

@@ -26,7 +26,6 @@ ALONE = (  # not in `VERBS`, since they write nothing or need a run
     ("help", "sampler"),
     ("data", "inspect", "pictures"),
     ("grid", "model.safetensors", "--steps", "2", "--count", "2", "--device", "cpu"),
-    ("average", "run", "--width", "0.15", "--out", "average.safetensors"),
 )
 LISTENING = """
 import importlib, json, os, sys

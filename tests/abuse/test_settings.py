@@ -39,7 +39,7 @@ def test_invalid_settings_are_refused(setting: str) -> None:
         "process.steps=1000000000",
         "train.batch_size=1000000000",
         "watch.images=1000000000",
-        "train.ema_widths=" + ",".join(["0.1"] * 1000),
+        "train.ema_others=" + ",".join(["0.1"] * 1000),
     ],
 )
 def test_a_size_that_nothing_can_train_is_refused_before_it_is_built(setting: str) -> None:

@@ -40,11 +40,10 @@ COMMANDS = (
     ("train", "digits", "--data", "data.npz", "--out", "out", "--set", "a.b=c", "--dry-run"),
     ("data", "inspect", "data.npz", "--split", "train"),
     ("grid", "model.safetensors", "--steps", "2,4", "--count", 2, *CPU),
-    ("average", "model.safetensors", "--width", "0.1,0.2", "--out", "averages"),
 )
 OUTPUTS = (
     *(name for verb in VERBS.values() for name in verb.outputs),
-    *("averages", "nearest.png", "cache", "model.grids.json"),
+    *("nearest.png", "cache", "model.grids.json"),
 )
 WRITTEN = ("--out", "-o", "--plot", "--page", "--picture", "--work")
 INPUTS = {"one.json", *(name for verb in VERBS.values() for name in verb.inputs)}

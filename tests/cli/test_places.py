@@ -30,7 +30,6 @@ WRITERS: dict[str, tuple[tuple[str, ...], str]] = {
     "demo": ((), ""),
     "sweep": (("model", "--reference", "images"), ""),
     "frontier": (("model", "--reference", "images"), ""),
-    "average": (("run", "--width", "0.1"), ".safetensors"),
     "reference": (("images",), ".npz"),
     "cluster": (("images", "--features", "f.py:f", "--clusters", "2"), ".csv"),
     "evaluate": (("images", "--reference", "images"), ".json"),

@@ -1,12 +1,10 @@
 """weights, step -> their moving averages, at the stated decays."""
 
-import math
-
 import pytest
 import torch
 from torch import nn
 
-from adm.training.ema import EMA, WIDEST, Exponential, Power, averages
+from adm.training.ema import EMA, averages
 
 
 def constant(value: float) -> nn.Linear:
@@ -50,44 +48,11 @@ def test_it_is_float32_whatever_the_weights_are() -> None:
     assert abs(average.weights["weight"][0, 0].item() - 0.1) < 1e-6
 
 
-@pytest.mark.parametrize("width", [0.001, 0.1, 0.28])
-def test_the_width_is_the_deviation_of_the_profile(width: float) -> None:
-    gamma = Power(width).gamma
-    count = 200_000
-    tau = (torch.arange(count, dtype=torch.float64) + 0.5) / count
-    profile = (gamma + 1) * tau**gamma / count  # midpoint rule on [0, 1]
-    mean = (profile * tau).sum()
-    deviation = (profile * (tau - mean) ** 2).sum().sqrt().item()
-    assert profile.sum().item() == pytest.approx(1, rel=1e-4)
-    assert deviation == pytest.approx(width, rel=1e-4)
-
-
-@pytest.mark.parametrize("width", [0.05, 0.2])
-def test_each_step_counts_by_its_part_of_the_power_function(width: float) -> None:
-    steps, gamma = 40, Power(width).gamma
-    network = nn.Linear(steps, 1, bias=False)
-    nn.init.constant_(network.weight, 100.0)  # the start counts nothing
-    average = EMA(network, Power(width))
-    for step in range(steps):  # the weights of each step have their own direction
-        nn.init.zeros_(network.weight)
-        network.weight.data[0, step] = 1
-        average.update(network, step)
-    ends = torch.arange(steps + 1, dtype=torch.float64) / steps
-    expected = (ends ** (gamma + 1)).diff().float()
-    torch.testing.assert_close(average.weights["weight"][0], expected, rtol=1e-4, atol=1e-9)
-
-
-@pytest.mark.parametrize("width", [0.0, WIDEST, math.nan])
-def test_a_width_out_of_range_is_refused(width: float) -> None:
-    with pytest.raises(ValueError, match=r"must be in \(0, 0\.289\)"):
-        Power(width)
-
-
 def test_a_run_keeps_the_model_s_average_first_and_all_by_name() -> None:
-    emas = averages(constant(1.0), 0.9999, (0.999, 0.9), (0.05, 0.1))
+    emas = averages(constant(1.0), 0.9999, (0.999, 0.9))
     names = [average.name for average in emas]
-    assert names == ["ema-0.9999", "ema-0.999", "ema-0.9", "width-0.05", "width-0.1"]
-    assert emas[0].decay == Exponential(0.9999)
+    assert names == ["ema-0.9999", "ema-0.999", "ema-0.9"]
+    assert emas[0].decay == 0.9999
     storages = {average.weights["weight"].data_ptr() for average in emas}
     assert len(storages) == len(emas)
 

@@ -19,7 +19,6 @@ SETTINGS = (
     "unet.dropout=0.1",
     "levels=by-loss",
     "train.ema_others=0.9",
-    "train.ema_widths=0.1",
     "watch.images=0",
     "watch.every_steps=20",
     "watch.validation_images=8",

@@ -112,7 +112,7 @@ def test_a_skipped_step_leaves_weights_moments_and_averages_bit_for_bit(
     tmp_path: Path, fails: Recorder, why: str
 ) -> None:
     run = run_of(tmp_path, fails, tiny.stripes())
-    own = replace(SETTINGS, weight_decay=0.1, ema_others=(0.5,), ema_widths=(0.1,))
+    own = replace(SETTINGS, weight_decay=0.1, ema_others=(0.5, 0.3))
     network, device = nn.Linear(2, 2), run.devices
     run = replace(run, state=RunState({MODEL: player(network, own, device)}))
     snapshots = []

@@ -5,13 +5,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
-import torch
-from torch import nn
 
-from adm.processes import Devices
-from adm.training import checkpoint, posthoc
+from adm.training import checkpoint
 from adm.training.checkpoint import best, prune
-from adm.training.ema import averages
 from adm.training.settings import TrainSettings
 
 
@@ -121,19 +117,3 @@ def test_a_kill_while_pruning_leaves_nothing_that_looks_whole(
     with pytest.raises(KeyboardInterrupt):
         prune(tmp_path, policy(last=1))
     assert remaining_steps(tmp_path) == [30]
-
-
-def test_averages_of_interruptions_go_as_their_checkpoints_do(tmp_path: Path) -> None:
-    stored = averages(nn.Linear(2, 2), 0.9, (), (0.05, 0.1))
-    for step in (10, 13, 17):
-        add_checkpoints(tmp_path, {step: None})
-        posthoc.snapshot(tmp_path, step, stored, {}, Devices(torch.device("cpu")))
-        prune(tmp_path, policy())
-        steps = {one.step for one in posthoc.stored(tmp_path)}
-        assert steps == {10, step}
-    part = tmp_path / "averages/.step-0000020.width-0.1.safetensors.part"
-    part.mkdir()
-    (part / ".tmp1234").touch()
-    add_checkpoints(tmp_path, {20: None})
-    prune(tmp_path, policy())
-    assert {path.name[:12] for path in (tmp_path / "averages").iterdir()} == {"step-0000010"}

@@ -101,7 +101,7 @@ def state_of(scaled: bool = True) -> RunState:
         network = built[name].train()
         return Player(
             network,
-            averages(network, decay, (0.5,), (0.1,)),
+            averages(network, decay, (0.5, 0.3)),
             optimizer(network.parameters(), lr=RATES[name]),
             LossScale.of("float16" if scaled else "float32"),
             network,

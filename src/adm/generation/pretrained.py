@@ -244,8 +244,6 @@ def facts(recipe: Recipe, metadata: Metadata) -> dict[str, str]:
 
 def weights_of(metadata: Metadata) -> str | None:
     """Describe which weights of a run a file holds; None if it does not record it."""
-    if metadata.width is not None:
-        return f"power-function average of width {metadata.width:g}"
     stored = metadata.weights
     return None if stored is None else WEIGHTS.get(stored, f"average {stored}")
 

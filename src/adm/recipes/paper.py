@@ -160,7 +160,6 @@ def upsampler256_small_batch() -> DiffusionRecipe:
     square root of the ratio of the batches, 1e-4 x sqrt(32 / 256), as suits Adam; it is warmed up,
     and gradients are clipped, because those of few images are noisy. Low-resolution images are
     rounded to 8 bits, as they are in sampling, and training takes a quarter of the paper's images.
-    Two averages are stored, from which one of any width can be reconstructed.
     """
     base = released_recipe("64_256_upsampler.pt")
     assert isinstance(base, DiffusionRecipe)
@@ -175,7 +174,6 @@ def upsampler256_small_batch() -> DiffusionRecipe:
             learning_rate=3.5e-5,
             warmup_steps=1000,
             gradient_clip=1.0,
-            ema_widths=(0.05, 0.1),
             checkpoint_activations=True,
         ),
     )

@@ -40,7 +40,7 @@ from adm.shown import reason_of
 from adm.store.files import FULL, fsync, link
 from adm.store.hashes import SUMS, damaged_parts, read_sums, seal
 from adm.store.parsed import as_type, read_json
-from adm.training import posthoc, sharded
+from adm.training import sharded
 from adm.training.model_file import Steps, check_finite, save_model, save_tensors
 from adm.training.players import Player, RunState
 from adm.training.settings import TrainSettings
@@ -598,7 +598,6 @@ def prune(run: Path, settings: TrainSettings) -> None:
     for folder in (run / FOLDER).glob("*step-*"):
         if folder not in keep and _is_left(folder, newest):
             shutil.rmtree(folder)
-    posthoc.thin(run, settings.regular, newest)
 
 
 def _is_left(folder: Path, newest: int) -> bool:

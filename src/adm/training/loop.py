@@ -16,7 +16,7 @@ import torch
 from adm.data import Source, shuffle
 from adm.processes import Devices
 from adm.store.files import write_json
-from adm.training import checkpoint, log, posthoc, sharded
+from adm.training import checkpoint, log, sharded
 from adm.training.batches import PLAIN, Augmentation, Batch, batch_at, batches
 from adm.training.checkpoint import Numbers
 from adm.training.microbatch import forget_gradients, is_out_of_memory, largest, probe, refusal
@@ -256,10 +256,6 @@ def _shown(state: RunState, updates: dict[str, Update]) -> dict[str, float]:
 
 def _save(run: Run, numbers: Numbers, writer: sharded.Writer | None, last: bool) -> Path:
     """Save a checkpoint; behind the training if there is a writer, unless the run ends with it."""
-    for name, place in checkpoint.places(run.state).items():
-        # Before the checkpoint, so that none exists without its snapshots.
-        averages = run.state.players[name].averages
-        posthoc.snapshot(run.folder / place, numbers.step, averages, run.metadata, run.devices)
 
     def prune() -> None:
         checkpoint.prune(run.folder, run.settings)

@@ -76,7 +76,6 @@ class Metadata:
         data: name of the training images.
         step: number of optimizer steps; None for a released file.
         weights: which of the weights of a run it holds: `model`, `raw` or the name of an average.
-        width: the width of a power-function average.
         start: of a model that was trained on, the one before.
         teacher, guide, weak: of a student, the model that it was distilled from, the classifier and
             the weak model that guided it.
@@ -87,7 +86,6 @@ class Metadata:
     data: Annotated[str, Field(max_length=MOST_TEXT)] | None = None
     step: Steps | None = None
     weights: Name | None = None
-    width: Annotated[float, Field(gt=0, lt=1)] | None = None
     start: Start | None = None
     teacher: Origin | None = None
     guide: Origin | None = None

@@ -116,7 +116,7 @@ def player(
     optimizer = settings.optimizer.of(
         network, settings.learning_rate, settings.weight_decay, first_decay
     )
-    tracked = averages(network, settings.ema_decay, settings.ema_others, settings.ema_widths)
+    tracked = averages(network, settings.ema_decay, settings.ema_others)
     return Player(network, tracked, optimizer, LossScale.of(settings.precision), runner)
 
 

@@ -28,8 +28,6 @@ class TrainSettings:
         anneal: whether it then decays linearly to 0 at the last step, or stays constant.
         ema_decay: of the average of the weights, per step; reached gradually (see `training.ema`).
         ema_others: decays of further averages, stored beside the model's own.
-        ema_widths: relative widths of power-function averages, stored at every checkpoint so that
-            an average of any width can be reconstructed later (see `training.posthoc`).
         gradient_clip: largest norm of the gradient; None for no limit.
         label_dropout: fraction of images trained without their label and, of pairs, their
             condition.
@@ -54,9 +52,6 @@ class TrainSettings:
     anneal: bool = False
     ema_decay: Probability = 0.9999
     ema_others: Annotated[tuple[Probability, ...], Field(max_length=MOST_AVERAGES)] = ()
-    ema_widths: Annotated[
-        tuple[Annotated[float, Field(gt=0, lt=0.28)], ...], Field(max_length=MOST_AVERAGES)
-    ] = ()
     gradient_clip: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = 1.0
     label_dropout: Probability = 0.0
     precision: Literal["float32", "bfloat16", "float16"] = "bfloat16"

@@ -51,7 +51,6 @@ GROUPS = {  # purpose -> verbs and their summaries
         "sweep": "Score samples at several guidance scales, and plot the trade-off.",
         "frontier": "Measure time against quality on this machine, and recommend settings.",
         "grid": "Search the noise levels for few sampling steps, and store them beside the model.",
-        "average": "Reconstruct an average of any width from the averages that a run stores.",
     },
     "Models": {
         "models": "List the named models, and which are on this machine.",

@@ -65,7 +65,7 @@ def step_memory(recipe: Recipe, device_type: str = "cpu", teach: Teach | None = 
             other devices, neither these nor the memory of their drivers is included.
         teach: the teacher of a student, whose features are included, and not its weights.
     """
-    averages = 1 + len(recipe.train.ema_others) + len(recipe.train.ema_widths)
+    averages = 1 + len(recipe.train.ema_others)
     copying = device_type == "cpu"
     sizes = batch_sizes(recipe)
     one, some, many = _peaks(recipe, sizes, copying, teach)

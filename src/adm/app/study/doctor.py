@@ -33,7 +33,7 @@ from adm.networks import on_meta, shapes_of
 from adm.pictures import png
 from adm.recipes import build
 from adm.spec import SettingError
-from adm.training.ema import Exponential
+from adm.training.ema import decay_at
 from adm.training.model_file import load_weights, metadata_of
 
 Verdict = Literal["ok", "look", "wrong", "skipped"]
@@ -343,9 +343,9 @@ def average(patient: Patient) -> Finding:
 
 def age_of(decay: float, steps: int) -> float:
     """Return the mean age of the weights in an exponential average, in parts of the training."""
-    average, age = Exponential(decay), 0.0
+    age = 0.0
     for step in range(min(steps, 1_000_000)):  # by then it is that of a constant decay
-        age = average(step) * (age + 1)
+        age = decay_at(step, decay) * (age + 1)
     return min(1.0, age / max(1, steps))
 
 
