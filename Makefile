@@ -36,7 +36,8 @@ docs: $(SITE)
 	$(if $(filter serve,$(ARGS)),$(BIN)/python -m http.server --bind 127.0.0.1 --directory out/site)
 
 mutants: $(TOOLS)
-	$(BIN)/python tools/mutants.py --jobs 2
+	$(BIN)/mutmut run $(ARGS)
+	$(BIN)/mutmut results
 
 abuse: $(TOOLS)
 	PYTHONPATH=tests $(BIN)/python -m abuse $(ARGS)
