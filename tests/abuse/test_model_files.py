@@ -66,15 +66,6 @@ def test_tensors_that_overlap_or_leave_gaps_are_refused(tmp_path: Path, second: 
         metadata_of(path)
 
 
-def test_a_key_twice_is_refused(tmp_path: Path) -> None:
-    path = tiny.model(tmp_path / "m.safetensors", tiny.diffusion())
-    header, rest = parts(path)
-    text = header["__metadata__"]["adm"]
-    write(path, header | {"__metadata__": {"adm": text[:-1] + ', "classes": ["a"]}'}}, rest)
-    with pytest.raises(ValueError, match="it has the key 'classes' twice"):
-        metadata_of(path)
-
-
 def test_a_header_above_the_limit_is_not_read(tmp_path: Path) -> None:
     path = tmp_path / "model.safetensors"
     path.write_bytes((model_file.MOST_HEADER + 1).to_bytes(8, "little") + b"{}")

@@ -88,11 +88,6 @@ def test_an_image_with_two_labels_is_refused(opened: Open, text: str) -> None:
     assert (again.classes, again.labels.tolist()) == (("cat",), [0, 0])
 
 
-def test_a_duplicate_key_is_refused(opened: Open) -> None:
-    with pytest.raises(ValueError, match=r"l\.json .*\(it has the key 'a\.png' twice\); correct"):
-        opened('{"a.png": "cat", "b.png": "dog", "a.png": "dog"}')
-
-
 @pytest.mark.parametrize("number", [HUGE, -HUGE, 1 << 63])
 @pytest.mark.parametrize("form", ["csv", "json", "cls"])
 def test_numbers_of_any_size_are_refused_with_their_range(

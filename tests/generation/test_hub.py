@@ -233,8 +233,8 @@ def test_a_config_that_contradicts_the_weights_is_refused(folder: Path, tmp_path
         (copy / CONFIG).write_text(json.dumps(content))
         with pytest.raises(ValueError, match=r"config.json does not state the (recipe|classes) of"):
             adm.load(copy)
-    (copy / CONFIG).write_text('{"a": 1, "a": 2}')
-    with pytest.raises(ValueError, match=r"config.json is damaged \(it has the key 'a' twice"):
+    (copy / CONFIG).write_text('{"a": 1')
+    with pytest.raises(ValueError, match=r"config.json is damaged \(EOF while"):
         adm.load(copy)
 
 

@@ -17,11 +17,11 @@ from adm.shown import shown_path
 from adm.spec import SettingError
 from adm.store.files import new_folder, user_cache, write_text
 from adm.store.hashes import sha256, sha256_of
-from adm.store.parsed import Room, parse_json
+from adm.store.parsed import parse_json
 
 SIDE = 64  # pixels
 INDEX = "package/emoji.json"  # of the first package: names and groups of all emoji
-INDEX_ROOM = Room(*[1 << 23] * 5)  # for its 1.3 MB, of an archive whose hash is known
+INDEX_BYTES = 1 << 23  # for its 1.3 MB, of an archive whose hash is known
 TEST_SHARE = 10  # one emoji in this many is for testing, in all styles
 NOT_SHOWN = "component"  # the group of skin tones and hair, which are parts of other emoji
 STYLES, LICENCES = "styles.csv", "LICENCES.txt"
@@ -199,7 +199,7 @@ def _groups(archive: Path) -> dict[str, str]:
     content = _members(archive, INDEX)[INDEX]
     groups = {
         str(entry["unified"]).lower(): str(entry["category"]).lower()
-        for entry in parse_json(content, INDEX_ROOM)
+        for entry in parse_json(content, INDEX_BYTES)
     }
     return {
         code: group for code, group in groups.items() if group != NOT_SHOWN and "/" not in group

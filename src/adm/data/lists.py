@@ -14,7 +14,7 @@ from typing import Any
 from adm.data.naming import at_home, is_image, read_regular
 from adm.shown import printable, shown, shown_path
 from adm.spec import SettingError
-from adm.store.parsed import Room, parse_json
+from adm.store.parsed import parse_json
 
 LISTS = (".csv", ".tsv", ".json")
 RULES = f"folders, prefix, none, or a list {', '.join(LISTS)} of files with their labels"
@@ -27,8 +27,6 @@ LABEL_COLUMNS = ("label", "class", "category", "class_name", "label_name", "clas
 
 MOST_ROWS = 2_000_000
 MOST_BYTES = 100_000_000  # of a list; enough for MOST_ROWS images
-# Rows of JSON, ["file", "label"] or "file": "label".
-ROWS = Room(MOST_BYTES, 2 * MOST_ROWS, 4 * MOST_ROWS + 2, MOST_ROWS + 1, MOST_ROWS + 2)
 LONGEST_ROW = 1 << 16  # characters of a row, with all its columns
 LONGEST_LABEL = 256  # characters
 WHOLE = re.compile(r"-?[0-9]+")
@@ -143,7 +141,7 @@ def json_pairs(content: bytes, where: str) -> list[tuple[str, Label]] | None:
         ValueError: another form, or invalid labels.
     """
     try:
-        parsed = parse_json(content, ROWS)
+        parsed = parse_json(content, MOST_BYTES)
     except ValueError as error:
         raise ValueError(f"{where} cannot be read as JSON ({error}); correct it") from None
     if isinstance(parsed, dict) and isinstance(parsed.get("labels", ""), list | dict | None):

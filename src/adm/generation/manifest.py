@@ -9,11 +9,11 @@ from pydantic import Field
 from adm.data.naming import MANIFEST
 from adm.generation.labels import MOST_IMAGES
 from adm.shown import shown
-from adm.store.parsed import CLASSES, as_type, read_json
+from adm.store.parsed import as_type, read_json
 
 CURE = "sample again, or remove it"
-# The label of each of MOST_IMAGES images, of one to three digits, with the names of the classes.
-SAMPLES = CLASSES._replace(size=1 << 26, commas=MOST_IMAGES + CLASSES.commas)
+# Bytes: the label of each of MOST_IMAGES images, with the names of the classes.
+SAMPLES = 1 << 26
 
 
 @dataclass(frozen=True)

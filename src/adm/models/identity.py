@@ -10,13 +10,12 @@ from pathlib import Path
 
 from adm.models.paths import FOREIGN
 from adm.store.hashes import sha256
-from adm.store.parsed import Room, parse_json
+from adm.store.parsed import parse_json
 from adm.training.model_file import MOST_HEADER, metadata_of
 
 # The parts of a recipe that decide what the network computes, and how that is read.
 PARTS = ("kind", "process", "unet", "classifier", "gan", "distillation", "noised")
 KEYS = ("dtype", "shape", "data_offsets")  # of a tensor in the header of safetensors
-HEADER = Room(*[MOST_HEADER] * 5)  # safetensors has read it
 TOGETHER = 1 << 20  # bytes read at a time
 
 
@@ -33,7 +32,7 @@ def identify(path: Path) -> str:
     parts = {name: recipe[name] for name in PARTS if name in recipe}
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
-        header = parse_json(file.read(length), HEADER)
+        header = parse_json(file.read(length), MOST_HEADER)
         tensors = {name: each for name, each in header.items() if name != "__metadata__"}
         stored = {name: [each[key] for key in KEYS] for name, each in tensors.items()}
         digest = hashlib.sha256(json.dumps([parts, stored], sort_keys=True).encode())
