@@ -16,7 +16,7 @@ from adm.spec import SettingError
 from adm.training.batches import Augmentation, batch_at
 
 NAMES = [f"train/{'ab'[i % 2]}/{i}" for i in range(12)]
-EVERYTHING = Augmentation(flip=True, crop=True, changes=0.5)
+EVERYTHING = Augmentation(flip=True, crop=True)
 
 
 def write(folder: Path, names: Iterable[str], suffix: str = ".png", side: int = 12) -> str:

@@ -17,7 +17,6 @@ from adm.networks import (
     HeadWidth,
     UNet,
     UNetConfig,
-    unet,
 )
 from adm.networks.attend import Attend
 from adm.networks.blocks import Attention, attend, attend_channels_last
@@ -28,7 +27,7 @@ STEP, LABEL = torch.tensor([3.0, 700.0]), torch.tensor([0, 2])
 
 
 def build(config):
-    return filled(unet(config) if isinstance(config, UNetConfig) else Classifier(config))
+    return filled(UNet(config) if isinstance(config, UNetConfig) else Classifier(config))
 
 
 def inputs(config, size=(8, 12), seed=1):
@@ -88,8 +87,6 @@ CHANGES = {
     "super_resolution": True,
     "decoder_heads": HeadCount(1),
     "conditions": ("next", "scale"),
-    "changes": 9,
-    "layers": "magnitude",
 }
 
 

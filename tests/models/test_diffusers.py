@@ -41,7 +41,6 @@ AXES: dict[str, tuple[str, ...]] = {
     "x_0": ("process.prediction=x_0",),
     "fixed small": ("process.variance=fixed_small", "unet.out_channels=1"),
     "rescaled": ("process.rescale_steps=true", "process.steps=4000"),
-    "augmented": ("data.augment=0.1", "unet.changes=9"),
     "upsampler": ("unet.super_resolution=true", "data.low_res=4,4"),
 }
 
@@ -85,10 +84,10 @@ def test_every_axis_is_reproduced_and_comes_back(settings: tuple[str, ...], tmp_
     assert max(parity.ddim, parity.dpm_solver) < 1e-4
     recipe, weights, classes = read(tmp_path / "out")
     state = model.network.state_dict()
-    assert weights.keys() == state.keys() - {"change_embedding.weight"}
+    assert weights.keys() == state.keys()
     assert all(torch.equal(weights[name], state[name]) for name in weights)
     assert classes == model.classes
-    assert (recipe == model.recipe) == (not model.recipe.unet.changes)
+    assert recipe == model.recipe
 
 
 def test_a_folder_without_our_recipe_gives_the_same_network_and_process(tmp_path: Path) -> None:

@@ -153,17 +153,6 @@ def test_another_network_is_refused_by_its_settings(
         start(model, tiny.diffusion(*settings), tiny.CLASSES)
 
 
-def test_a_network_may_gain_or_lose_the_embedding_of_changes(model: Path, tmp_path: Path) -> None:
-    plain, augmented = tiny.diffusion(), tiny.diffusion("data.augment=0.1", "unet.changes=9")
-    augmented_model = tiny.model(tmp_path / "augmented.safetensors", augmented, seed=1)
-    x, t, label = images(), STEP, labels(0, 2)
-    for source, before, now in ((model, plain, augmented), (augmented_model, augmented, plain)):
-        new, _ = start(source, now, tiny.CLASSES)
-        assert torch.equal(new(x, t, label), load_network(source, before)(x, t, label))
-    new, _ = start(model, augmented, tiny.CLASSES)
-    assert torch.equal(new(x, t, label, changes=torch.ones(2, 9)), new(x, t, label))
-
-
 def test_an_upsampler_may_gain_the_level_of_its_input(tmp_path: Path) -> None:
     plain = tiny.upsampler()
     noisy = tiny.upsampler("data.low_res_noise=10", "unet.conditions=low_res")

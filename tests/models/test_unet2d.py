@@ -18,7 +18,7 @@ from adm.models.convert.unet2d import (
     import_state,
     unet2d_of,
 )
-from adm.networks import HeadCount, HeadWidth, UNetConfig, on_meta, shapes_of, unet
+from adm.networks import HeadCount, HeadWidth, UNet, UNetConfig, on_meta, shapes_of
 from adm.recipes.released import RELEASED
 from adm.store.parsed import as_type
 
@@ -64,7 +64,7 @@ def configs(draw: st.DrawFn) -> UNetConfig:
 @settings(max_examples=12, deadline=None)
 @given(config=configs(), unlabelled=st.booleans())
 def test_weights_and_configuration_come_back(config: UNetConfig, unlabelled: bool) -> None:
-    state = filled(unet(config)).state_dict()
+    state = filled(UNet(config)).state_dict()
     unlabelled = unlabelled and config.classes is not None
     exported = export_state(state, config, unlabelled)
     back = import_state(exported, config, unlabelled)
@@ -108,7 +108,6 @@ def test_the_released_networks_that_are_exact(name: str) -> None:
     [
         ({"rescale_residual": True}, "unet.rescale_residual must be false"),
         ({"resampling": "plain"}, "unet.resampling must be biggan or convolution"),
-        ({"layers": "magnitude"}, "unet.layers must be adm"),
         ({"conditions": ("next",)}, "unet.conditions must be none"),
         ({"multipliers": (2, 2)}, "unet.multipliers must be 1 at the first resolution"),
         ({"heads": HeadCount(2), "attention_factors": (1, 2)}, "heads have 8, 16 channels"),
@@ -189,7 +188,7 @@ def test_a_wrong_or_unknown_setting_is_refused(changes: dict[str, Any]) -> None:
 
 
 def test_the_older_names_of_attention_are_read() -> None:
-    state = filled(unet(CONFIG)).state_dict()
+    state = filled(UNet(CONFIG)).state_dict()
     older = {}
     for name, tensor in export_state(state, CONFIG, False).items():
         for new, old in (("to_q", "query"), ("to_k", "key"), ("to_v", "value")):

@@ -9,7 +9,7 @@ from nets import CONFIG, JUDGE
 from torch import nn
 from torch.nn import functional as F
 
-from adm.networks import Classifier, UNet, key_dropout, recompute, unet
+from adm.networks import Classifier, UNet, key_dropout, recompute
 from adm.networks.biggan import BigGANConfig, Discriminator, Generator, settle
 
 UNET = replace(CONFIG, depth=2, dropout=0.2)
@@ -25,7 +25,7 @@ GAN = BigGANConfig(
     split_noise=True,
     attention_factors=(2,),
 )
-KINDS = ("diffusion", "magnitude", "upsampler", "classifier", "generator", "discriminator")
+KINDS = ("diffusion", "upsampler", "classifier", "generator", "discriminator")
 BATCH = 3
 
 
@@ -33,7 +33,6 @@ def built(kind: str) -> nn.Module:
     torch.manual_seed(0)
     networks: dict[str, Callable[[], nn.Module]] = {
         "diffusion": lambda: UNet(UNET),
-        "magnitude": lambda: unet(replace(UNET, layers="magnitude")),
         "upsampler": lambda: UNet(replace(UNET, super_resolution=True)),
         "classifier": lambda: Classifier(CLASSIFIER),
         "generator": lambda: Generator(GAN),

@@ -21,17 +21,13 @@ RECIPES = {
     "dropout": tiny.diffusion("unet.dropout=0.3", "train.label_dropout=0.3", "data.flip=true"),
     "averages": tiny.diffusion("train.ema_others=0.5,0.9", "train.precision=float32"),
     "float16": tiny.diffusion("train.precision=float16", "unet.classes=null"),
-    "magnitude": tiny.diffusion(
-        *("unet.layers=magnitude", "unet.dropout=0.3", "train.label_dropout=0.3"),
-        "train.checkpoint_activations=true",
-    ),
     "upsampler": tiny.upsampler(
         *("unet.dropout=0.3", "data.low_res_noise=9", "unet.conditions=low_res")
     ),
     "paired": tiny.paired("train.label_dropout=0.5", "data.flip=true"),
     "classifier": tiny.classifier("classifier.dropout=0.3", "train.weight_decay=0.1"),
     "muon": tiny.diffusion("train.optimizer=muon", "process.prediction=edm:sigma_data=0.5"),
-    "augmented": tiny.diffusion("data.augment=0.3", "unet.changes=9"),
+    "recomputed": tiny.diffusion("unet.dropout=0.3", "train.checkpoint_activations=true"),
     "gan": tiny.gan("adversarial.augmentation=colour,translation,cutout"),
     "deep gan": tiny.gan(
         *("gan.split_noise=false", "gan.deep=true", "gan.attention_factors=1"),

@@ -149,7 +149,7 @@ def _check_same_network(old: Recipe, new: Recipe, path: Path) -> None:
     """Raise ValueError for another kind of network, or weights of another shape."""
     if old.makes != new.makes:
         raise SettingError("pretrained", f"{new.makes}, as the recipe trains", old.makes)
-    free = {"classes", "dropout", "changes"}
+    free = {"classes", "dropout"}
     if getattr(new.config, "pool", None) != "attention":
         free.add("size")  # only the attention pool has positions
     if set(getattr(old.config, "conditions", ())) <= set(getattr(new.config, "conditions", ())):

@@ -143,7 +143,7 @@ class Teacher:
         differing = [
             (f"unet.{field.name}", getattr(theirs.unet, field.name), getattr(ours.unet, field.name))
             for field in fields(ours.unet)
-            if field.name not in ("conditions", "dropout", "changes")
+            if field.name not in ("conditions", "dropout")
         ]
         differing += [
             ("process", theirs.process, ours.process),
@@ -199,11 +199,9 @@ def follow_teacher(recipe: Recipe, teacher: DiffusionRecipe) -> Recipe:
     method = recipe.distillation.method
     return replace(
         recipe,
-        data=replace(teacher.data, augment=0.0),
+        data=teacher.data,
         process=teacher.process,
-        unet=replace(
-            teacher.unet, conditions=method.conditions, dropout=recipe.unet.dropout, changes=0
-        ),
+        unet=replace(teacher.unet, conditions=method.conditions, dropout=recipe.unet.dropout),
         sample=replace(recipe.sample, sampler=method.sampler()),
     )
 

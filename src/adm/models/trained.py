@@ -15,7 +15,7 @@ from adm.distillation import conditions
 from adm.guidance import PLAIN, Gradient, Temperatures, classifier_gradient, clean_gradient
 from adm.models.compiled import Compiled
 from adm.models.hub import MODEL, repository_of
-from adm.networks import NO_LABEL, Classifier, MagnitudeUNet, Prepared, UNet, perturbed, prepared
+from adm.networks import NO_LABEL, Classifier, Prepared, UNet, perturbed, prepared
 from adm.networks.inference import PreparedUNet
 from adm.recipes.build import PRECISIONS
 from adm.recipes.schema import ClassifierRecipe, DiffusionRecipe, Recipe
@@ -172,7 +172,7 @@ class DiffusionModel(Prepares[UNet, DiffusionRecipe]):
     def perturbed(self, precision: str = "float32", compile: bool = False) -> Prepared | Compiled:
         """Return the prepared network without its innermost attention; see `networks.perturbed`."""
         network = self.prepared(precision)
-        assert isinstance(network, PreparedUNet | MagnitudeUNet)
+        assert isinstance(network, PreparedUNet)
         plain = self._copy((precision, "perturbed"), lambda: perturbed(network))
         if not compile:
             return plain

@@ -5,10 +5,9 @@ from adm.networks.classifier import Classifier, ClassifierConfig
 from adm.networks.dropout import Dropout, key_dropout
 from adm.networks.encoder import Stage
 from adm.networks.inference import Prepared, prepared
-from adm.networks.magnitude import MagnitudeUNet, renormalise
 from adm.networks.perturbed import perturbed
 from adm.networks.recompute import recompute
-from adm.networks.shapes import Config, Shapes, on_meta, parameters_of, shapes_of, unet
+from adm.networks.shapes import Config, Shapes, on_meta, parameters_of, shapes_of
 from adm.networks.unet import (
     CONDITIONS,
     NO_LABEL,
@@ -29,7 +28,6 @@ __all__ = [
     "Dropout",
     "HeadCount",
     "HeadWidth",
-    "MagnitudeUNet",
     "Prepared",
     "Shapes",
     "Stage",
@@ -41,7 +39,5 @@ __all__ = [
     "perturbed",
     "prepared",
     "recompute",
-    "renormalise",
     "shapes_of",
-    "unet",
 ]

@@ -13,7 +13,6 @@ from torch import Tensor, nn
 from adm.networks.blocks import Attention, Downsample, ResidualBlock, Upsample
 from adm.networks.classifier import Classifier
 from adm.networks.encoder import Encoder, Stage
-from adm.networks.magnitude import MagnitudeUNet, fix_weights
 from adm.networks.norm import GroupNorm
 from adm.networks.prepared_layers import (
     LAST,
@@ -126,7 +125,7 @@ class PreparedClassifier(nn.Module):
         return self.head([f.x.float() for f in self.encoder(x_t, projected)])
 
 
-Prepared: TypeAlias = PreparedUNet | PreparedClassifier | MagnitudeUNet
+Prepared: TypeAlias = PreparedUNet | PreparedClassifier
 
 
 @torch.inference_mode(False)  # whose tensors no gradient could pass
@@ -138,10 +137,8 @@ def prepared(network: UNet | Classifier, dtype: torch.dtype = torch.float32) -> 
         network: is not changed, and what changes it later does not change the copy.
         dtype: of weights and features; embeddings, statistics, softmax and output are float32.
     """
-    if isinstance(network, MagnitudeUNet):
-        copied: Prepared = fix_weights(network, dtype)
-    elif isinstance(network, UNet):
-        copied = PreparedUNet(network, dtype)
+    if isinstance(network, UNet):
+        copied: Prepared = PreparedUNet(network, dtype)
     else:
         copied = PreparedClassifier(network, dtype)
     return copied.eval().requires_grad_(False)

@@ -14,7 +14,6 @@ from torch.nn import functional as F
 
 from adm.networks.blocks import Attention
 from adm.networks.inference import PreparedUNet
-from adm.networks.magnitude import MagnitudeUNet
 from adm.networks.prepared_layers import Attends, WithMoments
 from adm.networks.unet import UNet
 
@@ -62,9 +61,7 @@ def perturbed(network: Network) -> Network:
     """
     shared = {id(each): each for each in (*network.parameters(), *network.buffers())}
     changed = copy.deepcopy(network, shared)  # the modules alone are copied
-    if isinstance(changed, MagnitudeUNet):
-        changed.encoder.middle_attention.alone = True
-    elif isinstance(changed, UNet):
+    if isinstance(changed, UNet):
         attention = changed.encoder.middle_attention
         assert isinstance(attention, Attention)
         changed.encoder.add_module("middle_attention", Alone(attention))

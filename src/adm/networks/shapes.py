@@ -10,16 +10,10 @@ from torch import Tensor
 from adm.networks.biggan.config import BigGANConfig
 from adm.networks.biggan.generator import Generator
 from adm.networks.classifier import Classifier, ClassifierConfig
-from adm.networks.magnitude import MagnitudeUNet
 from adm.networks.unet import UNet, UNetConfig
 
 Config: TypeAlias = UNetConfig | ClassifierConfig
 Shapes: TypeAlias = Mapping[str, Sequence[int]]
-
-
-def unet(config: UNetConfig) -> UNet:
-    """Return a new U-Net of the layers that its configuration names."""
-    return MagnitudeUNet(config) if config.layers == "magnitude" else UNet(config)
 
 
 def on_meta(config: Config | BigGANConfig) -> UNet | Classifier | Generator:
@@ -30,7 +24,7 @@ def on_meta(config: Config | BigGANConfig) -> UNet | Classifier | Generator:
     with torch.device("meta"):
         if isinstance(config, BigGANConfig):
             return Generator(config)
-        return unet(config) if isinstance(config, UNetConfig) else Classifier(config)
+        return UNet(config) if isinstance(config, UNetConfig) else Classifier(config)
 
 
 @lru_cache(maxsize=64)

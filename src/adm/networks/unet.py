@@ -28,10 +28,8 @@ from adm.networks.encoder import (
 )
 
 NO_LABEL = -1
-SILENT = ("change_embedding.", "condition_embeddings.")  # prefixes of embeddings that start at 0
-MOST_CHANGES = 64
+SILENT = "condition_embeddings."  # prefix of embeddings that start at 0
 Condition: TypeAlias = Literal["next", "scale", "low_res"]
-Layers: TypeAlias = Literal["adm", "magnitude"]
 # Of each condition, the timesteps that its unit is embedded as.
 CONDITIONS: dict[str, float] = {"next": 1.0, "scale": 100.0, "low_res": 1.0}
 
@@ -48,10 +46,6 @@ class UNetConfig(EncoderConfig):
         conditions: further inputs, one number an image each: of a distilled student the timestep
             that the step leads to (`next`) and the guidance scale (`scale`), of an upsampler the
             timestep of the noise on its low-resolution image (`low_res`).
-        changes: how many numbers label, in training, the changes of each image (see
-            `adm.training.augment`); 0 for a network without this input.
-        layers: those of the paper (`adm`), or layers that preserve magnitude (`magnitude`; see
-            `networks.magnitude`), which have no group normalisation.
     """
 
     out_channels: int
@@ -59,37 +53,21 @@ class UNetConfig(EncoderConfig):
     super_resolution: bool = False
     decoder_heads: Heads | None = None
     conditions: tuple[Condition, ...] = ()
-    changes: int = 0
-    layers: Layers = "adm"
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_range("out_channels", self.out_channels, 2 * LARGEST["in_channels"])
-        if not 0 <= self.changes <= MOST_CHANGES:
-            raise ValueError(f"changes must be from 0 to {MOST_CHANGES}, got {self.changes}")
         if self.classes is not None and self.classes < 1:
             raise ValueError(f"classes must be at least 1, or None, got {self.classes}")
         if self.classes is not None:
             check_range("classes", self.classes, MOST_CLASSES)
         if len(set(self.conditions)) < len(self.conditions):
             raise ValueError(f"conditions must differ, got {', '.join(self.conditions)}")
-        if self.layers == "magnitude" and (self.rescale_residual or not self.adaptive_norm):
-            raise ValueError(
-                "layers=magnitude has a sum and a modulation of its own; leave out "
-                "rescale_residual=true and adaptive_norm=false"
-            )
 
     def check_inputs(
-        self,
-        label: Tensor | None,
-        low_res: Tensor | None,
-        conditions: Tensor | None,
-        changes: Tensor | None = None,
+        self, label: Tensor | None, low_res: Tensor | None, conditions: Tensor | None
     ) -> None:
         """Raise ValueError if an input is missing, or is one that the network does not take."""
-        if changes is not None and changes.shape[1] != self.changes:
-            got = changes.shape[1]
-            raise ValueError(f"this network takes changes of {self.changes} numbers, got {got}")
         count = 0 if conditions is None else conditions.shape[1]
         if count != len(self.conditions):
             takes = ", ".join(self.conditions) or "none"
@@ -133,9 +111,6 @@ class UNet(nn.Module):
         self.encoder = Encoder(config, in_channels)
         self.decoder = self._decoder(config, list(self.encoder.stage_widths))
         self.head = Head(config.widths[0], config.out_channels, config.norm_groups)
-        if config.changes:
-            # Last, so that the weights of the other layers start as they would without it.
-            self.change_embedding = change_embedding(config)
 
     @staticmethod
     def _decoder(config: UNetConfig, skips: list[int]) -> nn.ModuleList:
@@ -159,7 +134,6 @@ class UNet(nn.Module):
         label: Tensor | None = None,
         low_res: Tensor | None = None,
         conditions: Tensor | None = None,
-        changes: Tensor | None = None,
     ) -> Tensor:
         """Raw output for noisy images; what it stands for is up to the diffusion process.
 
@@ -171,8 +145,6 @@ class UNet(nn.Module):
             low_res: (B, C, h, w) in [-1, 1], for super-resolution networks only.
             conditions: (B, K), one column for each of the configuration's K conditions; None if it
                 has none.
-            changes: (B, `config.changes`), labels of the changes of training images; None, as in
-                sampling, equals zeros.
 
         Returns:
             (B, out_channels, H, W) in the dtype of x_t.
@@ -182,10 +154,8 @@ class UNet(nn.Module):
                 or one is given that the network does not take.
         """
         self.config.check_size(x_t.shape[2:])
-        self.config.check_inputs(label, low_res, conditions, changes)
+        self.config.check_inputs(label, low_res, conditions)
         embedding = embedded(self, timestep, label, conditions)
-        if changes is not None:
-            embedding = embedding + self.change_embedding(changes)
         *skips, h = self.encoder(with_low_res(x_t, low_res), embedding)
         for stage in self.decoder:
             h = stage(h, embedding, skips.pop())
@@ -217,11 +187,6 @@ def embedded(
             embed = network.condition_embeddings[name]
             embedding = embedding + embed(CONDITIONS[name] * column)
     return embedding
-
-
-def change_embedding(config: UNetConfig) -> nn.Linear:
-    """Return the layer from changes (B, `config.changes`) to embeddings, which is zero at first."""
-    return zeroed(nn.Linear(config.changes, 4 * config.channels, bias=False))
 
 
 def _silent(embedding: TimestepEmbedding) -> TimestepEmbedding:

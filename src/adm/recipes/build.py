@@ -22,13 +22,12 @@ from adm.adversarial import (
 from adm.diffusion import EDM, Parameterization, Schedule
 from adm.distillation import Teach, student_of
 from adm.losses import TimestepImportance, Unweighted
-from adm.networks import Classifier, Condition, unet
+from adm.networks import Classifier, Condition, UNet
 from adm.networks.biggan import Discriminator, Generator, orthogonality, share_statistics
 from adm.processes import Devices
 from adm.recipes.schema import ClassifierRecipe, DiffusionRecipe, GANRecipe, ProcessSettings, Recipe
 from adm.spec import SettingError
 from adm.training import objective as training
-from adm.training.augment import AUGMENT_DIM
 from adm.training.levels import ByLoss, DrawLevels
 from adm.training.objective import Objective
 from adm.training.optimizers import AdamW
@@ -110,7 +109,7 @@ def networks(recipe: Recipe) -> dict[str, nn.Module]:
         torch.manual_seed(recipe.train.seed)
         return by_kind(
             recipe,
-            diffusion=lambda recipe: {MODEL: unet(recipe.unet)},
+            diffusion=lambda recipe: {MODEL: UNet(recipe.unet)},
             classifier=lambda recipe: {MODEL: Classifier(recipe.classifier)},
             gan=lambda recipe: {
                 GENERATOR: Generator(recipe.gan),
@@ -253,16 +252,12 @@ def check(recipe: Recipe) -> None:
         # The rates and beta_1 = 0 of BigGAN are Adam's (Brock et al. 2019, appendix C).
         if not isinstance(recipe.train.optimizer, AdamW):
             raise SettingError("train.optimizer", "adamw for a GAN", recipe.train.optimizer.name)
-        if recipe.data.augment:
-            cure = "see adversarial.augmentation"
-            raise SettingError("data.augment", "0 for a GAN", recipe.data.augment, cure)
     else:
         schedule(recipe.process)
     if isinstance(recipe, DiffusionRecipe):
         if recipe.loss == "vlb" and not isinstance(recipe.weight, Unweighted):
             expected = "none with loss=vlb, whose terms have weights of their own"
             raise SettingError("weight", expected, recipe.weight.name)
-        _check_changes(recipe)
         _check_low_res(recipe)
         _check_distillation(recipe)
 
@@ -271,11 +266,6 @@ def outputs(recipe: DiffusionRecipe) -> int:
     """Return the number of output channels that a U-Net needs: twice as many to learn variance."""
     learned = VARIANCES[recipe.process.variance].learned
     return recipe.data.channels * (2 if learned else 1)
-
-
-def changes(recipe: DiffusionRecipe) -> int:
-    """Return how many numbers label the changes of a U-Net's images; 0 without changes."""
-    return AUGMENT_DIM if recipe.data.augment else 0
 
 
 def _check_channels(recipe: Recipe) -> None:
@@ -317,15 +307,6 @@ def check_sampling(recipe: Recipe) -> None:
             f"{how.method.sampler.name}, that of students by {how.method.name} distillation",
             sampling.sampler.name,
         )
-
-
-def _check_changes(recipe: DiffusionRecipe) -> None:
-    """Raise ValueError unless the network has inputs for the changes of its images."""
-    if recipe.data.augment and recipe.distillation is not None:
-        raise SettingError("data.augment", "0 for a student", recipe.data.augment)
-    if recipe.unet.changes != changes(recipe):
-        what = f"{changes(recipe)}, with data.augment={recipe.data.augment:g}"
-        raise SettingError("unet.changes", what, recipe.unet.changes)
 
 
 def _check_low_res(recipe: DiffusionRecipe) -> None:

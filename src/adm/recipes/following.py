@@ -105,7 +105,6 @@ def _dependent(recipe: Recipe) -> dict[str, Any]:
         return fields | {
             "out_channels": build.outputs(recipe),
             "conditions": build.conditions(recipe),
-            "changes": build.changes(recipe),
         }
     return fields | {"size": recipe.data.size}
 

@@ -21,7 +21,7 @@ from adm.samplers import Sampling
 from adm.shown import printable, short, shown
 from adm.spec import SettingError, SpecOf, assign, refusal
 from adm.training.levels import LEVELS, LevelDistribution, Uniform
-from adm.training.settings import PositiveInt, Probability, TrainSettings
+from adm.training.settings import PositiveInt, TrainSettings
 
 Side = Annotated[int, Field(gt=0, le=MOST_SIDE)]
 Images = Annotated[int, Field(ge=0, le=MOST_BATCH)]
@@ -38,8 +38,6 @@ class DataSettings:
         channels: 1 for grey, 3 for RGB, 4 for RGBA.
         flip: mirror half of the images at random.
         crop: the centre, or at random 80% to 100% of the shorter side.
-        augment: probability of each change by mirroring, rotation, size, stretch and translation; a
-            diffusion model is conditioned on them, and samples without (see `training.augment`).
         low_res: (h, w) of the images that a model is conditioned on: those that an upsampler
             enlarges, or the other images of pairs; None for other models.
         paired: the images come in pairs, and the model is conditioned on the other one of each,
@@ -55,7 +53,6 @@ class DataSettings:
     channels: Annotated[int, Field(gt=0, le=MOST_CHANNELS)]
     flip: bool = False
     crop: Literal["centre", "random"] = "centre"
-    augment: Probability = 0.0
     low_res: tuple[Side, Side] | None = None
     paired: bool = False
     low_res_rounded: bool = True

@@ -10,11 +10,11 @@ from torch import Tensor
 
 from adm.data import Source, shuffle
 from adm.processes import Devices
-from adm.training.augment import augment_labels, change, draw_changes
 from adm.training.spread import share
 
 AHEAD = 3  # batches prepared in advance
-FIRST, LATER, CHANGES, LOW_RES = range(4)  # the streams of a position, 2^192 blocks of Philox apart
+# The streams of a position, 2^192 blocks of Philox apart; other numbers would change every draw.
+FIRST, LATER, LOW_RES = 0, 1, 3
 
 
 class Draws(NamedTuple):
@@ -92,12 +92,11 @@ def draw(seed: int, start: int, count: int, shape: Shape, low_shape: Shape | Non
 
 
 class Batch(NamedTuple):
-    """Images, labels, the random draws that training them takes, and how the images are changed."""
+    """Images, labels, and the random draws that training them takes."""
 
     images: Tensor  # (B, C, H, W) uint8
     labels: Tensor  # (B,) int64
     draws: Draws
-    changes: Tensor | None = None  # (B, `AUGMENT_DIM`) float32, see `augment_labels`; None for none
     condition: Tensor | None = None  # (B, C, h, w) uint8, the other images of pairs; None for none
 
     @property
@@ -131,17 +130,15 @@ class Batch(NamedTuple):
 
 
 class Augmentation(NamedTuple):
-    """Which random augmentations are applied: mirroring, crops, and labelled changes.
+    """Which random augmentations are applied: mirroring, crops, and noise on an input.
 
     Attributes:
-        changes: the probability of each of the changes that a network is conditioned on.
         low_res: (h, w) of the image that a model is conditioned on, to which noise is added; None
             for no noise.
     """
 
     flip: bool = False
     crop: bool = False
-    changes: float = 0.0
     low_res: tuple[int, int] | None = None
 
 
@@ -167,13 +164,8 @@ def with_draws(
     batch = Batch(images, labels, draws, condition=condition)
     if augmentation.flip:
         mirrored = torch.from_numpy(draws.flip < 0.5)[:, None, None, None]
-        batch = batch.changed(lambda each: torch.where(mirrored, each.flip(3), each))
-    if not augmentation.changes:
-        return batch
-    streams = (stream(seed, start + i, CHANGES) for i in range(len(indices)))
-    changes = np.stack([draw_changes(augmentation.changes, generator) for generator in streams])
-    batch = batch.changed(lambda each: change(each, changes))
-    return batch._replace(changes=augment_labels(changes))
+        return batch.changed(lambda each: torch.where(mirrored, each.flip(3), each))
+    return batch
 
 
 def blank(count: int, shape: Shape, condition: Shape | None = None) -> Batch:

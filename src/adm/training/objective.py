@@ -88,9 +88,8 @@ def diffusion(
             image = [noisy, timestep[:, None]]
         if batch.condition is not None:
             image[0] = image[0].masked_fill(dropped[:, None, None, None], WITHHELD)
-        extra = {} if batch.changes is None else {"changes": batch.changes}
         with autocast():
-            raw = network(*inputs, labels if labelled else None, *image, **extra)
+            raw = network(*inputs, labels if labelled else None, *image)
         terms = loss(parameterization, schedule, raw.float(), example)
         shown = {k: v.detach() for k, v in terms._asdict().items() if v is not None}
         weighted = weight(terms, parameterization, schedule, level).loss

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils import get_total_norm
 
-from adm.networks import key_dropout, renormalise
+from adm.networks import key_dropout
 from adm.processes import Devices
 from adm.training.batches import Batch
 from adm.training.objective import Objective, Outcome
@@ -95,7 +95,6 @@ def update(
     if skipped is None:
         _rescale(gradients, norm, how.gradient_clip, scale.value)
         player.optimizer.step()
-        renormalise(player.network)
     player.optimizer.zero_grad(set_to_none=True)
     scale.after(skipped is None)
     return Update(level, values, norm, skipped, curable)

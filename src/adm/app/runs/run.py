@@ -228,7 +228,6 @@ def start(
         augmentation=Augmentation(
             recipe.data.flip,
             recipe.data.crop == "random",
-            recipe.data.augment,
             recipe.data.low_res if recipe.data.low_res_noise else None,
         ),
         watch=options.watch,

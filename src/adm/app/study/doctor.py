@@ -289,7 +289,7 @@ def overfitting(patient: Patient) -> Finding:
         quarters = ", ".join(f"{value:.3f}" for value in held_out.quarters[name].tolist())
         says += f" ({quarters} by quarter of the levels, the cleanest first)"
     change = (
-        "it has learned the training images: take an earlier checkpoint, more data, data.augment, "
+        "it has learned the training images: take an earlier checkpoint, more data, "
         "dropout or weight decay"
     )
     beyond = graded(apart / allowed(trained) if apart > SURE * error else 0.0, 1, 3)
@@ -451,7 +451,7 @@ def classifier(patient: Patient) -> Finding:
     )
     surer = (
         "it is surer than it is right: check that its process is that of its training and that it "
-        "was trained on noisy images; else take more data, data.augment or an earlier checkpoint"
+        "was trained on noisy images; else take more data or an earlier checkpoint"
     )
     levels = "check its process.schedule and process.steps"
     misled: Verdict = "wrong" if judged.level_gain[0] < -SURE * judged.level_gain[1] else "ok"

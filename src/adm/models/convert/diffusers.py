@@ -16,7 +16,7 @@ import importlib
 import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from itertools import product
 from pathlib import Path
@@ -106,8 +106,6 @@ def export(
 ) -> Parity | None:
     """Write a model as the folder of a diffusers pipeline, whole or not at all.
 
-    The input for augmentations, which is used in training alone, is left out.
-
     Args:
         model: predicts the noise, x_0 or the velocity.
         classifier: guides the model in the pipeline; of noisy images of the same process.
@@ -122,7 +120,7 @@ def export(
     """
     if model.student:
         raise SettingError("model", "no student, whose steps no scheduler of diffusers takes")
-    recipe = _sampled(model.recipe)
+    recipe = model.recipe
     unlabelled = _unlabelled(recipe)
     unet = unet2d_of(recipe.unet, recipe.data.size, unlabelled)
     scheduler = _scheduler_of(recipe)
@@ -148,14 +146,6 @@ def export(
         f"{installing('diffusers')}"
     )
     return None
-
-
-def _sampled(recipe: DiffusionRecipe) -> DiffusionRecipe:
-    """Return the recipe of a network without the layer that sampling never uses."""
-    if not recipe.unet.changes:
-        return recipe
-    unet, data = replace(recipe.unet, changes=0), replace(recipe.data, augment=0.0)
-    return replace(recipe, unet=unet, data=data)
 
 
 def _unlabelled(recipe: DiffusionRecipe) -> bool:

@@ -126,8 +126,6 @@ def unet2d_of(config: UNetConfig, size: tuple[int, int], unlabelled: bool) -> UN
 
 def _check_exact(config: UNetConfig) -> None:
     """Raise SettingError if UNet2DModel lacks a part of a network."""
-    if config.layers != "adm":
-        raise SettingError("unet.layers", "adm for diffusers' UNet2DModel", config.layers)
     if config.rescale_residual:
         raise SettingError("unet.rescale_residual", "false for diffusers' UNet2DModel", True)
     if config.conditions:

@@ -179,7 +179,7 @@ def warning_of_overfitting(held_out: Losses, trained: Losses) -> str | None:
     else:
         ours, theirs = held_out.mean("loss"), trained.mean("loss")
         what = f"the loss is {theirs:.4f} on training images and {ours:.4f} on held-out ones"
-    cure = "more data, data.augment, data.flip, dropout, weight decay or fewer steps"
+    cure = "more data, data.flip, dropout, weight decay or fewer steps"
     return f"overfitting: {what}; {cure} help"
 
 
