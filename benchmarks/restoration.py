@@ -75,7 +75,7 @@ def restored(name: str, operator: str, method: str, images: torch.Tensor) -> tup
     spec, steps = SPECS[method]
     problem = Problem.parsed(operator, spec, SIGMA)
     y = model.measure(images, operator, sigma=SIGMA)
-    job = model.restoration(y, problem, steps=steps)
+    job = model.restore_job(y, problem, steps=steps)
     began = time.process_time()
     samples = job.images(range(job.count))
     seconds = (time.process_time() - began) / job.count

@@ -11,9 +11,9 @@ import torch
 from torch import nn
 
 import adm
-from adm.generation.diffusion import UPSAMPLED
-from adm.generation.edit import EditGenerator, edit_job
+from adm.generation.diffusion import DiffusionGenerator
 from adm.generation.sheet import contact_sheet
+from adm.generation.start import FROM_IMAGE
 from adm.spec import SettingError
 
 IMAGES = torch.randint(0, 256, (3, 1, 8, 8), generator=torch.Generator().manual_seed(0)).byte()
@@ -44,7 +44,7 @@ def model(folder: Path) -> adm.Pipeline:
 def test_at_full_strength_edits_are_samples(model: adm.Pipeline) -> None:
     """With other noise than the samples of this seed, which may themselves be edited."""
     edits = model.edit(IMAGES, "noise:strength=1", "bag", scale=2, **QUICK)
-    places = [UPSAMPLED + i for i in range(3)]
+    places = [FROM_IMAGE + i for i in range(3)]
     plain = model.generator(scale=2, **QUICK).images(edits.labels, places)
     assert torch.equal(edits.images, plain)
     weaker = model.edit(IMAGES, "noise:strength=0.9", "bag", scale=2, **QUICK)
@@ -55,25 +55,25 @@ def test_at_full_strength_edits_are_samples(model: adm.Pipeline) -> None:
     "edit", ["noise:strength=0.6", "invert:steps=4", "interpolate:count=3,steps=4"]
 )
 def test_an_edit_depends_on_its_own_image_and_index_alone(model: adm.Pipeline, edit: str) -> None:
-    job = edit_job(model, IMAGES, edit, "all", 2, **QUICK)
+    job = model.edit_job(IMAGES, edit, "all", 2, **QUICK)
     whole = job.images(range(job.count))
     mixed = torch.randperm(job.count, generator=torch.Generator().manual_seed(1)).tolist()[:7]
     assert torch.equal(job.images(mixed), whole[mixed])
     other = IMAGES.clone()
     other[2] = 255 - other[2]
-    changed = (edit_job(model, other, edit, "all", 2, **QUICK).images(mixed) != whole[mixed]).any()
+    changed = (model.edit_job(other, edit, "all", 2, **QUICK).images(mixed) != whole[mixed]).any()
     assert changed
     each = job.count // (2 if "inter" in edit else 3)
     first = [i for i in mixed if i < each]
-    assert torch.equal(edit_job(model, other, edit, "all", 2, **QUICK).images(first), whole[first])
+    assert torch.equal(model.edit_job(other, edit, "all", 2, **QUICK).images(first), whole[first])
 
 
 def test_the_place_between_two_images_is_that_of_the_index(model: adm.Pipeline) -> None:
-    job = edit_job(model, IMAGES, "interpolate:count=3,steps=4", **QUICK)
-    assert isinstance(job.generator, EditGenerator)
-    whole = job.generator.start(range(6), job.inputs)
+    job = model.edit_job(IMAGES, "interpolate:count=3,steps=4", **QUICK)
+    assert isinstance(job.generator, DiffusionGenerator)
+    whole = job.generator.x_start(range(6), job.inputs)
     some = [1, 5, 3]
-    torch.testing.assert_close(job.generator.start(some, job.inputs_of(some)), whole[some])
+    torch.testing.assert_close(job.generator.x_start(some, job.inputs_of(some)), whole[some])
 
 
 def test_each_image_has_the_edits_of_each_class_in_sequence(model: adm.Pipeline) -> None:
@@ -85,11 +85,11 @@ def test_each_image_has_the_edits_of_each_class_in_sequence(model: adm.Pipeline)
 
 
 def test_codes_are_unconditional(model: adm.Pipeline) -> None:
-    generator = edit_job(model, IMAGES, "invert:steps=5", "bag", scale=2, **QUICK).generator
-    plain = edit_job(model, IMAGES, "invert:steps=5", **QUICK).generator
-    assert isinstance(generator, EditGenerator)
-    assert isinstance(plain, EditGenerator)
-    assert torch.equal(generator.start(range(3), IMAGES), plain.start(range(3), IMAGES))
+    generator = model.edit_job(IMAGES, "invert:steps=5", "bag", scale=2, **QUICK).generator
+    plain = model.edit_job(IMAGES, "invert:steps=5", **QUICK).generator
+    assert isinstance(generator, DiffusionGenerator)
+    assert isinstance(plain, DiffusionGenerator)
+    assert torch.equal(generator.x_start(range(3), IMAGES), plain.x_start(range(3), IMAGES))
     assert (plain.sampling.use_labels, plain.sampling.guide, plain.classes) == (False, (), ())
 
 
@@ -98,8 +98,8 @@ def test_codes_are_sampled_without_noise_by_default(tmp_path: Path, sampler: str
     recipe = tiny.diffusion("train.label_dropout=0.1", f"sample.sampler={sampler}")
     noisy = adm.load(tiny.model(tmp_path / "d.safetensors", recipe))
     for edit, random in (("invert:steps=4", False), ("noise", True)):
-        generator = edit_job(noisy, IMAGES, edit).generator
-        assert isinstance(generator, EditGenerator)
+        generator = noisy.edit_job(IMAGES, edit).generator
+        assert isinstance(generator, DiffusionGenerator)
         assert generator.sampling.sampler.random == random
 
 
@@ -108,7 +108,7 @@ def test_codes_are_sampled_without_noise_by_default(tmp_path: Path, sampler: str
     [("noise", 4), ("invert:steps=5", 4 + 4), ("interpolate:steps=5,count=2", 4 + 2 * 4)],
 )
 def test_the_cost_is_the_number_of_calls(model: adm.Pipeline, edit: str, calls: int) -> None:
-    job = edit_job(model, IMAGES[:2], edit, **QUICK)
+    job = model.edit_job(IMAGES[:2], edit, **QUICK)
     network, called = model.diffusion.prepared(), list[int]()
     assert isinstance(network, nn.Module)
     hook = network.register_forward_hook(lambda *_: called.append(1))
@@ -129,7 +129,7 @@ def test_the_sheet_shows_edits_beside_their_sources(
     model: adm.Pipeline, edit: str, rows: list[list[int]]
 ) -> None:
     flat = torch.tensor([50, 100, 150], dtype=torch.uint8).reshape(3, 1, 1, 1).expand(-1, 1, 8, 8)
-    job = edit_job(model, flat, edit, samples=2 if edit == "noise" else 1, **QUICK)
+    job = model.edit_job(flat, edit, samples=2 if edit == "noise" else 1, **QUICK)
     edits = torch.arange(1, job.count + 1, dtype=torch.uint8).reshape(-1, 1, 1, 1)
     sheet = np.asarray(contact_sheet(job, edits.expand(-1, 1, 8, 8)).convert("L"))
     lines = [[value for value, _ in groupby(line) if value != 255] for line in sheet.tolist()]

@@ -39,11 +39,11 @@ def test_an_image_is_the_same_alone_and_among_others(model: adm.Pipeline, method
 def test_the_stated_cost_is_the_number_of_calls(model: adm.Pipeline, method: str) -> None:
     y = model.measure(IMAGES[:1], OPERATOR)
     settings = {"classes": "bag", "scale": 1.0, "steps": 5}
-    job = model.restoration(y, Problem.parsed(OPERATOR, method), **settings)
+    job = model.restore_job(y, Problem.parsed(OPERATOR, method), **settings)
     progress = list[int]()
     job.images([0], progress.append)
     assert sum(progress) == job.evaluations
-    assert job.cost.classifier == job.cost.network // (1 + job.generator.problem.method.backward)
+    assert job.cost.classifier == job.cost.network // (1 + job.generator.start.method.backward)
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -63,7 +63,7 @@ def test_every_method_is_guided_as_sampling_is(model: adm.Pipeline, method: str)
 def test_a_stopped_restoration_resumes(tmp_path: Path, model: adm.Pipeline) -> None:
     y = model.measure(IMAGES, OPERATOR)
     jobs = [
-        model.restoration(y, Problem.parsed(OPERATOR, "ddnm"), samples=24, steps=3)
+        model.restore_job(y, Problem.parsed(OPERATOR, "ddnm"), samples=24, steps=3)
         for _ in range(2)
     ]
     sample_into(tmp_path / "whole", jobs[0], batch_size=16)

@@ -38,7 +38,7 @@ def started(
     way = PROCESS.visiting(edit.levels(sampling.grid.visited(PROCESS)[-1]))
     noise = normal((len(x_0), 1, 2, 2), 7)
     places = torch.full((len(x_0),), share)
-    return edit.start(data.denoise(way), x_0, way, noise, places), sampling
+    return edit.encoded(data.denoise(way), x_0, way, noise, places), sampling
 
 
 def edited(spec: str, x_0: Tensor, sampler: str, steps: int, data: Mixture = DATA) -> Tensor:

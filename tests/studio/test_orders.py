@@ -152,7 +152,7 @@ def test_the_way_of_an_image_begins_in_its_noise_and_ends_in_it(studio: Studio) 
     order = studio.sample(classes=TWO)
     film = only(studio.ask(kind="film", of=order, index=3), "film")
     job = studio.pipeline.job(TWO, **QUICK)
-    assert torch.equal(opened(film["noise"]), to_uint8(job.generator.start([3])[0]))
+    assert torch.equal(opened(film["noise"]), to_uint8(job.generator.x_start([3])[0]))
     frames = Image.open(io.BytesIO(base64.b64decode(film["film"])))
     assert frames.n_frames == 5
     frames.seek(4)

@@ -96,7 +96,7 @@ def _noisy(job: Job, indices: list[int], on_step: OnStep | None) -> Iterator[Ten
     """
     generator, size = _stepwise(job), job.generator.block
     batches = [indices[i : i + size] for i in range(0, len(indices), size)]
-    starts = [generator.start(batch, job.inputs_of(batch)) for batch in batches]
+    starts = [generator.x_start(batch, job.inputs_of(batch)) for batch in batches]
     yield torch.cat([to_uint8(start).cpu() for start in starts])
     runs = [
         generator.trajectory(job.labels_of(batch), batch, job.inputs_of(batch)) for batch in batches

@@ -112,9 +112,9 @@ class CascadeGenerator(Generator):
         small = self.base.images(labels, indices, inputs, on_step)
         return self.upsampler.images(self._labels_of_upsampler(labels), indices, small, on_step)
 
-    def start(self, indices: Sequence[int], inputs: Tensor | None = None) -> Tensor:
+    def x_start(self, indices: Sequence[int], inputs: Tensor | None = None) -> Tensor:
         """Return the noise that the upsampler starts from."""
-        return self.upsampler.start(indices)
+        return self.upsampler.x_start(indices)
 
     def trajectory(
         self, labels: Tensor | None, indices: Sequence[int], inputs: Tensor | None = None

@@ -13,13 +13,15 @@ from adm.diffusion import Denoise, Schedule, Threshold, process
 from adm.generation.blocks import ModelGenerator
 from adm.generation.finite import finite, not_finite
 from adm.generation.generator import Cost, OnStep, evaluations_of, identity
-from adm.generation.guided import Counter, Networks, calls, in_stages, unguided
+from adm.generation.guided import Networks, calls, in_stages, unguided
 from adm.generation.labels import label_of
+from adm.generation.start import NOISE, Start
 from adm.guidance import Gradient, total
 from adm.images import to_float
 from adm.models.compiled import check_compiles
 from adm.models.pair import check_guides, classes_of
 from adm.models.trained import ClassifierModel, DiffusionModel
+from adm.restoration import Prior
 from adm.samplers import ImageNoise, Sampler, Sampling, State
 from adm.samplers.noise import START
 from adm.samplers.settings import Stage
@@ -28,9 +30,6 @@ from adm.spec import SettingError, text, to_json
 # The process that is sampled, respaced to the levels visited -> the gradient at these levels, so
 # that it cannot be that of others.
 OfSchedule: TypeAlias = Callable[[Schedule], Gradient]
-# Added to the index of an image that is generated from another, as in upsampling: its noise must be
-# independent of the noise from which a model sampled that one under the same seed.
-UPSAMPLED = 2**48
 LOW_RES = 1  # the draw at `START` that is added to the images that an upsampler starts from
 
 
@@ -45,6 +44,7 @@ class DiffusionGenerator(ModelGenerator[DiffusionModel, Sampling]):
         classifier: the classifier that guides, if `sampling` has guidance by one.
         weak: the weak model of autoguidance, if `sampling` has that.
         gradient: guidance of the caller's, which is added to the classifier's; see `OfSchedule`.
+        start: where sampling starts: noise, an image, a measurement.
 
     Raises:
         ValueError: the model cannot be sampled with these settings, or guided by these models.
@@ -55,6 +55,7 @@ class DiffusionGenerator(ModelGenerator[DiffusionModel, Sampling]):
     classifier: ClassifierModel | None = None
     weak: DiffusionModel | None = None
     gradient: OfSchedule | None = None
+    start: Start = NOISE
 
     def __post_init__(self) -> None:
         if self.sampling.compile:
@@ -70,10 +71,18 @@ class DiffusionGenerator(ModelGenerator[DiffusionModel, Sampling]):
                 self._label_of(each.classes)
         if self.gradient is not None:
             check_of_schedule(self.gradient, self.schedule)
+        self.start.check(self.model, self.sampling)
 
     @property
     def input_shape(self) -> tuple[int, ...] | None:
-        return self.model.low_shape
+        return self.start.input_shape(self.model)
+
+    @property
+    def input_dtype(self) -> torch.dtype:
+        return self.start.input_dtype
+
+    def input_pictures(self, input_: Tensor) -> Sequence[Tensor]:
+        return self.start.input_pictures(input_)
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -89,10 +98,8 @@ class DiffusionGenerator(ModelGenerator[DiffusionModel, Sampling]):
 
     @property
     def evaluations(self) -> int:
-        """Network evaluations per image, those of weaker networks included."""
-        if self.sampling.by_contrast:
-            return self._calls.network
-        return self.sampling.sampler.evaluations(self.steps)
+        """Network evaluations per image, those of weaker networks and backward passes included."""
+        return self.cost.network
 
     @property
     def guidance(self) -> str:
@@ -108,18 +115,15 @@ class DiffusionGenerator(ModelGenerator[DiffusionModel, Sampling]):
 
     @property
     def steps(self) -> int:
-        """The number of levels that are visited, each of which yields a state."""
-        return self.sampling.grid.steps
-
-    @property
-    def cost(self) -> Cost:
-        """Calls of the network and of the classifier per image."""
-        return self._calls.cost
+        """The number of states of a trajectory."""
+        return self.start.trajectory_steps(self.sampling.grid.steps)
 
     @cached_property
-    def _calls(self) -> Counter:
+    def cost(self) -> Cost:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """Calls of the network and of the classifier per image."""
         sampling = unguided(self.sampling) if self.model.student else self.sampling
-        return calls(sampling, self.model.schedule)
+        plain = calls(sampling, self.model.schedule)
+        return self.start.cost(plain, self.model, self.sampling)
 
     @property
     def schedule(self) -> Schedule:
@@ -152,15 +156,19 @@ class DiffusionGenerator(ModelGenerator[DiffusionModel, Sampling]):
         low_res = self._diffused(inputs, indices)
         before = model.parameterization.mean_threshold(threshold) if sampler.draws else threshold
         # The x_0 of a student encodes where its step leads, and may be outside of [-1, 1].
-        denoise, pull = self.guided(labels, None if model.student else before, low_res)
-        noise, start = self.noise(indices), self.start(indices, inputs)
-        states = sampler(denoise, start, self.schedule, noise, pull, threshold)
-        differentiated = self.gradient is not None or through_network(self.sampling)
+        unlimited = model.student or self.start.limits
+        denoise, pull = self.guided(labels, None if unlimited else before, low_res)
+        noise, x = self.noise(indices), self.x_start(indices, inputs)
+        prior = Prior(denoise, self.schedule, pull, threshold)
+        states = self.start.states(model, prior, sampler, x, noise, inputs)
+        differentiated = (
+            self.gradient is not None or through_network(self.sampling) or self.start.differentiates
+        )
         return with_grad(states) if differentiated else without_grad(states)
 
-    def start(self, indices: Sequence[int], inputs: Tensor | None = None) -> Tensor:
-        """(B, C, H, W) x_t at the noisiest level, from which sampling starts: pure noise."""
-        return self.noise(indices).start()
+    def x_start(self, indices: Sequence[int], inputs: Tensor | None = None) -> Tensor:
+        """Return x_t of one batch from which sampling starts, (B, C, H, W)."""
+        return self.start.x_t(self.model, self.sampling, self.noise(indices), inputs)
 
     @property
     def sampler(self) -> Sampler:
@@ -223,8 +231,8 @@ class DiffusionGenerator(ModelGenerator[DiffusionModel, Sampling]):
 
     def noise(self, indices: Sequence[int]) -> ImageNoise:
         """Return the noise of one batch."""
-        has_input = self.input_shape is not None
-        numbers = [UPSAMPLED + index for index in indices] if has_input else indices
+        first = self.start.first_index(self.model)
+        numbers = [first + index for index in indices]
         return ImageNoise(self.seed, numbers, self.model.shape, self.model.device)
 
     def compute(
@@ -243,6 +251,9 @@ class DiffusionGenerator(ModelGenerator[DiffusionModel, Sampling]):
         return x
 
     def _not_finite(self, step: int, index: int) -> FloatingPointError:
+        message = self.start.not_finite(f"image {index} at step {step} of {self.steps}")
+        if message is not None:
+            return FloatingPointError(message)
         level = self.sampling.grid.visited(self.model.schedule)[self.steps - step]
         return not_finite(self.model.path.name, self.sampling, index, step, level)
 
@@ -256,6 +267,7 @@ class DiffusionGenerator(ModelGenerator[DiffusionModel, Sampling]):
             **weak,
             **({} if self.gradient is None else {"gradient": _name_of(self.gradient)}),
             "sampling": to_json(self.sampling),
+            **self.start.manifest(),
         }
 
 

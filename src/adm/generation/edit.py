@@ -1,4 +1,4 @@
-"""Images, Edit, settings -> Job of their edits: sampling starts from x_t of an image.
+"""Images, Edit -> x_t from which they are sampled again; the job of these edits.
 
 An edit chooses x_t: the image with noise added (SDEdit), its code by DDIM's inverse, or a code
 between those of two images. From there the model is sampled as always, with any classes and guides,
@@ -8,8 +8,8 @@ so that an edit has all that a sample has: blocks, resuming, shards, ranks and a
 import math
 from abc import abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields, replace
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NamedTuple
+from dataclasses import dataclass, replace
+from typing import Annotated, Any, ClassVar, NamedTuple
 
 import torch
 from pydantic import Field
@@ -21,21 +21,19 @@ from adm.generation.diffusion import DiffusionGenerator
 from adm.generation.generator import Cost
 from adm.generation.job import Job, typed
 from adm.generation.labels import Classes, labels_of, positive
+from adm.generation.start import FROM_IMAGE, Start
 from adm.images import to_float
 from adm.limits import MOST_LEVELS
 from adm.models.pair import check_from_noise
 from adm.models.trained import DiffusionModel
-from adm.samplers import DDIM, ClassifierGuide, FreeGuide, Levels, Sampling, encode
+from adm.samplers import DDIM, ImageNoise, Levels, Sampling, encode
 from adm.samplers.sampler import Sampler
-from adm.spec import Checked, SettingError, parse, text
-
-if TYPE_CHECKING:
-    from adm.generation.pipeline import Pipeline
+from adm.spec import Checked, SettingError, text
 
 
 @dataclass(frozen=True, kw_only=True)
-class Edit(Checked):
-    """Where sampling starts.
+class Edit(Checked, Start):
+    """A start from images: x_t of one at a lower level, or between two.
 
     Attributes:
         strength: share of the way from level 1 to the noisiest level that sampling visits. All
@@ -43,8 +41,13 @@ class Edit(Checked):
     """
 
     strength: Annotated[float, Field(ge=0.001, le=1)] = 0.5
+    name: ClassVar[str]
     images: ClassVar[int] = 1  # input images of each
     together: ClassVar[int] = 1  # edits of the same images, in sequence
+
+    def settings(self, model: DiffusionModel, changes: dict[str, Any]) -> dict[str, Any]:
+        check_from_noise(model)
+        return {"sampler": self.sampler(model.recipe.sample.sampler)} | changes
 
     def moved(self, sampling: Sampling, process: Schedule) -> Sampling:
         """Return the settings with the levels that they visit moved by the strength."""
@@ -62,11 +65,40 @@ class Edit(Checked):
         """Return the levels that lead from the image up to where sampling starts."""
         return [start]
 
-    def check(self, model: DiffusionModel, sampling: Sampling) -> None:
-        """Raise SettingError if a model with these settings has no such edit."""
+    def input_shape(self, model: DiffusionModel) -> tuple[int, ...]:
+        several = () if self.images == 1 else (self.images,)
+        return (*several, *model.shape)
+
+    def input_pictures(self, input_: Tensor) -> Sequence[Tensor]:
+        return [input_] if self.images == 1 else list(input_)
+
+    def cost(self, plain: Cost, model: DiffusionModel, sampling: Sampling) -> Cost:
+        return plain + Cost(self.images * (self._way(model, sampling).last - 1))
+
+    @torch.inference_mode(False)
+    @torch.no_grad()
+    def x_t(
+        self, model: DiffusionModel, sampling: Sampling, noise: ImageNoise, inputs: Tensor | None
+    ) -> Tensor:
+        assert inputs is not None
+        schedule = self._way(model, sampling)
+        network = model.prepared(sampling.precision, sampling.compile)
+        denoise = model.denoise(None, schedule, sampling.threshold, network=network)
+        x_0 = to_float(inputs.to(model.device))
+        places = torch.tensor([(index - FROM_IMAGE) % self.together for index in noise.indices])
+        share = (places / max(1, self.together - 1)).to(x_0.device)
+        return self.encoded(denoise, x_0, schedule, noise.start(), share)
+
+    def _way(self, model: DiffusionModel, sampling: Sampling) -> Schedule:
+        """Return the process that leads from the image up to where sampling starts."""
+        *_, start = sampling.grid.visited(model.schedule)
+        return model.schedule.visiting(self.levels(start))
+
+    def manifest(self) -> dict[str, Any]:
+        return {"edit": text(self)}
 
     @abstractmethod
-    def start(
+    def encoded(
         self, denoise: Denoise, x_0: Tensor, schedule: Schedule, noise: Tensor, share: Tensor
     ) -> Tensor:
         """Return x_t, (B, C, H, W), at the last level of a schedule.
@@ -91,7 +123,7 @@ class NoiseEdit(Edit):
 
     name: ClassVar[str] = "noise"
 
-    def start(
+    def encoded(
         self, denoise: Denoise, x_0: Tensor, schedule: Schedule, noise: Tensor, share: Tensor
     ) -> Tensor:
         if self.strength == 1:  # where x_t is pure noise
@@ -137,7 +169,7 @@ class InvertEdit(Edit):
                 self.name,
             )
 
-    def start(
+    def encoded(
         self, denoise: Denoise, x_0: Tensor, schedule: Schedule, noise: Tensor, share: Tensor
     ) -> Tensor:
         return code(denoise, x_0, schedule)
@@ -162,7 +194,7 @@ class InterpolateEdit(InvertEdit):
     def together(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride]
         return self.count
 
-    def start(
+    def encoded(
         self, denoise: Denoise, x_0: Tensor, schedule: Schedule, noise: Tensor, share: Tensor
     ) -> Tensor:
         ends = [code(denoise, each, schedule) for each in x_0.unbind(1)]
@@ -200,101 +232,27 @@ def on_arc(start: Tensor, end: Tensor, share: Tensor) -> Tensor:
     return (before * one + after * other).reshape(start.shape).to(start.dtype)
 
 
-@dataclass(frozen=True, eq=False)
-class EditGenerator(DiffusionGenerator):
-    """A diffusion model that starts from images; its levels are those of the edit.
-
-    Attributes:
-        edit: where sampling starts.
-
-    Raises:
-        SettingError: the model cannot start there.
-    """
-
-    edit: Edit = field(kw_only=True)
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self.edit.check(self.model, self.sampling)
-
-    @property
-    def input_shape(self) -> tuple[int, ...]:
-        several = () if self.edit.images == 1 else (self.edit.images,)
-        return (*several, *self.shape)
-
-    @property
-    def on_the_way(self) -> Schedule:
-        """The process that leads from the image up to where sampling starts."""
-        *_, start = self.sampling.grid.visited(self.model.schedule)
-        return self.model.schedule.visiting(self.edit.levels(start))
-
-    @property
-    def encoding(self) -> int:
-        """Network evaluations per image before sampling starts."""
-        return self.edit.images * (self.on_the_way.last - 1)
-
-    @property
-    def evaluations(self) -> int:
-        return super().evaluations + self.encoding
-
-    @property
-    def cost(self) -> Cost:
-        return super().cost + Cost(self.encoding)
-
-    @torch.inference_mode(False)
-    @torch.no_grad()
-    def start(self, indices: Sequence[int], inputs: Tensor | None = None) -> Tensor:
-        assert inputs is not None
-        schedule, sampling = self.on_the_way, self.sampling
-        network = self.model.prepared(sampling.precision, sampling.compile)
-        denoise = self.model.denoise(None, schedule, sampling.threshold, network=network)
-        x_0 = to_float(inputs.to(self.model.device))
-        places = torch.tensor([index % self.edit.together for index in indices])
-        share = (places / max(1, self.edit.together - 1)).to(x_0.device)
-        return self.edit.start(denoise, x_0, schedule, super().start(indices), share)
-
-    def input_pictures(self, input_: Tensor) -> list[Tensor]:
-        return [input_] if self.edit.images == 1 else list(input_)
-
-    def manifest(self) -> dict[str, Any]:
-        return {**super().manifest(), "edit": text(self.edit)}
-
-
-# Six parameters: the images and how to edit them; `Pipeline.edit` describes them.
 def edit_job(
-    pipeline: "Pipeline",
+    generator: DiffusionGenerator,
     images: Tensor,
-    edit: str | Edit,
     classes: Classes | None = None,
     samples: int = 1,
     source: str = "memory",
-    **settings: Any,
 ) -> Job:
-    """Return the job of a call of `Pipeline.edit` with the same arguments, without running it.
+    """Return the job of the edits of images by a generator that starts from them.
 
     Args:
+        images, classes, samples: as of `Pipeline.edit`.
         source: description of the origin of the images, for the manifest.
 
     Raises:
         SettingError: as `Pipeline.edit`.
     """
-    parsed = parse(EDITS, edit, "edit")
-    _check_starts(pipeline)
-    default = pipeline.sampling
-    assert isinstance(default, Sampling)
-    settings = {"sampler": parsed.sampler(default.sampler), **settings}
-    if classes is None:  # neither the network nor a guide is conditioned on one
-        by_class = (ClassifierGuide, FreeGuide)
-        guides = tuple(guide for guide in default.guide if not isinstance(guide, by_class))
-        settings = {"use_labels": False, "guide": guides, **settings}
-    plain = pipeline.generator(**settings)
-    assert isinstance(plain, DiffusionGenerator)
-    arguments = {each.name: getattr(plain, each.name) for each in fields(plain)}
-    arguments["sampling"] = parsed.moved(plain.sampling, plain.model.schedule)
-    generator = EditGenerator(**arguments, edit=parsed)
+    edit = generator.start
+    assert isinstance(edit, Edit)
     targets = _targets(classes, generator)
-    groups = _groups(images, generator)
-    per_target = positive("samples", samples) * parsed.together
+    groups = _groups(images, edit, generator)
+    per_target = positive("samples", samples) * edit.together
     per_group = per_target * (1 if targets is None else len(targets))
     inputs = groups.repeat_interleave(per_group, dim=0)
     labels = None
@@ -303,15 +261,7 @@ def edit_job(
     return Job(generator, labels, len(inputs), inputs, source)
 
 
-def _check_starts(pipeline: "Pipeline") -> None:
-    """Raise SettingError unless a model can start from x_t of an image, at any level."""
-    model = pipeline.diffusion
-    if pipeline.upsampler is not None:
-        raise SettingError("upsampler", "left out", cure="upsample the edits")
-    check_from_noise(model)
-
-
-def _targets(classes: Classes | None, generator: EditGenerator) -> list[int] | None:
+def _targets(classes: Classes | None, generator: DiffusionGenerator) -> list[int] | None:
     """Return the labels of the edits of each image; None for unconditional edits."""
     if classes is None:
         if generator.classes:
@@ -323,7 +273,7 @@ def _targets(classes: Classes | None, generator: EditGenerator) -> list[int] | N
     return labels_of(classes, generator.classes)[0]
 
 
-def _groups(images: Tensor, generator: EditGenerator) -> Tensor:
+def _groups(images: Tensor, edit: Edit, generator: DiffusionGenerator) -> Tensor:
     """Return the inputs of edits: (N, *input_shape) uint8, each image or each two neighbours."""
     expected = typed(torch.uint8, ("N", *generator.shape))
     if not isinstance(images, Tensor):
@@ -331,10 +281,9 @@ def _groups(images: Tensor, generator: EditGenerator) -> Tensor:
     if images.dtype != torch.uint8 or tuple(images.shape[1:]) != generator.shape:
         got = typed(images.dtype, images.shape)
         raise SettingError("images", expected, got, "resize the images, or convert their channels")
-    least = generator.edit.images
-    if len(images) < least:
-        raise SettingError("images", f"at least {least} for {generator.edit.name}", len(images))
-    return images if least == 1 else torch.stack([images[:-1], images[1:]], dim=1)
+    if len(images) < edit.images:
+        raise SettingError("images", f"at least {edit.images} for {edit.name}", len(images))
+    return images if edit.images == 1 else torch.stack([images[:-1], images[1:]], dim=1)
 
 
 class Nearest(NamedTuple):

@@ -160,7 +160,7 @@ class Stepwise(Protocol):
         """The number of states of a trajectory."""
         ...
 
-    def start(self, indices: Sequence[int], inputs: Tensor | None = None) -> Tensor:
+    def x_start(self, indices: Sequence[int], inputs: Tensor | None = None) -> Tensor:
         """Return x_t of one batch from which sampling starts, (B, C, H, W)."""
         ...
 

@@ -204,7 +204,7 @@ class Counter:
 
 @torch.inference_mode(False)
 @torch.no_grad()
-def calls(sampling: Sampling, process: Schedule) -> Counter:
+def calls(sampling: Sampling, process: Schedule) -> Cost:
     """Count the calls that sampling takes per image, by running it on an image of one pixel.
 
     It follows the code of the sampler and of the guidance, so that it counts any.
@@ -219,4 +219,4 @@ def calls(sampling: Sampling, process: Schedule) -> Counter:
     )
     for _ in sampling.sampler(denoise, pixel, schedule, lambda *_: pixel, pull):
         pass
-    return counter
+    return counter.cost

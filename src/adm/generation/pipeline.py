@@ -15,16 +15,16 @@ from adm.data.naming import at_home
 from adm.diffusion import Denoise, Schedule
 from adm.generation.cascade import cascade
 from adm.generation.diffusion import DiffusionGenerator, OfSchedule
-from adm.generation.edit import Edit, edit_job
+from adm.generation.edit import EDITS, Edit, edit_job
 from adm.generation.gan import GANGenerator
 from adm.generation.generator import Generator, OnStep
 from adm.generation.job import Job
 from adm.generation.labels import Classes, labels_of, positive
 from adm.generation.pretrained import Pretrained, Scored
 from adm.generation.resolve import resolve
-from adm.generation.restored import Problem, Restorer
+from adm.generation.restored import Problem, restore_job
 from adm.generation.samples import Samples, sample
-from adm.images import to_float
+from adm.generation.start import NOISE, Start
 from adm.models import hub, paths
 from adm.models.device import pick
 from adm.models.gan import GANModel
@@ -32,9 +32,9 @@ from adm.models.load import load_classifier, load_diffusion, load_sampled
 from adm.models.pair import classifier_of, guides_of, weak_of
 from adm.models.trained import ClassifierModel, DiffusionModel
 from adm.restoration import DPS, Method, Operator, operator_of
-from adm.samplers import Sampling, State
+from adm.samplers import ClassifierGuide, FreeGuide, Sampling, State
 from adm.shown import count_of
-from adm.spec import SettingError
+from adm.spec import SettingError, parse
 
 Bar: TypeAlias = Callable[[str, int], AbstractContextManager[OnStep | None]]
 OF_LOAD = {"model", "classifier", "weak", "device"}  # arguments that are no settings
@@ -130,14 +130,13 @@ class Pipeline:
         self,
         *,
         gradient: OfSchedule | None = None,
-        problem: Problem | None = None,
+        start: Start = NOISE,
         **settings: Any,
     ) -> Generator:
         """Return the generator with these settings, (labels, indices) -> images.
 
         Args:
-            problem: to restore the images of measurements, its inputs; settings default to those of
-                the method, without guidance.
+            start: where sampling starts; it may have default settings of its own.
             gradient: guidance of the caller's, added to the classifier's: a function of the
                 schedule that is sampled, which returns the gradient. It may differentiate the
                 denoiser; the manifest has only its name.
@@ -147,8 +146,8 @@ class Pipeline:
         """
         for name in OF_LOAD & settings.keys():
             raise SettingError(name, "left out", cure="pass it to adm.load")
-        if problem is not None:
-            settings = problem.settings(self.diffusion, settings)
+        if start is not NOISE:
+            settings = start.settings(self.diffusion, settings)
         sampling = self.sampling.change(**settings)
         if isinstance(self.model, GANModel):
             assert isinstance(sampling, LatentSampling)
@@ -159,8 +158,8 @@ class Pipeline:
         needed = sampling.by_classifier and (self.guide or not self.model.student)
         guides = self.classifier if needed else None
         weak = self.weaker if any(g.against == "weak" for g in sampling.by_contrast) else None
-        parts = (self.model, resolve(self.model, sampling), guides, weak, gradient)
-        return DiffusionGenerator(*parts) if problem is None else Restorer(*parts, problem=problem)
+        moved = start.moved(resolve(self.model, sampling), self.model.schedule)
+        return DiffusionGenerator(self.model, moved, guides, weak, gradient, start)
 
     def job(
         self,
@@ -276,10 +275,10 @@ class Pipeline:
             FloatingPointError: the method diverges.
         """
         problem = Problem.parsed(operator, method, sigma)
-        job = self.restoration(y, problem, samples, classes, **settings)
+        job = self.restore_job(y, problem, samples, classes, **settings)
         return self._watched(job, f"restoring {count_of(job.count, 'image')}", batch_size, on_step)
 
-    def restoration(
+    def restore_job(
         self,
         y: Tensor,
         problem: Problem,
@@ -294,17 +293,9 @@ class Pipeline:
             source: description of the origin of y, for the manifest.
         """
         default: dict[str, Any] = {"scale": 0.0} if classes is None else {}
-        restorer = self.generator(problem=problem, **(default | settings))
-        inputs = (to_float(y) if y.dtype == torch.uint8 else y).cpu().float()
-        problem.operator.check(inputs)
-        samples = positive("samples", samples)
-        count, labels = len(y) * samples, None
-        if classes is not None:
-            labels, number = labels_of(classes, restorer.classes)
-            if number not in (1, len(y), count):
-                raise SettingError("classes", f"one, or one for each of {len(y)} images", number)
-            labels = [label for label in labels or [] for _ in range(count // number)]
-        return Job(restorer, labels, count, inputs.repeat_interleave(samples, dim=0), source)
+        generator = self.generator(start=problem, **(default | settings))
+        assert isinstance(generator, DiffusionGenerator)
+        return restore_job(generator, y, samples, classes, source)
 
     def measure(
         self, images: Tensor, operator: str | Operator, *, sigma: float = 0.0, seed: int = 0
@@ -372,8 +363,33 @@ class Pipeline:
                 that cannot start from images: a GAN, an upsampler, or a distilled one.
             FloatingPointError: sampling gave NaN or infinity.
         """
-        job = edit_job(self, images, edit, classes, samples, **settings)
+        job = self.edit_job(images, edit, classes, samples, **settings)
         return self._watched(job, f"editing {count_of(len(images), 'image')}", batch_size, on_step)
+
+    def edit_job(
+        self,
+        images: Tensor,
+        edit: str | Edit = "noise",
+        classes: Classes | None = None,
+        samples: int = 1,
+        source: str = "memory",
+        **settings: Any,
+    ) -> Job:
+        """Return the job of a call of `edit` with the same arguments, without running it.
+
+        Args:
+            source: description of the origin of the images, for the manifest.
+        """
+        start = parse(EDITS, edit, "edit")
+        if self.upsampler is not None:
+            raise SettingError("upsampler", "left out", cure="upsample the edits")
+        if classes is None:  # neither the network nor a guide is conditioned on one
+            by_class, default = (ClassifierGuide, FreeGuide), self.sampling.guide
+            guides = tuple(guide for guide in default if not isinstance(guide, by_class))
+            settings = {"use_labels": False, "guide": guides, **settings}
+        generator = self.generator(start=start, **settings)
+        assert isinstance(generator, DiffusionGenerator)
+        return edit_job(generator, images, classes, samples, source)
 
     def pretrained(self, images: int = 16, report: Scored | None = None) -> Pretrained:
         """Return what `save_pretrained` writes with these arguments, which it describes."""

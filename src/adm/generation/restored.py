@@ -1,20 +1,23 @@
-"""DiffusionModel, Sampling, Operator, Method -> Restorer: measurements -> uint8 images."""
+"""Operator, Method, measurements -> Iterator[State] of images that agree; the job of these."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
-from adm.generation.diffusion import DiffusionGenerator, with_grad, without_grad
+from adm.generation.diffusion import DiffusionGenerator
 from adm.generation.generator import Cost
+from adm.generation.job import Job
+from adm.generation.labels import Classes, labels_of, positive
+from adm.generation.start import Start
 from adm.images import to_float, to_uint8
 from adm.models.pair import check_from_noise
 from adm.models.trained import DiffusionModel
 from adm.restoration import METHODS, Instrument, Method, Operator, Prior, operator_of
-from adm.samplers import ImageNoise, State
+from adm.samplers import ImageNoise, Sampler, Sampling, State
 from adm.samplers.noise import START
 from adm.spec import SettingError, parse, text
 
@@ -22,8 +25,11 @@ MEASURED = 2  # the draw at `START` that is the noise of a measurement
 
 
 @dataclass(frozen=True, eq=False)
-class Problem:
+class Problem(Start):
     """A measurement of images, and the method that inverts it.
+
+    Its inputs are the measurements, float32. Sampling starts at the noise of samples of the same
+    seed.
 
     Attributes:
         operator: maps an image to its measurement.
@@ -34,10 +40,16 @@ class Problem:
     operator: Operator
     method: Method
     sigma: float = 0.0
+    input_dtype: ClassVar[torch.dtype] = torch.float32
+    limits: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if not 0 <= self.sigma <= 10:
             raise SettingError("sigma", "in 0..10, of images in [-1, 1]", self.sigma)
+
+    @cached_property
+    def _instruments(self) -> dict[tuple[tuple[int, int, int], torch.device], Instrument]:
+        return {}
 
     @classmethod
     def parsed(
@@ -50,7 +62,12 @@ class Problem:
         """Return the default settings of the method with some changed by name.
 
         The number of steps is that of its paper, at most that of the model's process.
+
+        Raises:
+            SettingError: the model, the operator and the method do not fit.
         """
+        check_from_noise(model)
+        self.instrument(model)
         method, default = self.method, dict[str, Any]()
         if "grid" not in changes:
             default["grid"] = method.grid
@@ -62,11 +79,17 @@ class Problem:
         return default | changes
 
     def instrument(self, model: DiffusionModel) -> Instrument:
-        """Return the operator for the images of a model.
+        """Return the operator for the images of a model, made once.
 
         Raises:
             SettingError: it cannot be applied to them, or the method cannot take it.
         """
+        place = (model.shape, model.device)
+        if place not in self._instruments:
+            self._instruments[place] = self._fitting(model)
+        return self._instruments[place]
+
+    def _fitting(self, model: DiffusionModel) -> Instrument:
         instrument, name = self.operator.on(model.shape, model.device), self.method.name
         if self.method.masks and instrument.mask is None:
             raise SettingError("method", "another one than repaint, which is for inpaint", name)
@@ -75,6 +98,48 @@ class Problem:
             spec = text(self.operator)
             raise SettingError("method", f"one of {free}, as {spec} is not linear", name)
         return instrument
+
+    @property
+    def differentiates(self) -> bool:
+        return self.method.differentiates
+
+    def input_shape(self, model: DiffusionModel) -> tuple[int, ...]:
+        return self.instrument(model).shape
+
+    def input_pictures(self, input_: Tensor) -> Sequence[Tensor]:
+        """Return the measurement, if it is an image."""
+        return [to_uint8(input_)] if input_.ndim == 3 else []
+
+    def first_index(self, model: DiffusionModel) -> int:
+        return 0
+
+    def trajectory_steps(self, levels: int) -> int:
+        return self.method.states(levels)
+
+    def cost(self, plain: Cost, model: DiffusionModel, sampling: Sampling) -> Cost:
+        method, steps = self.method, sampling.grid.steps
+        calls = method.calls(sampling.sampler, steps)
+        per_call = plain.network // sampling.sampler.evaluations(steps)
+        classifier = plain.classifier * calls // steps
+        return Cost(calls * max(per_call, 1) * (1 + method.backward), classifier)
+
+    def states(
+        self,
+        model: DiffusionModel,
+        prior: Prior,
+        sampler: Sampler,
+        x: Tensor,
+        noise: ImageNoise,
+        inputs: Tensor | None,
+    ) -> Iterator[State]:
+        assert inputs is not None, "measurements"
+        y = inputs.to(model.device, copy=True)
+        measurement = self.instrument(model).measured(y, self.sigma)
+        return self.method.sample(prior, measurement, x, noise, sampler)
+
+    def not_finite(self, image: str) -> str:
+        cures = f"{self.method.cure}, or guide with a smaller scale"
+        return f"{self.method.name} gave NaN or infinity in {image}; {cures}"
 
     def measure(self, images: Tensor, seed: int = 0) -> Tensor:
         """Measure images: (N, ...) float32 on the CPU.
@@ -93,96 +158,39 @@ class Problem:
         return torch.cat(measured)
 
     def manifest(self) -> dict[str, Any]:
-        """Everything that the images depend on, as JSON values."""
-        return {
+        restoration = {
             "operator": text(self.operator),
             "method": text(self.method),
             "sigma": self.sigma,
             **self.operator.manifest(),
         }
+        return {"restoration": restoration}
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
-class Restorer(DiffusionGenerator):
-    """A diffusion model that samples images consistent with measurements.
+def restore_job(
+    generator: DiffusionGenerator,
+    y: Tensor,
+    samples: int = 1,
+    classes: Classes | None = None,
+    source: str = "memory",
+) -> Job:
+    """Return the job of the images of measurements by a generator that starts from them.
 
-    Its inputs are the measurements, float32.
-
-    Attributes:
-        problem: the measurement, and the method.
+    Args:
+        y, samples, classes: as of `Pipeline.restore`.
+        source: description of the origin of y, for the manifest.
 
     Raises:
-        SettingError: the model, the operator and the method do not fit.
+        SettingError: as `Pipeline.restore`.
     """
-
-    problem: Problem
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_from_noise(self.model)
-        assert self.instrument is not None
-
-    @cached_property
-    def instrument(self) -> Instrument:
-        """The operator for the images of the model."""
-        return self.problem.instrument(self.model)
-
-    @property
-    def input_shape(self) -> tuple[int, ...]:
-        return self.instrument.shape
-
-    def input_pictures(self, input_: Tensor) -> Sequence[Tensor]:
-        """Return the measurement, if it is an image."""
-        return [to_uint8(input_)] if input_.ndim == 3 else []
-
-    @property
-    def input_dtype(self) -> torch.dtype:
-        return torch.float32
-
-    def noise(self, indices: Sequence[int]) -> ImageNoise:
-        """Return the noise of one batch, that of samples of the same seed."""
-        return ImageNoise(self.seed, indices, self.model.shape, self.model.device)
-
-    @property
-    def steps(self) -> int:
-        return self.problem.method.states(self.sampling.grid.steps)
-
-    @property
-    def evaluations(self) -> int:
-        return self.cost.network
-
-    @property
-    def cost(self) -> Cost:
-        method, guides = self.problem.method, super().cost
-        calls = method.calls(self.sampling.sampler, self.sampling.grid.steps)
-        per_call = guides.network // self.sampling.sampler.evaluations(self.sampling.grid.steps)
-        classifier = guides.classifier * calls // self.sampling.grid.steps
-        return Cost(calls * max(per_call, 1) * (1 + method.backward), classifier)
-
-    @torch.inference_mode(False)
-    def trajectory(
-        self, labels: Tensor | None, indices: Sequence[int], inputs: Tensor | None = None
-    ) -> Iterator[State]:
-        """Restore one batch, step by step; see `DiffusionGenerator.trajectory`.
-
-        Args:
-            inputs: (B, *input_shape) float32, the measurements.
-        """
-        assert inputs is not None, "measurements"
-        problem, noise = self.problem, self.noise(indices)
-        denoise, pull = self.guided(labels, None)
-        prior = Prior(denoise, self.schedule, pull, self.sampling.threshold)
-        y = inputs.to(self.model.device, copy=True)
-        measurement = self.instrument.measured(y, problem.sigma)
-        states = problem.method.sample(prior, measurement, noise.start(), noise, self.sampler)
-        return with_grad(states) if problem.method.differentiates else without_grad(states)
-
-    def _not_finite(self, step: int, index: int) -> FloatingPointError:
-        method = self.problem.method
-        return FloatingPointError(
-            f"{method.name} gave NaN or infinity in image {index} at step {step} of {self.steps}; "
-            f"{method.cure}, or guide with a smaller scale"
-        )
-
-    def manifest(self) -> dict[str, Any]:
-        return {**super().manifest(), "restoration": self.problem.manifest()}
+    problem = generator.start
+    assert isinstance(problem, Problem)
+    inputs = (to_float(y) if y.dtype == torch.uint8 else y).cpu().float()
+    problem.operator.check(inputs)
+    count, labels = len(y) * positive("samples", samples), None
+    if classes is not None:
+        labels, number = labels_of(classes, generator.classes)
+        if number not in (1, len(y), count):
+            raise SettingError("classes", f"one, or one for each of {len(y)} images", number)
+        labels = [label for label in labels or [] for _ in range(count // number)]
+    return Job(generator, labels, count, inputs.repeat_interleave(samples, dim=0), source)

@@ -89,13 +89,11 @@ class Editing:
         usual: str,
     ) -> "Job":
         """Return the job of the edits of all images of a source."""
-        from adm.generation.edit import edit_job
-
         overrides, classes = settings.overrides, lists.joined(self.classes)
         helpers.check_used(pipeline.sampling.change(**overrides))
         pixels, _ = source.batch(range(len(source)))
         edit = self.edit or usual
-        return edit_job(pipeline, pixels, edit, classes, self.samples, source.name, **overrides)
+        return pipeline.edit_job(pixels, edit, classes, self.samples, source.name, **overrides)
 
 
 NOTHING = Editing()

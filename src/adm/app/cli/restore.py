@@ -125,7 +125,7 @@ def restore(
         y, what = problem.measure(known, overrides.get("seed", 0)), f"{real.name}, measured"
     if known is not None and len(known) != len(y):
         raise SettingError("truth", f"as many images as there are inputs, {len(y)}", len(known))
-    job = pipeline.restoration(y, problem, samples, lists.joined(classes), source=what, **overrides)
+    job = pipeline.restore_job(y, problem, samples, lists.joined(classes), source=what, **overrides)
     compared = None if known is None else perceptual(features, devices)
     output.write(out, job, f"restoring {job.count} images", devices)
     if devices.main and (out / MANIFEST).is_file():

@@ -1,4 +1,4 @@
-"""Job of a Restorer, its images, truth -> Restored: scores, mean and deviation, a picture."""
+"""Job of measurements, its images, truth -> Restored: scores, mean and deviation, a picture."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,8 +13,9 @@ from torch import Tensor
 
 from adm.data.naming import RESTORED
 from adm.features.contract import Features
+from adm.generation.diffusion import DiffusionGenerator
 from adm.generation.job import Job
-from adm.generation.restored import Restorer
+from adm.generation.restored import Problem
 from adm.images import to_uint8
 from adm.metrics import Score
 from adm.metrics.bootstrap import mean_interval
@@ -32,7 +33,7 @@ class Restored:
     """Images that were restored from measurements.
 
     Attributes:
-        job: whose generator is a `Restorer`; `samples` images for each measurement.
+        job: of measurements, as of `Pipeline.restore_job`; `samples` images for each measurement.
         images: (N x samples, C, H, W) uint8.
         samples: images for each measurement.
         truth: (N, C, H, W) uint8, what was measured, if it is known.
@@ -46,10 +47,14 @@ class Restored:
     features: Features | None = None
 
     @property
-    def restorer(self) -> Restorer:
-        generator = self.job.generator
-        assert isinstance(generator, Restorer)
-        return generator
+    def problem(self) -> Problem:
+        assert isinstance(self.generator.start, Problem)
+        return self.generator.start
+
+    @property
+    def generator(self) -> DiffusionGenerator:
+        assert isinstance(self.job.generator, DiffusionGenerator)
+        return self.job.generator
 
     @cached_property
     def y(self) -> Tensor:
@@ -75,8 +80,9 @@ class Restored:
     @cached_property
     def baseline(self) -> Tensor | None:
         """(N, C, H, W) uint8, the restoration without a model; None if there is none."""
-        problem, model = self.restorer.problem, self.restorer.model
-        measurement = self.restorer.instrument.measured(self.y.to(model.device), problem.sigma)
+        problem, model = self.problem, self.generator.model
+        instrument = problem.instrument(model)
+        measurement = instrument.measured(self.y.to(model.device), problem.sigma)
         restored = problem.operator.baseline(measurement, model.shape)
         return None if restored is None else to_uint8(restored.cpu())
 
@@ -120,7 +126,7 @@ class Restored:
             Row("", [image for _, each in columns for image in each[index]])
             for index in range(count)
         ]
-        manifest = self.restorer.problem.manifest()
+        manifest = self.problem.manifest()["restoration"]
         title = f"{manifest['operator']}, sigma {manifest['sigma']:g}, by {manifest['method']}"
         left = f", the first {count} of {len(self.of_each)}" if count < len(self.of_each) else ""
         return sheet(title + left, headings, rows, least=84)
@@ -146,7 +152,7 @@ class Restored:
             what: {name: score.to_json() for name, score in each.items()}
             for what, each in self.scores.items()
         }
-        restoration = self.restorer.problem.manifest()
+        restoration = self.problem.manifest()["restoration"]
         cost = {"network": self.job.cost.network, "classifier": self.job.cost.classifier}
         return {
             "restoration": restoration,

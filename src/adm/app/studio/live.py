@@ -110,7 +110,7 @@ def film(job: Job, index: int, emit: Emit) -> dict[str, Any]:
     place, clock = index % job.generator.block, Clock(job)
     last = clock.steps
     shown = shown_steps(last)
-    start = job.generator.start([index], job.inputs_of([index]))[0]
+    start = job.generator.x_start([index], job.inputs_of([index]))[0]
     noisy, estimates, levels = [to_uint8(start).cpu()], list[Tensor](), list[float]()
 
     def see(indices: Sequence[int], state: State) -> None:

@@ -26,7 +26,6 @@ from adm.app.studio.forms import CLOSED
 from adm.app.studio.shelf import Shelf
 from adm.data.pixels import MODES, to_picture
 from adm.generation import recall
-from adm.generation.edit import edit_job
 from adm.generation.generator import Stepwise
 from adm.generation.job import Job
 from adm.generation.pipeline import Pipeline
@@ -261,7 +260,7 @@ class Edit(FromPictures):
 
     def job(self, pipeline: Pipeline) -> Job:
         images = torch.stack([pictures.decode(each, pipeline.shape) for each in self.pictures])
-        return edit_job(pipeline, images, self.edit, self.classes, self.samples, **self.overrides)
+        return pipeline.edit_job(images, self.edit, self.classes, self.samples, **self.overrides)
 
     def fitted(self, shape: tuple[int, int, int]) -> Self:
         return self.model_copy(
@@ -294,7 +293,7 @@ class Fill(FromPictures):
             path = Path(folder) / "mask.png"
             path.write_bytes(self.known(pipeline.shape))
             problem = Problem.parsed(Inpaint(mask=str(path)), self.method)
-            return pipeline.restoration(
+            return pipeline.restore_job(
                 image[None], problem, self.samples, self.classes, **self.overrides
             )
 
