@@ -1,20 +1,15 @@
 """Parameterization, Schedule, raw output, Example -> Losses; levels, losses -> weights."""
 
-from abc import abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Annotated, ClassVar, NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 import torch
-from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
 from adm.diffusion import Parameterization, Schedule, process
 from adm.diffusion.likelihood import per_image, variational_term
-from adm.diffusion.schedule import at
-from adm.spec import Checked
 
 
 class Example(NamedTuple):
@@ -82,70 +77,6 @@ def hybrid(weight: float) -> Loss:
         return Losses(mse + term, mse, term)
 
     return loss
-
-
-class Weight(Checked):
-    """How much the mean squared error counts at each level."""
-
-    @abstractmethod
-    def of_x_0(self, snr: Tensor) -> Tensor | None:
-        """Return the weight of the squared error of x_0 by SNR; None to weigh no target."""
-
-    def __call__(
-        self, losses: Losses, model: Parameterization, schedule: Schedule, level: Tensor
-    ) -> Losses:
-        """Return losses whose `mse` is weighted, in `loss` too; `vlb` has weights of its own.
-
-        The squared error of x_0 is that of the target times the square of its `gain`, so that the
-        weighted loss of a denoiser is the same for every target.
-
-        Args:
-            level: (B,) int64.
-        """
-        weights = self.of_x_0(schedule.log_snr.exp())
-        if weights is None:
-            return losses
-        assert losses.mse is not None
-        mse = at(weights * model.target.gain(schedule) ** 2, level, losses.mse) * losses.mse
-        return Losses(mse if losses.vlb is None else mse + losses.vlb, mse, losses.vlb)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Unweighted(Weight):
-    """The same for the target's error at every level (DDPM, equation 14)."""
-
-    name: ClassVar[str] = "none"
-
-    def of_x_0(self, snr: Tensor) -> Tensor | None:
-        return None
-
-
-@dataclass(frozen=True, kw_only=True)
-class MinSNR(Weight):
-    """The SNR, at most gamma, for the error of x_0 (Hang et al. 2023, section 3.4).
-
-    Attributes:
-        gamma: the largest weight.
-    """
-
-    gamma: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 5.0
-    name: ClassVar[str] = "min-snr"
-
-    def of_x_0(self, snr: Tensor) -> Tensor | None:
-        return snr.clamp(max=self.gamma)
-
-
-@dataclass(frozen=True, kw_only=True)
-class SoftMinSNR(MinSNR):
-    """SNR gamma / (SNR + gamma), its smooth form, for the error of x_0."""
-
-    name: ClassVar[str] = "soft-min-snr"
-
-    def of_x_0(self, snr: Tensor) -> Tensor | None:
-        return 1 / (1 / snr + 1 / self.gamma)
-
-
-WEIGHTS: dict[str, type[Weight]] = {kind.name: kind for kind in (Unweighted, MinSNR, SoftMinSNR)}
 
 
 def cross_entropy(logits: Tensor, label: Tensor) -> Tensor:

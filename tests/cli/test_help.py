@@ -16,7 +16,6 @@ from adm.app.study.bounds import BOUNDS
 from adm.diffusion import TARGETS
 from adm.distillation import METHODS as DISTILLATIONS
 from adm.generation.edit import EDITS
-from adm.losses import WEIGHTS
 from adm.recipes import recipe
 from adm.restoration import METHODS, OPERATORS
 from adm.samplers import settings as samplers
@@ -53,7 +52,6 @@ KINDS = {
     "edit": EDITS,
     "prediction": TARGETS,
     "levels": LEVELS,
-    "weight": WEIGHTS,
     "optimizer": OPTIMIZERS,
     "distillation": DISTILLATIONS,
     "operator": OPERATORS,

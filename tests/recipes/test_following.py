@@ -172,11 +172,6 @@ def test_a_deviation_that_nobody_measured_is_refused() -> None:
         build.parameterization(tiny.diffusion("process.prediction=edm").process)
 
 
-def test_the_bound_takes_no_weight_of_the_mean_squared_error() -> None:
-    with pytest.raises(SettingError, match="weight must be none with loss=vlb"):
-        build.check(tiny.diffusion("loss=vlb", "weight=min-snr"))
-
-
 @pytest.mark.parametrize("target", ["noise", "x_0", "velocity", "previous_mean"])
 def test_a_target_is_stored_by_its_name_as_it_was_before_targets_had_parameters(
     target: str,

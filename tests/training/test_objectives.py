@@ -79,19 +79,6 @@ def test_the_network_receives_the_input_that_its_target_scales() -> None:
     assert torch.equal(network.x_t, target.input(cosine(10), x_t, level))
 
 
-def test_a_weight_is_in_the_loss_and_not_in_the_logged_figures() -> None:
-    plain, weighted = (
-        objective.diffusion(cosine(10), MODEL, losses.simple, weight=weight, autocast=FULL)(
-            Listener(), batch(50)
-        )
-        for weight in (losses.Unweighted(), losses.MinSNR(gamma=2))
-    )
-    assert torch.equal(plain.shown["loss"], weighted.shown["loss"])
-    assert torch.equal(plain.shown["mse"], weighted.shown["mse"])
-    snr = cosine(10).log_snr.exp()[plain.level].float()
-    torch.testing.assert_close(weighted.loss, plain.loss * snr.clamp(max=2) / snr)
-
-
 def test_a_network_without_classes_receives_no_label() -> None:
     network = Listener()
     objective.diffusion(cosine(10), MODEL, losses.simple, labelled=False, autocast=FULL)(

@@ -1,7 +1,4 @@
-"""x_0, noise, x_t, level -> what a network predicts; output, x_t, level -> x_0; x_t -> its input.
-
-Every target is linear in x_0 and the noise, and so x_0 is `skip` x_t + `gain` output.
-"""
+"""x_0, noise, x_t, level -> what a network predicts; an output -> x_0; x_t -> its input."""
 
 from abc import abstractmethod
 from dataclasses import dataclass
@@ -35,10 +32,6 @@ class Target(Checked):
     def to_x_0(self, schedule: Schedule, x_t: Tensor, output: Tensor, level: Level) -> Tensor:
         """Return the x_0 that an output stands for; it inverts `of`."""
 
-    @abstractmethod
-    def gain(self, schedule: Schedule) -> Tensor:
-        """Return the error of x_0 for an error of the output, (T + 1,) float64, without sign."""
-
     def input(self, schedule: Schedule, x_t: Tensor, level: Level) -> Tensor:
         """Return x_t as the network sees it."""
         return x_t
@@ -58,9 +51,6 @@ class AddedNoise(Target):
     def to_x_0(self, schedule: Schedule, x_t: Tensor, output: Tensor, level: Level) -> Tensor:
         return process.x_0_from_noise(schedule, x_t, output, level)
 
-    def gain(self, schedule: Schedule) -> Tensor:
-        return schedule.noise_to_signal
-
 
 @dataclass(frozen=True)
 class CleanImage(Target):
@@ -75,9 +65,6 @@ class CleanImage(Target):
 
     def to_x_0(self, schedule: Schedule, x_t: Tensor, output: Tensor, level: Level) -> Tensor:
         return output
-
-    def gain(self, schedule: Schedule) -> Tensor:
-        return schedule.alpha_bar.new_ones(len(schedule.alpha_bar))
 
 
 @dataclass(frozen=True)
@@ -94,9 +81,6 @@ class Velocity(Target):
     def to_x_0(self, schedule: Schedule, x_t: Tensor, output: Tensor, level: Level) -> Tensor:
         return process.x_0_from_velocity(schedule, x_t, output, level)
 
-    def gain(self, schedule: Schedule) -> Tensor:
-        return schedule.sigma
-
 
 @dataclass(frozen=True)
 class PreviousMean(Target):
@@ -112,9 +96,6 @@ class PreviousMean(Target):
 
     def to_x_0(self, schedule: Schedule, x_t: Tensor, output: Tensor, level: Level) -> Tensor:
         return process.x_0_from_previous(schedule, x_t, output, level)
-
-    def gain(self, schedule: Schedule) -> Tensor:
-        return 1 / process.posterior_coefficients(schedule)[0]
 
 
 @dataclass(frozen=True)
@@ -146,6 +127,7 @@ class EDM(Target):
         return at(skip, level, x_t) * x_t + at(self.gain(schedule), level, x_t) * output
 
     def gain(self, schedule: Schedule) -> Tensor:
+        """Return the error of x_0 for an error of the output, (T + 1,) float64."""
         return schedule.sigma * self._data / self._deviation(schedule)
 
     def input(self, schedule: Schedule, x_t: Tensor, level: Level) -> Tensor:

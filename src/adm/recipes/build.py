@@ -21,7 +21,7 @@ from adm.adversarial import (
 )
 from adm.diffusion import EDM, Parameterization, Schedule
 from adm.distillation import Teach, student_of
-from adm.losses import TimestepImportance, Unweighted
+from adm.losses import TimestepImportance
 from adm.networks import Classifier, Condition, UNet
 from adm.networks.biggan import Discriminator, Generator, orthogonality, share_statistics
 from adm.processes import Devices
@@ -210,7 +210,6 @@ def objectives(
             labelled=recipe.unet.classes is not None,
             label_dropout=recipe.train.label_dropout,
             levels=levels,
-            weight=recipe.weight,
             low_res=low_res_of(recipe),
             low_res_noise=recipe.data.low_res_noise,
             autocast=autocast,
@@ -255,9 +254,6 @@ def check(recipe: Recipe) -> None:
     else:
         schedule(recipe.process)
     if isinstance(recipe, DiffusionRecipe):
-        if recipe.loss == "vlb" and not isinstance(recipe.weight, Unweighted):
-            expected = "none with loss=vlb, whose terms have weights of their own"
-            raise SettingError("weight", expected, recipe.weight.name)
         _check_low_res(recipe)
         _check_distillation(recipe)
 

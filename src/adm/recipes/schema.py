@@ -14,7 +14,6 @@ from adm.adversarial import Adversarial, LatentSampling
 from adm.diffusion import NOISE, TARGETS, Target
 from adm.distillation import Distillation
 from adm.limits import MOST_BATCH, MOST_CHANNELS, MOST_CHARACTERS, MOST_LEVELS, MOST_SIDE, MOST_TEXT
-from adm.losses import WEIGHTS, Unweighted, Weight
 from adm.networks import ClassifierConfig, UNetConfig
 from adm.networks.biggan import BigGANConfig
 from adm.samplers import Sampling
@@ -118,7 +117,6 @@ class DiffusionRecipe(BaseRecipe):
 
     Attributes:
         loss: L_simple, L_hybrid or L_vlb.
-        weight: of the mean squared error of L_simple and L_hybrid, by level.
         levels: how the noise level of each training image is drawn.
         distillation: how it is distilled from a teacher; None for a model that is trained on data
             alone, by `loss`.
@@ -131,7 +129,6 @@ class DiffusionRecipe(BaseRecipe):
     unet: UNetConfig
     train: TrainSettings
     loss: Literal["simple", "hybrid", "vlb"] = "hybrid"
-    weight: Annotated[Weight, SpecOf(WEIGHTS)] = field(default_factory=Unweighted)
     levels: Annotated[LevelDistribution, SpecOf(LEVELS)] = field(default_factory=Uniform)
     distillation: Distillation | None = None
     sample: Sampling = field(default_factory=Sampling)

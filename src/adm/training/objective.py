@@ -35,11 +35,10 @@ class Outcome(NamedTuple):
 
 
 Objective: TypeAlias = Callable[[nn.Module, Batch], Outcome]
-UNWEIGHTED = losses.Unweighted()
 WITHHELD = 0.0  # every pixel of a condition that is withheld: an even grey
 
 
-# Nine parameters: the first three define the loss, the others are options, by keyword.
+# Eight parameters: the first three define the loss, the others are options, by keyword.
 def diffusion(
     schedule: Schedule,
     parameterization: Parameterization,
@@ -48,7 +47,6 @@ def diffusion(
     labelled: bool = True,
     label_dropout: float = 0.0,
     levels: DrawLevels | None = None,
-    weight: losses.Weight = UNWEIGHTED,
     low_res: Callable[[Tensor], Tensor] | None = None,
     low_res_noise: int = 0,
     autocast: Callable[[], torch.autocast],
@@ -63,7 +61,6 @@ def diffusion(
             a conditional and an unconditional model (Ho & Salimans 2022). Of pairs, the condition
             is withheld with it: the network gets `WITHHELD` in its place.
         levels: draws the levels; uniform if None.
-        weight: of the mean squared error, by level.
         low_res: for an upsampler, makes its input of images (B, C, H, W) in [-1, 1]. That of a
             model of pairs is the condition in the batch.
         low_res_noise: the highest level to which that input is diffused; the network receives
@@ -92,8 +89,8 @@ def diffusion(
             raw = network(*inputs, labels if labelled else None, *image)
         terms = loss(parameterization, schedule, raw.float(), example)
         shown = {k: v.detach() for k, v in terms._asdict().items() if v is not None}
-        weighted = weight(terms, parameterization, schedule, level).loss
-        return Outcome(weighted * torch.from_numpy(of_levels).to(weighted), shown, level)
+        weights = torch.from_numpy(of_levels).to(terms.loss)
+        return Outcome(terms.loss * weights, shown, level)
 
     return objective
 

@@ -25,7 +25,6 @@ TOPICS = {  # the words before a kind, or before a setting, on the command line
     "recipe": "adm train --set ",
     "prediction": "adm train --set process.prediction=",
     "levels": "adm train --set levels=",
-    "weight": "adm train --set weight=",
     "optimizer": "adm train --set train.optimizer=",
     "distillation": "adm train --set distillation.method=",
     "operator": "adm restore --operator ",
@@ -53,7 +52,7 @@ def help(topic: str | None = None, /, *, as_json: AsJson = False) -> None:
     topic
         sampler, grid, guide, then, threshold or sampling; edit of `adm edit`; operator, method or
         preset of `adm restore`; bound of `adm likelihood`; recipe, and of one prediction, levels,
-        weight, optimizer or distillation.
+        optimizer or distillation.
     """
     if topic is None:
         print("\n".join(f"adm help {name:10} values of {words}" for name, words in TOPICS.items()))
@@ -65,7 +64,6 @@ def help(topic: str | None = None, /, *, as_json: AsJson = False) -> None:
     from adm.diffusion import TARGETS
     from adm.distillation import METHODS as DISTILLATIONS
     from adm.generation.edit import EDITS
-    from adm.losses import WEIGHTS
     from adm.recipes import ClassifierRecipe, DiffusionRecipe, GANRecipe
     from adm.restoration import METHODS, OPERATORS
     from adm.restoration.presets import PRESETS
@@ -92,7 +90,6 @@ def help(topic: str | None = None, /, *, as_json: AsJson = False) -> None:
         "edit": EDITS,
         "prediction": TARGETS,
         "levels": LEVELS,
-        "weight": WEIGHTS,
         "optimizer": OPTIMIZERS,
         "distillation": DISTILLATIONS,
         "operator": OPERATORS,
