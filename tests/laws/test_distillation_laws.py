@@ -19,17 +19,16 @@ from adm.diffusion import (
     cosine,
     process,
 )
+from adm.diffusion.schedule import at
 from adm.distillation import (
     ConsistencyTuning,
     Lesson,
-    Progressive,
     Trajectory,
     conditions,
     every,
     stepped,
     student_of,
 )
-from adm.distillation.progressive import x_0_of_step
 from adm.guidance import between, folded, scaled
 from adm.images import to_uint8
 from adm.samplers import DDIM, Consistency, DPMSolver, LogSNR
@@ -84,6 +83,13 @@ def exactly(moves):
     return student
 
 
+def x_0_of_step(schedule, x_t, level, x_s, following):
+    """The x_0 with which DDIM steps from x_t to x_s."""
+    ratio = at(schedule.sigma, following, x_t) / at(schedule.sigma, level, x_t)
+    factor = at(schedule.signal, following, x_t) - ratio * at(schedule.signal, level, x_t)
+    return (x_s - ratio * x_t) / factor
+
+
 def _noise(schedule, x_t, x_0, level):
     return process.noise_from_x_0(schedule, x_t, x_0, level)
 
@@ -100,19 +106,6 @@ def ddim_steps(denoise, schedule, x_t, level, following):
 def one_step(denoise, schedule, x_t, level, following):
     """A step of DDIM from one level to the other."""
     return stepped(schedule, denoise(x_t, level), following)
-
-
-@pytest.mark.parametrize(("factor", "steps"), [(2, (1, 2, 4)), (4, (1, 2))])
-def test_the_exact_student_of_ddim_steps_has_no_progressive_loss(factor, steps):
-    lesson, method = lesson_of(steps, student=exactly(ddim_steps)), Progressive(factor=factor)
-    for objective in method.stages(lesson):
-        outcome = objective(nn.Identity(), batch(64))
-        assert float(outcome.loss.max()) < 1e-20
-        assert set(outcome.level.tolist()) <= set(range(factor, 9, factor))
-    # One that takes a step of DDIM instead has a loss.
-    plain = exactly(one_step)
-    stages = method.stages(lesson_of(steps, student=plain))
-    assert float(stages[-1](nn.Identity(), batch(64)).loss.mean()) > 1e-4
 
 
 def test_the_exact_student_of_a_trajectory_of_ddim_has_no_loss():
@@ -165,18 +158,6 @@ def test_the_points_of_a_trajectory_are_those_of_the_guided_sampler(interval):
     (objective,) = Trajectory(order=3).stages(lesson)
     loss = objective(nn.Identity(), examples).loss
     torch.testing.assert_close(loss, last(states).abs().flatten(1).mean(dim=1))
-
-
-def test_two_steps_into_one_are_the_oracle_s_two_ddim_steps():
-    """The target of progressive distillation, by one DDIM step, arrives where two steps do."""
-    schedule = PROCESS.visiting(LEVELS)
-    x, level = normal((6, *SHAPE), 1), torch.full((6,), 5)
-    denoise = teacher_of(DATA)(schedule, torch.arange(6) % 3, torch.linspace(0, 3, 6).double())
-    x_s = ddim_steps(denoise, schedule, x, level, level - 2)
-    x_0 = x_0_of_step(schedule, x, level, x_s, level - 2)
-    prediction = replace(denoise(x, level), x_0=x_0, noise=_noise(schedule, x, x_0, level))
-    torch.testing.assert_close(stepped(schedule, prediction, level - 2), x_s)
-    assert rms(x_s - stepped(schedule, denoise(x, level), level - 2)) > 1e-3
 
 
 def test_the_loss_of_the_exact_consistency_map_falls_with_the_stage():
@@ -240,7 +221,6 @@ def affinely(schedule, labels, scales, inside=None):
     ("method", "steps"),
     [
         (Trajectory(order=1), (1, 2, 4)),
-        (Progressive(), (4,)),
         (ConsistencyTuning(stage_steps=20, huber=1.0, mean=0.0), (1,)),
     ],
     ids=lambda each: getattr(each, "name", ""),
@@ -258,7 +238,7 @@ def test_a_trained_student_reaches_the_map_of_the_exact_guided_sampler(method, s
     before = [error_of(lesson, network, number, method) for number in steps]
     for step in range(updates):
         examples = batch(24, 24 * step, data=one_gaussian(0.3))
-        outcome = objectives[method.stage(step, len(steps))](network, examples)
+        outcome = objectives[method.stage(step)](network, examples)
         optimizer.zero_grad()
         outcome.loss.mean().backward()
         optimizer.step()
@@ -271,11 +251,12 @@ def test_a_trained_student_reaches_the_map_of_the_exact_guided_sampler(method, s
 def error_of(lesson, network, steps, method) -> float:
     """Root mean square difference to the teacher's images from the same noise."""
     x, labels, scales = normal((600, *SHAPE), 9), torch.zeros(600).long(), torch.rand(600) * 3
-    coarse, fine = lesson.of(steps), lesson.process.visiting(lesson.levels)
+    coarse, fine = (
+        lesson.process.visiting(every(lesson.levels, steps)),
+        lesson.process.visiting(lesson.levels),
+    )
     if method.name == "consistency":  # from every level to the next
         coarse = fine = lesson.process.respaced(range(1, 9))
-    elif method.name == "progressive":
-        coarse = fine = lesson.of(2 * steps)
     truth = last(DDIM()(affinely(fine, labels, scales.double()), x, fine, noise_like(x)))
     if method.name == "trajectory":
         coarse = fine
@@ -361,25 +342,6 @@ def test_scales_are_uniform_in_their_range():
     assert 1 <= float(scales.min()) < 1.01
     assert 2.99 < float(scales.max()) <= 3
     assert float(scales.mean()) == pytest.approx(2, abs=0.04)
-
-
-def test_the_progressive_loss_is_the_squared_error_of_x_0_over_sigma_squared():
-    off = 0.25
-
-    def student(network, schedule, labels, scales):
-        jump = exactly(ddim_steps)(network, schedule, labels, scales)
-
-        def missed(x_t, level, following):
-            prediction = jump(x_t, level, following)
-            return replace(prediction, x_0=prediction.x_0 + off)
-
-        return missed
-
-    lesson = lesson_of((4,), student=student)
-    loss, _, level = Progressive().stages(lesson)[0](nn.Identity(), batch(64))
-    expected = (off / lesson.of(8).sigma[level]) ** 2
-    torch.testing.assert_close(loss, expected.to(loss.dtype))
-    assert len(set(level.tolist())) > 1
 
 
 def test_the_image_from_the_lower_level_is_a_target_that_learns_nothing():

@@ -27,14 +27,8 @@ CONSISTENCY = (
     "unet.conditions=scale",
     "sample.sampler=consistency",
 )
-PROGRESSIVE = (
-    "distillation.method=progressive",
-    "distillation.steps=2",
-    "sample.grid.steps=2",
-)
 METHODS = {
     "trajectory": (),
-    "progressive": PROGRESSIVE,
     "consistency": CONSISTENCY,
 }
 each_method = pytest.mark.parametrize("settings", METHODS.values(), ids=METHODS)
@@ -85,7 +79,6 @@ def test_a_checkpoint_names_its_teacher_and_resumes_with_no_other(
     chosen, source = tiny.student("train.save_every_steps=1"), tiny.stripes()
     tiny.steps(chosen, source, tmp_path / "run", 1, TrainOptions(teacher=teacher))
     entries = entries_of(resolve(tmp_path / "run"))
-    assert teacher.classifier is not None
     assert entries["teacher"]["sha256"] == identify(teacher.model.path)
     assert entries["guide"]["sha256"] == identify(teacher.classifier.path)
     path = tiny.model(tmp_path / "other.safetensors", tiny.diffusion(), seed=5)
@@ -198,26 +191,12 @@ def test_a_teacher_is_the_guided_sampler(
     assert not torch.equal(other.x_0[1], taught.x_0[1])
 
 
-def test_a_student_teaches_a_student_of_half_its_steps(tmp_path: Path, teacher: Teacher) -> None:
-    two = tiny.student(*PROGRESSIVE)
-    tiny.steps(two, tiny.stripes(), tmp_path / "two", options=TrainOptions(teacher=teacher))
-    second = Teacher.load(tmp_path / "two", device="cpu")
-    one = tiny.student(*PROGRESSIVE, "distillation.steps=1", "sample.grid.steps=1")
-    options = TrainOptions(teacher=second)
-    shown = tiny.steps(one, tiny.stripes(), tmp_path / "one", options=options)
-    assert shown[-1]["loss"] > 0
-    # It teaches its own predictions, with the scale as an input.
-    schedule, labels = two.distillation.grid.of(second.model.schedule), torch.tensor([0, 1])  # type: ignore[union-attr]
-    x, scales = torch.randn(2, 1, 8, 8), torch.tensor([0.5, 2.0])
-    taught = second.teach(schedule, labels, scales)(x, 3)
-    own = second.model.denoise(labels, schedule, scale=scales)(x, 3)
-    assert torch.equal(taught.x_0, own.x_0)
-    with pytest.raises(ValueError, match="half of those of the teacher, 2"):
-        tiny.steps(two, tiny.stripes(), tmp_path / "again", options=options)
-    with pytest.raises(ValueError, match="must be progressive, the only one"):
-        tiny.steps(tiny.student(), tiny.stripes(), tmp_path / "again", options=options)
-    with pytest.raises(ValueError, match="teacher_classifier must be left out"):
-        Teacher(second.model, teacher.classifier)
+def test_a_student_is_no_teacher(tmp_path: Path, teacher: Teacher) -> None:
+    tiny.steps(
+        tiny.student(), tiny.stripes(), tmp_path / "run", options=TrainOptions(teacher=teacher)
+    )
+    with pytest.raises(ValueError, match="teacher must be no student"):
+        Teacher.load(tmp_path / "run")
 
 
 @pytest.mark.parametrize(
@@ -242,7 +221,7 @@ def test_teacher_and_recipe_come_together(tmp_path: Path, teacher: Teacher) -> N
     with pytest.raises(ValueError, match="teacher must be left out"):
         tiny.steps(tiny.diffusion(), tiny.stripes(), tmp_path / "run", options=options)
     with pytest.raises(ValueError, match="teacher_classifier must be given"):
-        Teacher(teacher.model)
+        Teacher.load(teacher.model.path)
     with pytest.raises(ValueError, match=r"classes are sneaker, .* the data have ankle boot"):
         teacher.check(tiny.student(), tiny.CLASSES[::-1])
 
@@ -251,7 +230,7 @@ def test_teacher_and_recipe_come_together(tmp_path: Path, teacher: Teacher) -> N
     ("settings", "message"),
     [
         (("unet.conditions=[]",), r"this recipe needs next,scale; set unet\.conditions=next,scale"),
-        ((*PROGRESSIVE, "distillation.steps=4"), "grid.steps must be a multiple of 8"),
+        (("distillation.steps=5",), "grid.steps must be a multiple of 5"),
         (("unet.classes=null",), "a model without classes cannot be distilled"),
     ],
 )

@@ -1,7 +1,6 @@
 """Lesson -> Objectives: a student of few steps learns from a guided sampler."""
 
 from adm.distillation.consistency import ConsistencyTuning
-from adm.distillation.progressive import Progressive
 from adm.distillation.settings import METHODS, Distillation
 from adm.distillation.student import (
     Jump,
@@ -23,7 +22,6 @@ __all__ = [
     "Jump",
     "Lesson",
     "Method",
-    "Progressive",
     "Student",
     "Teach",
     "Trajectory",

@@ -51,7 +51,7 @@ class ConsistencyTuning(Method):
     conditions: ClassVar[tuple[Condition, ...]] = ("scale",)
     sampler: ClassVar[type[Sampler]] = Consistency
 
-    def stage(self, step: int, steps: int) -> int:
+    def stage(self, step: int) -> int:
         """Return the stage of an optimizer step, k."""
         return min(step // self.stage_steps, self.last_stage)
 

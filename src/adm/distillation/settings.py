@@ -7,7 +7,6 @@ from pydantic import Field
 
 from adm.diffusion import Schedule
 from adm.distillation.consistency import ConsistencyTuning
-from adm.distillation.progressive import Progressive
 from adm.distillation.student import Lesson, Method, Student, Teach, every
 from adm.distillation.trajectory import Trajectory
 from adm.samplers import GRIDS, Grid, LogSNR
@@ -15,9 +14,7 @@ from adm.samplers.interval import Interval, check_within
 from adm.spec import SettingError, SpecOf
 from adm.training.objective import Objective
 
-METHODS: dict[str, type[Method]] = {
-    kind.name: kind for kind in (Progressive, Trajectory, ConsistencyTuning)
-}
+METHODS: dict[str, type[Method]] = {kind.name: kind for kind in (Trajectory, ConsistencyTuning)}
 MOST_SCALE = 1000.0
 Scale = Annotated[float, Field(ge=0, le=MOST_SCALE)]
 
@@ -55,10 +52,9 @@ class Distillation:
         check_within(self.interval, last, "distillation.interval")
         count = self.grid.steps
         for steps in self.steps:
-            fine = self.method.teacher_steps(steps)
-            if count % fine:
+            if count % steps:
                 raise SettingError(
-                    "distillation.grid.steps", f"a multiple of {fine}, for {steps} steps", count
+                    "distillation.grid.steps", f"a multiple of {steps}, a student's steps", count
                 )
 
     def objectives(
@@ -75,7 +71,7 @@ class Distillation:
 
     def stage(self, step: int) -> int:
         """Return the stage of an optimizer step."""
-        return self.method.stage(step, len(self.steps))
+        return self.method.stage(step)
 
     def levels(self, schedule: Schedule, steps: int) -> tuple[float, ...]:
         """Return the levels of a student of `steps` steps, ascending.

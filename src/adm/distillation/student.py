@@ -53,10 +53,6 @@ class Lesson:
         """The process that visits all of the levels."""
         return self.process.visiting(self.levels)
 
-    def of(self, steps: int) -> Schedule:
-        """Return the process that visits every k-th of the levels, from the noisiest down."""
-        return self.process.visiting(every(self.levels, steps))
-
     def teacher(self, levels: Sequence[float]) -> Callable[[Tensor, Tensor], Denoise]:
         """Return the teacher of labels and scales, (B,) each, on the process of these levels.
 
@@ -86,12 +82,8 @@ class Method(Checked):
     sampler: ClassVar[type[Sampler]]
     noised: ClassVar[bool] = True
 
-    def teacher_steps(self, steps: int) -> int:
-        """Return the number of the teacher's steps for one of the student's numbers of steps."""
-        return steps
-
-    def stage(self, step: int, steps: int) -> int:
-        """Return the stage of an optimizer step; `steps` counts the student's numbers of steps."""
+    def stage(self, step: int) -> int:
+        """Return the stage of an optimizer step."""
         return 0
 
     @abstractmethod

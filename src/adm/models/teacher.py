@@ -8,7 +8,6 @@ import torch
 from torch import Tensor, nn
 
 from adm.diffusion import Denoise, Schedule, clip
-from adm.distillation import Progressive
 from adm.guidance import Contrast, between, contrasted, folded, scaled, thresholded
 from adm.models.identity import identify
 from adm.models.load import load_classifier, load_diffusion
@@ -24,34 +23,28 @@ class Teacher:
     """A guided sampler from which a student is distilled.
 
     Attributes:
-        model: a diffusion model; or a student, which takes the scale as an input.
-        classifier: the classifier that guides the model; None for a student.
+        model: a diffusion model, which is no student itself.
+        classifier: the classifier that guides the model.
         weak: the weak model that guides it, if `weak_scale` is not 1; None for none.
         weak_scale: as that of `samplers.WeakGuide`.
         precision: precision of the networks.
 
     Raises:
-        ValueError: the classifier cannot guide the model, or there is none and the model needs one;
-            or the weak model cannot guide it.
+        ValueError: the classifier or the weak model cannot guide the model.
     """
 
     model: DiffusionModel
-    classifier: ClassifierModel | None = None
+    classifier: ClassifierModel
     weak: DiffusionModel | None = None
     weak_scale: float = 1.0
     precision: str = "float32"
 
     def __post_init__(self) -> None:
         if self.model.student:
-            if self.classifier is not None:
-                raise SettingError(
-                    "teacher_classifier",
-                    f"left out for {self.model.name}, a student, which takes the scale as an input",
-                )
-        elif self.classifier is None:
-            raise SettingError("teacher_classifier", f"given, as none belongs to {self.model.name}")
-        else:
-            check_pair(self.model, self.classifier)
+            raise SettingError(
+                "teacher", f"no student, as {self.model.name} is", cure="give its own"
+            )
+        check_pair(self.model, self.classifier)
         if self.weak is not None:
             check_weak(self.model, self.weak)
 
@@ -68,13 +61,17 @@ class Teacher:
         Args:
             model: a path (a file or a run folder) or a shipped name.
             classifier, weak: the same; None for the one that belongs to the model, if there is one.
+
+        Raises:
+            SettingError: the model is a student, or no classifier is given and none belongs to it.
         """
         loaded = load_diffusion(model, device)
-        if classifier is None and not loaded.student:
-            classifier = classifier_of(model, loaded.path)
-        if weak is None and not loaded.student:
-            weak = weak_of(model, loaded.path)
-        guide = None if classifier is None else load_classifier(classifier, device)
+        if loaded.student:
+            raise SettingError("teacher", "no student", str(model), "give the teacher that it had")
+        classifier = classifier or classifier_of(model, loaded.path)
+        if classifier is None:
+            raise SettingError("teacher_classifier", f"given, as none belongs to {loaded.name}")
+        guide, weak = load_classifier(classifier, device), weak or weak_of(model, loaded.path)
         return cls(loaded, guide, None if weak is None else load_diffusion(weak, device))
 
     def of(self, recipe: Recipe) -> "Teacher":
@@ -115,19 +112,15 @@ class Teacher:
         """Return the guided denoiser for these labels and guidance scales, (B,) each.
 
         Args:
-            schedule: the levels; a student as teacher steps between neighbouring ones.
-            inside: lowest and highest of these levels that is guided, None for all; a student as
-                teacher has learned its own.
+            schedule: the levels.
+            inside: lowest and highest of these levels that is guided, None for all.
         """
         limit = clip if self.weak is None else None
-        how = {"precision": self.precision, "scale": scales}
-        plain = self.model.denoise(labels, schedule, limit, **how)
+        plain = self.model.denoise(labels, schedule, limit, precision=self.precision)
         if self.weak is not None:
-            weak = self.weak.denoise(labels, schedule, limit, **how)
+            weak = self.weak.denoise(labels, schedule, limit, precision=self.precision)
             plain = contrasted(plain, Contrast(weak, self.weak_scale - 1))
             plain = thresholded(plain, clip, schedule)
-        if self.classifier is None:
-            return plain
         factor = scales.reshape(-1, 1, 1, 1)
         pull = self.classifier.gradient(labels, schedule, self.precision)
         pull = scaled(pull, lambda level: factor)
@@ -157,30 +150,6 @@ class Teacher:
             raise ValueError(
                 f"the teacher's classes are {_shorten(self.model.classes)}, and the data have "
                 f"{_shorten(classes)}; give the data or the labels that the teacher was trained on"
-            )
-        self._check_steps(recipe)
-
-    def _check_steps(self, recipe: DiffusionRecipe) -> None:
-        known, how = self.model.recipe.distillation, recipe.distillation
-        if known is None or how is None:
-            return
-        if not isinstance(how.method, Progressive):
-            raise SettingError(
-                "distillation.method",
-                "progressive, the only one that learns from a student",
-                how.method.name,
-                "give a {teacher} that is no student, or another method",
-            )
-        needed = [how.method.teacher_steps(steps) for steps in how.steps]
-        lacking = [steps for steps in needed if steps not in known.steps]
-        process = self.model.schedule
-        if lacking or known.grid.visited(process) != how.grid.visited(process):
-            raise SettingError(
-                "distillation.steps",
-                f"half of those of the teacher, {max(known.steps)}, on the same grid",
-                how.steps,
-                f"set distillation.steps={max(1, max(known.steps) // 2)} "
-                "distillation.method=progressive:factor=2 and the teacher's distillation.grid",
             )
 
     def start(self, network: nn.Module) -> None:

@@ -19,7 +19,6 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
         small.digits_upsampler,
         distilled.fashion_distilled,
         distilled.emoji_distilled,
-        distilled.fashion_progressive,
         distilled.fashion_consistency,
         photos.photos,
         photos.photos_classifier,

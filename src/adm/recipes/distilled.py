@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from adm.distillation import ConsistencyTuning, Distillation, Progressive, Trajectory
+from adm.distillation import ConsistencyTuning, Distillation, Trajectory
 from adm.recipes.emoji import emoji
 from adm.recipes.schema import DiffusionRecipe, WatchSettings
 from adm.recipes.small import fashion
@@ -46,22 +46,6 @@ def emoji_distilled() -> DiffusionRecipe:
         unet=replace(student.unet, dropout=0.0),
         train=replace(_along_trajectories(student.train, steps=1600), optimizer=Muon()),
     )
-
-
-def fashion_progressive() -> DiffusionRecipe:
-    """A student of `fashion` and its classifier, by progressive distillation: 8 steps.
-
-    Each of its steps replaces four of the teacher's 32. Students of 4, 2 and 1 steps have the
-    student of twice as many as their teacher, and `distillation.method=progressive:factor=2`.
-
-    Command: adm train fashion-progressive --teacher fashion --out runs/progressive-8
-    Time: 17 minutes on 2 CPU cores (AMX), as two processes.
-    Result: see docs/howto/distil.md.
-    """
-    grid = replace(LEVELS, steps=32)
-    how = Distillation(method=Progressive(factor=4), grid=grid, steps=(8,))
-    student = _student(fashion(), "fashion-progressive", how, steps=8)
-    return replace(student, train=_briefly(student.train, steps=700))
 
 
 def fashion_consistency() -> DiffusionRecipe:
