@@ -18,7 +18,6 @@ from adm.recipes import RECIPES, build, recipe
 from adm.recipes.paper import released_recipe
 from adm.recipes.schema import ClassifierRecipe, DiffusionRecipe, GANRecipe, Recipe, from_json
 from adm.spec import SettingError, to_json
-from adm.store.files import is_web_page
 from adm.store.parsed import read_json
 from adm.training.checkpoint import check_model
 from adm.training.model_file import (
@@ -145,7 +144,7 @@ def read(model: str | Path) -> tuple[Path, dict[str, Tensor], Recipe, Metadata]:
             checkpoint than the one that it is in.
     """
     path = resolve(model)
-    if is_web_page(path):
+    if _is_web_page(path):
         raise ValueError(f"{path} is a web page, not a model; download the file that it shows")
     if path.suffix in FOREIGN:
         return path, *_released(path)
@@ -195,3 +194,9 @@ def _filled(
     check_finite(path, filled, "copy it again, or give an earlier checkpoint")
     network.load_state_dict(filled, assign=True)
     return network.to(device).eval().requires_grad_(False)
+
+
+def _is_web_page(path: Path) -> bool:
+    """Return whether a file is HTML, which servers send in place of a file that moved."""
+    with path.open("rb") as file:
+        return file.read(512).lstrip().lower().startswith((b"<!doctype html", b"<html"))

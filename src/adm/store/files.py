@@ -207,12 +207,6 @@ def fsync(path: Path) -> None:
         os.fsync(file.fileno())
 
 
-def is_web_page(path: Path) -> bool:
-    """Return whether a file is HTML, which servers send in place of a file that moved."""
-    with path.open("rb") as file:
-        return file.read(512).lstrip().lower().startswith((b"<!doctype html", b"<html"))
-
-
 def of_system(error: OSError) -> bool:
     """Whether the system raised an error, and not code with a message of its own."""
     return error.errno is not None and error.strerror == os.strerror(error.errno)
