@@ -13,7 +13,7 @@ from typing import NamedTuple
 from torch import Tensor
 
 from adm.models.pickled import read_tensors
-from adm.networks import Config, Shapes, UNetConfig, on_meta, shapes_of
+from adm.networks import Config, Shapes, on_meta, shapes_of
 from adm.networks.blocks import Attention
 from adm.recipes.released import RELEASED, Released, public_name
 from adm.shown import printable, short
@@ -70,11 +70,6 @@ def released_names(config: Config) -> dict[str, str]:
         raise ValueError(
             "the released networks have 32 normalisation groups and unscaled residuals, got "
             f"norm_groups={config.norm_groups}, rescale_residual={config.rescale_residual}; "
-            "save this network in the format of this package instead"
-        )
-    if isinstance(config, UNetConfig) and config.layers != "adm":
-        raise ValueError(
-            f"the released networks have the layers adm, got layers={config.layers}; "
             "save this network in the format of this package instead"
         )
     names = list(on_meta(config).state_dict())
