@@ -67,7 +67,6 @@ DIGITS = f"train digits --steps {STEPS} --set {FEW} watch.validation_images=64"
 JOBS = {
     "diffusion": Job("diffusion", DIGITS, alone="--micro-batch 32"),
     "interrupted": Job("the same, interrupted", DIGITS, like="diffusion", interrupted=True),
-    "sharded": Job("diffusion, `--shard`", f"{DIGITS} --shard", like="diffusion"),
     "distillation": Job(
         "distillation",
         f"train fashion-distilled --teacher fashion --steps 10 --set {FEW} train.batch_size=4 "
@@ -131,9 +130,8 @@ def array(adm: list[str]) -> list[str]:
 
 
 WHOLE = ("diffusion", "distillation")
-UNSHARDED = [name for name in JOBS if name != "sharded"]
 ENGINES = {
-    "alone": Engine(ALONE, python("-m", "adm"), jobs=UNSHARDED),
+    "alone": Engine(ALONE, python("-m", "adm")),
     "whole": Engine(f"{ALONE}, whole batch", python("-m", "adm"), jobs=WHOLE),
     "torchrun": Engine("torchrun", torchrun(2)),
     "four": Engine("torchrun, 4 processes", torchrun(4), jobs=("diffusion", "gan", "samples")),

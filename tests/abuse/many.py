@@ -37,7 +37,7 @@ SAMPLE = (
     *("sample", "model.safetensors", "--count", 96, "--steps", 20, "--out", "out"),
     *("--batch-size", 2, *CPU),
 )
-FORMS = ((), ("--shard",))  # of a training, in turn
+FORMS: tuple[tuple[str, ...], ...] = ((), ())  # further options of a training, in turn
 EXACT = "train.precision=float32"
 STALL = ("--stall", "0.1")
 # The header of a shard has its entries in a random order, and the cache is not of the run.

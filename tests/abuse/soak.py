@@ -29,7 +29,7 @@ RESTARTS = 100
 FAULTS = ("bytes that differ", "files left", "processes left", "failed", "tracebacks")
 COMMANDS = {
     "train": (
-        *("train", "digits", "--data", "digits", "--out", "run", "--steps", 300, "--shard", *CPU),
+        *("train", "digits", "--data", "digits", "--out", "run", "--steps", 300, *CPU),
         *("--set", "train.save_every_steps=20", "watch.every_steps=50"),
     ),
     "sample": ("sample", "run", "--count", 5000, "--steps", 20, "--out", "samples", *CPU),

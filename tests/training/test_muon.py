@@ -8,12 +8,10 @@ import torch
 from oracle import seeded
 from torch import Tensor, nn
 
-from adm.processes import Devices
 from adm.recipes import build
 from adm.spec import SettingError
 from adm.training import checkpoint
 from adm.training.muon import Muon, hidden_matrices, orthogonal
-from adm.training.players import player
 
 SHAPES = [(16, 16), (16, 144), (144, 16), (5, 16), (3, 1)]
 
@@ -142,9 +140,6 @@ def test_a_checkpoint_has_every_moment_and_that_of_another_optimizer_is_refused(
         tiny.steps(other, tiny.stripes(), tmp_path)
 
 
-def test_sharded_weights_and_gans_are_refused() -> None:
-    chosen = tiny.diffusion("train.optimizer=muon")
-    with pytest.raises(SettingError, match=r"train\.optimizer must be adamw with shard"):
-        player(build.network(chosen), chosen.train, Devices(torch.device("cpu")), sharded=True)
+def test_gans_are_refused() -> None:
     with pytest.raises(SettingError, match=r"train\.optimizer must be adamw for a GAN"):
         build.check(tiny.gan("train.optimizer=muon"))

@@ -217,7 +217,8 @@ def test_steps_are_counted_where_adamw_counts_them(fused: bool) -> None:
     optimizer = torch.optim.SGD(network.parameters())
     optimizer.defaults["fused"] = fused  # torch has no fused optimizer of meta tensors
     player = Player(network, (), optimizer, LossScale(), network)
-    checkpoint._allocate_moments(player, ["step/weight", "exp_avg/weight"])
+    moments = {"step/weight": torch.zeros(()), "exp_avg/weight": torch.zeros(2, 2)}
+    checkpoint._set_moments(player, moments)
     own = optimizer.state[network.weight]
     assert own["exp_avg"].device.type == "meta"
     assert own["step"].device.type == ("meta" if fused else "cpu")

@@ -43,13 +43,13 @@ def test_two_processes_train_the_gan_that_one_trains(tmp_path):
         torch.testing.assert_close(two, one, **(CLOSE | {"rtol": 2e-3}))
 
 
-def test_a_sharded_run_of_two_processes_is_watched_and_resumes_with_one(tmp_path):
+def test_a_run_of_two_processes_is_watched_and_resumes_with_one(tmp_path):
     recipe, source = recipe_of("diffusion"), tiny.stripes()
     run = tmp_path / "two"
     tiny.steps(recipe, source, tmp_path / "one")
     recipe = override(recipe, ["watch.images=3", "watch.validation_images=10"])
     _, validation = launch.files(tmp_path / "validation", recipe, tiny.stripes(12))
-    words = ("--validation", str(validation), "--shard")
+    words = ("--validation", str(validation))
     started = launch.train(tmp_path / "b", recipe, source, run, "--steps", "4", *words, processes=2)
     output = launch.finish(started)
     assert "failed" not in output

@@ -40,10 +40,6 @@ class Teacher:
     precision: str = "float32"
 
     def __post_init__(self) -> None:
-        if self.model.student:
-            raise SettingError(
-                "teacher", f"no student, as {self.model.name} is", cure="give its own"
-            )
         check_pair(self.model, self.classifier)
         if self.weak is not None:
             check_weak(self.model, self.weak)

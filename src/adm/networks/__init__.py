@@ -3,7 +3,6 @@
 from adm.networks.blocks import HeadCount, HeadWidth
 from adm.networks.classifier import Classifier, ClassifierConfig
 from adm.networks.dropout import Dropout, key_dropout
-from adm.networks.encoder import Stage
 from adm.networks.inference import Prepared, prepared
 from adm.networks.perturbed import perturbed
 from adm.networks.recompute import recompute
@@ -30,7 +29,6 @@ __all__ = [
     "HeadWidth",
     "Prepared",
     "Shapes",
-    "Stage",
     "UNet",
     "UNetConfig",
     "key_dropout",

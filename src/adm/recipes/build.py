@@ -130,17 +130,15 @@ def network(recipe: Recipe) -> nn.Module:
     return only
 
 
-def players(
-    recipe: Recipe, networks: dict[str, nn.Module], devices: Devices, sharded: bool = False
-) -> dict[str, Player]:
+def players(recipe: Recipe, networks: dict[str, nn.Module], devices: Devices) -> dict[str, Player]:
     """Return the players of a recipe's networks; see `adm.training.players.player`."""
     train = recipe.train
     if not isinstance(recipe, GANRecipe):
-        return {name: player(each, train, devices, sharded) for name, each in networks.items()}
+        return {name: player(each, train, devices) for name, each in networks.items()}
     how = recipe.adversarial
     settings = {GENERATOR: train, CRITIC: replace(train, learning_rate=how.discriminator_rate)}
     return {
-        name: player(each, settings[name], devices, sharded, how.first_decay)
+        name: player(each, settings[name], devices, how.first_decay)
         for name, each in networks.items()
     }
 

@@ -11,9 +11,6 @@ A checkpoint is a folder `checkpoints/step-0001000/` in the run folder, with the
 
 If several networks are trained, each has a subfolder of its name for weights, moments and averages,
 such as `step-0001000/generator/model.safetensors`. Frozen networks are not saved.
-
-Of a run whose weights are sharded, all checkpoints but its last have a folder `shards/` in place of
-raw.safetensors, the moments and further averages; see `start_saving`.
 """
 
 import json
@@ -21,10 +18,8 @@ import logging
 import math
 import re
 import shutil
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
-from copy import copy
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -40,20 +35,15 @@ from adm.shown import reason_of
 from adm.store.files import FULL, fsync, link
 from adm.store.hashes import SUMS, damaged_parts, read_sums, seal
 from adm.store.parsed import as_type, read_json
-from adm.training import sharded
 from adm.training.model_file import Steps, check_finite, save_model, save_tensors
 from adm.training.players import Player, RunState
 from adm.training.settings import TrainSettings
-from adm.training.sharded import Forms
-from adm.training.spread import fill, whole
 
 RUN, FOLDER, STATE = "run.json", "checkpoints", "state.json"
-MODEL, MOMENTS = "model.safetensors", "optimizer.safetensors"
-SHARDS = "shards"  # of a checkpoint; a shard's names are those of a file and of a tensor in it
-SUFFIX = ".safetensors/"
+MOMENTS, IMPORTANCE = "optimizer.safetensors", "importance.safetensors"
 BEST = "best"  # a link to the checkpoint with the lowest validation loss
 ASIDE = "damaged-"  # before the name of a damaged checkpoint that was set aside
-STEP = "step"  # the slot of an optimizer that counts steps
+STEP, COUNT = "step", torch.zeros(())  # the slot of an optimizer that counts steps, and its form
 NUMBER = re.compile(r"step-(\d{7,12})")
 
 log = logging.getLogger("adm")
@@ -224,112 +214,40 @@ def save(
     Raises:
         OSError: a file cannot be written; earlier checkpoints are not touched.
     """
-    folder, part = _begin(run, numbers, state, devices)
-    failure: Exception | None = None
-    for turn, (name, tensors) in enumerate(files_of(state).items()):
-        mine = turn % devices.world == devices.rank and failure is None
-        gathered = {key: whole(t).detach() for key, t in tensors.items()}  # collective
-        if mine:
-            try:
-                _write(part / name, gathered, metadata | {"step": numbers.step})
-            except OSError as error:
-                failure = _unwritten(error, folder)
-    numbers = _completed(numbers, state)
-    try:
-        devices.share_failure(failure)
-        devices.once(lambda: _publish(part, folder, numbers))
-    except OSError:
-        shutil.rmtree(part, ignore_errors=True)
-        raise
-    return folder
-
-
-# Seven parameters: those of `save`, the writer and what follows.
-def start_saving(
-    run: Path,
-    numbers: Numbers,
-    state: RunState,
-    metadata: dict[str, Any],
-    devices: Devices,
-    writer: sharded.Writer,
-    then: Callable[[], object],
-) -> Path:
-    """Write a checkpoint of shards behind the training; every process must call.
-
-    A step waits for a copy of the state alone. Each process then writes its shards, and rank 0 the
-    model file of each player from them, before the folder gets its name.
-
-    Args:
-        run, numbers, state, metadata: as for `save`.
-        writer: of the run; its `wait` raises what comes later.
-        then: called on rank 0, in the background, once the checkpoint is complete.
-
-    Returns:
-        The folder that it will have.
-
-    Raises:
-        OSError: it cannot be begun, or the checkpoint before it could not be written.
-    """
-    writer.wait()
-    folder, part = _begin(run, numbers, state, devices)
-    numbers = _completed(numbers, state)
-
-    written = writer.start(part / SHARDS, _flat(files_of(state)))
-
-    def finish() -> None:
-        try:
-            written()
-            if devices.main:
-                for place in places(state).values():
-                    weights = sharded.read_whole(part / SHARDS, f"{place}{MODEL}/")
-                    _write(part / place / MODEL, weights, metadata | {"step": numbers.step})
-                _publish(part, folder, numbers)
-                then()
-        except OSError as error:
-            if devices.main:
-                shutil.rmtree(part, ignore_errors=True)
-            raise _unwritten(error, folder) from None
-
-    writer.follow(finish)
-    return folder
-
-
-def _begin(run: Path, numbers: Numbers, state: RunState, devices: Devices) -> tuple[Path, Path]:
-    """Return the folder of a checkpoint, and the empty one that it is written in."""
     folder = run / FOLDER / step_folder(numbers.step)
     part = folder.with_name(f".{folder.name}.part")
-    folders = [part, *{part / place for place in places(state).values()}]
-    devices.once(lambda: _empty(part, folders))
-    return folder, part
+    numbers = _completed(numbers, state)
 
+    def begin() -> None:
+        shutil.rmtree(part, ignore_errors=True)
+        for place in places(state).values():
+            (part / place).mkdir(parents=True, exist_ok=True)
 
-def _publish(part: Path, folder: Path, numbers: Numbers) -> None:
-    try:
+    def publish() -> None:
         (part / STATE).write_text(json.dumps(asdict(numbers)))
         seal(part)
         fsync(part / STATE)
         shutil.rmtree(folder, ignore_errors=True)
         part.rename(folder)
+
+    try:
+        devices.once(begin)
+        devices.each(lambda: _write_share(part, state, metadata | {"step": numbers.step}, devices))
+        devices.once(publish)
     except OSError as error:
+        shutil.rmtree(part, ignore_errors=True)
         raise _unwritten(error, folder) from None
+    return folder
 
 
-def _flat(files: Mapping[str, Mapping[str, Tensor]]) -> dict[str, Tensor]:
-    """{file: {name: tensor}} -> {"file/name": tensor}."""
-    return {f"{file}/{name}": t for file, tensors in files.items() for name, t in tensors.items()}
-
-
-def _empty(part: Path, folders: Iterable[Path]) -> None:
-    shutil.rmtree(part, ignore_errors=True)
-    for folder in folders:
-        folder.mkdir(parents=True, exist_ok=True)
-
-
-def _write(path: Path, tensors: dict[str, Tensor], metadata: dict[str, Any]) -> None:
-    if path.name.startswith(("optimizer", "importance")):
-        save_tensors(path, tensors)
-    else:
-        save_model(path, tensors, metadata | {"weights": path.stem})
+def _write_share(part: Path, state: RunState, metadata: dict[str, Any], devices: Devices) -> None:
+    """Write this process's share of the files."""
+    files = list(files_of(state).items())
+    for name, tensors in files[devices.rank :: devices.world]:
+        if name.endswith((MOMENTS, IMPORTANCE)):
+            save_tensors(part / name, tensors)
+        else:
+            save_model(part / name, tensors, metadata | {"weights": Path(name).stem})
 
 
 def _completed(numbers: Numbers, state: RunState) -> Numbers:
@@ -343,8 +261,6 @@ def _completed(numbers: Numbers, state: RunState) -> Numbers:
 
 
 def _unwritten(error: OSError, folder: Path) -> OSError:
-    if error.strerror is not None and error.strerror.startswith("checkpoint "):
-        return error  # already described
     before = latest(folder.parent.parent)
     stays = (
         f"{before.name} is intact, and a new attempt resumes from it"
@@ -359,6 +275,7 @@ def _unwritten(error: OSError, folder: Path) -> OSError:
     )
 
 
+@torch.no_grad()
 def restore(run: Path, state: RunState, devices: Devices) -> Numbers | None:
     """Load the newest whole checkpoint of a run into `state`; None if the run has none.
 
@@ -372,18 +289,15 @@ def restore(run: Path, state: RunState, devices: Devices) -> Numbers | None:
     folder, damaged = devices.once(lambda: _newest_whole(run, state))
     if folder is None:
         return None
-    numbers, stored = read_numbers(folder), _stored(folder, files_of(state))
+    numbers = read_numbers(folder)
     for name, place in places(state).items():
         player, own = state.players[name], numbers.players[name]
-        _allocate_moments(player, stored[f"{place}{MOMENTS}"])
         player.scale.value, player.scale.good = own.loss_scale, own.good_steps
-    if (folder / SHARDS).is_dir():
-        sharded.read(folder / SHARDS, _flat(files_of(state)), devices)
-    else:
-        for name, tensors in files_of(state).items():
-            values = _read(folder / name)
-            for key, tensor in tensors.items():
-                fill(tensor, values[key])
+        _set_moments(player, _read(folder / place / MOMENTS))
+    for name, tensors in files_of(state, moments=False).items():
+        values = _read(folder / name)
+        for key, tensor in tensors.items():
+            tensor.copy_(values[key])
     state.step, state.bad_steps = numbers.step, numbers.bad_steps
     devices.once(lambda: _set_aside(damaged, folder))
     return numbers
@@ -423,78 +337,35 @@ def _check(folder: Path, state: RunState) -> Numbers:
         raise ValueError(f"{folder / STATE} is that of step {numbers.step}")
     if numbers.players.keys() != state.players.keys():
         return numbers
-    stored = _stored(folder, files_of(state))
     for name, tensors in files_of(state, moments=False).items():
-        _check_forms(folder / name, stored[name], _forms(tensors))
-    for name, values in _weights(folder, files_of(state, moments=False)):
+        values = _read(folder / name)
+        _check_forms(folder / name, values, tensors)
         check_finite(folder / name, values)
     for name, place in places(state).items():
-        path, moments = folder / place / MOMENTS, stored[f"{place}{MOMENTS}"]
+        path = folder / place / MOMENTS
+        moments, parameters = _read(path), dict(state.players[name].network.named_parameters())
         # After skipped steps only, or without a gradient, a parameter has no moments.
-        having = {key.partition("/")[2] for key in moments}
-        forms = _moment_forms(state.players[name]).items()
-        _check_forms(path, moments, {k: v for k, v in forms if k.partition("/")[2] in having})
+        expected = {key: parameters.get(key.partition("/")[2]) for key in moments}
+        counts = {
+            key: COUNT
+            for key in moments
+            if key.startswith(f"{STEP}/") and expected[key] is not None
+        }
+        _check_forms(path, moments, expected | counts)
     return numbers
 
 
-def _stored(folder: Path, names: Iterable[str]) -> dict[str, Forms]:
-    """Return the forms of the tensors of a checkpoint, by the file that they are, or would be, in.
-
-    Args:
-        names: of the files.
-    """
-    if not (folder / SHARDS).is_dir():
-        return {name: _forms(_read(folder / name)) for name in names}
-    stored: dict[str, Forms] = {name: {} for name in names}
-    for key, form in sharded.forms(folder / SHARDS).items():
-        file, suffix, name = key.partition(SUFFIX)
-        stored.setdefault(file + suffix.rstrip("/"), {})[name] = form
-    return stored
-
-
-def _weights(folder: Path, names: Iterable[str]) -> Iterator[tuple[str, dict[str, Tensor]]]:
-    """Yield each file of a checkpoint that has others than moments, and those tensors."""
-    if not (folder / SHARDS).is_dir():
-        yield from ((name, _read(folder / name)) for name in names)
-        return
-    for path, tensors in sharded.files(folder / SHARDS).items():
-        own = {key: t for key, t in tensors.items() if f"{MOMENTS}/" not in key}
-        yield path.relative_to(folder).as_posix(), own
-
-
-def _forms(tensors: Mapping[str, Tensor]) -> Forms:
-    return {name: (tuple(tensor.shape), tensor.dtype) for name, tensor in tensors.items()}
-
-
-def _check_forms(path: Path, stored: Forms, expected: Forms) -> None:
-    """Raise ValueError unless a file has these tensors, and no others."""
+def _check_forms(
+    path: Path, stored: Mapping[str, Tensor], expected: Mapping[str, Tensor | None]
+) -> None:
+    """Raise ValueError unless a file has tensors of these names, shapes and dtypes."""
     for name in {**expected, **stored}:
-        if stored.get(name) != expected.get(name):
-            saved, current = (
-                "absent" if form is None else f"{form[1]} {form[0]}"
-                for form in (stored.get(name), expected.get(name))
-            )
+        saved, current = (
+            "absent" if tensor is None else f"{tensor.dtype} {tuple(tensor.shape)}"
+            for tensor in (stored.get(name), expected.get(name))
+        )
+        if saved != current:
             raise ValueError(f"{name} in {path} is {saved}, and in this run {current}")
-
-
-def _moment_forms(player: Player) -> Forms:
-    """Return the forms of all moments, by a step of the same optimizer with one number a group."""
-    names = {parameter: name for name, parameter in player.network.named_parameters()}
-    forms: Forms = {}
-    for group in player.optimizer.param_groups:
-        one = nn.Parameter(torch.zeros(1))
-        one.grad = torch.zeros(1)
-        twin = copy(player.optimizer)
-        twin.state = defaultdict(dict)
-        twin.param_groups = [{**group, "params": [one]}]
-        twin.step()
-        for slot, value in twin.state[one].items():
-            if isinstance(value, Tensor):
-                forms |= {
-                    f"{slot}/{names[own]}": (tuple(own.shape) if value.shape else (), value.dtype)
-                    for own in group["params"]
-                }
-    return forms
 
 
 def _set_aside(damaged: Mapping[Path, str], whole: Path) -> None:
@@ -507,22 +378,21 @@ def _set_aside(damaged: Mapping[Path, str], whole: Path) -> None:
         )
 
 
-def _allocate_moments(player: Player, stored: Iterable[str]) -> None:
-    """Give an optimizer the moments whose names are stored, without their values.
+def _set_moments(player: Player, stored: Mapping[str, Tensor]) -> None:
+    """Give an optimizer the moments that are stored.
 
-    A moment is sharded as its parameter is. AdamW has a count of steps on the CPU, and a fused one
-    beside the parameter.
+    AdamW has a count of steps on the CPU, and a fused one beside the parameter.
     """
     parameters = dict(player.network.named_parameters())
     fused = player.optimizer.defaults.get("fused")
-    state: dict[str, dict[str, Tensor]] = defaultdict(dict)
-    for key in stored:
+    for key, value in stored.items():
         slot, _, name = key.partition("/")
         parameter = parameters[name]
-        count = torch.zeros((), device=parameter.device if fused else "cpu")
-        state[name][slot] = count if slot == STEP else torch.zeros_like(parameter)
-    for name, own in state.items():
-        player.optimizer.state[parameters[name]] = dict(own)
+        if slot == STEP:
+            moment = torch.zeros((), device=parameter.device if fused else "cpu")
+        else:
+            moment = torch.empty_like(parameter)
+        player.optimizer.state[parameter][slot] = moment.copy_(value)
 
 
 def _read(path: Path) -> dict[str, Tensor]:
@@ -559,7 +429,7 @@ def files_of(state: RunState, moments: bool = True) -> dict[str, dict[str, Tenso
     if state.importance is not None:
         arrays = {"history": state.importance.history, "counts": state.importance.counts}
         shared = {key: torch.from_numpy(array) for key, array in arrays.items()}
-        files["importance.safetensors"] = shared
+        files[IMPORTANCE] = shared
     return files
 
 

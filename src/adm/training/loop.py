@@ -4,7 +4,6 @@ import logging
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from operator import itemgetter
@@ -16,13 +15,13 @@ import torch
 from adm.data import Source, shuffle
 from adm.processes import Devices
 from adm.store.files import write_json
-from adm.training import checkpoint, log, sharded
+from adm.training import checkpoint, log
 from adm.training.batches import PLAIN, Augmentation, Batch, batch_at, batches
 from adm.training.checkpoint import Numbers
 from adm.training.microbatch import forget_gradients, is_out_of_memory, largest, probe, refusal
 from adm.training.players import Player, RunState
 from adm.training.settings import TrainSettings
-from adm.training.spread import is_sharded, longest_share, share
+from adm.training.spread import longest_share, share
 from adm.training.update import StepSettings, Turn, Update, update
 
 JUDGED = ("validation/loss", "validation/frechet")  # figures of which the lowest is the best
@@ -38,8 +37,7 @@ class Progress(NamedTuple):
         step: optimizer steps done.
         shown: the figures of the step's line in the log, by name.
         images_per_second: throughput of the step, over all processes.
-        saved: the checkpoint folder, if one was saved after this step; sharded weights are written
-            behind the training, and it exists soon after.
+        saved: the checkpoint folder, if one was saved after this step.
     """
 
     step: int
@@ -129,10 +127,7 @@ def _resumed(run: Run, micro_batch: MicroBatch, newest: Numbers | None) -> Itera
     if steps and exhausted(validations, settings.patience):
         _log_end(run, before.step)
         return
-    with log.continued(run.folder, before.step, devices) as lines, ExitStack() as stack:
-        writer = None
-        if is_sharded(state.model.runner) and sharded.is_supported():
-            writer = stack.enter_context(sharded.Writer(devices))
+    with log.continued(run.folder, before.step, devices) as lines:
         stream = batches(
             run.source, settings.seed, settings.batch_size, steps, devices, run.augmentation
         )
@@ -144,13 +139,11 @@ def _resumed(run: Run, micro_batch: MicroBatch, newest: Numbers | None) -> Itera
             if (judged := validated(shown)) is not None:
                 validations.append(judged)
             ended = judged is not None and exhausted(validations, settings.patience)
-            failed = writer is not None and writer.failed
-            leaving = devices.any(run.stop() or failed) or ended
+            leaving = devices.any(run.stop()) or ended
             saved = None
             if leaving or settings.saves(done):
                 log.flush(lines)
-                last = leaving or done == settings.steps
-                saved = _save(run, Numbers(done, micro, judged), writer, last)
+                saved = _save(run, Numbers(done, micro, judged))
             # Measured from yield to yield, to include the time that is spent waiting for images.
             previous, started = started, time.monotonic()
             speed = settings.batch_size / (started - previous)
@@ -254,19 +247,9 @@ def _shown(state: RunState, updates: dict[str, Update]) -> dict[str, float]:
     return figures
 
 
-def _save(run: Run, numbers: Numbers, writer: sharded.Writer | None, last: bool) -> Path:
-    """Save a checkpoint; behind the training if there is a writer, unless the run ends with it."""
-
-    def prune() -> None:
-        checkpoint.prune(run.folder, run.settings)
-
-    whole = run.folder, numbers, run.state, run.metadata, run.devices
-    if writer is not None:
-        if not last:
-            return checkpoint.start_saving(*whole, writer, prune)
-        writer.wait()
-    folder = checkpoint.save(*whole)
-    run.devices.once(prune)
+def _save(run: Run, numbers: Numbers) -> Path:
+    folder = checkpoint.save(run.folder, numbers, run.state, run.metadata, run.devices)
+    run.devices.once(lambda: checkpoint.prune(run.folder, run.settings))
     return folder
 
 

@@ -97,8 +97,7 @@ def refusal(size: int, fitting: int | None, divisible: bool = True) -> str:
     if fitting is None:
         return (
             f"out of memory with {size} images at once, and a single image does not fit either; "
-            "set train.checkpoint_activations=true, shard the weights over several devices, or "
-            "choose a smaller network"
+            "set train.checkpoint_activations=true or choose a smaller network"
         )
     return (
         f"out of memory with {size} images at once; a micro-batch of {fitting} would fit, with "

@@ -15,13 +15,7 @@ FUSED = ("cpu", "cuda")  # devices for which torch has an AdamW in one kernel
 
 
 class Optimizer(Checked):
-    """How gradients become steps.
-
-    Attributes:
-        whole: whether a step needs the whole of every weight, which cannot be sharded then.
-    """
-
-    whole: ClassVar[bool] = False
+    """How gradients become steps."""
 
     @abstractmethod
     def of(
@@ -46,8 +40,7 @@ class AdamW(Optimizer):
         self, network: nn.Module, rate: float, decay: float, first_decay: float = 0.9
     ) -> torch.optim.Optimizer:
         betas, parameters = (first_decay, 0.999), [*network.parameters()]
-        # One pass over each tensor; sharded parameters are of another type.
-        fused = all(p.device.type in FUSED and type(p) is nn.Parameter for p in parameters) or None
+        fused = all(p.device.type in FUSED for p in parameters) or None  # one pass over each tensor
         return torch.optim.AdamW(parameters, lr=rate, betas=betas, weight_decay=decay, fused=fused)
 
 
@@ -63,7 +56,6 @@ class Muon(Optimizer):
 
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.95
     name: ClassVar[str] = "muon"
-    whole: ClassVar[bool] = True
 
     def of(
         self, network: nn.Module, rate: float, decay: float, first_decay: float = 0.9

@@ -9,7 +9,6 @@ from torch import nn
 from adm.losses import TimestepImportance
 from adm.networks import recompute
 from adm.processes import Devices
-from adm.spec import SettingError
 from adm.training.ema import EMA, averages
 from adm.training.settings import TrainSettings
 from adm.training.spread import spread
@@ -88,31 +87,22 @@ class Player(NamedTuple):
         return self.optimizer.param_groups[0]["lr"]
 
 
-# Five parameters, of which the last two have defaults.
 def player(
     network: nn.Module,
     settings: TrainSettings,
     devices: Devices,
-    sharded: bool = False,
     first_decay: float = 0.9,
 ) -> Player:
     """Prepare a network for training.
 
     Args:
         network: a network with its initial weights; it is moved to the device.
-        sharded: whether to shard weights, gradients and moments over the processes.
         first_decay: of the first moments, Adam's beta_1.
-
-    Raises:
-        SettingError: the optimizer needs whole weights, and they are to be sharded.
     """
-    if sharded and settings.optimizer.whole:
-        raise SettingError("train.optimizer", "adamw with {shard}", settings.optimizer.name)
     if settings.checkpoint_activations:
         recompute(network)
     network.train()
-    runner = spread(network, devices, sharded)
-    # After `spread`: sharding replaces the parameters.
+    runner = spread(network, devices)
     optimizer = settings.optimizer.of(
         network, settings.learning_rate, settings.weight_decay, first_decay
     )

@@ -1,28 +1,19 @@
-"""Module or batch <-> the part that this process holds (DDP, FSDP)."""
+"""Module or batch <-> the part that this process holds (DDP)."""
 
-import sys
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeGuard
+from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from adm.networks import Stage
 from adm.processes import Devices
 
-if TYPE_CHECKING:  # loaded where weights are sharded alone: it takes half a second
-    from torch.distributed.fsdp import FSDPModule
-    from torch.distributed.tensor import DTensor
 
-
-def spread(network: nn.Module, devices: Devices, sharded: bool = False) -> nn.Module:
+def spread(network: nn.Module, devices: Devices) -> nn.Module:
     """Move a network to the device, and distribute it over the processes.
-
-    Args:
-        sharded: each process holds a shard of the weights (FSDP) instead of a copy (DDP).
 
     Returns:
         A module that averages gradients over the processes; the network itself if there is one
@@ -31,8 +22,6 @@ def spread(network: nn.Module, devices: Devices, sharded: bool = False) -> nn.Mo
     network.to(devices.device)
     if devices.world == 1:
         return network
-    if sharded:
-        return _shard(network, devices)
     for each in network.parameters():
         if 1 in each.shape:
             each.register_hook(partial(as_laid_out, strides=each.stride()))
@@ -58,28 +47,9 @@ def accumulating(runner: nn.Module, last: bool) -> AbstractContextManager[Any]:
         runner: a network as `spread` returned it.
         last: whether this is the last micro-batch of the step.
     """
-    if is_sharded(runner):
-        runner.set_requires_gradient_sync(last)
-    elif isinstance(runner, DistributedDataParallel) and not last:
+    if isinstance(runner, DistributedDataParallel) and not last:
         return runner.no_sync()
     return nullcontext()
-
-
-def whole(tensor: Tensor) -> Tensor:
-    """Return the whole of a tensor that may be sharded; every process must call."""
-    return tensor.full_tensor() if _is_shard(tensor) else tensor
-
-
-@torch.no_grad()
-def fill(tensor: Tensor, values: Tensor) -> None:
-    """Copy `values`, which are whole, into a tensor that may be sharded."""
-    if _is_shard(tensor):
-        from torch.distributed.tensor import distribute_tensor
-
-        values = distribute_tensor(
-            values.to(tensor.device), tensor.device_mesh, list(tensor.placements)
-        )
-    tensor.copy_(values)
 
 
 def share(count: int, devices: Devices) -> range:
@@ -106,27 +76,3 @@ def rows(mine: Tensor, count: int, devices: Devices) -> Tensor:
 
 def _share(count: int, rank: int, world: int) -> range:
     return range(count * rank // world, count * (rank + 1) // world)
-
-
-def _shard(network: nn.Module, devices: Devices) -> nn.Module:
-    """Shard a network (FSDP), one stage at a time."""
-    from torch.distributed.device_mesh import init_device_mesh
-    from torch.distributed.fsdp import fully_shard
-
-    mesh = init_device_mesh(devices.device.type, (devices.world,))
-    for module in network.modules():
-        if isinstance(module, Stage):
-            fully_shard(module, mesh=mesh)
-    fully_shard(network, mesh=mesh)
-    return network
-
-
-def is_sharded(runner: nn.Module) -> "TypeGuard[FSDPModule]":
-    """Return whether each process holds a shard of the weights of a network."""
-    module = sys.modules.get("torch.distributed.fsdp")  # without which nothing is sharded
-    return module is not None and isinstance(runner, module.FSDPModule)
-
-
-def _is_shard(tensor: Tensor) -> "TypeGuard[DTensor]":
-    module = sys.modules.get("torch.distributed.tensor")
-    return module is not None and isinstance(tensor, module.DTensor)

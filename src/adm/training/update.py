@@ -17,7 +17,7 @@ from adm.processes import Devices
 from adm.training.batches import Batch
 from adm.training.objective import Objective, Outcome
 from adm.training.players import MODEL, Player, RunState
-from adm.training.spread import accumulating, rows, whole
+from adm.training.spread import accumulating, rows
 
 Skipped = Literal["forward", "gradient"]
 
@@ -88,7 +88,7 @@ def update(
         outcomes.append(outcome.detached())
     level, values = _gathered(outcomes, size, how.devices)
     gradients = [p.grad for p in player.network.parameters() if p.grad is not None]
-    norm = float(whole(get_total_norm(gradients))) / scale.value
+    norm = float(get_total_norm(gradients)) / scale.value
     healthy = bool(torch.stack(list(values.values())).isfinite().all())
     skipped = None if healthy and math.isfinite(norm) else "gradient" if healthy else "forward"
     curable = skipped == "gradient" and scale.can_fall

@@ -31,7 +31,6 @@ def train(
     teacher: str | None = None,
     teacher_classifier: str | None = None,
     teacher_weak: str | None = None,
-    shard: Annotated[bool, Parameter(negative="")] = False,
     stall: float = 30.0,
     check_data: Literal["names", "pixels", "none"] = "names",
     tensorboard: Annotated[bool, Parameter(negative="")] = False,
@@ -106,8 +105,6 @@ def train(
     teacher_weak
         Weak model that guides the teacher, where distillation.weak_scale is not 1. By default the
         one that belongs to it.
-    shard
-        Shard the weights over the processes (FSDP), for networks too large for one device.
     stall
         Minutes without a step after which several processes end, with a line on the one that hangs;
         `torchrun --max-restarts N` starts them again.
@@ -136,7 +133,7 @@ def train(
     from adm.recipes import build
 
     settings = list(set or []) + ([f"train.steps={steps}"] if steps is not None else [])
-    devices = training.place(device, shard, stall)
+    devices = training.place(device, stall)
     guides = (teacher_classifier, teacher_weak, devices.device)
     guided = None if teacher is None else Teacher.load(teacher, *guides)
     teaching = None if guided is None else guided.model
@@ -166,7 +163,6 @@ def train(
         pretrained=pretrained,
         renamed=training.parse_renames(rename or (), pretrained),
         teacher=taught_by,
-        shard=shard,
         check_data=check_data,
     )
     with sole_writer(out, devices):

@@ -81,21 +81,15 @@ def parse_renames(pairs: Sequence[str], pretrained: str | None) -> dict[str, str
     return renamed
 
 
-def place(device: str | None, shard: bool, stall: float) -> Devices:
+def place(device: str | None, stall: float) -> Devices:
     """Join the ranks that were launched together; alone, use the given device.
 
     Args:
         stall: minutes after which a run of several ranks ends if no step does.
 
     Raises:
-        ValueError: `shard` without other ranks, or no such device.
+        ValueError: there is no such device.
     """
-    if shard and not launched():
-        raise SettingError(
-            "shard",
-            "left out in a single process",
-            cure="start several with torchrun --nproc-per-node N -m adm train ...",
-        )
     if not 0 < stall < math.inf:
         raise SettingError("stall", "a positive number of minutes", stall)
     if launched():

@@ -45,7 +45,6 @@ class TrainOptions:
         pretrained: a model from whose weights training starts.
         renamed: the name of a class in this run, by its name in that model.
         teacher: the sampler that a recipe of distillation distils, on the run's device.
-        shard: whether to shard weights, gradients and moments over the processes (FSDP).
         check_data: what is compared with the images at the start of the run: the "names" and sizes
             of the images, also all "pixels", or "none", which accepts any images.
         watch: called after every step; its figures go into the log.
@@ -56,7 +55,6 @@ class TrainOptions:
     pretrained: str | Path | None = None
     renamed: Mapping[str, str] = field(default_factory=dict)
     teacher: Teacher | None = None
-    shard: bool = False
     check_data: CheckData = "names"
     watch: Watch = lambda done, state: {}
     stop: Callable[[], bool] = lambda: False
@@ -188,7 +186,7 @@ def check(recipe: Recipe, source: Source, devices: Devices, options: TrainOption
     build.check_sampling(recipe)
     check_source(recipe, source)
     _check_teacher(recipe, source, options.teacher)
-    _check_batch(recipe.train.batch_size, source, devices, options.shard)
+    _check_batch(recipe.train.batch_size, source, devices)
     if isinstance(recipe, GANRecipe):
         _check_gan(recipe, devices, options)
 
@@ -213,7 +211,7 @@ def start(
                 log.info(line)
     devices.agree("recipe, data or version", (described, version("ablated-diffusion")))
     images = devices.once(lambda: check_claim(run, described, source, options.check_data))
-    players = build.players(recipe, networks, devices, options.shard)
+    players = build.players(recipe, networks, devices)
     frozen, teach = {} if teacher is None else teacher.networks, options.teach
     state = RunState(players, frozen, build.importance(recipe))
     on_cpu = devices.device.type == "cpu"
@@ -240,7 +238,7 @@ def start(
     return steps
 
 
-def _check_batch(size: int, source: Source, devices: Devices, shard: bool) -> None:
+def _check_batch(size: int, source: Source, devices: Devices) -> None:
     most, world = len(source), devices.world
     if most < size:
         raise SettingError(
@@ -248,10 +246,6 @@ def _check_batch(size: int, source: Source, devices: Devices, shard: bool) -> No
         )
     if size < world:
         raise SettingError("train.batch_size", f"at least {world}, one for each process", size)
-    if shard and size % world:
-        raise SettingError(
-            "train.batch_size", f"a multiple of the {world} processes with {{shard}}", size
-        )
 
 
 def _check_gan(recipe: GANRecipe, devices: Devices, options: TrainOptions) -> None:
@@ -262,8 +256,6 @@ def _check_gan(recipe: GANRecipe, devices: Devices, options: TrainOptions) -> No
             "left out for a GAN, whose generator normalises over the whole batch",
             cure="set train.batch_size to fewer images",
         )
-    if options.shard:
-        raise SettingError("shard", "left out for a GAN, whose weights cannot be sharded")
     if options.pretrained is not None:
         raise SettingError("pretrained", "left out for a GAN, which starts from random weights")
     size, parts = recipe.train.batch_size, recipe.adversarial.discriminator_steps * devices.world

@@ -18,7 +18,6 @@ from adm.processes import Devices
 from adm.recipes import DiffusionRecipe, Recipe, build
 from adm.recipes.schema import GANRecipe
 from adm.training.players import Player
-from adm.training.spread import whole
 
 PIXELS = 64 * 64 * 64  # pixels of a batch in evaluation
 
@@ -117,6 +116,6 @@ def _device_of(player: Player) -> torch.device:
 
 
 def _gather(weights: Mapping[str, Tensor], device: torch.device) -> dict[str, Tensor]:
-    """Return whole, detached float32 weights on one device, copied only where necessary."""
+    """Return detached float32 weights on one device, copied only where necessary."""
     # Detached: `Watched.network` would use a Parameter itself, and turn off its gradients.
-    return {name: whole(w.detach()).to(device, torch.float32) for name, w in weights.items()}
+    return {name: w.detach().to(device, torch.float32) for name, w in weights.items()}
