@@ -17,7 +17,6 @@ from torch import Tensor
 
 import adm
 from adm import losses
-from adm.app.cli.training import keep_freed_memory
 from adm.app.processor import described
 from adm.app.runs.data import DataOptions, TrainingData, choose, fit_precision, open_data
 from adm.app.runs.run import TrainOptions, train_steps
@@ -73,7 +72,6 @@ def jobs(plan: Plan, place: Path) -> list[Job]:
 
 def prepare(plan: Plan, place: Path, stop: Stop) -> None:
     """Measure the steps of every row, and make the references of the scores, once for all runs."""
-    keep_freed_memory()  # as in training
     clock(plan, place, stop)
     sized = opened(plan, plan.rows[0], 0, None, place / "runs").recipe.data
     for features in plan.contest.features:
@@ -172,7 +170,6 @@ def work(plan: Plan, job: Job, times: Times, place: Path, stop: Stop) -> None:
     Raises:
         Stopped: `stop` returned True; the run has saved a checkpoint.
     """
-    keep_freed_memory()
     timed, run = times.rows[job.rows[0].name], job.folder(place)
     with single_thread():
         data, steps = training(plan, job.rows[0], job.seed, timed.steps, run, stop)

@@ -24,7 +24,6 @@ import steps
 import torch
 from resident import peak_bytes, resident_bytes
 
-from adm.app.cli.training import keep_freed_memory
 from adm.app.processor import half_precision, processor
 
 OURS, THEIRS = "adm, bfloat16", "released, float32"
@@ -61,8 +60,6 @@ def contend(line: Connection, name: str, shape: steps.Shape, args: argparse.Name
     """Take a step on each request and send its cost; runs in an implementation's process."""
     torch.set_num_threads(args.threads)
     chosen, clock = torch.device(args.device), CLOCKS[args.clock]
-    if name.startswith("adm") and chosen.type == "cpu":
-        keep_freed_memory()  # as `adm train` does
     before = resident_bytes() if chosen.type == "cpu" else 0
     step, done = build(name, shape, chosen, args.released), 0
     line.send("ready")

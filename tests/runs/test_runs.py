@@ -3,22 +3,18 @@
 import json
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 
-import psutil
 import pytest
 import tiny
 import torch
 from samples import contents
 
-from adm.app.runs import estimates, run
-from adm.app.runs.estimates import fits_in_memory, step_memory
+from adm.app.runs import run
 from adm.app.runs.folder import FREE, check_claim, claim, identity, start_of
 from adm.data.fingerprint import fingerprint
 from adm.processes import Devices
 from adm.recipes import Recipe
 from adm.spec import to_json
-from adm.training.microbatch import largest
 from adm.training.spread import longest_share, share
 
 CPU = torch.device("cpu")
@@ -140,19 +136,6 @@ def test_a_batch_that_does_not_divide_among_the_processes_is_refused(
 ) -> None:
     with pytest.raises(ValueError, match=f"train.batch_size {expected}"):
         run.check(recipe, tiny.stripes(), Devices(CPU, world=world), run.TrainOptions())
-
-
-def test_processes_of_one_machine_share_its_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    needed = step_memory(tiny.diffusion(), "cpu")
-    monkeypatch.setattr(estimates, "step_memory", lambda *_: needed)
-    fits = fits_in_memory(tiny.diffusion())
-    monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=4 * 10**9))
-    alone = largest(fits, 1 << 20)
-    assert needed.of(alone or 0) < 0.75 * 4e9 < needed.of(2 * (alone or 0))
-    shared = largest(fits_in_memory(tiny.diffusion(), ranks=4), 1 << 20)
-    assert alone is not None
-    assert shared is not None
-    assert shared in (alone // 4, alone // 8)  # by halves, and not all of it grows with the images
 
 
 def test_other_renames_are_another_start(tmp_path: Path) -> None:

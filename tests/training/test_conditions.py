@@ -21,7 +21,7 @@ from adm.processes import Devices
 from adm.recipes import DiffusionRecipe, build
 from adm.samplers import DDIM, Even, Sampling
 from adm.spec import SettingError
-from adm.training.batches import batch_at, blank
+from adm.training.batches import batch_at
 
 CPU = Devices(torch.device("cpu"))
 COPIED = tiny.paired("process.prediction=x_0", "loss=simple")
@@ -66,8 +66,8 @@ def test_an_image_is_never_its_own_condition_by_default() -> None:
         build.network(tiny.paired()),
     )
     with pytest.raises(ValueError, match="needs a low-resolution image"):
-        objective(network, blank(2, (1, 8, 8)))
-    assert objective(network, blank(2, (1, 8, 8), (1, 8, 8))).loss.isfinite().all()
+        objective(network, batch_at(tiny.stripes(), 0, 0, 2))
+    assert objective(network, batch_at(tiny.pairs(), 0, 0, 2)).loss.isfinite().all()
 
 
 @pytest.fixture(scope="module")

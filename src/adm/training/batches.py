@@ -168,18 +168,6 @@ def with_draws(
     return batch
 
 
-def blank(count: int, shape: Shape, condition: Shape | None = None) -> Batch:
-    """Return black images of class 0, with the draws of the stream's first positions.
-
-    Args:
-        shape: (C, H, W) of the images.
-        condition: (C, h, w) of the other images of pairs; None for none.
-    """
-    images, labels = torch.zeros(count, *shape, dtype=torch.uint8), torch.zeros(count).long()
-    other = None if condition is None else torch.zeros(count, *condition, dtype=torch.uint8)
-    return Batch(images, labels, draw(0, 0, count, shape), condition=other)
-
-
 def batches(
     source: Source,
     seed: int,

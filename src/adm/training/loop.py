@@ -65,8 +65,6 @@ class Run:
         augmentation: random changes of the training images.
         watch: called after every step; its figures go into the log.
         stop: called after every step; if it returns True, the run saves a checkpoint and ends.
-        fits: returns whether a micro-batch of a given size fits in memory; None to find out by
-            trial.
         divisible: whether the batch of a step may be divided into micro-batches.
     """
 
@@ -80,7 +78,6 @@ class Run:
     augmentation: Augmentation = PLAIN
     watch: Watch = lambda done, state: {}
     stop: Callable[[], bool] = lambda: False
-    fits: Callable[[int], bool] | None = None
     divisible: bool = True
 
 
@@ -178,14 +175,13 @@ def _log_end(run: Run, done: int) -> None:
 
 
 def _largest(run: Run) -> int:
-    """Search for the largest micro-batch that fits, by trial or by `run.fits`."""
-    size, trial = run.settings.batch_size, run.fits
-    if trial is None:
-        mine, seed = share(size, run.devices), run.settings.seed
-        batch = batch_at(run.source, seed, mine.start, len(mine), run.augmentation)
-        trial = probe(run.state, run.turn, batch.to(run.devices.device), run.devices)
-    fitting = min(run.devices.gather(largest(trial, longest_share(size, run.devices)) or 0))
-    if not fitting:
+    """Try sizes, from the process's whole share by halves, until one fits in memory."""
+    size, seed = run.settings.batch_size, run.settings.seed
+    mine = share(size, run.devices)
+    batch = batch_at(run.source, seed, mine.start, len(mine), run.augmentation)
+    trial = probe(run.state, run.turn, batch.to(run.devices.device), run.devices)
+    fitting = largest(trial, longest_share(size, run.devices))
+    if fitting is None:
         raise MemoryError(refusal(1, None))
     return fitting
 

@@ -110,11 +110,6 @@ def player(
     return Player(network, tracked, optimizer, LossScale.of(settings.precision), runner)
 
 
-def idle(network: nn.Module) -> Player:
-    """Return a player that takes no steps, without averages and moments."""
-    return Player(network, (), torch.optim.SGD(network.parameters()), LossScale(), network)
-
-
 @dataclass(eq=False)
 class RunState:
     """The state that changes during a run, and the frozen networks that it uses.

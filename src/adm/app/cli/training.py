@@ -1,8 +1,6 @@
 """TrainingData, TrainOptions -> run folder, with the progress of training printed."""
 
-import ctypes
 import math
-import platform
 import signal
 import sys
 from collections.abc import Iterator, Sequence
@@ -42,9 +40,6 @@ SHOWN = (
 )
 MOST_NAMED = 12  # classes listed
 LONGER = timedelta(minutes=5)  # that a collective call may wait after a run is taken for stalled
-TRIM, MMAP = -1, -3  # M_TRIM_THRESHOLD and M_MMAP_THRESHOLD of mallopt(3)
-NEVER = 2**31 - 1  # bytes, the largest int that mallopt takes
-LARGEST = (2**30, 2**25)  # bytes; older versions of glibc accept only the second
 
 
 def describe(source: Source) -> str:
@@ -94,12 +89,8 @@ def place(device: str | None, stall: float) -> Devices:
         raise SettingError("stall", "a positive number of minutes", stall)
     if launched():
         limit = timedelta(minutes=stall) + LONGER
-        joined = join(None if device is None else torch.device(device), stall=limit)
-    else:
-        joined = Devices(pick(device))
-    if joined.device.type == "cpu":
-        keep_freed_memory()
-    return joined
+        return join(None if device is None else torch.device(device), stall=limit)
+    return Devices(pick(device))
 
 
 # Seven parameters: the last two are services that get the log in addition to log.jsonl.
@@ -205,22 +196,6 @@ def _leave(newest: Path, number: int, devices: Devices) -> None:
         more = "; a traceback of torchrun below is of the signal alone" * of_torchrun
         notice(f"{newest}: saved; run the same command again to resume{more}")
     raise Saved(0 if of_torchrun else 128 + number)
-
-
-def keep_freed_memory() -> bool:
-    """Keep freed blocks of up to 1 GiB for later allocations of this process.
-
-    glibc returns large blocks to the system as soon as they are freed. A training step on a CPU
-    then waits for thousands of new pages, which the kernel clears, although the freed ones would
-    do. This changes no number, and the peak memory of a run by little.
-
-    Returns:
-        Whether the allocator was configured, which only glibc on Linux supports.
-    """
-    if platform.libc_ver()[0] != "glibc":
-        return False
-    mallopt = ctypes.CDLL(None).mallopt
-    return bool(mallopt(TRIM, NEVER)) and any(mallopt(MMAP, size) for size in LARGEST)
 
 
 class Stop:

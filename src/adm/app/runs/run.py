@@ -12,7 +12,6 @@ import torch
 
 from adm.app.progress import watched
 from adm.app.runs.data import DataOptions, check_source, choose, fit_precision, open_data
-from adm.app.runs.estimates import fits_in_memory
 from adm.app.runs.folder import CheckData, check_claim, claim, identity, sole_writer, start_of
 from adm.app.runs.watch import watching
 from adm.app.runs.watch.watched import Watched
@@ -214,7 +213,6 @@ def start(
     players = build.players(recipe, networks, devices)
     frozen, teach = {} if teacher is None else teacher.networks, options.teach
     state = RunState(players, frozen, build.importance(recipe))
-    on_cpu = devices.device.type == "cpu"
     prepared = loop.Run(
         state=state,
         turn=build.turn(recipe, state, devices.device, teach),
@@ -230,7 +228,6 @@ def start(
         ),
         watch=options.watch,
         stop=options.stop,
-        fits=fits_in_memory(recipe, teach, devices.local_world) if on_cpu else None,
         divisible=recipe.divisible,
     )
     steps = loop.train(prepared, options.micro_batch)
