@@ -44,7 +44,7 @@ abuse: $(TOOLS)
 
 results: $(TOOLS)
 	$(BIN)/pip install --quiet --editable '.[efficientnet]'
-	test -d emoji || $(BIN)/adm data emoji --out emoji
+	test -d emoji || $(BIN)/python tools/emoji.py --out emoji
 	$(BIN)/python benchmarks/results.py --out out/results --docs docs $(ARGS)
 
 ablation: $(TOOLS)

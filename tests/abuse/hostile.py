@@ -143,7 +143,7 @@ REFUSED: tuple[tuple[tuple[str, ...], tuple[object, ...], tuple[str, ...]], ...]
     (("run", "pictures"), ("data", "pack", "pictures", "--out", "run", "--size", 8), ("run",)),
     (("shards", "pictures"), ("data", "pack", "pictures", "--out", "shards", "--size", 4),
         ("shards",)),
-    (("pictures",), ("data", "pack", "pictures", "--out", "packed", "--size", 8, "--strict"),
+    (("pictures",), ("data", "pack", "pictures", "--out", "packed", "--size", 8),
         ("packed",)),
     (("samples", "model.safetensors"), ("sample", "model.safetensors", "--out", "samples", *FEW),
         ("samples",)),

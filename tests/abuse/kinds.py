@@ -198,7 +198,7 @@ def _reading(random: Random, spec: str, folder: Path, material: Material) -> Cas
             (("data", "inspect", spec),),
             (("data", "inspect", spec, "--json", "--out", "data.html"), "data.html"),
             (("data", "pack", spec, "--out", "packed", *size), "packed"),
-            (("data", "pack", spec, "--out", "packed", "--strict"), "packed"),
+            (("data", "pack", spec, "--out", "packed"), "packed"),
             (("reference", spec, "--out", "made.npz", *size, *POOL, *CPU), "made.npz"),
             (("train", recipe, "--data", spec, "--out", "out", *CPU), "out"),
             (("evaluate", spec, "--reference", "data.npz", *size, *EVALUATE),),

@@ -34,7 +34,6 @@ WRITERS: dict[str, tuple[tuple[str, ...], str]] = {
     "cluster": (("images", "--features", "f.py:f", "--clusters", "2"), ".csv"),
     "evaluate": (("images", "--reference", "images"), ".json"),
     "nearest": (("images", "images"), ".png"),
-    "data inspect": (("images",), ".html"),
     "data pack": (("images",), ""),
     "data example": ((), ""),
 }

@@ -95,8 +95,7 @@ def test_a_broken_test_split_is_not_an_absent_one(
     photographs(tmp_path / "data" / "train", 12)
     photographs(tmp_path / "data" / "test", 3)[0].write_bytes(b"no JPEG")
     command = (*words, "--data", tmp_path / "data")
-    assert "0.jpg is not a PNG, JPEG" in adm(*command, "--strict").refusal()
-    assert "validation: data" in adm(*command).out
+    assert "0.jpg is not a PNG, JPEG" in adm(*command).refusal()
 
 
 def test_validation_data_of_other_classes_are_distinguished_from_a_wrong_recipe(

@@ -9,7 +9,7 @@ import torch
 from data.test_archives import png
 from PIL import Image
 
-from adm.data import NoSplit, open_source
+from adm.data import CorruptImage, NoSplit, open_source
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (6, 4, 5), dtype=np.uint8)
 LABELS = np.array([0, 2, 1, 0, 2, 1], np.uint8)
@@ -126,9 +126,8 @@ def test_a_broken_row_is_named(tmp_path: Path, rows) -> None:
     columns = {"image": [{"bytes": png(0), "path": None}, {"bytes": png(1)[:70], "path": None}]}
     features = datasets.Features({"image": datasets.Image()})
     datasets.Dataset.from_dict(columns, features=features).save_to_disk(tmp_path / "saved")
-    source = open_source(f"hf:{tmp_path / 'saved'}", size=(2, 2))
-    source.batch([1])
-    assert source.skipped == [f"hf:{tmp_path / 'saved'}, train row 1"]
+    with pytest.raises(CorruptImage, match=r"saved, train row 1 is not a"):
+        open_source(f"hf:{tmp_path / 'saved'}", size=(2, 2)).batch([1])
 
 
 def test_data_without_images_and_missing_names_are_refused(tmp_path: Path, rows) -> None:

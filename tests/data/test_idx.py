@@ -1,7 +1,6 @@
 """Fashion-MNIST: from Debian's files, from a folder; and damaged IDX files."""
 
 import gzip
-import json
 import struct
 from pathlib import Path
 
@@ -9,7 +8,6 @@ import numpy as np
 import pytest
 import torch
 
-from adm.data import open_source
 from adm.data.idx import DEBIAN_FASHION_MNIST, FASHION_CLASSES, fashion_mnist, read_idx
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (3, 28, 28), dtype=np.uint8)
@@ -59,26 +57,6 @@ def test_a_folder_of_idx_files_is_read(tmp_path: Path, split: str, zipped: bool)
     assert labels.tolist() == [7, 9]
 
 
-@pytest.mark.parametrize(("prefix", "join"), [("", "-"), ("emnist-letters-", "-"), ("", ".")])
-def test_any_folder_of_idx_files(tmp_path: Path, prefix: str, join: str) -> None:
-    write(tmp_path, zipped=False, prefix=prefix, join=join)
-    for split in ("train", "test"):
-        source = open_source(f"idx:{tmp_path}", split=split, size=(30, 30))
-        assert source.classes == tuple(map(str, range(10)))
-        assert source.labels.tolist() == LABELS.tolist()
-        assert torch.equal(source.read(2)[0, 1:29, 1:29], torch.from_numpy(IMAGES[2]))
-    (tmp_path / "classes.json").write_text(json.dumps(FASHION_CLASSES))
-    assert open_source(f"idx:{tmp_path}").classes == FASHION_CLASSES
-    (tmp_path / f"{prefix}t10k-images{join}idx3-ubyte").unlink()
-    with pytest.raises(ValueError, match="of the test split, and has none; give"):
-        open_source(f"idx:{tmp_path}", split="test")
-    write(tmp_path, prefix="digits-")
-    with pytest.raises(ValueError, match=r"digits-train.*train.*give a folder with one"):
-        open_source(f"idx:{tmp_path}")
-    with pytest.raises(ValueError, match="give the folder of the files: idx:/FOLDER"):
-        open_source("idx")
-
-
 @pytest.mark.parametrize(
     ("images", "labels"),
     [
@@ -101,9 +79,9 @@ def test_files_that_are_not_images_with_labels_are_refused(
     ("content", "message"),
     [
         (b"", "is damaged .*download it again"),
-        (b"\x00\x00\x0d\x01\x00\x00\x00\x01\x00\x00\x00\x00", "not an IDX file of bytes; give"),
-        (b"\x00\x00\x08\x01\x00\x00\x00\x09abc", "is truncated to 3 of 9 bytes; download it again"),
-        (b"\x00\x00\x08\x03" + b"\xff" * 12, "more than 2147483648"),
+        (b"\x00\x00\x0d\x01\x00\x00\x00\x01\x00\x00\x00\x00", "not an IDX file of bytes"),
+        (b"\x00\x00\x08\x01\x00\x00\x00\x09abc", "is damaged .*download it again"),
+        (b"\x00\x00\x08\x03" + b"\xff" * 12, "is damaged .*download it again"),
         (b"\x00\x00\x08\x03\x00", "is damaged .*download it again"),
     ],
 )

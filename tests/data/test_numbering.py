@@ -30,7 +30,7 @@ def greys(monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 def listed(path: Path, *rows: str) -> str:
-    path.write_text("\n".join(["image,label", *rows]) + "\n")
+    path.write_text("\n".join(["file,label", *rows]) + "\n")
     return str(path)
 
 

@@ -57,18 +57,6 @@ def test_a_condition_is_that_of_its_name_and_is_changed_as_its_image(
         assert torch.equal(images, conditions)
 
 
-@pytest.mark.parametrize("corrupt", ["images/{}.png", "copies/{}.bmp"])
-def test_a_pair_of_which_one_is_corrupt_is_replaced_as_a_whole(
-    tmp_path: Path, copies: Source, corrupt: str
-) -> None:
-    (tmp_path / corrupt.format(NAMES[4])).write_bytes(b"not an image")
-    images, _, conditions = copies.pairs(range(len(copies)))
-    assert conditions is not None
-    assert torch.equal(images, conditions)
-    assert copies.skipped == [str(tmp_path / corrupt.format(NAMES[4]))]
-    assert torch.equal(images[2], images[3])  # the next one in the order of the folders
-
-
 def test_images_without_one_partner_are_named(tmp_path: Path) -> None:
     images = write(tmp_path / "images", NAMES)
     few = write(tmp_path / "few", NAMES[:3])

@@ -31,7 +31,7 @@ EXAMPLES = re.compile(r"^( *)(?:Examples|For example):\n\n((?:\1 {4}.*\n|\n)+)",
 COMMAND = re.compile(r"^(?:adm|torchrun) ")
 # Not run: these need several devices, files that are not here, an idle machine, or minutes.
 NOT_RUN = re.compile(
-    r"torchrun|\.pt |openai/|hf:|imagenet|adm demo|--budget|data emoji|VERB|SMALL_IMAGES"
+    r"torchrun|\.pt |openai/|hf:|imagenet|adm demo|--budget|VERB|SMALL_IMAGES"
     r"|BASE|doctor (?!fashion)"
 )
 # Commands that contain a pattern -> options that they get, instead of the same options.

@@ -13,11 +13,9 @@ from torch import Tensor
 
 from adm.app.scoring import Extraction, FeatureSet, extract, extraction
 from adm.app.scoring.extraction import hashes_of
-from adm.data import Source, open_source
-from adm.data.pixels import to_picture
+from adm.data import Source
 from adm.features import Extracted
 from adm.features.contract import make_features
-from adm.processes import Devices
 
 COUNT = 50
 
@@ -79,33 +77,6 @@ def test_the_number_of_processes_changes_nothing(tmp_path: Path, world: int, sto
     sets = together(world, lambda d: extract(source, blocks(), Extraction(d, work=work)))
     for extracted in sets:
         assert same(alone, extracted)
-
-
-@pytest.mark.parametrize("world", [1, 3])
-def test_broken_files_are_as_if_absent_to_any_number_of_processes_and_after_an_interruption(
-    tmp_path: Path, world: int
-) -> None:
-    channels = spots(COUNT).shape[0]
-    for name, sound in (("gone", False), ("broken", True)):
-        place = tmp_path / name / "photos"
-        place.mkdir(parents=True)
-        for index, image in enumerate(spots(COUNT).batch(range(COUNT))[0]):
-            if index not in (3, 17, 18):
-                to_picture(image).save(place / f"{index}.png")
-            elif sound:
-                (place / f"{index}.png").write_bytes(b"no picture")
-    alone = extract(open_source(str(tmp_path / "gone/photos"), channels=channels), blocks())
-
-    def attempt(devices: Devices) -> FeatureSet:
-        source = open_source(str(tmp_path / "broken/photos"), channels=channels)
-        return extract(source, blocks(), Extraction(devices, work=tmp_path / "work"))
-
-    for patterns in ([], ["*.npz"], ["0*.npz", "features.npz"]):  # to delete, as if interrupted
-        for pattern in patterns:
-            for path in (tmp_path / "work").glob(pattern):
-                path.unlink()
-        for extracted in together(world, attempt):
-            assert same(alone, extracted)
 
 
 @pytest.fixture

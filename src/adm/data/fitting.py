@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from adm.data.files import RGB, CorruptImage, Files, is_grey
+from adm.data.files import RGB, Files, is_grey
 from adm.data.pixels import MAX_PIXELS, MODES, mode_of, to_picture, to_tensor, with_channels
 from adm.data.source import Source, unequal
 from adm.data.split import shuffle
@@ -24,7 +24,6 @@ def at_one_size(
     size: tuple[int, int] | None = None,
     channels: int | None = None,
     check: bool = True,
-    strict: bool = False,
 ) -> Source:
     """Resize and crop image files, and pad arrays with black, to one size; convert the channels.
 
@@ -37,11 +36,9 @@ def at_one_size(
             another number of channels cannot be converted.
         check: read the headers of up to `CHECKED` files, spread evenly, now and not hours later.
             Their sizes must be equal if `size` is None.
-        strict: see `Source`.
 
     Raises:
-        CorruptImage: with `strict`, a file that is not an image, corrupt, or too large; if its
-            header is intact, only when the image is read.
+        CorruptImage: a file that is not an image, or too large.
         ValueError: an invalid size or number of channels; files of unequal sizes; arrays that are
             larger, or cannot be converted.
     """
@@ -55,15 +52,11 @@ def at_one_size(
     if check:
         sizes: dict[tuple[int, int], int] = {}
         for row in map(source.row, spread(len(source))):
-            try:
-                sizes[files.own_size(row)] = row
-            except CorruptImage:
-                if strict:
-                    raise
+            sizes[files.own_size(row)] = row
         if size is None and len(sizes) > 1:
             (first, one), (second, other) = list(sizes.items())[:2]
             raise unequal(files.path(one), first, files.path(other), second)
-    return replace(source, images=files, strict=strict)
+    return replace(source, images=files)
 
 
 def channels_of(source: Source) -> int:
@@ -78,12 +71,9 @@ def channels_of(source: Source) -> int:
     if source.files is None:
         return source.shape[0]
     for index in spread(len(source)):
-        try:
-            with source.files.picture(source.row(index), decode=False) as picture:
-                if not is_grey(picture):
-                    return RGB
-        except CorruptImage:  # reported, or skipped, when the image is read
-            continue
+        with source.files.picture(source.row(index), decode=False) as picture:
+            if not is_grey(picture):
+                return RGB
     return 1
 
 

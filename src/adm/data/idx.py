@@ -1,7 +1,6 @@
-"""IDX files (MNIST, Fashion-MNIST) -> Source."""
+"""Fashion-MNIST's IDX files -> Source."""
 
 import gzip
-import math
 import struct
 import zlib
 from pathlib import Path
@@ -10,11 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from adm.data.labels import named_classes
-from adm.data.lists import reader_of
-from adm.data.naming import at_home, natural
+from adm.data.naming import at_home
 from adm.data.source import NoSplit, Source, in_memory
-from adm.shown import count_of
 from adm.store.fetch import Remote, fetch
 
 FASHION = "fashion-mnist"
@@ -41,8 +37,7 @@ FASHION_MD5 = {
 }
 UNSIGNED_BYTE = 0x08  # the IDX code of the element type of these data sets
 MAX_BYTES = 1 << 31
-PIECE = 1 << 20  # bytes read at a time
-STEMS = {"train": ("train",), "test": ("t10k", "test")}
+STEMS = {"train": "train", "test": "t10k"}
 
 
 def fashion_mnist(place: str = "", split: str = "train") -> Source:
@@ -70,52 +65,20 @@ def fashion_mnist(place: str = "", split: str = "train") -> Source:
     return _read_folder(folder, split, FASHION_CLASSES, FASHION)
 
 
-def idx_folder(place: str, split: str = "train") -> Source:
-    """Read a folder of IDX files whose names contain `train`, and `t10k` or `test`.
-
-    `classes.json` in the folder, ["zero", "one", ...], names the classes; without it they are named
-    by their numbers.
-
-    Raises:
-        ValueError: no folder is given; no file of images of the split, or several; no labels; a
-            file is damaged; or images, labels and classes do not match.
-    """
-    if not place:
-        raise ValueError("give the folder of the files: idx:/FOLDER")
-    folder = at_home(place)
-    return _read_folder(
-        folder, split, named_classes(reader_of(folder), str(folder)), folder.resolve().name
+def _read_folder(folder: Path, split: str, classes: tuple[str, ...], name: str) -> Source:
+    images, labels = (
+        next((path for path in (folder / file, folder / f"{file}.gz") if path.is_file()), None)
+        for file in (f"{STEMS[split]}-images-idx3-ubyte", f"{STEMS[split]}-labels-idx1-ubyte")
     )
-
-
-def _read_folder(folder: Path, split: str, classes: tuple[str, ...] | None, name: str) -> Source:
-    paths = sorted(
-        (path for path in folder.glob("*images?idx3-ubyte*") if _is_of(path.name, split)),
-        key=lambda path: natural(path.name),
-    )
-    if len({path.name.removesuffix(".gz") for path in paths}) != 1:
-        listed = ", ".join(path.name for path in paths) or "none"
-        raise (ValueError if paths else NoSplit)(
-            f"{folder} must have one file of IDX images of the {split} split, and has {listed}; "
-            f"give a folder with one {STEMS[split][0]}-images-idx3-ubyte[.gz]"
+    if images is None or labels is None:
+        raise NoSplit(
+            f"{folder} has no {STEMS[split]}-images-idx3-ubyte[.gz] with its labels; give the "
+            "folder of the original files"
         )
-    images = paths[0]
-    labels = images.with_name(images.name.replace("images", "labels").replace("idx3", "idx1"))
-    if not labels.is_file():
-        raise ValueError(f"{labels}, the labels of {images.name}, is absent; download both files")
     pixels, numbers = read_idx(images), read_idx(labels).long()
-    if pixels.ndim != 3 or numbers.ndim != 1 or not len(pixels):
-        raise ValueError(
-            f"{folder}: {images.name} and {labels.name} are not images (N, H, W) and labels (N,); "
-            "download the original files"
-        )
-    highest = int(numbers.max()) if len(numbers) else -1
-    classes = classes or tuple(map(str, range(highest + 1)))
-    if len(pixels) != len(numbers) or highest >= len(classes):
-        raise ValueError(
-            f"{folder}: {count_of(len(pixels), 'image')}, {count_of(len(numbers), 'label')} and "
-            f"{count_of(len(classes), 'class', 'classes')} do not match; download both files again"
-        )
+    fit = pixels.ndim == 3 and numbers.ndim == 1 and len(pixels) == len(numbers) > 0
+    if not fit or int(numbers.max()) >= len(classes):
+        raise ValueError(f"{folder}: images and labels do not match; download the files again")
     return in_memory(name, classes, pixels[:, None], numbers)
 
 
@@ -123,29 +86,16 @@ def read_idx(path: Path) -> Tensor:
     """Read one IDX file, gzipped or not, into a uint8 tensor.
 
     Raises:
-        ValueError: not an IDX file of bytes, of another length than it states, or larger than
-            2 GiB.
+        ValueError: not an IDX file of bytes, or of another length than it states.
     """
     try:
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
-            magic, kind, rank = struct.unpack(">HBB", file.read(4))
-            if magic or kind != UNSIGNED_BYTE or not 1 <= rank <= 4:
-                raise ValueError(f"{path} is not an IDX file of bytes; give the original file")
-            shape = struct.unpack(f">{rank}I", file.read(4 * rank))
-            count = math.prod(shape)
-            if count > MAX_BYTES:
-                raise ValueError(
-                    f"{path} states {count} bytes, more than {MAX_BYTES}; give a smaller file"
-                )
-            # Beyond the end, where gzip's checksum is verified, and no further.
-            data = b"".join(file.read(PIECE) for _ in range(count // PIECE + 2))
-    except (struct.error, EOFError, gzip.BadGzipFile, zlib.error) as error:
+            data = file.read(MAX_BYTES)
+        _, kind, rank = struct.unpack_from(">HBB", data)
+        if kind != UNSIGNED_BYTE:
+            raise ValueError("it is not an IDX file of bytes")
+        shape = struct.unpack_from(f">{rank}I", data, 4)
+        pixels = np.frombuffer(data, np.uint8, offset=4 + 4 * rank).reshape(shape)
+    except (struct.error, EOFError, gzip.BadGzipFile, zlib.error, ValueError) as error:
         raise ValueError(f"{path} is damaged ({error}); download it again") from None
-    if len(data) != count:
-        what = "truncated to" if len(data) < count else "longer, at least"
-        raise ValueError(f"{path} is {what} {len(data)} of {count} bytes; download it again")
-    return torch.from_numpy(np.frombuffer(data, np.uint8).reshape(shape).copy())
-
-
-def _is_of(name: str, split: str) -> bool:
-    return any(stem in name.lower() for stem in STEMS[split])
+    return torch.from_numpy(pixels.copy())

@@ -3,7 +3,6 @@
 import codecs
 import csv
 import io
-import itertools
 import os
 import re
 from collections import Counter
@@ -11,20 +10,13 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from adm.data.naming import at_home, is_image, read_regular
+from adm.data.naming import at_home, read_regular
 from adm.shown import printable, shown, shown_path
 from adm.spec import SettingError
 from adm.store.parsed import parse_json
 
 LISTS = (".csv", ".tsv", ".json")
 RULES = f"folders, prefix, none, or a list {', '.join(LISTS)} of files with their labels"
-# Headings, the most likely first, regardless of case and with _ for spaces and hyphens.
-FILE_COLUMNS = (
-    *("file", "filename", "file_name", "path", "filepath", "file_path"),
-    *("image", "image_name", "image_path", "image_file", "image_id", "img", "picture", "id"),
-)
-LABEL_COLUMNS = ("label", "class", "category", "class_name", "label_name", "class_id")
-
 MOST_ROWS = 2_000_000
 MOST_BYTES = 100_000_000  # of a list; enough for MOST_ROWS images
 LONGEST_ROW = 1 << 16  # characters of a row, with all its columns
@@ -162,20 +154,18 @@ def json_pairs(content: bytes, where: str) -> list[tuple[str, Label]] | None:
 
 
 def csv_pairs(content: bytes, where: str, delimiter: str) -> list[tuple[str, Label]]:
-    """Rows file,label; or with a first row of headings, the columns that these name.
+    """Columns `file` and `label`, as the first row names them.
 
     Raises:
         ValueError: not UTF-8, a quote that is not closed, more than `MOST_ROWS` lines, rows over
-            `LONGEST_ROW` or without a file or a label, or ambiguous headings.
+            `LONGEST_ROW` or without a file or a label, or no such columns.
     """
     if content.count(b"\n") > MOST_ROWS:
         raise ValueError(f"{where} has more than {MOST_ROWS} lines; split the data")
     rows = _rows(content, delimiter, where)
-    first = next(rows, [])
-    columns = _columns(first, where) if first else None
-    file, label = columns or (0, 1)
+    file, label = _columns(next(rows, []), where)
     files, labels, known = [], [], dict[str, Label]()
-    for row in rows if columns or not first else itertools.chain([first], rows):
+    for row in rows:
         if len(row) <= max(file, label):
             raise ValueError(
                 f"{where}: {shown(row)} has no file or no label; write file,label in each row"
@@ -222,22 +212,12 @@ def _rows(content: bytes, delimiter: str, where: str) -> Iterator[list[str]]:
         ) from None
 
 
-def _columns(row: list[str], where: str) -> tuple[int, int] | None:
-    """The columns of files and labels by their headings; None if the row has no headings."""
-    if any(is_image(cell.strip().rpartition("/")[2]) for cell in row):
-        return None  # a class may be called `image`
-    heads = [cell.strip().casefold().replace(" ", "_").replace("-", "_") for cell in row]
-    file = next((heads.index(head) for head in FILE_COLUMNS if head in heads), None)
-    label = next((heads.index(head) for head in LABEL_COLUMNS if head in heads), None)
-    if file is not None and label is not None:
-        return file, label
-    if file is None and label is None:
-        return None
-    others = [i for i, head in enumerate(heads) if head not in (*FILE_COLUMNS, *LABEL_COLUMNS)]
-    if len(heads) != 2 or not others:
-        what, name = ("the files", "file") if file is None else ("the labels", "label")
+def _columns(row: list[str], where: str) -> tuple[int, int]:
+    """Return the columns of files and labels by their headings."""
+    heads = [cell.strip().casefold() for cell in row]
+    if "file" not in heads or "label" not in heads:
         raise ValueError(
-            f"{where}: the headings {shown_path(', '.join(row))} do not say which column has "
-            f"{what}; call that one {name}"
+            f"{where} starts with {shown_path(', '.join(row))}; name its columns in the first "
+            "row: file,label"
         )
-    return others[0] if file is None else file, others[0] if label is None else label
+    return heads.index("file"), heads.index("label")

@@ -75,13 +75,11 @@ class Packed(NamedTuple):
         shards: in all.
         existing: shards that an earlier run wrote.
         images: that this run wrote.
-        skipped: paths of the corrupt images.
     """
 
     shards: int
     existing: int
     images: int
-    skipped: list[str]
 
 
 class Encoded(NamedTuple):
@@ -95,7 +93,6 @@ def pack(
     packing: Packing,
     *,
     split: str = "train",
-    strict: bool = False,
     advance: Callable[[float], None] = lambda amount: None,
 ) -> Packed:
     """Write `{split}-000000.tar` and so on, and `classes.json`, into a folder.
@@ -109,26 +106,17 @@ def pack(
         out: the folder, which may contain other splits.
         packing: how images are written.
         split: the prefix of the shards' names.
-        strict: refuse images that cannot be decoded, instead of leaving them out.
         advance: called with the number of images processed since the last call.
 
     Raises:
         ValueError: the folder has shards of other data or settings, or another process writes it
-            (`InUse`); corrupt images with `strict`; or arrays whose channels no image format has.
+            (`InUse`); a corrupt image; or arrays whose channels no image format has.
     """
     encode = _original(source) if packing.format == ORIGINAL else _encoder(source, packing)
     if out.exists() and not out.is_dir():
         raise ValueError(f"{out} is a file, and shards need a folder; choose another place")
 
-    def attempt(index: int) -> Encoded | CorruptImage:
-        try:
-            return encode(index)
-        except CorruptImage as error:
-            if strict:
-                raise
-            return error
-
-    existing, images, skipped, labels = 0, 0, list[str](), source.labels.tolist()
+    existing, images, labels = 0, 0, source.labels.tolist()
     indices = range(len(source))
     starts = indices[:: packing.shard_size]
     with _unless_refused(out), locked(out):
@@ -143,15 +131,12 @@ def pack(
                 new_file(target) as part,
                 tarfile.open(part, "w", format=tarfile.USTAR_FORMAT) as archive,
             ):
-                for index, encoded in zip(span, map_ahead(attempt, span), strict=True):
+                for index, encoded in zip(span, map_ahead(encode, span), strict=True):
                     advance(1)
-                    if isinstance(encoded, CorruptImage):
-                        skipped.append(encoded.path)
-                        continue
                     images += 1
                     _add(archive, f"{index:09d}.{encoded.extension}", encoded.content)
                     _add(archive, f"{index:09d}.cls", str(labels[index]).encode())
-    return Packed(len(starts), existing, images, skipped)
+    return Packed(len(starts), existing, images)
 
 
 @contextmanager

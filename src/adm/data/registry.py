@@ -14,7 +14,7 @@ from adm.data.digits import digits
 from adm.data.fitting import at_one_size
 from adm.data.folder import image_file, image_folder
 from adm.data.hub import hub
-from adm.data.idx import fashion_mnist, idx_folder
+from adm.data.idx import fashion_mnist
 from adm.data.labels import NO_LABELS, SPLITS
 from adm.data.lists import LISTS
 from adm.data.naming import at_home, is_image, natural, open_regular
@@ -25,7 +25,7 @@ from adm.spec import SettingError
 
 BUILTIN = ("fashion-mnist", "digits")  # data with a location of their own
 FORMS = (
-    "fashion-mnist, fashion-mnist:/FOLDER, digits, idx:/FOLDER, hf:NAME[@CONFIG], hf:/FOLDER, a "
+    "fashion-mnist, fashion-mnist:/FOLDER, digits, hf:NAME[@CONFIG], hf:/FOLDER, a "
     "folder of images with one sub-folder per class, a .zip or .tar of such a folder, WebDataset "
     "shards (a folder of them, or a-*.tar), an .npz or .npy file, or one image"
 )
@@ -34,7 +34,6 @@ ARRAYS = (".npz", ".npy")
 LONGEST_NAME = 40  # characters that are compared with those of data sets
 
 
-# Seven parameters: all but the spec are independent options with defaults, by keyword.
 def open_source(
     spec: str,
     *,
@@ -42,7 +41,6 @@ def open_source(
     size: tuple[int, int] | None = None,
     channels: int | None = None,
     labels: str | None = None,
-    strict: bool = False,
 ) -> Source:
     """Open data by a spec string, at one size.
 
@@ -56,14 +54,13 @@ def open_source(
         labels: the labelling rule of image files (`labels.label_images`); the .npy file of an array
             file's labels; a list by number (`numbering`), or `none`, of arrays and of named data;
             None for the default.
-        strict: see `Source`.
 
     Raises:
         ValueError: no such data, split or labels, an invalid size or number of channels, or damaged
             data.
     """
     source = find(spec, split=split, labels=labels)
-    return at_one_size(source, size=size, channels=channels, strict=strict)
+    return at_one_size(source, size=size, channels=channels)
 
 
 def find(spec: str, *, split: str | Sequence[str] = "train", labels: str | None = None) -> Source:
@@ -114,7 +111,7 @@ def find(spec: str, *, split: str | Sequence[str] = "train", labels: str | None 
 def _missing(spec: str) -> ValueError:
     """The error of a spec that is neither a path nor a name; it names similar ones."""
     if spec.rstrip("/") == WRITTEN:
-        return ValueError(f"no data {spec!r}; write them with: adm data emoji --out emoji")
+        return ValueError(f"no data {spec!r}; write them with: python tools/emoji.py --out emoji")
     similar = get_close_matches(spec.partition(":")[0][:LONGEST_NAME].lower(), NAMED)
     hint = f"did you mean {' or '.join(similar)}? " if similar else ""
     return ValueError(f"no data {shown(spec, LONGEST_PATH)}; {hint}give {FORMS}")
@@ -154,6 +151,5 @@ def _arrays(path: Path, split: str, labels: str | None) -> Source:
 NAMED: dict[str, Callable[[str, str], Source]] = {
     "fashion-mnist": fashion_mnist,
     "digits": digits,
-    "idx": idx_folder,
     "hf": hub,
 }

@@ -7,19 +7,15 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import cache, cached_property
 from itertools import islice
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from adm.data.files import CorruptImage, Files, Uniforms
-from adm.shown import count_of, few
+from adm.data.files import Files, Uniforms
 from adm.spec import SettingError
 
-MAX_CORRUPT = 1000  # consecutive corrupt images; more are a fault of the disk, not of the images
-
-MOST_NAMED = 5  # corrupt images in a notice
 AHEAD = 16  # arguments per thread in progress
 
 A = TypeVar("A")
@@ -29,12 +25,6 @@ Arrays = Callable[[list[int]], Tensor]  # rows -> (B, C, H, W) uint8
 
 class NoSplit(ValueError):
     """The data are valid but have no such split, or none with labels."""
-
-
-class Decoded(NamedTuple):
-    images: list[Tensor]  # (C, H, W) uint8; the image, or it and its condition
-    used: int  # index of the image; not the requested one if that is corrupt
-    corrupt: list[str]  # paths of skipped images
 
 
 def processors() -> int:
@@ -60,8 +50,6 @@ class Source:
             (`pairs.pair`); None without conditions.
         paths: row -> file with the same image as the array; None without such files.
         left_out: number of images that a list of labels omits.
-        strict: whether `batch` refuses a corrupt image, instead of replacing it by the next one.
-        skipped: paths of the images that `batch` has replaced so far.
         threads: in which files are decoded.
     """
 
@@ -74,8 +62,6 @@ class Source:
     paths: Callable[[int], str | None] | None = None
     condition: "Source | None" = None
     left_out: int = 0
-    strict: bool = False
-    skipped: list[str] = field(default_factory=list)
     threads: int = field(default_factory=processors)
 
     def __len__(self) -> int:
@@ -97,8 +83,7 @@ class Source:
         files = self.files
         if files is not None and files.size is not None:
             return files.channels, *files.size
-        first = self.read(0) if files is None else self._decode([self], 0, None).images[0]
-        channels, height, width = first.shape
+        channels, height, width = self.read(0).shape
         return channels, height, width
 
     def row(self, index: int) -> int:
@@ -123,7 +108,6 @@ class Source:
             labels=self.labels[torch.from_numpy(indices)],
             rows=indices if self.rows is None else self.rows[indices],
             condition=None if self.condition is None else self.condition.subset(indices),
-            skipped=[],
         )
 
     def among(self, ranks: int) -> "Source":
@@ -149,17 +133,15 @@ class Source:
     ) -> tuple[Tensor, Tensor]:
         """Read (B, C, H, W) uint8 images and their (B,) labels.
 
-        The same index and crop give the same image, whatever was read before. A corrupt image is
-        replaced by the next one in order, with its own label, unless the source is strict.
+        The same index and crop give the same image, whatever was read before.
 
         Args:
             indices: of the images.
             crops: uniforms for each image, to crop at random; None for the centre.
 
         Raises:
-            CorruptImage: an image cannot be decoded, and the source is strict.
-            ValueError: crops for images that cannot be cropped, or not one per image; only corrupt
-                images.
+            CorruptImage: an image cannot be decoded.
+            ValueError: crops for images that cannot be cropped, or not one per image.
         """
         (images,), labels = self._batch([self], indices, crops)
         return images, labels
@@ -167,10 +149,7 @@ class Source:
     def pairs(
         self, indices: Sequence[int], crops: Sequence[Uniforms] | None = None
     ) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Read as `batch`, and the (B, C, h, w) conditions, cropped alike; None without any.
-
-        An image whose condition is corrupt counts as corrupt.
-        """
+        """Read as `batch`, and the (B, C, h, w) conditions, cropped alike; None without any."""
         if self.condition is None:
             return *self.batch(indices, crops), None
         (images, conditions), labels = self._batch([self, self.condition], indices, crops)
@@ -183,61 +162,28 @@ class Source:
         chosen = list(indices)
         if crops is not None and not all(each.can_crop for each in sources):
             raise SettingError("data.crop", f"centre for {self.name}, which has no random crops")
-        if any(each.files is not None for each in sources):
-            uniforms = [None] * len(chosen) if crops is None else crops
-            images, chosen = self._gather(sources, list(zip(chosen, uniforms, strict=True)))
-        else:
-            images = [each._rows(chosen) for each in sources]
-        return images, self.labels[chosen]
+        uniforms = [None] * len(chosen) if crops is None else crops
+        requests = list(zip(chosen, uniforms, strict=True))
+        return [each._read_all(requests) for each in sources], self.labels[chosen]
 
-    def _rows(self, indices: list[int]) -> Tensor:
-        assert not isinstance(self.images, Files)
-        return self.images(list(map(self.row, indices)))
+    def _read_all(self, requests: list[tuple[int, Uniforms | None]]) -> Tensor:
+        """Read images into one tensor, (B, C, H, W)."""
+        if not isinstance(self.images, Files):
+            return self.images([self.row(index) for index, _ in requests])
+        batch = torch.empty((len(requests), *self.shape), dtype=torch.uint8).numpy()
 
-    def _gather(
-        self, sources: "list[Source]", requests: list[tuple[int, Uniforms | None]]
-    ) -> tuple[list[Tensor], list[int]]:
-        """The images of each source in one tensor, and the index of each."""
-        shapes = [(len(requests), *each.shape) for each in sources]
-        batches = [torch.empty(shape, dtype=torch.uint8).numpy() for shape in shapes]
+        def place(position: int) -> None:
+            index, crop = requests[position]
+            image = self.read(index, crop)
+            if image.shape != self.shape:
+                where = self.path(index) or self.name
+                raise unequal("the first image", self.shape[1:], where, image.shape[1:])
+            # Copied now, so that the next image can reuse the memory of this one.
+            batch[position] = image.numpy()
 
-        def place(position: int) -> tuple[int, list[str]]:
-            decoded = self._decode(sources, *requests[position])
-            for source, images, image in zip(sources, batches, decoded.images, strict=True):
-                if image.shape != source.shape:
-                    where, size = source.path(decoded.used) or source.name, image.shape[1:]
-                    raise unequal("the first image", source.shape[1:], where, size)
-                # Copied now, so that the next image can reuse the memory of this one.
-                images[position] = image.numpy()
-            return decoded.used, decoded.corrupt
-
-        placed = list(map_ahead(place, range(len(requests)), self.threads))
-        for path in (path for _, corrupt in placed for path in corrupt):
-            if path not in self.skipped:
-                self.skipped.append(path)
-        return list(map(torch.from_numpy, batches)), [index for index, _ in placed]
-
-    def _decode(self, sources: "list[Source]", index: int, crop: Uniforms | None) -> Decoded:
-        """The image of each source, or the next ones that can all be decoded."""
-        corrupt: list[str] = []
-        for offset in range(min(len(self), MAX_CORRUPT)):
-            current = (index + offset) % len(self) if offset else index
-            try:
-                return Decoded([each.read(current, crop) for each in sources], current, corrupt)
-            except CorruptImage as error:
-                if self.strict:
-                    raise
-                corrupt.append(error.path)
-        raise ValueError(
-            f"{self.name}: {count_of(len(corrupt), 'image')} in a row cannot be decoded, the first "
-            f"is {corrupt[0]}; check the disk and the files"
-        )
-
-
-def left_out(name: str, paths: Sequence[str]) -> str:
-    """Return a notice that names images that cannot be decoded."""
-    first, images = few(paths, MOST_NAMED), count_of(len(paths), "image")
-    return f"{name}: {images} cannot be decoded, and left out: {first}"
+        for _ in map_ahead(place, range(len(requests)), self.threads):
+            pass
+        return torch.from_numpy(batch)
 
 
 def unequal(one: str, first: Sequence[int], other: str, second: Sequence[int]) -> SettingError:

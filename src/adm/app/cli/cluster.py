@@ -119,14 +119,12 @@ def _opened(
 ) -> "NamedImages":
     """Open a split; for the arguments see `cluster`."""
     from adm.app.scoring.cluster_list import NamedImages, names_of
-    from adm.app.scoring.images import readable
     from adm.data.fitting import at_one_size
     from adm.data.registry import find
 
     source = find(data, split=images.split, labels=labels)
     size = lists.height_and_width(images.size)
-    source = at_one_size(source, size=size, channels=images.channels, strict=images.strict)
-    source = readable(source, devices)
+    source = at_one_size(source, size=size, channels=images.channels)
     return NamedImages(source, names_of(source), images.split)
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from adm.app.cli.options import FLAG, Strict
+from adm.app.cli.options import FLAG
 from adm.spec import SettingError
 
 if TYPE_CHECKING:  # so that --help does not load torch
@@ -37,12 +37,10 @@ class Conditions:
 
     condition: str | None = None
     shrink: Annotated[bool, FLAG] = False
-    strict: Strict = False
 
     def __post_init__(self) -> None:
-        for name in ("shrink", "strict"):
-            if getattr(self, name) and self.condition is None:
-                raise SettingError("condition", f"given where {{{name}}} is")
+        if self.shrink and self.condition is None:
+            raise SettingError("condition", "given where {shrink} is")
 
     def job(
         self,
@@ -89,8 +87,8 @@ class Conditions:
         assert self.condition is not None
         data = model.recipe.data
         size = data.low_res if data.paired else data.size if self.shrink else None
-        how = {"size": size, "channels": data.channels, "strict": self.strict}
-        source = open_images(self.condition, devices=devices, **how).source
+        how = {"size": size, "channels": data.channels}
+        source = open_images(self.condition, **how).source
         count, classes = len(source.classes), model.classes
         if not named or source.classes != tuple(map(str, range(count))):
             return source

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from adm.app.cli import lists, places
-from adm.app.cli.options import FLAG, Split, Strict
+from adm.app.cli.options import FLAG, Split
 from adm.app.cli.output import OUT
 from adm.app.cli.sampling import ALONE, DEFAULT, USUAL, Helpers, Output, Settings
 from adm.app.cli.scoring import joined
@@ -48,7 +48,6 @@ class Editing:
     split: Split = "train"
     count: int | None = None
     resize: Annotated[bool, FLAG] = False
-    strict: Strict = False
 
     def open(self, images: str, pipeline: "Pipeline", devices: "Devices") -> "Source":
         """Open the images to edit.
@@ -63,11 +62,11 @@ class Editing:
 
         channels, *size = pipeline.shape
         expected, cure = f"of {sized(pipeline.shape)}, as the model generates", "or add {resize}"
-        options = {"split": self.split, "channels": channels, "strict": self.strict}
+        options = {"split": self.split, "channels": channels}
         height, width = size
         try:
             fitted = (height, width) if self.resize else None
-            source = open_images(images, size=fitted, devices=devices, **options).source
+            source = open_images(images, size=fitted, **options).source
         except SettingError as error:
             if error.field != "size" or self.resize:
                 raise

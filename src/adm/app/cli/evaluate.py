@@ -92,7 +92,6 @@ def evaluate(
         split=images.split,
         size=lists.height_and_width(images.size),
         channels=images.channels,
-        strict=images.strict,
         count=count if samples_of is None else None,
         resize=resize,
         float16=float16,

@@ -47,11 +47,3 @@ Resize = Annotated[
         "resizes them; none leaves both to the preprocessing of the features."
     ),
 ]
-Strict = Annotated[
-    bool,
-    Parameter(
-        negative="",
-        show_default=False,
-        help="Refuse images that cannot be decoded. By default they are left out, and listed.",
-    ),
-]

@@ -115,7 +115,7 @@ def restore(
     real, known, (channels, *size) = None, None, pipeline.shape
     if truth is not None:
         how = {"split": (split, "train"), "size": tuple(size), "channels": channels}
-        real = open_images(truth, devices=devices, **how).source
+        real = open_images(truth, **how).source
         known = all_of(real, count)
     if images is not None:
         y, what = measured(images, instrument.shape, count, devices)
@@ -159,7 +159,7 @@ def measured(
     elif len(shape) != 3 or shape[0] not in (1, 3, 4):
         raise SettingError("images", f"a .npy file of numbers (N, {shape})", spec)
     else:
-        source = open_images(spec, channels=shape[0], pad=False, devices=devices).source
+        source = open_images(spec, channels=shape[0], pad=False).source
         y, name = all_of(source, count), source.name
     if tuple(y.shape[1:]) != tuple(shape):
         expected = f"of shape {tuple(shape)}, as {{operator}} leaves the images of the model"

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from cyclopts import Parameter
 
 from adm.app.cli import lists
-from adm.app.cli.options import Device, Split, Strict
+from adm.app.cli.options import Device, Split
 from adm.app.progress import progress
 from adm.data.naming import at_home
 from adm.store.files import user_cache
@@ -51,7 +51,6 @@ class ImageOptions:
     size: lists.Size = None
     channels: int | None = None
     work: Path | None = None
-    strict: Strict = False
     batch_size: int = 64
     device: Device = None
 
@@ -60,8 +59,8 @@ class ImageOptions:
         from adm.app.scoring import open_images
 
         size = lists.height_and_width(self.size)
-        own = {"split": self.split, "size": size, "channels": self.channels, "strict": self.strict}
-        return open_images(spec, devices=devices, **own | others).source
+        own = {"split": self.split, "size": size, "channels": self.channels}
+        return open_images(spec, **own | others).source
 
     def joined(self) -> "Extraction":
         """Join the ranks that were launched together, which share the images."""

@@ -22,7 +22,6 @@ def train(
     labels: Labels = None,
     validation: str | None = None,
     hold_out: float | None = None,
-    strict: Annotated[bool, Parameter(negative="")] = False,
     set: Annotated[list[str] | None, Parameter(consume_multiple=True, negative="")] = None,
     steps: int | None = None,
     micro_batch: str | None = None,
@@ -80,9 +79,6 @@ def train(
         Data to validate on. By default the test split of the data, if there is one.
     hold_out
         Fraction of the training images to validate on instead of training on them.
-    strict
-        Refuse images that cannot be decoded. By default each is replaced by the next one, and the
-        first of them are listed at the end.
     set
         Fields of the recipe to change, as field=value, separated by spaces. The list of fields is
         printed by --dry-run.
@@ -151,7 +147,6 @@ def train(
         labels=labels,
         validation=validation,
         hold_out=hold_out,
-        strict=strict,
     )
     if dry_run:
         shown = choice.recipe if data is None else open_data(choice, options).recipe

@@ -139,7 +139,6 @@ def follow(
             done,
         )
         number = max(devices.gather(stop.signal or 0))  # a signal may reach one process only
-    run.log_left_out((source, validation), devices)
     newest = checkpoint.latest(out)
     if number and newest is not None and checkpoint.read_numbers(newest).step < recipe.train.steps:
         _leave(newest, number, devices)

@@ -63,7 +63,6 @@ class DataOptions:
         labels: a file of labels, or a labelling rule; see `open_source`.
         validation: a data spec of the validation images; None for the test split of `data`.
         hold_out: fraction of the images to use for validation instead of training.
-        strict: refuse images that cannot be decoded, instead of replacing each by the next one.
 
     Raises:
         SettingError: both `validation` and `hold_out` are given.
@@ -74,7 +73,6 @@ class DataOptions:
     labels: str | None = None
     validation: str | None = None
     hold_out: float | None = None
-    strict: bool = False
 
     def __post_init__(self) -> None:
         if self.validation is not None and self.hold_out is not None:
@@ -176,7 +174,7 @@ def open_data(choice: Choice, options: DataOptions) -> TrainingData:
     build.check(recipe)
 
     def sized(data: Source, split: str = "train") -> Source:
-        fit = partial(at_one_size, channels=recipe.data.channels, strict=options.strict)
+        fit = partial(at_one_size, channels=recipe.data.channels)
         images = fit(data, size=recipe.data.size)
         if options.condition is None:
             return images

@@ -17,7 +17,6 @@ from adm.app.runs.watch import watching
 from adm.app.runs.watch.watched import Watched
 from adm.data import Source
 from adm.data.naming import at_home
-from adm.data.source import left_out
 from adm.distillation import Teach
 from adm.models.device import pick
 from adm.models.finetune import start_from
@@ -124,7 +123,6 @@ def train(
         with shown as report:
             for progress in start(fitted, source, folder, devices, replace(options, watch=watch)):
                 report(progress)
-        log_left_out((source, validation), devices)
     return folder
 
 
@@ -134,14 +132,6 @@ def _bar(recipe: Recipe, folder: Path) -> Iterator[Callable[[Progress], None]]:
     done = 0 if newest is None else checkpoint.step_of(newest) or 0
     with watched(f"training {recipe.name}", recipe.train.steps, "steps", done) as advance:
         yield lambda progress: advance(1, f"{progress.images_per_second:.0f} images/s")
-
-
-def log_left_out(sources: Sequence[Source | None], devices: Devices) -> None:
-    """Log which images of a run could not be decoded on any rank; every process must call."""
-    for source in filter(None, sources):
-        skipped = [path for paths in devices.gather(source.skipped) for path in paths]
-        if skipped and devices.main:
-            log.warning(left_out(source.name, sorted(set(skipped))))
 
 
 def train_steps(

@@ -49,7 +49,6 @@ class Comparison:
         split: split of the reference, if it is data: "train" or "test".
         size: (H, W) to which image files of samples and reference are resized and cropped.
         channels: 1, 3 or 4; by default 3 for image files, while arrays keep theirs.
-        strict: whether to refuse images that cannot be decoded, instead of leaving them out.
         count: number of samples to score, the first ones; None for all.
         resize: for images of another size than those of the reference: "to-reference" resizes
             them, "none" leaves them to the preprocessing of the features; None refuses them.
@@ -65,7 +64,6 @@ class Comparison:
     split: str = "train"
     size: tuple[int, int] | None = None
     channels: int | None = None
-    strict: bool = False
     count: int | None = None
     resize: Resize | None = None
     float16: bool = False
@@ -148,8 +146,8 @@ def _open(
         return samples
     if isinstance(samples, Samples | Job):
         return open_samples(samples)
-    settings = {"size": options.size, "channels": options.channels, "strict": options.strict}
-    return open_images(str(samples), pad=False, devices=devices, **settings)
+    settings = {"size": options.size, "channels": options.channels}
+    return open_images(str(samples), pad=False, **settings)
 
 
 def _reference(
@@ -169,8 +167,8 @@ def _reference(
         return open_samples(reference).source
     if is_reference(reference):
         return load_reference(reference)
-    settings = {"size": options.size, "channels": options.channels, "strict": options.strict}
-    return open_images(str(reference), split=options.split, devices=devices, **settings).source
+    settings = {"size": options.size, "channels": options.channels}
+    return open_images(str(reference), split=options.split, **settings).source
 
 
 def _with_features(

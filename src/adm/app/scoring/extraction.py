@@ -20,7 +20,6 @@ import torch
 from torch import Tensor
 
 from adm.app.progress import watched
-from adm.app.scoring.images import readable
 from adm.cached import Cached
 from adm.data import Source
 from adm.features import Extracted, Features
@@ -185,7 +184,7 @@ def extract(source: Source, features: Features, extraction: Extraction = DEFAULT
             `work` folder.
     """
     devices = extraction.devices
-    source = readable(source, devices).among(devices.local_world)
+    source = source.among(devices.local_world)
     if len(source) < 2:
         count = count_of(len(source), "image")
         raise ValueError(f"{source.name} has {count}, and scores need at least 2; give more images")

@@ -10,12 +10,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from adm.data import CorruptImage, Source
+from adm.data import Source
 from adm.data.arrays import read_arrays
 from adm.data.fitting import at_one_size
 from adm.data.naming import ARCHIVE, at_home
 from adm.data.registry import find
-from adm.data.source import in_memory, left_out, map_ahead
+from adm.data.source import in_memory
 from adm.generation.folder import check
 from adm.generation.job import Job
 from adm.generation.manifest import read_manifest
@@ -47,10 +47,8 @@ def open_images(
     channels: int | None = None,
     labels: str | None = None,
     pad: bool = True,
-    strict: bool = False,
-    devices: Devices = ALONE,
 ) -> Opened:
-    """Open samples or real images; those that cannot be decoded are left out (see `readable`).
+    """Open samples or real images.
 
     Args:
         spec: a sample folder, an .npz file of the released layout, or anything that `open_source`
@@ -59,8 +57,6 @@ def open_images(
         size, channels, labels: see `open_source`.
         pad: whether to pad arrays smaller than `size` with black, as in training. Pass False for
             samples, which must be scored unchanged.
-        strict: see `Source`.
-        devices: the ranks that share the images, all of which must call.
     """
     path = at_home(spec)
     archive = path / ARCHIVE if path.is_dir() else path
@@ -82,41 +78,8 @@ def open_images(
         manifest, source = None, find(spec, split=split, labels=labels)
     if source.files is None and not pad:
         _check_unpadded(source, size)
-    source = at_one_size(source, size=size, channels=channels, strict=strict)
-    return Opened(readable(source, devices), manifest)
-
-
-def readable(source: Source, devices: Devices = ALONE) -> Source:
-    """Return the images that can be decoded, as a strict source; name the others in a notice.
-
-    Files are decoded once, by all ranks together. The result is that of data without the others.
-
-    Args:
-        source: returned as it is if it is strict, or of arrays.
-
-    Raises:
-        ValueError: no image can be decoded, or the disk fails.
-    """
-    if source.strict or source.files is None:
-        return source
-    own = range(devices.rank, len(source), devices.world)
-
-    def path_of_corrupt(index: int) -> str | None:
-        try:
-            source.read(index)
-        except CorruptImage as error:
-            return error.path
-        return None
-
-    paths = devices.gather(devices.each(lambda: list(map_ahead(path_of_corrupt, own))))
-    failed = [paths[index % devices.world][index // devices.world] for index in range(len(source))]
-    corrupt = [path for path in failed if path is not None]
-    if len(corrupt) == len(source) > 0:
-        raise ValueError(f"{left_out(source.name, corrupt)}; give images")
-    if corrupt and devices.main:
-        log.warning(left_out(source.name, corrupt))
-    intact = np.array([index for index, path in enumerate(failed) if path is None], np.int64)
-    return replace(source.subset(intact) if corrupt else source, strict=True)
+    source = at_one_size(source, size=size, channels=channels)
+    return Opened(source, manifest)
 
 
 def open_samples(samples: Samples | Job) -> Opened:

@@ -24,7 +24,6 @@ import numpy as np
 from pydantic import Field
 
 from adm.app.scoring.extraction import DEFAULT, Extraction, extract
-from adm.app.scoring.images import readable
 from adm.app.scoring.manifest import versions
 from adm.data import Source
 from adm.data.arrays import list_arrays, text_of
@@ -180,7 +179,6 @@ def make_reference(
     Returns:
         The reference, equal on every rank.
     """
-    source = readable(source, extraction.devices)
     real = extract(source, features, extraction)
     rows = rows_to_store(real.count)
     return Reference(

@@ -422,7 +422,7 @@ def _collect(task: Task, spans: Sequence[range], folder: Path) -> Bits:
 def _open(data: str | Path | Source, split: str | None, model: DiffusionModel) -> Source:
     """Open images as the model was trained on them: files are resized, arrays are padded."""
     channels, *size = model.shape
-    opened, options = data, {"size": tuple(size), "strict": True}
+    opened, options = data, {"size": tuple(size)}
     if not isinstance(opened, Source):
         opened = find(str(data), split=split or ("test", "train"))
         options |= {"channels": channels} if opened.files is not None else {}

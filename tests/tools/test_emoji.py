@@ -1,4 +1,4 @@
-"""adm data emoji: archives of packages -> a folder of images on white, a class for each group."""
+"""tools/emoji.py: archives of packages -> a folder of images on white, a class for each group."""
 
 import io
 import json
@@ -7,13 +7,15 @@ import tarfile
 from pathlib import Path
 
 import pytest
-from answers import Adm
 from PIL import Image
 
-from adm.data import emoji as library
 from adm.data import open_source
-from adm.data.emoji import PACKAGES, SIDE, Package, on_white, split_of, write_emoji
+from adm.spec import SettingError
 from adm.store.hashes import sha256
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "tools"))
+import emoji as library
+from emoji import PACKAGES, SIDE, Package, on_white, split_of, write_emoji
 
 CODES = [f"1f{number:03x}" for number in range(40)]
 
@@ -75,11 +77,7 @@ def npm(tmp_path: Path, script: str) -> None:
     program.chmod(0o755)
 
 
-def test_the_npm_of_the_user_fetches_each_package_once(
-    adm: Adm,
-    packages: Path,
-    tmp_path: Path,
-) -> None:
+def test_the_npm_of_the_user_fetches_each_package_once(packages: Path, tmp_path: Path) -> None:
     npm(
         tmp_path,
         f"name = sys.argv[2].lstrip('@').replace('/', '-').replace('@', '-') + '.tgz'\n"
@@ -87,9 +85,9 @@ def test_the_npm_of_the_user_fetches_each_package_once(
         f"shutil.copy(pathlib.Path({str(packages)!r}) / name, sys.argv[-1])",
     )
     for out in ("one", "two"):
-        adm.done("data", "emoji", "--out", tmp_path / out)
+        write_emoji(tmp_path / out)
     assert (tmp_path / "requests").read_text().split() == [each.spec for each in PACKAGES]
-    adm.done("data", "emoji", "--from", packages, "--out", tmp_path / "three")
+    write_emoji(tmp_path / "three", packages)
     written = [
         {str(path.relative_to(tmp_path / out)): path.read_bytes() for path in files(tmp_path / out)}
         for out in ("one", "two", "three")
@@ -103,36 +101,25 @@ def files(folder: Path) -> list[Path]:
 
 
 def test_a_package_that_does_not_come_or_is_another_is_refused_with_the_cure(
-    adm: Adm,
-    packages: Path,
-    tmp_path: Path,
+    packages: Path, tmp_path: Path
 ) -> None:
-    words = ("data", "emoji", "--out", tmp_path / "out")
-    message = adm(*words).refusal()
-    assert "--from must be a folder with the archives of the packages, as npm is not installed" in (
-        message
-    )
-    assert "`npm pack emoji-datasource-google@16.0.0 emoji-datasource-twitter@16.0.0 @lobehub/" in (
-        message
-    )
+    with pytest.raises(SettingError, match=r"npm is not installed.*`npm pack emoji-datasource"):
+        write_emoji(tmp_path / "out")
     npm(tmp_path, "sys.exit('npm error code E404')")
-    message = adm(*words).refusal()
-    assert (
-        "emoji-datasource-google@16.0.0 did not arrive (npm says: npm error code E404)" in message
-    )
+    with pytest.raises(ValueError, match=r"did not arrive \(npm says: npm error code E404\)"):
+        write_emoji(tmp_path / "out")
     (packages / PACKAGES[1].file).write_bytes(b"another")
-    message = adm(*words, "--from", packages).refusal()
-    assert "16.0.0.tgz is not emoji-datasource-twitter@16.0.0, as its hash differs" in message
+    with pytest.raises(ValueError, match=r"is not emoji-datasource-twitter@16\.0\.0, as its hash"):
+        write_emoji(tmp_path / "out", packages)
     (packages / PACKAGES[1].file).unlink()
-    assert "16.0.0.tgz does not exist; in that" in adm(*words, "--from", packages).refusal()
+    with pytest.raises(ValueError, match=r"16.0.0.tgz does not exist; in that"):
+        write_emoji(tmp_path / "out", packages)
     assert not (tmp_path / "out").exists()
 
 
 def test_a_class_for_each_group_and_a_split_for_each_emoji(packages: Path, tmp_path: Path) -> None:
-    done: list[int] = []
-    counts = write_emoji(tmp_path / "out", packages, advance=done.append)
+    counts = write_emoji(tmp_path / "out", packages)
     assert counts == {"google": 40, "twitter": 40, "fluent": 40}
-    assert done == [1, 1, 1]
     train, test = (open_source(str(tmp_path / "out"), split=split) for split in ("train", "test"))
     assert train.classes == test.classes == ("flags", "food & drink")
     assert len(train) + len(test) == 120
