@@ -209,11 +209,8 @@ def _reading(random: Random, spec: str, folder: Path, material: Material) -> Cas
 
 
 def arrays(random: Random, folder: Path, material: Material) -> Case:
-    """Images as .npz, .npy or IDX files."""
-    name = random.choice(("data.npz", "data.npz", "data.npy", "idx"))
-    if name == "idx":
-        damage(random.choice(sorted(material.put(name, folder).iterdir())), damaged, random)
-        return _reading(random, "idx:idx", folder, material)
+    """Images as .npz or .npy."""
+    name = random.choice(("data.npz", "data.npz", "data.npy"))
     target = material.put(name, folder, f"bad{Path(name).suffix}")
     damage(target, formats.npz if name.endswith("z") else formats.npy, random)
     return _reading(random, target.name, folder, material)

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:::PIL")  # pytest resets those o
 
 
 def opened(path: Path) -> None:
-    source = open_source(str(path), size=(8, 8), strict=True)
+    source = open_source(str(path), size=(8, 8))
     source.batch(range(len(source)))
 
 
