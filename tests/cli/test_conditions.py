@@ -86,4 +86,4 @@ def test_what_is_missing_is_named(adm: Adm, run: Path, pairs: Path, tmp_path: Pa
     words = (*train, "--condition", pairs / "edges", "--out", tmp_path / "new")
     assert "partners of train/bag/4.png" in adm(*words).refusal()
     line = adm("doctor", run, "--out", tmp_path / "page.html").refusal()
-    assert "MODEL must be one that is not conditioned on an image of a pair" in line
+    assert "a diffusion model that takes no image of a pair" in line

@@ -82,7 +82,7 @@ RESULTS: dict[str, tuple[tuple[object, ...], Callable[[Any], bool]]] = {
     ),
     "doctor": (
         ("model.safetensors", "-o", "doctor.html", "--count", 8, "--device", "cpu"),
-        lambda report: {"settings", "estimate", "colours"} <= set(report["findings"]),
+        lambda report: {"settings", "error", "colours"} <= set(report["findings"]),
     ),
     "info": (
         ("model.safetensors",),

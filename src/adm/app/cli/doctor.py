@@ -1,4 +1,4 @@
-"""adm doctor MODEL -> Findings: a verdict on each part of a model, as a table and a page."""
+"""adm doctor MODEL -> findings on each part of a model, as a table and a page."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -9,13 +9,12 @@ from adm.app.cli import places
 from adm.app.cli.options import Classifier, Device
 from adm.app.cli.output import OUT, AsJson, say, show, table
 from adm.app.progress import progress
-from adm.shown import printable
 from adm.store.files import write_text
 
 if TYPE_CHECKING:
     from adm.app.study.doctor import Finding
 
-COLOURS = {"ok": "green", "look": "yellow", "wrong": "bold red"}
+COLOURS = {"ok": "green", "look": "yellow", "wrong": "bold red", "skipped": "dim"}
 
 
 def doctor(
@@ -31,11 +30,9 @@ def doctor(
 ) -> None:
     """Diagnose a model: what is right, what is wrong, and what to change.
 
-    Checks the settings, the noise at which sampling starts, the calibration of the estimates by
-    level, the learned variance, labels, overfitting, the average of the weights, the colours,
-    saturation and variety of samples, and whether the classifier fits the model, recognises the
-    data by noise level, and recognises the samples. Checks that need data are skipped if there are
-    none.
+    Checks the settings; whether sampling starts in noise; the error of the estimates by level; the
+    colours of samples; and how often the classifier is right, and how sure it is, by level. Checks
+    that need data are skipped if there are none.
 
     Examples:
 
@@ -50,8 +47,8 @@ def doctor(
     Parameters
     ----------
     model
-        A path (a file or a run folder) or a shipped name, such as fashion; a diffusion model, an
-        upsampler, a student, a GAN or a classifier.
+        A path (a file or a run folder) or a shipped name, such as fashion; a diffusion model or
+        a classifier.
     data
         Data that the model was trained on, in any of the forms of `adm train --data`; by default
         those of its recipe, if they are built in.
@@ -61,31 +58,23 @@ def doctor(
         Images per measurement; more take longer, and reveal smaller faults.
     """
     places.file(out, "--out", "doctor.html", "page")
-    from adm.app.study import doctor as library
-    from adm.app.study.patient import admit
+    from adm.app.study.doctor import open_examined, page, summary
 
-    patient = admit(model, classifier, data, device, count)
-    findings = dict[str, "Finding"]()
-    with progress(
-        f"examining {patient.model.name}", len(library.checks_of(patient)), "checks"
-    ) as advance:
-        for name, finding in library.examine(patient):
+    examined = open_examined(model, classifier, data, device, count)
+    findings, total = dict[str, "Finding"](), len(examined.checks())
+    with progress(f"examining {examined.model.name}", total, "checks") as advance:
+        for name, finding in examined.examine():
             findings[name] = finding
             advance(1)
-    write_text(out, library.page(patient, findings))
-    show(lambda: library.to_json(patient, findings), as_json, lambda: _print(findings))
-    say(library.summary(findings), as_json)
+    write_text(out, page(examined, findings))
+    show(lambda: examined.to_json(findings), as_json, lambda: _print(findings))
+    say(summary(findings), as_json)
     say(f"{out}: open it in a browser", as_json)
 
 
 def _print(findings: "dict[str, Finding]") -> None:
-    """Print a row for each finding: its verdict, its reason, and what to change."""
-    from adm.app.study.doctor import reasons
-
+    """Print a row for each finding: its weight, its sentence and the cure."""
     table(
-        (Text(each.verdict, COLOURS[each.verdict]), name, f"{each.says} {each.change}".rstrip())
+        (Text(each.weight, COLOURS[each.weight]), name, f"{each.says} {each.cure}".rstrip())
         for name, each in findings.items()
-        if each.verdict != "skipped"
     )
-    for each in reasons(findings):
-        print(printable(each))

@@ -20,6 +20,7 @@ from adm.generation.folder import check
 from adm.generation.job import Job
 from adm.generation.manifest import read_manifest
 from adm.generation.samples import Samples
+from adm.models.trained import TrainedModel
 from adm.processes import Devices
 from adm.spec import SettingError
 
@@ -80,6 +81,50 @@ def open_images(
         _check_unpadded(source, size)
     source = at_one_size(source, size=size, channels=channels)
     return Opened(source, manifest)
+
+
+def images_for(model: TrainedModel[Any, Any], data: str, split: str | Sequence[str]) -> Source:
+    """Open images as a model was trained on them: files are resized, arrays are padded.
+
+    Args:
+        split: as of `find`.
+
+    Raises:
+        ValueError: no such data, or images of another shape.
+    """
+    source = find(data, split=split)
+    channels, *size = model.shape
+    converted = channels if source.files is not None else None
+    source = at_one_size(source, size=(size[0], size[1]), channels=converted)
+    check_shape(source, model)
+    return source
+
+
+def check_shape(source: Source, model: TrainedModel[Any, Any]) -> None:
+    """Raise SettingError unless the images have the shape of those of a model."""
+    if source.shape != model.shape:
+        raise SettingError(
+            "data",
+            f"images of (C, H, W) = {model.shape}, as those of {model.name}",
+            source.shape,
+            "convert them, or give a folder of image files, which are resized and cropped",
+        )
+
+
+def relabelled(source: Source, classes: tuple[str, ...]) -> Source | None:
+    """Return the images of these classes with their labels, by name; None if it has none of them.
+
+    Classes that are numbers, as those of released files, are taken in their order.
+    """
+    place = {name.casefold(): label for label, name in enumerate(classes)}
+    known = [place.get(name.casefold(), -1) for name in source.classes]
+    if max(known) < 0:
+        if len(known) != len(classes) or not all(name.isdigit() for name in classes):
+            return None
+        known = list(range(len(classes)))
+    labels = torch.tensor(known)[source.labels]
+    matched = torch.nonzero(labels >= 0)[:, 0]
+    return replace(source.subset(matched.numpy()), classes=classes, labels=labels[matched])
 
 
 def open_samples(samples: Samples | Job) -> Opened:

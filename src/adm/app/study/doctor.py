@@ -1,163 +1,241 @@
-"""Patient -> Findings: what is right, what is not, and what to change; Findings -> page.
-
-A check is a function of a `Patient` that returns a `Finding`, or raises `Skipped` with a reason.
-"""
+"""Model, classifier, images -> findings: ok, look or wrong, in a sentence, and the cure; a page."""
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
-from typing import Any, Literal, NamedTuple, TypeAlias
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
 
-import numpy as np
 import torch
-from matplotlib.figure import Figure as Drawing
 from torch import Tensor
 
 from adm.app.report import Block, Cell, Figure, ImageRow, Images, Note, Table, Title
 from adm.app.report import page as page_of
 from adm.app.report.page import tiles
-from adm.app.runs.watch.drift import LEVELS as FAR_OFF
-from adm.app.runs.watch.drift import Compared, compare, differences, moments, reference
-from adm.app.runs.watch.validation import allowed, gap
-from adm.app.study.comparison import within_class
-from adm.app.study.patient import MANY, MARGIN, Patient, Skipped
-from adm.app.study.plots import INK, LINES, PALE, panels
+from adm.app.runs.watch.drift import MOST_OFF_OF_255, Compared, differences, moments, reference
+from adm.app.runs.watch.previews import layout, preview_sampling
+from adm.app.runs.watch.watched import PIXELS
+from adm.app.scoring.images import images_for, relabelled
+from adm.app.study.plots import LINES, panels
+from adm.data import Source, shuffle
+from adm.data.registry import BUILTIN
+from adm.diffusion import process
+from adm.diffusion.likelihood import Levels, bits_per_dimension
+from adm.generation.diffusion import DiffusionGenerator
 from adm.generation.generator import identity
-from adm.images import to_uint8
+from adm.generation.resolve import resolve
+from adm.images import to_float
 from adm.metrics.accuracy import accuracy
-from adm.models.gan import GANModel
-from adm.models.pair import check_pair
+from adm.models.load import load_any, load_classifier
+from adm.models.pair import check_pair, classifier_of
 from adm.models.paths import FOREIGN
 from adm.models.trained import ClassifierModel, DiffusionModel
-from adm.networks import on_meta, shapes_of
 from adm.pictures import png
 from adm.recipes import build
+from adm.samplers import ImageNoise, Sampling
+from adm.shown import short, shown
 from adm.spec import SettingError
-from adm.training.ema import decay_at
-from adm.training.model_file import load_weights, metadata_of
+from adm.training.model_file import metadata_of
 
-Verdict = Literal["ok", "look", "wrong", "skipped"]
-RANK: tuple[Verdict, ...] = ("wrong", "look", "ok", "skipped")
-RAW = "raw.safetensors"  # beside the average, in the folder of a checkpoint
+COUNT, FEWEST = 48, 8  # images of a measurement
+MANY = 10  # times as many for the colours of the data
+SEED = 0  # of the choice of images, and of all noise
+LEVELS = 10  # at which errors are measured
 SURE = 3.0  # standard errors beyond which a deviation is not chance
-ACROSS, LEAST = 8, 640  # pictures side by side; pixels of the width of a figure
-SIZE = (10.4, 3.5)  # inches of a figure
-DOTS: Any = {"marker": "o", "ms": 3.5, "lw": 1.4}
-ORTHOGONAL = (
-    "On the left, the error should be below both guesses. On the right, bands are 3 standard "
-    "errors: an expectation has slope 1, and its error is orthogonal to it, so that the mean "
-    "squares of the predicted noise and of what it leaves add up to that of the noise."
-)
+MOST_STEPS = 25  # of sampling; a recipe with more is sampled as its previews are
+ASSUMED_MEAN, ASSUMED_SPREAD = -0.1, 0.3  # of the brightness of photographs in [-1, 1]
+ACROSS, WIDE = 8, 640  # pictures side by side; pixels of a figure, below which it scrolls
+
+Weight = Literal["ok", "look", "wrong", "skipped"]
+RANK: tuple[Weight, ...] = ("wrong", "look", "ok", "skipped")
 
 
 class Finding(NamedTuple):
     """The result of a check.
 
     Attributes:
-        verdict: `ok`; `look`, for what may be meant, or matters little; `wrong`; `skipped`.
-        says: what was found, with numbers, in a sentence or two.
-        change: what to do about it, the worst first; nothing if it is ok.
-        figures: numbers by name.
+        weight: `ok`; `look`, for what may be meant, or matters little; `wrong`; `skipped`.
+        says: what was found, in a sentence.
+        cure: what to do about it; nothing if it is ok.
+        curves: of what was measured: `level`, and a number at each level by name.
+        pictures: images (N, C, H, W) uint8, by name.
     """
 
-    verdict: Verdict
+    weight: Weight
     says: str
-    change: str = ""
-    figures: Mapping[str, float] = {}
+    cure: str = ""
+    curves: Mapping[str, list[float]] = {}
+    pictures: Mapping[str, Tensor] = {}
 
 
-Check: TypeAlias = Callable[[Patient], Finding]
-Findings: TypeAlias = Mapping[str, Finding]  # by the name of the check
+@dataclass(frozen=True, eq=False)
+class Examined:
+    """A model, with what it is examined by.
+
+    Attributes:
+        model: the model.
+        classifier: the one that guides it, or the model itself; None for none.
+        source: images like those that it was trained on, held out if there are any; None for none.
+        without: why there are no images; empty if there are some.
+        unlabelled: why they have no labels of the model's; empty if they have.
+        count: images of a measurement.
+    """
+
+    model: DiffusionModel | ClassifierModel
+    classifier: ClassifierModel | None
+    source: Source | None
+    without: str
+    unlabelled: str
+    count: int
+
+    def checks(self) -> dict[str, Callable[[], Finding]]:
+        """Return the checks that concern the model, by name."""
+        model, source, classifier = self.model, self.source, self.classifier
+        checks: dict[str, Callable[[], Finding]] = {"settings": partial(check_settings, model)}
+        if isinstance(model, DiffusionModel):
+            if model.low_shape is None:
+                checks["start"] = partial(check_start, model, source, MANY * self.count)
+            if not model.student:
+                checks["error"] = self._measured(partial(check_error, model), bool(model.classes))
+            if model.low_shape is None:
+                labelled = bool(model.classes) and not self.unlabelled
+                checks["colours"] = self._measured(partial(check_colours, model, labelled), False)
+        if classifier is not None:
+            checks["classifier"] = self._measured(partial(check_classifier, classifier, model))
+        return checks
+
+    def examine(self) -> Iterator[tuple[str, Finding]]:
+        """Yield the name and the finding of each check."""
+        for name, check in self.checks().items():
+            try:
+                yield name, check()
+            except (SettingError, FloatingPointError) as error:
+                yield name, Finding("wrong", f"It cannot be measured: {error}.")
+
+    def to_json(self, findings: Mapping[str, Finding]) -> dict[str, Any]:
+        """Return all findings, and what was examined, as JSON values."""
+        own = self.model is self.classifier
+        return {
+            "model": identity(self.model),
+            "classifier": identity(self.classifier) if self.classifier and not own else None,
+            "data": None if self.source is None else self.source.name,
+            "images": self.count,
+            "findings": {
+                name: {"finding": each.weight, "says": each.says, "cure": each.cure, **each.curves}
+                for name, each in findings.items()
+            },
+        }
+
+    def _measured(
+        self, check: Callable[[Source, int], Finding], needs_labels: bool = True
+    ) -> Callable[[], Finding]:
+        """Return a check of images; it is skipped if there are none, or none with labels."""
+        lacking = self.without or (self.unlabelled if needs_labels else "")
+        if self.source is None or lacking:
+            return lambda: Finding("skipped", f"{lacking}.")
+        return partial(check, self.source, self.count)
 
 
-def finding(says: str, cures: Mapping[str, Verdict], **figures: float) -> Finding:
-    """Return the worst of several verdicts, with the cure of each that is not ok."""
-    amiss = sorted(
-        (each for each in cures if cures[each] != "ok"), key=lambda c: RANK.index(cures[c])
-    )
-    return Finding(worst(cures.values()) if cures else "ok", says, joined(amiss), figures)
+def open_examined(
+    model: str | Path,
+    classifier: str | Path | None = None,
+    data: str | None = None,
+    device: str | torch.device | None = None,
+    count: int = COUNT,
+) -> Examined:
+    """Load a model to examine, its classifier and its data.
 
+    Args:
+        model: a path or a shipped name of a diffusion model or a classifier.
+        classifier: the one that guides it; by default the one that belongs to it.
+        data: a data spec; by default the recipe's own data, if they are built in.
+        count: images of a measurement, at least 8.
 
-def examine(patient: Patient) -> Iterator[tuple[str, Finding]]:
-    """Yield the name and the finding of every check that concerns the model."""
-    for name, check in checks_of(patient).items():
+    Raises:
+        ValueError: there is no such model, or no such data.
+    """
+    if count < FEWEST:
+        raise SettingError("count", f"at least {FEWEST}", count)
+    examined = load_any(model, device)
+    if not isinstance(examined, DiffusionModel | ClassifierModel) or examined.recipe.data.paired:
+        expected = "a classifier, or a diffusion model that takes no image of a pair"
+        raise SettingError("model", expected, examined.name)
+    if isinstance(examined, ClassifierModel):
+        if classifier is not None:
+            raise SettingError("classifier", "left out, as the model is a classifier")
+        guide = examined
+    else:
+        own = None if examined.student else classifier_of(model, examined.path)
+        guide = (classifier or own) and load_classifier(classifier or own or "", examined.device)
+    source, without, unlabelled = None, "", ""
+    spec = data or examined.recipe.data.source
+    if data is None and spec not in BUILTIN:
+        without = f"Its data, {shown(spec)}, are opened only if they are given; give --data"
+    else:
         try:
-            yield name, check(patient)
-        except Skipped as reason:
-            yield name, Finding("skipped", joined([str(reason)]))
-        except (SettingError, FloatingPointError) as error:
-            yield name, Finding("wrong", joined([f"it cannot be measured: {error}"]))
+            source = images_for(examined, spec, ("test", "train"))
+        except (OSError, ValueError) as error:
+            if data is not None:
+                raise
+            without = f"Its data cannot be opened: {error}"
+    classes = examined.classes or (guide.classes if guide else ())
+    if source is not None and classes:
+        known = relabelled(source, classes)
+        if known is None:
+            both = (short(", ".join(each)) for each in (source.classes, classes))
+            unlabelled = "The data have the classes {}, and not {}".format(*both)
+        source = known or source
+    return Examined(examined, guide or None, source, without, unlabelled, count)
 
 
-def checks_of(patient: Patient) -> dict[str, Check]:
-    """Return the checks that concern a model, by name."""
-    model, upsamples = patient.model, patient.upsamples
-    chosen: list[Check] = [settings]
-    if isinstance(model, ClassifierModel):
-        chosen += [classifier, gradient, overfitting, average]
-        return {each.__name__: each for each in chosen}
-    diffuses = isinstance(model, DiffusionModel)
-    if diffuses:
-        chosen += [start, estimate, variance]
-        if len(model.classes) > 1:
-            chosen.append(labels)
-        chosen.append(overfitting)
-    chosen += [average, colours, saturation]
-    if model.classes and not upsamples:
-        chosen.append(variety)
-    if patient.classifier is not None:
-        chosen += [pair, classifier, gradient, agreement] if diffuses else [agreement]
-    elif not upsamples:
-        chosen.append(classifier)
-    return {each.__name__: each for each in chosen}
-
-
-def graded(value: float, look: float, wrong: float) -> Verdict:
-    """Return the verdict of a value that should be small; NaN is wrong."""
+def graded(value: float, look: float, wrong: float) -> Weight:
+    """Return the weight of a value that should be small; NaN is wrong."""
     if not value <= wrong:
         return "wrong"
     return "ok" if value <= look else "look"
 
 
-def worst(verdicts: Iterable[Verdict]) -> Verdict:
-    """Return the worst of several verdicts."""
-    return min(verdicts, key=RANK.index)
+def worst(says: str, cures: Mapping[str, Weight], **more: Any) -> Finding:
+    """Return the finding of the weightiest of several cures."""
+    cure = min(cures, key=lambda each: RANK.index(cures[each]))
+    return Finding(cures[cure], says, "" if cures[cure] == "ok" else cure, **more)
 
 
-def joined(parts: Sequence[str]) -> str:
-    """Return several cures as a sentence."""
-    text = "; ".join(parts)
-    return f"{text[:1].upper()}{text[1:]}." if text else ""
-
-
-def settings(patient: Patient) -> Finding:
+def check_settings(model: DiffusionModel | ClassifierModel) -> Finding:
     """The file states what its use needs: sampling that fits its process, names of classes."""
-    model, cures = patient.model, dict[str, Verdict]()
     recipe, classes = model.recipe, model.classes
-    says = f"A released file, recognised as {recipe.name}"
+    says, cures = f"A released file, recognised as {recipe.name}", dict[str, Weight]()
     try:
         build.check_sampling(recipe)
     except ValueError as error:
-        cures[f"its settings of sampling do not fit its process: {error}"] = "wrong"
+        cures[f"Its settings of sampling do not fit its process: {error}."] = "wrong"
     if model.path.suffix not in FOREIGN:
         metadata, steps = metadata_of(model.path), model.trained_steps
         says = f"Recipe {recipe.name}, {steps:,} of {recipe.train.steps:,} steps"
         says += f" of {metadata.data}" if metadata.data else ""
-        if "sample" not in metadata.recipe and not isinstance(model, ClassifierModel):
-            cures["it has no settings of sampling, so that those by default are used"] = "look"
+        if "sample" not in metadata.recipe and isinstance(model, DiffusionModel):
+            cures["It has no settings of sampling: those by default are used."] = "look"
         if metadata.weights == "raw":
-            cures["it holds the raw weights: sample the average, model.safetensors"] = "look"
+            cures["It holds the raw weights: sample the average, model.safetensors."] = "look"
         if not steps:
-            cures["it was not trained, as it states 0 steps"] = "look"
+            cures["It was not trained: it states 0 steps."] = "look"
     if len(set(classes)) < len(classes):
-        cures["two classes have the same name: name them apart"] = "wrong"
+        cures["Two classes have the same name: name them apart."] = "wrong"
     elif len(classes) > 10 and all(name.isdigit() for name in classes):
-        cures["its classes have numbers and no names: ask for them by number"] = "look"
+        cures["Its classes have numbers and no names: ask for them by number."] = "look"
     named = f"{len(classes)} classes" if classes else "no classes"
-    return finding(f"{says}; {named}.", cures, steps=model.trained_steps, classes=len(classes))
+    return worst(f"{says}; {named}.", cures or {"": "ok"})
 
 
-def start(patient: Patient) -> Finding:
+def sampling_of(model: DiffusionModel) -> Sampling:
+    """Return the settings of samples: the recipe's without guidance, or those of previews."""
+    default = replace(model.recipe.sample, guide=(), precision="float32", compile=False)
+    short_enough = default.grid.steps <= MOST_STEPS
+    return resolve(model, default if short_enough else preview_sampling(model.recipe))
+
+
+def check_start(model: DiffusionModel, source: Source | None, count: int) -> Finding:
     """Sampling starts from pure noise, which should be all that is left of an image at that level.
 
     The means m of the channels, of D pixels each, have a mean mu and a covariance S over images. At
@@ -167,457 +245,207 @@ def start(patient: Patient) -> Finding:
     of K with value k their deviation falls to sqrt(1 - k^2) (after Lin et al. 2024, section 3, for
     normal m).
     """
-    model, level = patient.diffusion, patient.start
-    schedule, last = model.schedule, model.schedule.last
-    signal = float(schedule.signal[level])
-    says = f"Sampling starts at level {level} of {last}, where sqrt(alpha_bar) is {signal:.4f}"
-    if patient.upsamples:
-        return finding(
-            f"{says}; the small image determines the colours.", {}, level=level, signal=signal
-        )
-    mean, spread, of = patient.brightness
+    schedule, channels = model.schedule, model.shape[0]
+    level = round(max(sampling_of(model).grid.visited(schedule)))
+    # About those of photographs, whose channels are bright together.
+    mean = torch.full((channels,), ASSUMED_MEAN).double()
+    covariance, of = torch.full((channels, channels), ASSUMED_SPREAD**2).double(), "of photographs"
+    if source is not None:
+        images = source.batch(shuffle(SEED, len(source), 0, count))[0]
+        means, of = to_float(images).mean((2, 3)).double(), "of the data"
+        mean, covariance = means.mean(0), torch.cov(means.T).reshape(channels, channels)
 
     def lost(level: int) -> tuple[float, float]:
         """Return the largest eigenvalue of K, and the largest shift of 255."""
         ratio = float(schedule.alpha_bar[level] / (1 - schedule.alpha_bar[level]))
-        read = ratio * math.prod(model.shape[1:]) * spread
-        gain = read @ torch.linalg.inv(torch.eye(len(read)).double() + read)
+        read = ratio * math.prod(model.shape[1:]) * covariance
+        gain = read @ torch.linalg.inv(torch.eye(channels).double() + read)
         shift = 127.5 * (gain @ mean).abs().max()
         return float(torch.linalg.eigvals(gain).real.max()), float(shift)
 
     share, shift = lost(level)
-    says += (
-        f": {share:.0%} of the brightness {of} is read from x_t, and pure noise has none. That "
-        f"shifts samples by about {shift:.1f} of 255 towards grey, and leaves "
-        f"{math.sqrt(1 - share**2):.0%} of the spread of their brightness."
+    says = (
+        f"Sampling starts at level {level} of {schedule.last}, where {share:.0%} of the brightness "
+        f"{of} is read from x_t: pure noise shifts samples by about {shift:.1f} of 255 towards "
+        f"grey, and leaves {math.sqrt(1 - share**2):.0%} of the spread of their brightness."
     )
-    change = "train with a schedule that ends in noise, such as process.schedule=cosine"
-    better = (each for each in range(level, last + 1) if lost(each)[1] <= FAR_OFF / 4)
-    if (noisier := next(better, level)) > level:
-        change = f"start at a noisier level, as with --grid karras:start={noisier}"
+    cure = "Train with a schedule that ends in noise, such as process.schedule=cosine."
+    levels = range(level, schedule.last + 1)
+    better = next((each for each in levels if lost(each)[1] <= MOST_OFF_OF_255 / 4), level)
+    if better > level:
+        cure = f"Start at a noisier level, as with --grid karras:start={better}."
         if model.student:  # it knows the levels of its grid alone
-            change = f"distil it again with --set distillation.grid.start={noisier}"
-    verdict = worst([graded(share, 0.3, 0.6), graded(shift, FAR_OFF / 2, 2 * FAR_OFF)])
-    return finding(says, {change: verdict}, level=level, signal=signal, read=share, shift=shift)
+            cure = f"Distil it again with --set distillation.grid.start={better}."
+    weights = (graded(share, 0.3, 0.6), graded(shift, MOST_OFF_OF_255 / 2, 2 * MOST_OFF_OF_255))
+    return worst(says, {cure: min(weights, key=RANK.index)})
 
 
-def estimate(patient: Patient) -> Finding:
-    """The estimate of x_0 is its expectation, and better than a guess that needs no network."""
-    calibration = patient.calibration
-    off = torch.stack(
-        [
-            (calibration.slope - 1).abs() - SURE * calibration.slope_spread,
-            (calibration.energy - 1).abs() - SURE * calibration.energy_spread,
-            (calibration.error - SURE * calibration.error_spread) / calibration.linear - 1,
-        ]
+@torch.no_grad()
+def check_error(model: DiffusionModel, source: Source, count: int) -> Finding:
+    """The estimate of x_0 is better than a guess that is linear in each pixel, at every level."""
+    schedule, lower = model.schedule, build.low_res_of(model.recipe)
+    start = round(max(sampling_of(model).grid.visited(schedule)))
+    levels = torch.tensor(
+        sorted({max(2, round(start * (i / LEVELS) ** 2)) for i in range(1, LEVELS + 1)})
     )
-    slope, energy, guess = off.amax(1).tolist()
-    level = int(calibration.levels[off.amax(0).argmax()])
-    first, last = int(calibration.levels[0]), int(calibration.levels[-1])
-    low, high = float(calibration.slope.min()), float(calibration.slope.max())
-    least, most = float(calibration.energy.min()), float(calibration.energy.max())
-    ratio = float((calibration.error / calibration.linear).max())
+    chosen = Levels(levels, torch.ones(len(levels), dtype=torch.float64))
+    images, labels = some_images(source, count, model.device)
+    errors = list[Tensor]()
+    for part in parts_of(images):
+        real = images[part]
+        own = labels[part] if model.classes else None
+        denoise = model.denoise(own, low_res=None if lower is None else lower(real))
+        noise = ImageNoise(SEED, range(count)[part], model.shape, model.device)
+        bits = bits_per_dimension(denoise, schedule, real, lambda t, n=noise: n(int(t)), chosen)
+        errors.append(bits.x_0_mse.cpu())
+    of_images = torch.cat(errors).double()
+    error, spread = of_images.mean(0), of_images.std(0) / len(of_images) ** 0.5
+    alpha_bar, variance = schedule.alpha_bar[levels], float(images.var(dim=0).mean())
+    guess = variance * (1 - alpha_bar) / (1 - alpha_bar + alpha_bar * variance)
+    beyond = (error - SURE * spread) / guess - 1
+    ratio, level = float((error / guess).max()), int(levels[beyond.argmax()])
     says = (
-        f"From level {first} to {last}, x_0 follows its estimate "
-        f"with slope {low:.2f} to {high:.2f}, the predicted noise and what it leaves add up to "
-        f"{least:.2f} to {most:.2f} of the noise (both should be 1), and the error of x_0 is at "
-        f"most {ratio:.2f} of that of a linear guess."
+        f"From level {levels[0]} to {levels[-1]}, the squared error of x_0 is at most {ratio:.2f} "
+        "of that of a guess that is linear in each pixel."
     )
-    change = (
-        f"it is worst at level {level}. Check that process.schedule, process.prediction and "
+    cure = (
+        f"It is worst at level {level}. Check that process.schedule, process.prediction and "
         "process.rescale_steps are those of the training, and that the data are its own; else "
-        "train longer"
+        "train longer."
     )
-    grades = (graded(slope, 0.12, 0.25), graded(energy, 0.12, 0.25), graded(guess, 0, 0.25))
-    figures = {"slope_low": low, "slope_high": high, "noise_low": least, "noise_high": most}
-    return finding(says, {change: worst(grades)}, **figures, of_linear=ratio)
-
-
-def variance(patient: Patient) -> Finding:
-    """The learned variance of x_(t-1) is its mean squared distance from the predicted mean."""
-    model = patient.diffusion
-    if not model.parameterization.variance.learned:
-        raise Skipped(f"the variance is not learned but {model.recipe.process.variance}")
-    calibration = patient.calibration
-    off = calibration.variance.log().abs()
-    place = int(off.argmax())
-    ratio, level = float(calibration.variance[place]), int(calibration.levels[place])
-    says = (
-        f"The squared distance of x_(t-1) from its predicted mean is {ratio:.2f} of the predicted "
-        f"variance at level {level}, where they differ most."
+    curves = {"squared error of x_0": error, "of a linear guess": guess}
+    curves = {"level": levels} | curves
+    return worst(
+        says,
+        {cure: graded(float(beyond.max()), 0, 0.25)},
+        curves={name: values.tolist() for name, values in curves.items()},
     )
-    change = "sample without it, as with --sampler ddim, or train with loss=hybrid"
-    verdict = graded(float(off[place]), math.log(1.3), math.log(2))
-    return finding(says, {change: verdict}, ratio=ratio, level=level)
 
 
-def labels(patient: Patient) -> Finding:
-    """An image is denoised better with its label than with another one."""
-    errors = patient.by_label
-    own, others = errors[:, 0], errors[:, 1:]
-    chance, share = 1 / errors.shape[1], float((own < others.amin(1)).double().mean())
-    effect = float(((errors.amax(1) - errors.amin(1)) / errors.mean(1)).mean())
-    says = (
-        f"Denoised with {errors.shape[1]} labels each at level {patient.guessing}, {share:.0%} of "
-        f"the images have the least error with their own; it varies by {effect:.0%} with the label."
-    )
-    cures: dict[str, Verdict] = {}
-    if share <= chance + SURE * math.sqrt(chance * (1 - chance) / len(errors)):
-        cures = {"labels have no effect: train longer, or without": "look"}
-        if effect > 0.1:
-            change = (
-                "name the classes in the order of the training, or check the labels of the data"
-            )
-            cures = {change: "wrong"}
-    return finding(says, cures, share=share, chance=chance, effect=effect)
-
-
-def overfitting(patient: Patient) -> Finding:
-    """The loss, or the accuracy, is on held-out images what it is on training images."""
-    model = patient.model
-    assert not isinstance(model, GANModel)
-    if patient.training is None or patient.held_out is None:
-        raise Skipped("the data have no test split" if patient.training else patient.without)
-    trained, held_out = (
-        patient.losses(model, each) for each in (patient.training, patient.held_out)
-    )
-    name = "accuracy" if "accuracy" in trained.quarters else "loss"
-    apart, error = gap(held_out, trained), math.hypot(trained.errors[name], held_out.errors[name])
-    both = [each.mean(name) for each in (trained, held_out)]
-    says = f"The {name} is {both[0]:.4f} on training images and {both[1]:.4f} on held-out ones"
-    if model.recipe.noised:
-        quarters = ", ".join(f"{value:.3f}" for value in held_out.quarters[name].tolist())
-        says += f" ({quarters} by quarter of the levels, the cleanest first)"
-    change = (
-        "it has learned the training images: take an earlier checkpoint, more data, "
-        "dropout or weight decay"
-    )
-    beyond = graded(apart / allowed(trained) if apart > SURE * error else 0.0, 1, 3)
-    figures = {"training": both[0], "held_out": both[1], "error": error}
-    return finding(f"{says}.", {change: beyond}, **figures)
-
-
-def average(patient: Patient) -> Finding:
-    """The average of the weights follows them, and its loss is no higher."""
-    model, raw = patient.model, patient.model.path.with_name(RAW)
-    if not raw.exists():
-        raise Skipped("only the folder of a checkpoint has the raw weights beside the average")
-    metadata = metadata_of(model.path)
-    if metadata.start is not None or metadata.teacher is not None:
-        raise Skipped("it started from another model, whose weights are not beside it")
-    first = next(iter(build.networks(model.recipe).values()))
-    weights = load_weights(raw), load_weights(model.path), dict(first.named_parameters())
-    known = shapes_of(weights[2])
-    if any(known.items() - shapes_of(each).items() for each in weights):
-        raise Skipped(f"{RAW} beside it is of another network")
-    now, mean, then = (
-        torch.cat([each[name].detach().flatten() for name in known]).double() for each in weights
-    )
-    # In parts of the distance of the raw weights from their initial values.
-    length = (now - then) @ (now - then)
-    way, apart = float((mean - then) @ (now - then) / length), float((mean - now).norm())
-    apart /= float(length.sqrt())
-    age = age_of(model.recipe.train.ema_decay, model.trained_steps)
-    says = (
-        f"The average has come {way:.0%} of the way of the raw weights from their initial "
-        f"values, and ends {apart:.0%} of it apart from them; by the decay, the weights in "
-        f"it are {age:.0%} of the training old."
-    )
-    # Had the weights moved evenly, the average would have come 1 - age of the way.
-    behind = graded(1 - way / (1 - age), 0.3, 0.6)
-    follow = "it does not follow the weights: sample raw.safetensors, or train again"
-    cures: dict[str, Verdict] = {follow: behind}
-    figures = {"way": way, "apart": apart, "age": age}
-    unlabelled = bool(model.classes and patient.unlabelled)
-    if not isinstance(model, GANModel) and patient.training is not None and not unlabelled:
-        network = on_meta(model.recipe.config)
-        network.load_state_dict(weights[0], assign=True)
-        fast = replace(model, network=network.to(model.device).eval().requires_grad_(False))
-        ours, fresh = (patient.losses(each, patient.data).mean("loss") for each in (model, fast))
-        says += f" Its loss is {ours:.4f}, and that of the raw weights {fresh:.4f}."
-        figures |= {"loss": ours, "raw_loss": fresh}
-        worse = graded((ours - fresh) / abs(fresh), 0.1, 0.5)
-        cures["the raw weights are better: sample raw.safetensors, or train longer"] = worse
-    return finding(says, cures, **figures)
-
-
-def age_of(decay: float, steps: int) -> float:
-    """Return the mean age of the weights in an exponential average, in parts of the training."""
-    age = 0.0
-    for step in range(min(steps, 1_000_000)):  # by then it is that of a constant decay
-        age = decay_at(step, decay) * (age + 1)
-    return min(1.0, age / max(1, steps))
-
-
-def colours(patient: Patient) -> Finding:
+def check_colours(model: DiffusionModel, labelled: bool, source: Source, count: int) -> Finding:
     """The channels of samples have the mean and the deviation of those of the data."""
-    samples, classes = patient.samples, None
-    if patient.upsamples or patient.training is None:
-        compared = compare(samples.images, patient.real)
-    else:
-        if samples.labels is not None and not patient.unlabelled:
-            classes = tuple(samples.labels.unique().tolist())
-        known = reference(patient.training, classes, MANY * patient.count)
-        compared = Compared(moments(samples.images), known)
+    labels, _ = layout(len(model.classes) or None, count)
+    total = count if labels is None else len(labels)
+    samples = DiffusionGenerator(model, sampling_of(model)).images(labels, range(total))
+    classes = tuple(labels.unique().tolist()) if labelled and labels is not None else None
+    compared = Compared(moments(samples), reference(source, classes, MANY * count))
     deviations = differences(compared)
-    wrong = [each for each in deviations if each.exceeds(FAR_OFF)]
-    some = wrong or [each for each in deviations if each.exceeds(FAR_OFF / 2)]
+    wrong = [each for each in deviations if each.exceeds(MOST_OFF_OF_255)]
+    some = wrong or [each for each in deviations if each.exceeds(MOST_OFF_OF_255 / 2)]
     most = max(some or deviations, key=lambda each: each.off)
     says = (
         f"The {most.what} of {most.channel} is {most.got:.0f} of 255 in samples and "
         f"{most.expected:.0f} in the data, {most.off:.1f} apart (standard error {most.error:.1f}): "
         f"the largest of {len(deviations)} differences."
     )
-    change = (
-        "see what `start` says; take more steps; compare the raw weights with the average; else "
-        "train longer"
+    cure = (
+        "See what `start` says; take more steps; compare the raw weights with the average; else "
+        "train longer."
     )
-    figures = {f"{each.what}_{each.channel}": each.got - each.expected for each in deviations}
-    return finding(says, {change: "wrong" if wrong else "look" if some else "ok"}, **figures)
+    real = source.batch(shuffle(SEED, len(source), 0, total))[0]
+    weight: Weight = "wrong" if wrong else "look" if some else "ok"
+    return worst(says, {cure: weight}, pictures={"samples": samples, "data": real})
 
 
-def saturation(patient: Patient) -> Finding:
-    """Samples have no more pixels at the ends of the range than the data, and few beyond."""
-    samples = patient.samples
-    share, usual = (
-        float(((images == 0) | (images == 255)).float().mean())
-        for images in (samples.images, patient.real)
-    )
-    says = f"{share:.0%} of the pixels of samples are 0 or 255, and {usual:.0%} of the data's"
-    figures = {"at_ends": share, "of_data": usual}
-    grades: list[Verdict] = [graded(share - usual, 0.1, 0.3)]
-    if not math.isnan(samples.beyond):
-        says += f"; before they are clipped, {samples.beyond:.1%} are more than {MARGIN:g} beyond"
-        figures["beyond"] = samples.beyond
-        grades.append(graded(samples.beyond, 0.03, 0.15))
-    change = "lower the guidance scale, take more steps, or --set threshold=dynamic"
-    return finding(f"{says}.", {change: worst(grades)}, **figures)
-
-
-def variety(patient: Patient) -> Finding:
-    """Two samples of a class are as far apart as two images of it."""
-    if patient.unlabelled:
-        raise Skipped(patient.unlabelled)
-    classes = patient.samples.labels
-    assert classes is not None
-
-    def distance(images: Tensor) -> float:
-        flat = images.flatten(1).float().numpy()
-        means = [within_class(flat[(classes == c).numpy()]).value for c in classes.unique()]
-        return float(np.nanmean(means))
-
-    ratio = distance(patient.samples.images) / distance(patient.real)
+@torch.no_grad()
+def check_classifier(
+    examined_classifier: ClassifierModel,
+    model: DiffusionModel | ClassifierModel,
+    source: Source,
+    count: int,
+) -> Finding:
+    """It fits the model, is right about slightly noisy images, and no surer than it is right."""
+    classifier, schedule = examined_classifier, examined_classifier.schedule
+    if isinstance(model, DiffusionModel):
+        try:
+            check_pair(model, classifier)
+        except SettingError as error:
+            says = f"{classifier.name} cannot guide {model.name}: {error}."
+            return Finding("wrong", says, "Train a classifier with its data and process.")
+    images, labels = some_images(source, count, classifier.device)
+    noise = ImageNoise(SEED, range(count), classifier.shape, classifier.device)
+    middles = [max(1, round((i + 0.5) / LEVELS * schedule.last)) for i in range(LEVELS)]
+    levels = middles if classifier.recipe.noised else [0]
+    scores, sure = list[Any](), list[float]()
+    for level in levels:
+        x_t, logits = process.diffuse(schedule, images, noise(level), level), list[Tensor]()
+        for part in parts_of(images):
+            timesteps = schedule.timestep(level, x_t[part])
+            logits.append(classifier.network(x_t[part], timesteps).float().cpu())
+        scores.append(accuracy(torch.cat(logits), labels.cpu()))
+        sure.append(float(torch.cat(logits).softmax(1).amax(1).mean()))
+    right = [each.value for each in scores]
+    chance = float(labels.bincount().max()) / len(labels)
+    over = max(each - score.high for each, score in zip(sure, scores, strict=True))
+    under = max(score.low - each for each, score in zip(sure, scores, strict=True))
+    rise = max(later.low - scores[i].high for i in range(len(levels)) for later in scores[i:])
     says = (
-        f"The pixels of two samples of a class are {ratio:.2f} times as far apart as those of two "
-        "images of the data."
+        f"It is right about {right[0]:.0%} of the images at level {levels[0]} and sure of "
+        f"{sure[0]:.0%}, and about {right[-1]:.0%} and {sure[-1]:.0%} at level {levels[-1]}; "
+        f"{chance:.0%} are of the commonest class."
     )
-    change = (
-        "samples look alike: lower the guidance scale, raise the truncation, or take an earlier "
-        "checkpoint of a GAN"
-    )
-    return finding(says, {change: graded(1 - ratio, 0.3, 0.6)}, ratio=ratio)
-
-
-def pair(patient: Patient) -> Finding:
-    """Model and classifier have the same images, classes in the same order, and process."""
-    model, judge = patient.diffusion, patient.judge
-    try:
-        check_pair(model, judge)
-    except SettingError as error:
-        says = f"{judge.name} cannot guide {model.name}: it must be {error.expected}"
-        return finding(f"{says}, and has {error.got}.", {error.cure: "wrong"})
-    process = judge.recipe.process
-    how = f"has the same {process.schedule} schedule of {process.steps} steps"
-    how = how if judge.recipe.noised else "guides at the estimate of x_0"
-    same = f"the {len(judge.classes)} classes" if model.classes else "the images"
-    return finding(f"{judge.name} is for {same} of {model.name}, and {how}.", {})
-
-
-def classifier(patient: Patient) -> Finding:
-    """The classifier is right about slightly noisy images, and no surer than it is right."""
-    judged = patient.judged
-    chance = judged.commonest
-    right, sure = (values.tolist() for values in judged.quarters)
-    errors = [SURE * math.sqrt(max(p * (1 - p), 0.01) / judged.images) for p in right]
-    apart = [c - p for c, p in zip(sure, right, strict=True)]
-    over = max(each - error for each, error in zip(apart, errors, strict=True))
-    under = max(-each - error for each, error in zip(apart, errors, strict=True))
-    rise = max(b - a for i, a in enumerate(right) for b in right[i:]) - errors[0]
-    of = "by quarter of the levels, the cleanest first, " if len(right) > 1 else ""
-    shares = [", ".join(f"{value:.0%}" for value in values) for values in (right, sure)]
-    says = (
-        f"It is right about {shares[0]} of the images {of}and by its own confidence about "
-        f"{shares[1]}; {chance:.0%} are of the commonest class."
-    )
-    surer = (
-        "it is surer than it is right: check that its process is that of its training and that it "
-        "was trained on noisy images; else take more data or an earlier checkpoint"
-    )
-    levels = "check its process.schedule and process.steps"
-    misled: Verdict = "wrong" if judged.level_gain[0] < -SURE * judged.level_gain[1] else "ok"
-    cures: dict[str, Verdict] = {
-        "it knows no class of these data: check the order of its classes": graded(
-            chance + errors[0] - right[0], 0, 0
+    check = "check its process.schedule and process.steps"
+    cures: dict[str, Weight] = {
+        "It knows no class of these data: check the order of its classes.": graded(
+            chance - scores[0].high, -0.05, 0
         ),
-        surer: graded(over, 0.1, 0.25),
-        f"it is less sure than it is right: {levels}": graded(under, 0.1, 0.5),
-        "it does better given another level: check its process": misled,
-        f"it is better on noisier images: {levels}": graded(rise, 0.1, 0.5),
+        "It is surer than it is right: check that its process is that of its training and that it "
+        "was trained on noisy images; else take more data, data.augment or an earlier "
+        "checkpoint.": graded(over, 0.1, 0.25),
+        f"It is less sure than it is right: {check}.": graded(under, 0.1, 0.5),
+        f"It is better on noisier images: {check}.": graded(rise, 0.1, 0.5),
     }
-    figures = {f"accuracy_q{i}": value for i, value in enumerate(right, 1)}
-    figures |= {f"confidence_q{i}": value for i, value in enumerate(sure, 1)}
-    return finding(says, cures, **figures, level_gain=judged.level_gain[0])
+    curves = {"level": list(map(float, levels)), "share of images that are right": right}
+    return worst(says, cures, curves=curves | {"by its own confidence": sure})
 
 
-def gradient(patient: Patient) -> Finding:
-    """The gradient of the classifier is neither negligible nor as large as the noise."""
-    if not patient.judge.recipe.noised:
-        raise Skipped("a classifier of clean images has no levels")
-    judged = patient.judged
-    low, high = float(judged.pull.min()), float(judged.pull.max())
-    level = int(judged.levels[judged.pull.argmax()])
-    says = (
-        f"At scale 1, guidance adds {low:.2%} to {high:.1%} of the noise's magnitude to the "
-        f"predicted noise, most at level {level}."
-    )
-    cures: dict[str, Verdict] = {"it hardly guides: give a --scale above 10": "look"}
-    if high >= 0.001:
-        change = f"guide with a --scale below {0.3 / high:.2g}, or in an interval of levels"
-        cures = {change: graded(high, 0.3, 1.0)}
-    return finding(says, cures, low=low, high=high, level=level)
+def some_images(source: Source, count: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Return `count` images, (N, C, H, W) in [-1, 1], and their labels (N,)."""
+    images, labels = source.batch(shuffle(SEED, len(source), 0, count))
+    return to_float(images).to(device), labels.to(device)
 
 
-def agreement(patient: Patient) -> Finding:
-    """The classifier recognises the classes of samples as often as those of the data."""
-    classes, judge = patient.samples.labels, patient.judge
-    if classes is None:
-        raise Skipped("the samples are unconditional")
-    requested, known = patient.of_judge(classes), patient.of_judge(patient.labels)
-    ours = accuracy(patient.classify(patient.samples.images), requested)
-    theirs = accuracy(patient.classify(to_uint8(patient.images)), known)
-    both = [f"{each.value:.0%} ({each.low:.0%} to {each.high:.0%})" for each in (ours, theirs)]
-    says = (
-        f"{judge.name} recognises the requested class in {both[0]} of the "
-        f"samples, and that of the label in {both[1]} of the data."
-    )
-    change = "check that both have the same classes in the same order, and look at the samples"
-    verdict = graded(theirs.low - ours.high, 0, 0.3)
-    return finding(says, {change: verdict}, samples=ours.value, data=theirs.value)
+def parts_of(images: Tensor) -> list[slice]:
+    """Return parts of images that are evaluated together."""
+    together = max(1, min(64, PIXELS // math.prod(images.shape[2:])))
+    return [slice(i, i + together) for i in range(0, len(images), together)]
 
 
-def summary(findings: Findings) -> str:
+def summary(findings: Mapping[str, Finding]) -> str:
     """Return what a reader should know first, in a sentence."""
     names = {
-        rank: [name for name, each in findings.items() if each.verdict == rank] for rank in RANK
+        rank: ", ".join(name for name, each in findings.items() if each.weight == rank)
+        for rank in RANK
     }
-    parts = [f"wrong: {', '.join(names['wrong'])}"] if names["wrong"] else ["nothing is wrong"]
-    parts += [f"look at {', '.join(names['look'])}"] if names["look"] else []
-    skipped = f", {len(names['skipped'])} skipped" if names["skipped"] else ""
-    ok = len(names["ok"])
-    return joined([*parts, f"{ok} {'check is' if ok == 1 else 'checks are'} ok{skipped}"])
+    said = f"wrong: {names['wrong']}" if names["wrong"] else "nothing is wrong"
+    said += f"; look at {names['look']}" if names["look"] else ""
+    said += f"; skipped: {names['skipped']}" if names["skipped"] else ""
+    return f"{said[0].upper()}{said[1:]}."
 
 
-def reasons(findings: Findings) -> list[str]:
-    """Return why checks were skipped, a sentence for each reason."""
-    skipped = {name: each.says for name, each in findings.items() if each.verdict == "skipped"}
-    return [
-        f"Skipped {', '.join(name for name in skipped if skipped[name] == why)}. {why}"
-        for why in dict.fromkeys(skipped.values())
-    ]
-
-
-def to_json(patient: Patient, findings: Findings) -> dict[str, Any]:
-    """Return all findings, and what was examined, as JSON values."""
-    judge = patient.classifier
-    return {
-        "model": identity(patient.model),
-        "classifier": None if judge is None else identity(judge),
-        "data": None if patient.training is None else patient.data.name,
-        "images": patient.count,
-        "findings": {name: each._asdict() for name, each in findings.items()},
-    }
-
-
-def page(patient: Patient, findings: Findings) -> str:
-    """Return the HTML page: verdicts, the worst first, then what was measured, in pictures."""
-    checked = {name: each for name, each in findings.items() if each.verdict != "skipped"}
-    order = sorted(checked, key=lambda name: RANK.index(checked[name].verdict))
-    todo = [f"{name}: {checked[name].change}" for name in order if checked[name].change]
+def page(examined: Examined, findings: Mapping[str, Finding]) -> str:
+    """Return the HTML page: the findings, the weightiest first, then what was measured."""
+    order = sorted(findings, key=lambda name: RANK.index(findings[name].weight))
+    cures = [f"{name}: {findings[name].cure}" for name in order if findings[name].cure]
+    blocks: list[Block] = [Note(cures or ["Nothing needs to be changed."], "result")]
     rows = [
-        [
-            name,
-            Cell(checked[name].verdict, best=checked[name].verdict != "ok"),
-            Cell(checked[name].says, words=True),
-        ]
-        for name in order
+        [name, Cell(each.weight, best=bool(each.cure)), Cell(each.says, words=True)]
+        for name, each in ((name, findings[name]) for name in order)
     ]
-    blocks: list[Block] = [
-        Note(todo or ["Nothing needs to be changed."], "result"),
-        Table(["check", "verdict", Cell("what was found", words=True)], rows),
-        *([Note(reasons(findings), "quiet")] * (len(checked) < len(findings))),
-    ]
-    if "estimate" in checked:
-        about = "error of the estimate of x_0, and its calibration, by level"
-        picture = Figure(png(draw_calibration(patient, "variance" in checked)), about, LEAST)
-        blocks += [Title("Estimates by level"), picture, Note([ORTHOGONAL], "quiet")]
-    if "classifier" in checked and patient.judge.recipe.noised:
-        about = "accuracy, confidence and gradient of the classifier by level"
-        picture = Figure(png(draw_judged(patient)), about, LEAST)
-        blocks += [Title("The classifier by level"), picture]
-    if "colours" in checked:
-        samples = patient.samples
-        row = ImageRow("", [tiles(each, ACROSS) for each in (samples.images, patient.real)])
-        like = "those to be restored" if patient.upsamples else "of the same classes"
-        note = f"Not selected; sampled {samples.how}. The data are {like}."
-        blocks += [Title("Samples and data"), Note([note], "quiet")]
-        blocks.append(Images([row], ["samples", "data"], ACROSS))
-    facts = [("model", patient.model.name)]
-    if patient.classifier is not None:
-        facts.append(("classifier", patient.classifier.name))
-    if patient.training is not None:
-        facts.append(("data", f"{patient.data.name}, {patient.count} images of a measurement"))
-    title, whole = f"Doctor: {patient.model.name}", to_json(patient, findings)
+    blocks.append(Table(["check", "finding", Cell("what was found", words=True)], rows))
+    for name, each in findings.items():
+        if each.pictures or len(each.curves.get("level", ())) > 1:
+            blocks.append(Title(name.capitalize()))
+        if len(each.curves.get("level", ())) > 1:
+            x, *_ = each.curves.values()
+            with panels([f"{name} by level"], "level", (6.5, 3.5)) as (drawn, (axes,)):
+                for (what, y), colour in zip([*each.curves.items()][1:], LINES, strict=False):
+                    axes.plot(x, y, color=colour, label=what, marker="o", ms=3.5, lw=1.4)
+            blocks.append(Figure(png(drawn), f"{name} by level", WIDE))
+        if each.pictures:
+            row = ImageRow("", [tiles(images, ACROSS) for images in each.pictures.values()])
+            blocks.append(Images([row], [*each.pictures], ACROSS))
+    facts = [("model", examined.model.name), ("images of a measurement", str(examined.count))]
+    facts += [("data", examined.source.name)] if examined.source is not None else []
+    title, whole = f"Doctor: {examined.model.name}", examined.to_json(findings)
     return page_of(title, blocks, lead=summary(findings), facts=facts, settings=whole)
-
-
-def draw_calibration(patient: Patient, learned: bool) -> Drawing:
-    """Draw the error of the estimate of x_0, and what should be 1, by level."""
-    calibration = patient.calibration
-    x = calibration.levels.tolist()
-    lines = [
-        ("slope of x_0 on its estimate", calibration.slope, calibration.slope_spread),
-        ("predicted noise and what it leaves", calibration.energy, calibration.energy_spread),
-        ("actual over predicted variance", calibration.variance, 0 * calibration.variance),
-    ]
-    titles = ("Squared error of the estimate of x_0", "What should be 1")
-    with panels(titles, "level", SIZE) as (drawn, (left, right)):
-        left.plot(x, calibration.error, color=LINES[0], label="the model", **DOTS)
-        left.plot(x, calibration.linear, "--", color=LINES[1], lw=1.4, label="linear in each pixel")
-        left.axhline(calibration.constant, color=PALE, lw=1, ls=":", label="a constant image")
-        left.set_yscale("log")
-        for (name, values, spread), colour in zip(lines[: 2 + learned], LINES[2:], strict=False):
-            low, high = values - SURE * spread, values + SURE * spread
-            right.fill_between(x, low, high, color=colour, alpha=0.15, lw=0)
-            right.plot(x, values, color=colour, label=name, **DOTS)
-        right.axhline(1, color=INK, lw=0.8)
-        low, high = right.get_ylim()
-        right.set_ylim(min(low, 0.8), max(high, 1.2))
-    return drawn
-
-
-def draw_judged(patient: Patient) -> Drawing:
-    """Draw the accuracy of the classifier, and its gradient, by level."""
-    judged = patient.judged
-    x = judged.levels.tolist()
-    titles = (
-        f"Share of images that {patient.judge.name} classifies rightly",
-        "What it adds to the predicted noise at scale 1, in percent",
-    )
-    with panels(titles, "level", SIZE) as (drawn, (left, right)):
-        left.plot(x, judged.accuracy, color=LINES[0], label="right", **DOTS)
-        left.plot(x, judged.confidence, "--", color=LINES[1], lw=1.4, label="by its own confidence")
-        left.axhline(judged.commonest, color=PALE, lw=1, ls=":", label="the commonest class")
-        left.set_ylim(0, 1.02)
-        right.plot(x, 100 * judged.pull, color=LINES[0], label="sigma times its gradient", **DOTS)
-        right.set_yscale("log")
-    return drawn

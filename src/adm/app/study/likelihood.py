@@ -25,11 +25,11 @@ from adm.app.report import page as page_of
 from adm.app.report.page import tiles
 from adm.app.scoring import Score
 from adm.app.scoring.extraction import Bar, hashes_of, silent, work_in
+from adm.app.scoring.images import relabelled
 from adm.app.scoring.manifest import versions
 from adm.app.study.bounds import BOUNDS, Arrays, Bound, Variational
 from adm.app.study.comparison import Z
 from adm.app.study.curve import formatted, parts
-from adm.app.study.patient import labelled
 from adm.app.study.plots import LINES, panels
 from adm.cached import Cached
 from adm.data import Source, shuffle
@@ -441,14 +441,14 @@ def _open(data: str | Path | Source, split: str | None, model: DiffusionModel) -
 
 def _with_labels(source: Source, model: DiffusionModel) -> Source:
     """Return the images with the labels of the model, by the names of their classes."""
-    relabelled = labelled(source, model.classes)
-    if relabelled is None or len(relabelled) < len(source):
+    known = relabelled(source, model.classes)
+    if known is None or len(known) < len(source):
         raise SettingError(
             "labels",
             f"none, as {source.name} has the classes {short(', '.join(source.classes))}, and "
             f"{model.name} has {short(', '.join(model.classes))}",
         )
-    return relabelled
+    return known
 
 
 def _score(values: NDArray[np.float32]) -> Score:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from adm.data import Source, shuffle
 
-LEVELS = 12  # of 256, by which a mean or a deviation may differ
+MOST_OFF_OF_255 = 12  # by which a mean or a deviation of a channel may differ
 ERRORS = 4  # standard errors by which it must differ as well, because samples are few
 SEED = 0
 CHUNK = 16  # images read at a time
@@ -171,8 +171,8 @@ def differences(compared: Compared) -> list[Difference]:
 
 
 def warning_of(compared: Compared) -> str | None:
-    """Return a warning if a channel differs by more than `LEVELS` and `ERRORS`, or None."""
-    wrong = [each for each in differences(compared) if each.exceeds(LEVELS)]
+    """Return a warning if a channel is off by `MOST_OFF_OF_255` and by `ERRORS`, or None."""
+    wrong = [each for each in differences(compared) if each.exceeds(MOST_OFF_OF_255)]
     if not wrong:
         return None
     # The largest of the means, or else of the deviations.

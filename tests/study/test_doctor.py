@@ -1,0 +1,202 @@
+"""A healthy model is healthy, and each check finds the model that is broken in its way."""
+
+from collections.abc import Callable
+from copy import deepcopy
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import pytest
+import tiny
+import torch
+from torch import Tensor
+
+from adm.app.study import doctor
+from adm.app.study.doctor import Examined, Finding, open_examined
+from adm.data import open_source
+from adm.data.source import in_memory
+from adm.images import to_uint8
+from adm.models.load import load_classifier, load_diffusion
+from adm.models.trained import ClassifierModel, DiffusionModel
+from adm.recipes import build
+from adm.spec import assign
+from adm.training.model_file import entries_of, save_model
+
+pytestmark = pytest.mark.xdist_group("doctor")  # one worker measures for all tests
+COUNT = 24
+HEAD, LABELS, LOGITS = "head.2", "label_embedding.weight", "head.pool.out"
+
+
+@pytest.fixture(scope="module")
+def fashion() -> Examined:
+    """The shipped model with its classifier and data."""
+    try:
+        open_source("fashion-mnist")
+    except ValueError as error:
+        pytest.skip(f"no data: {error}")
+    return open_examined("fashion", device="cpu", count=COUNT)
+
+
+def finding_of(examined: Examined, check: str) -> Finding:
+    return examined.checks()[check]()
+
+
+def changed(
+    model: DiffusionModel | ClassifierModel, change: Callable[[dict[str, Tensor]], object]
+) -> DiffusionModel | ClassifierModel:
+    """The same model with weights that are changed in place."""
+    network = deepcopy(model.network)
+    with torch.no_grad():
+        change(network.state_dict())
+    return replace(model, network=network)
+
+
+def times(name: str, by: float, weights: dict[str, Tensor]) -> None:
+    for kind in ("weight", "bias"):
+        weights[f"{name}.{kind}"].mul_(by)
+
+
+def brighter(weights: dict[str, Tensor]) -> None:
+    weights[f"{HEAD}.bias"][:1].sub_(0.25)
+
+
+def next_class(weights: dict[str, Tensor]) -> None:
+    for kind in ("weight", "bias"):
+        own = weights[f"{LOGITS}.{kind}"]
+        own.copy_(own.roll(1, 0).clone())
+
+
+def in_another_process(model: DiffusionModel) -> DiffusionModel:
+    """The recipe says linear, and the network was trained with cosine."""
+    process = replace(model.recipe.process, schedule="linear")
+    recipe = replace(model.recipe, process=process)
+    return replace(model, recipe=recipe, schedule=build.schedule(process))
+
+
+def starting(model: DiffusionModel, grid: str) -> DiffusionModel:
+    recipe = model.recipe
+    return replace(model, recipe=replace(recipe, sample=recipe.sample.change(grid=grid)))
+
+
+def of_clean_images(classifier: ClassifierModel) -> ClassifierModel:
+    """It says that it was trained on noisy images."""
+    return replace(classifier, network=load_classifier("fashion-judge").network)
+
+
+def with_wrong_timesteps(classifier: ClassifierModel) -> ClassifierModel:
+    """Its timesteps count from the noisiest level."""
+    schedule = classifier.schedule
+    return replace(classifier, schedule=replace(schedule, timesteps=999 - schedule.timesteps))
+
+
+MODELS: dict[str, tuple[str, Callable, str, str]] = {
+    "starts where much is left of the image": (
+        "start",
+        lambda model: starting(model, "karras:steps=10,start=600"),
+        "wrong",
+        "--grid karras:start=9",
+    ),
+    "has another schedule": ("error", in_another_process, "wrong", "process.schedule"),
+    "learned nothing": (
+        "error",
+        lambda model: changed(model, partial(times, HEAD, 0)),
+        "wrong",
+        "train longer",
+    ),
+    "is tinted": ("colours", lambda model: changed(model, brighter), "wrong", "more steps"),
+}
+CLASSIFIERS: dict[str, tuple[Callable, str, str]] = {
+    "names other classes": (
+        lambda c: replace(c, classes=c.classes[::-1]),
+        "wrong",
+        "Train a classifier",
+    ),
+    "is blind to noise": (of_clean_images, "wrong", "trained on noisy images"),
+    "receives other timesteps": (with_wrong_timesteps, "look", "process"),
+    "has another order": (lambda c: changed(c, next_class), "wrong", "order of its classes"),
+    "is never sure": (
+        lambda c: changed(c, partial(times, LOGITS, 0.1)),
+        "wrong",
+        "less sure than it is right",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_broken_model_is_found_and_its_cure_named(fashion: Examined, name: str) -> None:
+    check, breaks, weight, cure = MODELS[name]
+    finding = finding_of(replace(fashion, model=breaks(fashion.model)), check)
+    assert finding.weight == weight, finding.says
+    assert cure in finding.cure
+
+
+@pytest.mark.parametrize("name", CLASSIFIERS)
+def test_a_broken_classifier_is_found_and_its_cure_named(fashion: Examined, name: str) -> None:
+    breaks, weight, cure = CLASSIFIERS[name]
+    examined = replace(fashion, classifier=breaks(fashion.classifier))
+    finding = finding_of(examined, "classifier")
+    assert finding.weight == weight, finding.says
+    assert cure in finding.cure
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["fashion", "fashion-fast", "fashion-classifier", "fashion-judge"])
+def test_a_shipped_model_is_healthy(fashion: Examined, name: str) -> None:
+    findings = dict(open_examined(name, device="cpu", count=COUNT).examine())
+    assert {each.weight for each in findings.values()} == {"ok"}, findings
+    assert all(not each.cure for each in findings.values())
+
+
+def test_settings_that_are_amiss_are_named(tmp_path: Path) -> None:
+    recipe = tiny.diffusion("process.steps=1000")
+    path = tiny.model(tmp_path / "model.safetensors", recipe)
+    fresh = doctor.check_settings(load_diffusion(path, "cpu"))
+    assert (fresh.weight, "0 steps" in fresh.cure) == ("look", True)
+    entries = entries_of(path) | {"step": 4, "weights": "raw"}
+    save_model(path, load_diffusion(path, "cpu").network.state_dict(), entries)
+    assert "raw weights" in doctor.check_settings(load_diffusion(path, "cpu")).cure
+    del entries["recipe"]["sample"]
+    save_model(path, load_diffusion(path, "cpu").network.state_dict(), entries)
+    assert "no settings of sampling" in doctor.check_settings(load_diffusion(path, "cpu")).cure
+    twice = replace(load_diffusion(path, "cpu"), classes=("bag", "bag", "boot"))
+    assert doctor.check_settings(twice).weight == "wrong"
+
+
+def test_without_data_the_checks_that_need_them_say_why(tmp_path: Path) -> None:
+    path = tiny.model(tmp_path / "model.safetensors", tiny.diffusion("data.source=photos/"))
+    findings = dict(open_examined(path, device="cpu").examine())
+    done = [name for name, each in findings.items() if each.weight != "skipped"]
+    assert done == ["settings", "start"]
+    assert "give --data" in findings["error"].says
+
+
+def test_the_start_reports_the_shift_of_the_estimated_brightness() -> None:
+    """By drawing: the best estimate of a brightness that pure noise was taken for."""
+    model = starting(load_diffusion("fashion"), "karras:steps=10,start=900")
+    generator = torch.Generator().manual_seed(0)
+    brightness = (-0.5 + 0.2 * torch.randn(20_000, generator=generator)).clamp(-1, 1)
+    grey = brightness[:, None, None, None].expand(-1, *model.shape)
+    source = in_memory("grey", ("all",), to_uint8(grey), torch.zeros(20_000).long())
+    finding = doctor.check_start(model, source, 20_000)
+    signal, sigma = model.schedule.signal[900], model.schedule.sigma[900]
+    observed = signal * brightness + sigma / 28 * torch.randn(20_000, generator=generator).double()
+    slope = torch.cov(torch.stack([brightness.double(), observed]))[0, 1] / observed.var()
+    guessed = brightness.mean() + slope * (0 - observed.mean())
+    assert guessed > brightness.mean()  # towards grey, from black
+    shift = 127.5 * float(guessed - brightness.mean())
+    stated = float(finding.says.partition("by about ")[2].split()[0])
+    assert stated == pytest.approx(shift, rel=0.05)
+    noisier = int(finding.cure.rpartition("=")[2].strip("."))
+    better = starting(model, f"karras:steps=10,start={noisier}")
+    assert doctor.check_start(better, source, 20_000).weight == "ok"
+
+
+def test_a_student_is_distilled_again_to_start_at_a_noisier_level(fashion: Examined) -> None:
+    """It has learned the levels of its own grid, and refuses another one."""
+    model = load_diffusion("fashion-fast", device="cpu")
+    early = replace(model, recipe=assign(model.recipe, "distillation.grid.start", "600"))
+    finding = doctor.check_start(early, fashion.source, 480)
+    assert finding.weight == "wrong"
+    _, _, setting = finding.cure.strip(".").partition("--set ")
+    cured = replace(early, recipe=assign(early.recipe, *setting.split("=")))
+    assert doctor.check_start(cured, fashion.source, 480).weight == "ok"
