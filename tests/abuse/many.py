@@ -39,7 +39,6 @@ SAMPLE = (
 )
 FORMS: tuple[tuple[str, ...], ...] = ((), ())  # further options of a training, in turn
 EXACT = "train.precision=float32"
-STALL = ("--stall", "0.1")
 # The header of a shard has its entries in a random order, and the cache is not of the run.
 RANDOM = ("checkpoints/*/shards/*", "checkpoints/*/SHA256SUMS", "cache/*/*")
 
@@ -68,7 +67,6 @@ def rows(bench: Bench) -> dict[str, Row]:
     whole = undisturbed(bench)
     trials = {
         "many, one killed": killed,
-        "many, one hangs": hung,
         "many, other numbers": numbers,
         "many, shard moved": moved,
         "many, full disk": full,
@@ -246,26 +244,6 @@ def lost(bench: Bench, random: Random, number: int, folder: Path, whole: Whole) 
     if outcome.status:
         faults.append(Fault("wrong exits", last_line(outcome.err)))
     what = f"worker {rank} at step {step}"
-    return Result(faults, (outcome.status,), what, "" if running else "the run had ended")
-
-
-def hung(bench: Bench, random: Random, number: int, folder: Path, whole: Whole) -> Result:
-    """Stop one of two ranks at a random step; the other names it, and torchrun starts both."""
-    fill(bench, folder)
-    form, rank, step = number % 2, random.randrange(2), random.randrange(1, STEPS - 5)
-    words = (*TRAIN, *steps(STEPS), *FORMS[form], *STALL)
-    started = launch(bench, folder, words, restarts=3)
-    running = at(started, folder, step, random)
-    chosen = ranks(started)[rank : rank + 1]
-    for process in chosen:
-        process.suspend()
-    outcome = started.wait()
-    faults = judged(outcome, folder, whole.trained[form])
-    if running and chosen and f"pid {chosen[0].pid})" not in outcome.err:
-        faults.append(
-            Fault("bad lines", f"does not name pid {chosen[0].pid}: {outcome.err[-300:]}")
-        )
-    what = f"rank {rank} at step {step} {' '.join(FORMS[form])}"
     return Result(faults, (outcome.status,), what, "" if running else "the run had ended")
 
 

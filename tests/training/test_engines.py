@@ -16,9 +16,6 @@ import tiny
 import yaml
 from samples import contents
 
-from adm.app import mpi
-from adm.app.cli import main
-
 EXAMPLES = Path(__file__).parents[2] / "examples"
 STEPS = 60  # several times as long as it takes to interrupt a run after its first checkpoint
 SETTINGS = (f"train.steps={STEPS}", "train.precision=float32", "watch.images=0")
@@ -29,55 +26,7 @@ MACHINE = {
     "NUM_GPUS_PER_NODE": "2",
 }
 FIRST = "checkpoints/step-0000010"
-OPEN_MPI = {"WORLD_SIZE": "OMPI_COMM_WORLD_SIZE", "RANK": "OMPI_COMM_WORLD_RANK"}
-MPICH = {"WORLD_SIZE": "PMI_SIZE", "RANK": "PMI_RANK", "LOCAL_RANK": "MPI_LOCALRANKID"}
-
 pytestmark = pytest.mark.xdist_group("engines")
-
-
-@pytest.fixture(autouse=True)
-def _alone(monkeypatch):
-    for name in (*mpi.NAMES, "ACCELERATE_USE_CPU", "MASTER_ADDR"):
-        monkeypatch.setenv(name, "")  # so that later changes are undone
-        monkeypatch.delenv(name)
-
-
-@pytest.mark.parametrize("names", [OPEN_MPI, MPICH])
-def test_a_rank_of_mpi_is_one_of_torchrun_s(names, monkeypatch):
-    for number, theirs in enumerate(names.values(), 2):
-        monkeypatch.setenv(theirs, f"{number}")
-    mpi.configure()
-    assert {name: os.environ[name] for name in names} == {
-        name: f"{number}" for number, name in enumerate(names, 2)
-    }
-
-
-def test_a_launcher_that_mpi_has_started_counts_first(monkeypatch):
-    monkeypatch.setenv("WORLD_SIZE", "4")
-    monkeypatch.setenv("OMPI_COMM_WORLD_SIZE", "2")
-    monkeypatch.setenv("OMPI_COMM_WORLD_RANK", "1")
-    mpi.configure()
-    assert os.environ["WORLD_SIZE"] == "4"
-    assert "RANK" not in os.environ
-
-
-@pytest.mark.parametrize(
-    ("variables", "warns"),
-    [
-        ({}, False),
-        ({"ACCELERATE_USE_CPU": "True"}, False),
-        ({"ACCELERATE_USE_CPU": "True", "MASTER_ADDR": "127.0.0.1"}, True),
-        ({"ACCELERATE_USE_CPU": "True", "MASTER_ADDR": "host", "WORLD_SIZE": "1"}, False),
-    ],
-)
-def test_a_process_launched_without_its_peers_warns_that_it_works_alone(
-    variables, warns, monkeypatch, capsys
-):
-    for name, value in variables.items():
-        monkeypatch.setenv(name, value)
-    with pytest.raises(SystemExit):
-        main(["recipes", "digits"])
-    assert ("works alone" in capsys.readouterr().err) == warns
 
 
 @pytest.fixture(scope="module")
@@ -137,11 +86,9 @@ def until(condition, process):
 
 @pytest.mark.launcher
 def test_two_processes_are_one_that_divides_the_batch_as_they_do(alone, tmp_path):
-    """Started by MPI; those of other tests by torchrun, Ray and submitit."""
-    renames = (f"os.environ[{b!r}] = os.environ.pop({a!r})\n" for a, b in OPEN_MPI.items())
+    """Started by nobody's launcher; those of other tests by torchrun, Ray and submitit."""
     words = [*alone.train, "--device", "cpu", "--out", str(tmp_path / "run")]
-    before = "import os\n" + "".join(renames)
-    launch.finish(launch.command(tmp_path, words, processes=2, before=before))
+    launch.finish(launch.command(tmp_path, words, processes=2))
     assert weights(tmp_path / "run") == alone.weights
 
 

@@ -22,7 +22,7 @@ SPINS_UNDER_LOAD = 1000  # where other work occupies cores that the threads need
 MOST_THREADS = 1024  # more than the system would start
 BLOCK_TIME = 1  # ms, the shortest of LLVM's runtime that is not zero
 WAITING = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")
-CGROUP = Path("/sys/fs/cgroup")
+QUOTA = Path("/sys/fs/cgroup/cpu.max")  # of the container
 
 
 class Cores(NamedTuple):
@@ -78,43 +78,15 @@ def variables(
     return chosen
 
 
-def usable_cores(root: Path = CGROUP, membership: Path = Path("/proc/self/cgroup")) -> int:
-    """Return how many cores this process may use, by its affinity and its cgroup's quota.
+def usable_cores(quota: Path = QUOTA) -> int:
+    """Return how many cores this process may use, by its affinity and its container's quota.
 
     A quota counts in whole cores, rounded down: past it, all threads are stopped at once.
     """
     affinity = getattr(os, "sched_getaffinity", None)  # Linux only
     cores = len(affinity(0)) if affinity else os.cpu_count() or 1
-    return max(min(cores, int(quota(root, membership))), 1)
-
-
-def quota(root: Path, membership: Path) -> float:
-    """Return the smallest CPU quota, in cores, of this process's cgroup and those above it."""
     try:
-        lines = membership.read_text().splitlines()
-    except OSError:  # not Linux
-        return sys.maxsize
-    quotas = [float(sys.maxsize)]
-    for line in lines:  # "number:controllers:path", without controllers in cgroup v2
-        _, controllers, path = [*line.split(":", 2), "", ""][:3]
-        if controllers and "cpu" not in controllers.split(","):
-            continue
-        # A container may see its own cgroup as the root, under a path that only its host has.
-        for folder in (Path(path), *Path(path).parents):
-            place = str(folder).lstrip("/")
-            quotas += [_quota_in(root / name / place) for name in ("", "cpu", controllers)]
-    return min(quotas)
-
-
-def _quota_in(folder: Path) -> float:
-    """Return the quota of a folder, in cores: cpu.max of cgroup v2, cpu.cfs_* of v1, in us."""
-    try:
-        if (folder / "cpu.max").exists():
-            allowed, period = map(float, (folder / "cpu.max").read_text().split())
-        else:
-            allowed, period = (
-                float((folder / f"cpu.cfs_{name}_us").read_text()) for name in ("quota", "period")
-            )
-        return allowed / period if allowed > 0 else sys.maxsize  # -1: no quota
-    except (OSError, ValueError, ZeroDivisionError):  # "max": no quota
-        return sys.maxsize
+        allowed, period = map(int, quota.read_text().split())
+    except (OSError, ValueError):  # no container, or "max"
+        return cores
+    return max(min(cores, allowed // period), 1)

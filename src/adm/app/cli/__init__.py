@@ -14,7 +14,7 @@ from cyclopts import App, CycloptsError, Group, Parameter
 from cyclopts.help import DefaultFormatter
 from rich.console import Console, ConsoleOptions
 
-from adm.app import mpi, notices, openmp
+from adm.app import notices, openmp
 from adm.app.cli import errors, lists, stopping
 from adm.app.cli.terminal import Lasting, open_standard_streams, terminal
 from adm.store.files import user_cache
@@ -65,10 +65,6 @@ VERBS = {verb: text for verbs in GROUPS.values() for verb, text in verbs.items()
 RESUMING = (
     *("sample", "edit", "restore", "anomalies", "train", "data pack", "cluster", "reference"),
     *("evaluate", "sweep", "frontier", "nearest", "compare", "demo", "reproduce", "likelihood"),
-)
-ALONE = (
-    "this process works alone: accelerate launch --cpu starts several with --mpirun_hostfile HOSTS "
-    "only, and without --cpu, with --multi_gpu, as torchrun does"
 )
 STARTS_AGAIN = "the same command starts again from the beginning"
 OF_EVERY_VERB = Group("Options of every command", sort_key=100)
@@ -128,8 +124,6 @@ def command_line(arguments: Sequence[str]) -> App:
         """
         openmp.configure(threads)
         with notices.quieted(quiet), notices.of_library():
-            if mpi.is_left_alone():
-                notices.notice(ALONE)
             return app(words, **CALL)
 
     return app.meta
@@ -219,7 +213,6 @@ def _arguments(words: Sequence[str]) -> dict[str, str]:
 def program() -> None:
     """Run `main` as the program of this process."""
     open_standard_streams()
-    mpi.configure()
     if not {"--help", "-h"} & {*sys.argv}:  # --help must be fast
         notices.silence_pillow()
         notices.silence_hub(bool({"--quiet", "-q"} & {*sys.argv}))

@@ -30,7 +30,6 @@ def train(
     teacher: str | None = None,
     teacher_classifier: str | None = None,
     teacher_weak: str | None = None,
-    stall: float = 30.0,
     check_data: Literal["names", "pixels", "none"] = "names",
     tensorboard: Annotated[bool, Parameter(negative="")] = False,
     wandb: str | None = None,
@@ -101,9 +100,6 @@ def train(
     teacher_weak
         Weak model that guides the teacher, where distillation.weak_scale is not 1. By default the
         one that belongs to it.
-    stall
-        Minutes without a step after which several processes end, with a line on the one that hangs;
-        `torchrun --max-restarts N` starts them again.
     check_data
         What to compare, on resuming, with the images that the run began with: their names and
         sizes, or also all their pixels, or none to accept a change.
@@ -129,7 +125,7 @@ def train(
     from adm.recipes import build
 
     settings = list(set or []) + ([f"train.steps={steps}"] if steps is not None else [])
-    devices = training.place(device, stall)
+    devices = training.place(device)
     guides = (teacher_classifier, teacher_weak, devices.device)
     guided = None if teacher is None else Teacher.load(teacher, *guides)
     teaching = None if guided is None else guided.model
@@ -162,4 +158,4 @@ def train(
     )
     with sole_writer(out, devices):
         images = open_data(choice, options)
-        training.follow(images, out, devices, how, stall, tensorboard, wandb)
+        training.follow(images, out, devices, how, tensorboard, wandb)

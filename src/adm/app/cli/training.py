@@ -2,11 +2,9 @@
 
 import math
 import signal
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import timedelta
 from pathlib import Path
 
 import torch
@@ -19,13 +17,12 @@ from adm.app.progress import progress
 from adm.app.runs import run
 from adm.app.runs.data import TrainingData
 from adm.app.runs.run import TrainOptions
-from adm.app.runs.stalls import guarded
 from adm.app.runs.watch import watching
 from adm.app.runs.watch.watched import Watched
 from adm.app.runs.watch.writers import Writer, record, tensorboard, wandb
 from adm.data import Source
 from adm.models.device import pick
-from adm.processes import Devices, end, join, launched
+from adm.processes import Devices, join, launched
 from adm.recipes import Recipe, build
 from adm.shown import count_of, few
 from adm.spec import SettingError, to_json
@@ -39,7 +36,6 @@ SHOWN = (
     *("generator/loss", "discriminator/loss", "discriminator/real", "discriminator/generated"),
 )
 MOST_NAMED = 12  # classes listed
-LONGER = timedelta(minutes=5)  # that a collective call may wait after a run is taken for stalled
 
 
 def describe(source: Source) -> str:
@@ -76,37 +72,29 @@ def parse_renames(pairs: Sequence[str], pretrained: str | None) -> dict[str, str
     return renamed
 
 
-def place(device: str | None, stall: float) -> Devices:
+def place(device: str | None) -> Devices:
     """Join the ranks that were launched together; alone, use the given device.
-
-    Args:
-        stall: minutes after which a run of several ranks ends if no step does.
 
     Raises:
         ValueError: there is no such device.
     """
-    if not 0 < stall < math.inf:
-        raise SettingError("stall", "a positive number of minutes", stall)
     if launched():
-        limit = timedelta(minutes=stall) + LONGER
-        return join(None if device is None else torch.device(device), stall=limit)
+        return join(None if device is None else torch.device(device))
     return Devices(pick(device))
 
 
-# Seven parameters: the last two are services that get the log in addition to log.jsonl.
+# Six parameters: the last two are services that get the log in addition to log.jsonl.
 def follow(
     images: TrainingData,
     out: Path,
     devices: Devices,
     options: TrainOptions,
-    stall: float,
     to_tensorboard: bool,
     to_wandb: str | None,
 ) -> None:
     """Train to the end or to a signal, and print the progress.
 
     Args:
-        stall: minutes after which the run ends if no step of several ranks does.
         to_tensorboard: whether to write event files for TensorBoard.
         to_wandb: a Weights & Biases project, or None.
     """
@@ -126,7 +114,6 @@ def follow(
     with saving() as stop:
         options = replace(options, watch=watch, stop=stop)
         steps = run.start(recipe, source, out, devices, options)
-        steps = guarded(steps, devices, 60 * stall, _give_up)
         newest = checkpoint.latest(out)
         done = 0 if newest is None else checkpoint.read_numbers(newest).step
         if done and devices.main:
@@ -161,13 +148,6 @@ def show(steps: Iterator[Progress], name: str, total: int, devices: Devices, don
             speed += (1 - SMOOTHING) * state.images_per_second
             figures = "  ".join(f"{key} {value:.4f}" for key, value in smooth.items())
             advance(1, f"{figures}  {speed:.0f} images/s")
-
-
-def _give_up(message: str) -> None:
-    """End this process, whose main thread waits for others; a launcher may start all again."""
-    if message:
-        sys.stderr.write(f"adm: {message}\n")
-    end(1)
 
 
 def _finish(recipe: Recipe, out: Path, devices: Devices) -> None:
