@@ -1,6 +1,7 @@
 """adm cluster DATA --features F --clusters K --out FILE -> clusters of images, as their labels."""
 
-from dataclasses import asdict, replace
+from dataclasses import replace
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,12 +11,11 @@ from adm.app.cli import lists, places
 from adm.app.cli.output import OUT, AsJson, say, show
 from adm.app.cli.scoring import USUAL_IMAGES, ImageOptions, with_cache
 from adm.app.progress import progress
-from adm.store.files import write_text
+from adm.store.files import write_bytes, write_json, write_text
+from adm.store.hashes import sha256_of
 
 if TYPE_CHECKING:  # so that --help does not load torch
-    from adm.app.scoring.cluster_list import NamedImages, Record
-    from adm.app.scoring.clusters import ClusterSearch
-    from adm.processes import Devices
+    from adm.data import Source
 
 
 def cluster(
@@ -36,8 +36,8 @@ def cluster(
 
     K-means of standardised features. Clusters are called cluster-00, cluster-01 and so on, the
     largest first, and do not depend on labels, names or order of the images. Beside the list,
-    labels.json has the settings, hashes and sizes. The same command writes the same bytes, and an
-    interrupted one resumes.
+    labels.json has the settings, hashes and sizes. The same command writes the same bytes; one that
+    is interrupted resumes the features.
 
     Examples:
 
@@ -73,67 +73,93 @@ def cluster(
         Random seed of K-means.
     """
     places.file(out, "--out", "labels.csv", "list")
+    record = out.with_suffix(".json")
+    places.file(record, "--out", "labels.csv")
     if page is not None:
         places.file(page, "--page", "page.html", "page")
     from adm.app.scoring import extract
-    from adm.app.scoring.cluster_list import (
-        check_replaceable,
+    from adm.app.scoring.clusters import (
+        STARTS,
+        agreement_with,
         cluster_page,
-        record_path,
-        write_list,
+        find_clusters,
+        names_of,
+        numbers_of_clusters,
+        to_csv,
     )
-    from adm.app.scoring.clusters import Clustering, find_clusters
+    from adm.app.scoring.manifest import versions
     from adm.features import open_features
+    from adm.samplers.settings import Seed
+    from adm.spec import convert
+    from adm.store.parsed import cached_json
 
-    places.file(record_path(out), "--out", "labels.csv")
-    check_replaceable(out)
-    how = Clustering(clusters=clusters, seed=seed)
+    if record.exists() and "list_sha256" not in (cached_json(record) or {}):
+        raise ValueError(
+            f"{record} is not the record of {out}; move it away, or choose another path for the "
+            "list"
+        )
+    convert(Seed, seed, "seed")
     extracting = images.joined()
-    own = _opened(data, labels, images, extracting.devices)
-    how.fits(len(own.source))
-    other = replace(images, split="train" if images.split == "test" else "test")
-    others = _opened(data, labels, other, extracting.devices) if both_splits else None
+    source = _opened(data, labels, images)
+    names = names_of(source)
+    starts = STARTS * len(numbers_of_clusters(len(source), clusters))
+    other, other_split = None, "train" if images.split == "test" else "test"
+    if both_splits:
+        other = _opened(data, labels, replace(images, split=other_split))
+        names += names_of(other)
     network = open_features(features, extracting.devices.device)
     with with_cache(extracting, out) as extraction:
-        seen = extract(own.source, network, extraction.part("images"))
-        more = None
-        if others is not None:
-            more = others, extract(others.source, network, extraction.part("others"))
+        # The features stay mapped when the cache is removed.
+        seen = extract(source, network, extraction.part("images"))
+        more = None if other is None else extract(other, network, extraction.part("others"))
 
-        def act() -> None:
-            with progress("clustering", how.fits(len(own.source)), "starts") as advance:
-                clustering = find_clusters(seen, how, advance)
-            record = write_list(clustering, own, seen, how, out, more)
-            show(lambda: asdict(record), as_json, lambda: _print(clustering, record))
-            say(f"{out}: {record}", as_json)
-            if page is not None:
-                write_text(page, cluster_page(clustering, own.source, record))
-                say(f"{page}: images of each cluster", as_json)
-            say(f"score samples by other features than {record.features}", as_json)
+    def act() -> None:
+        with progress("clustering", starts, "starts") as advance:
+            found = find_clusters(seen, clusters, seed, advance)
+        ids, sizes = found.ids, found.sizes
+        if more is not None:
+            ids = [*ids, *found.nearest(more.pool)]
+        agreement = None if seen.labels is None else agreement_with(found.ids, seen.labels)
+        content = to_csv(names, [found.names[cluster] for cluster in ids])
+        report = {
+            "data": source.name,
+            "split": images.split,
+            "images": len(source),
+            "assigned": len(names) - len(source),
+            "data_sha256": seen.digest,
+            "features": seen.name,
+            "fingerprint": seen.fingerprint,
+            "seed": seed,
+            "sizes": sizes,
+            "tried": [{"clusters": k, "silhouette": each} for k, each in found.tried.items()],
+            "agreement": None if agreement is None else agreement._asdict(),
+            "list_sha256": sha256_of(content),
+            "versions": versions() | {"scikit-learn": version("scikit-learn")},
+        }
+        write_bytes(out, content)
+        write_json(record, report)
+        said = (
+            f"{len(source):,} images in {len(sizes)} clusters of {min(sizes):,} to {max(sizes):,}"
+        )
+        said += f", and {len(names) - len(source):,} of the {other_split} split" if more else ""
+        lines = [f"{k} clusters: silhouette {each:.3f}" for k, each in found.tried.items()]
+        lines += [f"against the labels of the data: {agreement}"] if agreement else []
+        show(lambda: report, as_json, lambda: print("\n".join(lines)) if lines else None)
+        say(f"{out}: {said}", as_json)
+        if page is not None:
+            lead = f"{said}. " + ". ".join(lines)
+            write_text(page, cluster_page(found, source, f"Clusters of {source.name}", lead))
+            say(f"{page}: images of each cluster", as_json)
+        say(f"score samples by other features than {seen.name}", as_json)
 
-        extraction.devices.once(act)
+    extracting.devices.once(act)
 
 
-def _opened(
-    data: str, labels: str | None, images: ImageOptions, devices: "Devices"
-) -> "NamedImages":
+def _opened(data: str, labels: str | None, images: ImageOptions) -> "Source":
     """Open a split; for the arguments see `cluster`."""
-    from adm.app.scoring.cluster_list import NamedImages, names_of
     from adm.data.fitting import at_one_size
     from adm.data.registry import find
 
     source = find(data, split=images.split, labels=labels)
     size = lists.height_and_width(images.size)
-    source = at_one_size(source, size=size, channels=images.channels)
-    return NamedImages(source, names_of(source), images.split)
-
-
-def _print(clustering: "ClusterSearch", record: "Record") -> None:
-    """Print the comparisons: of numbers of clusters, and of the clusters with the labels."""
-    if record.tried:
-        print("clusters  silhouette  images of the smallest")
-        for each in record.tried:
-            print(f"{each.clusters:8}  {each.silhouette:10.3f}  {each.smallest:22}")
-        print(f"chosen: {len(record.sizes)}, the number with the largest silhouette")
-    if clustering.agreement is not None:
-        print(f"against the labels of the data: {clustering.agreement}")
+    return at_one_size(source, size=size, channels=images.channels)

@@ -1,102 +1,47 @@
-"""FeatureSet, Clustering -> ClusterSearch: clusters by K-means, and their agreement with labels.
+"""FeatureSet, number, seed -> Clusters by K-means, and the list of labels to train with.
 
 MiniBatchKMeans (Sculley 2010) of standardised features. Of several numbers of clusters, the one
 with the largest mean silhouette is chosen (Rousseeuw 1987): (b - a) / max(a, b) of an image, where
 a is its mean distance to the other images of its cluster, and b that to those of the nearest other.
-
-Letters in shapes: N images, D features, K clusters.
 """
 
-from collections.abc import Callable
+import csv
+import io
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from adm.app.report import ImageRow, Images, Note, Title, page
+from adm.app.report.page import tiles
 from adm.app.scoring.extraction import FeatureSet
+from adm.data import Source
+from adm.data.lists import csv_pairs
 from adm.extras import installing
 from adm.limits import MOST_CLASSES
-from adm.shown import count_of
+from adm.shown import LONGEST_PATH, shown
 from adm.spec import SettingError
 
 STARTS = 3  # of which the one with the least inertia is taken
 INITIAL = 3  # draws of the first centres of a start, by k-means++
 BATCH, PER_CLUSTER = 1024, 4  # images of a step of K-means; at least so many for each cluster
-ROWS = 4096  # images whose distances are computed together
 RESOLVED = 1e-5  # features that vary by less, relative to their mean, are constant but for rounding
 SUBSET = 5000  # images whose silhouettes are computed, against each other
-IMAGES_EACH = 20  # images of a cluster on average, of the largest K that is tried
-FEWEST = 10  # the smallest K that is tried
-
-Advance: TypeAlias = Callable[[int], None]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Clustering:
-    """How images are clustered.
-
-    Attributes:
-        clusters: K, at least 2; None for the number with the largest silhouette.
-        seed: random seed of K-means, in 0..2^63 - 1.
-
-    Raises:
-        SettingError: a value is out of range.
-    """
-
-    clusters: int | None = None
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        if self.clusters is not None and not 2 <= self.clusters <= MOST_CLASSES:
-            raise SettingError("clusters", f"from 2 to {MOST_CLASSES}", self.clusters)
-        if not 0 <= self.seed < 2**63:
-            raise SettingError("seed", "in 0..2^63 - 1", self.seed)
-
-    def fits(self, images: int) -> int:
-        """Return the number of fits of K-means for so many images.
-
-        Raises:
-            SettingError: there are more clusters than images.
-            ValueError: there are too few images to choose a number of clusters.
-        """
-        if self.clusters is None:
-            return STARTS * len(candidates(images))
-        if self.clusters > images:
-            raise SettingError(
-                "clusters", f"from 2 to {images}, the number of images", self.clusters
-            )
-        return STARTS
+IMAGES_EACH = 20  # images of a cluster on average, of the largest number that is tried
+FEWEST = 10  # the smallest number that is tried
+ACROSS, MOST_ROWS = 8, 200  # images of a cluster on the page; clusters
 
 
-@dataclass(frozen=True)
-class Tried:
-    """A number of clusters that was tried.
-
-    Attributes:
-        clusters: K.
-        silhouette: mean silhouette, in [-1, 1]; more is better.
-        smallest: images of the smallest cluster.
-    """
-
-    clusters: int
-    silhouette: float
-    smallest: int
-
-
-@dataclass(frozen=True)
-class Agreement:
+class Agreement(NamedTuple):
     """How far clusters agree with labels, which the search did not use.
 
     Attributes:
-        common: the most common label of each cluster.
-        shares: the share of the images of each cluster that have this label, its purity.
-        purity: the share of all images that have the most common label of their cluster.
+        purity: the share of images that have the most common label of their cluster.
         information: normalised mutual information, in [0, 1]: 1 if clusters and labels determine
             each other, and about 0 if they are independent.
     """
 
-    common: tuple[int, ...]
-    shares: tuple[float, ...]
     purity: float
     information: float
 
@@ -105,223 +50,47 @@ class Agreement:
 
 
 @dataclass(frozen=True, eq=False)
-class ImagePoints:
-    """Standardised features of N different images, in an order that the images alone determine.
-
-    Attributes:
-        values: (N, D) float32: each feature has mean 0, and deviation 1 unless it is constant.
-        order: (N,) int64, the index of the image of each row.
-        mean, factor: (D,) float32: values are (features - mean) factor.
-    """
-
-    values: np.ndarray
-    order: np.ndarray
-    mean: np.ndarray
-    factor: np.ndarray
-
-    def __len__(self) -> int:
-        return len(self.values)
-
-
-@dataclass(frozen=True, eq=False)
 class Clusters:
-    """K clusters by size, the largest first.
+    """K clusters of N images by size, the largest first.
 
     Attributes:
-        points: the clustered points.
-        ids: (N,) int64, the cluster of each point.
-        centres: (K, D) float64.
+        ids: (N,) int64, the cluster of each image.
+        distances: (N,) of each image from the centre of its cluster.
+        tried: number of clusters -> silhouette, of those that were compared; empty if the number
+            was given.
+        nearest: (M, D) features of other images -> (M,) int64, the cluster with the nearest centre.
     """
 
-    points: ImagePoints
     ids: np.ndarray
-    centres: np.ndarray
+    distances: np.ndarray
+    tried: Mapping[int, float]
+    nearest: Callable[[np.ndarray], np.ndarray]
 
     @property
-    def sizes(self) -> np.ndarray:
-        """(K,) int64, number of images of each cluster."""
-        return np.bincount(self.ids, minlength=len(self.centres))
+    def sizes(self) -> list[int]:
+        """Number of images of each cluster."""
+        return np.bincount(self.ids).tolist()
 
     @property
-    def inertia(self) -> float:
-        """Mean squared distance of the points to the centres of their clusters."""
-        return float(self.distances().mean())
-
-    @property
-    def of_images(self) -> np.ndarray:
-        """(N,) int64, the cluster of each image, in the order of the data."""
-        ids = np.empty_like(self.ids)
-        ids[self.points.order] = self.ids
-        return ids
-
-    def distances(self) -> np.ndarray:
-        """(N,) float64, squared distance of each point to the centre of its cluster."""
-        parts = []
-        for start in range(0, len(self.points), ROWS):
-            rows = slice(start, start + ROWS)
-            away = self.points.values[rows] - self.centres[self.ids[rows]]
-            parts.append((away**2).sum(axis=1))
-        return np.concatenate(parts)
-
-    def nearest(self, pool: np.ndarray) -> np.ndarray:
-        """(M, D) features of other images -> (M,) int64, the cluster with the nearest centre."""
-        squares, ids = (self.centres**2).sum(axis=1), []
-        for start in range(0, len(pool), ROWS):
-            rows = pool[start : start + ROWS].astype(np.float32)
-            rows = ((rows - self.points.mean) * self.points.factor).astype(np.float64)
-            ids.append((squares - 2 * rows @ self.centres.T).argmin(axis=1))
-        return np.concatenate(ids)
+    def names(self) -> list[str]:
+        """cluster-00, cluster-01 and so on, all of one length."""
+        digits = max(2, len(str(len(self.sizes) - 1)))
+        return [f"cluster-{number:0{digits}d}" for number in range(len(self.sizes))]
 
 
-class ClusterSearch(NamedTuple):
-    """The clusters of images that a search found.
-
-    Attributes:
-        clusters: the largest first.
-        tried: the numbers of clusters that were compared; empty if the number was given.
-        agreement: with the labels of the data; None if all images are of one class.
-    """
-
-    clusters: Clusters
-    tried: tuple[Tried, ...]
-    agreement: Agreement | None
-
-
-def find_clusters(
-    images: FeatureSet, clustering: Clustering, advance: Advance = lambda amount: None
-) -> ClusterSearch:
-    """Find the clusters of images in their features.
-
-    They do not depend on the labels of the images, on their names or on their order.
-
-    Args:
-        images: at least as many as `clustering.fits` needs.
-        advance: called with 1 after each fit of K-means.
-    """
-    points = points_of(images.pool, images.hashes, images.name)
-    if clustering.clusters is None:
-        clusters, tried = choose_clusters(points, clustering.seed, advance)
-    else:
-        clusters, tried = fit_clusters(points, clustering.clusters, clustering.seed, advance), ()
-    agreement = None if images.labels is None else agreement_with(clusters.of_images, images.labels)
-    return ClusterSearch(clusters, tried, agreement)
-
-
-def points_of(pool: np.ndarray, hashes: np.ndarray, name: str) -> ImagePoints:
-    """Standardise features, and sort the images by the hashes of their pixels.
-
-    Args:
-        pool: (N, D) features.
-        hashes: (N, 32) uint8, of the pixels of each image.
-        name: of the features, for the error.
+def numbers_of_clusters(images: int, clusters: int | None) -> list[int]:
+    """Return the numbers to try: the given one, or 10, 20, 50, 100, ... with 20 images for each.
 
     Raises:
-        ValueError: all images have the same features.
+        SettingError: there are more clusters than images.
+        ValueError: there are too few images to choose a number of clusters.
     """
-    order = np.lexsort(hashes.T[::-1])
-    values = np.array(pool[order], np.float32)
-    mean = values.mean(axis=0, dtype=np.float64)
-    # One feature at a time, because float64 copies of all would take twice their memory.
-    spread = np.array([values[:, d].std(dtype=np.float64) for d in range(values.shape[1])])
-    varies = spread > RESOLVED * np.abs(mean)
-    if not varies.any():
-        raise ValueError(
-            f"{name} gives all {count_of(len(pool), 'image')} the same features; choose features "
-            "that tell them apart"
-        )
-    factor = np.where(varies, 1 / np.where(varies, spread, 1), 0).astype(np.float32)
-    values -= mean.astype(np.float32)
-    values *= factor
-    return ImagePoints(values, order, mean.astype(np.float32), factor)
-
-
-def fit_clusters(
-    points: ImagePoints,
-    count: int,
-    seed: int,
-    advance: Advance = lambda amount: None,
-) -> Clusters:
-    """Find K = `count` clusters by the start of several that has the least inertia.
-
-    Args:
-        count: in 2..N.
-        seed: random seed of the starts.
-        advance: called with 1 after each start.
-
-    Raises:
-        ValueError: scikit-learn is not installed.
-        SettingError: a cluster has no images, as when fewer than K images differ.
-    """
-    try:
-        from sklearn.cluster import MiniBatchKMeans
-        from threadpoolctl import threadpool_limits
-    except ImportError:
-        raise ValueError(
-            f"clusters need scikit-learn, which is not installed; {installing('sklearn')}"
-        ) from None
-    fitted = []
-    for start in range(STARTS):
-        state = int(np.random.default_rng([seed, start]).integers(1 << 31))
-        batch = max(BATCH, PER_CLUSTER * count)
-        settings: dict[str, Any] = {"n_init": INITIAL, "batch_size": batch, "random_state": state}
-        with threadpool_limits(1):  # the order of sums depends on the number of threads
-            kmeans = MiniBatchKMeans(count, **settings).fit(points.values)
-            ids = kmeans.predict(points.values)
-        fitted.append(
-            _by_size(points, np.asarray(ids, np.int64), np.asarray(kmeans.cluster_centers_))
-        )
-        advance(1)
-    best = min(fitted, key=lambda clusters: clusters.inertia)
-    full = int((best.sizes > 0).sum())
-    if full < count:
-        raise SettingError(
-            "clusters",
-            f"at most {full}, since too few images differ in these features",
-            count,
-            f"give {{clusters={max(full, 2)}}}, or choose other features",
-        )
-    return best
-
-
-def _by_size(points: ImagePoints, ids: np.ndarray, centres: np.ndarray) -> Clusters:
-    """Number the clusters by size; of equal ones, the one of the earlier point is first."""
-    sizes = np.bincount(ids, minlength=len(centres))
-    first = np.full(len(centres), len(ids))
-    np.minimum.at(first, ids, np.arange(len(ids)))
-    ranked = np.lexsort((first, -sizes))
-    places = np.empty_like(ranked)
-    places[ranked] = np.arange(len(ranked))
-    return Clusters(points, places[ids], np.asarray(centres)[ranked].astype(np.float64))
-
-
-def choose_clusters(
-    points: ImagePoints, seed: int, advance: Advance = lambda amount: None
-) -> tuple[Clusters, tuple[Tried, ...]]:
-    """Try all `candidates`, and take the number with the largest silhouette; of equal ones, fewer.
-
-    Returns:
-        The clusters of that number, and all that were tried.
-
-    Raises:
-        ValueError: too few images, or those of `fit_clusters`.
-    """
-    best, tried = None, list[Tried]()
-    for count in candidates(len(points)):
-        clusters = fit_clusters(points, count, seed, advance)
-        score = silhouette(clusters)
-        if best is None or score > max(each.silhouette for each in tried):
-            best = clusters
-        tried.append(Tried(count, score, int(clusters.sizes.min())))
-    assert best is not None
-    return best, tuple(tried)
-
-
-def candidates(images: int) -> list[int]:
-    """Return 10, 20, 50, 100, ... while there are at least 20 images for each cluster.
-
-    Raises:
-        ValueError: there are fewer than 200 images.
-    """
+    if clusters is not None:
+        most = min(images, MOST_CLASSES)
+        if not 2 <= clusters <= most:
+            why = "" if most == MOST_CLASSES else ", the number of images"
+            raise SettingError("clusters", f"from 2 to {most}{why}", clusters)
+        return [clusters]
     series = (factor * 10**power for power in range(1, 10) for factor in (1, 2, 5))
     numbers = [k for k in series if k * IMAGES_EACH <= images and k <= MOST_CLASSES]
     if not numbers:
@@ -332,36 +101,141 @@ def candidates(images: int) -> list[int]:
     return numbers
 
 
-def silhouette(clusters: Clusters) -> float:
-    """Return the mean silhouette of the first 5,000 points; 0 if they are all of one cluster.
+def find_clusters(
+    images: FeatureSet,
+    clusters: int | None = None,
+    seed: int = 0,
+    advance: Callable[[int], object] = lambda amount: None,
+) -> Clusters:
+    """Find the clusters of images in their features.
 
-    Their order is that of hashes, so that they are a random subset that is always the same.
+    They do not depend on the labels of the images, on their names or on their order.
+
+    Args:
+        clusters: their number; None for the one with the largest silhouette, of equal ones fewer.
+        seed: random seed of K-means.
+        advance: called with 1 after each start of K-means.
+
+    Raises:
+        SettingError: no such number, or fewer images differ.
+        ValueError: all images have the same features, or scikit-learn is not installed.
     """
-    from sklearn.metrics import silhouette_score  # an extra
-    from threadpoolctl import threadpool_limits
+    try:
+        from sklearn.cluster import MiniBatchKMeans
+        from sklearn.metrics import silhouette_score
+        from threadpoolctl import threadpool_limits
+    except ImportError:
+        raise ValueError(
+            f"clusters need scikit-learn, which is not installed; {installing('sklearn')}"
+        ) from None
+    order = np.lexsort(images.hashes.T[::-1])  # that of the images, whatever their places
+    pool = np.asarray(images.pool[order], np.float32)
+    standardise = standardisation(pool, images.name)
+    values = standardise(pool)
+    tried, best = dict[int, float](), None
+    with threadpool_limits(1):  # the order of sums depends on the number of threads
+        for count in numbers_of_clusters(len(values), clusters):
+            fits = list[Any]()
+            for start in range(STARTS):
+                state = int(np.random.default_rng([seed, start]).integers(1 << 31))
+                batch = max(BATCH, PER_CLUSTER * count)
+                settings: dict[str, Any] = {"n_init": INITIAL, "random_state": state}
+                kmeans = MiniBatchKMeans(count, batch_size=batch, **settings)
+                fits.append(kmeans.fit(values))
+                advance(1)
+            fit = min(fits, key=lambda each: each.inertia_)
+            found = len(set(fit.labels_.tolist()))
+            if found < count:
+                expected = f"at most {found}, since too few images differ in these features"
+                cure = f"give {{clusters={max(found, 2)}}}, or choose other features"
+                raise SettingError("clusters", expected, count, cure)
+            subset = fit.labels_[:SUBSET]  # a random one, as the order is that of hashes
+            some = 1 < len(set(subset.tolist())) < len(subset)
+            score = float(silhouette_score(values[:SUBSET], subset)) if some else 0.0
+            if best is None or score > max(tried.values()):
+                best = fit
+            tried[count] = score
+    assert best is not None
+    # By size; of equal ones, the one with the earlier image first.
+    numbers, first, sizes = np.unique(best.labels_, return_index=True, return_counts=True)
+    ranked = numbers[np.lexsort((first, -sizes))]
+    places = np.argsort(ranked)
+    own = np.linalg.norm(values - best.cluster_centers_[best.labels_], axis=1)
+    ids, distances = np.empty(len(values), np.int64), np.empty(len(values))
+    ids[order], distances[order] = places[best.labels_], own
 
-    ids, values = clusters.ids[:SUBSET], clusters.points.values[:SUBSET]
-    if len(set(ids.tolist())) in (1, len(ids)):
-        return 0.0
-    with threadpool_limits(1):
-        return float(silhouette_score(values, ids))
+    def nearest(pool: np.ndarray) -> np.ndarray:
+        return places[best.predict(standardise(pool))]
+
+    return Clusters(ids, distances, tried if clusters is None else {}, nearest)
+
+
+def standardisation(pool: np.ndarray, name: str) -> Callable[[np.ndarray], np.ndarray]:
+    """Return a function that gives each feature mean 0 and deviation 1, and constant ones 0.
+
+    Raises:
+        ValueError: all features are constant.
+    """
+    mean = pool.mean(axis=0, dtype=np.float64)
+    # One feature at a time, because float64 copies of all would take twice their memory.
+    spread = np.array([pool[:, d].std(dtype=np.float64) for d in range(pool.shape[1])])
+    varies = spread > RESOLVED * np.abs(mean)
+    if not varies.any():
+        raise ValueError(
+            f"{name} gives all {len(pool)} images the same features; choose features that "
+            "tell them apart"
+        )
+    factor = np.where(varies, 1 / np.where(varies, spread, 1), 0).astype(np.float32)
+    return lambda rows: (rows.astype(np.float32) - mean.astype(np.float32)) * factor
 
 
 def agreement_with(ids: np.ndarray, labels: np.ndarray) -> Agreement:
-    """Compare clusters with labels.
-
-    Args:
-        ids: (N,) int64, clusters 0..K - 1, each with images.
-        labels: (N,) int64.
-    """
+    """Compare clusters (N,) with labels (N,)."""
     from sklearn.metrics import normalized_mutual_info_score  # an extra
+    from sklearn.metrics.cluster import contingency_matrix
 
-    counts = np.zeros((ids.max() + 1, labels.max() + 1), np.int64)
-    np.add.at(counts, (ids, labels), 1)
-    most = counts.max(axis=1)
-    return Agreement(
-        tuple(counts.argmax(axis=1).tolist()),
-        tuple((most / counts.sum(axis=1)).tolist()),
-        float(most.sum() / len(ids)),
-        float(normalized_mutual_info_score(labels, ids)),
-    )
+    purity = float(contingency_matrix(labels, ids).max(axis=0).sum()) / len(ids)
+    return Agreement(purity, float(normalized_mutual_info_score(labels, ids)))
+
+
+def to_csv(names: Sequence[str], labels: Sequence[str]) -> bytes:
+    """Return the content of a list of labels: rows file,label with headings."""
+    text = io.StringIO()
+    rows = csv.writer(text, lineterminator="\n")
+    rows.writerow(("file", "label"))
+    rows.writerows(zip(names, labels, strict=True))
+    return text.getvalue().encode()
+
+
+def names_of(source: Source) -> list[str]:
+    """Return the names in a list of the images of data that `registry.find` has opened.
+
+    Raises:
+        ValueError: a name cannot be written to a list.
+    """
+    names = list(map(source.listed, range(len(source))))
+    for name in names:
+        try:
+            survives = csv_pairs(to_csv([name], ["any"]), "the list", ",") == [(name, "any")]
+        except ValueError:  # also of a name that is no Unicode
+            survives = False
+        if not survives:
+            raise ValueError(
+                f"{shown(name, LONGEST_PATH)} cannot be written to a list of labels; rename it, "
+                "without control characters and without spaces at its ends"
+            )
+    return names
+
+
+def cluster_page(clusters: Clusters, source: Source, title: str, lead: str) -> str:
+    """Return the HTML page: of each cluster, the images that are nearest to its centre."""
+    rows = list[ImageRow]()
+    for number, name in enumerate(clusters.names[:MOST_ROWS]):
+        members = np.flatnonzero(clusters.ids == number)
+        near = members[np.argsort(clusters.distances[members], kind="stable")[:ACROSS]]
+        said = f"{name}\n{len(members):,} images"
+        rows.append(ImageRow(said, [tiles(source.batch(near.tolist())[0], ACROSS)]))
+    left_out = len(clusters.sizes) - len(rows)
+    quiet = [Note([f"{left_out} smaller clusters are not shown."], "quiet")] * bool(left_out)
+    pictures = Images(rows, ("nearest to the centre",), ACROSS)
+    return page(title, [Title("Clusters, by size"), pictures, *quiet], lead=lead)
