@@ -121,7 +121,7 @@ def measured(args: argparse.Namespace, row: Row) -> None:
     devices = join(torch.device("cpu")) if launched() else Devices(torch.device("cpu"))
     job = job_of(args, row)
     before, started, processor = resident_bytes(), time.perf_counter(), time.process_time()
-    sample_into(Path(args.out), job, batch_size=args.batch_size, devices=devices)
+    sample_into(Path(args.out), job, devices=devices)
     seconds, processor = time.perf_counter() - started, time.process_time() - processor
     if devices.main:
         peak = peak_bytes()
@@ -165,7 +165,6 @@ def main() -> None:
     of.add_argument("--recipe", help="of an untrained diffusion model")
     parser.add_argument("--scale", type=float)
     parser.add_argument("--channels", type=int, default=3, help="of noise")
-    parser.add_argument("--batch-size", type=int, default=64)
     parser.add_argument("--one", help=argparse.SUPPRESS)
     parser.add_argument("--out", help=argparse.SUPPRESS)
     args = parser.parse_args()

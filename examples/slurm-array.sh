@@ -1,5 +1,5 @@
 #!/bin/bash
-# Arguments of `adm sample` -> a sample folder, of which every task of a Slurm array makes a shard.
+# Arguments of `adm sample` -> a sample folder, of which every task of a Slurm array makes a part.
 #
 #   sbatch --array=1-32 examples/slurm-array.sh imagenet256-guided --count 50000 --out /shared/many
 #
@@ -23,6 +23,6 @@ again() {
 }
 trap again USR1
 
-python -m adm sample "$@" --shard "$SLURM_ARRAY_TASK_ID/$SLURM_ARRAY_TASK_COUNT" &
+python -m adm sample "$@" --part "$SLURM_ARRAY_TASK_ID/$SLURM_ARRAY_TASK_COUNT" &
 work=$!
 wait "$work"

@@ -6,19 +6,16 @@ import re
 import secrets
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
 
 import torch
 import torch.distributed as dist
 
-from adm.store.locks import locked
-
 T = TypeVar("T")
+Item = TypeVar("Item")
 # Public by torch's documentation, and not by its `__all__`.
 Store: TypeAlias = dist.Store  # pyright: ignore[reportPrivateImportUsage]
 PrefixStore: TypeAlias = dist.PrefixStore  # pyright: ignore[reportPrivateImportUsage]
@@ -102,16 +99,11 @@ class Devices:
         self.share_failure(failure)
         return results[0]
 
-    @contextmanager
-    def holding(self, folder: Path) -> Iterator[None]:
-        """Hold the lock of a folder until the block ends, on rank 0 for all ranks.
-
-        Raises:
-            InUse: another process holds it; on every rank.
-        """
-        with ExitStack() as stack:
-            self.once(lambda: stack.enter_context(locked(folder)))
-            yield
+    def map(self, action: Callable[[Item], T], items: Sequence[Item]) -> list[T]:
+        """Call `action` on every item, each on one rank; return all results, in order, on all."""
+        own = items[self.rank :: self.world]
+        by_rank = self.gather(self.each(lambda: [action(item) for item in own]))
+        return [by_rank[i % self.world][i // self.world] for i in range(len(items))]
 
     def share_failure(self, failure: Exception | None) -> None:
         """Raise the first exception of any rank on every rank, so that none waits forever."""

@@ -35,7 +35,7 @@ RAY, WORKER = str(Path(__file__).parents[2] / "examples/ray_train.py"), "ray::Ra
 TRAIN = ("train", "recipe.json", "--data", "data.npz", "--out", "out", "--hold-out", "0.2", *CPU)
 SAMPLE = (
     *("sample", "model.safetensors", "--count", 96, "--steps", 20, "--out", "out"),
-    *("--batch-size", 2, *CPU),
+    *CPU,
 )
 FORMS: tuple[tuple[str, ...], ...] = ((), ())  # further options of a training, in turn
 EXACT = "train.precision=float32"
@@ -274,7 +274,7 @@ def moved(bench: Bench, random: Random, number: int, folder: Path, whole: Whole)
     """Kill a shard of a sampling at a random moment; others make its share, of other numbers."""
     fill(bench, folder)
     of, statuses = random.choice((2, 3)), list[int]()
-    victim = bench.start(folder, ("-q", *SAMPLE, "--shard", f"1/{of}"), name="killed")
+    victim = bench.start(folder, ("-q", *SAMPLE, "--part", f"1/{of}"), name="killed")
     until = time.monotonic() + random.uniform(0.05, 0.8) * whole.seconds / of
     while victim.running and time.monotonic() < until:
         time.sleep(POLL)
@@ -283,7 +283,7 @@ def moved(bench: Bench, random: Random, number: int, folder: Path, whole: Whole)
     other = random.choice((1, 2, 4))
     faults = list[Fault]()
     for shard in random.sample(range(1, other + 1), other):
-        words = ("-q", *SAMPLE, "--shard", f"{shard}/{other}")
+        words = ("-q", *SAMPLE, "--part", f"{shard}/{other}")
         outcome = bench.start(folder, words, name=f"shard-{shard}").wait()
         faults += faults_of(outcome, bench.limits, allowed=(0,))
         statuses.append(outcome.status)

@@ -48,7 +48,7 @@ RUN = (
     *FAST,
 )
 ONE = ("train.steps=1", *FAST)
-SAMPLE = ("--count", 4, "--steps", 2, "--batch-size", 2, *CPU)
+SAMPLE = ("--count", 4, "--steps", 2, *CPU)
 TRAIN = ("--hold-out", "0.2", *CPU)
 NAMES = ("cat", "dog", "owl")
 LAZY = (

@@ -78,7 +78,7 @@ def test_a_full_disk_is_named(
     def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("adm.store.parts.write_npz", full)
+    monkeypatch.setattr("adm.store.work.write_npz", full)
     extraction = Extraction(work=work and tmp_path / work)
     with pytest.raises((ValueError, OSError), match=cure):
         extract(spots(12), blocks(), extraction)

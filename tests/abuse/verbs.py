@@ -38,24 +38,23 @@ BY_TWO = "--batch-size 2"
 FEATURES = " ".join(POOL)
 VERBS: Mapping[str, Verb] = {
     "sample": _verb(
-        GUIDED, f"sample {GUIDE} --scale 1 --count 6 --steps 4 --animate --out out {BY_TWO}", "out"
+        GUIDED, f"sample {GUIDE} --scale 1 --count 6 --steps 4 --animate --out out", "out"
     ),
     "cascade": _verb(
         "model.safetensors larger.safetensors",
         "sample model.safetensors --upsampler larger.safetensors --count 6 --steps 2 "
-        f"--upsampler-steps 2 --out out {BY_TWO}",
+        "--upsampler-steps 2 --out out",
         "out",
     ),
     "upsample": _verb(
         "upsampler.safetensors data.npz",
-        "sample upsampler.safetensors --condition data.npz --shrink --count 6 --steps 4 "
-        f"--out out {BY_TWO}",
+        "sample upsampler.safetensors --condition data.npz --shrink --count 6 --steps 4 --out out",
         "out",
     ),
     "restore": _verb(
         "model.safetensors data.npz feats.py",
         "restore model.safetensors --truth data.npz --count 3 --samples 2 --operator "
-        f"inpaint:random=0.5 --method ddnm --steps 4 {FEATURES} --out out {BY_TWO}",
+        f"inpaint:random=0.5 --method ddnm --steps 4 {FEATURES} --out out",
         "out",
     ),
     "train": _verb(

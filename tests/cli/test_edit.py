@@ -32,9 +32,9 @@ def test_the_command_writes_the_images_of_the_python_call(
         images, "noise:strength=0.6", "bag,sneaker", 2, sampler="ddim", steps=4, seed=3
     )
     assert np.array_equal(actual, expected.images.permute(0, 2, 3, 1).numpy())
-    for shard in ("2/2", "1/2"):
-        adm.done(*words, "--shard", shard, "--out", tmp_path / "shards")
-    assert contents(tmp_path / "shards") == contents(tmp_path / "out")
+    for part in ("2/2", "1/2"):
+        adm.done(*words, "--part", part, "--out", tmp_path / "parts")
+    assert contents(tmp_path / "parts") == contents(tmp_path / "out")
     assert "is complete" in adm(*words, "--out", tmp_path / "out").out
     manifest = json.loads((tmp_path / "out" / "samples.json").read_text())
     assert manifest["edit"] == "noise:strength=0.6"

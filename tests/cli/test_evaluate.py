@@ -13,6 +13,7 @@ from samples import archive
 from adm.app.cli.scoring import with_cache
 from adm.app.scoring import Extraction
 from adm.store.locks import InUse
+from adm.store.work import holding
 
 POOL = """
 import torch
@@ -143,7 +144,7 @@ def test_a_rival_that_is_refused_leaves_the_folder_of_the_other_alone(tmp_path: 
     work = tmp_path / ".report.json.work"
     (work / "reference").mkdir(parents=True)
     with (
-        Extraction().devices.holding(work),
+        holding(work, Extraction().devices),
         pytest.raises(InUse),
         with_cache(Extraction(), tmp_path / "report.json"),
     ):

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ from adm.app.study.likelihood import run, task_of
 from adm.data import shuffle
 from adm.data.source import in_memory
 from adm.generation.pipeline import load
-from adm.store.parts import Parts
+from adm.store import work
 
 pytestmark = pytest.mark.xdist_group("likelihood")  # one worker measures for all tests
 SOURCE = tiny.stripes(7)
@@ -74,24 +75,23 @@ def test_a_total_is_the_sum_of_its_terms_and_has_an_interval(measured: Path) -> 
 def test_a_stopped_command_resumes_to_the_same_report(
     adm: Adm, models: Path, measured: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write, written = Parts.write, list[range]()
+    write, written = work.write_npz, list[Path]()
 
-    def deadly(parts: Parts, span: range, **arrays: np.ndarray) -> None:
-        if len(written) == 5:
+    def deadly(path: Path, entries: Any) -> None:
+        if len(written) == 3:
             raise KeyboardInterrupt
-        written.append(span)
-        write(parts, span, **arrays)
+        if path.name != work.WHOLE:
+            written.append(path)
+        write(path, entries)
 
-    monkeypatch.setattr(Parts, "write", deadly)
+    monkeypatch.setattr(work, "write_npz", deadly)
     call, out = words(models, measured / "data.npz", tmp_path / "out", *BOUNDS), tmp_path / "out"
     stopped = adm(*call)
     assert "run the same command again to resume" in stopped.err
     assert not (out / "report.json").exists()
-    monkeypatch.setattr(
-        Parts, "write", lambda *args, **kwargs: (written.append(0), write(*args, **kwargs))
-    )
+    monkeypatch.setattr(work, "write_npz", write)
     ended = adm.done(*call)
-    assert len(written) == 4 * len(BOUNDS)  # each part once
+    assert len([*out.glob("parts/*/0*.npz")]) == 4 * len(BOUNDS)
     assert (out / "report.json").read_bytes() == (measured / "out/report.json").read_bytes()
     assert ended.out.count("bits per dimension by") == len(BOUNDS)
 

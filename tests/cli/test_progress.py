@@ -4,8 +4,7 @@ import pytest
 
 from adm.app import notices
 from adm.app import progress as module
-from adm.app.progress import Work, progress
-from adm.cached import Cached
+from adm.app.progress import Pace, progress
 
 
 class Clock:
@@ -25,30 +24,18 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 def test_the_time_left_is_that_of_the_rest_at_the_speed_of_this_process() -> None:
     clock = Clock()
-    work = Work(100, done=50, clock=clock)
-    assert work.left is None
+    pace = Pace(100, done=40, clock=clock)
+    clock.now += 5
+    pace.add(10)  # what was there, which sets no speed
+    assert (pace.done, pace.left) == (50, None)
     clock.now += 4
-    work.add(2)
-    assert work.left == pytest.approx(48 * 2)
-
-
-def test_cached_work_is_done_but_sets_no_speed() -> None:
-    clock = Clock()
-    work = Work(100, clock=clock)
-    clock.now += 5  # the time in which the cache was read
-    work.add(Cached(60))
-    assert (work.done, work.left) == (60, None)
-    clock.now += 10
-    work.add(5)
-    assert work.left == pytest.approx(35 * 2)
-    clock.now += 1
-    work.add(Cached(25))
-    assert work.left == pytest.approx(10 * 2)
+    pace.add(2)
+    assert pace.left == pytest.approx(48 * 2)
 
 
 def test_a_line_has_unit_and_time_left(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
     with progress("reading", 4000, "images") as advance:
-        advance(Cached(1000))
+        advance(1000)
         clock.now += 20
         advance(1000, "loss 1")
         clock.now += 1
@@ -69,8 +56,9 @@ def test_a_bar_has_unit_and_time_left(
     monkeypatch.setenv("TTY_COMPATIBLE", "1")
     monkeypatch.setenv("COLUMNS", "120")
     with progress("training", 400, "steps", done=200) as advance:
-        clock.now += 10
-        advance(2, "loss 1")
+        advance(1)
+        clock.now += 5
+        advance(1, "loss 1")
     output = capsys.readouterr().err
     assert "202 of 400 steps" in output
     assert "0:16:30 left" in output

@@ -107,22 +107,22 @@ def test_classes_have_the_proportions_of_a_list(adm: Adm, models: Path, tmp_path
     assert "--proportions must be left out, as sampling is unconditional" in line
 
 
-def test_a_shard_says_what_is_missing_and_the_last_one_writes_the_folder(
+def test_a_part_says_what_is_missing_and_the_last_one_writes_the_folder(
     adm: Adm, models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(blocks, "LARGEST", 2)
     words = ("sample", models / "model.safetensors", "--count", 6, "--out", tmp_path / "out")
     adm.done(*words[:-1], tmp_path / "whole")
-    first = adm(*words, "--shard", "1/3").out
-    assert "shard 1/3 of" in first
-    assert "4 of 6 images are missing beside it, those of shards 2/3, 3/3; run these" in first
-    assert "those of shard 3/3; run these" in adm(*words, "--shard", "2/3").out
-    assert "6 images, samples.npz" in adm(*words, "--shard", "3/3").out
+    first = adm(*words, "--part", "1/3").out
+    assert "part 1/3 of" in first
+    assert "4 of 6 images are missing beside it, those of parts 2/3, 3/3; run these" in first
+    assert "those of part 3/3; run these" in adm(*words, "--part", "2/3").out
+    assert "6 images, samples.npz" in adm(*words, "--part", "3/3").out
     assert contents(tmp_path / "out") == contents(tmp_path / "whole")
-    assert "is complete" in adm(*words, "--shard", "3/3").out
-    assert "number from 1" in adm(*words, "--shard", "0/3").refusal()
+    assert "is complete" in adm(*words, "--part", "3/3").out
+    assert "number from 1" in adm(*words, "--part", "0/3").refusal()
     monkeypatch.setenv("WORLD_SIZE", "2")
-    assert "a launcher has started this one" in adm(*words, "--shard", "1/3").refusal()
+    assert "a launcher has started this one" in adm(*words, "--part", "1/3").refusal()
 
 
 @pytest.mark.parametrize("name", ["digits", "imagenet128-ablated"])

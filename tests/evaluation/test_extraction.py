@@ -1,6 +1,5 @@
 """images -> the same features and moments by any batches, ranks and interruptions."""
 
-import tempfile
 import tracemalloc
 from dataclasses import replace
 from pathlib import Path
@@ -12,10 +11,10 @@ from evaluation.stubs import NAMES, blocks, select, spots, together
 from torch import Tensor
 
 from adm.app.scoring import Extraction, FeatureSet, extract, extraction
-from adm.app.scoring.extraction import hashes_of
 from adm.data import Source
 from adm.features import Extracted
 from adm.features.contract import make_features
+from adm.store.hashes import hashes_of
 
 COUNT = 50
 
@@ -79,26 +78,6 @@ def test_the_number_of_processes_changes_nothing(tmp_path: Path, world: int, sto
         assert same(alone, extracted)
 
 
-@pytest.fixture
-def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The folder of temporary folders."""
-    (tmp_path / "passing").mkdir()
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "passing"))
-    return tmp_path / "passing"
-
-
-def test_no_temporary_folder_is_left_however_the_process_ends(temporary: Path) -> None:
-    extracted = extract(spots(COUNT), blocks())
-    assert not [*temporary.iterdir()]  # though the features are still there
-    assert np.array_equal(
-        extracted.pool, blocks().extract(spots(COUNT).batch(range(COUNT))[0]).pool
-    )
-    features = make_features("none", 64, lambda images: Extracted(images / 0), "1", "cpu")
-    with pytest.raises(ValueError, match="none returned"):
-        extract(spots(COUNT), features)
-    assert not [*temporary.iterdir()]
-
-
 def test_the_failure_of_one_process_is_everyone_s() -> None:
     def extract_rows(images: Tensor) -> Extracted:
         return Extracted(images.flatten(1).float() / (images.flatten(1).float().mean() - 7))
@@ -153,19 +132,6 @@ def test_stored_parts_are_used_for_the_same_images_and_features_only(tmp_path: P
     assert sum(counts) == COUNT
     fewer = select(changed, list(range(30)))
     assert same(extract(fewer, other, Extraction(work=tmp_path)), extract(fewer, blocks("others")))
-
-
-@pytest.mark.parametrize("old", ["others' images", "others' features"])
-def test_parts_in_a_folder_that_is_not_shared_are_not_used(tmp_path: Path, old: str) -> None:
-    source, features = spots(COUNT), blocks()
-    if old == "others' images":
-        extract(spots(COUNT, seed=1), features, Extraction(work=tmp_path / "0"))
-    else:  # which rank 0 extracts again, and only rank 1's parts stay
-        extract(source, blocks("others"), Extraction(work=tmp_path / "0"))
-    errors = together(
-        2, lambda d: extract(source, features, Extraction(d, work=tmp_path / str(d.rank)))
-    )
-    assert all("a folder that all ranks share" in str(error) for error in errors)
 
 
 def test_the_digest_is_of_every_byte_and_of_the_order() -> None:

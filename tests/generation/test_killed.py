@@ -14,16 +14,16 @@ from samples import contents
 from adm.generation import folder
 from adm.generation.folder import sample_into
 from adm.generation.job import Job
-from adm.store import files
-from adm.store.parts import Parts
+from adm.store import files, work
 
 JOB = Job(Numbered(shape=(1, 4, 4)), [0, 1] * 3, 6)
 BEFORE = Job(Numbered(seed=1), [0, 1] * 3, 6)
 # Module or class, function, and the call before which the process is killed.
 POINTS = [
+    (work, "write_json", 1),
+    (work, "write_npz", 1),
+    (work, "write_npz", 3),
     (folder, "write_json", 1),
-    (Parts, "write", 1),
-    (Parts, "write", 3),
     (files, "fsync", 1),
     (os, "replace", 3),
     (folder, "write_parts", 1),
@@ -65,12 +65,12 @@ def test_the_same_call_completes_what_a_kill_has_left(
 ) -> None:
     place = tmp_path / "place"
     out = place / "out"
-    sample_into(tmp_path / "whole", JOB, batch_size=3)
+    sample_into(tmp_path / "whole", JOB)
     if overwrite:
-        sample_into(out, BEFORE, batch_size=2)
+        sample_into(out, BEFORE)
 
     def sample() -> None:
-        sample_into(out, JOB, batch_size=2, overwrite=overwrite)
+        sample_into(out, JOB, overwrite=overwrite)
 
     assert killed_at(module, name, call, sample) or (name, call) == ("empty", 2)
     sample()

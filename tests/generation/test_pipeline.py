@@ -211,7 +211,7 @@ def test_both_models_of_a_cascade_are_sampled_in_batches_and_report_their_steps(
     up = tiny.model(tmp_path / "up.safetensors", tiny.upsampler())
     pipeline, progress = adm.load(base, upsampler=up), list[int]()
     settings: dict[str, Any] = {"upsampler_steps": 2, "steps": 5}
-    pipeline.sample("bag", count=3, batch_size=2, on_step=progress.append, **settings)
+    pipeline.sample("bag", count=3, on_step=progress.append, **settings)
     assert progress == [2] * 5 + [2] * 2 + [1] * 5 + [1] * 2
     assert sum(progress) == pipeline.job("bag", count=3, **settings).evaluations
 

@@ -18,15 +18,15 @@ COUNT = 24
 BLOCKS = "from adm.generation import blocks\nblocks.LARGEST = 2\n"
 KILLED = """
 import os, signal
-from adm.store.parts import Parts
-write = Parts.write
+from adm.store import work
+write = work.write_npz
 left = [3]  # two parts are written, whatever the other process does
-def deadly(*args, **arrays):
+def deadly(*args):
     left[0] -= 1
     if not left[0] and os.environ["RANK"] == "1":
         os.kill(os.getpid(), signal.SIGKILL)
-    return write(*args, **arrays)
-Parts.write = deadly
+    return write(*args)
+work.write_npz = deadly
 """
 
 pytestmark = pytest.mark.slow
@@ -36,7 +36,7 @@ def sample(folder: Path, out: Path, processes: int, status: int = 0, before: str
     """`adm sample` of a cascade: by several processes, or by this one."""
     base = tiny.model(folder / "base.safetensors", tiny.diffusion("data.size=4,4"))
     up = tiny.model(folder / "up.safetensors", tiny.upsampler())
-    words = ["sample", base, "--upsampler", up, "--count", COUNT, "--batch-size", 2, "--out", out]
+    words = ["sample", base, "--upsampler", up, "--count", COUNT, "--out", out]
     words += ["--steps", 3, "--upsampler-steps", 2, "--device", "cpu"]
     if processes == 1:
         with pytest.MonkeyPatch.context() as patch:

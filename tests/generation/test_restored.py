@@ -66,7 +66,7 @@ def test_a_stopped_restoration_resumes(tmp_path: Path, model: adm.Pipeline) -> N
         model.restore_job(y, Problem.parsed(OPERATOR, "ddnm"), samples=24, steps=3)
         for _ in range(2)
     ]
-    sample_into(tmp_path / "whole", jobs[0], batch_size=16)
+    sample_into(tmp_path / "whole", jobs[0])
 
     def stop(calls: int) -> None:
         progress.append(calls)
@@ -75,8 +75,8 @@ def test_a_stopped_restoration_resumes(tmp_path: Path, model: adm.Pipeline) -> N
 
     progress = list[int]()
     with pytest.raises(KeyboardInterrupt):
-        sample_into(tmp_path / "stopped", jobs[1], batch_size=16, on_step=stop)
-    sample_into(tmp_path / "stopped", jobs[1], batch_size=16)
+        sample_into(tmp_path / "stopped", jobs[1], on_step=stop)
+    sample_into(tmp_path / "stopped", jobs[1])
     assert contents(tmp_path / "stopped") == contents(tmp_path / "whole")
 
 

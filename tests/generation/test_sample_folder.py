@@ -13,7 +13,6 @@ import torch
 from PIL import Image
 from samples import contents, never
 
-from adm.cached import Cached
 from adm.data.naming import MANIFEST
 from adm.generation import blocks
 from adm.generation.animation import cost
@@ -28,7 +27,6 @@ from adm.samplers import Sampling
 from adm.spec import SettingError, to_json
 from adm.store.hashes import SUMS, damaged_parts
 from adm.store.locks import InUse, locked
-from adm.store.parts import Parts
 
 SETTINGS = Sampling().change(sampler="ddim:eta=0.5", steps=3, scale=1.5, seed=11)
 NAMES = [
@@ -59,7 +57,7 @@ def with_settings(job: Job, **changes: Any) -> Job:
 
 def stop_after(steps: int) -> Callable[[int], None]:
     """An `on_step` that interrupts, as an impatient user does."""
-    calls = 0
+    calls = -1  # without the first one, of what was there
 
     def on_step(images: int) -> None:
         nonlocal calls
@@ -74,7 +72,7 @@ def test_files_are_named_by_class_seed_and_number_and_hold_the_images(
     tmp_path: Path, job: Job
 ) -> None:
     out = tmp_path / "out"
-    images = sample_into(out, job, batch_size=2)
+    images = sample_into(out, job)
     assert set(contents(out)) == {*NAMES, "samples.npz", "grid.png", MANIFEST, SUMS}
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
     for name, image in zip(NAMES, images, strict=True):
@@ -83,7 +81,7 @@ def test_files_are_named_by_class_seed_and_number_and_hold_the_images(
 
 
 def test_the_manifest_says_everything_that_the_images_follow_from(tmp_path: Path, job: Job) -> None:
-    sample_into(tmp_path / "out", job, batch_size=3)
+    sample_into(tmp_path / "out", job)
 
     generator = job.generator
     assert isinstance(generator, DiffusionGenerator)
@@ -125,7 +123,7 @@ def test_an_interrupted_call_goes_on_where_it_was(
 ) -> None:
     out = tmp_path / "out"
     with pytest.raises(KeyboardInterrupt):
-        sample_into(out, job, batch_size=2, on_step=stop_after(steps))
+        sample_into(out, job, on_step=stop_after(steps))
     assert not out.exists()
     sampled: list[list[int]] = []
     trajectory = DiffusionGenerator.trajectory
@@ -136,13 +134,12 @@ def test_an_interrupted_call_goes_on_where_it_was(
 
     monkeypatch.setattr(DiffusionGenerator, "trajectory", listening)
     progress: list[int] = []
-    sample_into(out, job, batch_size=2, on_step=progress.append)
-    assert sampled == [[0, 1], [2, 3], [4, 4]][steps // 3 :]  # a batch takes three steps
+    sample_into(out, job, on_step=progress.append)
+    assert sampled == [[0, 1], [2, 3], [4, 4]][steps // 3 :]  # a block takes three steps
     assert sum(progress) == 5 * 3  # a progress bar still ends
-    finished = 2 * (steps // 3)  # images, whose steps are reported as cached
-    assert sum(done for done in progress if isinstance(done, Cached)) == finished * 3
+    assert progress[0] == 2 * (steps // 3) * 3  # of images that were finished
     monkeypatch.undo()
-    sample_into(tmp_path / "whole", job, batch_size=2)
+    sample_into(tmp_path / "whole", job)
     assert contents(out) == contents(tmp_path / "whole")
     assert {path.name for path in tmp_path.iterdir()} == {"out", "whole"}
 
@@ -161,66 +158,16 @@ def test_images_that_no_png_holds_are_in_the_archive_only(tmp_path: Path, channe
         assert archive["arr_1"].tolist() == [0, 1, 2]
 
 
-@pytest.mark.parametrize(("before", "after"), [(2, 4), (4, 2), (1, 3)])
-def test_batches_of_another_size_are_used(
-    tmp_path: Path, job: Job, before: int, after: int
-) -> None:
-    with pytest.raises(KeyboardInterrupt):
-        sample_into(tmp_path / "out", job, batch_size=before, on_step=stop_after(7))
-    progress: list[int] = []
-    images = sample_into(tmp_path / "out", job, batch_size=after, on_step=progress.append)
-    assert sum(done for done in progress if isinstance(done, Cached)) == 4 * 3
-    assert torch.equal(images, sample_into(tmp_path / "fresh", job))
-    assert contents(tmp_path / "out") == contents(tmp_path / "fresh")
-
-
-SECOND = "00000002-00000004.npz"
-
-
-def zeroed(part: Path) -> None:
-    path = part / SECOND
-    path.write_bytes(bytes(path.stat().st_size))
-
-
-def cut_short(part: Path) -> None:
-    (part / SECOND).write_bytes(b"PK\x03\x04 and no more")
-
-
-def of_another_job(part: Path) -> None:
-    Parts(part, "another").write(range(2, 4), images=np.zeros((2, 1, 8, 8), np.uint8))
-
-
-def of_another_shape(part: Path) -> None:
-    with np.load(part / SECOND, allow_pickle=False) as archive:
-        job = archive["job"][0]
-    Parts(part, job).write(range(2, 4), images=np.zeros((2, 1, 8, 4), np.uint8))
-
-
-@pytest.mark.parametrize("damage", [zeroed, cut_short, of_another_job, of_another_shape])
-def test_a_damaged_batch_is_sampled_again(
-    tmp_path: Path,
-    job: Job,
-    caplog: pytest.LogCaptureFixture,
-    damage: Callable[[Path], None],
-) -> None:
-    with pytest.raises(KeyboardInterrupt):
-        sample_into(tmp_path / "out", job, batch_size=2, on_step=stop_after(7))
-    damage(tmp_path / ".out.parts")
-    images = sample_into(tmp_path / "out", job, batch_size=2)
-    assert f"{SECOND} is damaged, or of other samples; it is sampled again" in caplog.text
-    assert torch.equal(images, sample_into(tmp_path / "fresh", job))
-
-
 @pytest.mark.parametrize("change", [{"seed": 12}, {"scale": 3.0}, {"steps": 4}])
 def test_parts_of_a_call_with_other_settings_are_not_used(
     tmp_path: Path, job: Job, change: dict[str, Any]
 ) -> None:
     out = tmp_path / "out"
     with pytest.raises(KeyboardInterrupt):
-        sample_into(out, job, batch_size=2, on_step=stop_after(4))
+        sample_into(out, job, on_step=stop_after(4))
     other = with_settings(job, **change)
-    images = sample_into(out, other, batch_size=2)
-    assert torch.equal(images, sample_into(tmp_path / "fresh", other, batch_size=2))
+    images = sample_into(out, other)
+    assert torch.equal(images, sample_into(tmp_path / "fresh", other))
 
 
 def test_a_folder_that_holds_something_else_is_refused_and_left_alone(
@@ -253,7 +200,7 @@ def test_the_samples_of_another_job_are_named_by_the_first_difference(
 ) -> None:
     out = tmp_path / "out"
     out.mkdir()
-    sample_into(out, job, batch_size=2)  # an empty folder is free
+    sample_into(out, job)  # an empty folder is free
     before = contents(out)
     with pytest.raises(SettingError, match=f"holds other samples: {difference}; .*overwrite=True"):
         sample_into(out, with_settings(job, **change))
@@ -264,11 +211,11 @@ def test_a_finished_call_is_done_and_adds_an_animation(
     tmp_path: Path, job: Job, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = tmp_path / "out"
-    images = sample_into(out, job, batch_size=2)
+    images = sample_into(out, job)
     before = contents(out)
     with monkeypatch.context() as patch:
         patch.setattr(DiffusionGenerator, "trajectory", never)
-        assert torch.equal(sample_into(out, job, batch_size=2), images)
+        assert torch.equal(sample_into(out, job), images)
     assert contents(out) == before
     progress: list[int] = []
     sample_into(out, job, animate=True, on_step=progress.append)

@@ -214,14 +214,12 @@ def test_a_cascade_is_one_model_after_the_other(
     tmp_path: Path, base: DiffusionModel, model: DiffusionModel
 ) -> None:
     job, progress = cascaded(base, model), list[int]()
-    images = sample_into(
-        tmp_path / "both", job, batch_size=2, on_step=progress.append, animate=True
-    )
+    images = sample_into(tmp_path / "both", job, on_step=progress.append, animate=True)
     assert sum(progress) - cost(job) == job.evaluations == 2 * 5 * SETTINGS.grid.steps
     assert isinstance(job.generator, CascadeGenerator)
-    low = sample_into(tmp_path / "low", job_of(base), batch_size=2)
+    low = sample_into(tmp_path / "low", job_of(base))
     alone = Job(job.generator.upsampler, LABELS.tolist(), 5, low, "low")
-    high = sample_into(tmp_path / "high", alone, batch_size=2, animate=True)
+    high = sample_into(tmp_path / "high", alone, animate=True)
     assert torch.equal(images, high)
     both, after = contents(tmp_path / "both"), contents(tmp_path / "high")
     assert {name for name in both if both[name] != after[name]} == {MANIFEST, SUMS}

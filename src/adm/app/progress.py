@@ -11,7 +11,6 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from adm.app.notices import notice, quiet
-from adm.cached import Cached
 from adm.shown import printable
 
 QUIET_SECONDS = 10.0  # between lines without a terminal
@@ -21,33 +20,32 @@ class Advance(Protocol):
     def __call__(self, amount: float, note: str = "") -> None: ...
 
 
-class Work:
+class Pace:
     """Work to be done, and the time that the rest will take at the speed until now.
 
-    Only work of this process sets the speed: neither `done`, nor cached work, nor the time spent on
-    reading it.
+    The first amount says where this process starts: what an earlier one has done, or a first step,
+    which takes longer than others. It does not count for the speed.
     """
 
     def __init__(
         self, total: float, done: float = 0, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self.total, self.done, self._clock = total, done, clock
-        self._fresh, self._seconds, self._last = 0.0, 0.0, clock()
+        self._start: tuple[float, float] | None = None  # the amount done, and the time
+        self._seconds = 0.0  # since then
 
     def add(self, amount: float) -> None:
-        """Add an amount of work that was done since the last call, or earlier (`Cached`)."""
+        """Add an amount of work that was done since the last call."""
+        self.done += amount
         now = self._clock()
-        if not isinstance(amount, Cached):
-            self._fresh += amount
-            self._seconds += now - self._last
-        self.done, self._last = self.done + amount, now
+        self._start = self._start or (self.done, now)
+        self._seconds = now - self._start[1]
 
     @property
     def left(self) -> float | None:
-        """Seconds that the rest will take; None before any work of this process."""
-        if not self._fresh:
-            return None
-        return self._seconds / self._fresh * max(0.0, self.total - self.done)
+        """Seconds that the rest will take; None before any work since the start."""
+        made = self.done - self._start[0] if self._start else 0.0
+        return self._seconds / made * max(0.0, self.total - self.done) if made else None
 
     def __str__(self) -> str:
         return f"{self.done:,.0f} of {self.total:,.0f}"
@@ -62,7 +60,7 @@ def progress(what: str, total: float, unit: str, done: float = 0) -> Iterator[Ad
     """
     # A bar replaces standard error while it is shown, so it receives the stream beneath.
     stream = getattr(sys.stderr, "rich_proxied_file", sys.stderr)
-    console, work = Console(file=stream), Work(total, done, time.monotonic)
+    console, pace = Console(file=stream), Pace(total, done, time.monotonic)
     if console.is_jupyter:  # which displays no stream
         console = Console()
     what = printable(what)
@@ -70,7 +68,7 @@ def progress(what: str, total: float, unit: str, done: float = 0) -> Iterator[Ad
         yield lambda amount, note="": None
         return
     if not (console.is_terminal or console.is_jupyter):
-        yield _lines(what, unit, work)
+        yield _lines(what, unit, pace)
         return
     columns = (
         TextColumn("{task.description}", markup=False),
@@ -82,13 +80,13 @@ def progress(what: str, total: float, unit: str, done: float = 0) -> Iterator[Ad
     )
     with Progress(*columns, console=console) as bar:
         task = bar.add_task(
-            what, total=total, completed=int(done), count=f"{work} {unit}", left="", note=""
+            what, total=total, completed=int(done), count=f"{pace} {unit}", left="", note=""
         )
 
         def advance(amount: float, note: str = "") -> None:
-            work.add(amount)
-            count, left = f"{work} {unit}", _left(work)
-            bar.update(task, completed=work.done, count=count, left=left, note=printable(note))
+            pace.add(amount)
+            count, left = f"{pace} {unit}", _left(pace)
+            bar.update(task, completed=pace.done, count=count, left=left, note=printable(note))
 
         yield advance
 
@@ -104,21 +102,21 @@ def watched(what: str, total: float, unit: str, done: float = 0) -> Iterator[Adv
         yield lambda amount, note="": None
 
 
-def _lines(what: str, unit: str, work: Work) -> Advance:
+def _lines(what: str, unit: str, pace: Pace) -> Advance:
     last = time.monotonic()
 
     def advance(amount: float, note: str = "") -> None:
         nonlocal last
-        work.add(amount)
+        pace.add(amount)
         now = time.monotonic()
-        if now - last < QUIET_SECONDS and work.done < work.total:
+        if now - last < QUIET_SECONDS and pace.done < pace.total:
             return
         last = now
-        amounts = ", ".join(filter(None, (f"{work} {unit}", _left(work))))
+        amounts = ", ".join(filter(None, (f"{pace} {unit}", _left(pace))))
         notice(f"{what}: {amounts}  {note}".rstrip())
 
     return advance
 
 
-def _left(work: Work) -> str:
-    return "" if work.left is None else f"{timedelta(seconds=round(work.left))} left"
+def _left(pace: Pace) -> str:
+    return "" if pace.left is None else f"{timedelta(seconds=round(pace.left))} left"

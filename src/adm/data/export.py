@@ -4,9 +4,11 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import chain, islice
 from pathlib import Path
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from adm.data.naming import ARCHIVE
@@ -26,7 +28,7 @@ def write_parts(
     labels: Tensor | None,
     names: Sequence[str] | None,
 ) -> None:
-    """Write PNG files and `samples.npz` part by part, so that one part is in memory at a time.
+    """Write PNG files and `samples.npz`, with few images in memory at a time.
 
     The .npz has the released layout: `arr_0` uint8 (N, H, W, C) and, if there are labels, `arr_1`
     int64 (N,). The same images give the same bytes.
@@ -43,15 +45,14 @@ def write_parts(
     with ThreadPoolExecutor() as pool:  # which encode at the same time
 
         def pixels() -> Iterator[np.ndarray]:
-            start = 0
-            for part in parts:
-                part = part.cpu()
+            start, images = 0, chain.from_iterable(parts)
+            while some := [image.cpu() for image in islice(images, TOGETHER)]:
                 if names is not None:
-                    files = [folder / name for name in names[start : start + len(part)]]
-                    for _ in pool.map(_save_png, part, files):  # raises their errors
+                    files = [folder / name for name in names[start : start + len(some)]]
+                    for _ in pool.map(_save_png, some, files):  # raises their errors
                         pass
-                start += len(part)
-                yield part.permute(0, 2, 3, 1).numpy()
+                start += len(some)
+                yield torch.stack(some).permute(0, 2, 3, 1).numpy()
 
         entries: dict[str, np.ndarray | Pieces] = {
             "arr_0": Pieces(np.dtype("u1"), layout, pixels())

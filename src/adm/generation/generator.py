@@ -13,7 +13,7 @@ from adm.models.trained import TrainedModel
 from adm.samplers import State
 
 # Called after a step with the network evaluations that it took, one image each.
-OnStep: TypeAlias = Callable[[int], None]
+OnStep: TypeAlias = Callable[[int], object]
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ class Generator(Protocol):
 
     @property
     def block(self) -> int:
-        """Number of images that are computed together, a power of two; see `generation.blocks`."""
+        """Number of images that are computed and stored together; see `generation.blocks`."""
         return 1
 
     @property

@@ -19,7 +19,7 @@ from adm.generation.edit import EDITS, Edit, edit_job
 from adm.generation.gan import GANGenerator
 from adm.generation.generator import Generator, OnStep
 from adm.generation.job import Job
-from adm.generation.labels import Classes, labels_of, positive
+from adm.generation.labels import Classes, labels_of
 from adm.generation.pretrained import Pretrained, Scored
 from adm.generation.resolve import resolve
 from adm.generation.restored import Problem, restore_job
@@ -209,7 +209,6 @@ class Pipeline:
         classes: Classes | None = None,
         count: int | None = None,
         *,
-        batch_size: int = 64,
         on_step: OnStep | None = None,
         **settings: Any,
     ) -> Samples:
@@ -219,7 +218,6 @@ class Pipeline:
             classes: {"sneaker": 8, "bag": 4}, "sneaker:8,bag:4", "all:8", a name with `count`, or
                 one label per image; by default all classes take turns.
             count: number of images, if `classes` has no counts.
-            batch_size: images that are sampled between two saves by `adm sample`; affects no image.
             on_step: called after every step with the network evaluations that it took.
             settings: settings to change, by name; `inputs`, `upsampler_steps`, `upsampler_noise`,
                 see `job`; and `gradient`, see `generator`.
@@ -231,15 +229,14 @@ class Pipeline:
             ValueError: a class or a setting is unknown, or the model cannot be sampled with it.
             FloatingPointError: sampling gave NaN or infinity.
         """
-        batch_size = positive("batch_size", batch_size)
         job = self.job(classes, count, **settings)
-        return self._watched(job, f"sampling {count_of(job.count, 'image')}", batch_size, on_step)
+        return self._watched(job, f"sampling {count_of(job.count, 'image')}", on_step)
 
-    def _watched(self, job: Job, what: str, batch_size: int, on_step: OnStep | None) -> Samples:
+    def _watched(self, job: Job, what: str, on_step: OnStep | None) -> Samples:
         """Sample a job with `on_step`, or by default with a progress bar."""
         bar = self.bar(what, job.evaluations)
         with nullcontext(on_step) if on_step else bar as advance:
-            return sample(job, positive("batch_size", batch_size), advance)
+            return sample(job, advance)
 
     def restore(
         self,
@@ -250,7 +247,6 @@ class Pipeline:
         sigma: float = 0.0,
         samples: int = 1,
         classes: Classes | None = None,
-        batch_size: int = 64,
         on_step: OnStep | None = None,
         **settings: Any,
     ) -> Samples:
@@ -264,7 +260,7 @@ class Pipeline:
             sigma: standard deviation of the noise of y, in units of [-1, 1].
             samples: images for each measurement.
             classes: one class for all images, or one each; by default sampling is unconditional.
-            batch_size, on_step: as for `sample`.
+            on_step: as for `sample`.
             settings: of `Sampling`, by name, to change those of the method.
 
         Returns:
@@ -276,7 +272,7 @@ class Pipeline:
         """
         problem = Problem.parsed(operator, method, sigma)
         job = self.restore_job(y, problem, samples, classes, **settings)
-        return self._watched(job, f"restoring {count_of(job.count, 'image')}", batch_size, on_step)
+        return self._watched(job, f"restoring {count_of(job.count, 'image')}", on_step)
 
     def restore_job(
         self,
@@ -340,7 +336,6 @@ class Pipeline:
         classes: Classes | None = None,
         samples: int = 1,
         *,
-        batch_size: int = 64,
         on_step: OnStep | None = None,
         **settings: Any,
     ) -> Samples:
@@ -352,7 +347,7 @@ class Pipeline:
             classes: those to which each image is changed, as of `sample`: "bag", "all", "bag:4".
                 By default neither the network nor a classifier is conditioned on one.
             samples: number of edits of each image for each of `classes`.
-            batch_size, on_step: as of `sample`.
+            on_step: as of `sample`.
             settings: settings to change, by name.
 
         Returns:
@@ -364,7 +359,7 @@ class Pipeline:
             FloatingPointError: sampling gave NaN or infinity.
         """
         job = self.edit_job(images, edit, classes, samples, **settings)
-        return self._watched(job, f"editing {count_of(len(images), 'image')}", batch_size, on_step)
+        return self._watched(job, f"editing {count_of(len(images), 'image')}", on_step)
 
     def edit_job(
         self,

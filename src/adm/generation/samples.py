@@ -11,13 +11,11 @@ from torch import Tensor
 
 from adm.data.naming import at_home
 from adm.generation.animation import animation, check_animated
-from adm.generation.blocks import whole_blocks
 from adm.generation.folder import check_free, write_folder
 from adm.generation.generator import OnStep
 from adm.generation.job import Job
 from adm.generation.sheet import contact_sheet
 from adm.pictures import png
-from adm.store.spans import divide
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,13 +94,12 @@ class Samples:
         return png(self.grid())
 
 
-def sample(job: Job, batch_size: int = 64, on_step: OnStep | None = None) -> Samples:
+def sample(job: Job, on_step: OnStep | None = None) -> Samples:
     """Sample a job.
 
     Args:
-        batch_size: images that are passed to the generator at a time, rounded up to whole blocks.
         on_step: called after every step with the network evaluations that it took.
     """
-    size = whole_blocks(batch_size, job.generator.block)
-    parts = [job.images(span, on_step) for span in divide([range(job.count)], size)]
-    return Samples(job, torch.cat(parts))
+    whole, size = range(job.count), job.generator.block
+    blocks = [job.images(whole[start : start + size], on_step) for start in whole[::size]]
+    return Samples(job, torch.cat(blocks))

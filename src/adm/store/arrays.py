@@ -110,7 +110,7 @@ def write_npz(path: Path, entries: Mapping[str, np.ndarray | Pieces]) -> None:
     """As np.savez, but the bytes are a function of the arrays: no time is recorded.
 
     Raises:
-        ValueError: pieces whose total length is not that of their shape.
+        ValueError: pieces of several shapes, or whose total length is not that of their shape.
     """
     with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
         for key, array in entries.items():
@@ -241,7 +241,11 @@ def _write_pieces(file: IO[bytes], array: Pieces) -> None:
     np.lib.format.write_array_header_1_0(file, header)
     rows = 0
     for piece in array.pieces:
-        assert (piece.dtype, piece.shape[1:]) == (array.dtype, array.shape[1:])
+        if (piece.dtype, piece.shape[1:]) != (array.dtype, array.shape[1:]):
+            raise ValueError(
+                f"got rows of {piece.dtype} {piece.shape[1:]} after rows of {array.dtype} "
+                f"{array.shape[1:]}; make all of one shape"
+            )
         file.write(piece.tobytes())
         rows += len(piece)
     if rows != array.shape[0]:

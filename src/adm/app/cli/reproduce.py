@@ -9,7 +9,7 @@ from cyclopts import Parameter
 
 from adm.app.cli.options import FLAG, THEIR_FEATURES, Device
 from adm.app.cli.output import OUT, say
-from adm.app.cli.sampling import Output
+from adm.app.cli.sampling import USUAL
 from adm.app.cli.scoring import extraction_of, joined, with_cache
 from adm.spec import SettingError
 
@@ -63,7 +63,7 @@ def reproduce(
     seed
         Random seed. Each image depends on the seed and its index only.
     batch_size
-        Images between two saves of the progress. It affects no image.
+        Images per batch of the features. It affects them only by rounding.
     count
         Number of images in place of 50,000.
     model, classifier, upsampler, reference, features
@@ -106,9 +106,7 @@ def reproduce(
     if dry_run:
         return
     assert out is not None
-    Output(batch_size=batch_size).write(
-        out / "samples", job, f"sampling {job.count:,} images", devices
-    )
+    USUAL.write(out / "samples", job, f"sampling {job.count:,} images", devices)
     extracting = extraction_of(devices, batch_size)
     with with_cache(extracting, out / "report.json") as extraction:
         scored = evaluate(

@@ -12,9 +12,7 @@ from adm.app.cli.options import FLAG, Classifier, Device, Weak
 from adm.app.cli.output import say
 from adm.app.progress import Advance, progress
 from adm.data.naming import ANIMATION, ARCHIVE, MANIFEST, SHEET
-from adm.generation.shares import Shard
 from adm.spec import SettingError
-from adm.store.spans import common
 
 if TYPE_CHECKING:  # so that --help does not load torch
     import torch
@@ -25,7 +23,7 @@ if TYPE_CHECKING:  # so that --help does not load torch
     from adm.generation.pipeline import Pipeline
     from adm.processes import Devices
 
-MOST_NAMED = 8  # shards in a message
+MOST_NAMED = 8  # parts in a message
 
 
 @Parameter(name="*")
@@ -123,34 +121,30 @@ class Output:
 
     Parameters
     ----------
-    batch_size
-        Images between two saves of the progress. It affects no image.
     animate
         Also write denoising.gif: up to 64 of the images at every step.
     overwrite
         Sample again, and replace the sample folder.
-    shard
+    part
         Sample only a share of the images, such as 2/4, the second of four, which may run anywhere
         at any time; the one that finds all others beside --out writes the folder.
     """
 
-    batch_size: int = 64
     animate: Annotated[bool, FLAG] = False
     overwrite: Annotated[bool, FLAG] = False
-    shard: str | None = None
+    part: str | None = None
 
     def __post_init__(self) -> None:
-        if self.shard is not None:
+        if self.part is not None:
             from adm.processes import launched
+            from adm.store.work import Share
 
-            Shard.parsed(self.shard)
+            Share.parsed(self.part)
             if launched():
                 raise ValueError(
-                    "--shard is for processes that are not launched together, and a launcher has "
-                    "started this one; leave --shard out"
+                    "--part is for processes that are not launched together, and a launcher has "
+                    "started this one; leave --part out"
                 )
-        if self.batch_size < 1:
-            raise ValueError(f"--batch-size must be at least 1, got {self.batch_size}")
 
     def write(self, out: Path, job: "Job", title: str, devices: "Devices") -> None:
         """Sample a job with a progress bar, unless `out` holds it; print the files."""
@@ -173,22 +167,20 @@ class Output:
     def _sampled(
         self, out: Path, job: "Job", advance: Advance | None, devices: "Devices"
     ) -> list[range]:
-        """Sample a job, or a shard of it; return the images that are still missing."""
-        from adm.generation.folder import sample_into, sample_shard
+        """Sample a job, or a share of it; return the images that are still missing."""
+        from adm.generation.folder import sample_into, sample_share
+        from adm.store.work import Share
 
-        options = {"overwrite": self.overwrite, "animate": self.animate}
-        if self.shard is None:
-            sample_into(
-                out, job, batch_size=self.batch_size, on_step=advance, devices=devices, **options
-            )
-            return []
-        shard = Shard.parsed(self.shard)
-        return sample_shard(out, job, shard, batch_size=self.batch_size, on_step=advance, **options)
+        options = {"on_step": advance, "overwrite": self.overwrite, "animate": self.animate}
+        if self.part is not None:
+            return sample_share(out, job, Share.parsed(self.part), **options)
+        sample_into(out, job, devices=devices, **options)
+        return []
 
     def _say(self, out: Path, job: "Job", done: bool, left: list[range]) -> None:
         """Print the files, or the missing images."""
         if not done and (left or not (out / MANIFEST).is_file()):
-            say(f"shard {self.shard} of {out} is done; {_missing(job, str(self.shard), left)}")
+            say(f"part {self.part} of {out} is done; {_missing(job, str(self.part), left)}")
             return
         if done:
             say(f"{out} is complete: it holds these images; add --overwrite to sample again")
@@ -203,18 +195,17 @@ class Output:
         say(f"{out / SHEET}: open it to see the samples")
 
 
-def _missing(job: "Job", shard: str, left: list[range]) -> str:
-    """Describe which images are missing, and of which shards."""
+def _missing(job: "Job", part: str, left: list[range]) -> str:
+    """Describe which images are missing, and in which parts."""
     if not left:
-        return "another process writes the folder, or the same command without --shard does"
-    own, block = Shard.parsed(shard), job.generator.block
-    shards = [Shard(number, own.of) for number in range(1, own.of + 1)]
-    lack = [str(each) for each in shards if common(left, each.share([range(job.count)], block))]
-    named = ", ".join(lack if len(lack) <= MOST_NAMED else [*lack[:MOST_NAMED], "..."])
+        return "another process writes the folder, or the same command without --part does"
+    of = int(part.partition("/")[2])
+    lack = sorted({span.start // job.generator.block % of + 1 for span in left})
+    named = ", ".join([*(f"{each}/{of}" for each in lack[:MOST_NAMED]), "..."][: len(lack)])
     return (
         f"{sum(map(len, left)):,} of {job.count:,} images are missing beside it, those of "
-        f"{'shard' if len(lack) == 1 else 'shards'} {named}; run these, or copy what is in "
-        "their folders *.parts into the one beside it, or run the same command without --shard, "
+        f"{'part' if len(lack) == 1 else 'parts'} {named}; run these, or copy what is in "
+        "their folders *.parts into the one beside it, or run the same command without --part, "
         "which samples what is missing"
     )
 

@@ -101,9 +101,11 @@ def with_cache(
             cache, or there is none if that cannot be written.
         compared: what the command compares, which names the folder in the user's cache.
     """
+    from adm.store.work import holding
+
     devices = extraction.devices
     if extraction.work is not None:
-        with devices.holding(extraction.work):
+        with holding(extraction.work, devices):
             yield extraction
         return
     work = _of_user(compared) if out is None else out.with_name(f".{out.name}.work")
@@ -111,7 +113,7 @@ def with_cache(
         yield extraction
         return
     try:
-        with devices.holding(work):
+        with holding(work, devices):
             yield replace(extraction, work=work)
             devices.once(lambda: shutil.rmtree(work, ignore_errors=True))
     except InUse:  # the folder is another process's

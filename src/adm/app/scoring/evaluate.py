@@ -125,7 +125,7 @@ def evaluate(
     devices = extraction.devices
     opened = _open(samples, options, devices)
     source = opened.source if options.count is None else first(opened.source, options.count)
-    against = _reference(reference, options, devices, extraction.batch_size)
+    against = _reference(reference, options, devices)
     size = against.size if isinstance(against, Reference) else against.shape[1:]
     source = at_size(source, size, options.resize)
     make = partial(cached_reference, folder=user_cache("references"))
@@ -154,7 +154,6 @@ def _reference(
     reference: str | Path | Reference | Samples | Job,
     options: Comparison,
     devices: Devices,
-    batch_size: int,
 ) -> Reference | Source:
     """Open a reference, or the images to compute it from."""
     if isinstance(reference, Reference):
@@ -162,7 +161,7 @@ def _reference(
     if isinstance(reference, str):
         reference = devices.once(partial(located, reference))
     if isinstance(reference, Job):  # whose images are read twice
-        reference = sample(reference, batch_size)
+        reference = sample(reference)
     if isinstance(reference, Samples):
         return open_samples(reference).source
     if is_reference(reference):

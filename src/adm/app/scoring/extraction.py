@@ -1,17 +1,14 @@
 """Source, Features, Extraction -> FeatureSet.
 
-Features are extracted in parts of a fixed number of images, and each finished part is a file. Its
-content does not depend on the rank that extracts it, and moments are accumulated in the order of
-the images, so the result is the same for any number of ranks and after an interruption.
+Moments are accumulated in the order of the images, and parts have a fixed size, so the result is
+the same for any number of ranks and after an interruption.
 """
 
 import hashlib
-import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -20,30 +17,21 @@ import torch
 from torch import Tensor
 
 from adm.app.progress import watched
-from adm.cached import Cached
 from adm.data import Source
 from adm.features import Extracted, Features
 from adm.metrics import Moments, Statistics, statistics
 from adm.processes import Devices
 from adm.shown import count_of
 from adm.spec import SettingError
-from adm.store.arrays import Pieces, load_arrays, write_npz
-from adm.store.files import FULL, new_file
-from adm.store.parts import Parts
-from adm.store.spans import divide
+from adm.store.work import Arrays, Report, Work, work_in
 
 PART = 256  # images: seconds of work, and 200 MB of 512 x 512 pixels
 ROWS = 2048  # images per update of the moments
-PREFIX = "adm-features-"  # prefix of temporary folders
-WHOLE = "features.npz"  # the arrays of all images
-ARRAYS = ("hashes", *Extracted._fields)
 
-Hashes: TypeAlias = Mapping[int, np.ndarray]  # first image of a part -> (B, 32) of its images
-Advance: TypeAlias = Callable[[int], object]
-Bar: TypeAlias = Callable[[str, int], AbstractContextManager[Advance]]
+Bar: TypeAlias = Callable[[str, int], AbstractContextManager[Report]]
 
 
-def silent(what: str, count: int) -> AbstractContextManager[Advance]:
+def silent(what: str, count: int) -> AbstractContextManager[Report]:
     """Show no progress."""
     return nullcontext(lambda amount: None)
 
@@ -60,8 +48,8 @@ class Extraction:
             Cached features are used only for images with the same bytes. One process, or one group
             of ranks, uses it at a time. By default it is a temporary folder.
         bar: opens a progress bar for a description and a number of images; the function that it
-            yields is called with a number of images when this rank has finished them, `Cached` if
-            their features were cached. The main rank opens it; by default one that is shown where a
+            yields is called once with the number of images whose features are cached, and then with
+            those that are finished. The main rank opens it; by default one that is shown where a
             terminal or a notebook displays it.
 
     Raises:
@@ -188,22 +176,18 @@ def extract(source: Source, features: Features, extraction: Extraction = DEFAULT
     if len(source) < 2:
         count = count_of(len(source), "image")
         raise ValueError(f"{source.name} has {count}, and scores need at least 2; give more images")
-    spans = [*divide([range(len(source))], PART)]
-    own = spans[devices.rank :: devices.world]
+
+    def make(span: range, images: Tensor, report: Report) -> Arrays:
+        return _features_of(
+            source.name, features, span, images.split(extraction.batch_size), report
+        )
+
     what = f"extracting features of {source.name} by {features.name}"
     bar = extraction.bar if devices.main else silent
-    with (
-        work_in(extraction.work, devices) as folder,
-        bar(what, sum(map(len, own))) as advance,
-    ):
-        parts = Parts(folder, features.fingerprint)
-        size = extraction.batch_size
-        act = partial(_extract_parts, source, features, parts, own, size, advance)
-        by_rank = devices.gather(devices.each(act))
-        hashes = {start: rows for part in by_rank for start, rows in part.items()}
-        devices.once(lambda: _join(parts, spans, hashes))
-        # No rank may return and remove the folder before all have opened the arrays in it.
-        arrays = devices.each(lambda: load_arrays(folder / WHOLE, ARRAYS))
+    with work_in(extraction.work, devices) as folder, bar(what, len(source)) as advance:
+        work = Work(folder, len(source), PART, {"features": features.fingerprint})
+        work.run(make, devices, advance, inputs=lambda span: source.batch(span)[0])
+        arrays = work.assemble(devices)
     channels, height, width = source.shape
     return FeatureSet(
         name=features.name,
@@ -220,105 +204,23 @@ def extract(source: Source, features: Features, extraction: Extraction = DEFAULT
     )
 
 
-def hashes_of(images: Tensor) -> np.ndarray:
-    """(B, C, H, W) uint8 -> (B, 32) uint8, SHA-256 of each image's bytes."""
-    digests = (hashlib.sha256(image.tobytes()).digest() for image in images.contiguous().numpy())
-    return np.frombuffer(b"".join(digests), np.uint8).reshape(len(images), 32)
-
-
-@contextmanager
-def work_in(work: Path | None, devices: Devices) -> Iterator[Path]:
-    """Yield the cache folder: `work`, or a temporary one that is removed once all ranks opened it.
-
-    Mapped files remain valid after they are removed, until the last rank exits. Removal at exit is
-    not an option: ranks of a distributed group exit without removing temporary folders.
-    """
-    if work is not None:
-        devices.each(lambda: work.mkdir(parents=True, exist_ok=True))
-        with devices.holding(work):
-            yield work
-        return
-    temporary: list[tempfile.TemporaryDirectory[str]] = []
-    create = partial(tempfile.TemporaryDirectory, prefix=PREFIX, ignore_cleanup_errors=True)
-    devices.once(lambda: temporary.append(create()))
-    with temporary[0] if temporary else nullcontext():
+def _features_of(
+    name: str, features: Features, span: range, batches: Sequence[Tensor], report: Report
+) -> Arrays:
+    """Extract the features of the images of a part."""
+    extracted, first = [], span.start
+    for batch in batches:
+        last = first + len(batch) - 1
         try:
-            yield Path(devices.gather(temporary[0].name if temporary else None)[0])
-        except OSError as error:
-            if error.errno not in FULL:
-                raise
-            raise ValueError(
-                f"the temporary folder {tempfile.gettempdir()} has no room for the numbers of all "
-                "images; free space there, or set the environment variable TMPDIR to another"
-            ) from None
-
-
-def _extract_parts(
-    source: Source,
-    features: Features,
-    parts: Parts,
-    spans: Sequence[range],
-    batch_size: int,
-    advance: Advance,
-) -> Hashes:
-    """Extract the missing parts; return the hashes of the images of all parts."""
-    hashes: dict[int, np.ndarray] = {}
-    for span, images in _prefetch(source, spans):
-        digests = hashes[span.start] = hashes_of(images)
-        if parts.read(span, hashes=digests) is not None:
-            advance(Cached(len(span)))
-            continue
-        batches, first = [], span.start
-        for batch in images.split(batch_size):
-            last = first + len(batch) - 1
-            try:
-                batches.append(features.extract(batch))
-            except ValueError as error:
-                raise ValueError(f"{source.name}, images {first} to {last}: {error}") from None
-            advance(len(batch))
-            first = last + 1
-        arrays = {"hashes": digests}
-        for name, tensors in zip(Extracted._fields, zip(*batches, strict=True), strict=True):
-            if tensors[0] is not None:
-                arrays[name] = torch.cat(tensors).numpy()
-        parts.write(span, **arrays)
-    return hashes
-
-
-def _join(parts: Parts, spans: Sequence[range], hashes: Hashes) -> None:
-    """Write the arrays of all images as one file, in constant memory."""
-    likes: dict[str, np.ndarray] = {}  # the arrays of a part, without any image
-    for span in spans:
-        which = f"the features of images {span.start} to {span.stop - 1}"
-        arrays = parts.read(span, hashes=hashes[span.start])
-        if arrays is None:
-            raise ValueError(
-                f"{parts.folder} lacks {which}, which another rank extracted; give work=... a "
-                "folder that all ranks share"
-            )
-        empty = {name: array[:0].copy() for name, array in arrays.items()}
-        likes = likes or empty
-        if {name: each.shape for name, each in empty.items()} != {
-            name: each.shape for name, each in likes.items()
-        }:
-            raise ValueError(
-                f"{parts.folder}: {which} are of another shape than those before; remove it, and "
-                "make the features of all images equally many"
-            )
-
-    def pieces(name: str) -> Iterator[np.ndarray]:
-        for span in spans:
-            yield load_arrays(parts.path(span), [name])[name]
-
-    count = spans[-1].stop
-    with new_file(parts.folder / WHOLE, sync=False) as file:
-        write_npz(
-            file,
-            {
-                name: Pieces(like.dtype, (count, *like.shape[1:]), pieces(name))
-                for name, like in likes.items()
-            },
-        )
+            extracted.append(features.extract(batch))
+        except ValueError as error:
+            raise ValueError(f"{name}, images {first} to {last}: {error}") from None
+        report(len(batch))
+        first = last + 1
+    columns = zip(Extracted._fields, zip(*extracted, strict=True), strict=True)
+    return {
+        field: torch.cat(tensors).numpy() for field, tensors in columns if tensors[0] is not None
+    }
 
 
 def _statistics(features: np.ndarray) -> Statistics:
@@ -327,13 +229,3 @@ def _statistics(features: np.ndarray) -> Statistics:
     for start in range(0, len(features), ROWS):
         total += Moments.of(features[start : start + ROWS])
     return statistics(total)
-
-
-def _prefetch(source: Source, spans: Sequence[range]) -> Iterator[tuple[range, Tensor]]:
-    """Yield the images of each part, read while the previous part is processed."""
-    with ThreadPoolExecutor(1, thread_name_prefix="read") as reader:
-        waiting = [reader.submit(source.batch, span) for span in spans[:1]]
-        for i, span in enumerate(spans):
-            images = waiting.pop().result()[0]
-            waiting += [reader.submit(source.batch, after) for after in spans[i + 1 : i + 2]]
-            yield span, images

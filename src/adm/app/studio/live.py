@@ -17,7 +17,6 @@ from adm.generation.generator import Generator, Stepwise
 from adm.generation.job import Job
 from adm.images import to_uint8
 from adm.samplers import State
-from adm.store.spans import divide
 
 See: TypeAlias = Callable[[Sequence[int], State], None]  # indices of a block, their state
 
@@ -87,8 +86,8 @@ def show(
         emit("step", {**shown, **clock.read(), "strip": pictures.strip(estimate)})
 
     observed = replace(job, generator=observe(job.generator, see))
-    for span in divide([requested], size):
-        clock.step = 0
+    for start in range(0, len(requested), size):
+        span, clock.step = requested[start : start + size], 0
         images = observed.images(span)
         clock.step = clock.steps
         for index, image in zip(span, images, strict=True):

@@ -12,7 +12,6 @@ import numpy as np
 from torch import Tensor
 
 from adm.app.scoring import Extraction, FeatureSet, extract, open_images
-from adm.app.scoring.extraction import hashes_of
 from adm.app.scoring.nearest import NEIGHBOURS, NONE, QUANTILE, equal_pixels, own_distances
 from adm.app.studio import pictures
 from adm.app.studio.desk import Emit
@@ -28,6 +27,7 @@ from adm.recipes.schema import DataSettings, from_json
 from adm.samplers import Sampling
 from adm.spec import SettingError, to_json
 from adm.store.files import user_cache
+from adm.store.hashes import hashes_of
 from adm.training.model_file import metadata_of
 
 MOST_LOADED = 4  # models in memory

@@ -6,11 +6,11 @@ interruption.
 """
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -24,14 +24,13 @@ from adm.app.report import Block, Cell, Figure, ImageRow, Images, Note, Table, T
 from adm.app.report import page as page_of
 from adm.app.report.page import tiles
 from adm.app.scoring import Score
-from adm.app.scoring.extraction import Bar, hashes_of, silent, work_in
+from adm.app.scoring.extraction import Bar, silent
 from adm.app.scoring.images import relabelled
 from adm.app.scoring.manifest import versions
-from adm.app.study.bounds import BOUNDS, Arrays, Bound, Variational
+from adm.app.study.bounds import BOUNDS, Bound, Variational
 from adm.app.study.comparison import Z
 from adm.app.study.curve import formatted, parts
 from adm.app.study.plots import LINES, panels
-from adm.cached import Cached
 from adm.data import Source, shuffle
 from adm.data.export import safe_names
 from adm.data.fitting import at_one_size
@@ -51,10 +50,9 @@ from adm.samplers import ImageNoise
 from adm.samplers.settings import Seed
 from adm.shown import short
 from adm.spec import SettingError, check_type, convert, parse, text, to_json
-from adm.store.files import remove_leftovers, write_bytes
+from adm.store.files import write_bytes
 from adm.store.hashes import sha256_of
-from adm.store.parts import Parts
-from adm.store.spans import divide
+from adm.store.work import HASHES, Arrays, Report, Work, work_in
 
 PARTS, PAGE, REPORT = "parts", "report.html", "report.json"  # in the folder
 BATCH = 32
@@ -63,7 +61,6 @@ DRAWN = 64  # levels of each image by default, whose error is far below that of 
 WIDE = 900  # pixels of a figure, below which it scrolls
 OF_DATA = "Bits per dimension are comparable for the same images at the same size only."
 
-Advance: TypeAlias = Callable[[int], object]
 Labels = Literal["own", "none"]
 
 
@@ -98,13 +95,19 @@ class Task:
         """Return the network evaluations for each image."""
         return sum(bound.evaluations(self.model.schedule.last) for bound in bounds)
 
-    def parts(self, bound: Bound, folder: Path) -> Parts:
-        """Return the parts of a bound in a folder; other settings have others."""
-        settings = [to_json(bound), self.conditional, self.seed, self.batch_size]
-        job = sha256_of(json.dumps([self.identity["sha256"], *settings]).encode())
-        return Parts(folder / PARTS / f"{bound.name}-{job[:12]}", job)
+    def work(self, bound: Bound, folder: Path) -> Work:
+        """Return the work of a bound in a folder; that of other settings is in another."""
+        identity = {
+            "model": self.identity["sha256"],
+            "bound": to_json(bound),
+            "labels": self.source.labels[list(self.order)].tolist() if self.conditional else None,
+            "seed": self.seed,
+            "batch_size": self.batch_size,
+        }
+        name = f"{bound.name}-{sha256_of(json.dumps(identity).encode())[:12]}"
+        return Work(folder / PARTS / name, len(self.order), self.batch_size, identity)
 
-    def measure(self, bound: Bound, span: range, images: Tensor, on: Advance) -> dict[str, Tensor]:
+    def measure(self, bound: Bound, span: range, images: Tensor, on: Report) -> dict[str, Tensor]:
         """Measure images at these places of the order, (B, C, H, W) uint8."""
         model, schedule = self.model, bound.of(self.model.schedule)
         labels = None
@@ -310,18 +313,14 @@ def run(task: Task, out: Path | None, devices: Devices, bar: Bar) -> Bits | None
     Returns:
         The bits on the main rank; None on the others.
     """
-    spans = [*divide([range(len(task.order))], task.batch_size)]
-    own = spans[devices.rank :: devices.world]
     what = f"measuring {len(task.order):,} images of {task.source.name}"
-    results = list[Bits]()
-    with work_in(out, devices) as folder:
-        total = sum(map(len, own)) * task.evaluations(*task.bounds)
-        with (bar if devices.main else silent)(what, total) as advance:
-            devices.each(lambda: _measure(task, own, folder, advance))
-        devices.once(lambda: results.append(_collect(task, spans, folder)))
+    total = len(task.order) * task.evaluations(*task.bounds)
+    with work_in(out, devices) as folder, (bar if devices.main else silent)(what, total) as report:
+        estimates = [_estimate(task, bound, folder, devices, report) for bound in task.bounds]
+        bits = Bits(task, estimates)
         if out is not None:
-            devices.once(lambda: write(results[0], out))
-    return results[0] if results else None
+            devices.once(lambda: write(bits, out))
+    return bits if devices.main else None
 
 
 def write(bits: Bits, out: Path) -> None:
@@ -384,39 +383,21 @@ def draw(estimate: Estimate) -> Drawing:
     return drawn
 
 
-def _measure(task: Task, spans: Sequence[range], folder: Path, advance: Advance) -> None:
-    """Measure the images of missing parts."""
-    for span in spans:
-        images, labels = task.source.batch([task.order[i] for i in span])
-        same = {"hashes": hashes_of(images), "labels": labels.numpy()}
-        for bound in task.bounds:
-            parts = task.parts(bound, folder)
-            if parts.read(span, **same) is not None:
-                remove_leftovers(parts.path(span))
-                advance(Cached(len(span) * task.evaluations(bound)))
-                continue
-            measured = task.measure(bound, span, images, advance)
-            parts.write(span, **same, **{name: each.numpy() for name, each in measured.items()})
+def _estimate(task: Task, bound: Bound, folder: Path, devices: Devices, report: Report) -> Estimate:
+    """Measure all images by a bound, together with the other ranks."""
 
+    def read(span: range) -> Tensor:
+        return task.source.batch([task.order[i] for i in span])[0]
 
-def _collect(task: Task, spans: Sequence[range], folder: Path) -> Bits:
-    """Join the parts of all ranks."""
-    estimates = list[Estimate]()
-    for bound in task.bounds:
-        parts, read = task.parts(bound, folder), list[Mapping[str, Any]]()
-        for span in spans:
-            part = parts.read(span)
-            if part is None:
-                raise ValueError(
-                    f"{parts.path(span)}, which another process was to write, is missing or "
-                    "damaged; choose a folder on a disk that all processes share, and run the same "
-                    "command again"
-                )
-            read.append(part)
-        names = [name for name in read[0] if name not in ("hashes", "labels")]
-        arrays = {name: np.concatenate([each[name] for each in read]) for name in names}
-        estimates.append(Estimate(bound, *bound.columns(task.model.schedule), arrays))
-    return Bits(task, estimates)
+    def make(span: range, images: Tensor, advance: Report) -> Arrays:
+        measured = task.measure(bound, span, images, advance)
+        return {name: each.numpy() for name, each in measured.items()}
+
+    work = task.work(bound, folder)
+    work.run(make, devices, report, cost=task.evaluations(bound), inputs=read)
+    arrays = work.assemble(devices)
+    del arrays[HASHES]
+    return Estimate(bound, *bound.columns(task.model.schedule), arrays)
 
 
 def _open(data: str | Path | Source, split: str | None, model: DiffusionModel) -> Source:

@@ -47,6 +47,7 @@ from adm.processes import Devices
 from adm.spec import SettingError
 from adm.store.hashes import sha256
 from adm.store.parsed import through_json
+from adm.store.work import holding
 
 POINTS, REFERENCES = "points", "references"  # in the folder of the study
 BATCH = 250  # images that the judge classifies at a time
@@ -153,7 +154,7 @@ def alone(out: Path, devices: Devices) -> Iterator[None]:
         OSError: it cannot be written.
     """
     try:
-        with devices.holding(out):
+        with holding(out, devices):
             yield
     finally:
         if devices.main:

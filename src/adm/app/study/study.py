@@ -305,7 +305,7 @@ def sample_job(
     def advance(amount: int) -> None:
         on(amount, place.name)
 
-    sample_into(place, job, batch_size=batch_size, on_step=advance, devices=devices)
+    sample_into(place, job, on_step=advance, devices=devices)
 
 
 T = TypeVar("T")
