@@ -95,12 +95,12 @@ def test_a_signal_in_the_middle_of_a_save_waits_for_its_end(tmp_path, whole):
     signalled = (
         "import os, signal\n"
         "from adm.training import checkpoint\n"
-        "write = checkpoint._write\n"
+        "write = checkpoint.save_model\n"
         "def half(path, *rest):\n"
         "    if path.name == 'raw.safetensors':\n"
         "        os.kill(os.getpid(), signal.SIGTERM)\n"
         "    write(path, *rest)\n"
-        "checkpoint._write = half\n"
+        "checkpoint.save_model = half\n"
     )
     printed = launch.finish(
         launch.train(tmp_path, recipe, source, run, before=signalled), status=128 + 15

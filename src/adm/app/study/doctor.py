@@ -390,7 +390,7 @@ def check_classifier(
             chance - scores[0].high, -0.05, 0
         ),
         "It is surer than it is right: check that its process is that of its training and that it "
-        "was trained on noisy images; else take more data, data.augment or an earlier "
+        "was trained on noisy images; else take more data or an earlier "
         "checkpoint.": graded(over, 0.1, 0.25),
         f"It is less sure than it is right: {check}.": graded(under, 0.1, 0.5),
         f"It is better on noisier images: {check}.": graded(rise, 0.1, 0.5),
