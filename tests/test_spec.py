@@ -15,7 +15,6 @@ from pydantic import Field
 from pydantic.fields import FieldInfo
 
 from adm.diffusion import TARGETS
-from adm.losses import WEIGHTS
 from adm.networks import HeadCount, HeadWidth
 from adm.recipes import build, recipe
 from adm.recipes.schema import from_json, override
@@ -45,7 +44,6 @@ OF_SAMPLING: dict[str, Mapping[str, type[Any]]] = {
 TABLES = OF_SAMPLING | {
     "prediction": TARGETS,
     "levels": LEVELS,
-    "weight": WEIGHTS,
     "optimizer": OPTIMIZERS,
 }
 KINDS = {(field, name): kind for field, table in TABLES.items() for name, kind in table.items()}
