@@ -94,7 +94,11 @@ def images_for(model: TrainedModel[Any, Any], data: str, split: str | Sequence[s
     """
     source = find(data, split=split)
     channels, *size = model.shape
-    converted = channels if source.files is not None else None
+    converted = channels
+    if source.files is None:
+        converted, (_, height, width) = None, source.shape
+        if height > size[0] or width > size[1]:
+            check_shape(source, model)  # arrays are padded, and not resized
     source = at_one_size(source, size=(size[0], size[1]), channels=converted)
     check_shape(source, model)
     return source

@@ -2,9 +2,9 @@
 
 import math
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Annotated, ClassVar, Literal, TypeAlias
+from typing import Annotated, ClassVar, TypeAlias
 
 import numpy as np
 import torch
@@ -24,7 +24,7 @@ from adm.diffusion.likelihood import (
 )
 from adm.limits import MOST_LEVELS
 from adm.samplers import ImageNoise
-from adm.samplers.grid import Even, Grid, LogSNR
+from adm.samplers.grid import LogSNR
 from adm.samplers.noise import START
 from adm.spec import Checked, SettingError
 
@@ -41,14 +41,11 @@ class Bound(Checked):
     Attributes:
         clips: whether estimates of x_0 are clipped, as the released system does; which has no
             slope.
+        about: what the total is, in a sentence.
     """
 
     clips: ClassVar[bool]
-
-    @property
-    @abstractmethod
-    def grid(self) -> Grid | None:
-        """The levels of the model's process that are visited; None for all."""
+    about: ClassVar[str]
 
     @abstractmethod
     def check(self, last: int) -> None:
@@ -78,85 +75,38 @@ class Bound(Checked):
     def parts_of(self, arrays: Arrays) -> dict[str, NDArray[np.float32]]:
         """Return what adds up to the total, by name, (N,) each or a constant."""
 
-    @property
-    @abstractmethod
-    def about(self) -> str:
-        """What the total is, in a sentence."""
-
     def of(self, schedule: Schedule) -> Schedule:
-        """Return the process that is visited."""
-        return schedule if self.grid is None else self.grid.of(schedule)
-
-    def visited(self, schedule: Schedule) -> Sequence[float]:
-        """Return the visited levels of the model's process, ascending."""
-        if self.grid is None:
-            return range(1, schedule.last + 1)
-        return self.grid.visited(schedule)
+        """Return the process that is visited, by default that of the model."""
+        return schedule
 
 
 @dataclass(frozen=True, kw_only=True)
 class Variational(Bound):
-    """The variational bound, term by term (DDPM, equation 5).
+    """The variational bound of the stochastic sampler, term by term (DDPM, equation 5).
 
     Attributes:
         drawn: levels that are drawn for each image, from which the sum of all is estimated without
             bias; none for all levels.
-        steps: levels of the process, evenly spaced, which has a looser bound; none for all.
-        levels: the levels of that process whose terms alone are added to the prior.
     """
 
     drawn: Count | None = None
-    steps: Count | None = None
-    levels: tuple[Annotated[int, Field(ge=1, le=MOST_LEVELS)], ...] = ()
     name: ClassVar[str] = "variational"
     clips: ClassVar[bool] = True
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.drawn is not None and self.levels:
-            raise SettingError("drawn", "left out where levels are given", self.drawn)
-        if list(self.levels) != sorted(set(self.levels)):
-            raise SettingError("levels", "in ascending order", self.levels)
-
-    @property
-    def grid(self) -> Grid | None:
-        return None if self.steps is None else Even(steps=self.steps)
+    about: ClassVar[str] = (
+        "The bound of the stochastic sampler, with one draw of the noise at each level."
+    )
 
     def check(self, last: int) -> None:
-        if self.grid is not None:
-            self.grid.check(last)
-        most = self.steps or last
-        if self.drawn is not None and self.drawn > most:
-            raise SettingError("drawn", f"in 2..{most}", self.drawn)
-        if self.levels and self.levels[-1] > most:
-            raise SettingError("levels", f"in 1..{most}", self.levels[-1])
+        if self.drawn is not None and self.drawn > last:
+            raise SettingError("drawn", f"in 2..{last}", self.drawn)
 
     def evaluations(self, last: int) -> int:
-        return self.drawn or len(self.levels) or self.steps or last
-
-    @property
-    def about(self) -> str:
-        if self.levels:
-            return "The prior and the terms of these levels alone, whose sum bounds nothing."
-        return "The bound of the stochastic sampler, with one draw of the noise at each level."
-
-    def chosen(self, last: int, uniform: Tensor | None = None) -> Levels:
-        """Return the levels of a process with T = `last`.
-
-        Args:
-            uniform: (B, drawn) in [0, 1], by which they are drawn.
-        """
-        if uniform is not None:
-            return draw_levels(last, uniform)
-        if self.levels:
-            return Levels(torch.tensor(self.levels[::-1]), torch.ones(len(self.levels)).double())
-        return every_level(last)
+        return self.drawn or last
 
     def columns(self, schedule: Schedule) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         middle = None if self.drawn is None else torch.full((1, self.drawn), 0.5)
-        level, weight = self.chosen(self.of(schedule).last, middle)
-        visited = np.array(self.visited(schedule), np.float64)
-        return visited[level.reshape(-1).numpy() - 1], weight.numpy()
+        level, weight = _levels(schedule.last, middle)
+        return level.reshape(-1).double().numpy(), weight.numpy()
 
     def measure(
         self, denoise: Denoise, schedule: Schedule, x_0: Tensor, noise: ImageNoise
@@ -169,17 +119,14 @@ class Variational(Bound):
 
         uniform = None
         if self.drawn is not None:
-            row = replace(noise, shape=(1, 1, self.drawn))
-            uniform = _uniform(row).flatten(1)
-        levels = self.chosen(schedule.last, uniform)
+            uniform = _uniform(replace(noise, shape=(1, 1, self.drawn))).flatten(1)
+        levels = _levels(schedule.last, uniform)
         return bits_per_dimension(denoise, schedule, x_0, drawn, levels)._asdict()
 
     def parts_of(self, arrays: Arrays) -> dict[str, NDArray[np.float32]]:
-        rest = arrays["total"] - arrays["prior"]
-        if self.levels and self.levels[0] > 1:
-            return {"prior": arrays["prior"], "divergences": rest}
-        decoder = arrays["terms"][:, -1]
-        return {"prior": arrays["prior"], "divergences": rest - decoder, "decoder": decoder}
+        prior, decoder = arrays["prior"], arrays["terms"][:, -1]
+        divergences = arrays["total"] - prior - decoder
+        return {"prior": prior, "divergences": divergences, "decoder": decoder}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -189,20 +136,26 @@ class Flow(Bound):
     Attributes:
         steps: levels that are visited, even in the log-SNR from level 1 to where sigma / signal is
             at most 80.
-        probes: random directions at each level, of Hutchinson's estimate of the divergence; from
-            two on, they show its error.
-        draws: distribution of the probes: random signs, or normal.
+        probes: random signs at each level, of Hutchinson's estimate of the divergence; from two on,
+            they show its error.
     """
 
     steps: Count = 64
     probes: Annotated[int, Field(ge=1, le=1000)] = 2
-    draws: Literal["signs", "normal"] = "signs"
     name: ClassVar[str] = "ode"
     clips: ClassVar[bool] = False
+    about: ClassVar[str] = (
+        "The density of the probability-flow ODE at pixels that are spread over their bins. Its "
+        "images keep the noise of level 1."
+    )
 
     @property
-    def grid(self) -> Grid:
+    def grid(self) -> LogSNR:
+        """The levels of the model's process that are visited."""
         return LogSNR(steps=self.steps, end=1.0)
+
+    def of(self, schedule: Schedule) -> Schedule:
+        return self.grid.of(schedule)
 
     def check(self, last: int) -> None:
         self.grid.check(last)
@@ -211,7 +164,7 @@ class Flow(Bound):
         return 2 * self.steps - 1
 
     def columns(self, schedule: Schedule) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        level = np.array(self.visited(schedule), np.float64)[::-1]
+        level = np.array(self.grid.visited(schedule), np.float64)[::-1]
         return level, np.ones(len(level))
 
     def measure(
@@ -219,18 +172,11 @@ class Flow(Bound):
     ) -> dict[str, Tensor]:
         def probe(level: int) -> Tensor:
             drawn = torch.stack([noise(level, PROBE + k) for k in range(self.probes)])
-            return drawn if self.draws == "normal" else torch.where(drawn < 0, -1.0, 1.0)
+            return torch.where(drawn < 0, -1.0, 1.0)
 
         x = dequantize(x_0, _uniform(noise).to(x_0.device))
         bits = flow_likelihood(denoise, schedule, x, probe)._asdict()
         return bits | {"by_probe": bits["by_probe"].T}
-
-    @property
-    def about(self) -> str:
-        return (
-            "The density of the probability-flow ODE at pixels that are spread over their bins. "
-            "Its images keep the noise of level 1."
-        )
 
     def parts_of(self, arrays: Arrays) -> dict[str, NDArray[np.float32]]:
         return {
@@ -241,6 +187,11 @@ class Flow(Bound):
 
 
 BOUNDS: dict[str, type[Bound]] = {kind.name: kind for kind in (Variational, Flow)}
+
+
+def _levels(last: int, uniform: Tensor | None) -> Levels:
+    """Return all levels of a process with T = `last`, or those that (B, L) in [0, 1] draw."""
+    return every_level(last) if uniform is None else draw_levels(last, uniform)
 
 
 def _uniform(noise: ImageNoise) -> Tensor:

@@ -25,17 +25,14 @@ from adm.app.report import page as page_of
 from adm.app.report.page import tiles
 from adm.app.scoring import Score
 from adm.app.scoring.extraction import Bar, silent
-from adm.app.scoring.images import relabelled
+from adm.app.scoring.images import check_shape, images_for, relabelled
 from adm.app.scoring.manifest import versions
 from adm.app.study.bounds import BOUNDS, Bound, Variational
 from adm.app.study.comparison import Z
 from adm.app.study.curve import formatted, parts
 from adm.app.study.plots import LINES, panels
 from adm.data import Source, shuffle
-from adm.data.export import safe_names
-from adm.data.fitting import at_one_size
 from adm.data.naming import at_home
-from adm.data.registry import find
 from adm.diffusion import Level, Prediction, clip
 from adm.generation.generator import identity
 from adm.generation.labels import positive
@@ -59,6 +56,12 @@ BATCH = 32
 SHOWN, ACROSS = 16, 8  # images of a kind on the page, and side by side
 DRAWN = 64  # levels of each image by default, whose error is far below that of the images
 WIDE = 900  # pixels of a figure, below which it scrolls
+CURVES = {
+    "Bits per dimension of a level": "terms",
+    "Squared error of x_0": "x_0_mse",
+    "Squared error of the noise": "noise_mse",
+    "Share of the dimensions that are noise": "trace",
+}
 OF_DATA = "Bits per dimension are comparable for the same images at the same size only."
 
 Labels = Literal["own", "none"]
@@ -291,7 +294,11 @@ def task_of(
             raise error.within("bound") from None
     if labels not in ("own", "none"):
         raise SettingError("labels", "own or none", labels)
-    source, conditional = _open(data, split, model), labels == "own" and bool(model.classes)
+    source, conditional = data, labels == "own" and bool(model.classes)
+    if isinstance(source, Source):
+        check_shape(source, model)
+    else:
+        source = images_for(model, str(data), split or ("test", "train"))
     if conditional:
         source = _with_labels(source, model)
     count = len(source) if count is None else count
@@ -324,29 +331,24 @@ def run(task: Task, out: Path | None, devices: Devices, bar: Bar) -> Bits | None
 
 
 def write(bits: Bits, out: Path) -> None:
-    """Write report.json, the figures and report.html."""
+    """Write report.json and report.html."""
     document = json.dumps(bits.to_json(), indent=1, ensure_ascii=False) + "\n"
     write_bytes(out / REPORT, document.encode())
-    drawn = [png(draw(each)) for each in bits.estimates]
-    names = safe_names([text(each.bound) for each in bits.estimates])
-    for name, picture in zip(names, drawn, strict=True):
-        write_bytes(out / f"{name}.png", picture)
-    write_bytes(out / PAGE, page(bits, drawn).encode())
+    write_bytes(out / PAGE, page(bits).encode())
 
 
-def page(bits: Bits, drawn: Sequence[bytes]) -> str:
-    """Return the HTML page, with a drawing of each estimate."""
+def page(bits: Bits) -> str:
+    """Return the HTML page: each estimate with its terms and curves, and images at both ends."""
     task, blocks = bits.task, list[Block]()
     scores = [each.bits for each in bits.estimates]
     named = [text(each.bound) for each in bits.estimates]
     results = [f"{formatted(s, scores)} by {name}" for s, name in zip(scores, named, strict=True)]
     blocks.append(Note([f"Bits per dimension: {'; '.join(results)}."], "result"))
-    for each, name, picture in zip(bits.estimates, named, drawn, strict=True):
+    for each, name in zip(bits.estimates, named, strict=True):
         rows = {"bits per dimension": each.bits, **each.terms}
+        rows |= {} if each.by_probes is None else {"by other probes": each.by_probes}
         cells = [[key, Cell(*parts(score, [each.bits]))] for key, score in rows.items()]
-        if each.by_probes is not None:
-            cells.append(["by other probes", Cell(*parts(each.by_probes))])
-        figure = Figure(picture, f"what {each.bound.name} measures by level", WIDE)
+        figure = Figure(png(draw(each)), f"what {each.bound.name} measures by level", WIDE)
         blocks += [Title(f"By {name}"), Note([each.bound.about]), figure]
         blocks += [Table(["term", "mean"], cells)]
     blocks.append(Note([f"In small letters: 95% intervals over images. {OF_DATA}"], "quiet"))
@@ -355,26 +357,15 @@ def page(bits: Bits, drawn: Sequence[bytes]) -> str:
     pictures = [tiles(task.source.batch([task.order[i] for i in end])[0], ACROSS) for end in ends]
     blocks.append(Title(f"Images by {named[0]}"))
     blocks.append(Images([ImageRow("", pictures)], ["fewest bits", "most bits"], ACROSS))
-    labels = "own" if task.conditional else "none"
     facts = [("model", task.model.name), ("data", f"{task.source.name}, {len(task.order):,}")]
-    facts += [("labels", labels), ("seed", str(task.seed))]
-    settings = bits.to_json()
-    for each in settings["estimates"]:  # which the file stores
-        del each["images"], each["curve"]
-    del settings["data"]["images"]
-    return page_of(f"Likelihood: {task.model.name}", blocks, facts=facts, settings=settings)
+    facts += [("labels", "own" if task.conditional else "none"), ("seed", str(task.seed))]
+    return page_of(f"Likelihood: {task.model.name}", blocks, facts=facts)
 
 
 def draw(estimate: Estimate) -> Drawing:
     """Draw what was measured at each level."""
     curve = estimate.curve
-    named = {
-        "Bits per dimension of a level": "terms",
-        "Squared error of x_0": "x_0_mse",
-        "Squared error of the noise": "noise_mse",
-        "Share of the dimensions that are noise": "trace",
-    }
-    shown = {title: curve[name] for title, name in named.items() if name in curve}
+    shown = {title: curve[name] for title, name in CURVES.items() if name in curve}
     with panels([*shown], "level", (4.2 * len(shown), 3.3)) as (drawn, places):
         for axes, values in zip(places, shown.values(), strict=True):
             axes.plot(estimate.level, values, color=LINES[0], lw=1.4, marker="o", ms=2)
@@ -398,26 +389,6 @@ def _estimate(task: Task, bound: Bound, folder: Path, devices: Devices, report: 
     arrays = work.assemble(devices)
     del arrays[HASHES]
     return Estimate(bound, *bound.columns(task.model.schedule), arrays)
-
-
-def _open(data: str | Path | Source, split: str | None, model: DiffusionModel) -> Source:
-    """Open images as the model was trained on them: files are resized, arrays are padded."""
-    channels, *size = model.shape
-    opened, options = data, {"size": tuple(size)}
-    if not isinstance(opened, Source):
-        opened = find(str(data), split=split or ("test", "train"))
-        options |= {"channels": channels} if opened.files is not None else {}
-    resized = opened is not data and opened.files is not None
-    shape = opened.shape if len(opened) and not resized else model.shape
-    larger = any(one > other for one, other in zip(shape[1:], size, strict=True))
-    if shape[0] != channels or larger or (opened is data and shape != model.shape):
-        raise SettingError(
-            "data",
-            f"images of (C, H, W) = {model.shape}, as those of {model.name}",
-            shape,
-            "convert them, or give a folder of image files, which are resized and cropped",
-        )
-    return opened if opened is data else at_one_size(opened, **options)
 
 
 def _with_labels(source: Source, model: DiffusionModel) -> Source:
