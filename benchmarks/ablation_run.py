@@ -18,7 +18,7 @@ from torch import Tensor
 import adm
 from adm import losses
 from adm.app.processor import described
-from adm.app.runs.data import DataOptions, TrainingData, choose, fit_precision, open_data
+from adm.app.runs.data import DataOptions, TrainingData, choose, known, open_data
 from adm.app.runs.run import TrainOptions, train_steps
 from adm.app.scoring import Extraction, Reference, cached_reference, evaluate
 from adm.app.scoring.manifest import versions
@@ -160,8 +160,8 @@ def opened(plan: Plan, row: Row, seed: int, steps: int | None, run: Path) -> Tra
     """Return the images of a run, and its recipe as `adm train` makes it of the same settings."""
     settings = [*plan.settings(row), f"train.seed={seed}"]
     settings += [] if steps is None else [f"train.steps={steps}"]
-    choice = fit_precision(choose(plan.recipe, settings), run, CPU)
-    return open_data(choice, DataOptions(data=plan.contest.data))
+    choice = choose(plan.recipe, settings)
+    return open_data(choice, known(choice, run, CPU), DataOptions(data=plan.contest.data))
 
 
 def work(plan: Plan, job: Job, times: Times, place: Path, stop: Stop) -> None:

@@ -16,7 +16,7 @@ from pydantic.fields import FieldInfo
 
 from adm.diffusion import TARGETS
 from adm.networks import HeadCount, HeadWidth
-from adm.recipes import build, recipe
+from adm.recipes import RECIPES, build, recipe
 from adm.recipes.schema import from_json, override
 from adm.samplers import (
     DDIM,
@@ -31,7 +31,18 @@ from adm.samplers import (
     Levels,
     Sampling,
 )
-from adm.spec import Checked, SettingError, assign, convert, parse, split, text, to_json
+from adm.spec import (
+    Checked,
+    SettingError,
+    assign,
+    convert,
+    parse,
+    paths_of,
+    split,
+    text,
+    to_json,
+    written,
+)
 from adm.training.levels import LEVELS
 from adm.training.optimizers import OPTIMIZERS
 
@@ -254,6 +265,16 @@ def test_a_field_of_a_spec_is_set_within_it_and_all_else_stays() -> None:
     assert changed.sample.grid == Even(steps=5, start=90)  # type: ignore[union-attr]
     assert to_json(override(changed, ["sample.grid.steps=9"])) == to_json(base)
     assert override(base, []) == base
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_every_field_of_a_recipe_is_written_as_it_is_read(name: str) -> None:
+    chosen = recipe(name)
+    for path in paths_of(chosen):
+        value: Any = chosen
+        for part in path.split("."):
+            value = getattr(value, part)
+        assert assign(chosen, path, written(value)) == chosen
 
 
 def test_fields_that_must_agree_are_set_in_any_order() -> None:

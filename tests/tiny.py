@@ -10,8 +10,8 @@ from torch import nn
 from adm.app.runs import run
 from adm.data import Source
 from adm.data.source import in_memory
-from adm.models.teacher import follow_teacher
 from adm.recipes import ClassifierRecipe, DiffusionRecipe, GANRecipe, Recipe, build, recipe
+from adm.recipes.resolve import Facts, resolve
 from adm.recipes.schema import override
 from adm.spec import to_json
 from adm.training import model_file
@@ -81,7 +81,7 @@ def student(*settings: str) -> DiffusionRecipe:
             *("sample.precision=float32", *COMMON),
         ],
     )
-    changed = override(follow_teacher(distilled, diffusion()), settings)
+    changed = override(resolve(distilled, Facts(teacher=diffusion())), settings)
     assert isinstance(changed, DiffusionRecipe)
     return changed
 

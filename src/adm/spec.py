@@ -278,7 +278,7 @@ def text(value: Any) -> str:
         if own == _default(each):
             continue
         bare = number == 0 and isinstance(own, tuple)
-        pairs.append(_written(own, ",") if bare else f"{each.name}={_written(own)}")
+        pairs.append(written(own) if bare else f"{each.name}={written(own, '-')}")
     return f"{value.name}:{','.join(pairs)}" if pairs else value.name
 
 
@@ -288,12 +288,18 @@ def _default(field: "Field[Any]") -> Any:
     return field.default
 
 
-def _written(value: Any, separator: str = "-") -> str:
-    if isinstance(value, Checked):
-        return text(value)
+def written(value: Any, separator: str = ",") -> str:
+    """Return a value as its user writes it, in the form that `assign` reads.
+
+    Args:
+        separator: between the values of a list; inside a spec, a hyphen.
+    """
+    if is_dataclass(value):
+        pairs = (f"{each.name}={written(getattr(value, each.name))}" for each in fields(value))
+        return text(value) if _is_spec(value) else ",".join(pairs)
     if isinstance(value, tuple | list):
-        specs = any(isinstance(each, Checked) for each in value)
-        return ("+" if specs else separator).join(map(_written, value))
+        specs = any(_is_spec(each) for each in value)
+        return ("+" if specs else separator).join(written(each, "-") for each in value) or "[]"
     if isinstance(value, bool):
         return str(value).lower()
     if value is None:
@@ -379,9 +385,32 @@ def paths_of(root: Any, prefix: str = "") -> list[str]:
     paths = list[str]()
     for each in fields(root):
         value, path = getattr(root, each.name), f"{prefix}{each.name}"
-        is_spec = hasattr(value, "name") and not hasattr(type(value), "kind")
-        paths += paths_of(value, f"{path}.") if is_dataclass(value) and not is_spec else [path]
+        paths += paths_of(value, f"{path}.") if _is_nested(value) else [path]
     return paths
+
+
+def differences(old: Any, new: Any, prefix: str = "") -> Iterator[tuple[str, Any, Any]]:
+    """Yield (dotted path, old value, new value) of the fields in which nested dataclasses differ.
+
+    Fields that are dataclasses of different types, and specs, differ as a whole.
+    """
+    for each in fields(old):
+        before, now = getattr(old, each.name), getattr(new, each.name)
+        path = f"{prefix}{each.name}"
+        if _is_nested(before) and type(before) is type(now):
+            yield from differences(before, now, f"{path}.")
+        elif before != now:
+            yield path, before, now
+
+
+def _is_nested(value: Any) -> bool:
+    """Whether a value has fields with paths of their own."""
+    return is_dataclass(value) and not _is_spec(value)
+
+
+def _is_spec(value: Any) -> bool:
+    """Whether a dataclass is written as one text; a recipe, which also has a name, is not."""
+    return hasattr(value, "name") and not hasattr(type(value), "kind")
 
 
 def _named_near(root: Any, path: str) -> str:
@@ -426,11 +455,11 @@ def _read(kind: Any, raw: str, separator: str = "-") -> Any:
         return raw
     if is_none:
         return []
-    inner = get_args(lists[0])
+    inner, bare = get_args(lists[0]), raw.strip("[]()")
     if _takes_specs(kind):
-        parts = PLUS.split(raw)  # of specs, which have commas of their own
+        parts = PLUS.split(bare)  # of specs, which have commas of their own
     else:
-        parts = HYPHEN.split(raw) if separator == "-" else raw.strip("[]()").split(separator)
+        parts = HYPHEN.split(bare) if separator == "-" else bare.split(separator)
     parts = [part.strip() for part in parts if part.strip()]
     is_pair = len(inner) == 2 and inner[1] is not ...
     return parts * 2 if separator == "," and len(parts) == 1 and is_pair else parts

@@ -139,7 +139,7 @@ def test_a_run_s_folder_is_a_start(tmp_path: Path) -> None:
         (("unet.channels=16",), r"unet\.channels is 8 in the checkpoint and 16 here"),
         (("unet.multipliers=1,3",), r"unet\.multipliers is 1.*,2.* in .* and 1.*,3.* here"),
         # The shapes are the same, and the network would be another.
-        (("unet.heads.heads=2",), r"unet\.heads is 8 channels_per_head in .* and 2 heads here"),
+        (("unet.heads.heads=2",), r"unet\.heads is channels_per_head=8 in .* and heads=2 here"),
         (
             ("unet.channels=16", "unet.depth=2"),
             r"unet\.channels is 8 .* and 16 here; unet\.depth is 1",

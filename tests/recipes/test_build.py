@@ -14,7 +14,7 @@ from adm.images import to_float, to_uint8
 from adm.losses import Losses, noised
 from adm.processes import Devices
 from adm.recipes import DiffusionRecipe, build
-from adm.recipes.following import following
+from adm.recipes.resolve import Facts, resolve
 from adm.recipes.schema import override
 from adm.spec import SettingError
 from adm.training.batches import Augmentation, batch_at
@@ -169,7 +169,7 @@ def test_noise_on_the_input_needs_a_network_conditioned_on_it() -> None:
     recipe = tiny.upsampler(NOISY[0], NOISY[2])
     with pytest.raises(ValueError, match=r"set unet\.conditions=low_res"):
         build.check(recipe)
-    chosen = following(recipe)
+    chosen = resolve(recipe, Facts(channels=1))
     build.check(chosen)
     assert chosen.config == replace(recipe.config, conditions=("low_res",))
     with pytest.raises(

@@ -8,10 +8,11 @@ import torch
 from tiny import stripes
 
 from adm.app import processor
-from adm.app.runs.data import choose, fit_precision
+from adm.app.runs.data import Choice, choose, known
 from adm.app.runs.folder import claim, identity
 from adm.data.fingerprint import fingerprint
 from adm.processes import Devices
+from adm.recipes.resolve import resolve
 from adm.spec import to_json
 
 CPU = Devices(torch.device("cpu"))
@@ -22,6 +23,11 @@ FLAGS = {
     "ARM": "Features\t: fp asimd bf16",
     "unknown": "",
 }
+
+
+def precision_of(choice: Choice, run: Path, devices: Devices = CPU) -> str:
+    facts = known(choice, run, devices)
+    return resolve(choice.recipe, facts, choice.fixed).train.precision
 
 
 @pytest.fixture
@@ -44,11 +50,11 @@ def cpu(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Monk
     indirect=["cpu"],
 )
 def test_a_named_recipe_is_trained_in_the_fast_precision_of_the_cpu(
-    cpu: None, precision: str, tmp_path: Path
+    cpu: None, precision: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    chosen = fit_precision(choose("digits"), tmp_path / "run", CPU)
-    assert chosen.recipe.train.precision == precision
-    assert bool(chosen.notes) == (precision == "float32")
+    with caplog.at_level("INFO", "adm"):
+        assert precision_of(choose("digits"), tmp_path) == precision
+    assert bool(caplog.messages) == (precision == "float32")
 
 
 @pytest.mark.parametrize("cpu", ["x86 without"], indirect=True)
@@ -62,8 +68,7 @@ def test_the_precision_of_a_setting_a_file_or_another_device_stays(
         (choose(file), CPU, "bfloat16"),
         (choose("digits"), Devices(torch.device("cuda")), "bfloat16"),
     ):
-        fitted = fit_precision(chosen, tmp_path / "run", devices)
-        assert fitted.recipe.train.precision == precision
+        assert precision_of(chosen, tmp_path / "run", devices) == precision
 
 
 @pytest.mark.parametrize("cpu", ["x86 without", "x86"], indirect=True)
@@ -74,4 +79,4 @@ def test_a_run_keeps_the_precision_that_it_began_with(
     original = choose("digits", [f"train.precision={precision}"])
     images = stripes(30)
     claim(tmp_path / "run", identity(original.recipe, images), fingerprint(images))
-    assert fit_precision(choose("digits"), tmp_path / "run", CPU).recipe == original.recipe
+    assert precision_of(choose("digits"), tmp_path / "run") == precision

@@ -8,7 +8,7 @@ import tiny
 import torch
 from torch import Tensor, nn
 
-from adm.app.runs.data import DataOptions, check_source, choose, open_data
+from adm.app.runs.data import DataOptions, check_source
 from adm.app.runs.watch.validation import measure
 from adm.generation.diffusion import DiffusionGenerator
 from adm.generation.job import Job
@@ -18,7 +18,9 @@ from adm.models.load import load_diffusion
 from adm.models.trained import DiffusionModel
 from adm.networks import NO_LABEL
 from adm.processes import Devices
-from adm.recipes import DiffusionRecipe, build
+from adm.recipes import DiffusionRecipe, build, recipe
+from adm.recipes.resolve import Facts, resolve
+from adm.recipes.schema import override
 from adm.samplers import DDIM, Even, Sampling
 from adm.spec import SettingError
 from adm.training.batches import batch_at
@@ -134,16 +136,18 @@ def test_a_model_that_copies_has_no_loss_on_copies_and_samples_them(
 
 
 def test_a_recipe_becomes_one_of_pairs_by_the_data() -> None:
-    choice = choose("digits", ["data.size=16,16"], condition=True)
-    assert isinstance(choice.recipe, DiffusionRecipe)
-    assert choice.recipe.unet.super_resolution
-    assert (choice.recipe.data.paired, choice.recipe.data.low_res) == (True, (16, 16))
-    build.check(choice.recipe)
-    larger = choose("digits-upsampler", condition=True).recipe
+    pairs = Facts(paired=True)
+    digits = override(recipe("digits"), ["data.size=16,16"])
+    chosen = resolve(digits, pairs, ["data.size"])
+    assert isinstance(chosen, DiffusionRecipe)
+    assert chosen.unet.super_resolution
+    assert (chosen.data.paired, chosen.data.low_res) == (True, (16, 16))
+    build.check(chosen)
+    larger = resolve(recipe("digits-upsampler"), pairs)
     assert (larger.data.paired, larger.data.low_res) == (True, (4, 4))
     for name in ("digits-classifier", "fashion-biggan", "fashion-distilled"):
         with pytest.raises(SettingError, match="condition must be left out"):
-            choose(name, condition=True)
+            resolve(recipe(name), pairs)
     with pytest.raises(
         SettingError, match=r"condition must be given, as digits is conditioned on images"
     ):
@@ -155,4 +159,4 @@ def test_a_recipe_becomes_one_of_pairs_by_the_data() -> None:
     with pytest.raises(SettingError, match=re.escape("data.paired must be false")):
         build.check(tiny.diffusion("data.paired=true"))
     with pytest.raises(SettingError, match="condition must be left out with a Source"):
-        open_data(choice, DataOptions(data=tiny.pairs(), condition="digits"))
+        DataOptions(data=tiny.pairs(), condition="digits")

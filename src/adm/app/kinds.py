@@ -8,7 +8,7 @@ from dataclasses import MISSING, Field, fields
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from adm.spec import text
+from adm.spec import written
 
 FAR = 50_000  # bounds beyond what anyone sets are omitted
 ENTRY = re.compile(r"^( {4})(\w+(?:, \w+)*): ", re.MULTILINE)
@@ -37,12 +37,9 @@ def parameter(field: "Field[Any]", hint: Any, about: Mapping[str, str]) -> dict[
     default = field.default
     if field.default_factory is not MISSING:
         default = field.default_factory()
-    written = str(default).lower()
-    if hasattr(default, "name"):  # of a spec
-        written = text(default)
     return {
         "type": words(hint),
-        "default": "" if default is MISSING else written,
+        "default": "" if default is MISSING else written(default),
         "about": about.get(field.name, ""),
     }
 

@@ -1,7 +1,7 @@
 """Network, Recipe, classes, pretrained model -> Started; the network is filled in place."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields, is_dataclass, replace
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,7 +14,7 @@ from adm.models.load import read
 from adm.networks import SILENT, ClassifierConfig, UNetConfig, on_meta, shapes_of
 from adm.recipes.schema import ClassifierRecipe, DiffusionRecipe, GANRecipe, Recipe
 from adm.shown import few
-from adm.spec import Checked, SettingError, text
+from adm.spec import SettingError, differences, written
 from adm.training.model_file import check_finite
 
 MOST_NAMED = 12  # classes listed in one line of the report
@@ -154,9 +154,9 @@ def _check_same_network(old: Recipe, new: Recipe, path: Path) -> None:
         free.add("size")  # only the attention pool has positions
     if set(getattr(old.config, "conditions", ())) <= set(getattr(new.config, "conditions", ())):
         free.add("conditions")  # a new one is without effect at first
-    differences = [
-        f"{new.section}.{name} is {_plain(before)} in the checkpoint and {_plain(now)} here"
-        for name, before, now in _differences(old.config, new.config)
+    others = [
+        f"{new.section}.{name} is {written(before)} in the checkpoint and {written(now)} here"
+        for name, before, now in differences(old.config, new.config)
         if name not in free
     ]
     if old.data.channels != new.data.channels:
@@ -164,42 +164,22 @@ def _check_same_network(old: Recipe, new: Recipe, path: Path) -> None:
             f"{path} has {old.data.channels} channels and the data have {new.data.channels}; set "
             f"data.channels={old.data.channels} to convert the images"
         )
-    if differences:
+    if others:
         raise ValueError(
-            f"{path} is of another network: {'; '.join(differences)}. Set the fields as in the "
+            f"{path} is of another network: {'; '.join(others)}. Set the fields as in the "
             "checkpoint, or give the model as the recipe"
         )
-
-
-def _differences(old: Any, new: Any) -> Iterator[tuple[str, Any, Any]]:
-    """Yield (field, old value, new value) for the fields in which two dataclasses differ."""
-    for field in fields(old):
-        before, now = getattr(old, field.name), getattr(new, field.name)
-        if before != now:
-            yield field.name, before, now
 
 
 def _process_notes(
     old: DiffusionRecipe | ClassifierRecipe, new: DiffusionRecipe | ClassifierRecipe
 ) -> Iterator[str]:
     """Yield a line for each field of the process that differs from the pretrained model's."""
-    for name, before, now in _differences(old.process, new.process):
+    for name, before, now in differences(old.process, new.process):
         yield (
-            f"process.{name} is {_plain(before)} in the checkpoint and {_plain(now)} here: "
+            f"process.{name} is {written(before)} in the checkpoint and {written(now)} here: "
             "the pretrained weights were not trained for it"
         )
-
-
-def _plain(value: Any) -> str:
-    """Return a value in the form that `override` parses."""
-    if isinstance(value, Checked):
-        return text(value)
-    if is_dataclass(value):
-        (field,) = fields(value)
-        return f"{getattr(value, field.name)} {field.name}"
-    if isinstance(value, tuple):
-        return ",".join(map(str, value)) or "[]"
-    return str(value)
 
 
 def _check_known(name: str, known: Sequence[str], expected: str) -> None:

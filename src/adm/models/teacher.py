@@ -154,23 +154,6 @@ class Teacher:
         network.load_state_dict({name: weights.get(name, w).clone() for name, w in own.items()})
 
 
-def follow_teacher(recipe: Recipe, teacher: DiffusionRecipe) -> Recipe:
-    """Return a recipe of distillation with the network, the process and the data of a teacher.
-
-    Any other recipe stays as it is.
-    """
-    if not isinstance(recipe, DiffusionRecipe) or recipe.distillation is None:
-        return recipe
-    method = recipe.distillation.method
-    return replace(
-        recipe,
-        data=teacher.data,
-        process=teacher.process,
-        unet=replace(teacher.unet, conditions=method.conditions, dropout=recipe.unet.dropout),
-        sample=replace(recipe.sample, sampler=method.sampler()),
-    )
-
-
 def _identity(model: DiffusionModel | ClassifierModel) -> dict[str, Any]:
     return {
         "recipe": model.recipe.name,

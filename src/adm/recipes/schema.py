@@ -205,30 +205,40 @@ _ADAPTER: TypeAdapter[Recipe] = TypeAdapter(
 )
 
 
-def override(recipe: Recipe, settings: Iterable[str]) -> Recipe:
-    """Return a recipe with fields set, as `unet.dropout=0.1` or `sample.grid=karras:steps=10`.
+def assignments(settings: Iterable[str]) -> dict[str, str]:
+    """Return path -> value of settings such as `unet.dropout=0.1`; the last of a path counts.
 
     Raises:
-        SettingError: a setting has another form, a field is unknown, or cannot have the value.
+        SettingError: a setting has another form.
     """
-    assignments = dict[str, str]()
+    values = dict[str, str]()
     for setting in settings:
         path, equals, value = (part.strip() for part in setting.partition("="))
         if not equals:
             raise SettingError("set", "a field and a value, as in unet.dropout=0.1", setting)
         if path in ("kind", "name"):
             raise SettingError(path, "that of the recipe; set another field", value)
-        assignments[path] = value
-    while assignments:
-        path, recipe = _first_set(recipe, assignments)
-        del assignments[path]
+        values[path] = value
+    return values
+
+
+def override(recipe: Recipe, settings: Iterable[str]) -> Recipe:
+    """Return a recipe with fields set, as `unet.dropout=0.1` or `sample.grid=karras:steps=10`.
+
+    Raises:
+        SettingError: a setting has another form, a field is unknown, or cannot have the value.
+    """
+    remaining = assignments(settings)
+    while remaining:
+        path, recipe = _first_set(recipe, remaining)
+        del remaining[path]
     return recipe
 
 
-def _first_set(recipe: Recipe, assignments: dict[str, str]) -> tuple[str, Recipe]:
+def _first_set(recipe: Recipe, values: dict[str, str]) -> tuple[str, Recipe]:
     """Set the first field that can be: some must agree, and are given in any order."""
     refused = list[ValueError]()
-    for path, value in assignments.items():
+    for path, value in values.items():
         try:
             return path, assign(recipe, path, value)
         except ValueError as error:

@@ -117,23 +117,25 @@ def train(
                 f"teacher_{option}", "given together with {teacher}, which it guides"
             )
     from adm.app.cli import training
-    from adm.app.runs.data import DataOptions, choose, fit_precision, open_data
+    from adm.app.runs.data import DataOptions, choose, known, open_data
     from adm.app.runs.folder import sole_writer
     from adm.app.runs.run import TrainOptions
     from adm.models.teacher import Teacher
     from adm.networks import on_meta
     from adm.recipes import build
+    from adm.recipes.resolve import resolve
 
     settings = list(set or []) + ([f"train.steps={steps}"] if steps is not None else [])
     devices = training.place(device)
     guides = (teacher_classifier, teacher_weak, devices.device)
     guided = None if teacher is None else Teacher.load(teacher, *guides)
-    teaching = None if guided is None else guided.model
-    choice = choose(name, settings, teaching, condition=condition is not None)
-    choice = fit_precision(choice, out, devices)
-    build.check(choice.recipe)
-    build.check_sampling(choice.recipe)
-    taught_by = None if guided is None else guided.of(choice.recipe)
+    teaching = None if guided is None else guided.model.recipe
+    choice = choose(name, settings)
+    facts = known(choice, out, devices, teacher=teaching, paired=condition is not None)
+    recipe = resolve(choice.recipe, facts, choice.fixed)
+    build.check(recipe)
+    build.check_sampling(recipe)
+    taught_by = None if guided is None else guided.of(recipe)
     if teacher_weak is not None and taught_by is not None and taught_by.weak is None:
         expected = "another scale than 1 for {teacher_weak} to guide"
         raise SettingError("distillation.weak_scale", expected, 1)
@@ -145,7 +147,7 @@ def train(
         hold_out=hold_out,
     )
     if dry_run:
-        shown = choice.recipe if data is None else open_data(choice, options).recipe
+        shown = recipe if data is None else open_data(choice, facts, options).recipe
         on_meta(shown.config)  # raises if the network cannot be built
         print(json.dumps(to_json(shown), indent=2))
         return
@@ -157,5 +159,5 @@ def train(
         check_data=check_data,
     )
     with sole_writer(out, devices):
-        images = open_data(choice, options)
+        images = open_data(choice, facts, options)
         training.follow(images, out, devices, how, tensorboard, wandb)

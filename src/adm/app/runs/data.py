@@ -1,10 +1,11 @@
 """Recipe, machine, DataOptions -> TrainingData: the images, and the recipe that fits both."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import logging
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from adm.app.processor import half_precision
 from adm.app.runs.folder import recipe_in
@@ -16,17 +17,17 @@ from adm.data.pairs import pair
 from adm.data.registry import BUILTIN, find
 from adm.diffusion import EDM
 from adm.models.load import recipe_of
-from adm.models.teacher import follow_teacher
-from adm.models.trained import DiffusionModel
 from adm.processes import Devices
 from adm.recipes import RECIPES, Recipe, build
-from adm.recipes.following import changed, describe_changes, following, measured, paired
-from adm.recipes.schema import DiffusionRecipe, override
+from adm.recipes.resolve import Facts, describe_changes, resolve
+from adm.recipes.schema import DiffusionRecipe, assignments, override
 from adm.shown import shown
 from adm.spec import SettingError
 
+log = logging.getLogger("adm")
 PRECISION = "train.precision"
-HALF, WHOLE = "bfloat16", "float32"
+HALF: Literal["bfloat16"] = "bfloat16"
+WHOLE: Literal["float32"] = "float32"
 SLOW = (
     f"{PRECISION}={WHOLE}: this processor is not known to have instructions for {HALF}, without "
     f"which it is many times slower; set {PRECISION}={HALF} to use it anyway"
@@ -34,21 +35,18 @@ SLOW = (
 
 
 class Choice(NamedTuple):
-    """A recipe with its settings.
+    """A recipe with the user's settings.
 
     Attributes:
-        settings: those of a recipe that is given by its name, which else follows the data (unless
-            it follows a teacher) and the device; None for another recipe.
-        model: the model whose recipe it is, which opens no path and no address that it names.
-        notes: what was changed in it, as lines to print.
-        deviation: the standard deviation of the images, as measured by a run that is resumed.
+        fixed: dotted paths of the fields that are set.
+        origin: where the recipe is from: a name, whose recipe follows the data and the machine; the
+            user, who wrote a file or an object, which is taken as it is; or a model, which is as
+            well, and whose data are opened only if they are given.
     """
 
     recipe: Recipe
-    settings: tuple[str, ...] | None = None
-    model: str | None = None
-    notes: tuple[str, ...] = ()
-    deviation: float | None = None
+    fixed: Collection[str]
+    origin: Literal["name", "user", "model"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,79 +96,79 @@ class TrainingData(NamedTuple):
     notes: tuple[str, ...]
 
 
-def choose(
-    recipe: str | Path | Recipe,
-    settings: Sequence[str] = (),
-    teacher: DiffusionModel | None = None,
-    condition: bool = False,
-) -> Choice:
-    """Return a recipe with settings.
-
-    Channels and classes of a recipe that is given by its name follow from the data unless they are
-    set, and its precision from the device (see `fit_precision`); a recipe from a file is taken as
-    it is. Network, process and data of a recipe of distillation follow from the teacher unless they
-    are set.
-
-    Args:
-        condition: whether the data are pairs, which the recipe then is for.
+def choose(recipe: str | Path | Recipe, settings: Sequence[str] = ()) -> Choice:
+    """Return a recipe, by its name, of a file or a model, or as an object, with settings.
 
     Raises:
         ValueError: there is no such recipe, or a setting is invalid.
     """
-    fitting = partial(paired, settings=settings) if condition else override
+    fixed = assignments(settings)
     if not isinstance(recipe, str | Path):
-        return Choice(fitting(recipe, settings=settings))
-    read = fitting(recipe_of(str(recipe)), settings=settings)
-    named, written = str(recipe) in RECIPES, Path(recipe).suffix == ".json"
-    own = tuple(settings) if named else None
-    if teacher is not None:
-        # Settings twice: they may choose the method, which decides on the network's inputs.
-        base = override(follow_teacher(read, teacher.recipe), settings)
-        return Choice(base, own, str(teacher.path))
-    if named:
-        return Choice(following(read, settings), own)
-    return Choice(read, None, None if written else str(recipe))
+        return Choice(override(recipe, settings), fixed, "user")
+    chosen = override(recipe_of(str(recipe)), settings)
+    if str(recipe) in RECIPES:
+        return Choice(chosen, fixed, "name")
+    return Choice(chosen, fixed, "user" if Path(recipe).suffix == ".json" else "model")
 
 
-def fit_precision(choice: Choice, run: Path, devices: Devices) -> Choice:
-    """Return a recipe that trains in float32 on a CPU without instructions for bfloat16.
+def known(
+    choice: Choice,
+    run: Path,
+    devices: Devices,
+    *,
+    teacher: DiffusionRecipe | None = None,
+    paired: bool = False,
+) -> Facts:
+    """Return the facts that are known before the data are opened.
 
-    An explicit precision is retained; so are, on any machine, the precision of a resumed run and
-    the standard deviation that it measured.
+    A resumed run keeps the standard deviation that it measured and, on any machine, its precision.
+    Else a named recipe trains in float32 on a CPU without instructions for bfloat16.
 
     Args:
         run: the run folder.
+        teacher, paired: as in `Facts`.
 
     Raises:
         ValueError: the run in the folder is damaged.
     """
     earlier = devices.once(lambda: recipe_in(run))
-    if isinstance(earlier, DiffusionRecipe) and isinstance(earlier.process.prediction, EDM):
-        choice = choice._replace(deviation=earlier.process.prediction.sigma_data)
-    if choice.settings is None:
-        return choice
-    in_precision = partial(changed, choice.recipe, choice.settings, "train")
+    facts = Facts(deviation=_deviation_in(earlier), paired=paired, teacher=teacher)
+    if choice.origin != "name":
+        return facts
+    facts = replace(facts, channels=choice.recipe.data.channels)
     if earlier is not None:
-        return choice._replace(recipe=in_precision(precision=earlier.train.precision))
+        return replace(facts, precision=earlier.train.precision)
     slow = devices.any(devices.device.type == "cpu" and not half_precision())
-    whole = in_precision(precision=WHOLE)
-    if not slow or choice.recipe.train.precision != HALF or whole == choice.recipe:
-        return choice
-    return choice._replace(recipe=whole, notes=(*choice.notes, SLOW))
+    if not slow or PRECISION in choice.fixed or choice.recipe.train.precision != HALF:
+        return facts
+    if devices.main:
+        log.info(SLOW)
+    return replace(facts, precision=WHOLE)
 
 
-def open_data(choice: Choice, options: DataOptions) -> TrainingData:
+def _deviation_in(recipe: Recipe | None) -> Callable[[], float] | None:
+    """Return the standard deviation of data that a recipe states, if it does."""
+    target = recipe.process.prediction if isinstance(recipe, DiffusionRecipe) else None
+    stated = target.sigma_data if isinstance(target, EDM) else None
+    return None if stated is None else lambda: stated
+
+
+def open_data(choice: Choice, facts: Facts, options: DataOptions) -> TrainingData:
     """Open the images to train on and, if there are any, those to validate on.
+
+    Args:
+        facts: those that are `known` before.
 
     Raises:
         ValueError: the data cannot be opened, or the recipe does not fit them.
     """
-    spec = _own_data(choice) if options.data is None else options.data
+    expected = resolve(choice.recipe, facts, choice.fixed)
+    spec = _own_data(expected, choice, facts) if options.data is None else options.data
     data = spec if isinstance(spec, Source) else _find(spec, options)
-    channels, classes = channels_of(data), len(data.classes)
-    recipe = choice.recipe
-    if choice.settings is not None and recipe.distillation is None:
-        recipe = following(recipe, choice.settings, channels, classes)
+    channels = channels_of(data)
+    if facts.channels is not None and expected.distillation is None:
+        facts = replace(facts, channels=channels, classes=len(data.classes))
+    recipe = resolve(choice.recipe, facts, choice.fixed)
     build.check(recipe)
 
     def sized(data: Source, split: str = "train") -> Source:
@@ -192,8 +190,10 @@ def open_data(choice: Choice, options: DataOptions) -> TrainingData:
             validation = sized(_find(spec, options, "test"), "test")
         except NoSplit:
             validation = None
-    recipe = measured(recipe, lambda: choice.deviation or deviation_of(training, recipe.train.seed))
-    notes = (*choice.notes, *_notes(choice.recipe, recipe, name, channels))
+    if facts.deviation is None:
+        facts = replace(facts, deviation=partial(deviation_of, training, recipe.train.seed))
+        recipe = resolve(choice.recipe, facts, choice.fixed)
+    notes = tuple(_notes(expected, recipe, name, channels))
     return TrainingData(recipe, training, validation, notes)
 
 
@@ -229,19 +229,20 @@ def _check_pairs(recipe: Recipe, source: Source) -> None:
         raise SettingError("data.low_res", f"{other.shape[1:]}, the size of the conditions", low)
 
 
-def _own_data(choice: Choice) -> str:
+def _own_data(recipe: Recipe, choice: Choice, facts: Facts) -> str:
     """Return the data of a recipe; raise ValueError if a model file names a place to open."""
-    spec = choice.recipe.data.source
+    spec = recipe.data.source
     if spec in BUILTIN:
         return spec
-    if choice.model is None:
-        if not set(":*[") & set(spec) and not at_home(spec).exists():
-            raise _missing(choice.recipe.name, spec)
-        return spec
-    raise ValueError(
-        f"{choice.model} was trained on {shown(spec)}, which is opened only if it is given as the "
-        "data"
-    )
+    if choice.origin == "model" or facts.teacher is not None:
+        model = facts.teacher or recipe
+        raise ValueError(
+            f"{model.name} was trained on {shown(spec)}, which is opened only if it is given as "
+            "the data"
+        )
+    if not set(":*[") & set(spec) and not at_home(spec).exists():
+        raise _missing(recipe.name, spec)
+    return spec
 
 
 def _missing(recipe: str, spec: str) -> SettingError:

@@ -11,7 +11,7 @@ from typing import Any, get_args
 import torch
 
 from adm.app.progress import watched
-from adm.app.runs.data import DataOptions, check_source, choose, fit_precision, open_data
+from adm.app.runs.data import DataOptions, check_source, choose, known, open_data
 from adm.app.runs.folder import CheckData, check_claim, claim, identity, sole_writer, start_of
 from adm.app.runs.watch import watching
 from adm.app.runs.watch.watched import Watched
@@ -109,14 +109,14 @@ def train(
     check_type("options", options, (TrainOptions,), "TrainOptions(...)")
     overrides = [*settings, *([] if steps is None else [f"train.steps={steps}"])]
     folder, devices = at_home(out), Devices(pick(device))
-    condition = None if condition is None else str(condition)
-    choice = choose(recipe, overrides, condition=condition is not None)
-    choice = fit_precision(choice, folder, devices)
-    spec = str(data) if isinstance(data, Path) else data
+    paths = DataOptions(
+        data=str(data) if isinstance(data, Path) else data,
+        condition=None if condition is None else str(condition),
+    )
+    choice = choose(recipe, overrides)
+    facts = known(choice, folder, devices, paired=condition is not None)
     with sole_writer(folder, devices):
-        fitted, source, validation, _ = open_data(
-            choice, DataOptions(data=spec, condition=condition)
-        )
+        fitted, source, validation, _ = open_data(choice, facts, paths)
         check(fitted, source, devices, options)
         watch = watching(Watched(fitted, source, validation, folder, devices, options.teach))
         shown = nullcontext(on_progress) if on_progress else _bar(fitted, folder)
