@@ -20,7 +20,6 @@ from adm.app.study.page import title_of, write
 from adm.app.study.run import Result, evaluations, run, share
 from adm.app.study.scoring import Scorer, Scoring, alone, reference_of_study
 from adm.app.study.study import Axis, Point, Study, Value, axis, balanced_labels
-from adm.cached import Cached
 from adm.features import Extracted
 from adm.features.contract import make_features
 from adm.generation import blocks as blocks_module
@@ -153,7 +152,6 @@ def test_the_same_call_makes_nothing_again(
     assert contents(out) == before
     assert again.to_json() == result.to_json()
     assert sum(amounts) == evaluations(study(), scoring, ALONE)
-    assert all(isinstance(amount, Cached) for amount in amounts)
 
 
 def test_an_interrupted_sweep_ends_as_one_that_was_not(

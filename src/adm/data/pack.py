@@ -9,7 +9,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from adm.cached import Cached
 from adm.data import pixels
 from adm.data.files import CorruptImage
 from adm.data.fitting import at_one_size
@@ -106,7 +105,8 @@ def pack(
         out: the folder, which may contain other splits.
         packing: how images are written.
         split: the prefix of the shards' names.
-        advance: called with the number of images processed since the last call.
+        advance: called once with the number of images in existing shards, and then with those that
+            are processed.
 
     Raises:
         ValueError: the folder has shards of other data or settings, or another process writes it
@@ -116,27 +116,26 @@ def pack(
     if out.exists() and not out.is_dir():
         raise ValueError(f"{out} is a file, and shards need a folder; choose another place")
 
-    existing, images, labels = 0, 0, source.labels.tolist()
-    indices = range(len(source))
-    starts = indices[:: packing.shard_size]
+    labels, indices, size = source.labels.tolist(), range(len(source)), packing.shard_size
+    shards = [
+        (indices[start : start + size], out / f"{split}-{number:06d}.tar")
+        for number, start in enumerate(indices[::size])
+    ]
     with _unless_refused(out), locked(out):
         _claim(out, source, packing, split)
-        for number, start in enumerate(starts):
-            span, target = indices[start:][: packing.shard_size], out / f"{split}-{number:06d}.tar"
-            if target.is_file():
-                existing += 1
-                advance(Cached(len(span)))
-                continue
+        absent = [(span, target) for span, target in shards if not target.is_file()]
+        images = sum(len(span) for span, _ in absent)
+        advance(len(source) - images)
+        for span, target in absent:
             with (
                 new_file(target) as part,
                 tarfile.open(part, "w", format=tarfile.USTAR_FORMAT) as archive,
             ):
                 for index, encoded in zip(span, map_ahead(encode, span), strict=True):
                     advance(1)
-                    images += 1
                     _add(archive, f"{index:09d}.{encoded.extension}", encoded.content)
                     _add(archive, f"{index:09d}.cls", str(labels[index]).encode())
-    return Packed(len(starts), existing, images)
+    return Packed(len(shards), len(shards) - len(absent), images)
 
 
 @contextmanager

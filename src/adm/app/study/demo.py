@@ -14,7 +14,6 @@ from adm.app.study.page import grid_of, rows_of, tables, write
 from adm.app.study.run import OnEvaluations, Result, evaluations, run
 from adm.app.study.scoring import Scorer, Scoring
 from adm.app.study.study import SAMPLES, Axis, Point, Study, ignore, sample_job
-from adm.cached import Cached
 from adm.data.naming import ANIMATION
 from adm.features import open_features
 from adm.generation.animation import cost
@@ -125,7 +124,7 @@ def run_demo(demo: Demo, out: Path, on: OnEvaluations = ignore) -> Result:
 def _film(job: Job, place: Path, on: OnEvaluations) -> list[Block]:
     """Return the animation of samples, which is made if missing."""
     if (place / ANIMATION).is_file():
-        on(Cached(cost(job)), ANIMATION)
+        on(cost(job), ANIMATION)
     else:
         sample_into(place, job, animate=True, on_step=lambda amount: on(amount, ANIMATION))
     about = "samples of each class at every step of sampling"

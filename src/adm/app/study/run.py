@@ -146,18 +146,13 @@ def run(
     # One rank scores a point, since most of its scores are computed by one rank alone.
     alone = Extraction(Devices(devices.device), batch_size, bar=silent)
 
-    def act() -> None:
-        for point in share(study, devices):
-            advance = partial(lambda name, amount: on(amount, name), point.name)
-            extraction = replace(
-                alone, bar=lambda what, count, advance=advance: nullcontext(advance)
-            )
-            _score(scoring, point, out, extraction)
+    def score(point: Point) -> tuple[list[Report], Score | None]:
+        advance = partial(lambda name, amount: on(amount, name), point.name)
+        extraction = replace(alone, bar=lambda what, count: nullcontext(advance))
+        return _score(scoring, point, out, extraction)
 
-    devices.each(act)
-    results: list[Result] = []
-    devices.once(lambda: results.append(_collect(study, scoring, out, alone)))
-    return results[0] if results else None
+    scored = devices.map(score, study.points)
+    return _collect(study, scoring, scored) if devices.main else None
 
 
 def share(study: Study, devices: Devices) -> list[Point]:
@@ -185,9 +180,10 @@ def _score(
     return reports, judge_accuracy(scoring.judge, name, place, out, scoring.labels)
 
 
-def _collect(study: Study, scoring: Scoring, out: Path, extraction: Extraction) -> Result:
-    """Collect the scores from what all ranks have saved in the folder."""
-    scored = [_score(scoring, point, out, extraction) for point in study.points]
+def _collect(
+    study: Study, scoring: Scoring, scored: Sequence[tuple[list[Report], Score | None]]
+) -> Result:
+    """Collect the reports and the judge's accuracy of each point."""
     columns = list(zip(*(reports for reports, _ in scored), strict=True))
     scores = {
         reports[0].features: [dict(report.scores) for report in reports] for reports in columns

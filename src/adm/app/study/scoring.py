@@ -30,7 +30,6 @@ from adm.app.scoring.extraction import DEFAULT
 from adm.app.scoring.manifest import omit_labels
 from adm.app.scoring.report import StoredScore
 from adm.app.study.study import CacheFile, Study
-from adm.cached import Cached
 from adm.data import Source
 from adm.data.export import safe_names
 from adm.data.naming import ARCHIVE
@@ -250,7 +249,7 @@ def score_point(
         report.save(path)
     else:
         with extraction.bar(point, len(opened.source)) as advance:
-            advance(Cached(len(opened.source)))
+            advance(len(opened.source))
     return report
 
 

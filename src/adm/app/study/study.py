@@ -13,7 +13,6 @@ from typing import Any, Generic, TypeAlias, TypeVar
 
 import torch
 
-from adm.cached import Cached
 from adm.generation.folder import holds, sample_into
 from adm.generation.job import Job
 from adm.generation.labels import parse_classes, positive
@@ -298,7 +297,7 @@ def sample_job(
     """Sample a job into a sample folder, unless that exists already; see `sample_point`."""
     devices = devices or Devices(torch.device("cpu"))
     if devices.once(lambda: holds(place, job)):
-        on(Cached(job.evaluations), place.name)
+        on(job.evaluations, place.name)
         return
     place.parent.mkdir(parents=True, exist_ok=True)
 

@@ -27,7 +27,6 @@ from adm.app.study.study import (
     sample_point,
 )
 from adm.app.study.timing import REPEATS, load_note, machine_of, seconds_of
-from adm.cached import Cached
 from adm.generation.diffusion import DiffusionGenerator
 from adm.generation.folder import images_of
 from adm.generation.generator import Cost
@@ -121,7 +120,7 @@ class Trial:
                 job, cache = self.study.job(point), self._times(point)
                 seconds = cache.read() or ()
                 if len(seconds) > turn:
-                    on(Cached(_block_evaluations(job)), point.name)
+                    on(_block_evaluations(job), point.name)
                     continue
                 if (guided := bool(job.cost.classifier)) not in warm:
                     seconds_of(job)  # loads kernels
