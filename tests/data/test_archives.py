@@ -57,6 +57,7 @@ def make_tar(path: Path, files: dict[str, bytes], form: int = tarfile.PAX_FORMAT
 
 
 Make = Callable[[Path, dict[str, bytes]], str]
+DOGS = tuple(enumerate(("dog", "cat", "dog")))
 ARCHIVES: list[Make] = [make_zip, make_tar]
 KINDS: list[Make] = [make_folder, *ARCHIVES]
 
@@ -96,45 +97,26 @@ def test_labels_by_every_rule(tmp_path: Path, make: Make) -> None:
 
 LISTS = {
     "a.csv": "file,label\ndog_0.png,pet\ncat_1.png,cat\ndog_2.png,pet\n",
-    "b.csv": "label,file,more\npet,dog_0.png,1\ncat,cat_1.png,1\npet,dog_2,1\n",
-    "c.tsv": "file\tlabel\ndog_0\tpet\ncat_1\tcat\ndog_2\tpet\n",
-    "d.json": json.dumps({"dog_0.png": "pet", "cat_1.png": "cat", "dog_2.png": "pet"}),
-    "e.json": json.dumps([["dog_0.png", "pet"], ["cat_1.png", "cat"], ["dog_2.png", "pet"]]),
-    "f.json": json.dumps({"labels": [["dog_0.png", "pet"], ["cat_1.png", "cat"]]}),
+    "b.csv": "label,file,more\npet,dog_0.png,1\ncat,cat_1.png,1\npet,./dog_2.png,1\n",
+    "c.tsv": "file\tlabel\ndog_0.png\tpet\ncat_1.png\tcat\ndog_2.png\tpet\n",
+    "d.json": json.dumps(
+        [{"file": f"{n}_{i}.png", "label": "cat" if i == 1 else "pet", "more": i} for i, n in DOGS]
+    ),
+    "e.jsonl": '{"file": "dog_0.png", "label": "pet"}\n{"file": "cat_1.png", "label": "cat"}\n',
+    "f.json": json.dumps({"labels": [["dog_0.png", "pet"], ["cat_1.png", "cat"]]}),  # StyleGAN's
 }
 
 
 @pytest.mark.parametrize("make", KINDS)
 @pytest.mark.parametrize("name", LISTS)
-def test_labels_by_a_list_outside_and_inside(tmp_path: Path, make: Make, name: str) -> None:
-    files = {f"{n}_{i}.png": png(i) for i, n in enumerate(("dog", "cat", "dog"))}
+def test_labels_by_a_list(tmp_path: Path, make: Make, name: str) -> None:
+    files = {f"{n}_{i}.png": png(i) for i, n in DOGS}
     (tmp_path / name).write_text(LISTS[name])
-    outside = open_source(make(tmp_path / "set", files), labels=str(tmp_path / name))
-    inside = open_source(make(tmp_path / "in", {**files, name: LISTS[name].encode()}), labels=name)
-    expected = [0, 1] if name == "f.json" else [0, 1, 1]  # images outside the list are left out
-    for source in (outside, inside):
-        assert (source.classes, source.labels.tolist()) == (("cat", "pet"), expected)
-        assert torch.equal(
-            source.read(0),
-            open_source(
-                str(tmp_path / "set") if make is make_folder else make(tmp_path / "set", files)
-            ).read(0),
-        )
-
-
-@pytest.mark.parametrize("make", KINDS)
-def test_stylegans_list_is_found_by_itself(tmp_path: Path, make: Make) -> None:
-    files = {f"0000{i}/img{i}.png": png(i) for i in range(3)}
-    list_ = {"labels": [[name, 7 - 2 * i] for i, name in enumerate(files)]}
-    source = open_source(
-        make(tmp_path / "a", {**files, "dataset.json": json.dumps(list_).encode()})
-    )
-    assert (len(source.classes), source.labels.tolist()) == (8, [7, 5, 3])
-    names = json.dumps([f"class {n}" for n in range(8)]).encode()
-    extra = {"dataset.json": json.dumps(list_).encode(), "classes.json": names}
-    assert open_source(make(tmp_path / "b", {**files, **extra})).classes[7] == "class 7"
-    none = open_source(make(tmp_path / "c", {**files, "dataset.json": b'{"labels": null}'}))
-    assert none.classes == ("00000", "00001", "00002")
+    spec = make(tmp_path / "set", files)
+    source = open_source(spec, labels=str(tmp_path / name))
+    expected = [0, 1] if name[0] in "ef" else [0, 1, 1]  # images outside the list are left out
+    assert (source.classes, source.labels.tolist()) == (("cat", "pet"), expected)
+    assert torch.equal(source.read(0), open_source(spec).read(0))
 
 
 @pytest.mark.parametrize("make", ARCHIVES)
@@ -176,12 +158,6 @@ def test_links_in_archives_are_passed_over(tmp_path: Path) -> None:
         info.size = len(png(1))
         archive.addfile(info, io.BytesIO(png(1)))
     assert len(open_source(str(tmp_path / "a.tar"))) == 1
-    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
-        link = zipfile.ZipInfo("s.png")
-        link.external_attr = 0o120777 << 16
-        archive.writestr(link, str(secret))
-        archive.writestr("true.png", png(1))
-    assert len(open_source(str(tmp_path / "a.zip"))) == 1
 
 
 def test_a_member_that_inflates_beyond_its_claim_is_not_unpacked(tmp_path: Path) -> None:
@@ -219,17 +195,14 @@ def test_damage_in_a_zip_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("form", [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
-@pytest.mark.parametrize("length", [20, 99, 100, 101, 150, 190])
+@pytest.mark.parametrize("length", [99, 101, 190])
 def test_every_form_of_tar_and_length_of_name(tmp_path: Path, form: int, length: int) -> None:
     name = "d" * (length // 2) + "/" + "ü" * ((length - length // 2 - 5) // 2) + ".png"
     files = {name: png(1), "x/y.cls": b"7", "empty/z.png": b""}
-    entries = list(
-        tar_entries(Path(make_tar(tmp_path / "a", files, form)), lambda n: n.endswith("cls"))
-    )
-    assert [entry.name for entry, _ in entries] == list(files)
-    assert [content for _, content in entries] == [b"", b"7", b""]
+    entries = list(tar_entries(Path(make_tar(tmp_path / "a", files, form))))
+    assert [entry.name for entry in entries] == list(files)
     data = (tmp_path / "a.tar").read_bytes()
-    for entry, _ in entries:
+    for entry in entries:
         assert data[entry.offset : entry.offset + entry.size] == files[entry.name]
 
 
@@ -309,6 +282,6 @@ def test_splits_by_the_folders_of_shards(tmp_path: Path, count: int) -> None:
 
 def test_an_image_without_a_label_is_named(tmp_path: Path) -> None:
     folder = make_shards(tmp_path / "set", lambda i: {} if i == 6 else {"cls": b"1"})
-    with pytest.raises(ValueError, match=r"s-000001.tar/00006.png has no label, and others have"):
+    with pytest.raises(ValueError, match=r"s-000001.tar/00006.png has no label; add its .cls"):
         open_source(str(folder))
     assert open_source(str(folder), labels="none").classes == ("set",)

@@ -1,4 +1,4 @@
-"""Lists of labels: which column is which, an image listed twice, numbers of any size."""
+"""Lists of labels: their columns, an image listed twice, and lists that are made to do harm."""
 
 import json
 from collections.abc import Callable
@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from data.test_archives import make_folder, make_tar, png
 
-from adm.data import Source, open_source
+from adm.data import Source, lists, open_source
 
 HUGE = 10**23 - 1
 Open = Callable[[str], Source]
@@ -45,9 +45,8 @@ def test_columns_without_these_names_are_refused(opened: Open, head: str) -> Non
 
 LISTED_TWICE = [
     "file,label\na.png,cat\nb.png,dog\na.png,dog\n",
-    "file,label\na.png,cat\nb.png,dog\n./a,dog\n",
+    "file,label\na.png,cat\nb.png,dog\n./a.png,dog\n",
     '[["a.png", "cat"], ["b.png", "dog"], ["a.png", "dog"]]',
-    '{"a.png": "cat", "b.png": "dog", "a": "dog"}',
 ]
 
 
@@ -69,8 +68,66 @@ def test_numbers_of_any_size_are_refused_with_their_range(
     shard = make_tar(tmp_path / "s.tar", files)
     open_ = {
         "csv": lambda: opened(f"file,label\na.png,0\nb.png,{number}\n"),
-        "json": lambda: opened(json.dumps({"a.png": 0, "b.png": number})),
+        "json": lambda: opened(json.dumps([["a.png", 0], ["b.png", number]])),
         "cls": lambda: open_source(shard),
     }[form]
     with pytest.raises(ValueError, match=rf"labels are {low}\.\.{high}, expected 0\.\.1048575; nu"):
         open_()
+
+
+LONG = "x" * 200_000
+HARMFUL = {
+    "a long label": (f"file,label\na.png,{LONG[:1000]}", "of 1000 characters, expected 1 to 256"),
+    "a long file": (f"file,label\n{LONG[:1000]},dog", "in the list of labels does not exist"),
+    "a long field": (f"file,label\n{LONG},dog", "line 2: field larger than field limit"),
+    "a quote without end": ('file,label\na.png,"dog\nb.png,cat\n', "unexpected end of data"),
+    "NUL in a file": ("file,label\na\0b,dog", r"a\\x00b in the list of labels does not exist"),
+    "an escape": (
+        "file,label\na.png,\x1b[31mred",
+        r"a label is '\\x1b\[31mred', which has control",
+    ),
+    "many digits": ("file,label\na.png," + "9" * 5_000, "of 5000 characters, expected 1 to 256"),
+    "below 0": ("file,label\na.png,-1", "labels are -1..-1, expected"),
+    "no rows": ("file,label\n", "the list of labels is empty"),
+    "empty": ("", "starts with ; name its columns"),
+    "deep": ("[" * 100_000, "cannot be read as JSON"),
+    "infinite": ('[["a.png", Infinity]]', "is inf, expected a name or an integer"),
+    "an escape in JSON": ('[["a.png", "\\u001b[2J"]]', "which has control characters"),
+    "another form": ('{"labels": 5}', "has 5; write"),
+    "a row of three": ('[["a.png", "cat", 1]]', "write .* for each image"),
+}
+
+
+@pytest.mark.parametrize("kind", HARMFUL)
+def test_harmful_lists_are_refused_with_the_fault(opened: Open, kind: str) -> None:
+    text, message = HARMFUL[kind]
+    with pytest.raises(ValueError, match=message) as refused:
+        opened(text)
+    assert len(str(refused.value)) < 1000
+    assert str(refused.value).isprintable()
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_tables_of_other_programs_are_read(opened: Open, end: str) -> None:
+    rows = (
+        "\ufefffile,label",
+        'a.png,"big, ""red"" dog"',
+        "b.png,chat à poil 🐈\u200d⬛",
+        "c.png,3",
+    )
+    source = opened(end.join(rows))
+    assert source.classes == ("3", 'big, "red" dog', "chat à poil 🐈\u200d⬛")
+
+
+def test_a_table_that_is_not_utf8_or_is_too_large_is_refused(
+    opened: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert len(opened("file,label\na.png,cat\n")) == 1
+    for limit, most in (("MOST_ROWS", 1), ("MOST_BYTES", 8)):
+        with monkeypatch.context() as patched:
+            patched.setattr(lists, limit, most)
+            with pytest.raises(ValueError, match=rf"more than {most} lines|bytes, over {most}"):
+                opened("file,label\na.png,cat\n")
+    (tmp_path / "l.csv").write_bytes(b"file,label\na.png,\xff")
+    with pytest.raises(ValueError, match="is not UTF-8 at byte 17; save it as UTF-8"):
+        open_source(str(tmp_path / "set"), labels=str(tmp_path / "l.csv"))

@@ -63,7 +63,7 @@ def test_equal_pixels_are_flagged_though_doubles_make_the_threshold_zero():
 def test_the_answer_states_its_rule_files_and_classes():
     pixels, labels = torch.zeros(100, 1, 2, 2).byte(), torch.arange(100) % 2
     arrays = in_memory("real", ("ant", "bee"), pixels, labels)
-    files = replace(arrays, paths=lambda row: f"real/{row}.png", classes=("ant",))
+    files = replace(arrays, names=lambda row: f"real/{row}.png", classes=("ant",))
     data = drawn(100, 0)
     equal = np.array([3, NONE, NONE, NONE])
     answer = nearest_to_json(nearest_images(data[:4], data, equal), "pixels", files, arrays)

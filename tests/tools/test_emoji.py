@@ -131,7 +131,7 @@ def test_a_class_for_each_group_and_a_split_for_each_emoji(packages: Path, tmp_p
 
 def test_styles_are_labels_and_terms_are_listed(packages: Path, tmp_path: Path) -> None:
     write_emoji(tmp_path / "out", packages)
-    styled = open_source(str(tmp_path / "out"), labels="styles.csv")
+    styled = open_source(str(tmp_path / "out"), labels=str(tmp_path / "out" / "styles.csv"))
     assert styled.classes == ("fluent", "google", "twitter")
     terms = (tmp_path / "out" / "LICENCES.txt").read_text()
     assert terms.count("\n") == 3

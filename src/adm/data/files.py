@@ -6,7 +6,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import BinaryIO
 
-import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
@@ -20,12 +19,8 @@ ORIENTATION = 0x0112  # the EXIF tag; 5 to 8 swap height and width
 # The errno of an OSError that is due to the content of a file: Pillow's own errors have none, and
 # seeking to before its start has EINVAL.
 NOT_THE_DISK = (None, errno.EINVAL)
-JPEGS = ("JPEG", "MPO")
 GREY = ("1", "L", "LA", "La", "I", "F")  # modes of Pillow, apart from 16-bit ones
 RGB = 3
-# Of a JPEG file; usual ones have up to twelve. One of 26 bytes may take 0.1 s of decoding.
-MOST_SCANS = 100
-START_OF_SCAN = 0xDA  # the second byte of the marker
 
 Uniforms = Sequence[float]  # three in [0, 1): size, top and left of a crop; see `pixels`
 
@@ -76,39 +71,40 @@ class Files:
                 image = pixels.cover(image, self.size)
             return pixels.to_tensor(image)
 
+    def encoded(self, row: int) -> BinaryIO:
+        """Open an image without decoding it.
+
+        Raises:
+            ValueError: it cannot be opened.
+        """
+        try:
+            return self.open(row)
+        except OSError as error:
+            raise ValueError(
+                f"{self.path(row)} cannot be read ({reason_of(error)}); restore the file"
+            ) from None
+
     def own_size(self, row: int) -> tuple[int, int]:
         """Return the (H, W) of an image after its EXIF rotation, from its header."""
-        with self.picture(row, decode=False) as picture:
+        with self.picture(row) as picture:
             turned = picture.getexif().get(ORIENTATION, 1) >= 5
             width, height = picture.size
             return (width, height) if turned else (height, width)
 
     @contextmanager
-    def picture(self, row: int, *, decode: bool = True) -> Iterator[Image.Image]:
-        """Open an image; errors, also of decoding it in the body, name the file.
-
-        Args:
-            row: of the image.
-            decode: whether the body decodes it; if not, only the header is read.
+    def picture(self, row: int) -> Iterator[Image.Image]:
+        """Open an image, whose header is read; errors, also of decoding it in the body, name it.
 
         Raises:
             ValueError: the file cannot be opened, or the system fails to read it.
-            CorruptImage: it is not an image, corrupt, or over `pixels.MAX_PIXELS` or `MOST_SCANS`.
+            CorruptImage: it is not an image, corrupt, or over `pixels.MAX_PIXELS`.
         """
-        path = self.path(row)
-        try:
-            stream = self.open(row)
-        except OSError as error:
-            raise ValueError(
-                f"{path} cannot be read ({reason_of(error)}); restore the file"
-            ) from None
+        path, stream = self.path(row), self.encoded(row)
         try:
             with stream, Image.open(stream, formats=FORMATS) as picture:
                 high, wide = picture.height, picture.width
                 if wide * high > pixels.MAX_PIXELS:
                     raise ValueError(f"{high}x{wide} is over {pixels.MAX_PIXELS} pixels")
-                if decode and picture.format in JPEGS:
-                    _check_scans(stream)
                 yield picture
         except MemoryError:  # not caused by the image
             raise
@@ -145,13 +141,3 @@ def is_grey(picture: Image.Image) -> bool:
         return picture.mode in GREY or picture.mode.startswith("I;16")
     levels: Sequence[int] = picture.getpalette("RGB") or []
     return list(levels[0::3]) == list(levels[1::3]) == list(levels[2::3])
-
-
-def _check_scans(stream: BinaryIO) -> None:
-    position = stream.tell()
-    stream.seek(0)
-    content = np.frombuffer(stream.read(), np.uint8)
-    stream.seek(position)
-    scans = np.count_nonzero((content[:-1] == 0xFF) & (content[1:] == START_OF_SCAN))
-    if scans > MOST_SCANS:
-        raise ValueError(f"it has {scans} scans, over {MOST_SCANS}")

@@ -5,15 +5,14 @@ folder that contains all files, because data may be moved.
 """
 
 import hashlib
-import io
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Annotated, BinaryIO
+from typing import Annotated
 
 from pydantic import Field
 
-from adm.data.files import CorruptImage, Files
+from adm.data.files import Files
 from adm.data.fitting import spread
 from adm.data.source import Source, map_ahead
 from adm.store.hashes import Sha256
@@ -51,15 +50,12 @@ def fingerprint(source: Source, pixels: bool = False) -> Fingerprint:
     own = _fingerprint(source, pixels)
     if source.condition is None:
         return own
-    other = _fingerprint(source.condition, pixels)
-
-    def combine(one: str | None, two: str | None) -> str | None:
-        parts = [each.encode() for each in (one, two) if each is not None]
-        return _hash(parts) if parts else None
-
-    sizes = _hash([own.sizes.encode(), other.sizes.encode()])
-    names, stored = combine(own.names, other.names), combine(own.pixels, other.pixels)
-    return Fingerprint(own.images, names, sizes, stored)
+    both = own, _fingerprint(source.condition, pixels)
+    names, sizes, stored = (
+        _hash(str(getattr(each, field)).encode() for each in both)
+        for field in ("names", "sizes", "pixels")
+    )
+    return Fingerprint(own.images, names, sizes, stored if pixels else None)
 
 
 def _fingerprint(source: Source, pixels: bool) -> Fingerprint:
@@ -98,12 +94,12 @@ def _hash(parts: Iterable[bytes]) -> str:
 
 
 def _contents(source: Source) -> Iterator[bytes]:
-    """Yield the stored bytes of each image; empty if its archive is damaged."""
+    """Yield the stored bytes of each image."""
     indices, files = range(len(source)), source.files
     if files is not None:
 
         def read(index: int) -> bytes:
-            with _open(files, source.row(index)) as file:
+            with files.encoded(source.row(index)) as file:
                 return file.read()
 
         yield from map_ahead(read, indices)
@@ -114,17 +110,5 @@ def _contents(source: Source) -> Iterator[bytes]:
 
 
 def _size(files: Files, row: int) -> int:
-    with _open(files, row) as file:
+    with files.encoded(row) as file:
         return file.seek(0, os.SEEK_END)
-
-
-def _open(files: Files, row: int) -> BinaryIO:
-    """The encoded image; an empty one if its archive is damaged."""
-    try:
-        return files.open(row)
-    except CorruptImage:
-        return io.BytesIO()
-    except OSError as error:
-        raise ValueError(
-            f"{files.path(row)} cannot be read ({error.strerror}); restore the file"
-        ) from None

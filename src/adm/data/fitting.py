@@ -71,7 +71,7 @@ def channels_of(source: Source) -> int:
     if source.files is None:
         return source.shape[0]
     for index in spread(len(source)):
-        with source.files.picture(source.row(index), decode=False) as picture:
+        with source.files.picture(source.row(index)) as picture:
             if not is_grey(picture):
                 return RGB
     return 1

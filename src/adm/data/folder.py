@@ -6,7 +6,6 @@ from pathlib import Path
 
 from adm.data.files import Files, open_image
 from adm.data.labels import Tree
-from adm.data.lists import reader_of
 from adm.data.naming import in_order, is_image, open_regular
 from adm.shown import shown_path
 
@@ -32,14 +31,14 @@ def image_folder(path: Path) -> Tree:
         return os.path.join(path, names[row])
 
     files = Files(lambda row: open_image(path_of(row)), lambda row: shown_path(path_of(row)))
-    return Tree(title, title, shown_path(path), names, files, reader_of(path))
+    return Tree(title, title, shown_path(path), names, files)
 
 
 def image_file(path: Path) -> Tree:
     """Return the tree of one image, whose class is its name."""
     files = Files(lambda _: open_image(str(path)), lambda _: shown_path(path))
     title = path.resolve().stem
-    return Tree(title, title, shown_path(path), [path.name], files, reader_of(path.parent))
+    return Tree(title, title, shown_path(path), [path.name], files)
 
 
 def _names(root: Path) -> Iterator[str]:

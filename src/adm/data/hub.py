@@ -4,24 +4,25 @@ import io
 from typing import Any, BinaryIO
 
 import numpy as np
+import torch
 
 from adm.data.files import Files, open_image
-from adm.data.labels import SPLITS, Labelled, as_classes, number_labels
+from adm.data.labels import SPLITS, as_classes, number_labels
 from adm.data.lists import as_label
 from adm.data.naming import at_home
 from adm.data.source import NoSplit, Source
 from adm.extras import installing
-from adm.shown import count_of, shown_path
+from adm.shown import count_of, printable, shown_path
 
-LABEL_COLUMNS = ("label", "labels", "fine_label", "class", "category")
+LABEL = "label"  # the column that is taken, or else the first of type ClassLabel
 SAVED = ("dataset_dict.json", "state.json")  # written by `save_to_disk`
 
 
 def hub(place: str, split: str = "train") -> Source:
     """Open a data set with `datasets`, leaving its images encoded.
 
-    The columns of images and of labels are recognised by their types and names; a column of type
-    ClassLabel keeps its class names.
+    Labels are in the column `label`, or else in the first of type ClassLabel, which keeps its class
+    names.
 
     Args:
         place: `NAME`, `NAME@CONFIG`, or a folder written by `save_to_disk` or of parquet or image
@@ -48,14 +49,15 @@ def hub(place: str, split: str = "train") -> Source:
             f"{shown_path(', '.join(rows.features))}; give data with a column of type Image"
         )
     column = "image" if "image" in images else images[0]
-    labels = _labels(datasets, rows, title, where)
     encoded = rows.select_columns(column).cast_column(column, datasets.Image(decode=False))
 
     def open_(row: int) -> BinaryIO:
         image = encoded[row][column]
         return open_image(image["path"]) if image["bytes"] is None else io.BytesIO(image["bytes"])
 
-    return labels.source(title, Files(open_, lambda row: f"{where}, {split} row {row}"))
+    classes, numbers = _labels(datasets, rows, title, where)
+    files = Files(open_, lambda row: f"{where}, {split} row {row}")
+    return Source(printable(title), classes, torch.from_numpy(numbers), files)
 
 
 def _rows(datasets: Any, place: str, split: str, where: str) -> Any:
@@ -86,11 +88,10 @@ def _rows(datasets: Any, place: str, split: str, where: str) -> Any:
     return rows
 
 
-def _labels(datasets: Any, rows: Any, title: str, where: str) -> Labelled:
+def _labels(datasets: Any, rows: Any, title: str, where: str) -> tuple[tuple[str, ...], np.ndarray]:
     kinds = rows.features
     typed = [name for name, kind in kinds.items() if isinstance(kind, datasets.ClassLabel)]
-    column = next((name for name in LABEL_COLUMNS if name in (typed or kinds)), None)
-    column = column or next(iter(typed), None)
+    column = LABEL if LABEL in kinds else next(iter(typed), None)
     if column is None:
         return number_labels([title] * len(rows), where)
     values = rows.with_format(None)[column][:]
@@ -107,4 +108,4 @@ def _labels(datasets: Any, rows: Any, title: str, where: str) -> Labelled:
             f"{where}: labels go up to {max(values)}, and the classes have "
             f"{count_of(len(names), 'name')}; give data whose labels have names"
         )
-    return Labelled(names, np.array(values, np.int64))
+    return names, np.array(values, np.int64)

@@ -1,13 +1,11 @@
-"""List of labels, .csv, .tsv or .json -> pairs of file name and label; images of each class."""
+"""List of labels -> pairs of file name and label; images of each class."""
 
-import codecs
 import csv
 import io
 import os
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from pathlib import Path
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from adm.data.naming import at_home, read_regular
@@ -15,27 +13,15 @@ from adm.shown import printable, shown, shown_path
 from adm.spec import SettingError
 from adm.store.parsed import parse_json
 
-LISTS = (".csv", ".tsv", ".json")
+LISTS = (".csv", ".tsv", ".json", ".jsonl")
 RULES = f"folders, prefix, none, or a list {', '.join(LISTS)} of files with their labels"
 MOST_ROWS = 2_000_000
 MOST_BYTES = 100_000_000  # of a list; enough for MOST_ROWS images
-LONGEST_ROW = 1 << 16  # characters of a row, with all its columns
 LONGEST_LABEL = 256  # characters
 WHOLE = re.compile(r"-?[0-9]+")
 
 Label = str | int
-Inside = Callable[[str], bytes | None]  # name of a file in the data -> content, None if absent
-
-
-def reader_of(folder: Path) -> Inside:
-    """Return a function that reads a file in a folder by its name."""
-
-    def inside(name: str) -> bytes | None:
-        file = folder / name
-        # Unlike Path.is_file, this returns False for a name that is too long.
-        return read_regular(file, MOST_BYTES) if os.path.isfile(file) else None
-
-    return inside
+Pairs = list[tuple[str, Label]]
 
 
 def as_label(value: Any, where: str) -> Label:
@@ -70,34 +56,25 @@ def as_numbers(labels: Iterable[Label]) -> list[Label]:
     return texts
 
 
-def pairs_of(rule: str, place: str, inside: Inside) -> list[tuple[str, Label]]:
+def pairs_of(rule: str) -> Pairs:
     """Read a list of labels: pairs of the name of a file and its label.
 
     Args:
-        rule: the path of the list, or its name in the data.
-        place: of the images, for messages.
-        inside: reads a file in the data.
+        rule: the path of the list.
 
     Raises:
         ValueError: it is not a list, or does not exist.
     """
-    path = at_home(rule)
+    path, where = at_home(rule), shown_path(rule)
     suffix = path.suffix.lower()
     if suffix not in LISTS:
         raise SettingError("labels", RULES, rule)
-    where = shown_path(rule)
-    content = reader_of(Path())(str(path))
-    content = inside(rule) if content is None else content
-    if content is None:
-        raise ValueError(
-            f"the list of labels {where} does not exist, nor in {place}; give the path of one"
-        )
-    if suffix == ".json":
-        pairs = json_pairs(content, where)
-        if pairs is None:
-            raise ValueError(f"{where} has no labels; give another list")
-        return pairs
-    return csv_pairs(content, where, "\t" if suffix == ".tsv" else ",")
+    if not os.path.isfile(path):  # unlike Path.is_file, False for a name that is too long
+        raise ValueError(f"the list of labels {where} does not exist; give the path of one")
+    content = read_regular(path, MOST_BYTES)
+    if suffix in (".csv", ".tsv"):
+        return csv_pairs(content, where, "\t" if suffix == ".tsv" else ",")
+    return json_pairs(content, where, lines=suffix == ".jsonl")
 
 
 def sizes_in(labels: str, classes: Sequence[str]) -> list[int]:
@@ -110,7 +87,7 @@ def sizes_in(labels: str, classes: Sequence[str]) -> list[int]:
     Raises:
         ValueError: it is not a list, is empty, or has another class.
     """
-    counts = Counter(label for _, label in pairs_of(labels, "this folder", lambda name: None))
+    counts = Counter(label for _, label in pairs_of(labels))
     sizes = [0] * len(classes)
     known: dict[Label, int] = {name: number for number, name in enumerate(classes)}
     for label, size in counts.items():
@@ -126,90 +103,69 @@ def sizes_in(labels: str, classes: Sequence[str]) -> list[int]:
     return sizes
 
 
-def json_pairs(content: bytes, where: str) -> list[tuple[str, Label]] | None:
-    """{file: label}, [[file, label], ...], or either under "labels"; None for StyleGAN's null.
+def json_pairs(content: bytes, where: str, lines: bool = False) -> Pairs:
+    """Objects with `file` and `label`: in a list, or one in each line.
+
+    A list may also be that of StyleGAN's dataset.json: {"labels": [[file, label], ...]}.
 
     Raises:
         ValueError: another form, or invalid labels.
     """
     try:
-        parsed = parse_json(content, MOST_BYTES)
+        if lines:
+            rows = [parse_json(line) for line in content.splitlines() if line.strip()]
+        else:
+            rows = parse_json(content, MOST_BYTES)
     except ValueError as error:
         raise ValueError(f"{where} cannot be read as JSON ({error}); correct it") from None
-    if isinstance(parsed, dict) and isinstance(parsed.get("labels", ""), list | dict | None):
-        parsed = parsed["labels"]
-    if parsed is None:
-        return None
-    rows = list(parsed.items()) if isinstance(parsed, dict) else parsed
-    if not isinstance(rows, list) or any(
-        not isinstance(row, list | tuple) or len(row) != 2 or not isinstance(row[0], str)
-        for row in rows
-    ):
-        raise ValueError(
-            f'{where} must be {{"file": "label"}} or [["file", "label"], ...]; convert it'
-        )
-    return [
-        (file, as_label(label, f"{where}: the label of {shown_path(file)}")) for file, label in rows
-    ]
+    listed = rows.get("labels") if isinstance(rows, dict) else rows
+    pairs: Pairs = []
+    for row in listed if isinstance(listed, list) else [listed]:
+        match row:
+            case {"file": str(file), "label": label} | [str(file), label]:
+                pairs.append((file, as_label(label, f"{where}: the label of {shown_path(file)}")))
+            case _:
+                raise ValueError(
+                    f'{where} has {shown(row)}; write {{"file": "1.png", "label": "cat"}} for each '
+                    "image"
+                )
+    return pairs
 
 
-def csv_pairs(content: bytes, where: str, delimiter: str) -> list[tuple[str, Label]]:
+def csv_pairs(content: bytes, where: str, delimiter: str) -> Pairs:
     """Columns `file` and `label`, as the first row names them.
 
     Raises:
-        ValueError: not UTF-8, a quote that is not closed, more than `MOST_ROWS` lines, rows over
-            `LONGEST_ROW` or without a file or a label, or no such columns.
+        ValueError: not UTF-8, a quote that is not closed, more than `MOST_ROWS` lines, rows without
+            a file or a label, or no such columns.
     """
     if content.count(b"\n") > MOST_ROWS:
         raise ValueError(f"{where} has more than {MOST_ROWS} lines; split the data")
-    rows = _rows(content, delimiter, where)
-    file, label = _columns(next(rows, []), where)
-    files, labels, known = [], [], dict[str, Label]()
-    for row in rows:
-        if len(row) <= max(file, label):
-            raise ValueError(
-                f"{where}: {shown(row)} has no file or no label; write file,label in each row"
-            )
-        name = row[label].strip()
-        if name not in known:
-            known[name] = as_label(name, f"{where}: a label")
-        files.append(row[file].strip())
-        labels.append(known[name])  # one string for each class in memory
-    return list(zip(files, as_numbers(labels), strict=True))
-
-
-def _rows(content: bytes, delimiter: str, where: str) -> Iterator[list[str]]:
-    """The rows that are not empty; strictly, so that a quote without end does not join others."""
-    length = 0
-
-    def lines() -> Iterator[str]:
-        nonlocal length
-        stream = io.BytesIO(content.removeprefix(codecs.BOM_UTF8))
-        for raw in stream:
-            try:
-                line = raw.decode()
-            except UnicodeDecodeError as error:
-                byte = stream.tell() - len(raw) + error.start
-                raise ValueError(f"{where} is not UTF-8 at byte {byte}; save it as UTF-8") from None
-            length += len(line)
-            if length > LONGEST_ROW:
-                number = reader.line_num + 1
-                raise ValueError(
-                    f"{where} cannot be read (line {number}: over {LONGEST_ROW} characters); "
-                    "correct it"
-                )
-            yield line
-
-    reader = csv.reader(lines(), delimiter=delimiter, strict=True)
     try:
-        for row in reader:
-            length = 0
-            if row:
-                yield row
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{where} is not UTF-8 at byte {error.start}; save it as UTF-8") from None
+    # Strictly, so that a quote without end does not join rows.
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    try:
+        rows = (row for row in reader if row)
+        file, label = _columns(next(rows, []), where)
+        files, labels, known = [], [], dict[str, Label]()
+        for row in rows:
+            if len(row) <= max(file, label):
+                raise ValueError(
+                    f"{where}: {shown(row)} has no file or no label; write file,label in each row"
+                )
+            name = row[label].strip()
+            if name not in known:
+                known[name] = as_label(name, f"{where}: a label")
+            files.append(row[file].strip())
+            labels.append(known[name])  # one string for each class in memory
     except csv.Error as error:
         raise ValueError(
             f"{where} cannot be read (line {reader.line_num}: {error}); correct it"
         ) from None
+    return list(zip(files, as_numbers(labels), strict=True))
 
 
 def _columns(row: list[str], where: str) -> tuple[int, int]:

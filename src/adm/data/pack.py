@@ -12,7 +12,7 @@ from typing import NamedTuple
 from adm.data import pixels
 from adm.data.files import CorruptImage
 from adm.data.fitting import at_one_size
-from adm.data.labels import CLASSES_FILE
+from adm.data.shards import CLASSES_FILE
 from adm.data.source import Source, map_ahead
 from adm.spec import SettingError
 from adm.store.files import new_file, write_text
@@ -175,7 +175,7 @@ def _original(source: Source) -> Callable[[int], Encoded]:
         with files.picture(source.row(index)) as picture:
             picture.load()  # raises CorruptImage now, not when the shard is read
             extension = EXTENSION_OF[picture.format or ""]
-        with files.open(source.row(index)) as stream:
+        with files.encoded(source.row(index)) as stream:
             return Encoded(stream.read(), extension)
 
     return encode

@@ -4,7 +4,6 @@ from dataclasses import replace
 
 import numpy as np
 
-from adm.data.numbering import NUMBERED
 from adm.data.source import Source
 from adm.shown import count_of, few, shown_path
 from adm.spec import SettingError
@@ -24,10 +23,11 @@ def pair(images: Source, conditions: Source) -> Source:
     Raises:
         SettingError: images without a condition, or with several; names the first of them.
     """
-    total = len(images) + images.left_out
-    if NUMBERED.fullmatch(conditions.listed(0)) and len(conditions) != total:
-        expected = f"of as many images as {images.name}, {total}, as they are paired by number"
-        raise SettingError("condition", expected, len(conditions))
+    by_number = conditions.files is None and images.rows is None
+    if by_number and len(conditions) != len(images):
+        expected = f"of as many images as {images.name}, {len(images)}"
+        cure = "arrays are paired by number"
+        raise SettingError("condition", expected, len(conditions), cure)
     rows: dict[str, list[int]] = {}
     for index in range(len(conditions)):
         rows.setdefault(_stem(conditions.listed(index)), []).append(index)

@@ -1,24 +1,22 @@
 """Data spec string -> Source."""
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from difflib import get_close_matches
 from glob import glob
 from pathlib import Path
 
 from adm.data import shards
-from adm.data.archive import zip_archive
+from adm.data.archive import archive
 from adm.data.arrays import read_arrays
 from adm.data.digits import digits
 from adm.data.fitting import at_one_size
 from adm.data.folder import image_file, image_folder
 from adm.data.hub import hub
 from adm.data.idx import fashion_mnist
-from adm.data.labels import NO_LABELS, SPLITS
-from adm.data.lists import LISTS
+from adm.data.labels import SPLITS, label_rows
 from adm.data.naming import at_home, is_image, natural, open_regular
-from adm.data.numbering import by_number, is_list
 from adm.data.source import NoSplit, Source
 from adm.shown import LONGEST_PATH, shown, shown_path
 from adm.spec import SettingError
@@ -51,9 +49,9 @@ def open_source(
             padded with black.
         channels: 1, 3 or 4; by default 3 for image files, and their own for arrays. Arrays with
             another number of channels cannot be converted.
-        labels: the labelling rule of image files (`labels.label_images`); the .npy file of an array
-            file's labels; a list by number (`numbering`), or `none`, of arrays and of named data;
-            None for the default.
+        labels: the labelling rule of image files (`labels.Tree`); the .npy file of an array file's
+            labels; a list by number (`labels.label_rows`), or `none`, of arrays, shards and named
+            data; None for the default.
 
     Raises:
         ValueError: no such data, split or labels, an invalid size or number of channels, or damaged
@@ -83,10 +81,7 @@ def find(spec: str, *, split: str | Sequence[str] = "train", labels: str | None 
         raise ValueError(f"the data spec is empty; give {FORMS}, or . for the current folder")
     name, _, place = spec.partition(":")
     if name in NAMED:
-        if labels not in (None, NO_LABELS) and not is_list(labels):
-            expected = f"a list {', '.join(LISTS)}, or {NO_LABELS}"
-            raise SettingError("labels", expected, labels, f"{name} has its own labels")
-        return by_number(NAMED[name](place, split), labels, split)
+        return label_rows(NAMED[name](place, split), labels, split)
     if spec.endswith(".tar"):
         return _tar_files(spec, split, labels)
     path = at_home(spec)
@@ -100,7 +95,7 @@ def find(spec: str, *, split: str | Sequence[str] = "train", labels: str | None 
     open_regular(path).close()  # refuses a pipe
     suffix = path.suffix.lower()
     if suffix == ".zip":
-        return zip_archive(path).source(split, labels)
+        return archive(path).source(split, labels)
     if suffix in ARRAYS:
         return _arrays(path, split, labels)
     if is_image(path.name):
@@ -120,7 +115,9 @@ def _missing(spec: str) -> ValueError:
 def _tar_files(spec: str, split: str, labels: str | None) -> Source:
     """One or several .tar archives, by a path that may have * and ?."""
     path = at_home(spec)
-    paths = [path] if os.path.isfile(path) else _in_order(map(Path, glob(str(path))))
+    paths = (
+        [path] if os.path.isfile(path) else list(map(Path, sorted(glob(str(path)), key=natural)))
+    )
     if not paths:
         raise ValueError(f"no data {shown(spec)}: no such .tar archive; give {FORMS}")
     first = paths[0].resolve()
@@ -130,22 +127,12 @@ def _tar_files(spec: str, split: str, labels: str | None) -> Source:
     return shards.tar_archives(paths, title, split, labels)
 
 
-def _in_order(paths: Iterable[Path]) -> list[Path]:
-    return sorted(paths, key=lambda path: natural(path.name))
-
-
 def _arrays(path: Path, split: str, labels: str | None) -> Source:
     if split != "train":
         raise NoSplit(f"{shown_path(path)} has no {split} split; give the file of those images")
-    if labels == NO_LABELS or is_list(labels):
-        return by_number(read_arrays(path), labels, split)
-    if labels is not None and not labels.endswith(".npy"):
-        lists = ", ".join(LISTS)
-        raise SettingError(
-            "labels", f"an .npy file of integers (N,), a list {lists}, or {NO_LABELS}", labels
-        )
-    numbers = None if labels is None else at_home(labels)
-    return by_number(read_arrays(path, numbers), None, split)
+    if labels is None or not labels.endswith(".npy"):
+        return label_rows(read_arrays(path), labels, split)
+    return label_rows(read_arrays(path, at_home(labels)), None, split)
 
 
 NAMED: dict[str, Callable[[str, str], Source]] = {

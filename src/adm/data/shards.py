@@ -4,32 +4,24 @@ import io
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Annotated, BinaryIO, NamedTuple
 
+import torch
 from pydantic import Field
 
-from adm.data.archive import Entry, read_entry, tar_archive, tar_entries
+from adm.data.archive import Entry, archive, read_entry, tar_entries
 from adm.data.files import Files
-from adm.data.labels import (
-    SPLITS,
-    Labelled,
-    Tree,
-    label_images,
-    named_classes,
-    number_labels,
-    with_names,
-)
-from adm.data.lists import Label, as_label, as_numbers, reader_of
-from adm.data.naming import EXTENSIONS, natural
-from adm.data.numbering import by_number, is_by_number, numbered_name
+from adm.data.labels import SPLITS, as_classes, label_rows, number_labels
+from adm.data.lists import Label, as_label, as_numbers
+from adm.data.naming import EXTENSIONS, natural, open_regular
 from adm.data.source import NoSplit, Source
-from adm.shown import count_of, shown_path
-from adm.store.parsed import as_type, parse_json, read_json
+from adm.shown import count_of, printable, shown_path
+from adm.store.parsed import CLASSES, as_type, parse_json, read_json
 
 CLASS, FIELDS = "cls", "json"  # WebDataset's extensions of an image's label and metadata
-LABELLING = (f".{CLASS}", f".{FIELDS}")
+CLASSES_FILE = "classes.json"  # the names of numbered classes, beside the shards
+MAX_LABEL = 1 << 20  # bytes of a file with a label
 SPLIT_OF = {name: split for split, names in SPLITS.items() for name in names}
 SPLIT_NAME = re.compile(rf"({'|'.join(sorted(SPLIT_OF, key=len, reverse=True))})(?![a-z])", re.I)
 
@@ -54,7 +46,8 @@ class Sample(NamedTuple):
         return shown_path(f"{self.archive}/{self.entry.name}")
 
     def open(self) -> BinaryIO:
-        return io.BytesIO(read_entry(self.archive, self.entry))
+        with self.archive.open("rb") as file:
+            return io.BytesIO(read_entry(file, self.entry, self.where))
 
 
 def tar_archives(
@@ -69,35 +62,34 @@ def tar_archives(
     Args:
         paths: the archives of one split; or a single one with a folder for each split.
         title: name of the data.
-        split: `train` or `test`, for a single archive.
-        labels: another rule or a list; see `labels.label_images`. A list may name images by number
-            (`numbering`), in the order of the archives, because files of several may have one name.
+        split: `train` or `test`.
+        labels: of a single archive without labels, see `labels.Tree`; of others, a list by number,
+            in the order of the archives, or `none`, see `labels.label_rows`.
 
     Raises:
-        ValueError: not an uncompressed .tar, or damaged; no images; labels for some images only;
-            and as `folder.image_folder`.
+        ValueError: not an uncompressed .tar, or damaged; no images, or one without a label.
     """
-    samples = [Sample(path, *image) for path in paths for image in _images_of(path)]
-    by_list = is_by_number(labels)
-    own = (labels is None or by_list) and any(each.label is not None for each in samples)
-    if len(paths) == 1 and not own:
-        return tar_archive(paths[0]).source(split, labels)
-    if len(paths) == 1 and split != "train" and paths[0].parent.name not in SPLITS[split]:
-        of_split(paths, split, str(paths[0]))
+    samples = [sample for path in paths for sample in _samples(path)]
+    first, bare = paths[0], [each for each in samples if each.label is None]
+    if len(paths) == 1 and len(bare) == len(samples):
+        return archive(first).source(split, labels)
+    if len(paths) == 1 and split != "train" and first.parent.name not in SPLITS[split]:
+        of_split(paths, split, str(first))
     if not samples:
         raise ValueError(
-            f"{shown_path(paths[0])} and {len(paths) - 1} more have no images; give other files"
+            f"{shown_path(first)} and {len(paths) - 1} more have no images; give other files"
         )
-    names = [each.entry.name for each in samples]
+    if bare and labels is None:
+        raise ValueError(
+            f"{bare[0].where} has no label; add its .{CLASS}, or give a list of labels, or none"
+        )
+    own = as_numbers([title if each.label is None else each.label for each in samples])
+    classes, numbers = number_labels(own, shown_path(first.parent))
+    if isinstance(own[0], int):
+        classes = _class_names(first.parent / CLASSES_FILE, classes)
     files = Files(lambda row: samples[row].open(), lambda row: samples[row].where)
-    place = paths[0].parent
-    tree = Tree(title, title, shown_path(place), names, files, reader_of(place))
-    if by_list:
-        chosen = number_labels([title] * len(samples), tree.place)
-    else:
-        chosen = _own_labels(samples, tree) if own else label_images(tree, labels)
-    source = chosen.source(title, files, partial(numbered_name, split))
-    return by_number(source, labels, split) if by_list else source
+    source = Source(printable(title), classes, torch.from_numpy(numbers), files)
+    return label_rows(source, labels, split)
 
 
 def of_split(paths: Sequence[Path], split: str, place: str) -> list[Path]:
@@ -155,19 +147,21 @@ def check_whole(archives: Sequence[Path]) -> None:
             )
 
 
-def _images_of(archive: Path) -> list[tuple[Entry, Label | None]]:
-    """Return the images among the files of an archive, with the labels beside them."""
+def _samples(path: Path) -> list[Sample]:
+    """Return the images of an archive, with the labels beside them."""
     images: dict[str, Entry] = {}
     labels: dict[str, Label] = {}
-    for entry, content in tar_entries(archive, lambda name: name.endswith(LABELLING)):
-        key, extension = _key(entry.name)
-        if extension in EXTENSIONS:
-            images.setdefault(key, entry)
-        elif extension in (CLASS, FIELDS):
-            label = _label(content, extension, shown_path(f"{archive}/{entry.name}"))
-            if label is not None and (extension == CLASS or key not in labels):
-                labels[key] = label
-    return [(entry, labels.get(key)) for key, entry in images.items()]
+    with open_regular(path) as file:
+        for entry in tar_entries(path):
+            key, extension = _key(entry.name)
+            if extension in EXTENSIONS:
+                images.setdefault(key, entry)
+            elif extension in (CLASS, FIELDS) and entry.size <= MAX_LABEL:
+                where = shown_path(f"{path}/{entry.name}")
+                label = _label(read_entry(file, entry, where), extension, where)
+                if label is not None and (extension == CLASS or key not in labels):
+                    labels[key] = label
+    return [Sample(path, entry, labels.get(key)) for key, entry in images.items()]
 
 
 def _key(name: str) -> tuple[str, str]:
@@ -188,15 +182,19 @@ def _label(content: bytes, extension: str, where: str) -> Label | None:
     return None if value is None else as_label(value, f"{where}: its label")
 
 
-def _own_labels(samples: Sequence[Sample], tree: Tree) -> Labelled:
-    bare = next((each for each in samples if each.label is None), None)
-    if bare is not None:
+def _class_names(path: Path, numbered: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the names of classes in a file, ["cat", "dog", ...]; without it, their numbers."""
+    if not path.is_file():
+        return numbered
+    try:
+        names = as_type(list[str], read_json(path, CLASSES))
+    except ValueError:
+        names = []
+    if not names or len(set(names)) < len(names):
+        raise ValueError(f'{path} must be unique class names, as in ["cat", "dog"]; correct it')
+    if len(names) < len(numbered):
         raise ValueError(
-            f"{bare.where} has no label, and others have; add its .cls, or label images by "
-            "another rule"
+            f"{path} has {count_of(len(names), 'name')} and labels go up to {len(numbered) - 1}; "
+            "give every class a name"
         )
-    labels = as_numbers(each.label for each in samples if each.label is not None)
-    names = named_classes(tree.inside, tree.place)
-    if names is not None and not isinstance(labels[0], int) and set(labels) <= set(names):
-        labels = [names.index(str(label)) for label in labels]
-    return with_names(number_labels(labels, tree.place), names, tree.place)
+    return as_classes(names, str(path))

@@ -4,7 +4,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from itertools import islice
 from typing import TypeVar
@@ -17,6 +17,7 @@ from adm.data.files import Files, Uniforms
 from adm.spec import SettingError
 
 AHEAD = 16  # arguments per thread in progress
+MOST_THREADS = 16  # of a process, of which a machine may run several
 
 A = TypeVar("A")
 B = TypeVar("B")
@@ -29,9 +30,7 @@ class NoSplit(ValueError):
 
 def processors() -> int:
     """Return how many processors this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,13 +43,10 @@ class Source:
         labels: (N,) int64.
         images: their storage: a function of rows, for arrays, or `Files`.
         rows: (N,) the row of each image; None for 0..N - 1.
-        names: row -> name of the image in a list of labels; None for images that `registry.find`
-            has not opened.
+        names: row -> name of the image in a list of labels, such as its path in the data; None
+            without names.
         condition: images that a model is conditioned on, one for each in order, such as its edges
             (`pairs.pair`); None without conditions.
-        paths: row -> file with the same image as the array; None without such files.
-        left_out: number of images that a list of labels omits.
-        threads: in which files are decoded.
     """
 
     name: str
@@ -59,10 +55,7 @@ class Source:
     images: Arrays | Files
     rows: np.ndarray | None = None
     names: Callable[[int], str] | None = None
-    paths: Callable[[int], str | None] | None = None
     condition: "Source | None" = None
-    left_out: int = 0
-    threads: int = field(default_factory=processors)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -91,13 +84,14 @@ class Source:
         return index if self.rows is None else int(self.rows[index])
 
     def path(self, index: int) -> str | None:
-        """Return the location of an image's file, for messages; None for arrays without files."""
-        paths = self.paths if self.files is None else self.files.path
-        return None if paths is None else paths(self.row(index))
+        """Return the location of an image's file, or its name, for messages; None without any."""
+        names = self.names if self.files is None else self.files.path
+        return None if names is None else names(self.row(index))
 
     def listed(self, index: int) -> str:
-        """Return the name in a list of labels of an image of `registry.find`."""
-        assert self.names is not None
+        """Return the name of an image in a list of labels."""
+        if self.names is None:
+            raise ValueError(f"the images of {self.name} have no names; open them by a data spec")
         return self.names(self.row(index))
 
     def subset(self, indices: np.ndarray, name: str | None = None) -> "Source":
@@ -109,10 +103,6 @@ class Source:
             rows=indices if self.rows is None else self.rows[indices],
             condition=None if self.condition is None else self.condition.subset(indices),
         )
-
-    def among(self, ranks: int) -> "Source":
-        """Return the source with its share of the processors, for one of several local ranks."""
-        return replace(self, threads=max(1, processors() // ranks))
 
     def read(self, index: int, crop: Uniforms | None = None) -> Tensor:
         """Read one (C, H, W) uint8 image.
@@ -181,7 +171,7 @@ class Source:
             # Copied now, so that the next image can reuse the memory of this one.
             batch[position] = image.numpy()
 
-        for _ in map_ahead(place, range(len(requests)), self.threads):
+        for _ in map_ahead(place, range(len(requests))):
             pass
         return torch.from_numpy(batch)
 
@@ -222,7 +212,7 @@ def map_ahead(
     function: Callable[[A], B], arguments: Iterable[A], threads: int | None = None
 ) -> Iterator[B]:
     """As map(function, arguments), in threads that work ahead of the caller."""
-    remaining, threads = iter(arguments), threads or processors()
+    remaining, threads = iter(arguments), threads or min(processors(), MOST_THREADS)
     if threads == 1:
         yield from map(function, remaining)
         return

@@ -34,7 +34,7 @@ GROUPS = {  # purpose -> verbs and their summaries
     },
     "Train": {
         "train": "Train a diffusion model, a noisy classifier or an upsampler.",
-        "data": "Pack a data set into shards for training, or write an example.",
+        "data": "Pack a data set into shards for training.",
         "cluster": "Cluster images, and write the clusters as a list of labels to train with.",
     },
     "Judge": {

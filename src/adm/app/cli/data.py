@@ -13,8 +13,6 @@ from adm.shown import count_of
 
 EXAMPLES = """For example:
 
-    adm data example --out photos
-
     adm data pack photos --out shards --size 64
 """
 data = App(name="data", help=VERBS["data"], help_epilogue=EXAMPLES, help_format="markdown")
@@ -77,27 +75,3 @@ def pack(
     before = f", {done.existing} of them from an earlier run" if done.existing else ""
     shards = count_of(done.shards, f"{split} shard")
     say(f"{out}: {shards}{before}; {count_of(done.images, 'image')} written")
-
-
-@data.command(help_epilogue="")
-def example(*, out: Annotated[Path, OUT]) -> None:
-    """Write a small folder of colour photographs, to try the other commands with.
-
-    The images are 2,200 crops of pictures that scikit-image contains, 64x64, of six classes:
-    folders train/CLASS and test/CLASS of JPEG files. Nothing is downloaded.
-
-    Examples:
-
-        adm data example --out photos
-
-    Parameters
-    ----------
-    out
-        Folder to write.
-    """
-    places.replaceable(out)
-    from adm.data.example import PICTURES, write_example
-
-    with progress("cutting", len(PICTURES), "pictures") as advance:
-        count = write_example(out, advance)
-    say(f"{out}: {count:,} images of {len(PICTURES)} classes, in train/ and test/")

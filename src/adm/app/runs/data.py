@@ -249,7 +249,7 @@ def _missing(recipe: str, spec: str) -> SettingError:
     return SettingError(
         "data",
         f"given: {recipe} trains on images of yours, and there is no {spec} here",
-        cure="pass {data=FOLDER}; `adm data example --out photos` makes a folder to try it",
+        cure="pass {data=FOLDER}, with a sub-folder for each class",
     )
 
 

@@ -206,7 +206,7 @@ def start(
     prepared = loop.Run(
         state=state,
         turn=build.turn(recipe, state, devices.device, teach),
-        source=source.among(devices.local_world),
+        source=source,
         settings=recipe.train,
         folder=run,
         metadata=described,

@@ -172,7 +172,6 @@ def extract(source: Source, features: Features, extraction: Extraction = DEFAULT
             `work` folder.
     """
     devices = extraction.devices
-    source = source.among(devices.local_world)
     if len(source) < 2:
         count = count_of(len(source), "image")
         raise ValueError(f"{source.name} has {count}, and scores need at least 2; give more images")

@@ -70,11 +70,7 @@ def open_images(
         classes = tuple(manifest.get("classes", ())) if manifest else ()
         source = read_arrays(archive, classes=classes or None, in_memory=False)
         name = path.resolve().name if path.is_dir() else source.name
-        pngs = archive.parent.glob("*_*.png") if is_samples else ()
-        numbered = {file.stem.rpartition("_")[2]: str(file) for file in pngs}
-        files = {int(number): file for number, file in numbered.items() if number.isdecimal()}
-        complete = files.keys() == {*range(len(source))}
-        source = replace(source, name=name, paths=files.__getitem__ if complete else None)
+        source = replace(source, name=name)
     else:
         manifest, source = None, find(spec, split=split, labels=labels)
     if source.files is None and not pad:
@@ -176,7 +172,8 @@ def resize_to(source: Source, size: tuple[int, int]) -> Source:
     def read(indices: list[int]) -> Tensor:
         return at_size(source.batch(indices)[0])
 
-    return replace(source, images=read, rows=None, paths=source.path)
+    names = None if source.path(0) is None else lambda index: str(source.path(index))
+    return replace(source, images=read, rows=None, names=names)
 
 
 def _check_unpadded(source: Source, size: tuple[int, int] | None) -> None:

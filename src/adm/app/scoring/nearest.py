@@ -276,8 +276,8 @@ def draw_nearest(
 
 def _named(source: Source, index: int, what: str, most: int) -> str:
     """Return the name of an image's file, or its index, in up to `most` characters."""
-    path = source.path(index)
-    return _cut(path.rpartition("/")[2], most) if path else f"{what} {index}"
+    name = (source.path(index) or "").rpartition("/")[2]
+    return f"{what} {index}" if name.isdecimal() or not name else _cut(name, most)
 
 
 def _cut(name: str, most: int) -> str:

@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import TypeVar
 
 from adm.app.runs.watch.curves import watch_curves
@@ -30,9 +29,6 @@ def watching(run: Watched, on_picture: Sequence[OnPicture] = ()) -> Watch:
     Raises:
         ValueError: the recipe's network cannot be trained on such images.
     """
-    ranks = run.devices.local_world
-    held_out = None if run.held_out is None else run.held_out.among(ranks)
-    run = replace(run, training=run.training.among(ranks), held_out=held_out)
     watches: list[Watch] = []
     if run.held_out is not None and run.recipe.watch.validation_images:
         is_gan = isinstance(run.recipe, GANRecipe)
