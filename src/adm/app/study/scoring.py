@@ -184,7 +184,7 @@ def _scorers(
         networks = [recorded_features(each.features, each.name, device) for each in opened]
     if not files:
         channels, height, width = shape
-        how = {"size": (height, width), "channels": channels, "devices": extraction.devices}
+        how = {"size": (height, width), "channels": channels}
         source = open_images(specs[0], split=against.split, **how).source
         return [
             Scorer(each, reference_of_study(source, each, out, extraction)) for each in networks
