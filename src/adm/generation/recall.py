@@ -27,8 +27,7 @@ from adm.generation.pipeline import Pipeline
 from adm.limits import MOST_CHARACTERS, MOST_TEXT
 from adm.recipes.released import OWNER
 from adm.samplers import Sampling
-from adm.shown import exactly
-from adm.spec import Checked, SettingError, convert, to_json
+from adm.spec import Checked, SettingError, convert, to_json, written
 from adm.store.parsed import as_type, parse_json
 
 KEYWORD = b"adm"  # of the text chunk
@@ -155,7 +154,7 @@ def shell(
     for name, value in [*before.items(), *settings.items(), *after.items()]:
         plain = name in (*OPTIONS, *OF_UPSAMPLER) or name not in settings
         option = f"--{name.replace('_', '-')}" if plain else "--set"
-        for word in [] if value is None else map(_word, _each(value)):
+        for word in [] if value is None else map(written, _each(value)):
             text = word if plain else f"{name}={word}"
             line += [f"{option}={text}"] if text.startswith("-") else [option, text]
     return shlex.join(line)
@@ -231,13 +230,6 @@ def annotation(content: bytes) -> bytes:
 
 def _each(value: Any) -> Sequence[Any]:
     return value if isinstance(value, tuple | list) else [value]
-
-
-def _word(value: Any) -> str:
-    """Return a value for the command line."""
-    if isinstance(value, bool):
-        return str(value).lower()
-    return exactly(value) if isinstance(value, float) else str(value)
 
 
 def call(values: Sequence[str], named: Mapping[str, Any]) -> str:
