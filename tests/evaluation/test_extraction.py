@@ -14,7 +14,7 @@ from adm.app.scoring import Extraction, FeatureSet, extract, extraction
 from adm.data import Source
 from adm.features import Extracted
 from adm.features.contract import make_features
-from adm.store.hashes import hashes_of
+from adm.store.arrays import hashes_of
 
 COUNT = 50
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from adm.generation import blocks as module
-from adm.generation.blocks import blocks, whole_blocks
+from adm.generation.blocks import blocks
 from adm.generation.diffusion import DiffusionGenerator
 from adm.models.load import load_classifier, load_diffusion
 from adm.samplers import Sampling
@@ -33,11 +33,6 @@ def test_blocks_hold_every_image_once_at_the_place_of_its_index() -> None:
         assert set(block.filled) == set(block.positions)
         positions += block.positions
     assert sorted(positions) == list(range(len(indices)))
-
-
-@pytest.mark.parametrize(("count", "size", "whole"), [(1, 16, 16), (16, 16, 16), (17, 16, 32)])
-def test_batches_are_whole_blocks(count: int, size: int, whole: int) -> None:
-    assert whole_blocks(count, size) == whole
 
 
 def assert_same_images(

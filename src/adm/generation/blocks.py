@@ -72,11 +72,6 @@ def blocks(indices: Sequence[int], size: int) -> Iterator[Block]:
         yield Block(positions, places, filled)
 
 
-def whole_blocks(count: int, size: int) -> int:
-    """Return a number of images rounded up to whole blocks."""
-    return -(-count // size) * size
-
-
 class ModelGenerator(Generator, Generic[Model, Settings]):
     """A trained model with its settings of sampling.
 

@@ -5,6 +5,7 @@ and nothing is unpickled. A file of 50,000 images of 256 x 256 pixels takes 10 G
 in memory at once: large arrays that are not compressed are memory-mapped.
 """
 
+import hashlib
 import math
 import struct
 import sys
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from adm.shown import printable, reason_of, short, shown
 
@@ -122,6 +124,13 @@ def write_npz(path: Path, entries: Mapping[str, np.ndarray | Pieces]) -> None:
                 else:
                     whole = np.ascontiguousarray(array)
                     np.lib.format.write_array(file, whole, allow_pickle=False)
+
+
+def hashes_of(items: ArrayLike) -> np.ndarray:
+    """(N, ...) -> (N, 32) uint8, the SHA-256 of each item's bytes."""
+    values = np.ascontiguousarray(items)
+    digests = (hashlib.sha256(value.tobytes()).digest() for value in values)
+    return np.frombuffer(b"".join(digests), np.uint8).reshape(len(values), 32)
 
 
 @contextmanager

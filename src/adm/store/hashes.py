@@ -1,4 +1,4 @@
-"""File, bytes, items -> SHA-256; folder <-> SHA256SUMS, the hash of each of its files.
+"""File, bytes -> SHA-256; folder <-> SHA256SUMS, the hash of each of its files.
 
 The format of SHA256SUMS is that of coreutils, so that `sha256sum -c SHA256SUMS` checks a folder.
 """
@@ -11,8 +11,6 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated
 
-import numpy as np
-from numpy.typing import ArrayLike
 from pydantic import Field
 
 from adm.store.files import new_file, write_text
@@ -32,13 +30,6 @@ def sha256(path: Path) -> str:
 def sha256_of(content: bytes) -> str:
     """Return the SHA-256 of bytes, 64 hexadecimal digits."""
     return hashlib.sha256(content).hexdigest()
-
-
-def hashes_of(items: ArrayLike) -> np.ndarray:
-    """(N, ...) -> (N, 32) uint8, the SHA-256 of each item's bytes."""
-    values = np.ascontiguousarray(items)
-    digests = (hashlib.sha256(value.tobytes()).digest() for value in values)
-    return np.frombuffer(b"".join(digests), np.uint8).reshape(len(values), 32)
 
 
 def seal(folder: Path, *, sync: bool = True) -> None:

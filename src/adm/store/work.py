@@ -20,9 +20,9 @@ import numpy as np
 
 from adm.differences import first_difference
 from adm.spec import SettingError
-from adm.store.arrays import Pieces, array_names, load_arrays, write_npz
+from adm.store.arrays import Pieces, array_names, hashes_of, load_arrays, write_npz
 from adm.store.files import FULL, new_file, remove_leftovers, write_json
-from adm.store.hashes import hashes_of, sha256_of
+from adm.store.hashes import sha256_of
 from adm.store.locks import locked
 from adm.store.parsed import cached_json, through_json
 

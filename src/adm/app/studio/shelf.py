@@ -26,8 +26,8 @@ from adm.models.trained import name_of
 from adm.recipes.schema import DataSettings, from_json
 from adm.samplers import Sampling
 from adm.spec import SettingError, to_json
+from adm.store.arrays import hashes_of
 from adm.store.files import user_cache
-from adm.store.hashes import hashes_of
 from adm.training.model_file import metadata_of
 
 MOST_LOADED = 4  # models in memory

@@ -15,7 +15,6 @@ from adm.app.runs.data import check_source
 from adm.app.runs.watch.watched import Watched, mean_weights
 from adm.data import Source, shuffle
 from adm.features.opening import table
-from adm.generation.blocks import whole_blocks
 from adm.generation.gan import GANGenerator
 from adm.metrics import Statistics, frechet_distance, statistics
 from adm.models.gan import GANModel
@@ -240,8 +239,7 @@ def watch_distance(run: Watched, held_out: Source) -> Watch:
             assert isinstance(model, GANModel)
             generator = GANGenerator(model, recipe.sample)
             generated = generator.images(labels, range(count))
-            parts = generated.split(whole_blocks(together, generator.block))
-            features = np.concatenate([extract(images) for images in parts])
+            features = np.concatenate([extract(images) for images in generated.split(together)])
             return frechet_distance(real(), statistics(features))
 
         return {FRECHET: devices.once(distance_now)}
