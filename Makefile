@@ -40,7 +40,7 @@ mutants: $(TOOLS)
 	$(BIN)/mutmut results
 
 abuse: $(TOOLS)
-	PYTHONPATH=tests $(BIN)/python -m abuse $(ARGS)
+	HYPOTHESIS_PROFILE=many $(BIN)/pytest -q tests/abuse $(ARGS)
 
 results: $(TOOLS)
 	$(BIN)/pip install --quiet --editable '.[efficientnet]'

@@ -1,0 +1,101 @@
+"""Lists of labels and names of classes of others -> labels, or one line."""
+
+import csv
+import io
+import json
+from pathlib import Path
+
+import pytest
+from abuse.damage import TEXTS, damaged, json_bytes, tried
+from abuse.refused import refusal
+from data.test_archives import make_folder, png
+from hypothesis import given
+from hypothesis import strategies as st
+
+from adm.data import Source, labels, lists, open_source
+
+FILES = {f"{name}_{i}.png": png(i) for i, name in enumerate(("dog", "cat", "dog"))}
+ROWS = [["file", "label"], *([name, name.partition("_")[0]] for name in FILES)]
+CLASSES = ["bird", "cat", "dog"]
+
+
+@st.composite
+def tables(draw: st.DrawFn) -> bytes:
+    """A CSV file with an odd cell, a missing or an added one, or damaged bytes."""
+    rows = [[*row] for row in ROWS]
+    row = draw(st.sampled_from(rows))
+    cell = draw(st.sampled_from(TEXTS) | st.sampled_from(("9" * 5000, "-1", "1048576", '"', "٣")))
+    how = draw(st.sampled_from(("replaced", "replaced", "removed", "added", "bytes")))
+    if how == "replaced":
+        row[draw(st.integers(0, 1))] = cell
+    elif how == "removed":
+        row.pop()
+    else:
+        row += [cell] * draw(st.sampled_from((1, 600)))
+    stream = io.StringIO()
+    csv.writer(stream, lineterminator=draw(st.sampled_from(("\n", "\r\n")))).writerows(rows)
+    content = stream.getvalue().encode("utf-8", "surrogatepass")
+    return draw(damaged(content)) if how == "bytes" else content
+
+
+LISTS = {
+    "l.csv": tables(),
+    "l.json": json_bytes(dict(ROWS[1:])),
+    "dataset.json": json_bytes({"labels": [[name, i % 2] for i, name in enumerate(FILES)]}),
+}
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return Path(make_folder(tmp_path_factory.mktemp("images") / "set", FILES))
+
+
+@pytest.mark.parametrize("name", LISTS)
+@given(data=st.data())
+@tried
+def test_damaged_lists_are_refused_in_a_line(images: Path, name: str, data: st.DataObject) -> None:
+    path = images / name
+    path.write_bytes(data.draw(LISTS[name]))
+    refusal(lambda: open_source(str(images), size=(4, 4), labels=name))
+    path.unlink()
+
+
+@given(content=json_bytes(CLASSES))
+@tried
+def test_damaged_names_of_classes_are_refused_in_a_line(images: Path, content: bytes) -> None:
+    numbers = {name: CLASSES.index(name.partition("_")[0]) for name in FILES}
+    (images / "n.json").write_text(json.dumps(numbers))
+    (images / "classes.json").write_bytes(content)
+    refusal(lambda: open_source(str(images), labels="n.json"))
+    (images / "classes.json").unlink()
+
+
+def opened(images: Path, text: str) -> Source:
+    (images / "l.csv").write_bytes(text.encode())
+    return open_source(str(images), size=(4, 4), labels="l.csv")
+
+
+@pytest.mark.parametrize("start", ["", "\ufeff"])
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_valid_tables_are_read(images: Path, start: str, end: str) -> None:
+    rows = ("file,label", 'dog_0,"big, ""red"" dog"', "cat_1,chat à poil 🐈\u200d⬛", "dog_2,3")
+    source = opened(images, start + end.join(rows))
+    assert source.classes == ("3", 'big, "red" dog', "chat à poil 🐈\u200d⬛")
+
+
+@pytest.mark.parametrize(
+    ("module", "limit", "most"),
+    [
+        (lists, "LONGEST_ROW", 8),
+        (labels, "MOST_CLASSES", 1),
+        (lists, "MOST_ROWS", 1),
+        (lists, "MOST_BYTES", 8),
+    ],
+)
+def test_limits_are_enforced(
+    images: Path, monkeypatch: pytest.MonkeyPatch, module: object, limit: str, most: int
+) -> None:
+    table = "file,label\ndog_0,pet\ncat_1,cat\ndog_2,pet\n"
+    assert refusal(lambda: opened(images, table)) is None
+    monkeypatch.setattr(module, limit, most)
+    assert refusal(lambda: opened(images, table)) is not None
