@@ -429,7 +429,9 @@ def cached_reference(
         return cached
     reference = make_reference(source, features, extraction)
     devices.once(lambda: _store(reference, path))
-    return _read(path) or reference
+    # Ordered as in a file, so that a report does not depend on whether there was room for one.
+    manifest = json.loads(json.dumps(reference.manifest, sort_keys=True))
+    return _read(path) or replace(reference, manifest=manifest)
 
 
 def _name(source: Source, features: Features) -> str:
