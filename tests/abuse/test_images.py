@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from adm.data import files, open_source
+from adm.data import open_source
 
 pytestmark = pytest.mark.filterwarnings("ignore:::PIL")  # pytest resets those of `files`
 PIXELS = np.random.default_rng(7).integers(0, 256, (8, 8, 3), np.uint8)
@@ -99,14 +99,3 @@ def test_images_that_would_unpack_to_much_or_are_none_are_corrupt(
     (tmp_path / name).write_bytes(BOMBS[name])
     assert f"{tmp_path / name} is not a" in (refusal(lambda: opened(tmp_path)) or "")
     assert capfd.readouterr() == ("", "")
-
-
-@pytest.mark.parametrize("count", [90, 20_000])
-def test_jpeg_files_of_many_scans_are_not_decoded(tmp_path: Path, count: int) -> None:
-    stream = io.BytesIO()
-    Image.new("L", (2_000, 2_000)).save(stream, "JPEG", progressive=True)
-    content = stream.getvalue()
-    last = content[content.rindex(b"\xff\xda") : -2]
-    (tmp_path / "1.jpg").write_bytes(content[:-2] + last * count + b"\xff\xd9")
-    text = refusal(lambda: opened(tmp_path))
-    assert (text is None) == (count < files.MOST_SCANS)

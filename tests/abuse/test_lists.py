@@ -2,17 +2,16 @@
 
 import csv
 import io
-import json
 from pathlib import Path
 
 import pytest
 from abuse.damage import TEXTS, damaged, json_bytes, tried
 from abuse.refused import refusal
-from data.test_archives import make_folder, png
+from data.test_archives import make_folder, make_tar, png
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adm.data import Source, labels, lists, open_source
+from adm.data import open_source
 
 FILES = {f"{name}_{i}.png": png(i) for i, name in enumerate(("dog", "cat", "dog"))}
 ROWS = [["file", "label"], *([name, name.partition("_")[0]] for name in FILES)]
@@ -56,46 +55,17 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_damaged_lists_are_refused_in_a_line(images: Path, name: str, data: st.DataObject) -> None:
     path = images / name
     path.write_bytes(data.draw(LISTS[name]))
-    refusal(lambda: open_source(str(images), size=(4, 4), labels=name))
+    refusal(lambda: open_source(str(images), size=(4, 4), labels=str(path)))
     path.unlink()
 
 
 @given(content=json_bytes(CLASSES))
 @tried
-def test_damaged_names_of_classes_are_refused_in_a_line(images: Path, content: bytes) -> None:
-    numbers = {name: CLASSES.index(name.partition("_")[0]) for name in FILES}
-    (images / "n.json").write_text(json.dumps(numbers))
-    (images / "classes.json").write_bytes(content)
-    refusal(lambda: open_source(str(images), labels="n.json"))
-    (images / "classes.json").unlink()
-
-
-def opened(images: Path, text: str) -> Source:
-    (images / "l.csv").write_bytes(text.encode())
-    return open_source(str(images), size=(4, 4), labels="l.csv")
-
-
-@pytest.mark.parametrize("start", ["", "\ufeff"])
-@pytest.mark.parametrize("end", ["\n", "\r\n"])
-def test_valid_tables_are_read(images: Path, start: str, end: str) -> None:
-    rows = ("file,label", 'dog_0,"big, ""red"" dog"', "cat_1,chat à poil 🐈\u200d⬛", "dog_2,3")
-    source = opened(images, start + end.join(rows))
-    assert source.classes == ("3", 'big, "red" dog', "chat à poil 🐈\u200d⬛")
-
-
-@pytest.mark.parametrize(
-    ("module", "limit", "most"),
-    [
-        (lists, "LONGEST_ROW", 8),
-        (labels, "MOST_CLASSES", 1),
-        (lists, "MOST_ROWS", 1),
-        (lists, "MOST_BYTES", 8),
-    ],
-)
-def test_limits_are_enforced(
-    images: Path, monkeypatch: pytest.MonkeyPatch, module: object, limit: str, most: int
+def test_damaged_names_of_classes_are_refused_in_a_line(
+    tmp_path_factory: pytest.TempPathFactory, content: bytes
 ) -> None:
-    table = "file,label\ndog_0,pet\ncat_1,cat\ndog_2,pet\n"
-    assert refusal(lambda: opened(images, table)) is None
-    monkeypatch.setattr(module, limit, most)
-    assert refusal(lambda: opened(images, table)) is not None
+    folder = tmp_path_factory.mktemp("shards")
+    numbers = {f"{i}.cls": b"%d" % i for i in range(3)}
+    shard = make_tar(folder / "a.tar", numbers | {f"{i}.png": png(i) for i in range(3)})
+    (folder / "classes.json").write_bytes(content)
+    refusal(lambda: open_source(shard))
