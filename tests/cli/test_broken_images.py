@@ -18,7 +18,6 @@ VERBS: dict[str, tuple[object, ...]] = {
     "reference": ("reference", "photos", *POOL, "--out", "made.npz"),
     "evaluate": ("evaluate", "photos", "--reference", "photos", *POOL, "--resamples", 10),
     "cluster": ("cluster", "photos", *POOL, "--clusters", 2, "--out", "labels.csv"),
-    "pack": ("data", "pack", "photos", "--out", "packed"),
 }
 
 
@@ -41,6 +40,14 @@ def test_a_broken_image_is_named(
     broken.write_bytes(broken.read_bytes()[:60])
     Path("features.py").write_text(FEATURES)
     assert "photos/ant/05.png is not a usable image" in adm(*VERBS[verb]).refusal()
+
+
+def test_packing_leaves_broken_images_out(adm: Adm, tmp_path: Path) -> None:
+    broken = photographs(tmp_path / "photos")[5]
+    broken.write_bytes(broken.read_bytes()[:60])
+    answer = adm.done("data", "pack", tmp_path / "photos", "--out", tmp_path / "packed")
+    assert f"left out: {broken} is not a usable image" in answer.err
+    assert f"1 train shard; {COUNT - 1} images written" in answer.out
 
 
 def test_a_part_of_the_shards_is_not_taken_for_the_whole(adm: Adm, tmp_path: Path) -> None:

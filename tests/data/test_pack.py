@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from samples import contents
 
-from adm.data import CorruptImage, open_source
+from adm.data import open_source
 from adm.data.pack import Packing, pack
 from adm.data.registry import find
 
@@ -43,7 +43,7 @@ def test_packed_images_are_those_of_the_folder(
     packing = Packing(size, format=format_, shard_size=4)
     done = pack(find(str(photos)), tmp_path / "shards", packing)
     pack(find(str(photos)), tmp_path / "shards", packing, split="test")  # next to the others
-    assert tuple(done) == (3, 0, COUNT)
+    assert done == (3, 0, COUNT, [])
     # Halving on the way to a size is exact only from the original.
     shape = size or (20, 20)
     whole, packed = (open_source(str(p), size=shape) for p in (photos, tmp_path / "shards"))
@@ -130,11 +130,11 @@ def test_other_data_or_settings_are_refused(photos: Path, tmp_path: Path) -> Non
     assert contents(out) == before
 
 
-def test_a_broken_image_stops_the_packing(photos: Path, tmp_path: Path) -> None:
-    broken = cut(photos / "ant" / "2.jpg")
-    with pytest.raises(CorruptImage, match=broken):
-        pack(find(str(photos)), tmp_path / "out", Packing((8, 8)))
-    assert not (tmp_path / "out").exists()
+def test_broken_images_are_left_out_and_named(photos: Path, tmp_path: Path) -> None:
+    broken = [cut(photos / "ant" / name) for name in ("2.jpg", "3.png")]
+    done = pack(find(str(photos)), tmp_path / "out", Packing((8, 8)))
+    assert [reason.partition(" ")[0] for reason in done.damaged] == broken
+    assert done.images == len(open_source(str(tmp_path / "out"))) == COUNT - 2
 
 
 def test_foreign_files_next_to_shards_are_ignored(photos: Path, tmp_path: Path) -> None:

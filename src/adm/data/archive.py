@@ -77,9 +77,9 @@ def read_entry(file: BinaryIO, entry: Entry, where: str) -> bytes:
         where: its location, for messages.
 
     Raises:
-        CorruptImage: it is over `MAX_BYTES`.
+        ValueError: it is over `MAX_BYTES`.
     """
-    _check(where, entry.size)
+    check_size(entry.size, where, MAX_BYTES)
     file.seek(entry.offset)
     return file.read(entry.size)
 
@@ -98,13 +98,12 @@ def _zip(path: Path) -> Mapping[str, Callable[[str], bytes]]:
         raise ValueError(f"{shown_path(path)} has more than {MOST_MEMBERS} entries; split it")
 
     def read(info: zipfile.ZipInfo, where: str) -> bytes:
-        _check(where, info.file_size)
+        check_size(info.file_size, where, MAX_BYTES)
         try:
             with opened.open(info) as file:
                 return file.read(info.file_size)  # no more, even if it inflates to more
         except DAMAGE as error:
             raise CorruptImage(
-                where,
                 f"{where} is damaged ({shown_path(error)}); download or create the archive again",
             ) from None
 
@@ -145,11 +144,3 @@ def _without_top(names: list[str]) -> list[str]:
     splits = {folder for folders in SPLITS.values() for folder in folders}
     around = all(name.startswith(f"{top}/") and name.count("/") > 1 for name in names)
     return [name.partition("/")[2] for name in names] if around and top not in splits else names
-
-
-def _check(where: str, size: int) -> None:
-    """Raise CorruptImage if an image has more than `MAX_BYTES`."""
-    try:
-        check_size(size, where, MAX_BYTES)
-    except ValueError as error:
-        raise CorruptImage(where, str(error)) from None

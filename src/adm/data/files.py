@@ -10,7 +10,6 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from adm.data import pixels
-from adm.data.naming import MAX_BYTES, open_regular
 from adm.shown import reason_of, shown_path
 
 # The only decoders that Pillow may use, whatever a file contains: some others run programs.
@@ -26,11 +25,7 @@ Uniforms = Sequence[float]  # three in [0, 1): size, top and left of a crop; see
 
 
 class CorruptImage(ValueError):
-    """A file that cannot be decoded; `path` names it."""
-
-    def __init__(self, path: str, message: str) -> None:
-        super().__init__(message)
-        self.path = path
+    """An image that cannot be decoded, whose file the message names."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,8 +33,8 @@ class Files:
     """Encoded images by row, which are decoded when they are read: upright, and at one size.
 
     Attributes:
-        open: row -> seekable stream of the encoded image; raises OSError if it is missing, and
-            CorruptImage if its archive is damaged.
+        open: row -> seekable stream of the encoded image, as by `naming.open_regular`; raises
+            OSError if it is missing, and CorruptImage if its archive is damaged.
         path: row -> location of the image, for messages.
         size: (H, W) to which each image is resized and cropped (`pixels.cover`); None for their
             own.
@@ -110,7 +105,7 @@ class Files:
             raise
         except UnidentifiedImageError:
             message = f"{path} is not a {', '.join(FORMATS)} image; replace or remove it"
-            raise CorruptImage(path, message) from None
+            raise CorruptImage(message) from None
         except Exception as error:  # Pillow's decoders raise many types, some of them undocumented
             if isinstance(error, OSError) and error.errno not in NOT_THE_DISK:
                 raise ValueError(
@@ -119,20 +114,7 @@ class Files:
             message = (
                 f"{path} is not a usable image ({shown_path(error)}); replace, shrink or remove it"
             )
-            raise CorruptImage(path, message) from error
-
-
-def open_image(path: str) -> BinaryIO:
-    """Open the file of an encoded image.
-
-    Raises:
-        CorruptImage: no regular file, or over `MAX_BYTES`.
-        OSError: it cannot be opened.
-    """
-    try:
-        return open_regular(path, MAX_BYTES)
-    except ValueError as error:
-        raise CorruptImage(shown_path(path), str(error)) from None
+            raise CorruptImage(message) from error
 
 
 def is_grey(picture: Image.Image) -> bool:

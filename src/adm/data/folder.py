@@ -4,9 +4,9 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from adm.data.files import Files, open_image
+from adm.data.files import Files
 from adm.data.labels import Tree
-from adm.data.naming import in_order, is_image, open_regular
+from adm.data.naming import MAX_BYTES, in_order, is_image, open_regular
 from adm.shown import shown_path
 
 MOST_FILES = 1 << 24  # of any kind, with the folders
@@ -30,13 +30,15 @@ def image_folder(path: Path) -> Tree:
     def path_of(row: int) -> str:
         return os.path.join(path, names[row])
 
-    files = Files(lambda row: open_image(path_of(row)), lambda row: shown_path(path_of(row)))
+    files = Files(
+        lambda row: open_regular(path_of(row), MAX_BYTES), lambda row: shown_path(path_of(row))
+    )
     return Tree(title, title, shown_path(path), names, files)
 
 
 def image_file(path: Path) -> Tree:
     """Return the tree of one image, whose class is its name."""
-    files = Files(lambda _: open_image(str(path)), lambda _: shown_path(path))
+    files = Files(lambda _: open_regular(path, MAX_BYTES), lambda _: shown_path(path))
     title = path.resolve().stem
     return Tree(title, title, shown_path(path), [path.name], files)
 

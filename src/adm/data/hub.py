@@ -6,10 +6,10 @@ from typing import Any, BinaryIO
 import numpy as np
 import torch
 
-from adm.data.files import Files, open_image
+from adm.data.files import Files
 from adm.data.labels import SPLITS, as_classes, number_labels
 from adm.data.lists import as_label
-from adm.data.naming import at_home
+from adm.data.naming import MAX_BYTES, at_home, open_regular
 from adm.data.source import NoSplit, Source
 from adm.extras import installing
 from adm.shown import count_of, printable, shown_path
@@ -53,7 +53,9 @@ def hub(place: str, split: str = "train") -> Source:
 
     def open_(row: int) -> BinaryIO:
         image = encoded[row][column]
-        return open_image(image["path"]) if image["bytes"] is None else io.BytesIO(image["bytes"])
+        if image["bytes"] is None:
+            return open_regular(image["path"], MAX_BYTES)
+        return io.BytesIO(image["bytes"])
 
     classes, numbers = _labels(datasets, rows, title, where)
     files = Files(open_, lambda row: f"{where}, {split} row {row}")

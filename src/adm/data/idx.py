@@ -15,7 +15,6 @@ from adm.store.fetch import Remote, fetch
 
 FASHION = "fashion-mnist"
 DEBIAN_FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")
-TORCHVISION_FOLDER = Path("FashionMNIST", "raw")  # below torchvision's root folder
 FASHION_CLASSES = (
     "t-shirt",
     "trouser",
@@ -44,9 +43,9 @@ def fashion_mnist(place: str = "", split: str = "train") -> Source:
     """60,000 training or 10,000 test images of ten kinds of garment, 28x28, grey.
 
     Args:
-        place: a folder of the IDX files, gzipped or not, or of torchvision's copy of them; empty
-            for that of Debian's package dataset-fashion-mnist, or, if that is absent, for files
-            that are downloaded on first use (30 MB).
+        place: a folder of the IDX files, gzipped or not; empty for that of Debian's package
+            dataset-fashion-mnist, or, if that is absent, for files that are downloaded on first use
+            (30 MB).
         split: `train` or `test`.
 
     Raises:
@@ -55,17 +54,11 @@ def fashion_mnist(place: str = "", split: str = "train") -> Source:
     """
     if place:
         folder = at_home(place)
-        inner = folder / TORCHVISION_FOLDER
-        folder = inner if inner.is_dir() else folder
     elif DEBIAN_FASHION_MNIST.is_dir():
         folder = DEBIAN_FASHION_MNIST
     else:
         files = [Remote(f"{FASHION_ADDRESS}/{n}", f"md5:{md5}") for n, md5 in FASHION_MD5.items()]
         folder = [fetch(file).parent for file in files].pop()
-    return _read_folder(folder, split, FASHION_CLASSES, FASHION)
-
-
-def _read_folder(folder: Path, split: str, classes: tuple[str, ...], name: str) -> Source:
     images, labels = (
         next((path for path in (folder / file, folder / f"{file}.gz") if path.is_file()), None)
         for file in (f"{STEMS[split]}-images-idx3-ubyte", f"{STEMS[split]}-labels-idx1-ubyte")
@@ -77,9 +70,9 @@ def _read_folder(folder: Path, split: str, classes: tuple[str, ...], name: str) 
         )
     pixels, numbers = read_idx(images), read_idx(labels).long()
     fit = pixels.ndim == 3 and numbers.ndim == 1 and len(pixels) == len(numbers) > 0
-    if not fit or int(numbers.max()) >= len(classes):
+    if not fit or int(numbers.max()) >= len(FASHION_CLASSES):
         raise ValueError(f"{folder}: images and labels do not match; download the files again")
-    return in_memory(name, classes, pixels[:, None], numbers)
+    return in_memory(FASHION, FASHION_CLASSES, pixels[:, None], numbers)
 
 
 def read_idx(path: Path) -> Tensor:

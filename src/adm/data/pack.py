@@ -3,8 +3,7 @@
 import io
 import json
 import tarfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -74,11 +73,13 @@ class Packed(NamedTuple):
         shards: in all.
         existing: shards that an earlier run wrote.
         images: that this run wrote.
+        damaged: of each image that was left out, its file and the reason.
     """
 
     shards: int
     existing: int
     images: int
+    damaged: list[str]
 
 
 class Encoded(NamedTuple):
@@ -97,8 +98,9 @@ def pack(
     """Write `{split}-000000.tar` and so on, and `classes.json`, into a folder.
 
     Image i of the data is `{i:09d}.png` with the number of its class in `{i:09d}.cls`, so that
-    indices stay the same. The same data give the same bytes. Shards are written atomically and
-    existing ones are kept, so that an interrupted run can be resumed.
+    indices stay the same; one that cannot be decoded is left out. The same data give the same
+    bytes. Shards are written atomically and existing ones are kept, so that an interrupted run can
+    be resumed.
 
     Args:
         source: from `registry.find`.
@@ -110,46 +112,42 @@ def pack(
 
     Raises:
         ValueError: the folder has shards of other data or settings, or another process writes it
-            (`InUse`); a corrupt image; or arrays whose channels no image format has.
+            (`InUse`); or arrays whose channels no image format has.
     """
     encode = _original(source) if packing.format == ORIGINAL else _encoder(source, packing)
     if out.exists() and not out.is_dir():
         raise ValueError(f"{out} is a file, and shards need a folder; choose another place")
 
+    def attempt(index: int) -> Encoded | CorruptImage:
+        try:
+            return encode(index)
+        except CorruptImage as error:
+            return error
+
+    damaged, written = list[str](), 0
     labels, indices, size = source.labels.tolist(), range(len(source)), packing.shard_size
     shards = [
         (indices[start : start + size], out / f"{split}-{number:06d}.tar")
         for number, start in enumerate(indices[::size])
     ]
-    with _unless_refused(out), locked(out):
+    with locked(out):
         _claim(out, source, packing, split)
         absent = [(span, target) for span, target in shards if not target.is_file()]
-        images = sum(len(span) for span, _ in absent)
-        advance(len(source) - images)
+        advance(len(source) - sum(len(span) for span, _ in absent))
         for span, target in absent:
             with (
                 new_file(target) as part,
                 tarfile.open(part, "w", format=tarfile.USTAR_FORMAT) as archive,
             ):
-                for index, encoded in zip(span, map_ahead(encode, span), strict=True):
+                for index, encoded in zip(span, map_ahead(attempt, span), strict=True):
                     advance(1)
+                    if isinstance(encoded, CorruptImage):
+                        damaged.append(str(encoded))
+                        continue
+                    written += 1
                     _add(archive, f"{index:09d}.{encoded.extension}", encoded.content)
                     _add(archive, f"{index:09d}.cls", str(labels[index]).encode())
-    return Packed(len(shards), len(shards) - len(absent), images)
-
-
-@contextmanager
-def _unless_refused(out: Path) -> Iterator[None]:
-    """Leave a folder as it was if the block refuses a corrupt image."""
-    before = {*out.iterdir()} if out.is_dir() else None
-    try:
-        yield
-    except CorruptImage:
-        for path in {*out.iterdir()} - (before or set()):
-            path.unlink()
-        if before is None:
-            out.rmdir()
-        raise
+    return Packed(len(shards), len(shards) - len(absent), written, damaged)
 
 
 def _encoder(source: Source, packing: Packing) -> Callable[[int], Encoded]:

@@ -14,8 +14,8 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
-from adm.data.files import Files, open_image
-from adm.data.naming import at_home
+from adm.data.files import Files
+from adm.data.naming import MAX_BYTES, at_home, open_regular
 from adm.functions import load_function
 from adm.restoration.measurement import Adjoint, Forward, Measurement, adjoint_of
 from adm.spec import Checked, SettingError, parse
@@ -396,7 +396,9 @@ def _kernel(path: str) -> Tensor:
 
 def _picture(path: str, size: tuple[int, int]) -> Tensor:
     """(1, H, W) ones where a picture is white, zeros where it is black."""
-    values = Files(lambda _: open_image(str(at_home(path))), lambda _: path, channels=1).read(0)
+    values = Files(
+        lambda _: open_regular(at_home(path), MAX_BYTES), lambda _: path, channels=1
+    ).read(0)
     if tuple(values.shape[1:]) != tuple(size):
         expected, got = ("x".join(map(str, each)) for each in (size, values.shape[1:]))
         raise SettingError("operator.mask", f"a picture of {expected}", got)

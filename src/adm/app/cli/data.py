@@ -8,6 +8,7 @@ from cyclopts import App
 from adm.app.cli import VERBS, lists, places
 from adm.app.cli.options import Labels
 from adm.app.cli.output import OUT, say
+from adm.app.notices import notice
 from adm.app.progress import progress
 from adm.shown import count_of
 
@@ -34,8 +35,8 @@ def pack(
     """Write WebDataset shards.
 
     Writes train-000000.tar and so on, and classes.json, which `adm train --data FOLDER` and the
-    webdataset package read. The same data give the same bytes. An interrupted command resumes when
-    it is run again.
+    webdataset package read. Images that cannot be decoded are left out and named. The same data
+    give the same bytes. An interrupted command resumes when it is run again.
 
     Examples:
 
@@ -72,6 +73,8 @@ def pack(
     source = find(spec, split=split, labels=labels)
     with progress(f"packing {source.name}", len(source), "images") as advance:
         done = library.pack(source, out, packing, split=split, advance=advance)
+    for reason in done.damaged:
+        notice(f"left out: {reason}")
     before = f", {done.existing} of them from an earlier run" if done.existing else ""
     shards = count_of(done.shards, f"{split} shard")
     say(f"{out}: {shards}{before}; {count_of(done.images, 'image')} written")
