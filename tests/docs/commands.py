@@ -28,10 +28,11 @@ FENCED = re.compile(r"^```([^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 PLAYED = ("index", "howto/sample", "howto/train", "howto/gans", "howto/likelihood", "howto/doctor")
 SHELLS = ("", "sh", "bash")
 EXAMPLES = re.compile(r"^( *)(?:Examples|For example):\n\n((?:\1 {4}.*\n|\n)+)", re.MULTILINE)
-COMMAND = re.compile(r"^(?:adm|torchrun) ")
+TOOL = "python tools/"  # of the checkout
+COMMAND = re.compile(rf"^(?:adm |torchrun |{TOOL})")
 # Not run: these need several devices, files that are not here, an idle machine, or minutes.
 NOT_RUN = re.compile(
-    r"torchrun|\.pt |openai/|hf:|imagenet|adm demo|--budget|VERB|SMALL_IMAGES"
+    r"torchrun|tools/emoji|\.pt |openai/|hf:|imagenet|adm demo|--budget|VERB|SMALL_IMAGES"
     r"|BASE|doctor (?!fashion)"
 )
 # Commands that contain a pattern -> options that they get, instead of the same options.
@@ -101,7 +102,7 @@ def play(command: str, folder: Path, programs: Path) -> bool:
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     environment["PATH"] = f"{programs}{os.pathsep}{environment['PATH']}"
     done = subprocess.run(
-        ["bash", "-euc", short],
+        ["bash", "-euc", short.replace(TOOL, f"python {pages.ROOT}/tools/")],
         cwd=folder,
         env=environment,
         stdin=subprocess.DEVNULL,
