@@ -1,6 +1,9 @@
 """Features, features -> nearest neighbours, and all pairs within given radii.
 
-Results are exact, and memory does not grow with the number of pairs; `distances` explains how.
+A block of squared distances is |a|^2 - 2 a b + |b|^2, one matrix product in float64, so that memory
+does not grow with the number of pairs. Its rounding is of the order of |a|^2 + |b|^2 however close
+a and b are. The few pairs whose comparison it could change are computed as sums of squared
+differences: exactly 0 for equal points, the same for (a, b) and (b, a), whatever the block.
 """
 
 from collections.abc import Iterator
@@ -11,18 +14,10 @@ import torch
 from torch import Tensor
 
 from adm.metrics.checks import check_comparable, check_features
-from adm.metrics.distances import (
-    BLOCK,
-    Points,
-    exact_distances,
-    fastest_dtype,
-    lower_bounds,
-    prepare,
-    wider_dtype,
-)
 
+BLOCK = 2048  # rows and columns of a block
 SPARE = 13  # candidates beyond the k-th; rounding rarely puts a nearer one behind that many
-OPEN = 64  # where more than one pair in this many is left open, a wider dtype is faster
+CHUNK = 2**17  # numbers at a time where memory limits the speed: they fit in a cache
 
 
 class Nearest(NamedTuple):
@@ -60,7 +55,7 @@ def nearest(
         points: (N, D).
         others: (M, D), M at least k.
         k: number of neighbours.
-        device: where approximate distances are computed; the result does not depend on it.
+        device: where distances are computed; the result does not depend on it.
 
     Raises:
         ValueError: not comparable, or fewer than k others.
@@ -71,9 +66,7 @@ def nearest(
             f"{k} neighbours cannot be chosen from {len(others)} images; "
             "give more images, or ask for fewer neighbours"
         )
-    neighbours = Nearest(np.zeros((len(points), k), np.int64), np.zeros((len(points), k)))
-    rows, dtype = np.arange(len(points)), fastest_dtype(points.shape[1], device)
-    return _fill(_Search(points, others, False, device), neighbours, rows, dtype)
+    return _nearest(points, others, k, device)
 
 
 def nearest_others(features: np.ndarray, k: int = 1, device: str | torch.device = "cpu") -> Nearest:
@@ -94,20 +87,7 @@ def nearest_others(features: np.ndarray, k: int = 1, device: str | torch.device 
             f"features must be (N, D) with N > {k} neighbours >= 1, got {features.shape}; "
             "give more images, or ask for fewer neighbours"
         )
-    dtype = fastest_dtype(features.shape[1], device)
-    (points,) = prepare(features, dtype=dtype, device=device)
-    table = _Table(len(points), min(k + SPARE, len(points) - 1), points.squared_norms)
-    for row, block in points.blocks():  # diagonal first: it bounds what the others may add
-        distances, _ = lower_bounds(block, block)
-        table.offer(row, row, distances.fill_diagonal_(torch.inf))
-    for row, block in points.blocks():
-        for column in range(row + BLOCK, len(points), BLOCK):
-            distances, _ = lower_bounds(block, points[column : column + BLOCK])
-            table.offer(row, column, distances)
-            table.offer(column, row, distances.T)
-    neighbours, unsure = _resolve(points, points, table, k, len(points) - 1)
-    search = _Search(features, features, True, device)
-    return _fill(search, neighbours, unsure, wider_dtype(dtype))
+    return _nearest(features, features, k, device, exclude_self=True)
 
 
 def pairs_within(
@@ -135,137 +115,92 @@ def pairs_within(
     """
     check_comparable(points, others, minimum=1)
     own, theirs = _stack(radii, len(points)), _stack(others_radii, len(others))
-    dtype = fastest_dtype(points.shape[1], device)
-    first, second = prepare(points, others, dtype=dtype, device=device)
-    for row, block in first.blocks():
-        for column, other in second.blocks():
-            rows, columns = slice(row, row + BLOCK), slice(column, column + BLOCK)
-            near = _within(block, other, own[:, rows], theirs[:, columns])
-            yield Pairs(near.rows + row, near.columns + column, near.squared)
+    centre = _centre(points, others)
+    for row, block in _blocks(points, centre, device):
+        for column, other in _blocks(others, centre, device):
+            squared, error = _distances(block, other)
+            ours, their = (
+                torch.from_numpy(each[:, at : at + BLOCK]).to(squared)
+                for each, at in ((own, row), (theirs, column))
+            )
+            least = squared - error
+            near = (least <= _largest(ours)[:, None]) | (least <= _largest(their))
+            i, j = near.nonzero(as_tuple=True)
+            chosen, off = squared[i, j], error[i, j]
+            by_radius = torch.cat([ours[:, i], their[:, j]]) - chosen
+            unsure = (by_radius.abs() <= off).any(dim=0).cpu().numpy()
+            rows, columns, exact = i.cpu().numpy() + row, j.cpu().numpy() + column, chosen.cpu()
+            values = exact.numpy()
+            values[unsure] = exact_distances(points, others, rows[unsure], columns[unsure])
+            yield Pairs(rows, columns, values)
 
 
-class _Search(NamedTuple):
-    """Two sets: the neighbours of rows of `points` are searched among `others`."""
+def exact_distances(
+    points: np.ndarray, others: np.ndarray, rows: np.ndarray, columns: np.ndarray
+) -> np.ndarray:
+    """(P,) float64 squared distances of points[rows[p]] and others[columns[p]].
 
-    points: np.ndarray
-    others: np.ndarray
-    exclude_self: bool  # the sets are one, and no image is a neighbour of itself
-    device: str | torch.device
-
-
-class _Table:
-    """The smallest lower bounds so far, one row per point."""
-
-    def __init__(self, rows: int, width: int, like: Tensor) -> None:
-        self.least = like.new_full((rows, width), torch.inf)
-        self.indices = torch.zeros((rows, width), dtype=torch.int64, device=like.device)
-
-    def offer(self, row: int, column: int, distances: Tensor) -> None:
-        """Take in the bounds between points from `row` on and others from `column` on."""
-        width = self.least.shape[1]
-        rows = slice(row, row + len(distances))
-        last = self.least[rows, -1:]
-        if bool(last.isinf().any()):
-            new, where = distances.topk(min(width, distances.shape[1]), dim=1, largest=False)
-        else:
-            new, where = _pack(distances, distances < last)
-        least = torch.cat([self.least[rows], new], dim=1)
-        indices = torch.cat([self.indices[rows], where + column], dim=1)
-        self.least[rows], places = least.topk(width, dim=1, largest=False)
-        self.indices[rows] = indices.gather(1, places)
+    The order of summation depends neither on the number of pairs nor on the order within one.
+    """
+    squared, at_once = np.empty(len(rows)), max(1, CHUNK // points.shape[1])
+    for start in range(0, len(rows), at_once):
+        part = slice(start, start + at_once)
+        difference = np.subtract(points[rows[part]], others[columns[part]], dtype=np.float64)
+        squared[part] = np.square(difference, out=difference).sum(axis=1)
+    return squared
 
 
-def _pack(values: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-    """The values of each row in the mask, and their columns, packed to the left, then infinity."""
-    rows, columns = mask.nonzero(as_tuple=True)
-    counts = torch.bincount(rows, minlength=len(values))
-    places = torch.arange(len(rows), device=rows.device) - (counts.cumsum(0) - counts)[rows]
-    shape = (len(values), int(counts.max()))
-    new, where = values.new_full(shape, torch.inf), columns.new_zeros(shape)
-    new[rows, places], where[rows, places] = values[rows, columns], columns
-    return new, where
+def _nearest(
+    points: np.ndarray,
+    others: np.ndarray,
+    k: int,
+    device: str | torch.device,
+    exclude_self: bool = False,
+) -> Nearest:
+    """The k nearest by exact distance, then index, among the nearest k + SPARE by rounded ones."""
+    width, centre = min(k + SPARE, len(others) - exclude_self), _centre(points, others)
+    nearest = Nearest(np.zeros((len(points), k), np.int64), np.zeros((len(points), k)))
+    for row, block in _blocks(points, centre, device):
+        least, indices = block.new_empty((len(block), 0)), torch.empty((len(block), 0)).long()
+        indices = indices.to(block.device)
+        for column, other in _blocks(others, centre, device):
+            squared, _ = _distances(block, other)
+            if exclude_self and row == column:
+                squared.fill_diagonal_(torch.inf)
+            new, where = squared.topk(min(width, len(other)), dim=1, largest=False)
+            least, indices = torch.cat([least, new], 1), torch.cat([indices, where + column], 1)
+            least, places = least.topk(min(width, least.shape[1]), dim=1, largest=False)
+            indices = indices.gather(1, places)
+        candidates = indices.cpu().numpy()
+        rows = np.repeat(np.arange(row, row + len(block)), width)
+        exact = exact_distances(points, others, rows, candidates.ravel()).reshape(-1, width)
+        order = np.lexsort((candidates, exact), axis=1)[:, :k]
+        nearest.indices[row : row + BLOCK] = np.take_along_axis(candidates, order, axis=1)
+        nearest.squared[row : row + BLOCK] = np.take_along_axis(exact, order, axis=1)
+    return nearest
 
 
-def _fill(search: _Search, output: Nearest, rows: np.ndarray, dtype: torch.dtype | None) -> Nearest:
-    """Write neighbours of some rows into `output`, in wider dtypes where one is inconclusive."""
-    k = output.indices.shape[1]
-    while len(rows) and dtype is not None:
-        unsure = []
-        for start in range(0, len(rows), BLOCK):
-            chosen = rows[start : start + BLOCK]
-            new, open_ = _nearest_of(search, chosen, k, dtype)
-            output.indices[chosen], output.squared[chosen] = new
-            unsure.append(chosen[open_])
-        rows, dtype = np.concatenate(unsure), wider_dtype(dtype)
-    return output
+def _centre(*sets: np.ndarray) -> np.ndarray:
+    """Return the mean of sets of features, from which their norms are smallest."""
+    return np.mean([each.mean(axis=0, dtype=np.float64) for each in sets], axis=0)
 
 
-def _nearest_of(
-    search: _Search, rows: np.ndarray, k: int, dtype: torch.dtype
-) -> tuple[Nearest, np.ndarray]:
-    """The k nearest of some rows, and those of them for which `dtype` is inconclusive."""
-    points, others, exclude_self, device = search
-    first, second = prepare(points[rows], others, dtype=dtype, device=device)
-    available = len(others) - exclude_self
-    table = _Table(len(rows), min(k + SPARE, available), first.squared_norms)
-    for column, other in second.blocks():
-        distances, _ = lower_bounds(first, other)
-        if exclude_self:
-            selves = np.flatnonzero((rows >= column) & (rows < column + len(other)))
-            distances[selves, rows[selves] - column] = torch.inf
-        table.offer(0, column, distances)
-    return _resolve(first, second, table, k, available)
+def _blocks(
+    features: np.ndarray, centre: np.ndarray, device: str | torch.device
+) -> Iterator[tuple[int, Tensor]]:
+    """Yield the first row of each block, and its rows around a centre, in float64."""
+    place = torch.device(device)
+    for row in range(0, len(features), BLOCK):
+        block = torch.from_numpy(features[row : row + BLOCK] - centre)
+        yield row, block.to(place if place.type == "cuda" else "cpu")  # others have no float64
 
 
-def _resolve(
-    points: Points, others: Points, table: _Table, k: int, available: int
-) -> tuple[Nearest, np.ndarray]:
-    """Candidates -> the k nearest by exact distance, and rows where others may be nearer."""
-    least, indices = table.least, table.indices
-    tolerance = max(points.tolerance, others.tolerance)
-    most = least + 2.01 * tolerance * (
-        points.squared_norms[:, None] + others.squared_norms[indices]
-    )
-    kth = most.kthvalue(k, dim=1, keepdim=True).values
-    possible = (least <= kth).cpu().numpy()
-    candidates = indices.cpu().numpy()
-    rows, places = np.nonzero(possible)
-    squared = np.full(candidates.shape, np.inf)
-    squared[rows, places] = exact_distances(
-        points.exact, others.exact, rows, candidates[rows, places]
-    )
-    order = np.lexsort((candidates, squared), axis=1)[:, :k]
-    neighbours = Nearest(
-        np.take_along_axis(candidates, order, axis=1), np.take_along_axis(squared, order, axis=1)
-    )
-    last = least[:, -1].double().cpu().numpy() * points.unit
-    open_ = (last < neighbours.squared[:, -1]) & (candidates.shape[1] < available)
-    return neighbours, np.flatnonzero(open_)
-
-
-def _within(block: Points, other: Points, own: np.ndarray, theirs: np.ndarray) -> Pairs:
-    """The pairs of one block, given squared radii `own` (A, rows) and `theirs` (B, columns)."""
-    least, tolerance = lower_bounds(block, other)
-    own_rough, theirs_rough = (
-        torch.from_numpy(each / block.unit).to(least) for each in (own, theirs)
-    )
-    near = least <= _largest(own_rough)[:, None]
-    near |= least <= _largest(theirs_rough)
-    rows, columns = near.nonzero(as_tuple=True)
-    error = tolerance * (block.squared_norms[rows] + other.squared_norms[columns])
-    rough = least[rows, columns] + error
-    open_ = torch.zeros_like(rows, dtype=torch.bool)
-    for radii, at in ((own_rough, rows), (theirs_rough, columns)):
-        for each in radii:
-            open_ |= (rough - each[at]).abs() <= 1.01 * error
-    dtype = wider_dtype(block.rough.dtype)
-    if dtype is not None and int(open_.sum()) * OPEN > near.numel():
-        first, second = prepare(block.exact, other.exact, dtype=dtype, device=near.device)
-        return _within(first, second, own, theirs)
-    squared = rough.double().cpu().numpy() * block.unit
-    i, j, left = rows.cpu().numpy(), columns.cpu().numpy(), open_.cpu().numpy()
-    squared[left] = exact_distances(block.exact, other.exact, i[left], j[left])
-    return Pairs(i, j, squared)
+def _distances(points: Tensor, others: Tensor) -> tuple[Tensor, Tensor]:
+    """(N, M) squared distances, and bounds of their rounding."""
+    sums = points.square().sum(dim=1)[:, None] + others.square().sum(dim=1)
+    # Higham 2002, equation 3.5: a sum of D terms has D roundings, and the rest has a few more.
+    tolerance = (2 * points.shape[1] + 64) * torch.finfo(points.dtype).eps
+    return torch.addmm(sums, points, others.T, alpha=-2), sums * tolerance
 
 
 def _stack(radii: list[np.ndarray], count: int) -> np.ndarray:
