@@ -3,7 +3,7 @@
     OMP_NUM_THREADS=1 python benchmarks/degradations.py --emoji emoji          # prints the table
 
 The reference and the samples are 1,500 images each, of the test images of Fashion-MNIST and of the
-training images of `adm data emoji`, without an image in common. Samples are damaged at four
+training images of `tools/emoji.py`, without an image in common. Samples are damaged at four
 strengths. A score notices a strength if its interval there lies wholly on the worse side of the
 interval of the undamaged samples. It is monotone if it is worse at every strength than at the one
 before. `--work` caches the features for another run.
@@ -164,7 +164,7 @@ def table(by_case: Mapping[Case, Mapping[str, Score]]) -> str:
 def main() -> None:
     """Measure, and print or write the table."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--emoji", default="emoji", help="folder of `adm data emoji`")
+    parser.add_argument("--emoji", default="emoji", help="folder of `tools/emoji.py`")
     parser.add_argument("--work", type=Path, help="folder in which features are cached")
     parser.add_argument("--out", type=Path, help="JSON file of all values")
     args = parser.parse_args()
