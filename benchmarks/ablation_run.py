@@ -17,12 +17,6 @@ from torch import Tensor
 
 import adm
 from adm import losses
-from adm.app.processor import described
-from adm.app.runs.data import DataOptions, TrainingData, choose, known, open_data
-from adm.app.runs.run import TrainOptions, train_steps
-from adm.app.scoring import Extraction, Reference, cached_reference, evaluate
-from adm.app.scoring.manifest import versions
-from adm.app.scoring.report import StoredScore
 from adm.data import Source, open_source
 from adm.diffusion import VELOCITY, cosine
 from adm.diffusion.likelihood import per_image
@@ -33,6 +27,12 @@ from adm.models.trained import DiffusionModel
 from adm.processes import Devices
 from adm.recipes import build
 from adm.recipes.schema import DataSettings
+from adm.runs.data import DataOptions, TrainingData, choose, known, open_data
+from adm.runs.processor import described
+from adm.runs.run import TrainOptions, train_steps
+from adm.scoring import Extraction, Reference, cached_reference, evaluate
+from adm.scoring.manifest import versions
+from adm.scoring.report import StoredScore
 from adm.spec import to_json
 from adm.store.files import user_cache
 from adm.training.batches import with_draws

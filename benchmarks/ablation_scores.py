@@ -11,8 +11,8 @@ from typing import Any
 
 from ablation_plan import Plan, Row
 
-from adm.app.scoring.report import StoredScore
 from adm.samplers import Sampling
+from adm.scoring.report import StoredScore
 from adm.store.files import write_json
 from adm.store.parsed import as_type, read_json
 

@@ -21,12 +21,12 @@ import torch
 from torch import Tensor
 
 import adm
-from adm.app.processor import described
 from adm.data import Source, open_source
 from adm.diffusion import process
 from adm.generation.edit import nearest
 from adm.images import to_float
 from adm.metrics.accuracy import roc_area
+from adm.runs.processor import described
 from adm.samplers import ImageNoise
 
 LEVELS, OF_CLASSES = range(50, 1000, 100), (250, 450, 650)

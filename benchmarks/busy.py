@@ -20,7 +20,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from adm.app.processor import processor
+from adm.runs.processor import processor
 
 PRIORITY = 10  # of the contenders; that of the other work is 0
 OPENMP = ("OMP_", "GOMP_", "KMP_", "MKL_")

@@ -14,9 +14,9 @@ from typing import NamedTuple
 import matplotlib
 from matplotlib.figure import Figure
 
-from adm.app.runs.watch.curves import read_log
-from adm.app.runs.watch.validation import FRECHET
 from adm.app.study.plots import FAINT, LINES, STYLE
+from adm.runs.watch.curves import read_log
+from adm.runs.watch.validation import FRECHET
 from adm.shown import count_of
 from adm.training.log import FILE
 

@@ -27,13 +27,13 @@ from matplotlib.transforms import BboxBase
 from PIL import Image
 
 from adm.app.report import Cell
-from adm.app.scoring import Score, title
 from adm.app.study.curve import parts
 from adm.app.study.plots import FAINT, LINES, STYLE
 from adm.app.study.run import JUDGE_ACCURACY
 from adm.app.study.study import SAMPLES
 from adm.generation.folder import images_of
 from adm.pictures import Row, sheet
+from adm.scoring import Score, title
 
 SHOWN = 16  # images of a row of samples
 GAP = 3  # pixels that a scale is apart from others and from the lines

@@ -22,12 +22,12 @@ import PIL
 import torch
 from PIL import Image, features
 
-from adm.app.processor import processor
 from adm.data import Source, open_source, shuffle
 from adm.data.pack import Packing, pack
 from adm.data.pixels import cover
 from adm.data.registry import find
 from adm.data.source import processors
+from adm.runs.processor import processor
 
 BATCH = 128
 SIZE = (500, 375)  # width, height: the median photograph of ImageNet

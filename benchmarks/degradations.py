@@ -21,11 +21,11 @@ import numpy as np
 import torch
 from PIL import Image, ImageFilter
 
-from adm.app.scoring import Extraction, extract, open_images
 from adm.data import Source
 from adm.data.source import in_memory
 from adm.features import Features, open_features
 from adm.metrics import METRICS, Score, Sets, statistics
+from adm.scoring import Extraction, extract, open_images
 
 COUNT, POOL = 1500, 4000  # samples, and undamaged images from which some damages choose
 SHOWN = (

@@ -29,7 +29,7 @@ import psutil
 from results_page import between, table
 from safetensors.torch import load_file
 
-from adm.app.processor import described
+from adm.runs.processor import described
 from adm.store.files import write_json, write_text
 from adm.store.hashes import read_sums, sha256_of
 from adm.store.parsed import as_type, read_json

@@ -24,7 +24,7 @@ from importlib.metadata import PackageNotFoundError, version
 import numpy as np
 from resident import peak_bytes, resident_bytes
 
-from adm.app.processor import processor
+from adm.runs.processor import processor
 
 DIM, NEIGHBOURS, ROWS = 2048, 3, 10_000
 MIB = 2**20

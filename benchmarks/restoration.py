@@ -22,7 +22,6 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 import oracle
 
 import adm
-from adm.app.scoring.restored import Restored
 from adm.data import open_source
 from adm.diffusion import cosine, fractional
 from adm.features import open_features
@@ -32,6 +31,7 @@ from adm.metrics.sliced_wasserstein import sliced_wasserstein
 from adm.pictures import Row, png, sheet
 from adm.restoration import METHODS, Measurement, Prior, adjoint_of
 from adm.samplers import SAMPLERS
+from adm.scoring.restored import Restored
 from adm.spec import SettingError, parse
 from adm.store.files import write_bytes, write_text
 

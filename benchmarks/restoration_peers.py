@@ -24,7 +24,6 @@ from deepinv.optim.data_fidelity import L2
 from torch import Tensor
 
 import adm
-from adm.app.processor import processor
 from adm.data import open_source
 from adm.diffusion import Threshold, clip
 from adm.generation.peers import from_azula, from_deepinv, to_azula, to_deepinv
@@ -32,6 +31,7 @@ from adm.images import to_uint8
 from adm.metrics.bootstrap import mean_interval
 from adm.metrics.similarity import psnr
 from adm.restoration import DPS, DiffPIR, Method, Operator, Prior, operator_of
+from adm.runs.processor import processor
 from adm.samplers import SAMPLERS, ImageNoise
 from adm.spec import parse
 

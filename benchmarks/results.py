@@ -27,13 +27,13 @@ from results_plan import CHOSEN, FEW, SCALES, STEERED, TRUNCATIONS, Contest, Row
 from results_scores import of_few
 
 from adm.app.cli.sampling import labels_like
-from adm.app.scoring import Score
 from adm.app.study.scoring import judge_accuracy
 from adm.app.study.study import balanced_labels
 from adm.data import open_source
 from adm.models.load import load_classifier
 from adm.models.pair import GUIDES
 from adm.samplers import Sampling
+from adm.scoring import Score
 from adm.store.files import write_text
 
 LABELS = "labels.csv"  # of the images of a reference

@@ -13,10 +13,10 @@ from results_plan import Contest, Row
 from results_scores import times_file
 
 import adm
-from adm.app.processor import described
-from adm.app.scoring.manifest import versions
 from adm.app.study.study import balanced_labels
 from adm.generation.pipeline import Pipeline
+from adm.runs.processor import described
+from adm.scoring.manifest import versions
 from adm.store.files import write_json
 
 ROUNDS = 5  # of timings, of which the first is not counted

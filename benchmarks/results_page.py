@@ -15,9 +15,9 @@ from results_plan import CHOSEN, FEW, Contest, Row
 from results_scores import SCORES, of_few, sweep_file
 
 from adm.app.report import Cell
-from adm.app.scoring import Score
 from adm.app.study.curve import parts
 from adm.app.study.plots import INK, LINES, STYLE
+from adm.scoring import Score
 from adm.store.files import write_text
 
 PAGE, IMAGES, STORED = "results/results.md", "images", "results"

@@ -12,10 +12,10 @@ from typing import Any
 from compared import strength
 from results_plan import FEW, Contest, Row
 
-from adm.app.processor import described
-from adm.app.scoring import Score, load_report
-from adm.app.scoring.manifest import versions
-from adm.app.scoring.report import StoredScore
+from adm.runs.processor import described
+from adm.scoring import Score, load_report
+from adm.scoring.manifest import versions
+from adm.scoring.report import StoredScore
 from adm.store.files import write_json
 from adm.store.parsed import as_type, read_json
 

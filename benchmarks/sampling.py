@@ -28,8 +28,8 @@ from peers import diffusers_network, released_network
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from adm.app.processor import described
 from adm.networks import Classifier, ClassifierConfig, HeadWidth, UNet, UNetConfig, prepared
+from adm.runs.processor import described
 
 CLOCKS = {"wall": time.perf_counter, "processor": time.process_time}
 BASE = "released, float32"

@@ -24,7 +24,7 @@ import steps
 import torch
 from resident import peak_bytes, resident_bytes
 
-from adm.app.processor import half_precision, processor
+from adm.runs.processor import half_precision, processor
 
 OURS, THEIRS = "adm, bfloat16", "released, float32"
 CONTENDERS = (OURS, "adm, float32", THEIRS, "released, bfloat16 autocast")

@@ -16,11 +16,11 @@ MODULES = sorted(
     for path in ROOT.rglob("*.py")
     if path.relative_to(ROOT).parts[0] not in ("app", "__main__.py") and path != COPIED
 )
-# What its own dependencies (torch, numpy, pillow, safetensors, pydantic) install is allowed.
+# What these dependencies install is allowed; a run draws its curves.
 PROGRAM = """
 import importlib, importlib.metadata, os, re, signal, sys, warnings
 
-allowed, waiting = set(), ["torch", "numpy", "pillow", "safetensors", "pydantic"]
+allowed, waiting = set(), ["torch", "numpy", "pillow", "safetensors", "pydantic", "matplotlib"]
 while waiting:
     name = re.split(r"[^A-Za-z0-9._-]", waiting.pop(), maxsplit=1)[0].lower().replace("_", "-")
     try:

@@ -7,12 +7,12 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from adm.app.runs import run
 from adm.data import Source
 from adm.data.source import in_memory
 from adm.recipes import ClassifierRecipe, DiffusionRecipe, GANRecipe, Recipe, build, recipe
 from adm.recipes.resolve import Facts, resolve
 from adm.recipes.schema import override
+from adm.runs import run
 from adm.spec import to_json
 from adm.training import model_file
 

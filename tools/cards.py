@@ -10,7 +10,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import adm
-from adm.app.scoring.report import Report
 from adm.generation.pretrained import Pretrained
 from adm.metrics import Score
 from adm.models.identity import identify
@@ -19,6 +18,7 @@ from adm.models.load import load_any
 from adm.models.pair import classifier_of, weak_of
 from adm.models.paths import SHIPPED
 from adm.models.trained import ClassifierModel
+from adm.scoring.report import Report
 from adm.store.files import write_bytes, write_text
 from adm.store.parsed import read_json
 

@@ -18,13 +18,13 @@ from typing import Any
 
 import torch
 
-from adm.app.scoring import make_reference
 from adm.app.study.demo import JUDGE, REFERENCE
 from adm.data import open_source
 from adm.features.classifier import classifier_features
 from adm.models.identity import identify
 from adm.models.paths import SHIPPED, resolve
 from adm.recipes import RECIPES, recipe
+from adm.scoring import make_reference
 from adm.spec import to_json
 from adm.training import model_file
 from adm.training.log import FILE

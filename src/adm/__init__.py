@@ -15,15 +15,15 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from adm.app.runs.run import train as train
-    from adm.app.scoring.evaluate import evaluate as evaluate
     from adm.app.study.likelihood import likelihood as likelihood
     from adm.app.study.sweep import sweep as sweep
     from adm.generation.pipeline import Pipeline as Pipeline
     from adm.generation.pipeline import load as load
     from adm.generation.samples import Samples as Samples
     from adm.models.load import load_classifier as load_classifier
+    from adm.runs.run import train as train
     from adm.samplers.settings import Sampling as Sampling
+    from adm.scoring.evaluate import evaluate as evaluate
 
     __version__: str
 
@@ -32,12 +32,12 @@ _HOMES = {
     "Pipeline": "adm.generation.pipeline",
     "Samples": "adm.generation.samples",
     "Sampling": "adm.samplers.settings",
-    "evaluate": "adm.app.scoring.evaluate",
+    "evaluate": "adm.scoring.evaluate",
     "likelihood": "adm.app.study.likelihood",
-    "load": "adm.app.front",
+    "load": "adm.generation.pipeline",
     "load_classifier": "adm.models.load",
     "sweep": "adm.app.study.sweep",
-    "train": "adm.app.runs.run",
+    "train": "adm.runs.run",
 }
 __all__ = [
     "Pipeline",
@@ -57,7 +57,15 @@ def __getattr__(name: str) -> object:
         return import_module("importlib.metadata").version("ablated-diffusion")
     if name not in _HOMES:
         raise AttributeError(f"module 'adm' has no attribute {name!r}; it has {', '.join(_HOMES)}")
+    _display_progress()
     return getattr(import_module(_HOMES[name]), name)
+
+
+def _display_progress() -> None:
+    """Display progress in a terminal or a notebook, unless something displays it already."""
+    progress = import_module("adm.progress")
+    if progress.is_silent():
+        progress.display(import_module("adm.app.progress").watched)
 
 
 def __dir__() -> list[str]:

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from answers import Adm
 from data.test_archives import png
-from evaluation.stubs import spots
 from PIL import Image
 from samples import archive
+from scoring.stubs import spots
 
 from adm.data import open_source
 

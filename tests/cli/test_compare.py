@@ -8,9 +8,9 @@ import pytest
 import tiny
 from answers import Adm
 from cli.test_output import FEATURES, POOL
-from evaluation.stubs import spots
 from PIL import Image
 from samples import archive
+from scoring.stubs import spots
 
 WORDS = ("compare", "one.npz", "two.npz", *FEATURES, "--out", "page.html")
 IN_A_FOLDER = ("compare", "both", "one.npz", *FEATURES)

@@ -7,11 +7,11 @@ import launch
 import numpy as np
 import pytest
 from answers import Adm
-from evaluation.stubs import spots
 from samples import archive
+from scoring.stubs import spots
 
 from adm.app.cli.scoring import with_cache
-from adm.app.scoring import Extraction
+from adm.scoring import Extraction
 from adm.store.locks import InUse
 from adm.store.work import holding
 

@@ -12,8 +12,8 @@ import pytest
 import tiny
 import torch
 from answers import Adm
-from evaluation.stubs import spots, together
 from samples import archive, never
+from scoring.stubs import spots, together
 
 from adm.app.cli import budgets, main
 from adm.app.study import frontier as stored

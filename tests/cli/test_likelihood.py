@@ -9,15 +9,15 @@ import pytest
 import tiny
 import torch
 from answers import Adm
-from evaluation.stubs import together
 from samples import archive
+from scoring.stubs import together
 
 import adm as front
-from adm.app.scoring.extraction import silent
 from adm.app.study.likelihood import run, task_of
 from adm.data import shuffle
 from adm.data.source import in_memory
 from adm.generation.pipeline import load
+from adm.scoring.extraction import silent
 from adm.store import work
 
 pytestmark = pytest.mark.xdist_group("likelihood")  # one worker measures for all tests

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import torch
 from answers import Adm
-from evaluation.stubs import spots
 from samples import archive, save_images
+from scoring.stubs import spots
 
 from adm.store.files import write_json
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 from answers import Adm, Answer
-from evaluation.stubs import spots
 from PIL import Image
 from samples import archive
+from scoring.stubs import spots
 
 from adm.app import notices
 from adm.app.cli import output

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from answers import Adm
-from evaluation.stubs import spots
 from samples import archive
+from scoring.stubs import spots
 
 from adm.store.hashes import SUMS
 

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 from answers import Adm
-from evaluation.stubs import spots
 from samples import archive
+from scoring.stubs import spots
 
 from adm.app.cli import after_stopping
-from adm.app.scoring.extraction import PART
+from adm.scoring.extraction import PART
 
 # Each image whose features are computed is a line of `extracted`; the file `stop` is a Ctrl-C
 # after as many images as it says.

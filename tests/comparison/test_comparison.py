@@ -5,11 +5,11 @@ import math
 import numpy as np
 import pytest
 import torch
-from evaluation.stubs import blocks
+from scoring.stubs import blocks
 
-from adm.app.scoring import extract
 from adm.app.study.comparison import MOST, compare, shared_classes, within_class
 from adm.data.source import Source, in_memory
+from adm.scoring import extract
 
 
 def normals(count: int, seed: int, width: int = 4, spread: float = 1.0) -> np.ndarray:

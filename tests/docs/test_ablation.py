@@ -20,13 +20,13 @@ import tiny
 import torch
 from scipy.stats import ttest_ind, ttest_rel
 
-from adm.app.scoring.report import StoredScore
 from adm.diffusion import cosine
 from adm.images import to_float
 from adm.models.load import load_diffusion
 from adm.recipes import build, recipe
 from adm.recipes.schema import override
 from adm.samplers import Sampling
+from adm.scoring.report import StoredScore
 from adm.spec import to_json
 from adm.training.batches import with_draws
 

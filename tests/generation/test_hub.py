@@ -17,7 +17,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import adm
-from adm.app.scoring.report import Report
 from adm.generation.pretrained import Pretrained, facts
 from adm.metrics import Score
 from adm.models import hub
@@ -28,6 +27,7 @@ from adm.models.load import read
 from adm.models.paths import SHIPPED, measurement, resolve
 from adm.networks import HeadWidth, on_meta
 from adm.recipes.released import RELEASED
+from adm.scoring.report import Report
 from adm.spec import SettingError
 from adm.training.model_file import entries_of
 

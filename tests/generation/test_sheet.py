@@ -12,7 +12,6 @@ from numbered import Numbered
 from PIL import Image
 from torch import Tensor
 
-from adm.app.scoring.images import open_images
 from adm.data.registry import open_source
 from adm.generation import blocks
 from adm.generation.animation import MOST_FRAMES, MOST_IMAGES, animation, cost
@@ -25,6 +24,7 @@ from adm.images import to_uint8
 from adm.models.load import load_diffusion
 from adm.pictures import fit
 from adm.samplers import Sampling
+from adm.scoring.images import open_images
 
 
 def stub(labels: list[int] | None, count: int) -> Job:

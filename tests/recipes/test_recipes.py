@@ -8,13 +8,13 @@ import pytest
 import tiny
 import torch
 
-from adm.app.runs.data import check_source
 from adm.data import Source
 from adm.networks import Classifier, HeadCount, UNet
 from adm.recipes import RECIPES, DiffusionRecipe, GANRecipe, build, recipe
 from adm.recipes.ablations import ABLATIONS, architecture_base, attention_base, norm_base
 from adm.recipes.paper import imagenet128_ablated
 from adm.recipes.schema import from_json
+from adm.runs.data import check_source
 from adm.spec import to_json
 
 BASES = (architecture_base, attention_base, norm_base)

@@ -10,9 +10,6 @@ import tiny
 import torch
 from PIL import Image
 
-from adm.app.runs import run
-from adm.app.runs.data import DataOptions, TrainingData, choose, known, open_data
-from adm.app.runs.folder import recipe_in
 from adm.data.fitting import channels_of
 from adm.data.registry import find
 from adm.diffusion import EDM
@@ -22,6 +19,9 @@ from adm.processes import Devices
 from adm.recipes import DiffusionRecipe, Recipe, build, recipe
 from adm.recipes.resolve import Facts, describe_changes, resolve
 from adm.recipes.schema import assignments, from_json, override
+from adm.runs import run
+from adm.runs.data import DataOptions, TrainingData, choose, known, open_data
+from adm.runs.folder import recipe_in
 from adm.spec import SettingError, paths_of, text, to_json
 
 

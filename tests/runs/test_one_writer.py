@@ -9,7 +9,7 @@ import pytest
 import tiny
 import torch
 
-from adm.app.runs import run
+from adm.runs import run
 from adm.store.locks import FILE, InUse
 
 CPU = torch.device("cpu")

@@ -7,12 +7,12 @@ import pytest
 import torch
 from tiny import stripes
 
-from adm.app import processor
-from adm.app.runs.data import Choice, choose, known
-from adm.app.runs.folder import claim, identity
 from adm.data.fingerprint import fingerprint
 from adm.processes import Devices
 from adm.recipes.resolve import resolve
+from adm.runs import processor
+from adm.runs.data import Choice, choose, known
+from adm.runs.folder import claim, identity
 from adm.spec import to_json
 
 CPU = Devices(torch.device("cpu"))

@@ -9,11 +9,11 @@ import tiny
 import torch
 from samples import contents
 
-from adm.app.runs import run
-from adm.app.runs.folder import FREE, check_claim, claim, identity, start_of
 from adm.data.fingerprint import fingerprint
 from adm.processes import Devices
 from adm.recipes import Recipe
+from adm.runs import run
+from adm.runs.folder import FREE, check_claim, claim, identity, start_of
 from adm.spec import to_json
 from adm.training.spread import longest_share, share
 

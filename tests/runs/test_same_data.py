@@ -9,11 +9,11 @@ import tiny
 import torch
 from PIL import Image
 
-from adm.app.runs import run
-from adm.app.runs.folder import DATA
 from adm.data import Source, open_source
 from adm.data.source import in_memory
 from adm.processes import Devices
+from adm.runs import run
+from adm.runs.folder import DATA
 
 CPU = Devices(torch.device("cpu"))
 SETTINGS = ("train.save_every_steps=1", "watch.images=0")

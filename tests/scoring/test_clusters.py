@@ -2,10 +2,12 @@
 
 import numpy as np
 import pytest
-from evaluation.stubs import blocks, select, spots
+from scoring.stubs import blocks, select, spots
 
-from adm.app.scoring import Extraction, FeatureSet, extract
-from adm.app.scoring.clusters import (
+from adm.data.lists import csv_pairs
+from adm.data.naming import natural
+from adm.scoring import Extraction, FeatureSet, extract
+from adm.scoring.clusters import (
     STARTS,
     Clusters,
     agreement_with,
@@ -13,8 +15,6 @@ from adm.app.scoring.clusters import (
     numbers_of_clusters,
     to_csv,
 )
-from adm.data.lists import csv_pairs
-from adm.data.naming import natural
 
 
 def far(components: int = 8, count: int = 400, dim: int = 6) -> tuple[np.ndarray, np.ndarray]:

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from evaluation.stubs import together
 from hypothesis import given
 from hypothesis import strategies as st
+from scoring.stubs import together
 
 from adm.processes import Devices
 from adm.store.work import ALL, Arrays, Share, Work, work_in

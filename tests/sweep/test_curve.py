@@ -5,11 +5,11 @@ import math
 
 import pytest
 
-from adm.app.scoring import Score
 from adm.app.study.curve import Line, Series, lowest_of_all, sentences
 from adm.app.study.page import marks
 from adm.app.study.plots import figure
 from adm.pictures import png
+from adm.scoring import Score
 
 SCALES = ("0", "1", "2", "4")
 RISING, FALLING, VALLEY = (0.6, 0.7, 0.8, 0.9), (0.7, 0.6, 0.5, 0.3), (10.0, 6.0, 8.0, 20.0)

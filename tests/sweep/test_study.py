@@ -10,10 +10,9 @@ from typing import Any
 import pytest
 import tiny
 import torch
-from evaluation.stubs import blocks, spots, together
 from samples import contents, never
+from scoring.stubs import blocks, spots, together
 
-from adm.app.scoring import make_reference
 from adm.app.study import scoring as scoring_module
 from adm.app.study import study as study_module
 from adm.app.study.page import title_of, write
@@ -29,6 +28,7 @@ from adm.generation.pipeline import Pipeline, load
 from adm.images import to_float
 from adm.models.load import load_classifier
 from adm.processes import Devices
+from adm.scoring import make_reference
 from adm.store.locks import InUse
 
 COUNT = 12

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import tiny
 from answers import Adm
-from evaluation.stubs import spots
 from samples import archive, contents
+from scoring.stubs import spots
 
 from adm import load, sweep
 from adm.models.load import load_classifier

@@ -8,8 +8,6 @@ import tiny
 import torch
 from torch import Tensor, nn
 
-from adm.app.runs.data import DataOptions, check_source
-from adm.app.runs.watch.validation import measure
 from adm.generation.diffusion import DiffusionGenerator
 from adm.generation.job import Job
 from adm.generation.pipeline import Pipeline
@@ -21,6 +19,8 @@ from adm.processes import Devices
 from adm.recipes import DiffusionRecipe, build, recipe
 from adm.recipes.resolve import Facts, resolve
 from adm.recipes.schema import override
+from adm.runs.data import DataOptions, check_source
+from adm.runs.watch.validation import measure
 from adm.samplers import DDIM, Even, Sampling
 from adm.spec import SettingError
 from adm.training.batches import batch_at

@@ -8,7 +8,6 @@ import tiny
 import torch
 from training.test_resuming import assert_same
 
-from adm.app.runs.run import TrainOptions
 from adm.generation.diffusion import DiffusionGenerator
 from adm.models.identity import identify
 from adm.models.load import load_classifier, load_diffusion
@@ -16,6 +15,7 @@ from adm.models.paths import resolve
 from adm.models.teacher import Teacher
 from adm.networks import UNet, prepared
 from adm.recipes import build
+from adm.runs.run import TrainOptions
 from adm.samplers import DDIM, ClassifierGuide, Even, Guide, Sampling, WeakGuide
 from adm.spec import SettingError
 from adm.training.batches import Augmentation, batch_at

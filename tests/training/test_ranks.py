@@ -98,7 +98,7 @@ def test_processes_that_disagree_are_refused(what, tmp_path):
     _, other = launch.files(tmp_path / "other", recipe_of("diffusion"), tiny.stripes(24))
     before = (
         "import os, sys\n"
-        "from adm.app.runs import run\n"
+        "from adm.runs import run\n"
         f"if os.environ['RANK'] == '1':\n"
         f"    {OTHERS[what].format(other=str(other))}\n"
     )

@@ -10,8 +10,8 @@ import tiny
 import torch
 from safetensors.torch import load_file
 
-from adm.app.runs.run import TrainOptions
 from adm.recipes.schema import override
+from adm.runs.run import TrainOptions
 from adm.training import checkpoint
 from adm.training.players import RunState
 

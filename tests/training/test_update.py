@@ -11,10 +11,10 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from adm.app.runs import run
 from adm.images import to_float
 from adm.processes import Devices
 from adm.recipes import Recipe, build
+from adm.runs import run
 from adm.training import loop
 from adm.training.batches import Augmentation, Batch, batch_at
 from adm.training.ema import averages

@@ -1,23 +1,19 @@
-"""Description, total, unit -> Advance, which draws a progress bar, or lines without a terminal."""
+"""Description, total, unit -> Advance that draws a bar, or prints lines without a terminal."""
 
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import Protocol
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from adm.app.notices import notice, quiet
+from adm.progress import Advance
 from adm.shown import printable
 
 QUIET_SECONDS = 10.0  # between lines without a terminal
-
-
-class Advance(Protocol):
-    def __call__(self, amount: float, note: str = "") -> None: ...
 
 
 class Pace:

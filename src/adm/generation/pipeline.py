@@ -1,11 +1,11 @@
 """Model name or path -> Pipeline; Classes, settings -> Samples."""
 
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -31,12 +31,12 @@ from adm.models.gan import GANModel
 from adm.models.load import load_classifier, load_diffusion, load_sampled
 from adm.models.pair import classifier_of, guides_of, weak_of
 from adm.models.trained import ClassifierModel, DiffusionModel
+from adm.progress import progress
 from adm.restoration import DPS, Method, Operator, operator_of
 from adm.samplers import ClassifierGuide, FreeGuide, Sampling, State
 from adm.shown import count_of
 from adm.spec import SettingError, parse
 
-Bar: TypeAlias = Callable[[str, int], AbstractContextManager[OnStep | None]]
 OF_LOAD = {"model", "classifier", "weak", "device"}  # arguments that are no settings
 
 
@@ -55,15 +55,12 @@ class Pipeline:
         upsampler: an upsampler to apply to the images, or None.
         weak: the weak model of autoguidance, or its name or path, from which `weaker` loads it on
             first use; None for none.
-        bar: opens a progress bar for a description and a number of network evaluations, and
-            returns the default `on_step` of `sample`. By default there is none.
     """
 
     model: DiffusionModel | GANModel
     guide: ClassifierModel | str | Path | None = None
     upsampler: DiffusionModel | None = None
     weak: DiffusionModel | str | Path | None = None
-    bar: Bar = lambda what, total: nullcontext()
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -233,8 +230,8 @@ class Pipeline:
         return self._watched(job, f"sampling {count_of(job.count, 'image')}", on_step)
 
     def _watched(self, job: Job, what: str, on_step: OnStep | None) -> Samples:
-        """Sample a job with `on_step`, or by default with a progress bar."""
-        bar = self.bar(what, job.evaluations)
+        """Sample a job with `on_step`, or by default with its progress reported."""
+        bar = progress(what, job.evaluations, "network evaluations")
         with nullcontext(on_step) if on_step else bar as advance:
             return sample(job, advance)
 

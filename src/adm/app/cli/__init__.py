@@ -17,6 +17,8 @@ from rich.console import Console, ConsoleOptions
 from adm.app import notices, openmp
 from adm.app.cli import errors, lists, stopping
 from adm.app.cli.terminal import Lasting, open_standard_streams, terminal
+from adm.app.progress import progress
+from adm.progress import displayed
 from adm.store.files import user_cache
 
 SUMMARY = """Diffusion models that sample images, guided by a classifier.
@@ -123,7 +125,7 @@ def command_line(arguments: Sequence[str]) -> App:
             quiet: Print only results and errors, no progress and no notices.
         """
         openmp.configure(threads)
-        with notices.quieted(quiet), notices.of_library():
+        with notices.quieted(quiet), notices.of_library(), displayed(progress):
             return app(words, **CALL)
 
     return app.meta

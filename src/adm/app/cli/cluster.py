@@ -16,6 +16,9 @@ from adm.store.hashes import sha256_of
 
 if TYPE_CHECKING:  # so that --help does not load torch
     from adm.data import Source
+    from adm.scoring.clusters import Clusters
+
+ACROSS, MOST_ROWS = 8, 200  # images of a cluster on the page; clusters
 
 
 def cluster(
@@ -77,19 +80,18 @@ def cluster(
     places.file(record, "--out", "labels.csv")
     if page is not None:
         places.file(page, "--page", "page.html", "page")
-    from adm.app.scoring import extract
-    from adm.app.scoring.clusters import (
+    from adm.features import open_features
+    from adm.samplers.settings import Seed
+    from adm.scoring import extract
+    from adm.scoring.clusters import (
         STARTS,
         agreement_with,
-        cluster_page,
         find_clusters,
         names_of,
         numbers_of_clusters,
         to_csv,
     )
-    from adm.app.scoring.manifest import versions
-    from adm.features import open_features
-    from adm.samplers.settings import Seed
+    from adm.scoring.manifest import versions
     from adm.spec import convert
     from adm.store.parsed import cached_json
 
@@ -148,7 +150,7 @@ def cluster(
         say(f"{out}: {said}", as_json)
         if page is not None:
             lead = f"{said}. " + ". ".join(lines)
-            write_text(page, cluster_page(found, source, f"Clusters of {source.name}", lead))
+            write_text(page, _page(found, source, f"Clusters of {source.name}", lead))
             say(f"{page}: images of each cluster", as_json)
         say(f"score samples by other features than {seen.name}", as_json)
 
@@ -163,3 +165,22 @@ def _opened(data: str, labels: str | None, images: ImageOptions) -> "Source":
     source = find(data, split=images.split, labels=labels)
     size = lists.height_and_width(images.size)
     return at_one_size(source, size=size, channels=images.channels)
+
+
+def _page(clusters: "Clusters", source: "Source", title: str, lead: str) -> str:
+    """Return the HTML page: of each cluster, the images that are nearest to its centre."""
+    import numpy as np
+
+    from adm.app.report import ImageRow, Images, Note, Title, page
+    from adm.app.report.page import tiles
+
+    rows = list[ImageRow]()
+    for number, name in enumerate(clusters.names[:MOST_ROWS]):
+        members = np.flatnonzero(clusters.ids == number)
+        near = members[np.argsort(clusters.distances[members], kind="stable")[:ACROSS]]
+        said = f"{name}\n{len(members):,} images"
+        rows.append(ImageRow(said, [tiles(source.batch(near.tolist())[0], ACROSS)]))
+    left_out = len(clusters.sizes) - len(rows)
+    quiet = [Note([f"{left_out} smaller clusters are not shown."], "quiet")] * bool(left_out)
+    pictures = Images(rows, ("nearest to the centre",), ACROSS)
+    return page(title, [Title("Clusters, by size"), pictures, *quiet], lead=lead)

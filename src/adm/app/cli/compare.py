@@ -74,9 +74,9 @@ def compare(
     for flag, path in {"--out": out, "--picture": picture, "--work": how.work}.items():
         if path is not None:
             places.outside(path, flag, [at_home(spec) for spec in images])
-    from adm.app.scoring import extract
     from adm.app.study import comparison as library
     from adm.features import open_features
+    from adm.scoring import extract
 
     extracting = how.joined()
     devices = extracting.devices

@@ -82,7 +82,7 @@ class Conditions:
 
     def opened(self, model: "DiffusionModel", named: bool, devices: "Devices") -> "Source":
         """Open the images; if `named`, labels without names are those of the model."""
-        from adm.app.scoring import open_images
+        from adm.scoring import open_images
 
         assert self.condition is not None
         data = model.recipe.data

@@ -126,14 +126,13 @@ def _publish(model: str, out: Path, images: int, scores: Path | None, public: bo
         )
     if public and not on_hub:
         raise SettingError("public", "left out for a folder")
-    from adm.app.front import bar
-    from adm.app.scoring.report import load_report
     from adm.generation.pipeline import Pipeline
     from adm.generation.pretrained import Pretrained
     from adm.models.hub import Repository, package_for
     from adm.models.load import load_any
     from adm.models.pair import classifier_of
     from adm.models.trained import ClassifierModel
+    from adm.scoring.report import load_report
 
     repository = Repository.parsed(str(out)) if on_hub else None
     if repository is None:
@@ -145,7 +144,7 @@ def _publish(model: str, out: Path, images: int, scores: Path | None, public: bo
     if isinstance(loaded, ClassifierModel):
         written = Pretrained(loaded, report=report)
     else:
-        pipeline = Pipeline(loaded, classifier_of(model, loaded.path), bar=bar)
+        pipeline = Pipeline(loaded, classifier_of(model, loaded.path))
         written = pipeline.pretrained(images, report)
     if repository is None:
         written.save(out)

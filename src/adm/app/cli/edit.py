@@ -57,8 +57,8 @@ class Editing:
         """
         import numpy as np
 
-        from adm.app.scoring import open_images
         from adm.generation.cascade import sized
+        from adm.scoring import open_images
 
         channels, *size = pipeline.shape
         expected, cure = f"of {sized(pipeline.shape)}, as the model generates", "or add {resize}"

@@ -13,7 +13,7 @@ from adm.app.cli.sampling import DEFAULT, Helpers, Settings
 from adm.app.cli.scoring import USUAL_IMAGES, ImageOptions, with_cache
 
 if TYPE_CHECKING:  # so that --help does not load torch
-    from adm.app.scoring import Report
+    from adm.scoring import Report
 
 CLASSES_SHOWN = 20  # rows printed; the file has all
 SAMPLED = Parameter(group=Group("With --samples-of", sort_key=1))
@@ -85,8 +85,8 @@ def evaluate(
     _check_one_of(samples, samples_of, of_model, count)
     if out is not None:
         places.file(out, "--out", "report.json")
-    from adm.app.scoring import Comparison
-    from adm.app.scoring import evaluate as compare
+    from adm.scoring import Comparison
+    from adm.scoring import evaluate as compare
 
     comparison = Comparison(
         split=images.split,

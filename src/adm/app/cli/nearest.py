@@ -61,8 +61,9 @@ def nearest(
         PNG file to write the picture to.
     """
     places.file(out, "--out", "nearest.png", "picture")
-    from adm.app.scoring import at_size, extract
-    from adm.app.scoring.nearest import (
+    from adm.features import open_features
+    from adm.scoring import at_size, extract
+    from adm.scoring.nearest import (
         NONE,
         check_arguments,
         draw_nearest,
@@ -70,7 +71,6 @@ def nearest(
         nearest_images,
         nearest_to_json,
     )
-    from adm.features import open_features
 
     if count < 1:
         raise SettingError("count", "at least 1", count)

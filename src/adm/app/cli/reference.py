@@ -45,9 +45,9 @@ def reference(
         Use only the first COUNT images.
     """
     places.file(out, "--out", "reference.npz", "reference")
-    from adm.app.scoring import make_reference
-    from adm.app.scoring.images import first
     from adm.features import open_features
+    from adm.scoring import make_reference
+    from adm.scoring.images import first
 
     how = images.joined()
     chosen = open_features(features, how.devices.device)

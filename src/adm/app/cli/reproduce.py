@@ -69,10 +69,10 @@ def reproduce(
     model, classifier, upsampler, reference, features
         Replaces that of the row. The verdict then states that it is not comparable.
     """
-    from adm.app.scoring import evaluate
     from adm.app.study import reproduce as study
     from adm.app.study.timing import seconds_of_call
     from adm.generation.pipeline import load
+    from adm.scoring import evaluate
     from adm.store.files import write_json, write_text
 
     if row is None:

@@ -89,11 +89,11 @@ def restore(
         Features of the perceptual distance to the truth; efficientnet-lite0 if it is installed.
     """
     places.folder(out, MANIFEST)
-    from adm.app.scoring import open_images
-    from adm.app.scoring.restored import Restored, written
     from adm.generation.folder import images_of
     from adm.generation.restored import Problem
     from adm.restoration.presets import PRESETS
+    from adm.scoring import open_images
+    from adm.scoring.restored import Restored, written
 
     if images is None and truth is None:
         raise SettingError("images", "given, or {truth}")
@@ -148,7 +148,7 @@ def measured(
     import numpy as np
     import torch
 
-    from adm.app.scoring import open_images
+    from adm.scoring import open_images
     from adm.store.arrays import load_array
 
     if spec.endswith(".npy"):

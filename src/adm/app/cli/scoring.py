@@ -20,9 +20,9 @@ from adm.store.hashes import sha256_of
 from adm.store.locks import InUse
 
 if TYPE_CHECKING:  # so that --help does not load torch
-    from adm.app.scoring import Extraction
     from adm.data import Source
     from adm.processes import Devices
+    from adm.scoring import Extraction
 
 LONGEST_WAIT = timedelta(days=7)  # of a rank that is done, or that has nothing to do meanwhile
 
@@ -56,7 +56,7 @@ class ImageOptions:
 
     def source(self, spec: str, devices: "Devices", **others: Any) -> "Source":
         """Open images; `others` are arguments of `open_images` that replace these options."""
-        from adm.app.scoring import open_images
+        from adm.scoring import open_images
 
         size = lists.height_and_width(self.size)
         own = {"split": self.split, "size": size, "channels": self.channels}
@@ -82,7 +82,7 @@ def joined(device: str | None) -> "Devices":
 
 def extraction_of(devices: "Devices", batch_size: int, work: Path | None = None) -> "Extraction":
     """Return an extraction whose progress is shown, or printed without a terminal."""
-    from adm.app.scoring import Extraction
+    from adm.scoring import Extraction
 
     return Extraction(devices, batch_size, work, partial(progress, unit="images"))
 

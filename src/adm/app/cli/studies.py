@@ -17,11 +17,11 @@ from adm.app.cli.scoring import extraction_of, joined
 from adm.app.progress import progress
 
 if TYPE_CHECKING:  # so that --help does not load torch
-    from adm.app.scoring import Extraction
     from adm.app.study.scoring import Against
     from adm.app.study.study import Axis, Bar, Study
     from adm.generation.pipeline import Pipeline
     from adm.processes import Devices
+    from adm.scoring import Extraction
 
 Vary = Annotated[tuple[str, ...], Parameter(name="--vary", negative="")]
 

@@ -117,13 +117,13 @@ def train(
                 f"teacher_{option}", "given together with {teacher}, which it guides"
             )
     from adm.app.cli import training
-    from adm.app.runs.data import DataOptions, choose, known, open_data
-    from adm.app.runs.folder import sole_writer
-    from adm.app.runs.run import TrainOptions
     from adm.models.teacher import Teacher
     from adm.networks import on_meta
     from adm.recipes import build
     from adm.recipes.resolve import resolve
+    from adm.runs.data import DataOptions, choose, known, open_data
+    from adm.runs.folder import sole_writer
+    from adm.runs.run import TrainOptions
 
     settings = list(set or []) + ([f"train.steps={steps}"] if steps is not None else [])
     devices = training.place(device)

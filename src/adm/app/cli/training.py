@@ -14,16 +14,16 @@ from adm.app.cli.output import say
 from adm.app.cli.stopping import handling
 from adm.app.notices import notice
 from adm.app.progress import progress
-from adm.app.runs import run
-from adm.app.runs.data import TrainingData
-from adm.app.runs.run import TrainOptions
-from adm.app.runs.watch import watching
-from adm.app.runs.watch.watched import Watched
-from adm.app.runs.watch.writers import Writer, record, tensorboard, wandb
 from adm.data import Source
 from adm.models.device import pick
 from adm.processes import Devices, join, launched
 from adm.recipes import Recipe, build
+from adm.runs import run
+from adm.runs.data import TrainingData
+from adm.runs.run import TrainOptions
+from adm.runs.watch import watching
+from adm.runs.watch.watched import Watched
+from adm.runs.watch.writers import Writer, record, tensorboard, wandb
 from adm.shown import count_of, few
 from adm.spec import SettingError, to_json
 from adm.training import checkpoint

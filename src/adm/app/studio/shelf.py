@@ -11,8 +11,6 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from adm.app.scoring import Extraction, FeatureSet, extract, open_images
-from adm.app.scoring.nearest import NEIGHBOURS, NONE, QUANTILE, equal_pixels, own_distances
 from adm.app.studio import pictures
 from adm.app.studio.desk import Emit
 from adm.data import Source
@@ -25,6 +23,8 @@ from adm.models.paths import SHIPPED, resolve
 from adm.models.trained import name_of
 from adm.recipes.schema import DataSettings, from_json
 from adm.samplers import Sampling
+from adm.scoring import Extraction, FeatureSet, extract, open_images
+from adm.scoring.nearest import NEIGHBOURS, NONE, QUANTILE, equal_pixels, own_distances
 from adm.spec import SettingError, to_json
 from adm.store.arrays import hashes_of
 from adm.store.files import user_cache

@@ -15,10 +15,10 @@ from torch.nn import functional as F
 from adm.app.report import Block, Cell, ImageRow, Images, Note, Table, Title
 from adm.app.report import page as page_of
 from adm.app.report.page import tiles
-from adm.app.scoring import FeatureSet, Score
 from adm.app.study.curve import formatted, parts
 from adm.data import Source
 from adm.pictures import Row, sheet
+from adm.scoring import FeatureSet, Score
 from adm.shown import few, printable, short
 
 MOST = 2000  # images of a class between which distances are computed; the first ones

@@ -9,7 +9,7 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from adm.app.scoring import Score
+from adm.scoring import Score
 
 
 class Series(NamedTuple):

@@ -9,7 +9,6 @@ import torch
 
 from adm.app.report import Block, Figure, ImageRow, Images, Note, Title
 from adm.app.report.page import tiles
-from adm.app.scoring import load_reference
 from adm.app.study.page import grid_of, rows_of, tables, write
 from adm.app.study.run import OnEvaluations, Result, evaluations, run
 from adm.app.study.scoring import Scorer, Scoring
@@ -23,6 +22,7 @@ from adm.generation.pipeline import load
 from adm.models.load import load_classifier
 from adm.models.paths import SHIPPED
 from adm.processes import Devices
+from adm.scoring import load_reference
 from adm.spec import SettingError
 
 STUDENT, STEPS = "fashion-fast", (4, 2)  # distilled from the guided model; its steps

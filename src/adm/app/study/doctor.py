@@ -13,10 +13,6 @@ from torch import Tensor
 from adm.app.report import Block, Cell, Figure, ImageRow, Images, Note, Table, Title
 from adm.app.report import page as page_of
 from adm.app.report.page import tiles
-from adm.app.runs.watch.drift import MOST_OFF_OF_255, Compared, differences, moments, reference
-from adm.app.runs.watch.previews import layout, preview_sampling
-from adm.app.runs.watch.watched import PIXELS
-from adm.app.scoring.images import images_for, relabelled
 from adm.app.study.plots import LINES, panels
 from adm.data import Source, shuffle
 from adm.data.registry import BUILTIN
@@ -33,7 +29,11 @@ from adm.models.paths import FOREIGN
 from adm.models.trained import ClassifierModel, DiffusionModel
 from adm.pictures import png
 from adm.recipes import build
+from adm.runs.watch.drift import MOST_OFF_OF_255, Compared, differences, moments, reference
+from adm.runs.watch.previews import layout, preview_sampling
+from adm.runs.watch.watched import PIXELS
 from adm.samplers import ImageNoise, Sampling
+from adm.scoring.images import images_for, relabelled
 from adm.shown import short, shown
 from adm.spec import SettingError
 from adm.training.model_file import metadata_of

@@ -15,10 +15,10 @@ from typing import Annotated, Any, NamedTuple, TypeVar
 
 from pydantic import Field
 
-from adm.app.scoring import Score
 from adm.app.study.study import Point, Value, as_text
 from adm.generation.labels import MOST_IMAGES
 from adm.models.paths import measurement, sidecar_path
+from adm.scoring import Score
 from adm.shown import exactly, shown_path
 from adm.spec import SettingError
 from adm.store.files import write_text

@@ -18,15 +18,9 @@ from matplotlib.figure import Figure as Drawing
 from numpy.typing import NDArray
 from torch import Tensor
 
-from adm.app import front
-from adm.app.progress import watched
 from adm.app.report import Block, Cell, Figure, ImageRow, Images, Note, Table, Title
 from adm.app.report import page as page_of
 from adm.app.report.page import tiles
-from adm.app.scoring import Score
-from adm.app.scoring.extraction import Bar, silent
-from adm.app.scoring.images import check_shape, images_for, relabelled
-from adm.app.scoring.manifest import versions
 from adm.app.study.bounds import BOUNDS, Bound, Variational
 from adm.app.study.comparison import Z
 from adm.app.study.curve import formatted, parts
@@ -36,15 +30,20 @@ from adm.data.naming import at_home
 from adm.diffusion import Level, Prediction, clip
 from adm.generation.generator import identity
 from adm.generation.labels import positive
-from adm.generation.pipeline import Pipeline
+from adm.generation.pipeline import Pipeline, load
 from adm.images import to_float
 from adm.metrics.bootstrap import mean_interval
 from adm.models.pair import check_from_noise
 from adm.models.trained import DiffusionModel
 from adm.pictures import png
 from adm.processes import Devices
+from adm.progress import progress
 from adm.samplers import ImageNoise
 from adm.samplers.settings import Seed
+from adm.scoring import Score
+from adm.scoring.extraction import Bar, silent
+from adm.scoring.images import check_shape, images_for, relabelled
+from adm.scoring.manifest import versions
 from adm.shown import short
 from adm.spec import SettingError, check_type, convert, parse, text, to_json
 from adm.store.files import write_bytes
@@ -254,12 +253,12 @@ def likelihood(
         ValueError: the images cannot be measured, or not by these settings.
     """
     check_type("out", out, (str, Path, type(None)), "the path of a folder")
-    pipeline = model if isinstance(model, Pipeline) else front.load(model)
+    pipeline = model if isinstance(model, Pipeline) else load(model)
     how = {"count": count, "split": split, "labels": labels, "seed": seed, "batch_size": batch_size}
     task = task_of(pipeline, data, bound, **how)
 
     def bar(what: str, total: int) -> Any:
-        return watched(what, total, "network evaluations")
+        return progress(what, total, "network evaluations")
 
     folder = None if out is None else at_home(out)
     bits = run(task, folder, Devices(pipeline.device), bar)

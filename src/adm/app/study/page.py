@@ -12,7 +12,6 @@ from adm.app.report import Block, Cell, Figure, Folded, ImageRow, Images, Note, 
 from adm.app.report import markdown as markdown_of
 from adm.app.report import page as page_of
 from adm.app.report.page import tiles
-from adm.app.scoring import Score, title
 from adm.app.study.curve import Line, Series, apart, bounded, changes, parts, sentences
 from adm.app.study.frontier import (
     FILE,
@@ -32,6 +31,7 @@ from adm.data.export import safe_names
 from adm.generation.folder import images_of
 from adm.metrics import METRICS
 from adm.pictures import png
+from adm.scoring import Score, title
 from adm.shown import exactly
 from adm.store import files
 

@@ -13,9 +13,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from adm.app.scoring import Score
 from adm.app.study.curve import Line, Series, lowest_of_all
 from adm.app.study.frontier import on_frontier
+from adm.scoring import Score
 
 INK, PALE, FAINT = "#1b1f24", "#6a737d", "#e3e7ea"
 LINES = ("#0b6e8f", "#c1502e", "#5b8c3a", "#d19a1f", "#7a4f9a", "#3d4a57")

@@ -8,8 +8,8 @@ from typing import Any, Literal, TypeAlias
 
 from adm.app.report.blocks import Block, Cell, Note, Table, Title
 from adm.app.report.page import page
-from adm.app.scoring import Report
 from adm.metrics import METRICS, Score, title
+from adm.scoring import Report
 
 COUNT = 50_000  # images of a published score
 Outcome: TypeAlias = Literal["agrees", "better", "worse"]

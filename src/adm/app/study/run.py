@@ -11,13 +11,13 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from adm.app.scoring import Extraction, Report, Score, title
-from adm.app.scoring.extraction import silent
-from adm.app.scoring.manifest import versions
 from adm.app.study.frontier import Frontier, Measured
 from adm.app.study.scoring import Scoring, judge_accuracy, judge_name, score_point
 from adm.app.study.study import SAMPLES, OnEvaluations, Point, Study, Value, ignore, sample_point
 from adm.processes import Devices
+from adm.scoring import Extraction, Report, Score, title
+from adm.scoring.extraction import silent
+from adm.scoring.manifest import versions
 
 JUDGE_ACCURACY = "judge accuracy"  # key of the judge's score
 MODELS = ("model", "classifier", "weak", "upsampler")  # of a sampling manifest
@@ -28,7 +28,7 @@ class NetworkScores(NamedTuple):
 
     Attributes:
         network: its name.
-        scores: for each point of the study, key -> score; see `adm.app.scoring.report`.
+        scores: for each point of the study, key -> score; see `adm.scoring.report`.
     """
 
     network: str

@@ -10,25 +10,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from adm.app.scoring import (
-    Comparison,
-    Extraction,
-    Reference,
-    Report,
-    Score,
-    cached_reference,
-    check_sizes,
-    complete_reference,
-    evaluate,
-    is_reference,
-    load_reference,
-    load_report,
-    open_images,
-)
-from adm.app.scoring.evaluate import DEFAULT_FEATURES, Resize
-from adm.app.scoring.extraction import DEFAULT
-from adm.app.scoring.manifest import omit_labels
-from adm.app.scoring.report import StoredScore
 from adm.app.study.study import CacheFile, Study
 from adm.data import Source
 from adm.data.export import safe_names
@@ -43,6 +24,25 @@ from adm.models.load import load_classifier
 from adm.models.paths import SHIPPED
 from adm.models.trained import ClassifierModel
 from adm.processes import Devices
+from adm.scoring import (
+    Comparison,
+    Extraction,
+    Reference,
+    Report,
+    Score,
+    cached_reference,
+    check_sizes,
+    complete_reference,
+    evaluate,
+    is_reference,
+    load_reference,
+    load_report,
+    open_images,
+)
+from adm.scoring.evaluate import DEFAULT_FEATURES, Resize
+from adm.scoring.extraction import DEFAULT
+from adm.scoring.manifest import omit_labels
+from adm.scoring.report import StoredScore
 from adm.spec import SettingError
 from adm.store.hashes import sha256
 from adm.store.parsed import through_json

@@ -4,17 +4,16 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 
-from adm.app import front
-from adm.app.progress import watched
-from adm.app.scoring import Extraction
-from adm.app.scoring.evaluate import Resize
 from adm.app.study.page import write
 from adm.app.study.run import Result, evaluations, run
 from adm.app.study.scoring import Against, scoring_of
 from adm.app.study.study import Axis, Bar, OnEvaluations, Study, Value, study_of
 from adm.data.naming import at_home
-from adm.generation.pipeline import Pipeline
+from adm.generation.pipeline import Pipeline, load
 from adm.processes import Devices
+from adm.progress import progress
+from adm.scoring import Extraction
+from adm.scoring.evaluate import Resize
 from adm.spec import check_type
 
 
@@ -59,7 +58,7 @@ def sweep(
     """
     check_type("vary", vary, (Mapping,), "settings with their values, as in {'scale': [0, 1, 2]}")
     check_type("out", out, (str, Path), "the path of a folder")
-    pipeline = model if isinstance(model, Pipeline) else front.load(model)
+    pipeline = model if isinstance(model, Pipeline) else load(model)
     axes = [_axis(name, values) for name, values in vary.items()]
     study = study_of(pipeline, axes, classes=classes, count=count, seed=seed)
     against = Against(
@@ -115,4 +114,4 @@ def _several(specs: str | Path | Sequence[str | Path]) -> list[str]:
 
 
 def _bar(what: str, total: float) -> AbstractContextManager[OnEvaluations]:
-    return watched(what, total, "network evaluations")
+    return progress(what, total, "network evaluations")

@@ -6,9 +6,9 @@ import time
 
 import torch
 
-from adm.app.processor import described
 from adm.generation.generator import OnStep
 from adm.generation.job import Job
+from adm.runs.processor import described
 
 REPEATS = 3  # measurements of the seconds of one job
 

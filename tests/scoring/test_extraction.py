@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from evaluation.stubs import NAMES, blocks, select, spots, together
+from scoring.stubs import NAMES, blocks, select, spots, together
 from torch import Tensor
 
-from adm.app.scoring import Extraction, FeatureSet, extract, extraction
 from adm.data import Source
 from adm.features import Extracted
 from adm.features.contract import make_features
+from adm.scoring import Extraction, FeatureSet, extract, extraction
 from adm.store.arrays import hashes_of
 
 COUNT = 50

@@ -7,8 +7,8 @@ import tiny
 import torch
 from torch import Tensor
 
-from adm.app.runs.watch.drift import Compared, moments, reference, tint, warning_of
 from adm.data import Source
+from adm.runs.watch.drift import Compared, moments, reference, tint, warning_of
 
 
 def photographs(count: int, seed: int, channels: int = 3) -> Tensor:

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from evaluation.stubs import blocks, spots, together
+from scoring.stubs import blocks, spots, together
 
-from adm.app.scoring import Extraction, cached_reference, extract, extraction, make_reference
-from adm.app.scoring.reference import MOST
 from adm.data import Source
+from adm.scoring import Extraction, cached_reference, extract, extraction, make_reference
+from adm.scoring.reference import MOST
 
 COUNT = 50
 

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from adm.app.runs.watch import writers
-from adm.app.runs.watch.writers import Writer, record
+from adm.runs.watch import writers
+from adm.runs.watch.writers import Writer, record
 from adm.training.loop import Progress
 
 RED = Image.new("RGB", (4, 4), "red")

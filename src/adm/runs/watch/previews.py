@@ -11,9 +11,6 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
-from adm.app.runs.watch.drift import compare, figures_of, tint, warning_of
-from adm.app.runs.watch.validation import FAR
-from adm.app.runs.watch.watched import Watched, Weights
 from adm.data import shuffle
 from adm.diffusion import Schedule, clip
 from adm.diffusion.process import diffuse
@@ -27,6 +24,9 @@ from adm.networks import Classifier
 from adm.pictures import Row, sheet
 from adm.recipes import ClassifierRecipe, DiffusionRecipe, build
 from adm.recipes.schema import GANRecipe
+from adm.runs.watch.drift import compare, figures_of, tint, warning_of
+from adm.runs.watch.validation import FAR
+from adm.runs.watch.watched import Watched, Weights
 from adm.samplers import DDIM, Even, ImageNoise, Sampling
 from adm.samplers.ddim import ddim
 from adm.store.files import new_file

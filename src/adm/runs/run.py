@@ -10,11 +10,6 @@ from typing import Any, get_args
 
 import torch
 
-from adm.app.progress import watched
-from adm.app.runs.data import DataOptions, check_source, choose, known, open_data
-from adm.app.runs.folder import CheckData, check_claim, claim, identity, sole_writer, start_of
-from adm.app.runs.watch import watching
-from adm.app.runs.watch.watched import Watched
 from adm.data import Source
 from adm.data.naming import at_home
 from adm.distillation import Teach
@@ -22,8 +17,13 @@ from adm.models.device import pick
 from adm.models.finetune import start_from
 from adm.models.teacher import Teacher
 from adm.processes import Devices
+from adm.progress import progress
 from adm.recipes import build
 from adm.recipes.schema import DiffusionRecipe, GANRecipe, Recipe
+from adm.runs.data import DataOptions, check_source, choose, known, open_data
+from adm.runs.folder import CheckData, check_claim, claim, identity, sole_writer, start_of
+from adm.runs.watch import watching
+from adm.runs.watch.watched import Watched
 from adm.spec import SettingError, check_type
 from adm.training import checkpoint, loop
 from adm.training.batches import Augmentation
@@ -121,8 +121,8 @@ def train(
         watch = watching(Watched(fitted, source, validation, folder, devices, options.teach))
         shown = nullcontext(on_progress) if on_progress else _bar(fitted, folder)
         with shown as report:
-            for progress in start(fitted, source, folder, devices, replace(options, watch=watch)):
-                report(progress)
+            for step in start(fitted, source, folder, devices, replace(options, watch=watch)):
+                report(step)
     return folder
 
 
@@ -130,8 +130,8 @@ def train(
 def _bar(recipe: Recipe, folder: Path) -> Iterator[Callable[[Progress], None]]:
     newest = checkpoint.latest(folder)
     done = 0 if newest is None else checkpoint.step_of(newest) or 0
-    with watched(f"training {recipe.name}", recipe.train.steps, "steps", done) as advance:
-        yield lambda progress: advance(1, f"{progress.images_per_second:.0f} images/s")
+    with progress(f"training {recipe.name}", recipe.train.steps, "steps", done) as advance:
+        yield lambda step: advance(1, f"{step.images_per_second:.0f} images/s")
 
 
 def train_steps(

@@ -7,8 +7,6 @@ from functools import partial
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from adm.app.processor import half_precision
-from adm.app.runs.folder import recipe_in
 from adm.data import NoSplit, Source, hold_out
 from adm.data.fitting import at_one_size, channels_of, deviation_of
 from adm.data.labels import NO_LABELS
@@ -21,6 +19,8 @@ from adm.processes import Devices
 from adm.recipes import RECIPES, Recipe, build
 from adm.recipes.resolve import Facts, describe_changes, resolve
 from adm.recipes.schema import DiffusionRecipe, assignments, override
+from adm.runs.folder import recipe_in
+from adm.runs.processor import half_precision
 from adm.shown import shown
 from adm.spec import SettingError
 

@@ -5,10 +5,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from evaluation.stubs import blocks, select, spots
+from scoring.stubs import blocks, select, spots
 
-from adm.app.scoring import FeatureSet, Reference, extract, make_reference, scores
-from adm.app.scoring.report import LEAST, class_scores
 from adm.data.source import in_memory
 from adm.metrics import (
     METRICS,
@@ -22,6 +20,8 @@ from adm.metrics import (
 from adm.metrics.accuracy import wilson
 from adm.metrics.inception_score import probabilities_of
 from adm.metrics.jackknife import GROUPS
+from adm.scoring import FeatureSet, Reference, extract, make_reference, scores
+from adm.scoring.report import LEAST, class_scores
 
 COUNT = 300
 

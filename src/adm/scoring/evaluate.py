@@ -9,10 +9,18 @@ from typing import Any, Literal, TypeAlias, get_args
 
 import torch
 
-from adm.app.scoring.extraction import DEFAULT, Extraction, FeatureSet, extract
-from adm.app.scoring.images import Opened, first, open_images, open_samples, resize_to
-from adm.app.scoring.manifest import omit_labels, versions
-from adm.app.scoring.reference import (
+from adm.data import Source
+from adm.features import Features, open_features, recorded_features
+from adm.generation.job import Job
+from adm.generation.samples import Samples, sample
+from adm.metrics import METRICS, Score, title
+from adm.metrics.bootstrap import RESAMPLES
+from adm.metrics.manifold import DENSITY_NEIGHBOURS
+from adm.processes import Devices
+from adm.scoring.extraction import DEFAULT, Extraction, FeatureSet, extract
+from adm.scoring.images import Opened, first, open_images, open_samples, resize_to
+from adm.scoring.manifest import omit_labels, versions
+from adm.scoring.reference import (
     Reference,
     cached_reference,
     complete_reference,
@@ -22,15 +30,7 @@ from adm.app.scoring.reference import (
     make_reference,
     read_statistics,
 )
-from adm.app.scoring.report import Report, class_scores, scores
-from adm.data import Source
-from adm.features import Features, open_features, recorded_features
-from adm.generation.job import Job
-from adm.generation.samples import Samples, sample
-from adm.metrics import METRICS, Score, title
-from adm.metrics.bootstrap import RESAMPLES
-from adm.metrics.manifold import DENSITY_NEIGHBOURS
-from adm.processes import Devices
+from adm.scoring.report import Report, class_scores, scores
 from adm.spec import SettingError, check_type
 from adm.store.files import user_cache
 

@@ -11,8 +11,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from adm.app.runs.data import check_source
-from adm.app.runs.watch.watched import Watched, mean_weights
 from adm.data import Source, shuffle
 from adm.features.opening import table
 from adm.generation.gan import GANGenerator
@@ -21,6 +19,8 @@ from adm.models.gan import GANModel
 from adm.processes import Devices
 from adm.recipes import build
 from adm.recipes.schema import GANRecipe
+from adm.runs.data import check_source
+from adm.runs.watch.watched import Watched, mean_weights
 from adm.shown import few
 from adm.spec import SettingError
 from adm.training.batches import Batch, with_draws

@@ -13,13 +13,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from adm.app.report import ImageRow, Images, Note, Title, page
-from adm.app.report.page import tiles
-from adm.app.scoring.extraction import FeatureSet
 from adm.data import Source
 from adm.data.lists import csv_pairs
 from adm.extras import installing
 from adm.limits import MOST_CLASSES
+from adm.scoring.extraction import FeatureSet
 from adm.shown import LONGEST_PATH, shown
 from adm.spec import SettingError
 
@@ -30,7 +28,6 @@ RESOLVED = 1e-5  # features that vary by less, relative to their mean, are const
 SUBSET = 5000  # images whose silhouettes are computed, against each other
 IMAGES_EACH = 20  # images of a cluster on average, of the largest number that is tried
 FEWEST = 10  # the smallest number that is tried
-ACROSS, MOST_ROWS = 8, 200  # images of a cluster on the page; clusters
 
 
 class Agreement(NamedTuple):
@@ -225,17 +222,3 @@ def names_of(source: Source) -> list[str]:
                 "without control characters and without spaces at its ends"
             )
     return names
-
-
-def cluster_page(clusters: Clusters, source: Source, title: str, lead: str) -> str:
-    """Return the HTML page: of each cluster, the images that are nearest to its centre."""
-    rows = list[ImageRow]()
-    for number, name in enumerate(clusters.names[:MOST_ROWS]):
-        members = np.flatnonzero(clusters.ids == number)
-        near = members[np.argsort(clusters.distances[members], kind="stable")[:ACROSS]]
-        said = f"{name}\n{len(members):,} images"
-        rows.append(ImageRow(said, [tiles(source.batch(near.tolist())[0], ACROSS)]))
-    left_out = len(clusters.sizes) - len(rows)
-    quiet = [Note([f"{left_out} smaller clusters are not shown."], "quiet")] * bool(left_out)
-    pictures = Images(rows, ("nearest to the centre",), ACROSS)
-    return page(title, [Title("Clusters, by size"), pictures, *quiet], lead=lead)

@@ -8,21 +8,21 @@ import pytest
 import tiny
 import torch
 from torch import nn
-from watch import states
+from runs import states
 
-from adm.app.runs.watch import watched
-from adm.app.runs.watch.validation import (
+from adm.data import Source
+from adm.networks import key_dropout
+from adm.processes import Devices
+from adm.recipes import build
+from adm.recipes.schema import override
+from adm.runs.watch import watched
+from adm.runs.watch.validation import (
     Losses,
     measure,
     stratify,
     warning_of_overfitting,
     watch_validation,
 )
-from adm.data import Source
-from adm.networks import key_dropout
-from adm.processes import Devices
-from adm.recipes import build
-from adm.recipes.schema import override
 from adm.training.batches import Batch, with_draws
 from adm.training.objective import Outcome
 

@@ -16,11 +16,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from adm.app.progress import watched
 from adm.data import Source
 from adm.features import Extracted, Features
 from adm.metrics import Moments, Statistics, statistics
 from adm.processes import Devices
+from adm.progress import progress
 from adm.shown import count_of
 from adm.spec import SettingError
 from adm.store.work import Arrays, Report, Work, work_in
@@ -59,7 +59,7 @@ class Extraction:
     devices: Devices = field(default_factory=lambda: Devices(torch.device("cpu")))
     batch_size: int = 64
     work: Path | None = None
-    bar: Bar = lambda what, count: watched(what, count, "images")
+    bar: Bar = lambda what, count: progress(what, count, "images")
 
     def __post_init__(self) -> None:
         if self.batch_size < 1:

@@ -9,10 +9,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from adm.app.scoring.extraction import FeatureSet
-from adm.app.scoring.reference import Reference
 from adm.metrics import METRICS, Score, Sets, frechet_of_few, membership, title
 from adm.metrics.bootstrap import RESAMPLES
+from adm.scoring.extraction import FeatureSet
+from adm.scoring.reference import Reference
 from adm.store.files import write_text
 from adm.store.parsed import CLASSES, as_type, read_json
 

@@ -4,11 +4,11 @@ import logging
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-from adm.app.runs.watch.curves import watch_curves
-from adm.app.runs.watch.previews import OnPicture, watch_previews
-from adm.app.runs.watch.validation import watch_distance, watch_validation
-from adm.app.runs.watch.watched import Watched
 from adm.recipes.schema import GANRecipe
+from adm.runs.watch.curves import watch_curves
+from adm.runs.watch.previews import OnPicture, watch_previews
+from adm.runs.watch.validation import watch_distance, watch_validation
+from adm.runs.watch.watched import Watched
 from adm.shown import reason_of
 from adm.training.loop import Watch
 from adm.training.players import RunState

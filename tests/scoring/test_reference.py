@@ -5,14 +5,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from evaluation.stubs import NAMES, blocks, spots
+from scoring.stubs import NAMES, blocks, spots
 
-from adm.app.scoring import (
+from adm.scoring import (
     extract,
     load_reference,
     make_reference,
 )
-from adm.app.scoring.reference import Reference, read_statistics, rows_to_store
+from adm.scoring.reference import Reference, read_statistics, rows_to_store
 
 COUNT = 40
 
@@ -70,7 +70,7 @@ def test_the_same_data_give_the_same_bytes(tmp_path: Path) -> None:
 def test_statistics_are_of_all_images_and_some_are_stored(monkeypatch: pytest.MonkeyPatch) -> None:
     source = spots(COUNT)
     whole = extract(source, blocks())
-    monkeypatch.setattr("adm.app.scoring.reference.IMAGES", 10)
+    monkeypatch.setattr("adm.scoring.reference.IMAGES", 10)
     reference = make_reference(source, blocks())
     assert np.array_equal(reference.statistics.covariance, whole.statistics.covariance)
     rows = rows_to_store(COUNT)

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from adm.app.runs.watch.curves import Column, read_log, smooth
+from adm.runs.watch.curves import Column, read_log, smooth
 
 
 def full_log(path: Path) -> Path:

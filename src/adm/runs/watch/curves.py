@@ -11,10 +11,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 from PIL import Image
 
-from adm.app.runs.watch.drift import channel_names
-from adm.app.runs.watch.previews import write
-from adm.app.runs.watch.watched import Watched
 from adm.pictures import png
+from adm.runs.watch.drift import channel_names
+from adm.runs.watch.previews import write
+from adm.runs.watch.watched import Watched
 from adm.training.log import FILE, lines
 
 INK, ACCENT, PALE, WARM = "#1b1f24", "#0b6e8f", "#9aa4ad", "#c1502e"

@@ -6,18 +6,18 @@ import pytest
 import tiny
 import torch
 from PIL import Image
-from watch import states
+from runs import states
 
-from adm.app.runs.watch import guarded
-from adm.app.runs.watch.previews import (
-    preview_sampling,
-    watch_previews,
-)
-from adm.app.runs.watch.watched import mean_weights
 from adm.generation.diffusion import DiffusionGenerator
 from adm.models.trained import DiffusionModel
 from adm.pictures import fit, tile_size
 from adm.recipes import Recipe
+from adm.runs.watch import guarded
+from adm.runs.watch.previews import (
+    preview_sampling,
+    watch_previews,
+)
+from adm.runs.watch.watched import mean_weights
 
 EVERY = "watch.every_steps=1"
 KINDS = {**tiny.KINDS, "student": tiny.student}

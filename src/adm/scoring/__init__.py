@@ -1,9 +1,10 @@
 """Samples, reference, features -> Report: scores with intervals; nearest images; clusters."""
 
-from adm.app.scoring.evaluate import Comparison, at_size, check_sizes, evaluate
-from adm.app.scoring.extraction import Extraction, FeatureSet, extract
-from adm.app.scoring.images import Opened, open_images, resize_to
-from adm.app.scoring.reference import (
+from adm.metrics import Score, title
+from adm.scoring.evaluate import Comparison, at_size, check_sizes, evaluate
+from adm.scoring.extraction import Extraction, FeatureSet, extract
+from adm.scoring.images import Opened, open_images, resize_to
+from adm.scoring.reference import (
     Reference,
     cached_reference,
     complete_reference,
@@ -11,8 +12,7 @@ from adm.app.scoring.reference import (
     load_reference,
     make_reference,
 )
-from adm.app.scoring.report import Report, load_report, scores
-from adm.metrics import Score, title
+from adm.scoring.report import Report, load_report, scores
 
 __all__ = [
     "Comparison",

@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 import torch
 
-from adm.app.scoring.nearest import (
+from adm.data.source import in_memory
+from adm.scoring.nearest import (
     NONE,
     equal_pixels,
     nearest_images,
     nearest_to_json,
 )
-from adm.data.source import in_memory
 
 DIM = 8
 

@@ -23,8 +23,6 @@ from typing import Annotated, Any, TypeAlias
 import numpy as np
 from pydantic import Field
 
-from adm.app.scoring.extraction import DEFAULT, Extraction, extract
-from adm.app.scoring.manifest import versions
 from adm.data import Source
 from adm.data.arrays import list_arrays, text_of
 from adm.data.fingerprint import fingerprint
@@ -38,6 +36,8 @@ from adm.metrics.manifold import DENSITY_NEIGHBOURS
 from adm.metrics.metric import INCEPTION
 from adm.metrics.moments import check_statistics
 from adm.recipes.released import REFERENCES, reference_remote
+from adm.scoring.extraction import DEFAULT, Extraction, extract
+from adm.scoring.manifest import versions
 from adm.shown import printable, short
 from adm.store.arrays import array_names, load_arrays, write_npz
 from adm.store.fetch import fetch

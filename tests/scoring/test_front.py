@@ -9,8 +9,8 @@ import tiny
 from answers import Adm
 
 import adm as package
-from adm.app.scoring import Comparison, Report
 from adm.generation.job import Job
+from adm.scoring import Comparison, Report
 
 COMPARISON = Comparison(resamples=20)
 

@@ -6,10 +6,10 @@ import tiny
 import torch
 from torch import Tensor, nn
 
-from adm.app.runs.watch.watched import Watched
 from adm.data import Source
 from adm.processes import Devices
 from adm.recipes import Recipe, build
+from adm.runs.watch.watched import Watched
 from adm.training.ema import EMA
 from adm.training.players import MODEL, LossScale, Player, RunState
 

@@ -8,14 +8,14 @@ import pytest
 import tiny
 import torch
 from safetensors.torch import load_file
-from watch import states
+from runs import states
 
-from adm.app.runs.run import TrainOptions, train_steps
-from adm.app.runs.watch import watching
-from adm.app.runs.watch.previews import FOLDER
 from adm.data import Source
 from adm.recipes import Recipe
 from adm.recipes.schema import override
+from adm.runs.run import TrainOptions, train_steps
+from adm.runs.watch import watching
+from adm.runs.watch.previews import FOLDER
 from adm.training import checkpoint
 
 pytestmark = pytest.mark.slow
@@ -92,8 +92,8 @@ def test_pictures_that_cannot_be_written_end_no_run(
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("adm.app.runs.watch.previews.write", full)
-    monkeypatch.setattr("adm.app.runs.watch.curves.write", full)
+    monkeypatch.setattr("adm.runs.watch.previews.write", full)
+    monkeypatch.setattr("adm.runs.watch.curves.write", full)
     log = trained(chosen_of("diffusion"), tmp_path / "run", watched=True)
     assert len(log) == 5
     assert "validation/loss" in log[-1]

@@ -9,11 +9,18 @@ from typing import Any
 import pytest
 import tiny
 import torch
-from evaluation.stubs import blocks, select, spots, together
 from samples import archive, save_images
+from scoring.stubs import blocks, select, spots, together
 
 from adm.app.cli.evaluate import print_report
-from adm.app.scoring import (
+from adm.data import Source, open_source
+from adm.features import Features
+from adm.generation.diffusion import DiffusionGenerator
+from adm.generation.folder import sample_into
+from adm.generation.job import Job
+from adm.models.load import load_diffusion
+from adm.samplers import DDIM, Even, Sampling
+from adm.scoring import (
     Comparison,
     Extraction,
     Opened,
@@ -27,14 +34,7 @@ from adm.app.scoring import (
     open_images,
     resize_to,
 )
-from adm.app.scoring.report import ClassScores, class_scores
-from adm.data import Source, open_source
-from adm.features import Features
-from adm.generation.diffusion import DiffusionGenerator
-from adm.generation.folder import sample_into
-from adm.generation.job import Job
-from adm.models.load import load_diffusion
-from adm.samplers import DDIM, Even, Sampling
+from adm.scoring.report import ClassScores, class_scores
 from adm.spec import convert
 
 COUNT = 120
