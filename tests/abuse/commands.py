@@ -59,7 +59,7 @@ OTHERS = {
 # One server imports the program; each command is a fork of it.
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(
-    ["torch._dynamo", "matplotlib.backends.backend_agg", "adm.app.study", "adm.app.runs.run"]
+    ["torch._dynamo", "matplotlib.backends.backend_agg", "adm.app.study", "adm.runs.run"]
 )
 
 

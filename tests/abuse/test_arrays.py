@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 from abuse.damage import NAMES, TEXTS, Canary, damaged, json_bytes, silent, tried
 from abuse.refused import refusal
-from evaluation.stubs import blocks, spots
 from hypothesis import given
 from hypothesis import strategies as st
+from scoring.stubs import blocks, spots
 
-from adm.app.scoring import load_reference, make_reference
 from adm.data.arrays import read_arrays
 from adm.features import recorded_features
+from adm.scoring import load_reference, make_reference
 from adm.store import arrays
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (6, 5, 4, 3), np.uint8)

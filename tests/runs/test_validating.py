@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import tiny
 import torch
-from torch import nn
 from runs import states
+from torch import nn
 
 from adm.data import Source
 from adm.networks import key_dropout

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 import tiny
 import torch
-from safetensors.torch import load_file
 from runs import states
+from safetensors.torch import load_file
 
 from adm.data import Source
 from adm.recipes import Recipe
