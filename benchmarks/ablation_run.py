@@ -216,7 +216,7 @@ def measured(
         images=timed.steps * trained.train.batch_size,
         parameters=build.parameters(trained),
         step_seconds=timed.step_seconds,
-        velocity_error=velocity_error(pipeline.diffusion, data.validation),
+        velocity_error=velocity_error(pipeline.model, data.validation),
         count=plan.count,
         sampling=to_json(pipeline.sampling.change(**how)),
         scores=scores,

@@ -66,7 +66,7 @@ def main() -> None:
         guide: [model.sample(inputs=conditions, guide=guide, seed=seed).images for seed in (0, 1)]
         for guide in GUIDES
     }
-    print(f"{len(chosen)} test images of {data.name}, {model.diffusion.trained_steps} steps\n")
+    print(f"{len(chosen)} test images of {data.name}, {model.model.trained_steps} steps\n")
     print("| images | agreement | standard error | of others | apart |\n|---|--:|--:|--:|--:|")
     for name, (one, two) in (sampled | {"originals": [originals, originals]}).items():
         edges = edges_of(one)

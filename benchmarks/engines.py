@@ -72,11 +72,6 @@ JOBS = {
         "watch.validation_images=8",
         alone="--micro-batch 2",
     ),
-    "gan": Job(
-        "GAN",
-        f"train fashion-biggan --steps 10 --set {FEW} train.batch_size=32 "
-        "watch.validation_images=64",
-    ),
     "samples": Job("images", "sample fashion-fast --steps 2 --count {count} --precision float32"),
 }
 
@@ -133,7 +128,7 @@ ENGINES = {
     "alone": Engine(ALONE, python("-m", "adm")),
     "whole": Engine(f"{ALONE}, whole batch", python("-m", "adm"), jobs=WHOLE),
     "torchrun": Engine("torchrun", torchrun(2)),
-    "four": Engine("torchrun, 4 processes", torchrun(4), jobs=("diffusion", "gan", "samples")),
+    "four": Engine("torchrun, 4 processes", torchrun(4), jobs=("diffusion", "samples")),
     "accelerate": Engine(
         "accelerate launch", accelerate("--multi_gpu", "--max_restarts", "3"), "accelerate"
     ),

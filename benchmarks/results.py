@@ -4,9 +4,9 @@
     python benchmarks/results.py --out out/results --only fashion --processes 2
     python benchmarks/results.py --out out/results --so-far --docs docs
 
-Samples every row and scores it by the commands of `adm`, which it prints. An interrupted call
-continues. --so-far writes the tables of what has been measured, and measures nothing. --rehearse N
-takes N images a row, to try the whole of it.
+Samples every row and scores it by commands of `adm` and of baselines/, which it prints. An
+interrupted call continues. --so-far writes the tables of what has been measured, and measures
+nothing. --rehearse N takes N images a row, to try the whole of it.
 """
 
 import argparse
@@ -21,6 +21,7 @@ from typing import Any
 
 import compared
 import results_costs
+import results_gan
 import results_page
 import results_scores
 from results_plan import CHOSEN, FEW, SCALES, STEERED, TRUNCATIONS, Contest, Row, contests
@@ -30,6 +31,7 @@ from adm.app.cli.sampling import labels_like
 from adm.app.study.scoring import judge_accuracy
 from adm.app.study.study import balanced_labels
 from adm.data import open_source
+from adm.data.naming import ARCHIVE
 from adm.models.load import load_classifier
 from adm.models.pair import GUIDES
 from adm.samplers import Sampling
@@ -51,7 +53,7 @@ class Runner:
         return requested if self.rehearsal is None else min(requested, self.rehearsal)
 
     def adm(self, *arguments: object) -> None:
-        """Print a command, and run it in `processes` processes."""
+        """Print a command of `adm`, and run it in `processes` processes."""
         words = [str(each) for each in arguments]
         print(f"$ adm {shlex.join(words)}", flush=True)
         several = ["torch.distributed.run", "--standalone", "--nproc-per-node", self.processes]
@@ -60,6 +62,12 @@ class Runner:
         own = {"OMP_NUM_THREADS": str(each), "OMP_WAIT_POLICY": "PASSIVE"}
         command = [sys.executable, "-m", *launcher, "adm", *words]
         subprocess.run(command, check=True, env=os.environ | own)
+
+    def python(self, *arguments: object) -> None:
+        """Print a command of Python, and run it."""
+        words = [str(each) for each in arguments]
+        print(f"$ python {shlex.join(words)}", flush=True)
+        subprocess.run([sys.executable, *words], check=True)
 
 
 def main() -> None:
@@ -134,19 +142,47 @@ def proportions(contest: Contest, place: Path) -> list[object]:
 def sweeps(contest: Contest, runner: Runner, place: Path) -> None:
     """Sweep the GAN's truncation and the guidance scale."""
     files = [reference(place, each, contest.rows[0].size) for each in contest.features]
-    for name, model, axis, values in (
-        ("truncation", contest.gan, "truncation", TRUNCATIONS),
-        ("scale", contest.guided, "scale", SCALES),
-    ):
-        stored = results_scores.swept(place, name)
-        missing = [f"{value:g}" for value in values if value not in stored]
-        if missing:
-            out = place / f"by-{name}"
-            spread = ["--vary", f"{axis}={','.join(missing)}"]
-            count = ["--count", runner.count(FEW), "--out", out]
-            like = proportions(contest, place)
-            runner.adm("sweep", model, *spread, *like, "--reference", *files, *count)
-            results_scores.store_sweep(place, name, out)
+    if missing := _missing(place, "truncation", TRUNCATIONS):
+        out, points = place / "by-truncation", []
+        for value in missing:
+            folder, reports = out / f"truncation-{value:g}", list[Path]()
+            options = {"truncation": value}
+            sample_rival(contest, contest.gan, options, runner.count(FEW), runner, place, folder)
+            for file in files:
+                reports.append(folder / f"{file.stem}.json")
+                runner.adm("evaluate", folder, "--reference", file, "--out", reports[-1])
+            points.append(results_gan.point(value, reports))
+        results_gan.store_points(out, contest.gan, points)
+        results_scores.store_sweep(place, "truncation", out)
+    if missing := _missing(place, "scale", SCALES):
+        out = place / "by-scale"
+        spread = ["--vary", f"scale={','.join(f'{value:g}' for value in missing)}"]
+        count = ["--count", runner.count(FEW), "--out", out]
+        like = proportions(contest, place)
+        runner.adm("sweep", contest.guided, *spread, *like, "--reference", *files, *count)
+        results_scores.store_sweep(place, "scale", out)
+
+
+def _missing(place: Path, axis: str, values: Sequence[float]) -> list[float]:
+    stored = results_scores.swept(place, axis)
+    return [value for value in values if value not in stored]
+
+
+# Seven parameters: what is sampled, and where.
+def sample_rival(
+    contest: Contest,
+    weights: str,
+    options: dict[str, Any],
+    count: int,
+    runner: Runner,
+    place: Path,
+    out: Path,
+) -> None:
+    """Sample a rival of baselines/, unless its folder is there."""
+    if not (out / ARCHIVE).exists():
+        out.parent.mkdir(parents=True, exist_ok=True)
+        labels = labels_of(contest, place, results_gan.classes_of(weights), count)
+        runner.python(*results_gan.words(weights, labels, options, out))
 
 
 def resolved(contest: Contest, row: Row, place: Path) -> dict[str, Any]:
@@ -189,6 +225,11 @@ def sample(
     contest: Contest, row: Row, options: dict[str, Any], runner: Runner, place: Path
 ) -> None:
     """Sample the images of a row that its folder does not have."""
+    if row.rival:
+        assert row.model is not None
+        out, number = place / row.name, runner.count(row.count)
+        sample_rival(contest, row.model, options, number, runner, place, out)
+        return
     count = ["--count", runner.count(row.count), "--out", place / row.name]
     if row.base is None:
         runner.adm("sample", row.model, *flags(options), *proportions(contest, place), *count)
@@ -213,7 +254,7 @@ def accuracy(contest: Contest, row: Row, count: int, place: Path) -> Score:
 
 
 def labels_of(contest: Contest, place: Path, classes: Sequence[str], count: int) -> list[int]:
-    """Return the labels that `adm sample` gave the images of a row."""
+    """Return the labels of the images of a row, those that `adm sample` gives them."""
     if contest.proportional:
         return labels_like(str(place / LABELS), None, classes, count).tolist()
     return balanced_labels(range(len(classes)), count)

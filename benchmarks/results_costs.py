@@ -8,6 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import results_gan
 import torch
 from results_plan import Contest, Row
 from results_scores import times_file
@@ -29,6 +30,11 @@ def add(measured: dict[str, Any], contest: Contest, place: Path) -> None:
     for row in contest.rows:
         if row.name in measured and row.model is not None:
             own = measured[row.name]
+            if row.rival:
+                assert row.model is not None
+                own |= {"calls": results_gan.CALLS}
+                own["core_hours"] = contest.core_hours[Path(row.model).stem]
+                continue
             settings = without_upsampler(own["options"])
             pipeline = opened(row)
             own |= costs(pipeline, settings)
@@ -58,7 +64,7 @@ def clock(contest: Contest, measured: dict[str, Any], place: Path) -> None:
         if row.model is not None and row.name in measured and row.name not in known
     ]
     torch.set_num_threads(1)
-    calls = {row.name: timed(opened(row), measured[row.name]["options"]) for row in rows}
+    calls = {row.name: timed(row, measured[row.name]["options"]) for row in rows}
     taken: dict[str, list[float]] = {name: [] for name in calls}
     for _ in range(ROUNDS):
         for name, call in calls.items():
@@ -67,10 +73,14 @@ def clock(contest: Contest, measured: dict[str, Any], place: Path) -> None:
     write_json(file, {**machine, "ms": ms})
 
 
-def timed(pipeline: Pipeline, options: dict[str, Any]) -> Callable[[], float]:
+def timed(row: Row, options: dict[str, Any]) -> Callable[[], float]:
     """Return a function that samples some images and returns the milliseconds of one."""
     own = without_upsampler(options)
     count = BLOCKS[own.get("steps", 0) >= MANY]
+    if row.rival:
+        assert row.model is not None
+        return results_gan.timed(row.model, own, count)
+    pipeline = opened(row)
     labels = balanced_labels(range(len(pipeline.classes)), count)
 
     def call() -> float:
@@ -92,12 +102,8 @@ def opened(row: Row) -> Pipeline:
 
 
 def costs(pipeline: Pipeline, settings: dict[str, Any]) -> dict[str, Any]:
-    """Return the network calls of an image, and the images of training with their repetitions."""
-    model = pipeline.model
-    return {
-        "calls": asdict(pipeline.job(count=1, **settings).cost),
-        "trained": model.trained_steps * model.recipe.train.batch_size,
-    }
+    """Return the network calls of an image."""
+    return {"calls": asdict(pipeline.job(count=1, **settings).cost)}
 
 
 def used(row: Row, pipeline: Pipeline, settings: dict[str, Any]) -> list[str]:

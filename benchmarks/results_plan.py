@@ -1,10 +1,13 @@
 """Name of a data set -> Contest: the rows of docs/results/results.md, and how each is sampled.
 
-Rows are commands of `adm`, so that anyone can run one of them alone.
+Rows are commands of `adm` and of baselines/, so that anyone can run one of them alone.
 """
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
+
+BASELINES = Path(__file__).parents[1] / "baselines"
 
 CHOSEN = "chosen"  # the truncation with the lowest distance in its sweep; the default scale
 COUNT = 10_000  # images of the rows that the claims are about
@@ -26,8 +29,8 @@ class Row:
     Attributes:
         name: of its sample folder.
         title: in the table.
-        model: a shipped name; None for real images.
-        options: of `adm sample`, by their names in Python.
+        model: a shipped name, or the weights of a rival in baselines/; None for real images.
+        options: of `adm sample`, by their names in Python, or of the rival's.
         count: images.
         size: side of the images in pixels, of an upsampler's if there is one.
         base: name of the row, earlier in the table and with other options the same, whose samples
@@ -41,6 +44,11 @@ class Row:
     count: int = COUNT
     size: int | None = None
     base: str | None = None
+
+    @property
+    def rival(self) -> bool:
+        """Whether the model is one of baselines/."""
+        return self.model is not None and Path(self.model).parent == BASELINES
 
 
 @dataclass(frozen=True)
@@ -98,7 +106,7 @@ def _fashion() -> Contest:
             *_diffusion("fashion", {"scale": CHOSEN}),
             _student("fashion-fast"),
         ),
-        gan="fashion-biggan",
+        gan=f"{BASELINES}/fashion-biggan.safetensors",
         guided="fashion",
         classes="sandal,bag,coat",
         compared=("gan-truncated", "guided-few"),
@@ -137,7 +145,7 @@ def _emoji() -> Contest:
                 base="autoguided",
             ),
         ),
-        gan="emoji-biggan",
+        gan=f"{BASELINES}/emoji-biggan.safetensors",
         guided="emoji",
         classes="animals & nature,food & drink,smileys & emotion",
         compared=("gan-truncated", "autoguided"),
@@ -154,10 +162,11 @@ def _emoji() -> Contest:
     )
 
 
-def _gan(model: str, size: int | None = None) -> tuple[Row, ...]:
+def _gan(name: str, size: int | None = None) -> tuple[Row, ...]:
+    weights = f"{BASELINES}/{name}.safetensors"
     return (
-        Row("gan", "BigGAN, full noise", model, size=size),
-        Row("gan-truncated", "BigGAN", model, {"truncation": CHOSEN}, size=size),
+        Row("gan", "BigGAN, full noise", weights, size=size),
+        Row("gan-truncated", "BigGAN", weights, {"truncation": CHOSEN}, size=size),
     )
 
 

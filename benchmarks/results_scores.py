@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import results_gan
 from compared import strength
 from results_plan import FEW, Contest, Row
 
@@ -30,7 +31,7 @@ class _Stored:
     Attributes:
         count: images.
         options: of `adm sample`, with the chosen truncation or scale as its value.
-        made: what `adm sample` wrote of the samples; None for real images.
+        made: what `adm sample` wrote of the samples, or a rival's weights; None for real images.
         scores: features -> key -> score.
         processor, versions: of the machine.
     """
@@ -74,12 +75,14 @@ def store_row(
     if accuracy is not None:
         scores[list(scores)[-1]]["accuracy"] = accuracy.to_json()
     generated = list(loaded.values())[-1].manifest["generated"]
+    rival = row.rival and row.model is not None
+    made = results_gan.made(row.model) if rival else generated.get("made")
     write_json(
         row_file(place, row),
         {
             "count": generated["count"],
             "options": options,
-            "made": generated.get("made"),
+            "made": made,
             "scores": scores,
             "processor": described(),
             "versions": versions(),

@@ -340,7 +340,7 @@ def test_a_classifier_has_the_size_of_its_data() -> None:
 
 
 def test_json_that_is_no_recipe_is_refused() -> None:
-    with pytest.raises(SettingError, match="kind must be diffusion, classifier or gan"):
+    with pytest.raises(SettingError, match="kind must be diffusion or classifier"):
         from_json({"a": 1})
 
 

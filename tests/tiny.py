@@ -9,7 +9,7 @@ from torch import nn
 
 from adm.data import Source
 from adm.data.source import in_memory
-from adm.recipes import ClassifierRecipe, DiffusionRecipe, GANRecipe, Recipe, build, recipe
+from adm.recipes import ClassifierRecipe, DiffusionRecipe, Recipe, build, recipe
 from adm.recipes.resolve import Facts, resolve
 from adm.recipes.schema import override
 from adm.runs import run
@@ -83,18 +83,6 @@ def student(*settings: str) -> DiffusionRecipe:
     )
     changed = override(resolve(distilled, Facts(teacher=diffusion())), settings)
     assert isinstance(changed, DiffusionRecipe)
-    return changed
-
-
-def gan(*settings: str) -> GANRecipe:
-    """A BigGAN of two resolutions, whose discriminator takes two steps for one."""
-    common = [each for each in COMMON if not each.startswith("process.")]
-    own = (
-        *("gan.size=8", "data.size=8", "gan.channels=8", "gan.multipliers=1,2", "gan.noise=8"),
-        *("gan.class_width=6", "gan.classes=3", "watch.features=pixels"),
-    )
-    changed = override(recipe("fashion-biggan"), [*common, *own, *settings])
-    assert isinstance(changed, GANRecipe)
     return changed
 
 

@@ -28,20 +28,16 @@ PAGES = {  # model -> the pages with its measurements
     "fashion": "[results](../results/results.md) and [scale by scale](../results/sweep.md)",
     "fashion-fast": "[distillation](../howto/distil.md) and [results](../results/results.md)",
     "fashion-unlabelled": "[guidance without labels](../howto/without-labels.md)",
-    "fashion-biggan": "[results](../results/results.md) and [GANs](../howto/gans.md)",
     "emoji": "[results](../results/results.md) and [emoji](../results/emoji.md)",
     "emoji-fast": "[distillation](../howto/distil.md) and [results](../results/results.md)",
-    "emoji-biggan": "[results](../results/results.md)",
     "emoji-upsampler": "[results](../results/results.md) and [emoji](../results/emoji.md)",
     "emoji-weak": "[guidance](../howto/guide.md#a-weak-model), of [emoji](emoji.md) with it",
 }
 ROWS = {  # of docs/results/results.md
     "fashion": "fashion/guided-few",
     "fashion-fast": "fashion/student",
-    "fashion-biggan": "fashion/gan",
     "emoji": "emoji/autoguided",
     "emoji-fast": "emoji/student",
-    "emoji-biggan": "emoji/gan",
     "emoji-upsampler": "emoji/cascade",
 }
 FEATURES = "efficientnet-lite0"  # of the scores that are shown

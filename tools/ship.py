@@ -1,7 +1,7 @@
 """Run folders -> model files in src/adm/models/shipped/, logs in docs/training/.
 
     python tools/ship.py fashion=runs/fashion fashion-classifier=runs/fashion-classifier
-    python tools/ship.py fashion-fast=runs/fast fashion-biggan=runs/biggan/checkpoints/best
+    python tools/ship.py fashion-fast=runs/fast fashion=runs/fashion/checkpoints/best
     python tools/ship.py --settings fashion emoji
 
 Stores the averaged weights of a run, or of one of its checkpoints, in half precision: with the
@@ -58,7 +58,7 @@ def ship(name: str, run: Path) -> None:
 def current(name: str, stored: dict[str, Any]) -> dict[str, Any]:
     """Return the recipe of a name as it is now, with what a stored one says of the training."""
     now = to_json(recipe(name))
-    for part in ("process", "unet", "classifier", "gan", "data"):
+    for part in ("process", "unet", "classifier", "data"):
         if stored.get(part) != now.get(part):
             raise SystemExit(f"the run was trained with another {part} than recipe {name} has now")
     return now | {part: stored[part] for part in TRAINING if part in stored}

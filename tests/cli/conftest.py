@@ -34,11 +34,3 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     others = ("sneaker", "bag", "boot")
     tiny.model(folder / "boots.safetensors", tiny.classifier(), classes=others)
     return folder
-
-
-@pytest.fixture(scope="session")
-def gan(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run folder of a GAN, after a few steps."""
-    run = tmp_path_factory.mktemp("runs") / "gan"
-    tiny.steps(tiny.gan(), tiny.stripes(), run)
-    return run

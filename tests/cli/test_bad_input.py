@@ -18,7 +18,6 @@ REFUSED: dict[str, tuple[str, ...]] = {
     "train digits --set unet.dropout": ("--set must be a field and a value",),
     "train digits --data digts": ("no data 'digts'; did you mean digits?",),
     "train": ("RECIPE requires an argument",),
-    "train fashion-biggan --data digits --micro-batch 2": ("--micro-batch must be left out for a",),
     "sample fashoin": ("no model 'fashoin'",),
     "sample model.safetensors --classes snaeker:2": (
         "--classes",
@@ -35,7 +34,6 @@ REFUSED: dict[str, tuple[str, ...]] = {
     "sample model.safetensors --classifier model.safetensors --scale 1": (
         "is a diffusion model; give a classifier",
     ),
-    "sample model.safetensors --classifier gan --scale 1": ("is a GAN; give a classifier",),
     "sample model.safetensors --guide weak:scale=1.7": ("--weak must be given",),
     "sample model.safetensors --weak always.safetensors": ("--weak", "--guide weak"),
     "sample model.safetensors --guide free:scale=2 --budget 1s": ("--budget", "guide"),
@@ -54,11 +52,11 @@ REFUSED: dict[str, tuple[str, ...]] = {
 
 
 @pytest.fixture
-def workdir(models: Path, gan: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def workdir(models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The current folder, with models and images of 4x4."""
     folder = tmp_path / "here"
     folder.mkdir()
-    for path in (*models.glob("*.safetensors"), gan):
+    for path in models.glob("*.safetensors"):
         (folder / path.name).symlink_to(path)
     np.savez(folder / "images.npz", arr_0=np.zeros((3, 4, 4, 1), np.uint8))
     monkeypatch.chdir(folder)

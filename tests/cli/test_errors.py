@@ -45,8 +45,8 @@ def test_a_setting_is_refused_in_the_words_of_the_command_line() -> None:
         "--steps must be at most 20, got 21; or pass --grid karras or --set use_labels=false"
     )
     assert (
-        errors.line(SettingError("model", "a GAN"), [], AGAIN, lambda: named)
-        == "MODEL must be a GAN"
+        errors.line(SettingError("model", "a student"), [], AGAIN, lambda: named)
+        == "MODEL must be a student"
     )
 
 

@@ -74,12 +74,12 @@ def test_every_kind_is_explained_with_its_parameters(adm: Adm, topic: str) -> No
 
 def test_the_settings_of_a_recipe_are_those_that_can_be_set(adm: Adm) -> None:
     settings = json.loads(adm("help", "recipe", "--json").out)
-    for name in ("digits", "digits-classifier", "fashion-biggan"):
+    for name in ("digits", "digits-classifier"):
         for path in paths_of(recipe(name)):
             assert "." not in path or any(f"{each}.".startswith(f"{path}.") for each in settings), (
                 path
             )
-    assert {"unet.dropout", "train.learning_rate", "data.size", "gan.noise"} <= settings.keys()
+    assert {"unet.dropout", "train.learning_rate", "data.size"} <= settings.keys()
     assert "whole number" in settings["train.batch_size"]["type"]
     assert "no topic 'smaple'" in adm("help", "smaple").refusal()
 

@@ -25,7 +25,7 @@ from adm.app.cli import VERBS
 from docs import pages
 
 FENCED = re.compile(r"^```([^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-PLAYED = ("index", "howto/sample", "howto/train", "howto/gans", "howto/likelihood", "howto/doctor")
+PLAYED = ("index", "howto/sample", "howto/train", "howto/likelihood", "howto/doctor")
 SHELLS = ("", "sh", "bash")
 EXAMPLES = re.compile(r"^( *)(?:Examples|For example):\n\n((?:\1 {4}.*\n|\n)+)", re.MULTILINE)
 TOOL = "python tools/"  # of the checkout

@@ -96,7 +96,7 @@ def by_hand(model: adm.Pipeline, generator: DiffusionGenerator) -> torch.Tensor:
     """The images of all three contrasts at once, from denoisers without thresholds."""
     assert isinstance(model.weaker, DiffusionModel)
     schedule, raw = generator.schedule, {"schedule": generator.schedule, "threshold": None}
-    attentive = model.diffusion.perturbed()
+    attentive = model.model.perturbed()
     contrasts = [
         Contrast(model.denoise(None, **raw), 2.0),
         Contrast(model.weaker.denoise(LABELS, **raw), 2.0),

@@ -109,7 +109,7 @@ def test_codes_are_sampled_without_noise_by_default(tmp_path: Path, sampler: str
 )
 def test_the_cost_is_the_number_of_calls(model: adm.Pipeline, edit: str, calls: int) -> None:
     job = model.edit_job(IMAGES[:2], edit, **QUICK)
-    network, called = model.diffusion.prepared(), list[int]()
+    network, called = model.model.prepared(), list[int]()
     assert isinstance(network, nn.Module)
     hook = network.register_forward_hook(lambda *_: called.append(1))
     progress: list[int] = []

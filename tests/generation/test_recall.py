@@ -62,7 +62,6 @@ CASES: dict[str, tuple[dict[str, str], dict[str, Any], dict[str, Any]]] = {
             "steps": 3,
         },
     ),
-    "a GAN": ({"model": "g"}, {"truncation": 0.5, "seed": 3}, {"truncation": 0.5, "seed": 3}),
     "a student": (
         {"model": "s"},
         {"steps": 2, "scale": 1, "use_labels": True},
@@ -84,7 +83,6 @@ CASES: dict[str, tuple[dict[str, str], dict[str, Any], dict[str, Any]]] = {
 @pytest.fixture(scope="module")
 def places(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     folder = tmp_path_factory.mktemp("models")
-    tiny.steps(tiny.gan("train.steps=1", "train.batch_size=2"), tiny.stripes(), folder / "g")
     recipes = {
         "m": tiny.diffusion(),
         "w": tiny.diffusion(),
@@ -99,7 +97,7 @@ def places(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     }
     bare = tiny.diffusion("unet.classes=null")
     paths["n"] = tiny.model(folder / "n.safetensors", bare, ())
-    return {name: str(path) for name, path in (paths | {"g": folder / "g"}).items()}
+    return {name: str(path) for name, path in paths.items()}
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -181,7 +179,6 @@ def test_words_that_a_shell_would_act_upon_are_quoted() -> None:
         {"model": "m", "settings": {"sampler": "os:system=1"}},
         {"model": "m", "settings": {"guide": 3}},
         {"model": "m", "settings": {"then": ("at:9",)}},
-        {"model": "m", "settings": {"truncation": 1.0, "steps": 3}},
         {"model": "m", "settings": {"upsampler_steps": "many"}},
         {"model": "m", "settings": {"seed": "1\n2"}},
     ],

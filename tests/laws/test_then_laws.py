@@ -10,7 +10,6 @@ import torch
 from oracle import four_modes, last, noise_like, normal, sampler_of
 
 import adm
-from adm.adversarial import LatentSampling
 from adm.diffusion import cosine
 from adm.generation.diffusion import DiffusionGenerator
 from adm.generation.pipeline import Pipeline
@@ -200,11 +199,6 @@ def test_an_upsampler_is_conditioned_on_the_final_class(tmp_path: Path):
 def test_invalid_changes_are_refused(model, then, message):
     with pytest.raises(SettingError, match=f"^{message}"):
         model.job("bag", 1, then=then)
-
-
-def test_a_gan_has_no_level_to_change_at():
-    with pytest.raises(SettingError, match="then must be left out for a GAN"):
-        LatentSampling().change(then="at:9,scale=2")
 
 
 @pytest.mark.parametrize(

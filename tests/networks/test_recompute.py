@@ -10,22 +10,10 @@ from torch import nn
 from torch.nn import functional as F
 
 from adm.networks import Classifier, UNet, key_dropout, recompute
-from adm.networks.biggan import BigGANConfig, Discriminator, Generator, settle
 
 UNET = replace(CONFIG, depth=2, dropout=0.2)
 CLASSIFIER = replace(JUDGE, depth=2, dropout=0.2, size=(16, 16))
-GAN = BigGANConfig(
-    in_channels=3,
-    size=(16, 16),
-    channels=16,
-    multipliers=(1, 2, 2),
-    noise=12,
-    classes=3,
-    class_width=6,
-    split_noise=True,
-    attention_factors=(2,),
-)
-KINDS = ("diffusion", "upsampler", "classifier", "generator", "discriminator")
+KINDS = ("diffusion", "upsampler", "classifier")
 BATCH = 3
 
 
@@ -35,8 +23,6 @@ def built(kind: str) -> nn.Module:
         "diffusion": lambda: UNet(UNET),
         "upsampler": lambda: UNet(replace(UNET, super_resolution=True)),
         "classifier": lambda: Classifier(CLASSIFIER),
-        "generator": lambda: Generator(GAN),
-        "discriminator": lambda: Discriminator(GAN),
     }
     network = networks[kind]()
     for parameter in network.parameters():
@@ -48,11 +34,6 @@ def outputs(kind: str, network: nn.Module, size: int = 16) -> torch.Tensor:
     generator = torch.Generator().manual_seed(1)
     x = torch.randn(BATCH, 3, size, size, generator=generator)
     step = torch.tensor([3.0, 500.0, 999.0])
-    label = torch.tensor([0, 1, 2])
-    if kind == "generator":
-        return network(x.flatten(1)[:, : GAN.noise], label)
-    if kind == "discriminator":
-        return network(x, label)
     if kind == "classifier":
         return network(x, step)
     low = (F.avg_pool2d(x, 2),) if kind == "upsampler" else ()
@@ -110,9 +91,6 @@ def test_less_is_saved_for_the_backward_pass(kind):
 @pytest.mark.parametrize("kind", KINDS)
 def test_nothing_runs_twice_in_evaluation_or_without_gradients(kind):
     network, runs = recompute(built(kind)), []
-    if kind == "generator":
-        settle(network, [(torch.randn(BATCH, GAN.noise), torch.arange(BATCH))])
-        network.train()
     owner = getattr(network, "encoder", network)
     block = getattr(owner.stages[1], "block", owner.stages[1])
     block.register_forward_pre_hook(lambda *_: runs.append(1))

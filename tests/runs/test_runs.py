@@ -11,7 +11,6 @@ from samples import contents
 
 from adm.data.fingerprint import fingerprint
 from adm.processes import Devices
-from adm.recipes import Recipe
 from adm.runs import run
 from adm.runs.folder import FREE, check_claim, claim, identity, start_of
 from adm.spec import to_json
@@ -124,18 +123,10 @@ def test_the_shares_of_processes_are_of_nearly_one_size() -> None:
     assert [len(share(6, Devices(CPU, rank, 4))) for rank in range(4)] == [1, 2, 1, 2]
 
 
-@pytest.mark.parametrize(
-    ("recipe", "world", "expected"),
-    [
-        (tiny.diffusion(), 5, "must be at least 5, one for each process, got 4"),
-        (tiny.gan(), 3, "must be a multiple of 6, a part for each process and step .*, got 4"),
-    ],
-)
-def test_a_batch_that_does_not_divide_among_the_processes_is_refused(
-    recipe: Recipe, world: int, expected: str
-) -> None:
-    with pytest.raises(ValueError, match=f"train.batch_size {expected}"):
-        run.check(recipe, tiny.stripes(), Devices(CPU, world=world), run.TrainOptions())
+def test_a_batch_that_does_not_divide_among_the_processes_is_refused() -> None:
+    expected = "train.batch_size must be at least 5, one for each process, got 4"
+    with pytest.raises(ValueError, match=expected):
+        run.check(tiny.diffusion(), tiny.stripes(), Devices(CPU, world=5), run.TrainOptions())
 
 
 def test_other_renames_are_another_start(tmp_path: Path) -> None:

@@ -105,12 +105,10 @@ def sent(picture: Image.Image) -> str:
 
 @pytest.fixture(scope="session")
 def shelf(tmp_path_factory: pytest.TempPathFactory) -> Shelf:
-    """A guided model, its student, a GAN, and a data set."""
+    """A guided model, its student, and a data set."""
     folder = tmp_path_factory.mktemp("studio")
     recipe = tiny.diffusion("train.label_dropout=0.1")
     kinds = {TINY: recipe, f"{TINY}-fast": tiny.student()}
-    gan = folder / f"{TINY}-gan"
-    tiny.steps(tiny.gan("train.steps=1", "train.batch_size=2"), tiny.stripes(), gan)
     for name, kind in kinds.items():
         (folder / name).mkdir()
         tiny.model(folder / name / "model.safetensors", kind)
@@ -120,7 +118,7 @@ def shelf(tmp_path_factory: pytest.TempPathFactory) -> Shelf:
     classes = np.array(tiny.CLASSES)
     np.savez(data, arr_0=pixels.permute(0, 2, 3, 1).numpy(), arr_1=labels.numpy(), classes=classes)
     model = str(folder / TINY)
-    return Shelf([*(str(folder / name) for name in kinds), str(gan)], {model: str(data)}, "cpu")
+    return Shelf([str(folder / name) for name in kinds], {model: str(data)}, "cpu")
 
 
 @pytest.fixture(scope="session")

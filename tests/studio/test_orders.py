@@ -127,27 +127,6 @@ def test_a_grid_of_steps_samples_each(studio: Studio) -> None:
     assert [step["steps"] for step in named(received, "step")] == [2] * 4 + [5] * 10
 
 
-def test_a_gan_has_no_steps_and_no_scale(studio: Studio) -> None:
-    gan = f"{studio.model}-gan"
-    chosen = only(studio.ask(kind="choose", model=gan), "chosen")
-    assert (chosen["kind"], chosen["guided"], chosen["levels"]) == ("gan", False, 0)
-    settings = {"truncation": 0.5, "seed": 3}
-    received = studio.ask(kind="sample", model=gan, classes=TWO, settings=settings)
-    expected = studio.shelf.pipeline(gan).sample(TWO, **settings)
-    assert torch.equal(images(received), expected.images)
-    assert named(received, "step") == []
-    order = {"kind": "sample", "model": gan, "settings": {}}
-    grid = studio.ask(
-        kind="grid",
-        of=order,
-        rows={"name": "truncation", "values": [0.5, "none"]},
-        columns={"name": "class", "values": ["sneaker", "bag"]},
-    )
-    assert [cell["place"] for cell in named(grid, "cell")] == [[0, 0], [0, 1], [1, 0], [1, 1]]
-    film = studio.ask(kind="film", of={**order, "count": 1}, index=0)
-    assert "no steps to show" in only(film, "error")["message"]
-
-
 def test_the_way_of_an_image_begins_in_its_noise_and_ends_in_it(studio: Studio) -> None:
     order = studio.sample(classes=TWO)
     film = only(studio.ask(kind="film", of=order, index=3), "film")
@@ -268,8 +247,8 @@ def test_a_training_image_is_named_a_copy(studio: Studio) -> None:
     )
     other = only(studio.ask(kind="nearest", picture=sent(Image.new("L", (8, 8), 255))), "nearest")
     assert (other["copy"], other["near"]) == (False, False)
-    missing = studio.ask(kind="nearest", model="emoji-biggan", picture=sent(to_picture(image)))
-    assert "--data emoji-biggan=FOLDER" in only(missing, "error")["message"]
+    missing = studio.ask(kind="nearest", model="emoji-fast", picture=sent(to_picture(image)))
+    assert "--data emoji-fast=FOLDER" in only(missing, "error")["message"]
 
 
 def test_a_model_is_described_with_its_student_and_its_own_settings(studio: Studio) -> None:

@@ -79,12 +79,11 @@ def done(
     ("text", "name", "values"),
     [
         ("scale=4,1,2", "scale", (1, 2, 4)),
-        ("truncation=0.5,4,1", "truncation", (4, 1, 0.5)),  # from the weakest on
         ("sampler=unipc:order=3,ddim", "sampler", ("unipc:order=3", "ddim")),
         ("grid=levels:3,5,9", "grid", ("levels:3,5,9",)),
         ("grid=levels:3,40,even:steps=2", "grid", ("levels:3,40", "even:steps=2")),
         ("guide=none,free:scale=2,interval=3-9", "guide", ("none", "free:scale=2,interval=3-9")),
-        ("truncation=none,1", "truncation", ("none", 1)),
+        ("clip_again=none,1", "clip_again", ("none", 1)),
     ],
 )
 def test_an_axis_is_a_name_and_values(text: str, name: str, values: tuple[Value, ...]) -> None:

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import tiny
 from answers import Adm
 from samples import archive, contents
 from scoring.stubs import spots
@@ -76,17 +75,6 @@ def test_an_unconditional_model_is_swept_with_the_classifier_s_classes_in_given_
     assert "Some points are unconditional" in page
     for name in load_classifier(files / "guide.safetensors").classes:
         assert f">{name}<" in page
-
-
-def test_a_gan_is_swept_by_the_same_options(data: Path, tmp_path: Path, adm: Adm) -> None:
-    tiny.steps(tiny.gan(), tiny.stripes(), tmp_path / "run")
-    words = ["sweep", tmp_path / "run", "--vary", "truncation=4,0.5,1"]
-    words += ["--reference", data, "--features", f"{tmp_path}/rows.py:rows", "--count", "8"]
-    adm.done(*words, "--out", tmp_path / "out")
-    report = json.loads((tmp_path / "out" / "report.json").read_text())
-    # From the weakest on.
-    assert [point["settings"]["truncation"] for point in report["points"]] == [4, 1, 0.5]
-    assert "scores by truncation" in (tmp_path / "out" / "report.md").read_text()
 
 
 def test_features_of_a_released_reference_are_extracted_once(

@@ -145,7 +145,7 @@ def test_a_recipe_becomes_one_of_pairs_by_the_data() -> None:
     build.check(chosen)
     larger = resolve(recipe("digits-upsampler"), pairs)
     assert (larger.data.paired, larger.data.low_res) == (True, (4, 4))
-    for name in ("digits-classifier", "fashion-biggan", "fashion-distilled"):
+    for name in ("digits-classifier", "fashion-distilled"):
         with pytest.raises(SettingError, match="condition must be left out"):
             resolve(recipe(name), pairs)
     with pytest.raises(

@@ -9,7 +9,6 @@ from oracle import seeded
 from torch import Tensor, nn
 
 from adm.recipes import build
-from adm.spec import SettingError
 from adm.training import checkpoint
 from adm.training.muon import Muon, hidden_matrices, orthogonal
 
@@ -138,8 +137,3 @@ def test_a_checkpoint_has_every_moment_and_that_of_another_optimizer_is_refused(
     assert moments.keys() - {f"momentum/{n}" for n in ours} == expected
     with pytest.raises(ValueError, match=r"train\.optimizer is 'muon' there and 'adamw' here"):
         tiny.steps(other, tiny.stripes(), tmp_path)
-
-
-def test_gans_are_refused() -> None:
-    with pytest.raises(SettingError, match=r"train\.optimizer must be adamw for a GAN"):
-        build.check(tiny.gan("train.optimizer=muon"))

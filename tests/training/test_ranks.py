@@ -24,25 +24,6 @@ def recipe_of(kind):
     return tiny.KINDS[kind](*SETTINGS, *own)
 
 
-def test_two_processes_train_the_gan_that_one_trains(tmp_path):
-    """The statistics of batch normalisation, and their gradients, are of the global batch.
-
-    Features are computed twice by the two processes.
-    """
-    own = ("gan.split_noise=false", "gan.deep=true")
-    recipe = tiny.gan(*SETTINGS, *own, "train.batch_size=8", "watch.validation_images=8")
-    again = override(recipe, ["train.checkpoint_activations=true"])
-    source = tiny.stripes()
-    hold = ("--hold-out", "0.3")
-    launch.finish(launch.train(tmp_path / "a", recipe, source, tmp_path / "one", *hold))
-    started = launch.train(tmp_path / "b", again, source, tmp_path / "two", *hold, processes=2)
-    launch.finish(started)
-    for name in ("generator/loss", "discriminator/loss", "validation/frechet"):
-        one, two = launch.losses(tmp_path / "one", name), launch.losses(tmp_path / "two", name)
-        assert len(two) >= 2
-        torch.testing.assert_close(two, one, **(CLOSE | {"rtol": 2e-3}))
-
-
 def test_a_run_of_two_processes_is_watched_and_resumes_with_one(tmp_path):
     recipe, source = recipe_of("diffusion"), tiny.stripes()
     run = tmp_path / "two"

@@ -28,11 +28,6 @@ RECIPES = {
     "classifier": tiny.classifier("classifier.dropout=0.3", "train.weight_decay=0.1"),
     "muon": tiny.diffusion("train.optimizer=muon", "process.prediction=edm:sigma_data=0.5"),
     "recomputed": tiny.diffusion("unet.dropout=0.3", "train.checkpoint_activations=true"),
-    "gan": tiny.gan("adversarial.augmentation=colour,translation,cutout"),
-    "deep gan": tiny.gan(
-        *("gan.split_noise=false", "gan.deep=true", "gan.attention_factors=1"),
-        *("gan.classes=null", "train.ema_others=0.5", "train.checkpoint_activations=true"),
-    ),
 }
 
 

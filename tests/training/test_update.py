@@ -13,13 +13,13 @@ from torch import nn
 
 from adm.images import to_float
 from adm.processes import Devices
-from adm.recipes import Recipe, build
+from adm.recipes import Recipe
 from adm.runs import run
 from adm.training import loop
 from adm.training.batches import Augmentation, Batch, batch_at
 from adm.training.ema import averages
 from adm.training.loop import Progress
-from adm.training.microbatch import largest, refusal
+from adm.training.microbatch import largest
 from adm.training.objective import Outcome
 from adm.training.players import LossScale, Player
 from adm.training.update import StepSettings, Update, update
@@ -186,23 +186,6 @@ def test_the_largest_micro_batch_is_the_first_half_that_fits(
 
     assert largest(fits, 64) == expected
     assert tried == [64 >> i for i in range(len(tried))]
-
-
-def test_a_gan_out_of_memory_is_refused_with_the_cures_of_a_gan(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    full, original = out_of_memory_beyond(5), build.discriminator_objective
-    monkeypatch.setattr(
-        build, "discriminator_objective", lambda *arguments: full(original(*arguments))
-    )
-    with pytest.raises(MemoryError, match="with a batch of 16 images, which a GAN") as raised:
-        trained(tiny.gan("train.batch_size=16"), tmp_path / "a")  # two steps of 8
-    message = str(raised.value)
-    assert "train.checkpoint_activations=true" in message
-    assert message.endswith("or start a new run with train.batch_size=8 for each process")
-    assert "micro_batch" not in message
-    assert len(trained(tiny.gan("train.batch_size=8"), tmp_path / "b")) == 4
-    assert refusal(8, None, divisible=False).endswith("or choose a smaller network")
 
 
 def out_of_memory_beyond(size: int) -> Callable:

@@ -8,19 +8,16 @@ place i mod n of n, whatever other images are requested.
 from abc import abstractmethod
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from adm.adversarial import LatentSampling
 from adm.generation.generator import Generator, OnStep
 from adm.images import ROUNDING
-from adm.models.trained import TrainedModel
+from adm.models.trained import DiffusionModel
 from adm.samplers import Sampling
 
-Model = TypeVar("Model", bound=TrainedModel[Any, Any])
-Settings = TypeVar("Settings", Sampling, LatentSampling)
 LARGEST = 64
 CPU_PIXELS, ACCELERATOR_PIXELS = 1 << 14, 1 << 19  # of a block
 
@@ -72,7 +69,7 @@ def blocks(indices: Sequence[int], size: int) -> Iterator[Block]:
         yield Block(positions, places, filled)
 
 
-class ModelGenerator(Generator, Generic[Model, Settings]):
+class ModelGenerator(Generator):
     """A trained model with its settings of sampling.
 
     Attributes:
@@ -80,8 +77,8 @@ class ModelGenerator(Generator, Generic[Model, Settings]):
         sampling: everything besides the models that the images depend on.
     """
 
-    model: Model
-    sampling: Settings
+    model: DiffusionModel
+    sampling: Sampling
 
     @property
     def name(self) -> str:

@@ -34,7 +34,7 @@ LOW_RES = 1  # the draw at `START` that is added to the images that an upsampler
 
 
 @dataclass(frozen=True, eq=False)
-class DiffusionGenerator(ModelGenerator[DiffusionModel, Sampling]):
+class DiffusionGenerator(ModelGenerator):
     """A diffusion model with its sampling settings.
 
     Attributes:

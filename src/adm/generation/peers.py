@@ -39,7 +39,7 @@ class Estimate(nn.Module):
 
     def __init__(self, model: Pipeline, threshold: Threshold | None) -> None:
         super().__init__()
-        self.model: DiffusionModel = model.diffusion
+        self.model: DiffusionModel = model.model
         check_from_noise(self.model)
         if self.model.parameterization.target.is_mean:
             what = "another than previous_mean, which is of one level alone"

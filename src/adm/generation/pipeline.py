@@ -10,13 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from adm.adversarial import LatentSampling
 from adm.data.naming import at_home
 from adm.diffusion import Denoise, Schedule
 from adm.generation.cascade import cascade
 from adm.generation.diffusion import DiffusionGenerator, OfSchedule
 from adm.generation.edit import EDITS, Edit, edit_job
-from adm.generation.gan import GANGenerator
 from adm.generation.generator import Generator, OnStep
 from adm.generation.job import Job
 from adm.generation.labels import Classes, labels_of
@@ -27,8 +25,7 @@ from adm.generation.samples import Samples, sample
 from adm.generation.start import NOISE, Start
 from adm.models import hub, paths
 from adm.models.device import pick
-from adm.models.gan import GANModel
-from adm.models.load import load_classifier, load_diffusion, load_sampled
+from adm.models.load import load_classifier, load_diffusion
 from adm.models.pair import classifier_of, guides_of, weak_of
 from adm.models.trained import ClassifierModel, DiffusionModel
 from adm.progress import progress
@@ -44,12 +41,11 @@ OF_LOAD = {"model", "classifier", "weak", "device"}  # arguments that are no set
 class Pipeline:
     """A model with its guides and its upsampler, ready to be sampled.
 
-    Settings default to those of the model's recipe, and are changed by name: those of
-    `Sampling.change` for a diffusion model, those of `LatentSampling` for a GAN. The same options
-    of `adm sample` give the same images.
+    Settings default to those of the model's recipe, and are changed by name; see `Sampling.change`.
+    The same options of `adm sample` give the same images.
 
     Attributes:
-        model: a diffusion model, a student, or the generator of a GAN.
+        model: a diffusion model, or a student.
         guide: the classifier that guides if the scale is not 0, or its name or path, from which
             `classifier` loads it on first use; None for no classifier.
         upsampler: an upsampler to apply to the images, or None.
@@ -57,7 +53,7 @@ class Pipeline:
             first use; None for none.
     """
 
-    model: DiffusionModel | GANModel
+    model: DiffusionModel
     guide: ClassifierModel | str | Path | None = None
     upsampler: DiffusionModel | None = None
     weak: DiffusionModel | str | Path | None = None
@@ -80,24 +76,13 @@ class Pipeline:
     @property
     def schedule(self) -> Schedule:
         """The diffusion process that the model was trained on."""
-        return self.diffusion.schedule
+        return self.model.schedule
 
     @property
-    def diffusion(self) -> DiffusionModel:
-        """The model, if it is a diffusion model.
-
-        Raises:
-            SettingError: it is a GAN.
-        """
-        if not isinstance(self.model, DiffusionModel):
-            raise SettingError("model", "a diffusion model", self.model.name)
-        return self.model
-
-    @property
-    def sampling(self) -> Sampling | LatentSampling:
+    def sampling(self) -> Sampling:
         """The default settings: the recipe's, with the guides of a shipped or a released model."""
         default = self.model.recipe.sample
-        if isinstance(default, Sampling) and not default.guide:
+        if not default.guide:
             return replace(default, guide=guides_of(self.model.path, self.guide is not None))
         return default
 
@@ -121,7 +106,7 @@ class Pipeline:
 
     def denoise(self, labels: Tensor | None = None, **options: Any) -> Denoise:
         """Return the denoiser, (x_t, level) -> Prediction; see `DiffusionModel.denoise`."""
-        return self.diffusion.denoise(labels, **options)
+        return self.model.denoise(labels, **options)
 
     def generator(
         self,
@@ -144,14 +129,8 @@ class Pipeline:
         for name in OF_LOAD & settings.keys():
             raise SettingError(name, "left out", cure="pass it to adm.load")
         if start is not NOISE:
-            settings = start.settings(self.diffusion, settings)
+            settings = start.settings(self.model, settings)
         sampling = self.sampling.change(**settings)
-        if isinstance(self.model, GANModel):
-            assert isinstance(sampling, LatentSampling)
-            if gradient is not None:
-                raise SettingError("gradient", "left out for a GAN, which nothing guides")
-            return GANGenerator(self.model, sampling)
-        assert isinstance(sampling, Sampling)
         needed = sampling.by_classifier and (self.guide or not self.model.student)
         guides = self.classifier if needed else None
         weak = self.weaker if any(g.against == "weak" for g in sampling.by_contrast) else None
@@ -352,7 +331,7 @@ class Pipeline:
 
         Raises:
             SettingError: images of another shape, an unknown edit, class or setting, or a model
-                that cannot start from images: a GAN, an upsampler, or a distilled one.
+                that cannot start from images: an upsampler, or a distilled one.
             FloatingPointError: sampling gave NaN or infinity.
         """
         job = self.edit_job(images, edit, classes, samples, **settings)
@@ -389,7 +368,7 @@ class Pipeline:
             raise SettingError(
                 "upsampler", "none, as a model is stored without", cure="store it alone"
             )
-        from_noise = not (isinstance(self.model, DiffusionModel) and self.model.low_shape)
+        from_noise = not self.model.low_shape
         samples = self.sample(count=images) if images and from_noise else None
         guides = (self.classifier, self.weaker)
         return Pretrained(self.model, self.sampling, *guides, samples, report)
@@ -481,7 +460,7 @@ def load(
     device: str | torch.device | None = None,
     weak: DiffusionModel | str | Path | None = None,
 ) -> Pipeline:
-    """Load a diffusion model or a GAN for sampling.
+    """Load a diffusion model for sampling.
 
     Args:
         model: a shipped name such as "fashion", a model file, a run folder, one of the released
@@ -505,7 +484,7 @@ def load(
         paths.resolve(classifier)
     if weak is not None and not isinstance(weak, DiffusionModel):
         paths.resolve(weak)
-    loaded = load_sampled(model, place)
+    loaded = load_diffusion(model, place)
     larger = None if upsampler is None else load_diffusion(upsampler, place)
     guide = classifier_of(model, loaded.path) if classifier is None else classifier
     return Pipeline(loaded, guide, larger, weak_of(model, loaded.path) if weak is None else weak)

@@ -12,7 +12,6 @@ from typing import Any, Protocol
 
 from safetensors.torch import load_file
 
-from adm.adversarial import LatentSampling
 from adm.data.naming import at_home
 from adm.generation.samples import Samples
 from adm.metrics import Score, title
@@ -26,7 +25,7 @@ from adm.networks import parameters_of
 from adm.pictures import grid, png
 from adm.recipes import build
 from adm.recipes.released import LICENCE, Released, released_as
-from adm.recipes.schema import ClassifierRecipe, DiffusionRecipe, GANRecipe, Recipe
+from adm.recipes.schema import ClassifierRecipe, DiffusionRecipe, Recipe
 from adm.samplers import Sampling
 from adm.shown import count_of, printable
 from adm.spec import text, to_json
@@ -37,7 +36,6 @@ LIBRARY = "adm"  # as `import` names it; what the hub calls library_name
 PAPERS = {
     "diffusion": ("Diffusion models beat GANs on image synthesis", "2105.05233"),
     "classifier": ("Diffusion models beat GANs on image synthesis", "2105.05233"),
-    "gan": ("Large scale GAN training for high fidelity natural image synthesis", "1809.11096"),
 }
 TASKS = {"diffusion": "unconditional-image-generation", "classifier": "image-classification"}
 COLOURS = {1: "grey", 3: "RGB", 4: "RGBA"}
@@ -123,7 +121,7 @@ class Pretrained:
     """
 
     model: AnyModel
-    sampling: Sampling | LatentSampling | None = None
+    sampling: Sampling | None = None
     classifier: ClassifierModel | None = None
     weak: DiffusionModel | None = None
     samples: Samples | None = None
@@ -238,7 +236,6 @@ def facts(recipe: Recipe, metadata: Metadata) -> dict[str, str]:
         recipe,
         diffusion=lambda recipe: _process(recipe) | _sampled(recipe),
         classifier=_process,
-        gan=_noise,
     )
 
 
@@ -248,7 +245,7 @@ def weights_of(metadata: Metadata) -> str | None:
     return None if stored is None else WEIGHTS.get(stored, f"average {stored}")
 
 
-def _store(model: AnyModel, sampling: Sampling | LatentSampling | None, out: Path) -> None:
+def _store(model: AnyModel, sampling: Sampling | None, out: Path) -> None:
     """Copy a model file, changing nothing but the settings by which it is sampled by default."""
     path, recipe = model.path, model.recipe
     default = None if isinstance(recipe, ClassifierRecipe) else recipe.sample
@@ -292,7 +289,7 @@ def _front(recipe: Recipe, terms: Terms) -> str:
     task = TASKS.get(recipe.kind, TASKS["diffusion"])
     if recipe.data.low_res is not None:
         task = "image-to-image"
-    tags = [LIBRARY, "safetensors", {"gan": "gan"}.get(recipe.kind, "diffusion")]
+    tags = [LIBRARY, "safetensors", "diffusion"]
     lists = {"tags": tags, "datasets": terms.data}
     lines = [f"license: {terms.licence}", f"library_name: {LIBRARY}", f"pipeline_tag: {task}"]
     for name, values in lists.items():
@@ -396,13 +393,6 @@ def _plain(value: str) -> str:
 
 def _process(recipe: DiffusionRecipe | ClassifierRecipe) -> dict[str, str]:
     return {"process": f"{recipe.process.schedule}, {recipe.process.steps} steps"}
-
-
-def _noise(recipe: GANRecipe) -> dict[str, str]:
-    """Describe the latent noise of a generator."""
-    truncation = recipe.sample.truncation
-    limit = "whole" if truncation is None else f"truncated at {truncation:g}"
-    return {"noise": f"{recipe.gan.noise} numbers, {limit} by default"}
 
 
 def _sampled(recipe: DiffusionRecipe) -> dict[str, str]:

@@ -20,7 +20,6 @@ from PIL.PngImagePlugin import PngInfo
 from pydantic import ConfigDict, Field
 from torch import Tensor
 
-from adm.adversarial import LatentSampling
 from adm.data.pixels import to_picture
 from adm.generation.labels import MOST_IMAGES
 from adm.generation.pipeline import Pipeline
@@ -35,7 +34,7 @@ SIGNATURE = b"\x89PNG\r\n\x1a\n"
 FRAME = 12  # bytes of a chunk around its data: its length, its type and its checksum
 MOST_BYTES, MOST_CHUNKS = 1 << 26, 10_000  # of a PNG
 # Settings with an option of the command line; `--set NAME=VALUE` takes the others.
-OPTIONS = ("steps", "scale", "sampler", "grid", "guide", "then", "truncation", "seed", "precision")
+OPTIONS = ("steps", "scale", "sampler", "grid", "guide", "then", "seed", "precision")
 OF_UPSAMPLER = ("upsampler_steps", "upsampler_noise")
 # Of the hub, of the released files, or of a shipped model or a run: no path.
 NAME = re.compile(rf"((hf:\w[\w.-]*|{OWNER})/)?\w[^/\\:]*")
@@ -87,7 +86,7 @@ class Recall(Checked):
             if not "".join(map(str, _each(value))).isprintable():
                 raise SettingError(f"settings.{name}", "a printable text", value)
         own = {key: value for key, value in self.settings.items() if key not in OF_UPSAMPLER}
-        (LatentSampling if "truncation" in own else Sampling)().change(**own)
+        Sampling().change(**own)
         for name in OF_UPSAMPLER:
             convert(Annotated[int, Field(ge=0)], self.settings.get(name, 0), f"settings.{name}")
 

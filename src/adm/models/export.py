@@ -21,7 +21,7 @@ from adm.models.paths import FOREIGN, resolve
 from adm.networks import Shapes, UNetConfig
 from adm.recipes.paper import released_recipe
 from adm.recipes.released import PUBLIC, Released, released_as
-from adm.recipes.schema import ClassifierRecipe, DiffusionRecipe, ProcessSettings, Recipe
+from adm.recipes.schema import DiffusionRecipe, ProcessSettings, Recipe
 from adm.spec import SettingError, to_json
 from adm.store.files import new_file
 from adm.training.model_file import save_model
@@ -99,9 +99,7 @@ def convert_to_released(model: str | Path, out: Path) -> str:
         ValueError: there is no such model, or the released system cannot build its network.
         OSError: the file cannot be written.
     """
-    path, weights, recipe, _ = read(model)
-    if not isinstance(recipe, DiffusionRecipe | ClassifierRecipe):
-        raise ValueError(f"{path} is a GAN, which guided-diffusion does not have")
+    _, weights, recipe, _ = read(model)
     config = recipe.config
     written = released_as(recipe.name)
     legacy = written is None or written.legacy_attention_order

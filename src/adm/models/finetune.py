@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from adm.models.identity import identify
 from adm.models.load import read
 from adm.networks import SILENT, ClassifierConfig, UNetConfig, on_meta, shapes_of
-from adm.recipes.schema import ClassifierRecipe, DiffusionRecipe, GANRecipe, Recipe
+from adm.recipes.schema import ClassifierRecipe, DiffusionRecipe, Recipe
 from adm.shown import few
 from adm.spec import SettingError, differences, written
 from adm.training.model_file import check_finite
@@ -71,8 +71,6 @@ def start_from(
     """
     path, weights, old_recipe, metadata = read(model)
     _check_same_network(old_recipe, recipe, path)
-    if isinstance(recipe, GANRecipe) or isinstance(old_recipe, GANRecipe):
-        raise SettingError("pretrained", "left out for a GAN, which starts from random weights")
     old, new = old_recipe.config, recipe.config
     if new.classes and len(classes) != new.classes:
         raise SettingError("classes", f"{new.classes} names, one for each class", classes)

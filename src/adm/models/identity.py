@@ -14,7 +14,7 @@ from adm.store.parsed import parse_json
 from adm.training.model_file import MOST_HEADER, metadata_of
 
 # The parts of a recipe that decide what the network computes, and how that is read.
-PARTS = ("kind", "process", "unet", "classifier", "gan", "distillation", "noised")
+PARTS = ("kind", "process", "unet", "classifier", "distillation", "noised")
 KEYS = ("dtype", "shape", "data_offsets")  # of a tensor in the header of safetensors
 TOGETHER = 1 << 20  # bytes read at a time
 

@@ -64,7 +64,6 @@ def _of_recipe(path: Path, recipe: Recipe) -> str:
     sides = "x".join(map(str, recipe.data.size))
     what = {
         "classifier": "classifier",
-        "gan": "GAN",
         "diffusion": "diffusion model",
     }[recipe.kind]
     if isinstance(recipe, ClassifierRecipe) and not recipe.noised:

@@ -1,4 +1,4 @@
-"""Path or name of a model -> DiffusionModel, ClassifierModel, GANModel, Recipe."""
+"""Path or name of a model -> DiffusionModel, ClassifierModel, Recipe."""
 
 from pathlib import Path
 from typing import TypeAlias
@@ -9,14 +9,12 @@ from torch import Tensor
 from adm.data.naming import at_home
 from adm.models.convert import load_released
 from adm.models.device import pick
-from adm.models.gan import GANModel
 from adm.models.paths import FOREIGN, is_of_run, resolve
 from adm.models.trained import ClassifierModel, DiffusionModel
 from adm.networks import Classifier, UNet, on_meta, shapes_of
-from adm.networks.biggan import Generator
 from adm.recipes import RECIPES, build, recipe
 from adm.recipes.paper import released_recipe
-from adm.recipes.schema import ClassifierRecipe, DiffusionRecipe, GANRecipe, Recipe, from_json
+from adm.recipes.schema import ClassifierRecipe, DiffusionRecipe, Recipe, from_json
 from adm.spec import SettingError, to_json
 from adm.store.parsed import read_json
 from adm.training.checkpoint import check_model
@@ -29,7 +27,7 @@ from adm.training.model_file import (
 )
 
 PICKLED = ".pkl"
-AnyModel: TypeAlias = DiffusionModel | ClassifierModel | GANModel
+AnyModel: TypeAlias = DiffusionModel | ClassifierModel
 
 
 def load_diffusion(model: str | Path, device: torch.device | str | None = "cpu") -> DiffusionModel:
@@ -55,20 +53,6 @@ def load_classifier(
     loaded = load_any(model, device)
     if not isinstance(loaded, ClassifierModel):
         raise _of_another_kind(loaded, ClassifierRecipe)
-    return loaded
-
-
-def load_sampled(
-    model: str | Path, device: torch.device | str | None = "cpu"
-) -> DiffusionModel | GANModel:
-    """Load a model that makes images by the path of a file or a run folder, or by name (`resolve`).
-
-    Raises:
-        ValueError: there is no such model, the file is damaged, or it is a classifier.
-    """
-    loaded = load_any(model, device)
-    if isinstance(loaded, ClassifierModel):
-        raise _of_another_kind(loaded, DiffusionRecipe)
     return loaded
 
 
@@ -103,11 +87,7 @@ def load_any(model: str | Path, device: torch.device | str | None = "cpu") -> An
         schedule = build.schedule(recipe.process)
         return ClassifierModel(network, recipe, classes, schedule, path, steps)
 
-    def gan(recipe: GANRecipe) -> AnyModel:
-        assert isinstance(network, Generator)
-        return GANModel(network, recipe, classes, path, steps)
-
-    return build.by_kind(recipe, diffusion=diffusion, classifier=classifier, gan=gan)
+    return build.by_kind(recipe, diffusion=diffusion, classifier=classifier)
 
 
 def recipe_of(name: str) -> Recipe:
@@ -182,7 +162,7 @@ def described_by(recipe: Recipe) -> Metadata:
 
 def _filled(
     recipe: Recipe, weights: dict[str, Tensor], path: Path, device: torch.device
-) -> UNet | Classifier | Generator:
+) -> UNet | Classifier:
     """Build the recipe's network with these weights, without a random initialization."""
     try:
         network = on_meta(recipe.config)

@@ -5,7 +5,6 @@ from contextlib import suppress
 from difflib import get_close_matches
 from pathlib import Path
 
-from adm.adversarial import GENERATOR
 from adm.data.naming import at_home
 from adm.models import hub
 from adm.recipes import RECIPES
@@ -113,17 +112,14 @@ def is_of_run(folder: Path) -> bool:
     """Return whether a folder is that of a run, finished or just begun, or of a checkpoint."""
     if any((folder / name).exists() for name in (RUN, FOLDER)):
         return True
-    return any(next(folder.glob(where + "model.safetensors"), None) for where in ("", "*/"))
+    return (folder / "model.safetensors").exists()
 
 
 def _in_folder(path: Path) -> Path:
     """Return the model file of a run folder's newest checkpoint, or of a checkpoint's folder."""
     folder = latest(path) or path
-    for file in (folder / "model.safetensors", folder / GENERATOR / "model.safetensors"):
-        if file.exists():
-            hub.check_config(file)
-            return file
-    players = [str(file.parent) for file in sorted(folder.glob("*/model.safetensors"))]
-    if players:
-        raise ValueError(f"{path} holds several networks; give one of {', '.join(players)}")
+    file = folder / "model.safetensors"
+    if file.exists():
+        hub.check_config(file)
+        return file
     raise ValueError(f"{path} holds no checkpoint yet; give a run folder or a model file")

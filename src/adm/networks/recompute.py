@@ -47,7 +47,7 @@ def recompute(network: Module, on: bool = True) -> Module:
     This changes no number: on a CPU, gradients are the same bit for bit.
 
     Args:
-        network: a U-Net, a classifier, or a network of a GAN; modified in place.
+        network: a U-Net or a classifier; modified in place.
         on: whether activations are recomputed.
 
     Returns:

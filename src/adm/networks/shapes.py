@@ -7,8 +7,6 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
-from adm.networks.biggan.config import BigGANConfig
-from adm.networks.biggan.generator import Generator
 from adm.networks.classifier import Classifier, ClassifierConfig
 from adm.networks.unet import UNet, UNetConfig
 
@@ -16,20 +14,15 @@ Config: TypeAlias = UNetConfig | ClassifierConfig
 Shapes: TypeAlias = Mapping[str, Sequence[int]]
 
 
-def on_meta(config: Config | BigGANConfig) -> UNet | Classifier | Generator:
-    """The network of a configuration on the meta device: shapes without values.
-
-    That of a GAN is its generator, which is the model.
-    """
+def on_meta(config: Config) -> UNet | Classifier:
+    """The network of a configuration on the meta device: shapes without values."""
     with torch.device("meta"):
-        if isinstance(config, BigGANConfig):
-            return Generator(config)
         return UNet(config) if isinstance(config, UNetConfig) else Classifier(config)
 
 
 @lru_cache(maxsize=64)
-def parameters_of(config: Config | BigGANConfig) -> int:
-    """Return the number of trained parameters: without the vectors of a GAN's singular values."""
+def parameters_of(config: Config) -> int:
+    """Return the number of parameters."""
     return sum(parameter.numel() for parameter in on_meta(config).parameters())
 
 

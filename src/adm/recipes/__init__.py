@@ -3,9 +3,9 @@
 from collections.abc import Callable
 from difflib import get_close_matches
 
-from adm.recipes import biggan, distilled, emoji, paper, photos, small
+from adm.recipes import distilled, emoji, paper, photos, small
 from adm.recipes.ablations import ABLATIONS
-from adm.recipes.schema import ClassifierRecipe, DiffusionRecipe, GANRecipe, Recipe
+from adm.recipes.schema import ClassifierRecipe, DiffusionRecipe, Recipe
 
 RECIPES: dict[str, Callable[[], Recipe]] = {
     recipe().name: recipe
@@ -28,11 +28,6 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
         emoji.emoji_judge,
         emoji.emoji_upsampler,
         emoji.emoji_weak,
-        biggan.fashion_biggan,
-        biggan.emoji_biggan,
-        biggan.biggan_128,
-        biggan.biggan_deep_128,
-        biggan.biggan_deep_256,
         *paper.released_recipes(),
         *paper.VARIANTS,
         *ABLATIONS,
@@ -52,4 +47,4 @@ def recipe(name: str) -> Recipe:
     return RECIPES[name]()
 
 
-__all__ = ["RECIPES", "ClassifierRecipe", "DiffusionRecipe", "GANRecipe", "Recipe", "recipe"]
+__all__ = ["RECIPES", "ClassifierRecipe", "DiffusionRecipe", "Recipe", "recipe"]

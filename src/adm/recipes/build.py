@@ -4,33 +4,23 @@ What differs by the kind of network is decided here, and nowhere else.
 """
 
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
-from typing import TypeVar, cast
+from typing import TypeVar
 
 import torch
 from torch import nn
 
 from adm import diffusion, losses
-from adm.adversarial import (
-    CRITIC,
-    GENERATOR,
-    adversarial_turn,
-    discriminator_objective,
-    generator_objective,
-)
 from adm.diffusion import EDM, Parameterization, Schedule
 from adm.distillation import Teach, student_of
 from adm.losses import TimestepImportance
 from adm.networks import Classifier, Condition, UNet
-from adm.networks.biggan import Discriminator, Generator, orthogonality, share_statistics
 from adm.processes import Devices
-from adm.recipes.schema import ClassifierRecipe, DiffusionRecipe, GANRecipe, ProcessSettings, Recipe
+from adm.recipes.schema import ClassifierRecipe, DiffusionRecipe, ProcessSettings, Recipe
 from adm.spec import SettingError
 from adm.training import objective as training
 from adm.training.levels import ByLoss, DrawLevels
 from adm.training.objective import Objective
-from adm.training.optimizers import AdamW
 from adm.training.players import MODEL, Player, RunState, player
 from adm.training.update import Turn, alone
 
@@ -55,12 +45,9 @@ def by_kind(
     *,
     diffusion: Callable[[DiffusionRecipe], T],
     classifier: Callable[[ClassifierRecipe], T],
-    gan: Callable[[GANRecipe], T],
 ) -> T:
     """Call the function for this kind of recipe, and return its result."""
-    if isinstance(recipe, DiffusionRecipe):
-        return diffusion(recipe)
-    return classifier(recipe) if isinstance(recipe, ClassifierRecipe) else gan(recipe)
+    return diffusion(recipe) if isinstance(recipe, DiffusionRecipe) else classifier(recipe)
 
 
 def schedule(process: ProcessSettings) -> Schedule:
@@ -111,10 +98,6 @@ def networks(recipe: Recipe) -> dict[str, nn.Module]:
             recipe,
             diffusion=lambda recipe: {MODEL: UNet(recipe.unet)},
             classifier=lambda recipe: {MODEL: Classifier(recipe.classifier)},
-            gan=lambda recipe: {
-                GENERATOR: Generator(recipe.gan),
-                CRITIC: Discriminator(recipe.gan),
-            },
         )
 
 
@@ -132,15 +115,7 @@ def network(recipe: Recipe) -> nn.Module:
 
 def players(recipe: Recipe, networks: dict[str, nn.Module], devices: Devices) -> dict[str, Player]:
     """Return the players of a recipe's networks; see `adm.training.players.player`."""
-    train = recipe.train
-    if not isinstance(recipe, GANRecipe):
-        return {name: player(each, train, devices) for name, each in networks.items()}
-    how = recipe.adversarial
-    settings = {GENERATOR: train, CRITIC: replace(train, learning_rate=how.discriminator_rate)}
-    return {
-        name: player(each, settings[name], devices, how.first_decay)
-        for name, each in networks.items()
-    }
+    return {name: player(each, recipe.train, devices) for name, each in networks.items()}
 
 
 def turn(recipe: Recipe, state: RunState, device: torch.device, teach: Teach | None = None) -> Turn:
@@ -150,8 +125,6 @@ def turn(recipe: Recipe, state: RunState, device: torch.device, teach: Teach | N
         state: the players of the recipe's networks, and its importance sampler.
         device, teach: as for `objectives`.
     """
-    if isinstance(recipe, GANRecipe):
-        return _adversarial(recipe, state, device)
     how = recipe.distillation
     stages = objectives(recipe, device, _levels(recipe, state.importance), teach)
     return alone(*stages) if how is None else alone(*stages, stage=how.stage)
@@ -163,20 +136,6 @@ def _levels(recipe: Recipe, importance: TimestepImportance | None) -> DrawLevels
         return importance.draw
     is_diffusion = isinstance(recipe, DiffusionRecipe)
     return recipe.levels.over(schedule(recipe.process)) if is_diffusion else None
-
-
-def _adversarial(recipe: GANRecipe, state: RunState, device: torch.device) -> Turn:
-    how, autocast = recipe.adversarial, autocast_for(recipe.train.precision, device)
-    generator = cast(Generator, state.players[GENERATOR].network)
-    critic = cast(Discriminator, state.players[CRITIC].network)
-    share_statistics(generator)
-    unevenness = orthogonality(generator)
-    penalty = (lambda: how.orthogonal * unevenness()) if how.orthogonal else None
-    return adversarial_turn(
-        generator_objective(critic, how.augmentation, autocast, penalty),
-        discriminator_objective(generator, how.augmentation, autocast),
-        how.discriminator_steps,
-    )
 
 
 def objectives(
@@ -237,20 +196,15 @@ def autocast_for(precision: str, device: torch.device) -> Callable[[], torch.aut
 
 def check(recipe: Recipe) -> None:
     """Raise ValueError if two settings contradict each other."""
-    one_size = isinstance(recipe, ClassifierRecipe | GANRecipe)
-    if one_size and tuple(recipe.config.size) != tuple(recipe.data.size):
+    size = tuple(recipe.data.size)
+    if isinstance(recipe, ClassifierRecipe) and tuple(recipe.config.size) != size:
         raise ValueError(
             f"{recipe.section}.size={recipe.config.size} and data.size={recipe.data.size} differ; "
             "set both to the same"
         )
     recipe.config.check_size(recipe.data.size)
     _check_channels(recipe)
-    if isinstance(recipe, GANRecipe):
-        # The rates and beta_1 = 0 of BigGAN are Adam's (Brock et al. 2019, appendix C).
-        if not isinstance(recipe.train.optimizer, AdamW):
-            raise SettingError("train.optimizer", "adamw for a GAN", recipe.train.optimizer.name)
-    else:
-        schedule(recipe.process)
+    schedule(recipe.process)
     if isinstance(recipe, DiffusionRecipe):
         _check_low_res(recipe)
         _check_distillation(recipe)

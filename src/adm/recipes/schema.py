@@ -10,12 +10,10 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
-from adm.adversarial import Adversarial, LatentSampling
 from adm.diffusion import NOISE, TARGETS, Target
 from adm.distillation import Distillation
 from adm.limits import MOST_BATCH, MOST_CHANNELS, MOST_CHARACTERS, MOST_LEVELS, MOST_SIDE, MOST_TEXT
 from adm.networks import ClassifierConfig, UNetConfig
-from adm.networks.biggan import BigGANConfig
 from adm.samplers import Sampling
 from adm.shown import printable, short, shown
 from adm.spec import SettingError, SpecOf, assign, refusal
@@ -78,16 +76,11 @@ class WatchSettings:
         images: number of images in a preview; 0 for no previews.
         validation_images: number of held-out images, and of training images that they are compared
             with; 0 for no validation.
-        features: of a GAN only: those in which the distance of generated from held-out images is
-            measured: the means of at most 8x8 areas (`pixels`), or a network's.
     """
 
     every_steps: PositiveInt | None = None
     images: Images = 32
     validation_images: Images = 1000
-    features: Literal[
-        "pixels", "inception", "efficientnet-lite0", "fashion-judge", "emoji-judge"
-    ] = "pixels"
 
 
 class BaseRecipe:
@@ -97,18 +90,11 @@ class BaseRecipe:
         section: name of the field that configures the network.
         makes: what the recipe trains, for messages.
         distillation: how it is distilled from a teacher; None for a model that is trained on data.
-        divisible: whether the images of a step may be divided into micro-batches.
-        parts: number of equal parts, of a step each, that a turn divides its batch into.
     """
 
     section: ClassVar[str]
     makes: ClassVar[str]
     distillation: Distillation | None = None
-    divisible: ClassVar[bool] = True
-
-    @property
-    def parts(self) -> int:
-        return 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -167,40 +153,9 @@ class ClassifierRecipe(BaseRecipe):
         return self.classifier
 
 
-@dataclass(frozen=True, kw_only=True)
-class GANRecipe(BaseRecipe):
-    """A generator and the discriminator that it is trained against (Brock et al. 2019).
-
-    Attributes:
-        gan: the two networks.
-        adversarial: how they learn; `train.learning_rate` is the generator's.
-        sample: the default settings of sampling.
-    """
-
-    name: Name
-    data: DataSettings
-    gan: BigGANConfig
-    adversarial: Adversarial
-    train: TrainSettings
-    sample: LatentSampling = field(default_factory=LatentSampling)
-    watch: WatchSettings = field(default_factory=WatchSettings)
-    kind: Literal["gan"] = "gan"
-    section: ClassVar[str] = "gan"
-    makes: ClassVar[str] = "a GAN"
-    divisible: ClassVar[bool] = False
-
-    @property
-    def config(self) -> BigGANConfig:
-        return self.gan
-
-    @property
-    def parts(self) -> int:
-        return self.adversarial.discriminator_steps
-
-
-Recipe = DiffusionRecipe | ClassifierRecipe | GANRecipe
+Recipe = DiffusionRecipe | ClassifierRecipe
 _ADAPTER: TypeAdapter[Recipe] = TypeAdapter(
-    Annotated[DiffusionRecipe | ClassifierRecipe | GANRecipe, Field(discriminator="kind")],
+    Annotated[DiffusionRecipe | ClassifierRecipe, Field(discriminator="kind")],
     config=ConfigDict(extra="forbid"),
 )
 
@@ -259,7 +214,7 @@ def from_json(values: Any) -> Recipe:
     except ValidationError as error:
         errors = error.errors(include_url=False)
     if not errors[0]["loc"]:
-        raise SettingError("kind", "diffusion, classifier or gan", values.get("kind"))
+        raise SettingError("kind", "diffusion or classifier", values.get("kind"))
     for entry in errors:
         entry["loc"] = entry["loc"][1:]  # without the kind
     unknown = [entry["loc"] for entry in errors if entry["type"] == "unexpected_keyword_argument"]

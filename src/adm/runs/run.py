@@ -19,7 +19,7 @@ from adm.models.teacher import Teacher
 from adm.processes import Devices
 from adm.progress import progress
 from adm.recipes import build
-from adm.recipes.schema import DiffusionRecipe, GANRecipe, Recipe
+from adm.recipes.schema import DiffusionRecipe, Recipe
 from adm.runs.data import DataOptions, check_source, choose, known, open_data
 from adm.runs.folder import CheckData, check_claim, claim, identity, sole_writer, start_of
 from adm.runs.watch import watching
@@ -176,8 +176,6 @@ def check(recipe: Recipe, source: Source, devices: Devices, options: TrainOption
     check_source(recipe, source)
     _check_teacher(recipe, source, options.teacher)
     _check_batch(recipe.train.batch_size, source, devices)
-    if isinstance(recipe, GANRecipe):
-        _check_gan(recipe, devices, options)
 
 
 def start(
@@ -218,7 +216,6 @@ def start(
         ),
         watch=options.watch,
         stop=options.stop,
-        divisible=recipe.divisible,
     )
     steps = loop.train(prepared, options.micro_batch)
     devices.once(lambda: claim(run, described, images))  # last: a refusal changes nothing
@@ -233,26 +230,6 @@ def _check_batch(size: int, source: Source, devices: Devices) -> None:
         )
     if size < world:
         raise SettingError("train.batch_size", f"at least {world}, one for each process", size)
-
-
-def _check_gan(recipe: GANRecipe, devices: Devices, options: TrainOptions) -> None:
-    """Refuse what a GAN cannot do: its generator normalises over the whole batch."""
-    if options.micro_batch is not None:
-        raise SettingError(
-            "micro_batch",
-            "left out for a GAN, whose generator normalises over the whole batch",
-            cure="set train.batch_size to fewer images",
-        )
-    if options.pretrained is not None:
-        raise SettingError("pretrained", "left out for a GAN, which starts from random weights")
-    size, parts = recipe.train.batch_size, recipe.adversarial.discriminator_steps * devices.world
-    if size % parts:
-        raise SettingError(
-            "train.batch_size",
-            f"a multiple of {parts}, a part for each process and step of the discriminator",
-            size,
-            f"such as {-(-size // parts) * parts}",
-        )
 
 
 def _check_teacher(recipe: Recipe, source: Source, teacher: Teacher | None) -> None:

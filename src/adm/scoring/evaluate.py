@@ -286,7 +286,7 @@ def _manifest(
 
 def _rounding(manifest: Mapping[str, Any] | None) -> str | None:
     """Return how the generator rounded to bytes; None without the manifest of a sample folder."""
-    settings = manifest and (manifest.get("sampling") or manifest.get("latent"))
+    settings = manifest and manifest.get("sampling")
     return settings.get("rounding") if isinstance(settings, dict) else None
 
 

@@ -3,7 +3,7 @@
 import json
 import math
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple, TextIO
@@ -59,16 +59,12 @@ def continued(run: Path, steps: int, devices: Devices) -> Iterator[TextIO]:
         yield file
 
 
-def read(run: Path, steps: int, names: Sequence[str]) -> list[float]:
-    """Return the first of these figures in each line that has one, of the first `steps` steps."""
+def read(run: Path, steps: int, name: str) -> list[float]:
+    """Return a figure of each line that has it, of the first `steps` steps."""
     path = run / FILE
     entries = (line for _, line in lines(path)) if path.exists() else iter(())
     known = (line.figures for line in entries if line is not None and line.step <= steps)
-    return [
-        next(figures[name] for name in names if name in figures)
-        for figures in known
-        if {*names} & {*figures}
-    ]
+    return [figures[name] for figures in known if name in figures]
 
 
 def write(file: TextIO, done: int, shown: dict[str, float]) -> None:

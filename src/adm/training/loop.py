@@ -24,7 +24,7 @@ from adm.training.settings import TrainSettings
 from adm.training.spread import longest_share, share
 from adm.training.update import StepSettings, Turn, Update, update
 
-JUDGED = ("validation/loss", "validation/frechet")  # figures of which the lowest is the best
+JUDGED = "validation/loss"  # the figure of which the lowest is the best
 MOST_NAMED = 8  # images listed in a message
 
 notices = logging.getLogger("adm")
@@ -65,7 +65,6 @@ class Run:
         augmentation: random changes of the training images.
         watch: called after every step; its figures go into the log.
         stop: called after every step; if it returns True, the run saves a checkpoint and ends.
-        divisible: whether the batch of a step may be divided into micro-batches.
     """
 
     state: RunState
@@ -78,7 +77,6 @@ class Run:
     augmentation: Augmentation = PLAIN
     watch: Watch = lambda done, state: {}
     stop: Callable[[], bool] = lambda: False
-    divisible: bool = True
 
 
 def train(run: Run, micro_batch: MicroBatch = None) -> Iterator[Progress]:
@@ -153,7 +151,7 @@ def _resumed(run: Run, micro_batch: MicroBatch, newest: Numbers | None) -> Itera
 
 def validated(shown: dict[str, float]) -> float | None:
     """Return the figure of validation by which the best checkpoint is chosen; None for none."""
-    return next((shown[name] for name in JUDGED if name in shown), None)
+    return shown.get(JUDGED)
 
 
 def exhausted(validations: Sequence[float], patience: int | None) -> bool:
@@ -222,7 +220,7 @@ def _take_turn(run: Run, batch: Batch, how: StepSettings) -> dict[str, Update]:
     alone = run.devices.world == 1  # other processes are blocked in the step's collectives
     fits = probe(state, turn, batch, run.devices) if alone else bool
     fitting = largest(fits, how.micro_batch // 2)
-    raise MemoryError(refusal(how.micro_batch, fitting, run.divisible))
+    raise MemoryError(refusal(how.micro_batch, fitting))
 
 
 def _shown(state: RunState, updates: dict[str, Update]) -> dict[str, float]:

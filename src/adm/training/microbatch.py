@@ -76,24 +76,12 @@ def forget_gradients(state: RunState) -> None:
         player.optimizer.zero_grad(set_to_none=True)
 
 
-def refusal(size: int, fitting: int | None, divisible: bool = True) -> str:
+def refusal(size: int, fitting: int | None) -> str:
     """Return the error message for a micro-batch of `size` images that does not fit.
 
     Args:
         fitting: the largest size that fits; None if even a single image does not.
-        divisible: whether the images of a step can be divided into micro-batches.
     """
-    if not divisible:
-        fewer = (
-            f"start a new run with train.batch_size={fitting} for each process"
-            if fitting
-            else "choose a smaller network"
-        )
-        return (
-            f"out of memory with a batch of {size} images, which a GAN does not divide; set "
-            "train.checkpoint_activations=true to resume with the same results, share the batch "
-            f"among more processes, or {fewer}"
-        )
     if fitting is None:
         return (
             f"out of memory with {size} images at once, and a single image does not fit either; "

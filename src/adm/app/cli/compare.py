@@ -42,7 +42,7 @@ def compare(
 
     Examples:
 
-        adm compare out/gan out/guided fashion-mnist --split test --class sandal,bag \
+        adm compare out/plain out/guided fashion-mnist --split test --class sandal,bag \
             --features efficientnet-lite0 --out page.html
 
         adm compare out/a out/b --features fashion-judge --picture page.png --out page.html

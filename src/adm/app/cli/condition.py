@@ -62,7 +62,7 @@ class Conditions:
         from adm.generation.job import Job
         from adm.generation.labels import labels_of, positive
 
-        model, generator = pipeline.diffusion, pipeline.generator(**overrides)
+        model, generator = pipeline.model, pipeline.generator(**overrides)
         if model.low_shape is None:
             raise SettingError("condition", f"left out, as {model.name} is not image-conditional")
         named = bool(generator.classes) and classes is None

@@ -59,12 +59,11 @@ def help(topic: str | None = None, /, *, as_json: AsJson = False) -> None:
         return
     if topic not in TOPICS:
         raise ValueError(f"no topic {topic!r}; give one of {', '.join(TOPICS)}, or adm VERB --help")
-    from adm.adversarial import LatentSampling
     from adm.app.study.bounds import BOUNDS
     from adm.diffusion import TARGETS
     from adm.distillation import METHODS as DISTILLATIONS
     from adm.generation.edit import EDITS
-    from adm.recipes import ClassifierRecipe, DiffusionRecipe, GANRecipe
+    from adm.recipes import ClassifierRecipe, DiffusionRecipe
     from adm.restoration import METHODS, OPERATORS
     from adm.restoration.presets import PRESETS
     from adm.samplers.settings import KINDS, Sampling
@@ -72,8 +71,8 @@ def help(topic: str | None = None, /, *, as_json: AsJson = False) -> None:
     from adm.training.optimizers import OPTIMIZERS
 
     of_several = {
-        "sampling": (Sampling, LatentSampling),
-        "recipe": (DiffusionRecipe, ClassifierRecipe, GANRecipe),
+        "sampling": (Sampling,),
+        "recipe": (DiffusionRecipe, ClassifierRecipe),
     }
     if topic == "preset":
         presets = {name: vars(each) | {"summary": each.published} for name, each in PRESETS.items()}

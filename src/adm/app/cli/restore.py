@@ -111,7 +111,7 @@ def restore(
     if operator is None:
         raise SettingError("operator", "given, or {preset}")
     problem = Problem.parsed(operator, method or "mmps", sigma or 0.0)
-    instrument = problem.instrument(pipeline.diffusion)
+    instrument = problem.instrument(pipeline.model)
     real, known, (channels, *size) = None, None, pipeline.shape
     if truth is not None:
         how = {"split": (split, "train"), "size": tuple(size), "channels": channels}

@@ -22,6 +22,7 @@ if TYPE_CHECKING:  # so that --help does not load torch
     from adm.generation.job import Job
     from adm.generation.pipeline import Pipeline
     from adm.processes import Devices
+    from adm.samplers import Sampling
 
 MOST_NAMED = 8  # parts in a message
 
@@ -47,8 +48,6 @@ class Settings:
     then
         Change of class, scale or guide from a level down, as in at:700,classes=sneaker,scale=4; may
         be given several times. `adm help then` lists the parameters.
-    truncation
-        GANs only: largest absolute value of the noise, as in 0.5, or none.
     seed
         Random seed. Each image depends on the seed and its index only.
     precision
@@ -64,7 +63,6 @@ class Settings:
     grid: str | None = None
     guide: Annotated[tuple[str, ...], Parameter(negative="", show_default=False)] = ()
     then: Annotated[tuple[str, ...], Parameter(negative="", show_default=False)] = ()
-    truncation: str | None = None
     seed: int | None = None
     precision: str | None = None
     set: Annotated[tuple[str, ...], Parameter(negative="", show_default=False)] = ()
@@ -101,17 +99,14 @@ class Helpers:
 
         return load(model, self.classifier, upsampler, device, self.weak)
 
-    def check_used(self, sampling: object) -> None:
-        """Raise SettingError if a classifier or a weak model is given that guides nothing."""
-        guides = getattr(sampling, "guides", ())
-        if self.weak is not None and "weak" not in {each.name for each in guides}:
+    def check_used(self, sampling: "Sampling") -> None:
+        """Raise SettingError if a weak model is given that guides nothing."""
+        if self.weak is not None and "weak" not in {each.name for each in sampling.guides}:
             raise SettingError(
                 "guide",
                 "a weak one beside {weak}, as in {guide=weak:scale=1.5}",
                 cure="or leave {weak} out",
             )
-        if self.classifier is not None and not hasattr(sampling, "guide"):
-            raise SettingError("classifier", "left out for a GAN, which nothing guides")
 
 
 @Parameter(name="*")

@@ -24,8 +24,6 @@ def sweep(
         adm sweep fashion --vary scale=0,1,2,4 --vary sampler=ddim,unipc --vary steps=10,25 \
             --reference fashion.npz --out out/samplers
 
-        adm sweep runs/biggan --vary truncation=0.5,1,2 --reference fashion.npz --out out/gan
-
     Parameters
     ----------
     vary

@@ -31,10 +31,7 @@ from adm.training.loop import MicroBatch, Progress
 
 SMOOTHING = 0.95  # of the exponential average of the printed losses
 # Entries of the log that are printed, where present.
-SHOWN = (
-    *("loss", "mse", "vlb", "accuracy", "gradient_norm"),
-    *("generator/loss", "discriminator/loss", "discriminator/real", "discriminator/generated"),
-)
+SHOWN = ("loss", "mse", "vlb", "accuracy", "gradient_norm")
 MOST_NAMED = 12  # classes listed
 
 
@@ -160,7 +157,6 @@ def _finish(recipe: Recipe, out: Path, devices: Devices) -> None:
         recipe,
         diffusion=lambda r: f"sample {out}{' --condition IMAGES' * bool(r.data.low_res)}",
         classifier=lambda _: f"sample MODEL --classifier {out}",
-        gan=lambda _: f"sample {out} --truncation 1",
     )
     say(f"{newest}: done; next, `adm {use} --out ...`")
 

@@ -9,7 +9,6 @@ from dataclasses import fields
 from types import NoneType
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
-from adm.adversarial import LatentSampling
 from adm.app.kinds import bounds, describe
 from adm.generation.edit import EDITS
 from adm.restoration import METHODS
@@ -29,10 +28,7 @@ def forms() -> dict[str, Any]:
             name: {kind.name: form(kind) for kind in kinds.values()}
             for name, kinds in SPECS.items()
         },
-        "settings": {
-            "diffusion": _plain(Sampling),
-            "gan": _plain(LatentSampling),
-        },
+        "settings": _plain(Sampling),
     }
 
 

@@ -19,7 +19,6 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from torch import Tensor
 
-from adm.adversarial import LatentSampling
 from adm.app.studio import live, pictures
 from adm.app.studio.desk import Emit
 from adm.app.studio.forms import CLOSED
@@ -44,7 +43,7 @@ MOST_STEPS = 1000  # of an image
 MOST_CALLS = 10_000  # of the network, for an image
 MOST_VALUES = 16  # of an axis
 SHORTHANDS = ("scale", "steps")
-OPEN = {*(each.name for kind in (Sampling, LatentSampling) for each in fields(kind)), *SHORTHANDS}
+OPEN = {*(each.name for each in fields(Sampling)), *SHORTHANDS}
 OUT = "out/studio"  # of the commands that a page shows
 
 Name: TypeAlias = Annotated[str, Field(min_length=1, max_length=200)]

@@ -22,7 +22,6 @@ from adm.models.device import pick
 from adm.models.paths import SHIPPED, resolve
 from adm.models.trained import name_of
 from adm.recipes.schema import DataSettings, from_json
-from adm.samplers import Sampling
 from adm.scoring import Extraction, FeatureSet, extract, open_images
 from adm.scoring.nearest import NEIGHBOURS, NONE, QUANTILE, equal_pixels, own_distances
 from adm.spec import SettingError, to_json
@@ -129,11 +128,7 @@ class Shelf:
         """Load the first model and its student, and take the first steps, which are the slowest."""
         for name in (self.names[0] + FAST, self.names[0]):
             if name in self.names:
-                pipeline = self.pipeline(name)
-                least: dict[str, Any] = (
-                    {"steps": 2} if isinstance(pipeline.sampling, Sampling) else {}
-                )
-                pipeline.job(count=1, **least).images([0])
+                self.pipeline(name).job(count=1, steps=2).images([0])
 
     def offered(self, model: str) -> str | None:
         """Return the model that a picture names, as the page calls it; None if it has none."""
@@ -142,21 +137,18 @@ class Shelf:
     def describe(self, name: str) -> dict[str, Any]:
         """Return what a page knows of a model, as JSON values."""
         pipeline = self.pipeline(name)
-        model, usual = pipeline.model, pipeline.sampling
-        diffusion = isinstance(usual, Sampling)
-        student = diffusion and pipeline.diffusion.student
-        fast = name + FAST
-        distillation = pipeline.diffusion.recipe.distillation if student else None
+        model, fast = pipeline.model, name + FAST
+        distillation = model.recipe.distillation
         return {
             "model": name,
-            "kind": "student" if student else "diffusion" if diffusion else "gan",
+            "kind": "student" if model.student else "diffusion",
             "shape": list(pipeline.shape),
             "classes": list(pipeline.classes),
-            "settings": to_json(usual),
-            "guided": student or (diffusion and pipeline.guide is not None),
+            "settings": to_json(pipeline.sampling),
+            "guided": model.student or pipeline.guide is not None,
             "steps": list(distillation.steps) if distillation else [],
             "scales": list(distillation.scales) if distillation else [],
-            "levels": pipeline.schedule.last if diffusion else 0,
+            "levels": pipeline.schedule.last,
             "student": fast if fast in self.names else None,
             "trained": f"{model.trained_steps:,} steps on {model.recipe.data.source}",
         }

@@ -28,7 +28,7 @@ from adm.store.parsed import as_type, read_json
 NAME = "frontier"  # of its file beside a model
 FILE = f"{NAME}.json"  # in a frontier folder
 # Settings with an option of `adm sample`; --set takes the others.
-OPTIONS = ("scale", "steps", "sampler", "grid", "guide", "truncation", "seed", "precision")
+OPTIONS = ("scale", "steps", "sampler", "grid", "guide", "seed", "precision")
 MOST_POINTS, MOST_FEATURES = 100_000, 100
 DIGITS = 2  # significant, of the budgets that are recommended
 

@@ -278,7 +278,7 @@ def task_of(
     batch_size: int,
 ) -> Task:
     """Return the task of the arguments of `likelihood`."""
-    model = pipeline.diffusion
+    model = pipeline.model
     check_from_noise(model)
     requested = [bound] if isinstance(bound, str | Bound) else list(bound)
     default = Variational(drawn=DRAWN if model.schedule.last > DRAWN else None)

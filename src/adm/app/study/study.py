@@ -63,7 +63,7 @@ class Axis:
     @property
     def is_strength(self) -> bool:
         """Whether a larger effect of the setting trades diversity for fidelity."""
-        return self.name in ("guide", "truncation") or self.name.endswith("scale")
+        return self.name == "guide" or self.name.endswith("scale")
 
     @property
     def is_number(self) -> bool:
@@ -71,11 +71,11 @@ class Axis:
 
     @property
     def ordered(self) -> "Axis":
-        """The axis with numbers in order; a small truncation is a strong one."""
+        """The axis with numbers in order."""
         if not self.is_number:
             return self
         values = sorted(self.values, key=lambda value: float(str(value)))
-        return replace(self, values=tuple(values[:: -1 if self.name == "truncation" else 1]))
+        return replace(self, values=tuple(values))
 
 
 def axis(text: str) -> Axis:

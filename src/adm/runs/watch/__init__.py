@@ -4,10 +4,9 @@ import logging
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-from adm.recipes.schema import GANRecipe
 from adm.runs.watch.curves import watch_curves
 from adm.runs.watch.previews import OnPicture, watch_previews
-from adm.runs.watch.validation import watch_distance, watch_validation
+from adm.runs.watch.validation import watch_validation
 from adm.runs.watch.watched import Watched
 from adm.shown import reason_of
 from adm.training.loop import Watch
@@ -31,8 +30,7 @@ def watching(run: Watched, on_picture: Sequence[OnPicture] = ()) -> Watch:
     """
     watches: list[Watch] = []
     if run.held_out is not None and run.recipe.watch.validation_images:
-        is_gan = isinstance(run.recipe, GANRecipe)
-        watches.append((watch_distance if is_gan else watch_validation)(run, run.held_out))
+        watches.append(watch_validation(run, run.held_out))
     if run.recipe.watch.images:
         watches.append(guarded("the preview", watch_previews(run, on_picture)))
     drawn = guarded("progress.png", watch_curves(run))

@@ -215,12 +215,6 @@ def _quarters(name: str, scale: Callable[..., None]) -> Paint:
     return _curves([Curve(f"{name}_q{i}", *one) for i, one in enumerate(styles, start=1)], scale)
 
 
-def _bands(figure: str, *names: str) -> Paint:
-    """Draw a figure of both players of a GAN, or two figures of one."""
-    players = zip(names, (ACCENT, WARM), strict=True)
-    return _curves([Curve(figure.format(name), name, colour, True) for name, colour in players])
-
-
 def _gap(axes: Axes, log: Columns) -> None:
     axes.axhline(0, color=PALE, lw=1)
     shares = "validation/accuracy" in log
@@ -270,24 +264,14 @@ def has(log: Columns, name: str) -> bool:
     return name in log and bool(np.isfinite(log[name].values).any())
 
 
-PLAYERS = ("generator", "discriminator")
-DISTANCE = Curve("validation/frechet", "to held-out images, average weights", INK)
 PANELS: tuple[tuple[str, str, Paint], ...] = (  # title, the figure that it needs, how it is drawn
     ("loss", "loss", _trained("loss", _log_scale)),
-    ("losses", "generator/loss", _bands("{}/loss", *PLAYERS)),
-    (
-        "logits of the discriminator",
-        "discriminator/real",
-        _bands("discriminator/{}", "real", "generated"),
-    ),
-    ("Fréchet distance", "validation/frechet", _curves([DISTANCE], _log_scale)),
     ("held-out loss", "validation/loss_q4", _quarters("validation/loss", _log_scale)),
     ("accuracy", "accuracy", _trained("accuracy", _percent)),
     ("held-out accuracy", "validation/accuracy_q4", _quarters("validation/accuracy", _percent)),
     ("gap to training images", "validation/gap", _gap),
     ("learning rate", "learning_rate", _rate),
     ("gradient norm", "gradient_norm", _norm),
-    ("gradient norms", "generator/gradient_norm", _bands("{}/gradient_norm", *PLAYERS)),
     ("channel means", "samples/mean_c0", _colours("mean")),
     ("channel deviations", "samples/std_c0", _colours("std")),
 )

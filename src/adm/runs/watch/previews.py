@@ -15,15 +15,12 @@ from adm.data import shuffle
 from adm.diffusion import Schedule, clip
 from adm.diffusion.process import diffuse
 from adm.generation.diffusion import DiffusionGenerator
-from adm.generation.gan import GANGenerator
 from adm.generation.resolve import resolve
 from adm.images import to_float, to_uint8
-from adm.models.gan import GANModel
 from adm.models.trained import DiffusionModel
 from adm.networks import Classifier
 from adm.pictures import Row, sheet
 from adm.recipes import ClassifierRecipe, DiffusionRecipe, build
-from adm.recipes.schema import GANRecipe
 from adm.runs.watch.drift import compare, figures_of, tint, warning_of
 from adm.runs.watch.validation import FAR
 from adm.runs.watch.watched import Watched, Weights
@@ -91,7 +88,7 @@ def drawing(run: Watched) -> Draw:
     recipe = run.recipe
     if isinstance(recipe, ClassifierRecipe):
         return mistakes(run, recipe)
-    if isinstance(recipe, DiffusionRecipe) and recipe.unet.super_resolution:
+    if recipe.unet.super_resolution:
         return upsampled(run, recipe)
     return samples(run, recipe)
 
@@ -106,22 +103,19 @@ def _title(run: Watched, done: int, rest: str) -> str:
     return f"{run.folder.resolve().name}, step {done:,}: {rest}"
 
 
-def samples(run: Watched, recipe: DiffusionRecipe | GANRecipe) -> Draw:
+def samples(run: Watched, recipe: DiffusionRecipe) -> Draw:
     """Return a function that draws samples of the raw weights beside those of the average.
 
     If the network takes labels, a row shows one class: all classes, or ten at equal distances.
     There are `watch.images` of each kind of weights, rounded down to whole rows. Every preview
-    starts from the same noise, so that previews can be compared; that of a GAN is not truncated.
+    starts from the same noise, so that previews can be compared.
     """
     classes, count = run.training.classes, recipe.watch.images
     labels, across = layout(None if recipe.config.classes is None else len(classes), count)
     total = len(labels) if labels is not None else count // across * across
     compared = tint(run.training, recipe.train.steps)
 
-    def sample(model: DiffusionModel | GANModel) -> Tensor:
-        if isinstance(model, GANModel):
-            sampling = replace(model.recipe.sample, truncation=None, seed=SEED)
-            return GANGenerator(model, sampling).images(labels, range(total))
+    def sample(model: DiffusionModel) -> Tensor:
         sampling = resolve(model, preview_sampling(model.recipe))
         return DiffusionGenerator(model, sampling).images(labels, range(total))
 
@@ -141,9 +135,7 @@ def samples(run: Watched, recipe: DiffusionRecipe | GANRecipe) -> Draw:
     return draw
 
 
-def _how(recipe: DiffusionRecipe | GANRecipe) -> str:
-    if isinstance(recipe, GANRecipe):
-        return "full noise"
+def _how(recipe: DiffusionRecipe) -> str:
     sampling = preview_sampling(recipe)
     solver = "DDIM " if isinstance(sampling.sampler, DDIM) else ""
     return f"{sampling.grid.steps} {solver}steps"
@@ -208,9 +200,8 @@ def upsampled(run: Watched, recipe: DiffusionRecipe) -> Draw:
 
 
 @torch.no_grad()
-def _upsample(model: DiffusionModel | GANModel, low: Tensor, labels: Tensor) -> Tensor:
+def _upsample(model: DiffusionModel, low: Tensor, labels: Tensor) -> Tensor:
     """Upsample images (B, C, h, w) in [-1, 1] to (B, C, H, W) uint8."""
-    assert isinstance(model, DiffusionModel)
     schedule = preview_sampling(model.recipe).grid.of(model.schedule)
     noise = ImageNoise(SEED, range(len(low)), model.shape, model.device)
     classes = labels.to(model.device) if model.recipe.unet.classes is not None else None

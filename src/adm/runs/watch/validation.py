@@ -1,28 +1,21 @@
-"""Average weights, held-out images -> loss and accuracy by quarter of the levels, or a distance."""
+"""Average weights, held-out images -> loss and accuracy by quarter of the levels."""
 
 import logging
-from collections.abc import Callable, Mapping
-from functools import cache, partial
+from collections.abc import Mapping
+from functools import partial
 from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from adm.data import Source, shuffle
-from adm.features.opening import table
-from adm.generation.gan import GANGenerator
-from adm.metrics import Statistics, frechet_distance, statistics
-from adm.models.gan import GANModel
 from adm.processes import Devices
 from adm.recipes import build
-from adm.recipes.schema import GANRecipe
 from adm.runs.data import check_source
 from adm.runs.watch.watched import Watched, mean_weights
 from adm.shown import few
-from adm.spec import SettingError
 from adm.training.batches import Batch, with_draws
 from adm.training.loop import Watch
 from adm.training.objective import Objective
@@ -36,8 +29,6 @@ NAMES = ("loss", "mse", "vlb", "accuracy")
 MOST_NAMED = 5  # classes listed in a message
 ACCURACY_GAP = 0.10  # gap in accuracy above which a classifier is reported to overfit
 LOSS_GAP = 0.10  # the same for a diffusion model, relative to the loss on training images
-FRECHET = "validation/frechet"
-SMALLEST, SIDE = 2, 8  # images of a distance; pixels of a side of the features of pixels
 
 log = logging.getLogger("adm")
 
@@ -79,7 +70,6 @@ def watch_validation(run: Watched, held_out: Source) -> Watch:
         ValueError: the recipe's network cannot be trained on such images, or the classes differ.
     """
     recipe, training, devices = run.recipe, run.training, run.devices
-    assert not isinstance(recipe, GANRecipe)
     _check_classes(held_out, training)
     check_source(recipe, held_out)
     objective = build.objectives(recipe, devices.device, teach=run.teach)[-1]
@@ -198,64 +188,3 @@ def _check_classes(held_out: Source, training: Source) -> None:
             f"{held_out.name} and {training.name} differ in their classes or the order of them: "
             f"{' and '.join(both)}; validate on data of the same classes"
         )
-
-
-def watch_distance(run: Watched, held_out: Source) -> Watch:
-    """Return a watch that measures how far generated images are from held-out ones.
-
-    It returns `validation/frechet`, the distance between as many of each, with the same labels and
-    in the features of `watch.features`: of `watch.validation_images`, or of all that are held out.
-    The main process measures, and sends the result to the others.
-
-    Args:
-        held_out: images that are not trained on.
-
-    Raises:
-        ValueError: the recipe's networks cannot be trained on such images, or there are too few.
-    """
-    recipe, devices, together = run.recipe, run.devices, run.at_once
-    assert isinstance(recipe, GANRecipe)
-    check_source(recipe, held_out)
-    count = min(recipe.watch.validation_images, len(held_out))
-    if count < SMALLEST:
-        cure = "hold out more images, or set it to 0"
-        raise SettingError("watch.validation_images", f"at least {SMALLEST}", count, cure)
-    order = shuffle(SEED, len(held_out), 0, count)
-    labels = held_out.labels[order] if recipe.gan.classes is not None else None
-    extract = _extractor(recipe.watch.features, devices.device)
-
-    @cache
-    def real() -> Statistics:
-        parts = (order[i : i + together] for i in range(0, count, together))
-        return statistics(np.concatenate([extract(held_out.batch(part)[0]) for part in parts]))
-
-    def watch(done: int, state: RunState) -> dict[str, float]:
-        if not run.due(done):
-            return {}
-        weights = mean_weights(state.model)  # collective
-
-        def distance_now() -> float:
-            model = run.model(weights, done)
-            assert isinstance(model, GANModel)
-            generator = GANGenerator(model, recipe.sample)
-            generated = generator.images(labels, range(count))
-            features = np.concatenate([extract(images) for images in generated.split(together)])
-            return frechet_distance(real(), statistics(features))
-
-        return {FRECHET: devices.once(distance_now)}
-
-    return watch
-
-
-def _pixels(images: Tensor) -> np.ndarray:
-    """Return means of the pixels, at most `SIDE` on a side, (B, D) float64 in [0, 1]."""
-    height, width = (min(SIDE, side) for side in images.shape[2:])
-    small = F.adaptive_avg_pool2d(images.double() / 255, (height, width))
-    return small.flatten(1).numpy()
-
-
-def _extractor(features: str, device: torch.device) -> Callable[[Tensor], np.ndarray]:
-    if features == "pixels":
-        return _pixels
-    opened = table()[features](device)
-    return lambda images: opened.extract(images).pool.double().numpy()

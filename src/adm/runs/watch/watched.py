@@ -10,13 +10,10 @@ from torch import Tensor
 
 from adm.data import Source
 from adm.distillation import Teach
-from adm.models.gan import GANModel
 from adm.models.trained import DiffusionModel
 from adm.networks import Classifier, UNet, on_meta
-from adm.networks.biggan import Generator
 from adm.processes import Devices
 from adm.recipes import DiffusionRecipe, Recipe, build
-from adm.recipes.schema import GANRecipe
 from adm.training.players import Player
 
 PIXELS = 64 * 64 * 64  # pixels of a batch in evaluation
@@ -84,7 +81,7 @@ class Watched:
         height, width = self.recipe.data.size
         return max(1, min(64, PIXELS // (height * width)))
 
-    def network(self, weights: Mapping[str, Tensor]) -> UNet | Classifier | Generator:
+    def network(self, weights: Mapping[str, Tensor]) -> UNet | Classifier:
         """Return a network in evaluation mode, without gradients, that shares these tensors.
 
         The network that they come from does not change, and no random numbers are drawn.
@@ -93,17 +90,12 @@ class Watched:
             weights: as of `Weights`; not parameters.
         """
         network = on_meta(self.recipe.config)
-        # The singular vectors of a generator are missing: `GANModel` computes them.
-        strict = not isinstance(network, Generator)
-        network.load_state_dict(dict(weights), assign=True, strict=strict)
+        network.load_state_dict(dict(weights), assign=True)
         return network.eval().requires_grad_(False)
 
-    def model(self, weights: Mapping[str, Tensor], done: int) -> DiffusionModel | GANModel:
+    def model(self, weights: Mapping[str, Tensor], done: int) -> DiffusionModel:
         """Return the model that would be loaded if these weights were saved after `done` steps."""
         recipe, network, classes = self.recipe, self.network(weights), self.training.classes
-        if isinstance(network, Generator):
-            assert isinstance(recipe, GANRecipe)
-            return GANModel(network, recipe, classes, self.folder, done)
         assert isinstance(network, UNet)
         assert isinstance(recipe, DiffusionRecipe)
         schedule, reading = build.schedule(recipe.process), build.parameterization(recipe.process)

@@ -21,9 +21,8 @@ const app = {
 /* What is chosen ------------------------------------------------------------------------------ */
 
 app.settings = () => {
-  const { kind, settings } = app.model;
-  const made = { seed: Number($("seed").value) };
-  if (kind !== "gan") made.scale = Number($("scale").value);
+  const { settings } = app.model;
+  const made = { seed: Number($("seed").value), scale: Number($("scale").value) };
   for (const part of $("settings").children) Object.assign(made, part.given?.(settings));
   return made;
 };
@@ -66,7 +65,7 @@ app.between = (one, other) =>
 function drawControls(own = {}) {
   const { kind, shape, classes, settings, guided, steps, scales, trained } = app.model;
   const [channels, height, width] = shape;
-  const what = { diffusion: "Diffusion model", student: "Student", gan: "GAN" }[kind];
+  const what = { diffusion: "Diffusion model", student: "Student" }[kind];
   const colour = { 1: "grey", 3: "colour" }[channels] ?? `${channels} channels`;
   $("about").textContent = `${what} of ${height}×${width} in ${colour}, ${trained}.`;
   $("classes").hidden = !classes.length;
@@ -79,9 +78,6 @@ function drawControls(own = {}) {
   setScale(own.scale ?? (guide ? Number(guide.match(/scale=([^,]+)/)[1]) : 0));
   $("slider").max = scales[1] ?? 10;
   $("settings").replaceChildren(...more(own));
-  for (const input of document.getElementsByName("view")) {
-    input.disabled = kind === "gan" && input.value === "steps";
-  }
   $("steps").value = steps.length ? steps.join(", ") : "4, 8, 16, 32";
   $("scales").value = scales.length ? "0, 1, 2, 4" : "0, 1, 2, 4, 8";
 }
@@ -97,7 +93,7 @@ function more(own) {
     const few = make("select", { id: "number" }, ...steps.map((each) => option(each)));
     few.value = usual || steps.at(-1);
     parts.push(given(field("Steps", few), () => ({ steps: Number(few.value) })));
-  } else if (kind === "diffusion") {
+  } else {
     const limits = { type: "number", min: 1, max: 1000 };
     const number = make("input", { ...limits, value: usual, id: "number" });
     const grid = spec("grid", own, ["steps"]);
@@ -110,8 +106,7 @@ function more(own) {
     parts.push(spec("threshold", own));
   }
   const values = {};
-  const plain = app.known.settings[kind === "gan" ? "gan" : "diffusion"];
-  const shown = Object.entries(plain).filter(([name]) => name !== "seed");
+  const shown = Object.entries(app.known.settings).filter(([name]) => name !== "seed");
   const others = shown.map(([name, about]) => {
     if (name in own) values[name] = String(own[name]);
     const described = { ...about, default: String(settings[name] ?? about.default) };
@@ -304,14 +299,12 @@ function sides() {
 
 /** A grid of two settings, from one noise. */
 function grid(kind) {
-  const { classes, kind: of } = app.model;
+  const { classes } = app.model;
   const body = sample();
   const label = chosen()[0] ?? classes[0] ?? null;
-  const varied = of === "gan" ? "truncation" : "scale";
-  const values = of === "gan" ? [0.25, 0.5, 1, "none"] : numbers($("scales").value);
   const names = kind === "class" && classes.length ? (chosen().length > 1 ? chosen() : classes.slice(0, 16)) : [label];
   const other = kind === "class" ? { name: "class", values: names } : { name: "steps", values: numbers($("steps").value) };
-  let [rows, columns] = [{ name: varied, values }, other];
+  let [rows, columns] = [{ name: "scale", values: numbers($("scales").value) }, other];
   if ($("stage").clientWidth < 600 && rows.values.length < columns.values.length) [rows, columns] = [columns, rows];
   const { scale, steps, ...settings } = body.settings;
   const rest = { ...settings, ...(kind === "steps" || steps === undefined ? {} : { steps }) };
@@ -350,7 +343,7 @@ const view = () => document.querySelector("[name=view]:checked").value;
 function onView() {
   const now = view();
   $("varied").hidden = now === "pictures";
-  $("scales-of").hidden = now === "sides" || app.model?.kind === "gan";
+  $("scales-of").hidden = now === "sides";
   $("steps-of").hidden = now !== "steps";
   $("other-of").hidden = now !== "sides";
 }

@@ -1,0 +1,92 @@
+"""A row's rival in baselines/ -> its sample folder, the points of its truncation, its cost.
+
+Of `adm` it has only the data and the scores.
+"""
+
+import importlib.util
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import torch
+from results_plan import BASELINES
+
+from adm.scoring import load_report, title
+from adm.store.files import new_file, write_json
+from adm.store.hashes import sha256
+
+PROGRAM = BASELINES / "biggan.py"
+CALLS = {"network": 1, "classifier": 0}  # of an image
+
+
+def words(weights: str, labels: list[int], options: dict[str, Any], out: Path) -> list[object]:
+    """Return the command that samples these labels; they are in a file, as there may be many."""
+    file = out.with_name(f"{out.name}.labels.npy")
+    with new_file(file) as new, new.open("wb") as open_file:
+        np.save(open_file, np.array(labels))
+    more = [part for key, value in options.items() for part in (f"--{key}", value)]
+    return [PROGRAM, "sample", weights, "--labels", file, *more, "--out", out]
+
+
+def point(truncation: float, reports: list[Path]) -> dict[str, Any]:
+    """Return a point in the form of `adm sweep`, from reports of `adm evaluate`."""
+    scores = {
+        title(key, report.features): score.to_json()
+        for report in map(load_report, reports)
+        for key, score in report.scores.items()
+    }
+    return {
+        "name": f"truncation-{truncation:g}",
+        "settings": {"truncation": truncation},
+        "calls_per_image": CALLS,
+        "scores": scores,
+    }
+
+
+def store_points(out: Path, weights: str, points: list[dict[str, Any]]) -> None:
+    """Write the report of a sweep, as `adm sweep` does."""
+    out.mkdir(parents=True, exist_ok=True)
+    write_json(out / "report.json", {"manifest": made(weights), "points": points})
+
+
+def made(weights: str) -> dict[str, Any]:
+    """Return what a row and a sweep record of the model: the file and its hash."""
+    return {"model": {"file": Path(weights).name, "sha256": sha256(Path(weights))}}
+
+
+def classes_of(weights: str) -> tuple[str, ...]:
+    return tuple(load_program().load(Path(weights))[1]["classes"])
+
+
+def timed(weights: str, options: dict[str, Any], count: int) -> Callable[[], float]:
+    """Return a function that samples some images and returns the milliseconds of one.
+
+    The statistics of the truncation are measured before, as they serve any number of images.
+    """
+    program = load_program()
+    generator, classes = program.open_generator(Path(weights), torch.device("cpu"))
+    labels = [i % len(classes) for i in range(count)]
+    limit = options.get("truncation")
+    program.settle(generator, limit)
+
+    def call() -> float:
+        started = time.perf_counter()
+        program.sample(generator, labels, limit)
+        return 1e3 * (time.perf_counter() - started) / count
+
+    return call
+
+
+def load_program() -> ModuleType:
+    name = PROGRAM.stem
+    if name not in sys.modules:
+        spec = importlib.util.spec_from_file_location(name, PROGRAM)
+        assert spec is not None
+        assert spec.loader is not None
+        sys.modules[name] = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(sys.modules[name])
+    return sys.modules[name]
