@@ -82,7 +82,9 @@ class Block:
         self.noise = self.ancestral.noise(self.indices)
 
     def generator(self, **settings: Any) -> DiffusionGenerator:
-        generator = self.model.generator(**{"scale": SCALE, **settings})
+        """Return a generator that is guided at all levels, unlike the model's default."""
+        settings = {"guide": f"classifier:scale={SCALE:g},interval=0-1000", **settings}
+        generator = self.model.generator(**settings)
         assert isinstance(generator, DiffusionGenerator)
         return generator
 
@@ -104,7 +106,7 @@ class Block:
             base = {"sampler": "splitting", "grid": f"searched:steps={count}", "precision": system}
             whole = self.generator(**base)
             guide = f"classifier:scale={SCALE:g},interval={interval[0]}-{interval[1]}"
-            some = self.generator(**base, guide=guide, scale=None)
+            some = self.generator(**base, guide=guide)
             name = f"adm, {system}, splitting, {count} steps"
             entrants[name] = self._contender(whole)
             if some.cost != whole.cost:  # a grid may lie within the interval

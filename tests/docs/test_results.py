@@ -12,7 +12,6 @@ import pytest
 from adm.models.identity import identify
 from adm.models.paths import SHIPPED
 from adm.store.hashes import sha256
-from adm.store.parsed import as_type, read_json
 
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "docs" / "results"
@@ -134,23 +133,3 @@ def test_stored_scores_are_read_as_they_were_written(modules: Any, tmp_path: Pat
     assert measured[row.name]["count"] == 7
     assert measured[row.name]["options"] == {"scale": 2.0}
     assert measured[row.name]["scores"]["some"]["frechet"].value == 2.5
-
-
-def test_the_table_of_engines_is_that_of_the_stored_figures_which_are_as_promised(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
-    engines, page = import_module("engines"), ROOT / "docs/results/engines.md"
-    record = as_type(engines.Record, read_json(RESULTS / "engines/engines.json"))
-    text = page.read_text("utf-8")
-    between = import_module("results_page").between
-    assert between(text, "engines", engines.shown(record), engines.MADE) == text
-    assert {each.engine for each in record.measured} == engines.ENGINES.keys()
-    exact = {"diffusion", "interrupted", "distillation"}
-    of_two = {each.job: each.digest for each in record.measured if each.engine == "torchrun"}
-    for each in record.measured:
-        two = each.engine not in ("alone", "whole", "four")
-        if each.job == "samples" or two:
-            assert each.digest == of_two[each.job], f"{each.job} under {each.engine}"
-        if two and each.job in {*exact, "samples"}:
-            assert each.same, f"{each.job} under {each.engine}"

@@ -4,8 +4,8 @@ torch computes on a CPU with OpenMP, whose threads meet at a barrier after every
 GNU's OpenMP spins for 300,000 iterations (about 10 ms) before it sleeps, and LLVM's for 200 ms.
 Where other work occupies one of the cores, the thread that the others wait for is not running, and
 every barrier costs that time. A short spin catches nearly every barrier of an idle machine, and
-costs little where it does not; on a machine under load, a shorter one costs less.
-`benchmarks/busy.py` measures both. The length of spinning changes no result.
+costs little where it does not; on a machine under load, a shorter one costs less. The length of
+spinning changes no result.
 
 OpenMP reads its environment once, when torch is loaded, so that `configure` comes before. Only the
 command line calls it; a program that uses the library has its own threads.
