@@ -100,10 +100,10 @@ class Block:
     def ours(
         self, system: str, counts: Sequence[int], interval: tuple[int, int]
     ) -> dict[str, Contender]:
-        """Splitting on searched grids, guided at all levels and at those of the interval."""
+        """Splitting on karras, guided at all levels and at those of the interval."""
         entrants: dict[str, Contender] = {}
         for count in counts:
-            base = {"sampler": "splitting", "grid": f"searched:steps={count}", "precision": system}
+            base = {"sampler": "splitting", "grid": f"karras:steps={count}", "precision": system}
             whole = self.generator(**base)
             guide = f"classifier:scale={SCALE:g},interval={interval[0]}-{interval[1]}"
             some = self.generator(**base, guide=guide)

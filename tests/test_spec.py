@@ -183,7 +183,7 @@ def test_an_invalid_spec_is_refused_by_its_field(field: str, spec: Any, message:
     "specs",
     [
         ["levels:3,5,9"],
-        ["even", "levels:86,273.2,980", "karras:steps=5,end=3", "searched"],
+        ["even", "levels:86,273.2,980", "karras:steps=5,end=3", "log-snr"],
         ["none", "free:scale=2,interval=3-9", "classifier:scale=1"],
         ["0", "0.5", "1e-3"],
     ],

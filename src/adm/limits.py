@@ -10,4 +10,3 @@ MOST_BATCH = 1 << 20  # images of a step, of a preview
 MOST_AVERAGES = 100  # of the weights of a run
 MOST_CLASSES, MOST_CHARACTERS = 1 << 20, 1000  # of a model; of the name of one
 MOST_TEXT = 1 << 16  # characters of the name of data, which may be a path
-MOST_SEARCHED = 60  # steps of a searched grid; with the clean image, the 61 levels of its teacher

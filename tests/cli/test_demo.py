@@ -41,7 +41,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_it_leaves_the_page_of_a_sweep_with_every_class_and_column(demo: Path) -> None:
     assert {path.name for path in demo.iterdir()} == {
-        *("report.html", "report.md", "report.json", "samples", "points"),
+        *("report.html", "report.csv", "report.json", "samples", "points"),
         "sweep-fashion-judge-scale.png",
     }
     assert {path.name for path in (demo / "samples").iterdir()} == FOLDERS

@@ -1,4 +1,4 @@
-"""adm edit, adm anomalies -> a sample folder of edits, its maps and scores."""
+"""adm edit -> a sample folder of edits."""
 
 import json
 from pathlib import Path
@@ -57,32 +57,3 @@ def test_images_of_another_size_are_refused_or_resized(
     Image.new("RGB", (8, 8), "red").save(folder / "b.png")
     assert "got 'images of several sizes'; or add --resize" in adm(*words).refusal()
     adm.done(*words, "--resize")
-
-
-def test_anomalies_are_scored_by_the_nearest_edit(
-    adm: Adm, models: Path, data: Path, tmp_path: Path
-) -> None:
-    out = tmp_path / "out"
-    plain = ("anomalies", models / "model.safetensors", data, *QUICK, "--out", out)
-    words = (*plain, "--edit", "invert:strength=0.3,steps=4", "--classes", "sneaker,bag")
-    answer = adm.done(*words, "--anomalous", "ankle boot")
-    report = json.loads((out / "anomalies.json").read_text())
-    with np.load(out / "samples.npz") as samples, np.load(data) as inputs:
-        edits = samples["arr_0"].reshape(6, 2, 8, 8, 1).astype(int)
-        distances = np.abs(edits - inputs["arr_0"][:, None].astype(int)).mean(axis=(2, 3, 4)) / 255
-    rows = report["images"]
-    assert np.allclose([row["score"] for row in rows], distances.min(axis=1))
-    assert [row["nearest"] for row in rows] == distances.argmin(axis=1).tolist()
-    assert {row["nearest_class"] for row in rows} <= {"sneaker", "bag"}
-    area = report["area"]
-    assert (area["anomalous"], area["of"]) == (2, 6)
-    assert f"{area['value']:.3f} (95%" in answer.out
-    assert 0 <= area["low"] <= area["value"] <= area["high"] <= 1
-    again = adm(*words, "--smooth", 1)
-    assert "is complete" in again.out
-    assert "anomalies.png" in again.out
-    sums = (out / "SHA256SUMS").read_text()
-    assert "anomalies.json" in sums
-    assert "classes of some images" in adm(*words, "--anomalous", "all").refusal()
-    assert "classes of the images" in adm(*words, "--anomalous", "hat").refusal()
-    assert "edit one image" in adm(*plain, "--edit", "interpolate").refusal()

@@ -29,7 +29,6 @@ WRITERS: dict[str, tuple[tuple[str, ...], str]] = {
     "train": (("digits",), ""),
     "demo": ((), ""),
     "sweep": (("model", "--reference", "images"), ""),
-    "frontier": (("model", "--reference", "images"), ""),
     "reference": (("images",), ".npz"),
     "cluster": (("images", "--features", "f.py:f", "--clusters", "2"), ".csv"),
     "evaluate": (("images", "--reference", "images"), ".json"),
@@ -68,7 +67,7 @@ def test_the_current_folder_is_not_replaced(workdir: Path, adm: Adm, out: str) -
     assert (workdir / "empty").samefile(".")
 
 
-@pytest.mark.parametrize("verb", ["demo", "sweep", "frontier", "train"])
+@pytest.mark.parametrize("verb", ["demo", "sweep", "train"])
 def test_the_root_of_the_disk_is_no_folder_to_work_in(workdir: Path, adm: Adm, verb: str) -> None:
     answer = adm(verb, *WRITERS[verb][0], "--out", "/")
     assert "/ is the root of the disk" in answer.refusal()

@@ -32,7 +32,7 @@ TOOL = "python tools/"  # of the checkout
 COMMAND = re.compile(rf"^(?:adm |torchrun |{TOOL})")
 # Not run: these need several devices, files that are not here, an idle machine, or minutes.
 NOT_RUN = re.compile(
-    r"torchrun|tools/emoji|\.pt |openai/|hf:|imagenet|adm demo|--budget|VERB|SMALL_IMAGES"
+    r"torchrun|tools/emoji|\.pt |openai/|hf:|imagenet|adm demo|VERB|SMALL_IMAGES"
     r"|BASE|doctor (?!fashion)"
 )
 # Commands that contain a pattern -> options that they get, instead of the same options.

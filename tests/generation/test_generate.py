@@ -138,7 +138,6 @@ def test_images_are_bytes_in_order_and_every_step_is_reported(
         ({"grid": "even:start=21"}, "grid.start"),
         ({"grid": "even:start=5", "steps": 6}, "steps"),
         ({"grid": "levels:3,20.5"}, "grid.levels"),
-        ({"grid": "searched"}, "grid"),
         ({"scale": 2.0}, "classifier"),
         ({"guide": "attention:scale=2,interval=3-21"}, "guide.interval"),
         ({"sampler": "unipc:eta=1,noise=3-21"}, "sampler.noise"),

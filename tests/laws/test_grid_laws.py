@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from adm.diffusion import Schedule, cosine, linear
 from adm.diffusion.fractional import LEAST_NOISE, MOST_NOISE, noise_at
-from adm.samplers import GRIDS, Even, Grid, Karras, Levels, LogSNR, Sampling, Searched
+from adm.samplers import GRIDS, Even, Grid, Karras, Levels, LogSNR, Sampling
 from adm.spec import SettingError
 
 SCHEDULES = {"linear": linear(1000), "cosine": cosine(1000), "short": cosine(20)}
@@ -117,7 +117,6 @@ def test_levels_are_ascending_finite_and_at_least_1(levels: tuple[float, ...]) -
         (Karras(steps=4, start=101), "grid.start"),
         (Karras(steps=4, start=50, end=50), "grid.end"),
         (Karras(steps=4, end=99.8), "grid.end"),
-        (Searched(steps=4), "grid"),
     ],
 )
 def test_a_grid_that_a_process_does_not_have_is_refused(grid: Grid, field: str) -> None:

@@ -6,10 +6,8 @@ import pytest
 import torch
 
 import adm
-from adm.models.identity import identify
 from adm.models.load import load_any, read
 from adm.models.paths import SHIPPED
-from adm.models.stored_grids import read as grids_of
 from adm.recipes import ClassifierRecipe, recipe
 
 NAMES = sorted(path.stem for path in SHIPPED.glob("*.safetensors"))
@@ -41,8 +39,3 @@ def test_the_same_call_makes_the_same_images_of_some_contrast(name: str) -> None
     assert torch.equal(*images)
     assert images[0].shape == (2, *model.shape)
     assert images[0].float().std() > 5
-
-
-def test_the_searched_grids_are_those_of_the_shipped_model() -> None:
-    path = read("fashion")[0]
-    assert {grid.model for grid in grids_of(path)} == {identify(path)}

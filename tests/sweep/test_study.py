@@ -1,9 +1,11 @@
 """A model, axes of settings -> points from the same noise, scored once, by one process or many."""
 
+import csv
 import json
 import threading
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +17,20 @@ from scoring.stubs import blocks, spots, together
 
 from adm.app.study import scoring as scoring_module
 from adm.app.study import study as study_module
+from adm.app.study import timing
 from adm.app.study.page import title_of, write
-from adm.app.study.run import Result, evaluations, run, share
+from adm.app.study.run import Result, evaluations, run, share, unbeaten
 from adm.app.study.scoring import Scorer, Scoring, alone, reference_of_study
-from adm.app.study.study import Axis, Point, Study, Value, axis, balanced_labels
+from adm.app.study.study import (
+    Axis,
+    Point,
+    Study,
+    Value,
+    axis,
+    balanced_labels,
+    sample_point,
+    seconds_file,
+)
 from adm.features import Extracted
 from adm.features.contract import make_features
 from adm.generation import blocks as blocks_module
@@ -62,7 +74,9 @@ def scoring(files: Path, tmp_path_factory: pytest.TempPathFactory) -> Scoring:
 
 
 def run_alone(study: Study, scoring: Scoring, out: Path) -> Result:
-    return run(study, scoring, out, devices=ALONE, batch_size=5)
+    result = run(study, scoring, out, devices=ALONE, batch_size=5)
+    assert result is not None
+    return result
 
 
 @pytest.fixture(scope="module")
@@ -235,9 +249,8 @@ def test_the_report_has_every_score_with_its_settings_features_and_cost(
 ) -> None:
     result, out = done
     assert (out / "report.html").read_text("utf-8").count("<img") == 2 + 3 * 3
-    text = (out / "report.md").read_text("utf-8")
-    for network in result.networks:
-        assert f"### By {network.network}\n" in text
+    table = list(csv.DictReader((out / "report.csv").open(encoding="utf-8")))
+    assert [row["scale"] for row in table] == ["0", "1", "4"]
     report = json.loads((out / "report.json").read_text())
     assert [point["settings"] for point in report["points"]] == [{"scale": s} for s in (0, 1, 4)]
     assert [point["sampling"]["sampler"] for point in report["points"]] == ["ddim"] * 3
@@ -247,6 +260,10 @@ def test_the_report_has_every_score_with_its_settings_features_and_cost(
     assert {"precision (blocks)", "Fréchet distance (others)"} <= names
     assert "judge accuracy (digits-classifier)" in names
     assert report["manifest"]["classifier"]["sha256"]
+    assert [point["seconds_per_image"] for point in report["points"]] == [0.0] * 3
+    assert (
+        float(table[1]["precision (blocks)"]) == result.points[1].scores["precision (blocks)"].value
+    )
     judge = scoring.judge
     assert judge is not None
     images = to_float(images_of(out / "samples" / "scale-4"))
@@ -297,3 +314,45 @@ def test_a_folder_has_one_writer(tmp_path: Path) -> None:
     with out, pytest.raises(InUse):
         other.__enter__()
     assert not (tmp_path / "out").exists()
+
+
+def test_a_sweep_from_the_strongest_scale_on_still_names_its_classifier(
+    study: Callable[..., Study], scoring: Scoring, tmp_path: Path
+) -> None:
+    of_labels = study("scale=0,4", "use_labels=true", "seed=1")
+    backwards = replace(of_labels, axes=(Axis("scale", (4, 0)), *of_labels.axes[1:]))
+    for each in (of_labels, backwards):
+        manifest = run_alone(each, Scoring(scoring.scorers[:1]), tmp_path).manifest
+        assert manifest["classifier"]["sha256"]
+
+
+def test_a_sweep_without_guidance_has_no_classifier(
+    study: Callable[..., Study], scoring: Scoring, tmp_path: Path
+) -> None:
+    result = run_alone(study("scale=0", "steps=2,3"), Scoring(scoring.scorers[:1]), tmp_path)
+    write(result, tmp_path)
+    assert "classifier" not in result.manifest
+
+
+def test_only_what_is_slower_and_no_better_than_another_is_beaten() -> None:
+    points = [(1.0, 9.0), (2.0, 5.0), (2.0, 6.0), (3.0, 5.0), (4.0, 1.0), (1.0, 9.0)]
+    assert unbeaten(points) == [True, True, False, False, True, True]
+
+
+def test_the_seconds_are_of_the_fastest_block_and_are_kept(
+    study: Callable[..., Study], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The times of three blocks are 8, 1 and 4 seconds."""
+    few = study("scale=0")
+    (point,) = few.points
+    ends = iter([0, 8, 8, 9, 9, 13])
+    monkeypatch.setattr(timing, "clock", lambda: next(ends))
+    monkeypatch.setattr(blocks_module, "LARGEST", 4)
+    sample_point(few, point, tmp_path, devices=ALONE)
+    assert seconds_file(few, point, tmp_path).read() == 1 / 4
+    sample_point(few, point, tmp_path, devices=ALONE)
+    assert seconds_file(few, point, tmp_path).read() == 1 / 4
+    seconds_file(few, point, tmp_path).path.unlink()
+    ends = iter([0, 2])  # one block is sampled again for it
+    sample_point(few, point, tmp_path, devices=ALONE)
+    assert seconds_file(few, point, tmp_path).read() == 2 / 4

@@ -12,9 +12,9 @@ from adm.shown import shown, shown_path
 
 ARCHIVE, MANIFEST = "samples.npz", "samples.json"  # in a sample folder
 # Pictures of the samples, and not samples.
-SHEET, ANIMATION, MAPS = "grid.png", "denoising.gif", "anomalies.png"
+SHEET, ANIMATION = "grid.png", "denoising.gif"
 RESTORED = "restored.png"
-PICTURES = (SHEET, ANIMATION, MAPS, RESTORED)
+PICTURES = (SHEET, ANIMATION, RESTORED)
 EXTENSIONS = ("png", "jpg", "jpeg", "bmp", "webp", "gif", "tif", "tiff")
 LONGEST_NAME = 4_096  # characters of a path, or of a name in an archive
 MAX_BYTES = 1 << 29  # of one encoded image

@@ -6,9 +6,8 @@ from functools import cache
 
 import torch
 
-from adm.models.stored_grids import levels_for
 from adm.models.trained import DiffusionModel
-from adm.samplers import ClassifierGuide, Distilled, Levels, Sampling, Searched
+from adm.samplers import ClassifierGuide, Distilled, Levels, Sampling
 from adm.samplers.settings import Precision
 from adm.spec import SettingError
 
@@ -19,18 +18,15 @@ GAIN = 1.5  # how many times as fast half precision must be
 def resolve(model: DiffusionModel, sampling: Sampling) -> Sampling:
     """Return the settings with their levels and precision resolved, as manifests record them.
 
-    Searched levels are those stored beside the model, distilled ones those that a student has
-    learned, and the precision "auto" is the fastest one on the model's device.
+    Distilled levels are those that a student has learned, and the precision "auto" is the fastest
+    one on the model's device.
 
     Raises:
         SettingError: no such levels are known, or the student was not distilled for the settings.
-        ValueError: the file of searched levels is damaged.
     """
     grid = sampling.grid
     if model.student:
         grid = _of_student(model, sampling)
-    elif isinstance(grid, Searched):
-        grid = Levels(levels=levels_for(model.path, grid.steps, grid.start, sampling.scale))
     elif isinstance(grid, Distilled):
         grid.visited(model.schedule)  # refuses
     precision = sampling.precision

@@ -1,7 +1,7 @@
 """Sets of features -> Score: what a metric is, what it may use, and what it returns."""
 
 import math
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeVar
 
@@ -31,6 +31,42 @@ class Score(NamedTuple):
     def to_json(self) -> dict[str, float | None]:
         """Return the fields by name; NaN becomes None, because JSON has no NaN."""
         return {key: x if math.isfinite(x) else None for key, x in self._asdict().items()}
+
+    @property
+    def bounded(self) -> bool:
+        """Whether the interval is known."""
+        return math.isfinite(self.low) and math.isfinite(self.high)
+
+    def apart(self, other: "Score") -> bool:
+        """Whether the two intervals do not overlap; False if one is unknown."""
+        return self.low > other.high or self.high < other.low
+
+    def parts(self, column: Sequence["Score"] = ()) -> tuple[str, str]:
+        """Return the value and the interval as texts; an unknown interval is an empty one.
+
+        Args:
+            column: scores that are shown with the same number of decimals, which shows two digits
+                of the width of the narrowest interval; by default this score alone.
+        """
+        alike = column or [self]
+        large = any(abs(each.value) >= 1e6 for each in alike)
+        form = ".2e" if large else f".{_decimals(alike)}f"
+        value, low, high = (f"{x:{form}}" for x in self)
+        return value, f"{low} to {high}" if self.bounded else ""
+
+    def text(self, column: Sequence["Score"] = ()) -> str:
+        """Return the value with its interval, such as `4.71 (4.22 to 5.20)`; see `parts`."""
+        value, interval = self.parts(column)
+        return f"{value} ({interval})" if interval else value
+
+
+def _decimals(scores: Sequence[Score]) -> int:
+    """Return the decimals of two digits of the narrowest interval, or of four of a bare value."""
+    widths = [each.high - each.low for each in scores if each.high > each.low]
+    if widths:
+        return max(0, min(6, 1 - math.floor(math.log10(min(widths)))))
+    values = [abs(each.value) for each in scores if each.value and math.isfinite(each.value)]
+    return max(0, min(6, 3 - math.floor(math.log10(max(values))))) if values else 1
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

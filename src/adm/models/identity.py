@@ -1,6 +1,6 @@
 """Model file -> SHA-256 of its weights and of the recipe by which they make images.
 
-What was measured of a model (searched levels, times, scores) names it by this hash, which neither
+What was measured of a model (times, scores) names it by this hash, which neither
 other defaults of sampling nor notes on its training change.
 """
 

@@ -64,25 +64,6 @@ def released(name: str, download: bool = True) -> Path:
     return fetch(remote, cache) if download else remote.place(cache)
 
 
-def sidecar_path(model: Path, name: str) -> Path:
-    """Return the path of a model's `name`.json: in its run folder, or x.`name`.json beside x."""
-    for folder in model.parents:
-        if folder.name == FOLDER:
-            return folder.parent / f"{name}.json"
-    return model.with_name(f"{model.stem}.{name}.json")
-
-
-def measurement(model: Path, name: str) -> Path:
-    """Return the path of a user's measurement of a model: a sidecar, or in the user's folder.
-
-    What is shipped with the package or belongs to the hub's cache is never written.
-    """
-    path, folder = sidecar_path(model, name), user_cache("measured")
-    if repository := hub.repository_of(model):
-        return folder / f"{repository.replace('/', '--')}.{name}.json"
-    return folder / path.name if model.parent == SHIPPED else path
-
-
 def _missing(model: str, path: Path, shipped: list[str]) -> str:
     """Return the message for a model that does not exist, with similar names."""
     if model in RECIPES:

@@ -14,7 +14,6 @@ from adm.samplers.grid import (
     Levels,
     LogSNR,
     Quadratic,
-    Searched,
     Strided,
 )
 from adm.samplers.guide import (
@@ -67,7 +66,6 @@ __all__ = [
     "Quadratic",
     "Sampler",
     "Sampling",
-    "Searched",
     "Splitting",
     "State",
     "Strided",

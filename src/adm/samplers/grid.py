@@ -198,23 +198,6 @@ class Levels(Grid):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Searched(Spaced):
-    """The levels that `adm grid` has searched for the model, and stored beside it.
-
-    Attributes:
-        steps: number of visited levels.
-        start: the noisiest level; that of the noisiest stored grid by default.
-    """
-
-    name: ClassVar[str] = "searched"
-
-    def visited(self, schedule: Schedule) -> NoReturn:
-        raise SettingError(
-            "grid", "known", "searched", "resolve it with the model whose levels were searched"
-        )
-
-
-@dataclass(frozen=True, kw_only=True)
 class Distilled(Grid):
     """The levels that a student was distilled for.
 
@@ -254,7 +237,6 @@ GRIDS: dict[str, type[Grid]] = {
         LogSNR,
         Karras,
         Levels,
-        Searched,
         Distilled,
     )
 }

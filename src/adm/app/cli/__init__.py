@@ -42,17 +42,10 @@ GROUPS = {  # purpose -> verbs and their summaries
     "Judge": {
         "evaluate": "Score images against a reference.",
         "reference": "Compute the reference statistics that samples are scored against.",
-        "reproduce": "Sample and score a row of the paper's tables, and compare.",
-        "anomalies": "Show where images differ from the nearest versions that a model generates.",
         "nearest": "Show the nearest training images of each sample, and flag likely copies.",
-        "compare": "Show images of the same classes from several models side by side.",
         "doctor": "Diagnose a model: what is right, what is wrong, and what to change.",
         "likelihood": "Measure the bits per dimension of images under a model.",
-    },
-    "Tune": {
-        "sweep": "Score samples at several guidance scales, and plot the trade-off.",
-        "frontier": "Measure time against quality on this machine, and recommend settings.",
-        "grid": "Search the noise levels for few sampling steps, and store them beside the model.",
+        "sweep": "Score samples at several values of any settings, and plot what changes.",
     },
     "Models": {
         "models": "List the named models, and which are on this machine.",
@@ -65,8 +58,8 @@ GROUPS = {  # purpose -> verbs and their summaries
 VERBS = {verb: text for verbs in GROUPS.values() for verb, text in verbs.items()}
 # Verbs that resume after they were stopped.
 RESUMING = (
-    *("sample", "edit", "restore", "anomalies", "train", "data pack", "cluster", "reference"),
-    *("evaluate", "sweep", "frontier", "nearest", "compare", "demo", "reproduce", "likelihood"),
+    *("sample", "edit", "restore", "train", "data pack", "cluster", "reference", "evaluate"),
+    *("sweep", "nearest", "demo", "likelihood"),
 )
 STARTS_AGAIN = "the same command starts again from the beginning"
 OF_EVERY_VERB = Group("Options of every command", sort_key=100)

@@ -54,4 +54,4 @@ def demo(
     with alone(out, library.ALONE), bar as advance:
         result = library.run_demo(plan, out, advance)
     show(result.to_json, as_json, lambda: None)
-    say(f"{out / PAGE}: open it to see the samples and scores; report.md has the tables", as_json)
+    say(f"{out / PAGE}: open it to see the samples and scores; report.csv has the numbers", as_json)

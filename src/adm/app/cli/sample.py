@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated
 
-from adm.app.cli import budgets, lists, places
+from adm.app.cli import lists, places
 from adm.app.cli.condition import NOTHING, Conditions
 from adm.app.cli.options import Model
 from adm.app.cli.output import OUT
@@ -26,7 +26,6 @@ def sample(
     upsampler: str | None = None,
     upsampler_steps: int | None = None,
     upsampler_noise: int | None = None,
-    budget: str | None = None,
     output: Output = USUAL,
 ) -> None:
     """Sample images from a model.
@@ -43,8 +42,6 @@ def sample(
         adm sample fashion --classes sneaker:16,bag:4 --scale 2 --out out/pairs
 
         adm sample fashion --classes all:4 --scale 2 --animate --out out/film
-
-        adm sample fashion --classes all:8 --budget 100ms --out out/soon
 
         adm sample runs/digits --classifier runs/digits-classifier --scale 1 --out out/digits
 
@@ -71,16 +68,11 @@ def sample(
         Evaluations of the upsampler per image.
     upsampler_noise
         Noise level of the images that the upsampler receives, if it was trained on noisy ones.
-    budget
-        Time per image, as in 50ms: selects the best settings that `adm frontier` has measured.
     """
     chosen, overrides = lists.joined(classes), settings.overrides
     places.folder(out, MANIFEST)
-    budgets.check(budget, overrides, upsampler)
     devices = joined(helpers.device)
     pipeline = helpers.load(model, devices.device, upsampler)
-    if budget is not None:
-        overrides |= budgets.fitting(pipeline, budget, overrides.get("scale"))
     helpers.check_used(pipeline.sampling.change(**overrides))
     labels = chosen
     if proportions is not None:

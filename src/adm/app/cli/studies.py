@@ -1,6 +1,5 @@
-"""Options of sweep and frontier -> Study, Against, Extraction."""
+"""Options of a sweep -> Study, Against, Extraction."""
 
-import shlex
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -50,8 +49,7 @@ class StudyOptions:
     seed
         Random seed. Each image depends on the seed and its index only.
     batch_size
-        Images that are sampled between two saves, rounded up to whole blocks, which affects no
-        image; and images per batch of the features, which affects scores only by rounding.
+        Images per batch of the features, which affects scores only by rounding.
     """
 
     reference: Annotated[tuple[str, ...], lists.names("a.npz,b.npz")]
@@ -105,12 +103,6 @@ class StudyOptions:
     def extraction(self, devices: "Devices") -> "Extraction":
         """Return how the features of references are extracted."""
         return extraction_of(devices, self.batch_size)
-
-    def words(self, model: str) -> str:
-        """Return the model as named on the command line, with its options, for another command."""
-        options = {"--classifier": self.classifier, "--weak": self.weak}
-        pairs = [pair for pair in options.items() if pair[1] is not None]
-        return shlex.join([model, *(str(word) for pair in pairs for word in pair)])
 
 
 def bar_of(devices: "Devices") -> "Bar":

@@ -1,8 +1,13 @@
 """adm sweep MODEL --vary NAME=VALUES --reference REF --out DIR -> samples, scores, report.html."""
 
+from typing import TYPE_CHECKING
+
 from adm.app.cli.options import Model
-from adm.app.cli.output import AsJson, say, show
+from adm.app.cli.output import AsJson, say, show, table
 from adm.app.cli.studies import StudyOptions, Vary, bar_of
+
+if TYPE_CHECKING:  # so that --help does not load torch
+    from adm.app.study.run import Result
 
 SCALES = "scale=0,0.5,1,2,4,8"
 
@@ -13,9 +18,11 @@ def sweep(
     r"""Score samples at several values of any settings, and plot what changes.
 
     Samples the model at every combination of the values, from the same noise, and scores each set
-    of samples. Writes report.html, a single file of figures, sample grids and tables; report.md,
-    report.json, and the figures as PNG; and the samples of every point in samples/. An interrupted
-    command resumes when it is run again, and torchrun distributes it over several devices.
+    of samples; notes the network calls and the seconds of an image, and marks the points that no
+    other one beats in both time and the first score. Writes report.html, a single file of figures,
+    sample grids and tables; report.csv, report.json, and the figures as PNG; and the samples of
+    every point in samples/. An interrupted command resumes when it is run again, and torchrun
+    distributes it over several devices.
 
     Examples:
 
@@ -39,5 +46,26 @@ def sweep(
     study = how.study(pipeline, [axis(text) for text in vary])
     result = score_all(study, how.against, how.out, how.extraction(devices), bar_of(devices))
     if result is not None:
-        show(result.to_json, as_json, lambda: None)
-        say(f"{how.out / PAGE}: open it in a browser; report.md has the tables", as_json)
+        show(result.to_json, as_json, lambda: _print(result))
+        say(f"{how.out / PAGE}: open it in a browser; report.csv has the numbers", as_json)
+
+
+def _print(result: "Result") -> None:
+    """Print the cost and the first score of every point; a star marks what nothing beats."""
+    from adm.app.study.page import seconds_text
+
+    points = result.points
+    first = next(iter(points[0].scores))
+    column = [each.scores[first] for each in points]
+    rows = [
+        (
+            str(point) or result.study.name,
+            f"{each.calls.network:,} + {each.calls.classifier:,}",
+            seconds_text(each.seconds),
+            each.scores[first].text(column),
+            "*" if each.unbeaten else "",
+        )
+        for point, each in zip(result.study.points, points, strict=True)
+    ]
+    headings = ("point", ">calls", ">seconds an image", f">{first}", "nothing beats it")
+    table(rows, headings, "", None)

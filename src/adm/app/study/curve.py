@@ -5,7 +5,6 @@ best in between. Whether these scores agree is decided by their intervals: two s
 their intervals do not overlap.
 """
 
-import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -40,7 +39,7 @@ class Series(NamedTuple):
 
     def at(self, place: int) -> str:
         """Return the text of a score and its scale."""
-        return f"{formatted(self.scores[place])} at {self.scales[place]}"
+        return f"{self.scores[place].text()} at {self.scales[place]}"
 
     @property
     def lowest(self) -> int:
@@ -56,7 +55,7 @@ class Series(NamedTuple):
     def dips(self) -> bool:
         """Whether the lowest score is below the first and the last, by the intervals."""
         low = self.scores[self.lowest]
-        return all(apart(low, self.scores[end]) for end in (0, -1))
+        return all(low.apart(self.scores[end]) for end in (0, -1))
 
 
 class Line(NamedTuple):
@@ -117,38 +116,8 @@ def lowest_of_all(scores: Sequence[Score]) -> int | None:
     """Return the index of the score whose interval is below all others, or None."""
     place = min(range(len(scores)), key=lambda i: scores[i].value)
     others = [score for i, score in enumerate(scores) if i != place]
-    clear = all(apart(scores[place], other) for other in others)
+    clear = all(scores[place].apart(other) for other in others)
     return place if others and clear else None
-
-
-def bounded(score: Score) -> bool:
-    """Return whether the interval of a score is known."""
-    return math.isfinite(score.low) and math.isfinite(score.high)
-
-
-def formatted(score: Score, column: Sequence[Score] = ()) -> str:
-    """Format a score and its interval as `parts`."""
-    value, interval = parts(score, column)
-    return f"{value} ({interval})" if interval else value
-
-
-def parts(score: Score, column: Sequence[Score] = ()) -> tuple[str, str]:
-    """Format the value and the interval; an unknown interval is an empty string.
-
-    Args:
-        column: scores that share a number of decimals, that of the narrowest interval; by default
-            the score alone.
-    """
-    alike = column or [score]
-    form = ".2e" if any(abs(other.value) >= 1e6 for other in alike) else f".{digits(alike)}f"
-    value, low, high = (f"{x:{form}}" for x in score)
-    return value, f"{low} to {high}" if bounded(score) else ""
-
-
-def digits(scores: Sequence[Score]) -> int:
-    """Return the number of decimals that shows two digits of the narrowest interval's width."""
-    widths = [score.high - score.low for score in scores if score.high > score.low]
-    return max(0, min(6, 1 - math.floor(math.log10(min(widths))))) if widths else 3
 
 
 def changes(series: Series) -> str:
@@ -160,7 +129,7 @@ def changes(series: Series) -> str:
     by_the_way = [
         f", {words} {series.at(place)}"
         for place, words in turns
-        if apart(series.scores[place], first) and apart(series.scores[place], last)
+        if series.scores[place].apart(first) and series.scores[place].apart(last)
     ]
     if series.trend == "stays":
         return f"{name} does not change beyond its intervals, {ends}{''.join(by_the_way)}"
@@ -172,9 +141,9 @@ def _valley(distance: Series, setting: str) -> str:
     ends = [end for end in (0, last) if end != place]
     text = (
         f"The {distance.name} is lowest at {setting} {distance.scales[place]}, "
-        f"{formatted(distance.scores[place])}, against {' and '.join(map(distance.at, ends))}"
+        f"{distance.scores[place].text()}, against {' and '.join(map(distance.at, ends))}"
     )
-    level = [end for end in ends if not apart(distance.scores[place], distance.scores[end])]
+    level = [end for end in ends if not distance.scores[place].apart(distance.scores[end])]
     if not level:
         return text
     named = " and ".join(distance.scales[end] for end in level)
@@ -183,8 +152,3 @@ def _valley(distance: Series, setting: str) -> str:
 
 def _denied(trend: str) -> str:
     return "does not change beyond its intervals" if trend == "stays" else trend
-
-
-def apart(one: Score, other: Score) -> bool:
-    """Return whether the intervals of two scores do not overlap; False if one is unknown."""
-    return one.low > other.high or one.high < other.low

@@ -38,14 +38,14 @@ class Demo:
 
     Attributes:
         study: the guided model of garments at each scale.
-        student: distilled from it, at each of its numbers of steps; without points if the guided
-            model is not sampled at its scale.
+        student: distilled from it, at each of its numbers of steps; None if the guided model is
+            not sampled at its scale.
         emoji: a model of emoji in colour, and a cascade of it and its upsampler, by folder.
         scoring: by the features of a judge, against real test images.
     """
 
     study: Study
-    student: Study
+    student: Study | None
     emoji: dict[str, Job]
     scoring: Scoring
 
@@ -58,9 +58,10 @@ class Demo:
     @property
     def evaluations(self) -> int:
         """Network evaluations, one image each."""
-        studies = [evaluations(each, self.scoring, ALONE) for each in (self.study, self.student)]
+        studies = [self.study] if self.student is None else [self.study, self.student]
         film = 0 if self.guided is None else cost(self.study.job(self.guided))
-        return sum(studies) + film + sum(job.evaluations for job in self.emoji.values())
+        emoji = sum(job.evaluations for job in self.emoji.values())
+        return film + emoji + sum(evaluations(each, self.scoring, ALONE) for each in studies)
 
 
 def demo(
@@ -92,7 +93,7 @@ def demo(
     features = open_features(JUDGE)
     scorer = Scorer(features, load_reference(SHIPPED / REFERENCE, features))
     scoring = Scoring([scorer], load_classifier(JUDGE), labels)
-    return Demo(study, fast if GUIDED in scales else fast.of([]), emoji, scoring)
+    return Demo(study, fast if GUIDED in scales else None, emoji, scoring)
 
 
 def run_demo(demo: Demo, out: Path, on: OnEvaluations = ignore) -> Result:
@@ -108,15 +109,14 @@ def run_demo(demo: Demo, out: Path, on: OnEvaluations = ignore) -> Result:
         SettingError: a folder has other samples.
     """
     for name, job in demo.emoji.items():
-        sample_job(job, out / SAMPLES / name, on=on)
+        sample_job(job, out / SAMPLES / name, devices=ALONE, on=on)
     scored = partial(run, scoring=demo.scoring, out=out, devices=ALONE, on=on)
     result, more = scored(demo.study), list[Block]()
     assert result is not None
-    if demo.guided is not None:
-        teacher = out / SAMPLES / demo.guided.name
-        more = [*_film(demo.study.job(demo.guided), teacher, on)]
-        if (fast := scored(demo.student)) is not None:
-            more += _student(fast, teacher, out)
+    if demo.guided is not None and demo.student is not None:
+        teacher, fast = out / SAMPLES / demo.guided.name, scored(demo.student)
+        assert fast is not None
+        more = [*_film(demo.study.job(demo.guided), teacher, on), *_student(fast, teacher, out)]
     write(result, out, [*more, *_emoji(demo.emoji[LARGE], out / SAMPLES)])
     return result
 

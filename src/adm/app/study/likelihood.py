@@ -22,8 +22,6 @@ from adm.app.report import Block, Cell, Figure, ImageRow, Images, Note, Table, T
 from adm.app.report import page as page_of
 from adm.app.report.page import tiles
 from adm.app.study.bounds import BOUNDS, Bound, Variational
-from adm.app.study.comparison import Z
-from adm.app.study.curve import formatted, parts
 from adm.app.study.plots import LINES, panels
 from adm.data import Source, shuffle
 from adm.data.naming import at_home
@@ -32,6 +30,7 @@ from adm.generation.generator import identity
 from adm.generation.labels import positive
 from adm.generation.pipeline import Pipeline, load
 from adm.images import to_float
+from adm.metrics.accuracy import Z_95
 from adm.metrics.bootstrap import mean_interval
 from adm.models.pair import check_from_noise
 from adm.models.trained import DiffusionModel
@@ -168,7 +167,7 @@ class Estimate:
         if by_probe is None or by_probe.shape[1] < 2:
             return None
         variance = by_probe.astype(np.float64).var(axis=1, ddof=1).mean() / by_probe.size
-        half = Z * float(np.sqrt(variance))
+        half = Z_95 * float(np.sqrt(variance))
         return Score(self.bits.value, self.bits.value - half, self.bits.value + half)
 
     @property
@@ -216,7 +215,7 @@ class Bits:
 
     def __str__(self) -> str:
         return "\n".join(
-            f"{formatted(each.bits)} bits per dimension by {text(each.bound)}: "
+            f"{each.bits.text()} bits per dimension by {text(each.bound)}: "
             + ", ".join(f"{name} {score.value:.4f}" for name, score in each.terms.items())
             for each in self.estimates
         )
@@ -341,12 +340,12 @@ def page(bits: Bits) -> str:
     task, blocks = bits.task, list[Block]()
     scores = [each.bits for each in bits.estimates]
     named = [text(each.bound) for each in bits.estimates]
-    results = [f"{formatted(s, scores)} by {name}" for s, name in zip(scores, named, strict=True)]
+    results = [f"{s.text(scores)} by {name}" for s, name in zip(scores, named, strict=True)]
     blocks.append(Note([f"Bits per dimension: {'; '.join(results)}."], "result"))
     for each, name in zip(bits.estimates, named, strict=True):
         rows = {"bits per dimension": each.bits, **each.terms}
         rows |= {} if each.by_probes is None else {"by other probes": each.by_probes}
-        cells = [[key, Cell(*parts(score, [each.bits]))] for key, score in rows.items()]
+        cells = [[key, Cell(*score.parts([each.bits]))] for key, score in rows.items()]
         figure = Figure(png(draw(each)), f"what {each.bound.name} measures by level", WIDE)
         blocks += [Title(f"By {name}"), Note([each.bound.about]), figure]
         blocks += [Table(["term", "mean"], cells)]

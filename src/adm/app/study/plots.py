@@ -1,25 +1,20 @@
-"""Scores -> matplotlib Figure: distance, precision and recall over a setting, or over time."""
+"""Scores -> matplotlib Figure: distance, precision and recall over a setting."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from itertools import cycle
-from typing import Any, NamedTuple
+from typing import Any
 
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from adm.app.study.curve import Line, Series, lowest_of_all
-from adm.app.study.frontier import on_frontier
 from adm.scoring import Score
 
 INK, PALE, FAINT = "#1b1f24", "#6a737d", "#e3e7ea"
 LINES = ("#0b6e8f", "#c1502e", "#5b8c3a", "#d19a1f", "#7a4f9a", "#3d4a57")
-MARKERS = "osD^vPX"  # one for each grid
 NEAR = 0.04  # of an axis, the distance at which two labels would overlap
 STYLE: Any = {  # of matplotlib's rc parameters
     "axes.edgecolor": PALE,
@@ -36,23 +31,6 @@ STYLE: Any = {  # of matplotlib's rc parameters
     "xtick.labelcolor": INK,
     "ytick.labelcolor": INK,
 }
-
-
-class Dot(NamedTuple):
-    """A point over its seconds; its sampler decides the colour, and its grid the marker."""
-
-    sampler: str
-    grid: str
-    seconds: float
-    value: Score
-
-
-class Panel(NamedTuple):
-    """Points that are compared, and those among them that carry a name."""
-
-    title: str
-    dots: Sequence[Dot]
-    named: Mapping[str, Dot]
 
 
 def figure(lines: Sequence[Line], what: str, distance: str, features: str) -> Figure:
@@ -96,36 +74,6 @@ def figure(lines: Sequence[Line], what: str, distance: str, features: str) -> Fi
     return drawn
 
 
-def over_time(
-    panels: Sequence[Panel], what: str, heading: str, samplers: Sequence[str], grids: Sequence[str]
-) -> Figure:
-    """Draw a panel for each group of points, with both axes logarithmic.
-
-    Args:
-        panels: at least one, of at least one dot each.
-        what: the y axis.
-        heading: written once at the top.
-        samplers, grids: those of all figures of a page, so that colours and markers agree between
-            them.
-    """
-    dots = [dot for panel in panels for dot in panel.dots]
-    colours, markers = keyed(samplers, LINES), keyed(grids, MARKERS)
-    colours = {name: colours[name] for name in samplers if name in {dot.sampler for dot in dots}}
-    markers = {name: markers[name] for name in grids if name in {dot.grid for dot in dots}}
-    across = max(2, len(panels))
-    with matplotlib.rc_context(STYLE):
-        drawn = _paper(6.3 * across, 4.2, heading)
-        places = drawn.subplots(1, across, squeeze=False)[0]
-        for axes, panel in zip(places, panels, strict=False):
-            _panel(axes, panel, colours, markers)
-            axes.set_title(panel.title)
-            axes.set_ylabel(what)
-        for axes in places[len(panels) :]:
-            axes.set_axis_off()
-        _legend(drawn, colours, markers)
-    return drawn
-
-
 @contextmanager
 def panels(
     titles: Sequence[str], x: str, size: tuple[float, float]
@@ -146,11 +94,6 @@ def panels(
             axes.set_axisbelow(True)
             if axes.get_legend_handles_labels()[0]:
                 axes.legend(fontsize=8)
-
-
-def keyed(names: Sequence[str], signs: Sequence[str]) -> dict[str, str]:
-    """Return the colour or the marker of each name, by its place."""
-    return dict(zip(names, cycle(signs), strict=False))
 
 
 def _paper(width: float, height: float, heading: str) -> Figure:
@@ -193,15 +136,9 @@ def _best(axes: Axes, x: Sequence[float], series: Series, colour: str) -> None:
     if place is None:
         return
     value = series.scores[place].value
-    _ring(axes, (x[place], value), f"{value:.3g}", colour)
-
-
-def _ring(axes: Axes, place: tuple[float, float], name: str, colour: str, up: float = -17) -> None:
-    """Ring a point, and write its name `up` points above it."""
-    axes.plot(*place, "o", ms=10.5, mfc="none", mec=colour, mew=1.3)
-    axes.annotate(
-        name, place, (0, up), textcoords="offset points", ha="center", fontsize=8, color=colour
-    )
+    axes.plot(x[place], value, "o", ms=10.5, mfc="none", mec=colour, mew=1.3)
+    below = {"textcoords": "offset points", "ha": "center", "fontsize": 8, "color": colour}
+    axes.annotate(f"{value:.3g}", (x[place], value), (0, -17), **below)
 
 
 def _path(axes: Axes, line: Line, colour: str) -> None:
@@ -240,51 +177,6 @@ def _label(axes: Axes, line: Line) -> None:
     for (a, b), values in groups:
         text = ", ".join(values)
         axes.annotate(text, (a, b), (5, 5), textcoords="offset points", fontsize=8, color=INK)
-
-
-def _panel(
-    axes: Axes, panel: Panel, colours: Mapping[str, str], markers: Mapping[str, str]
-) -> None:
-    for dot in panel.dots:
-        y, low, high = columns([dot.value])[:, 0]
-        style: dict[str, Any] = {"color": colours[dot.sampler], "marker": markers[dot.grid]}
-        yerr = [[y - low], [high - y]]
-        axes.errorbar(dot.seconds, y, yerr=yerr, ls="", ms=4, elinewidth=0.8, alpha=0.75, **style)
-    for sampler, colour in colours.items():
-        x, y = _steps([dot for dot in panel.dots if dot.sampler == sampler])
-        axes.plot(x, y, color=colour, lw=1.3, alpha=0.85)
-    x, y = _steps(panel.dots)
-    last = max(dot.seconds for dot in panel.dots)
-    axes.step([*x, last], [*y, y[-1]], where="post", color=INK, lw=1, ls=(0, (4, 3)), zorder=1)
-    for name, dot, up in zip(panel.named, panel.named.values(), (-17, 10), strict=False):
-        _ring(axes, (dot.seconds, dot.value.value), name, INK, up)
-    axes.set_xscale("log")
-    axes.set_yscale("log")
-    axes.set_xlabel("seconds an image")
-    axes.grid(color=FAINT, lw=0.8, which="both")
-    axes.set_axisbelow(True)
-    for axis in (axes.xaxis, axes.yaxis):
-        axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-        axis.set_minor_formatter(NullFormatter())
-
-
-def _steps(dots: Sequence[Dot]) -> tuple[list[float], list[float]]:
-    """Return times and values of the dots that no other one beats in both."""
-    frontier = on_frontier(dots, lambda dot: dot.seconds, lambda dot: dot.value.value)
-    return [dot.seconds for dot in frontier], [dot.value.value for dot in frontier]
-
-
-def _legend(drawn: Figure, colours: Mapping[str, str], markers: Mapping[str, str]) -> None:
-    """Name samplers by their colours, grids by their markers, and the frontier."""
-    empty = np.array([])
-    entries = [Line2D(empty, empty, color=colour, label=name) for name, colour in colours.items()]
-    entries += [
-        Line2D(empty, empty, color=PALE, marker=marker, ls="", ms=5, label=name)
-        for name, marker in markers.items()
-    ]
-    entries.append(Line2D(empty, empty, color=INK, lw=1, ls=(0, (4, 3)), label="frontier"))
-    drawn.legend(handles=entries, loc="outside lower left", ncols=8, fontsize=8)
 
 
 def columns(scores: Sequence[Score]) -> np.ndarray:

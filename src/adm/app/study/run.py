@@ -11,9 +11,20 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from adm.app.study.frontier import Frontier, Measured
 from adm.app.study.scoring import Scoring, judge_accuracy, judge_name, score_point
-from adm.app.study.study import SAMPLES, OnEvaluations, Point, Study, Value, ignore, sample_point
+from adm.app.study.study import (
+    SAMPLES,
+    OnEvaluations,
+    Point,
+    Study,
+    Value,
+    ignore,
+    sample_point,
+    seconds_file,
+)
+from adm.app.study.timing import machine_of
+from adm.generation.generator import Cost
+from adm.metrics import METRICS
 from adm.processes import Devices
 from adm.scoring import Extraction, Report, Score, title
 from adm.scoring.extraction import silent
@@ -49,14 +60,21 @@ class NetworkScores(NamedTuple):
 
 
 class Scored(NamedTuple):
-    """A point of a study with its scores.
+    """A point of a study with what was measured.
 
     Attributes:
         settings: of sampling, by name.
+        calls: of the networks, for an image.
+        seconds: of an image, when others are sampled with it.
+        unbeaten: whether no other point is faster and at least as good by the first score, or as
+            fast and better.
         scores: title, such as `Fréchet distance (fashion-judge)` -> score.
     """
 
     settings: dict[str, Value]
+    calls: Cost
+    seconds: float
+    unbeaten: bool
     scores: dict[str, Score]
 
 
@@ -68,20 +86,23 @@ class Result:
         networks: the scores by each network.
         notes: on the scores: what makes them incomparable with others.
         manifest: models, settings, references, features and versions.
-        frontier: the seconds of the points, and of those that a first pass has left out; None if
-            they were not measured.
+        seconds: of an image, for each point.
     """
 
     study: Study
     networks: list[NetworkScores]
     notes: list[str]
     manifest: dict[str, Any]
-    frontier: Frontier | None = None
+    seconds: list[float]
 
     @cached_property
-    def measured(self) -> dict[Point, Measured]:
-        """The points whose seconds are known, with what was measured."""
-        return {} if self.frontier is None else {one.point: one for one in self.frontier.points}
+    def unbeaten(self) -> list[bool]:
+        """Whether nothing beats each point in both time and the first score."""
+        first = self.networks[0]
+        key = first.keys[0]
+        sign = 1 if lower_is_better(key) else -1
+        costs = [sign * row[key].value for row in first.scores]
+        return unbeaten(list(zip(self.seconds, costs, strict=True)))
 
     @property
     def points(self) -> list[Scored]:
@@ -89,6 +110,9 @@ class Result:
         return [
             Scored(
                 point.settings,
+                self.study.job(point).cost,
+                self.seconds[i],
+                self.unbeaten[i],
                 {
                     network.title(key): score
                     for network in self.networks
@@ -99,7 +123,7 @@ class Result:
         ]
 
     def to_json(self) -> dict[str, Any]:
-        """Return settings, cost and all scores of all points, and the manifest, as JSON values."""
+        """Return the points with what was measured, and the manifest, as JSON values."""
         points = []
         for point, scored in zip(self.study.points, self.points, strict=True):
             job = self.study.job(point)
@@ -108,11 +132,43 @@ class Result:
                     "name": point.name,
                     "settings": scored.settings,
                     "sampling": job.manifest().get("sampling"),
-                    "calls_per_image": asdict(job.cost),
+                    "calls_per_image": asdict(scored.calls),
+                    "seconds_per_image": scored.seconds,
+                    "unbeaten": scored.unbeaten,
                     "scores": {title: score.to_json() for title, score in scored.scores.items()},
                 }
             )
         return {"points": points, "notes": self.notes, "manifest": self.manifest}
+
+    def rows(self) -> list[dict[str, Value]]:
+        """Return a row of a table for each point: settings, calls, seconds, scores with ends."""
+        rows = list[dict[str, Value]]()
+        for each in self.points:
+            row = each.settings | {
+                "network calls": each.calls.network,
+                "classifier calls": each.calls.classifier,
+                "seconds an image": each.seconds,
+                "nothing beats it": each.unbeaten,
+            }
+            for name, score in each.scores.items():
+                ends = {f"{name}, low": score.low, f"{name}, high": score.high}
+                row |= {name: score.value, **ends}
+            rows.append(row)
+        return rows
+
+
+def unbeaten(points: Sequence[tuple[float, float]]) -> list[bool]:
+    """Return which points no other beats: is lower in one coordinate and not higher in the other.
+
+    Args:
+        points: such as (seconds, distance).
+    """
+    return [not any(x <= a and y <= b and (x, y) != (a, b) for x, y in points) for a, b in points]
+
+
+def lower_is_better(key: str) -> bool:
+    """Whether the lower one of two scores is better."""
+    return key in METRICS and METRICS[key].lower_is_better
 
 
 def run(
@@ -129,7 +185,7 @@ def run(
     Args:
         out: the folder of the study; samples and scores of an earlier call are reused.
         devices: the ranks, all of which must make the call.
-        batch_size: images per call of a network of features, and sampled between two saves.
+        batch_size: images per call of a network of features.
         on: called with a number of network evaluations, one image each, and the name of the point.
 
     Returns:
@@ -142,7 +198,7 @@ def run(
     scoring.check(study.model.shape)
 
     for point in study.points:
-        sample_point(study, point, out, batch_size, on, devices)
+        sample_point(study, point, out, devices=devices, on=on)
     # One rank scores a point, since most of its scores are computed by one rank alone.
     alone = Extraction(Devices(devices.device), batch_size, bar=silent)
 
@@ -152,7 +208,7 @@ def run(
         return _score(scoring, point, out, extraction)
 
     scored = devices.map(score, study.points)
-    return _collect(study, scoring, scored) if devices.main else None
+    return _collect(study, scoring, scored, out) if devices.main else None
 
 
 def share(study: Study, devices: Devices) -> list[Point]:
@@ -181,9 +237,9 @@ def _score(
 
 
 def _collect(
-    study: Study, scoring: Scoring, scored: Sequence[tuple[list[Report], Score | None]]
+    study: Study, scoring: Scoring, scored: Sequence[tuple[list[Report], Score | None]], out: Path
 ) -> Result:
-    """Collect the reports and the judge's accuracy of each point."""
+    """Collect the reports, the judge's accuracy and the seconds of each point."""
     columns = list(zip(*(reports for reports, _ in scored), strict=True))
     scores = {
         reports[0].features: [dict(report.scores) for report in reports] for reports in columns
@@ -194,7 +250,13 @@ def _collect(
             assert accuracy is not None
             row[JUDGE_ACCURACY] = accuracy
     networks = [NetworkScores(name, rows) for name, rows in scores.items()]
-    return Result(study, networks, _notes(study.count, columns), _manifest(study, scored[0][0]))
+    manifest = _manifest(study, scored[0][0])
+    seconds = list[float]()
+    for point in study.points:
+        measured = seconds_file(study, point, out).read()
+        assert measured is not None  # `sample_point` has kept it
+        seconds.append(measured)
+    return Result(study, networks, _notes(study.count, columns), manifest, seconds)
 
 
 def _notes(count: int, columns: Sequence[Sequence[Report]]) -> list[str]:
@@ -211,11 +273,13 @@ def _notes(count: int, columns: Sequence[Sequence[Report]]) -> list[str]:
 
 def _manifest(study: Study, reports: Sequence[Report]) -> dict[str, Any]:
     """Return what all points share; the settings of each are in its report and sample folder."""
-    manifest: dict[str, Any] = {}
-    for point in study.points:  # a classifier is in those it guides
-        manifest |= study.job(point).manifest()
+    models: dict[str, Any] = {}
+    for point in study.points:
+        stated = study.job(point).manifest()
+        for kind in MODELS:  # a classifier is that of the points it guides, and None of others
+            models[kind] = models.get(kind) or stated.get(kind)
     return {
-        **{key: manifest[key] for key in MODELS if key in manifest},
+        **{kind: stated for kind, stated in models.items() if stated},
         "settings": dict(study.base),
         "vary": {axis.name: axis.values for axis in study.axes},
         "count": study.count,
@@ -223,5 +287,6 @@ def _manifest(study: Study, reports: Sequence[Report]) -> dict[str, Any]:
         "noise": "image i of every point: Philox, key (seed, i), counter (level)",
         "reference": {report.features: report.manifest["reference"] for report in reports},
         "features": [report.manifest["features"] for report in reports],
+        "machine": machine_of(study.model.device),
         "versions": versions(),
     }

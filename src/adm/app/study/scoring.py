@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from adm.app.study.study import CacheFile, Study
+from adm.app.study.study import POINTS, CacheFile, Study
 from adm.data import Source
 from adm.data.export import safe_names
 from adm.data.naming import ARCHIVE
@@ -48,7 +48,7 @@ from adm.store.hashes import sha256
 from adm.store.parsed import through_json
 from adm.store.work import holding
 
-POINTS, REFERENCES = "points", "references"  # in the folder of the study
+REFERENCES = "references"  # in the folder of the study
 BATCH = 250  # images that the judge classifies at a time
 
 
@@ -184,8 +184,8 @@ def _scorers(
         networks = [recorded_features(each.features, each.name, device) for each in opened]
     if not files:
         channels, height, width = shape
-        how = {"size": (height, width), "channels": channels}
-        source = open_images(specs[0], split=against.split, **how).source
+        how = {"split": against.split, "size": (height, width), "channels": channels}
+        source = open_images(specs[0], **how).source
         return [
             Scorer(each, reference_of_study(source, each, out, extraction)) for each in networks
         ]

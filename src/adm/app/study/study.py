@@ -3,16 +3,16 @@
 Image i has the same label and starts from the same noise at every point.
 """
 
+import math
 import re
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from itertools import product
 from pathlib import Path
 from typing import Any, Generic, TypeAlias, TypeVar
 
-import torch
-
+from adm.app.study.timing import Seconds, TimedJob, machine_of
 from adm.generation.folder import holds, sample_into
 from adm.generation.job import Job
 from adm.generation.labels import parse_classes, positive
@@ -24,7 +24,7 @@ from adm.store.files import write_json
 from adm.store.hashes import sha256_of
 from adm.store.parsed import as_type, cached_json, through_json
 
-SAMPLES = "samples"  # in the folder of a study; holds a sample folder for each point
+SAMPLES, POINTS = "samples", "points"  # in the folder of a study: sample folders; what was measured
 LONGEST = 100  # characters of the name of a sample folder
 UNSAFE = re.compile(r"[^\w.,=+-]+")
 
@@ -158,7 +158,6 @@ class Study:
         labels: (count,) one label per image; None for a model without classes.
         count: images per point.
         base: the settings that all points share.
-        chosen: the points; all of them by default.
     """
 
     name: str
@@ -167,13 +166,10 @@ class Study:
     labels: list[int] | None
     count: int
     base: Mapping[str, Any] = field(default_factory=dict)
-    chosen: tuple[Point, ...] | None = None
 
     @property
     def points(self) -> list[Point]:
         """The points; the last axis varies fastest."""
-        if self.chosen is not None:
-            return list(self.chosen)
         names = [each.name for each in self.axes]
         combinations = product(*(each.values for each in self.axes))
         return [Point(tuple(zip(names, values, strict=True))) for values in combinations]
@@ -187,35 +183,6 @@ class Study:
         """Return the job of one point; without labels if nothing in it depends on a class."""
         generator = self.model.generator(**{**self.base, **point.settings})
         return Job(generator, self.labels if generator.classes else None, self.count)
-
-    def of(self, points: Sequence[Point], count: int | None = None) -> "Study":
-        """Return the same study of some of the points, and of its first `count` images."""
-        number = self.count if count is None else min(count, self.count)
-        labels = None if self.labels is None else self.labels[:number]
-        return replace(self, chosen=tuple(points), labels=labels, count=number)
-
-    def possible(self, listed: Collection[str] = ()) -> tuple["Study", dict[Point, ValueError]]:
-        """Return the study without the points that cannot be sampled, and the reason for each.
-
-        Args:
-            listed: names of the settings whose values a user has listed: one that is in no point
-                that can be sampled is refused.
-
-        Raises:
-            ValueError: no point can be sampled, or none with a value that was listed.
-        """
-        reasons: dict[Point, ValueError] = {}
-        for point in self.points:
-            try:
-                self.job(point)
-            except ValueError as error:
-                reasons[point] = error
-        good = [point for point in self.points if point not in reasons]
-        for point, reason in reasons.items():
-            absent = {each for each in point.values if not any(each in one.values for one in good)}
-            if not good or any(name in listed for name, _ in absent):
-                raise reason
-        return self.of(good), reasons
 
     def check(self) -> None:
         """Raise ValueError if any point cannot be sampled or scored."""
@@ -259,43 +226,44 @@ def balanced_labels(classes: Sequence[int], count: int) -> list[int]:
     return [classes[i % len(classes)] for i in range(positive("count", count))]
 
 
-# Six parameters: the last three are independent and have defaults.
 def sample_point(
     study: Study,
     point: Point,
     out: Path,
-    batch_size: int = 64,
+    *,
+    devices: Devices,
     on: OnEvaluations = ignore,
-    devices: Devices | None = None,
-) -> Path:
-    """Sample a point, unless its sample folder exists already.
+) -> None:
+    """Sample a point, unless its sample folder exists already; keep the seconds of an image.
 
     Args:
         out: the folder of the study.
-        batch_size: images that are sampled between two saves; affects no image.
-        on: called after each step of a block; see `sample_into`.
         devices: the ranks that share the images, as in `sample_into`.
-
-    Returns:
-        The point's sample folder.
+        on: called after each step of a block; see `sample_into`.
 
     Raises:
         SettingError: the folder holds samples of other settings, or damaged ones.
     """
-    place = out / SAMPLES / point.name
-    sample_job(study.job(point), place, batch_size, on, devices)
-    return place
+    job = TimedJob.of(study.job(point))
+    sample_job(job, out / SAMPLES / point.name, devices=devices, on=on)
+    shortest = min(devices.gather(job.shortest))
+    file = seconds_file(study, point, out)
+
+    def keep() -> None:
+        if file.read() is None:
+            file.write(shortest if math.isfinite(shortest) else job.measure())
+
+    devices.once(keep)
 
 
 def sample_job(
     job: Job,
     place: Path,
-    batch_size: int = 64,
+    *,
+    devices: Devices,
     on: OnEvaluations = ignore,
-    devices: Devices | None = None,
 ) -> None:
     """Sample a job into a sample folder, unless that exists already; see `sample_point`."""
-    devices = devices or Devices(torch.device("cpu"))
     if devices.once(lambda: holds(place, job)):
         on(job.evaluations, place.name)
         return
@@ -307,6 +275,13 @@ def sample_job(
     sample_into(place, job, on_step=advance, devices=devices)
 
 
+def seconds_file(study: Study, point: Point, out: Path) -> "CacheFile[Seconds]":
+    """Return the file of the seconds that an image of a point takes on this machine."""
+    generator, machine = study.job(point).generator, machine_of(study.model.device)
+    inputs = {"made": generator.manifest(), "machine": machine}
+    return CacheFile(out / POINTS / f"{point.name}.seconds.json", inputs, Seconds)
+
+
 T = TypeVar("T")
 
 
@@ -316,12 +291,12 @@ class CacheFile(Generic[T]):
 
     Attributes:
         inputs: JSON values; a stored value of other inputs is ignored.
-        kind: type of the value.
+        kind: type of the value, as pydantic takes it.
     """
 
     path: Path
     inputs: dict[str, Any]
-    kind: type[T]
+    kind: Any
 
     def read(self) -> T | None:
         """Return the value; None if it is missing, damaged, or of other inputs."""

@@ -48,7 +48,7 @@ def sweep(
         split: of the reference, if it is data: "train" or "test".
         resize: for a reference of another size than the samples; see `Comparison`.
         seed: of the noise, unless `vary` has seeds.
-        batch_size: images that are sampled and scored at a time.
+        batch_size: images that are scored at a time.
 
     Returns:
         The result; `points` are the settings with their scores.
