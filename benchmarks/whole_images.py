@@ -119,7 +119,7 @@ class Block:
         """The steps that the shipped student has learned, without a classifier."""
         student = load(STUDENT, device="cpu")
         entrants: dict[str, Contender] = {}
-        how = student.diffusion.recipe.distillation
+        how = student.model.recipe.distillation
         assert how
         for count in sorted(how.steps, reverse=True):
             own = student.generator(scale=SCALE, steps=count, precision=system)

@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 import time
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import launch
@@ -14,7 +13,6 @@ import psutil
 import pytest
 import tiny
 
-from adm.app.cli.stopping import PATIENCE_S, Stopped, status, stoppable
 from adm.app.cli.training import saving
 
 # A verb that writes, and takes a while to clean up.
@@ -72,93 +70,6 @@ def test_a_stopped_command_leaves_nothing_and_says_how_to_go_on(
     assert list(tmp_path.rglob("*")) == []
 
 
-def test_a_command_under_nohup_goes_on_after_the_terminal_is_closed(tmp_path: Path) -> None:
-    child = started(tmp_path, "info", "nohup")
-    child.send_signal(signal.SIGHUP)
-    time.sleep(0.1)
-    assert child.poll() is None
-    child.terminate()
-    message = "adm: stopped; the same command starts again from the beginning\n"
-    assert child.communicate()[1] == message
-    assert child.returncode == 128 + signal.SIGTERM
-
-
-def test_a_signal_in_a_finalizer_which_python_drops_arrives_again(
-    capfd: pytest.CaptureFixture[str],
-) -> None:
-    class Finalized:
-        def __del__(self) -> None:
-            signal.raise_signal(signal.SIGTERM)
-            time.sleep(0)  # the signal arrives here
-
-    def work() -> None:
-        Finalized()
-        time.sleep(10)
-
-    with pytest.raises(Stopped), stoppable():
-        work()
-    assert capfd.readouterr().err == ""
-
-
-def test_cleaning_that_takes_too_long_can_be_stopped() -> None:
-    now, raised = [0.0], list[int]()
-    with stoppable(lambda: now[0]):
-        for now[0] in (0.0, PATIENCE_S / 2, PATIENCE_S * 2):
-            try:
-                signal.raise_signal(signal.SIGTERM)
-            except Stopped as stop:
-                raised.append(status(stop))
-    assert raised == [143, 143]
-
-
-def test_an_error_of_code_that_a_signal_interrupted_is_a_stop() -> None:
-    def interrupted() -> None:
-        try:
-            signal.raise_signal(signal.SIGTERM)
-        except Stopped:
-            raise RuntimeError("the stack of modes is empty") from None
-
-    with pytest.raises(Stopped) as raised, stoppable():
-        interrupted()
-    assert status(raised.value) == 143
-    with pytest.raises(RuntimeError), stoppable():
-        raise RuntimeError  # without a signal
-
-
-def test_handlers_are_put_back_and_a_fork_is_not_the_program(tmp_path: Path) -> None:
-    before = signal.getsignal(signal.SIGTERM)
-    reading, writing = os.pipe()
-    with stoppable():
-        child = os.fork()
-        if not child:
-            os.write(writing, b"ready")  # Python drops a signal that arrives while it forks
-            time.sleep(10)
-            os._exit(0)
-        assert os.read(reading, 5) == b"ready"
-        os.kill(child, signal.SIGTERM)
-        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGTERM
-    assert signal.getsignal(signal.SIGTERM) == before
-
-
-def test_ranks_are_left_to_their_launcher(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    before = signal.getsignal(signal.SIGTERM)
-    with stoppable():
-        assert signal.getsignal(signal.SIGTERM) == before
-
-
-def test_a_thread_works_without_signals() -> None:
-    """As a launcher's may, such as Ray's."""
-
-    def work() -> list[signal.Handlers]:
-        with stoppable(), saving():
-            return [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)]
-
-    before = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)]
-    with ThreadPoolExecutor(1) as thread:
-        assert thread.submit(work).result() == before
-
-
 STATUS = 128 + signal.SIGHUP
 
 
@@ -182,17 +93,6 @@ def test_each_signal_asks_the_run_to_stop(
     finally:
         signal.signal(number, before)
     assert capsys.readouterr().err == "\nsaving after this step, then exiting\n"
-
-
-def test_an_ignored_hang_up_stays_ignored() -> None:
-    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup does
-    try:
-        with saving() as stop:
-            os.kill(os.getpid(), signal.SIGHUP)
-            assert not stop()
-        assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
-    finally:
-        signal.signal(signal.SIGHUP, before)
 
 
 @pytest.mark.slow

@@ -8,7 +8,6 @@ from answers import Adm
 from samples import archive
 from scoring.stubs import spots
 
-from adm.app.cli import after_stopping
 from adm.scoring.extraction import PART
 
 # Each image whose features are computed is a line of `extracted`; the file `stop` is a Ctrl-C
@@ -61,8 +60,6 @@ def leftovers(workdir: Path) -> set[str]:
             ("evaluate", "samples.npz", "--reference", "real.npz", "--resamples", 20, "-o", "r"),
             {"r"},
         ),
-        (("nearest", "samples.npz", "real.npz"), {"nearest.png"}),
-        (("reference", "real.npz", "--out", "ref.npz"), {"ref.npz"}),
     ],
 )
 def test_what_was_extracted_before_ctrl_c_is_not_extracted_again(
@@ -85,23 +82,3 @@ def test_what_was_extracted_before_ctrl_c_is_not_extracted_again(
     bytes_of = {name: (workdir / name).read_bytes() for name in written}
     assert adm(*words, *OPTIONS).out == done.out
     assert {name: (workdir / name).read_bytes() for name in written} == bytes_of
-
-
-@pytest.mark.parametrize(
-    ("words", "resumes"),
-    [
-        (["data", "inspect", "sample"], False),
-        (["sample", "fashion"], True),
-        (["--threads", "2", "sweep", "fashion"], True),
-        (["-q", "info", "--out", "sample"], False),
-    ],
-)
-def test_only_a_verb_that_keeps_its_work_promises_to_resume(
-    words: list[str], resumes: bool
-) -> None:
-    message = after_stopping(words)
-    assert message == (
-        "run the same command again to resume"
-        if resumes
-        else "the same command starts again from the beginning"
-    )

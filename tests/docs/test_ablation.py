@@ -1,16 +1,10 @@
-"""benchmarks/ablation*.py -> equal compute, verdicts, runs that resume, and the page."""
+"""benchmarks/ablation*.py -> verdicts with their intervals, and the published page."""
 
 import json
 import math
-import os
 import shutil
-import signal
-import subprocess
-import sys
-import time
 from dataclasses import replace
 from importlib import import_module
-from itertools import count
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -32,22 +26,10 @@ from adm.training.batches import with_draws
 
 ROOT = Path(__file__).parents[2]
 PUBLISHED = ROOT / "docs" / "results" / "ablation"
-PARTS = ("plan", "scores", "run", "tasks", "page")
+PARTS = ("plan", "scores", "run", "page")
 FEATURES = """
 def means(images):
     return images.float().mean(dim=(1, 3))[:, :3]
-"""
-TASKS = """
-import os, signal, time
-
-def waits(out, stop):
-    out.with_suffix(".begun").touch()
-    while not stop():
-        time.sleep(0.01)
-    out.touch()
-
-def dies(stop):
-    os.kill(os.getpid(), signal.SIGKILL)
 """
 TINY = (
     *("unet.channels=8", "unet.norm_groups=4", "unet.heads.heads=2"),
@@ -103,40 +85,6 @@ def record_of(modules: Any, value: float, settings: tuple[str, ...], features: s
     )
 
 
-def test_rows_have_equal_compute(modules: Any, plan: Any) -> None:
-    for step_seconds in (0.013, 0.4, 1.7):
-        left = plan.seconds - step_seconds * modules.run.affordable(plan, step_seconds)
-        assert 0 <= left < step_seconds
-    assert modules.run.affordable(plan, 2 * plan.seconds) == 1
-
-
-def test_a_row_that_is_timed_later_has_the_steps_of_the_first_hour(
-    modules: Any, plan: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    seconds = {"base": 0.1, "rescale": 0.2}
-    slowness, measured = 1.0, list[list[str]]()
-
-    def step_seconds(plan: Any, rows: Any, stop: Any) -> dict[str, float]:
-        measured.append([row.name for row in rows])
-        return {row.name: slowness * seconds[row.name] for row in rows}
-
-    monkeypatch.setattr(modules.run, "step_seconds", step_seconds)
-    both = modules.run.clock(plan, tmp_path / "both")
-    modules.run.clock(replace(plan, chosen=("base",)), tmp_path / "later")
-    slowness = 3.0  # other work has begun
-    later = modules.run.clock(plan, tmp_path / "later")
-    assert {name: row.steps for name, row in later.rows.items()} == {"base": 120, "rescale": 60}
-    assert later.rows == both.rows
-    assert modules.run.clock(plan, tmp_path / "later") == later
-    assert measured == [["base", "rescale"], ["base"], ["base", "rescale"]]
-
-
-def test_steps_for_another_time_are_refused(modules: Any, plan: Any, tmp_path: Path) -> None:
-    save_times(modules, plan, tmp_path)
-    with pytest.raises(ValueError, match="have 12 seconds each, not 24; choose another --out"):
-        modules.scores.read_times(replace(plan, seconds=24.0), tmp_path)
-
-
 @pytest.mark.parametrize("name", ["fashion", "emoji"])
 def test_every_row_is_a_recipe_and_some_are_one_network(modules: Any, name: str) -> None:
     plan = modules.plan.plans()[name]
@@ -151,16 +99,6 @@ def test_every_row_is_a_recipe_and_some_are_one_network(modules: Any, name: str)
             assert (recipes[a.name] == recipes[b.name]) == (plan.trained(a) == plan.trained(b))
     size = {row: build.parameters(recipes[row]) for row in ("base", "depth")}
     assert size["depth"] == pytest.approx(size["base"], rel=0.15)
-
-
-def test_all_rows_of_a_seed_come_before_the_next_seed(modules: Any, tmp_path: Path) -> None:
-    """The chosen rows and their baselines, but those whose code has left."""
-    plan = replace(modules.plan.plans()["fashion"], chosen=("heads-4", "average-10", "min-snr"))
-    actual = [
-        (job.seed, [row.name for row in job.rows]) for job in modules.run.jobs(plan, tmp_path)
-    ]
-    rows = [["base"], ["combined"], ["attention-base"]]
-    assert actual == [(seed, names) for seed in range(plan.seeds) for names in rows]
 
 
 @pytest.mark.parametrize(
@@ -229,35 +167,6 @@ def test_the_velocity_error_is_one_number_for_all_targets(modules: Any, tmp_path
         assert actual == pytest.approx(float((apart**2).mean()), rel=1e-3)
 
 
-def test_killed_runs_resume_with_the_same_scores(modules: Any, plan: Any, tmp_path: Path) -> None:
-    class Killed(BaseException):
-        pass
-
-    def killed_at(step: int) -> Any:
-        calls = count(1)
-
-        def stop() -> bool:
-            if next(calls) == step:
-                raise Killed
-            return False
-
-        return stop
-
-    row = plan.rows[1]
-    texts = []
-    for name, kills in (("whole", ()), ("killed", (11, 3, 5))):
-        place = tmp_path / name
-        times = save_times(modules, plan, place)
-        for step in kills:  # before and after the checkpoint of step 10, and while sampling
-            with pytest.raises(Killed):
-                modules.run.work(plan, modules.run.Job((row,), 1), times, place, killed_at(step))
-            assert modules.scores.read_run(plan, place, row, 1) is None
-        modules.run.work(plan, modules.run.Job((row,), 1), times, place, lambda: False)
-        texts.append(modules.scores.run_file(place, row, 1).read_text("utf-8"))
-    assert texts[0] == texts[1]
-    assert json.loads(texts[0])["images"] == STEPS * 8
-
-
 @pytest.mark.slow
 def test_the_command_trains_what_is_left_and_writes_the_page(
     modules: Any, plan: Any, tmp_path: Path
@@ -304,84 +213,3 @@ def test_the_tables_are_those_of_the_published_scores(
     plan = replace(modules.plan.plans()[name], seconds=seconds, count=first["count"])
     page = (ROOT / "docs" / modules.page.PAGE).read_text("utf-8")
     assert modules.page.updated(page, plan, module.read_runs(plan, tmp_path)) == page
-
-
-def test_the_page_has_a_section_for_every_plan(modules: Any, plan: Any, tmp_path: Path) -> None:
-    page = (ROOT / "docs" / modules.page.PAGE).read_text("utf-8")
-    save_times(modules, plan, tmp_path)
-    features = plan.contest.features[0]
-    modules.scores.store_run(
-        record_of(modules, 2.0, plan.settings(plan.rows[0]), features), tmp_path, plan.rows[0], 1
-    )
-    runs = modules.scores.read_runs(plan, tmp_path)
-    assert list(runs) == ["base"]
-    for name in modules.plan.plans():
-        text = modules.page.updated(page, replace(plan, name=name), runs)
-        assert f"images/ablation-{name}.png" in text
-        assert "| base | Table 1 | 15.33 | 2.00 |" in text
-
-
-def test_a_row_whose_settings_or_sampling_have_changed_is_measured_again(
-    modules: Any, plan: Any, tmp_path: Path
-) -> None:
-    features, row = plan.contest.features[0], plan.rows[1]
-    save_times(modules, plan, tmp_path)
-    modules.scores.store_run(
-        record_of(modules, 2.0, plan.settings(row), features), tmp_path, row, 0
-    )
-    assert modules.scores.read_run(plan, tmp_path, row, 0) is not None
-    changed = replace(row, settings="unet.dropout=0.1")
-    other = replace(plan, rows=(plan.rows[0], changed))
-    assert modules.scores.read_run(other, tmp_path, changed, 0) is None
-    for sampling in ({**SAMPLING, "steps": 4}, {**SAMPLING, "precision": "bfloat16"}):
-        other = replace(plan, sampling=sampling)
-        assert modules.scores.read_run(other, tmp_path, row, 0) is None
-
-
-@pytest.fixture
-def tasks(modules: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    (tmp_path / "of_tasks.py").write_text(TASKS, "utf-8")
-    monkeypatch.syspath_prepend(str(tmp_path))
-    monkeypatch.setattr(modules.tasks, "POLL_S", 0.05)
-    return import_module("of_tasks")
-
-
-def test_tasks_are_stopped_and_waited_for(modules: Any, tasks: Any, tmp_path: Path) -> None:
-    files = [tmp_path / f"{i}.ended" for i in range(3)]
-    begun = modules.tasks.running(
-        [modules.tasks.Task(file.stem, tasks.waits, (file,)) for file in files], 2
-    )
-    names = next(each for each in begun if all(f.with_suffix(".begun").exists() for f in files[:2]))
-    assert names == ["0", "1"]
-    begun.close()
-    assert [file.exists() for file in files] == [True, True, False]
-
-
-@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="Windows has no such signal")
-def test_a_task_that_is_killed_ends_the_command(modules: Any, tasks: Any) -> None:
-    with pytest.raises(RuntimeError, match="first failed; the same command continues"):
-        [*modules.tasks.running([modules.tasks.Task("first", tasks.dies, ())], 1)]
-
-
-@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="Windows has no such signal")
-def test_tasks_stop_when_the_command_is_killed(tasks: Any, tmp_path: Path) -> None:
-    ended, begun = tmp_path / "0.ended", tmp_path / "0.begun"
-    code = (
-        "import of_tasks, pathlib, sys; from ablation_tasks import Task, running\n"
-        "[*running([Task('0', of_tasks.waits, (pathlib.Path(sys.argv[1]),))], 1)]"
-    )
-    paths = os.pathsep.join([str(ROOT / "benchmarks"), str(tmp_path)])
-    command = subprocess.Popen(
-        [sys.executable, "-c", code, str(ended)], env=os.environ | {"PYTHONPATH": paths}
-    )
-    wait_for(begun)
-    command.kill()
-    command.wait()
-    wait_for(ended)
-
-
-def wait_for(path: Path) -> None:
-    deadline = time.monotonic() + 60
-    while not path.exists():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
