@@ -9,13 +9,14 @@ import io
 import json
 import re
 import shlex
-import zlib
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from typing import Annotated, Any, ClassVar, TypeAlias
+from warnings import catch_warnings
 
+from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 from pydantic import ConfigDict, Field
 from torch import Tensor
@@ -29,10 +30,8 @@ from adm.samplers import Sampling
 from adm.spec import Checked, SettingError, convert, to_json, written
 from adm.store.parsed import as_type, parse_json
 
-KEYWORD = b"adm"  # of the text chunk
-SIGNATURE = b"\x89PNG\r\n\x1a\n"
-FRAME = 12  # bytes of a chunk around its data: its length, its type and its checksum
-MOST_BYTES, MOST_CHUNKS = 1 << 26, 10_000  # of a PNG
+KEYWORD = "adm"  # of the text
+MOST_BYTES = 1 << 26  # of a PNG
 # Settings with an option of the command line; `--set NAME=VALUE` takes the others.
 OPTIONS = ("steps", "scale", "sampler", "grid", "guide", "then", "seed", "precision")
 OF_UPSAMPLER = ("upsampler_steps", "upsampler_noise")
@@ -185,13 +184,13 @@ def write(image: Tensor, recall: Recall) -> bytes:
 def annotate(image: Tensor, text: str) -> bytes:
     """Return a PNG of an image, (C, H, W) uint8, that carries an ASCII text."""
     note, buffer = PngInfo(), io.BytesIO()
-    note.add_text(KEYWORD.decode(), text)
+    note.add_text(KEYWORD, text)
     to_picture(image).save(buffer, "PNG", pnginfo=note)
     return buffer.getvalue()
 
 
 def read(content: bytes) -> Recall:
-    """Return the recall that a PNG stores, of which only an uncompressed text is decoded.
+    """Return the recall that a PNG stores, of which only a text is decoded.
 
     Raises:
         SettingError: this is no PNG, too large or damaged, or stores no recall.
@@ -203,28 +202,25 @@ def read(content: bytes) -> Recall:
         raise SettingError("picture", "a PNG that stores its settings", cure=cure) from None
 
 
-def annotation(content: bytes) -> bytes:
-    """Return the text that `annotate` wrote into a PNG, of which nothing else is decoded.
+def annotation(content: bytes) -> str:
+    """Return the text that `annotate` wrote into a PNG, whose pixels are not decoded.
 
     Raises:
         ValueError: this is no PNG, too large or damaged, or carries no such text.
     """
     if len(content) > MOST_BYTES:
         raise ValueError(f"it has more than {MOST_BYTES} bytes")
-    if not content.startswith(SIGNATURE):
-        raise ValueError("it is no PNG")
-    place = len(SIGNATURE)
-    for _ in range(MOST_CHUNKS):
-        size, start = int.from_bytes(content[place : place + 4]), place + 8
-        place += FRAME + size
-        if place > len(content):
-            raise ValueError("it ends early, or has no such text")
-        if content.startswith(b"tEXt" + KEYWORD + b"\0", start - 4):
-            check = int.from_bytes(content[place - 4 : place])
-            if size > MOST_TEXT or zlib.crc32(content[start - 4 : place - 4]) != check:
-                raise ValueError("its text is too long or damaged")
-            return content[start + len(KEYWORD) + 1 : place - 4]
-    raise ValueError(f"it has more than {MOST_CHUNKS} chunks")
+    try:
+        with (
+            catch_warnings(action="ignore"),
+            Image.open(io.BytesIO(content), formats=["PNG"]) as png,
+        ):
+            text = png.info.get(KEYWORD)
+    except Exception:  # Pillow raises whatever the operation that meets the damage does
+        raise ValueError("it is no PNG, or damaged") from None
+    if not isinstance(text, str) or len(text) > MOST_TEXT:
+        raise ValueError("it has no such text, or one that is too long")
+    return text
 
 
 def _each(value: Any) -> Sequence[Any]:
