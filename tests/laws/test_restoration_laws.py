@@ -6,11 +6,23 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
-from oracle import Mixture, four_modes, last, normal, one_gaussian, rms, sampler_of
+from oracle import (
+    Mixture,
+    by_angle,
+    four_modes,
+    last,
+    noise_like,
+    normal,
+    one_gaussian,
+    rms,
+    sampler_of,
+)
+from torch.nn import functional as F
 
-from adm.diffusion import Schedule, cosine, fractional
+from adm.diffusion import Schedule, cosine, fractional, process
 from adm.guidance import scaled
 from adm.restoration import (
+    DPS,
     METHODS,
     Measurement,
     Prior,
@@ -245,3 +257,24 @@ def test_repaint_samples_every_level_as_often_as_it_says():
 def test_operators_that_images_cannot_have_are_refused(spec, message):
     with pytest.raises(SettingError, match=message):
         operator_of(spec).on(SHAPE)
+
+
+def test_dps_is_algorithm_1_of_its_paper() -> None:
+    """x_(t-1) of ancestral sampling, and then step times the gradient of the norm off it."""
+    mixture, schedule, step = four_modes(), by_angle(12, first=0.1), 0.3
+    denoise = mixture.denoise(schedule)
+    measurement = Measurement(lambda x: F.avg_pool2d(x, 2) ** 2, normal((3, 1, 1, 1), 3))
+    x = normal((3, 1, 2, 2), seed=4)
+    noise = noise_like(x)
+    states = DPS(step=step).sample(
+        Prior(denoise, schedule), measurement, x, noise, sampler_of("ancestral")
+    )
+    for state, t in zip(states, range(schedule.last, 0, -1), strict=True):
+        x = x.requires_grad_()
+        p = denoise(x, t)
+        drawn = p.variance.value.sqrt() * noise(t) if t > 1 else 0.0
+        following = process.posterior(schedule, p.x_0, x, t).mean + drawn
+        distance = (measurement.y - measurement.forward(p.x_0)).flatten(1).norm(dim=1)
+        slope = torch.autograd.grad(distance.sum(), x)[0]
+        x = (following - step * slope).detach()
+        torch.testing.assert_close(state.x, x, rtol=1e-9, atol=1e-9)

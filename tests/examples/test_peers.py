@@ -1,5 +1,6 @@
-"""A model in deepinv and azula, and their operators here: the same numbers in their units."""
+"""examples/peers.py -> a model in deepinv and azula, and their operators here: the same numbers."""
 
+import sys
 from pathlib import Path
 
 import oracle
@@ -7,17 +8,16 @@ import pytest
 import tiny
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 import adm
-from adm.diffusion import Threshold, clip, process
-from adm.generation.peers import Estimate, from_azula, from_deepinv, to_azula, to_deepinv
-from adm.images import to_float
-from adm.restoration import DPS, DiffPIR, Measurement, Prior
+from adm.diffusion import Threshold, clip
+from adm.restoration import DiffPIR, Measurement, Prior
 from adm.restoration.method import Method
 from adm.restoration.operators import Instrument, operator_of
 from adm.samplers import Noise
-from adm.spec import SettingError
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "examples"))
+from peers import Estimate, from_azula, from_deepinv, to_azula, to_deepinv
 
 pytestmark = pytest.mark.xdist_group("peers")  # deepinv takes seconds to import
 BOX = "inpaint:box=2-2-4-4"
@@ -94,30 +94,6 @@ def test_a_denoiser_of_azula_is_the_model_at_its_times(
     torch.testing.assert_close(denoiser(x, torch.tensor(0.5)).mean, expected, rtol=1e-5, atol=1e-5)
 
 
-def test_the_process_in_azula_has_our_levels_and_some_noise_at_time_0(model: adm.Pipeline) -> None:
-    pytest.importorskip("azula")
-    time = torch.linspace(0, 1, model.schedule.last + 1, dtype=torch.float64)
-    alpha, sigma = to_azula(model).schedule(time)
-    torch.testing.assert_close(alpha[1:], model.schedule.signal[1:])
-    torch.testing.assert_close(sigma[1:], model.schedule.sigma[1:])
-    assert 0 < sigma[0] < 0.11 * sigma[1]
-    alpha, sigma = to_azula(model).schedule(torch.linspace(0, 1, 7777).double())
-    assert ((sigma / alpha).diff() > 0).all()
-    torch.testing.assert_close(alpha**2 + sigma**2, torch.ones(7777).double())
-
-
-def test_gradients_go_through_the_network(model: adm.Pipeline, x_t: Tensor) -> None:
-    pytest.importorskip("deepinv")
-    denoiser, x = to_deepinv(model), x_t[:1].clone().requires_grad_()
-    away = 1e-3 * oracle.normal(tuple(x.shape), seed=1)
-    slope = torch.autograd.grad(denoiser(x, 0.3).sum(), x)[0]
-    rise = denoiser(x + away, 0.3).sum() - denoiser(x - away, 0.3).sum()
-    assert float((slope * away).sum()) == pytest.approx(rise.item() / 2, rel=0.02)
-    clipped = to_deepinv(model, clip)(30 * x, 0.3)
-    assert clipped.min() >= -1e-6
-    assert clipped.max() <= 1 + 1e-6
-
-
 def test_operators_of_deepinv_are_ours(model: adm.Pipeline) -> None:
     physics = pytest.importorskip("deepinv.physics")
     images = (oracle.normal((3, *model.shape), seed=2).clamp(-3, 3) / 3).float()
@@ -141,35 +117,6 @@ def test_operators_of_deepinv_are_ours(model: adm.Pipeline) -> None:
         torch.testing.assert_close(instrument.adjoint(y), ours.adjoint(y), rtol=0, atol=1e-5)
 
 
-def test_an_operator_that_is_not_linear_keeps_its_units(model: adm.Pipeline) -> None:
-    physics = pytest.importorskip("deepinv.physics")
-    theirs = physics.Physics(A=lambda x: x**2, noise_model=physics.GaussianNoise(0.05))
-    images = to_float(torch.full((2, *model.shape), 200, dtype=torch.uint8))
-    y, operator, sigma = from_deepinv(theirs, ((images + 1) / 2) ** 2)
-    instrument = operator.on(model.shape)
-    assert instrument.adjoint is None
-    assert sigma == pytest.approx(0.05)
-    torch.testing.assert_close(instrument.forward(images), y)
-
-
-def test_physics_of_other_noise_or_of_each_image_is_refused(model: adm.Pipeline) -> None:
-    physics = pytest.importorskip("deepinv.physics")
-    masks = torch.ones(2, *model.shape)
-    y = torch.zeros(2, *model.shape)
-    with pytest.raises(SettingError, match="Gaussian noise of one sigma, got 'PoissonNoise'"):
-        from_deepinv(physics.Denoising(physics.PoissonNoise()), y)
-    with pytest.raises(SettingError, match="the same for all images"):
-        from_deepinv(physics.Inpainting(model.shape, mask=masks), y)
-    assert from_deepinv(physics.Inpainting(model.shape, mask=masks[:1]), y).sigma == 0
-
-
-def test_students_and_upsamplers_are_refused(tmp_path: Path) -> None:
-    for name, recipe in (("u", tiny.upsampler()), ("s", tiny.student())):
-        pipeline = adm.load(tiny.model(tmp_path / f"{name}.safetensors", recipe), device="cpu")
-        with pytest.raises(SettingError, match="no student, upsampler"):
-            Estimate(pipeline, None)
-
-
 def test_our_methods_take_their_operators(model: adm.Pipeline) -> None:
     physics = pytest.importorskip("deepinv.physics")
     images = torch.full((2, *model.shape), 200, dtype=torch.uint8)
@@ -184,27 +131,6 @@ def test_our_methods_take_their_operators(model: adm.Pipeline) -> None:
     again = model.restore(y, function, "diffpir", sigma=0.1, steps=5)
     assert (again.images.int() - ours.int()).abs().max() <= 1
     assert again.job.manifest()["restoration"]["operator"] == "function:of=hole"
-
-
-def test_dps_is_algorithm_1_of_its_paper() -> None:
-    """x_(t-1) of ancestral sampling, and then step times the gradient of the norm off it."""
-    mixture, schedule, step = oracle.four_modes(), oracle.by_angle(12, first=0.1), 0.3
-    denoise = mixture.denoise(schedule)
-    measurement = Measurement(lambda x: F.avg_pool2d(x, 2) ** 2, oracle.normal((3, 1, 1, 1), 3))
-    x = oracle.normal((3, 1, 2, 2), seed=4)
-    noise = oracle.noise_like(x)
-    states = DPS(step=step).sample(
-        Prior(denoise, schedule), measurement, x, noise, oracle.sampler_of("ancestral")
-    )
-    for state, t in zip(states, range(schedule.last, 0, -1), strict=True):
-        x = x.requires_grad_()
-        p = denoise(x, t)
-        drawn = p.variance.value.sqrt() * noise(t) if t > 1 else 0.0
-        following = process.posterior(schedule, p.x_0, x, t).mean + drawn
-        distance = (measurement.y - measurement.forward(p.x_0)).flatten(1).norm(dim=1)
-        slope = torch.autograd.grad(distance.sum(), x)[0]
-        x = (following - step * slope).detach()
-        torch.testing.assert_close(state.x, x, rtol=1e-9, atol=1e-9)
 
 
 @pytest.mark.parametrize("package", ["azula", "deepinv"])
