@@ -15,7 +15,6 @@ from results_plan import CHOSEN, FEW, Contest, Row
 from results_scores import SCORES, of_few, sweep_file
 
 from adm.app.report import Cell
-from adm.app.study.curve import parts
 from adm.app.study.plots import INK, LINES, STYLE
 from adm.scoring import Score
 from adm.store.files import write_text
@@ -160,7 +159,7 @@ def table(rows: Sequence[Sequence[str]]) -> str:
 
 
 def _cell(score: Score | None) -> str:
-    return "" if score is None else str(Cell(*parts(score)))
+    return "" if score is None else str(Cell(*score.parts()))
 
 
 def _time(quartiles: list[float] | None) -> str:
