@@ -26,7 +26,6 @@ from matplotlib.text import Annotation
 from matplotlib.transforms import BboxBase
 from PIL import Image
 
-from adm.app.report import Cell
 from adm.app.study.plots import FAINT, LINES, STYLE
 from adm.app.study.run import JUDGE_ACCURACY
 from adm.app.study.study import SAMPLES
@@ -254,7 +253,7 @@ def cell(stored: dict[str, float | None] | None) -> str:
         return ""
     values = (stored[key] for key in Score._fields)
     score = Score(*(math.nan if value is None else value for value in values))
-    return str(Cell(*score.parts()))
+    return score.text()
 
 
 if __name__ == "__main__":

@@ -14,7 +14,6 @@ from matplotlib.figure import Figure
 from results_plan import CHOSEN, FEW, Contest, Row
 from results_scores import SCORES, of_few, sweep_file
 
-from adm.app.report import Cell
 from adm.app.study.plots import INK, LINES, STYLE
 from adm.scoring import Score
 from adm.store.files import write_text
@@ -159,7 +158,7 @@ def table(rows: Sequence[Sequence[str]]) -> str:
 
 
 def _cell(score: Score | None) -> str:
-    return "" if score is None else str(Cell(*score.parts()))
+    return "" if score is None else score.text()
 
 
 def _time(quartiles: list[float] | None) -> str:

@@ -319,8 +319,8 @@ def test_the_card_says_what_the_hub_reads_and_what_was_measured(folder: Path) ->
     assert stated["pipeline_tag"] == "unconditional-image-generation"
     assert (stated["license"], stated["library_name"]) == ("unknown", "adm")
     assert "*2 samples, unselected, seed 0" in text
-    assert "| 12.35 | 11 to 13 |" in text
-    assert "| precision (pixels) | 0.5 |  |" in text
+    assert "| 12.3 | 11.0 to 13.0 |" in text
+    assert "| precision (pixels) | 0.5000 |  |" in text
     assert text.count("\n```\n") == 2  # the ends of its own two blocks
     recipe = read(folder / MODEL)[2]
     assert recipe.name in text

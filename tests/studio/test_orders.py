@@ -43,7 +43,7 @@ def test_samples_are_those_of_the_library_and_of_their_own_png(studio: Studio) -
     assert torch.equal(images(received), expected.images)
     assert only(received, "begin")["labels"] == ["sneaker"] * 3 + ["bag"] * 2
     last = named(received, "image")[-1]
-    note = only(studio.ask(kind="drop", picture=_sent(last["png"])), "dropped")["recall"]
+    note = only(studio.ask(kind="drop", picture=_sent(last["png"])), "dropped")["provenance"]
     assert (note["model"], note["class"], note["index"]) == (studio.model, "bag", 4)
     again = studio.sample(classes={note["class"]: 1}, settings=note["settings"], only=4)
     (alone,) = named(studio.ask(**again), "image")
@@ -146,7 +146,7 @@ def test_the_way_of_an_image_begins_in_its_noise_and_ends_in_it(studio: Studio) 
 
 def test_a_picture_is_edited_as_by_the_library(studio: Studio, picture: Image.Image) -> None:
     dropped = only(studio.ask(kind="drop", picture=sent(picture)), "dropped")
-    assert dropped["recall"] is None
+    assert dropped["provenance"] is None
     fitted = opened(dropped["png"])
     assert fitted.shape == studio.pipeline.shape
     order = {"pictures": [sent(picture)], "edit": "noise:strength=0.6", "classes": "bag"}
@@ -344,7 +344,7 @@ def test_a_control_fits_the_type_of_its_parameter() -> None:
     assert ddim["noise"]["input"] == "text"
     on = specs["guide"]["classifier"]["parameters"]["on"]
     assert (on["input"], on["choices"]) == ("choice", ["x_t", "x_0", "x_0_through_network"])
-    assert "compile" not in forms()["settings"]["diffusion"]
+    assert "compile" not in forms()["settings"]
 
 
 def test_few_models_stay_in_memory(shelf: Shelf) -> None:

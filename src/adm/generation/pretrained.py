@@ -373,9 +373,8 @@ def _usage(name: str, model: AnyModel, count: int) -> str:
 def _scores(report: Scored) -> str:
     lines = ["| score | value | 95% interval |", "|---|---|---|"]
     for key, score in report.scores.items():
-        known = math.isfinite(score.low) and math.isfinite(score.high)
-        between = f"{score.low:.4g} to {score.high:.4g}" if known else ""
-        lines.append(f"| {_plain(title(key, report.features))} | {score.value:.4g} | {between} |")
+        value, interval = score.parts()
+        lines.append(f"| {_plain(title(key, report.features))} | {value} | {interval} |")
     manifest = json.dumps(report.manifest, indent=1)
     details = f"<details><summary>How they were computed</summary>\n\n```json\n{manifest}\n```\n"
     return "\n".join(lines) + f"\n\n{details}\n</details>"

@@ -169,11 +169,3 @@ class Restored:
         maps["measured"] = np.ascontiguousarray(self.y.numpy())
         write_npz(folder / MAPS, maps)
         write_json(folder / SCORES, self.to_json())
-
-
-def written(name: str, score: Score) -> str:
-    """Return a score as text, with its interval."""
-    digits = 1 if name == "PSNR" else 3
-    unit = " dB" if name == "PSNR" else ""
-    low, high = (f"{end:.{digits}f}" for end in (score.low, score.high))
-    return f"{name} {score.value:.{digits}f}{unit} ({low} to {high})"

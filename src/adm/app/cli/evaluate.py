@@ -1,6 +1,5 @@
 """adm evaluate SAMPLES --reference REF -> Report, printed and written as JSON."""
 
-import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -140,7 +139,7 @@ def _check_one_of(
 
 def print_report(report: "Report") -> None:
     """Print the scores, those of the classes, and the warnings unless notices are off."""
-    from adm.metrics import title
+    from adm.metrics import Score, title
 
     names, named = list[str](), report.features
     for side in (report.manifest.get(side, {}) for side in ("generated", "reference")):
@@ -149,25 +148,19 @@ def print_report(report: "Report") -> None:
         names.append(f"{side.get('source', '?')} ({of})")
     rows = list[tuple[str, ...]]()
     for key, score in report.scores.items():
-        value, low, high = map(_number, score)
-        rows.append((title(key, named), value, f"{low} to {high}" if low and high else ""))
+        rows.append((title(key, named), *score.parts()))
     table(rows, ("score", ">value", ">95% interval"), " against ".join(names))
-    if any(_number(value) for each in report.classes for value in each[3:]):
+    if any(value is not None for each in report.classes for value in each[3:]):
         shown, count = report.classes[:CLASSES_SHOWN], len(report.classes)
         more = f", the first {CLASSES_SHOWN} of {count}" if count > CLASSES_SHOWN else ""
         counts = ("class", ">samples", ">real", ">Fréchet distance", ">precision", ">recall")
         of_class = [
-            (each.name, f"{each.generated:,}", f"{each.real:,}", *map(_number, each[3:]))
+            (
+                *(each.name, f"{each.generated:,}", f"{each.real:,}"),
+                *("" if value is None else Score(value).text() for value in each[3:]),
+            )
             for each in shown
         ]
         table(of_class, counts, f"by class ({named}){more}")
     for warning in report.warnings:
         say(f"note: {warning}")
-
-
-def _number(value: float | None) -> str:
-    """Format a number with about four significant digits; None and NaN are empty."""
-    if value is None or math.isnan(value):
-        return ""
-    digits = max(0, min(5, 4 - math.floor(math.log10(abs(value))) - 1)) if value else 1
-    return f"{value:.{digits}f}"

@@ -93,7 +93,7 @@ def restore(
     from adm.generation.restored import Problem
     from adm.restoration.presets import PRESETS
     from adm.scoring import open_images
-    from adm.scoring.restored import Restored, written
+    from adm.scoring.restored import Restored
 
     if images is None and truth is None:
         raise SettingError("images", "given, or {truth}")
@@ -132,7 +132,7 @@ def restore(
         restored = Restored(job, images_of(out, job), samples, known, compared)
         restored.save(out)
         for what, scores in restored.scores.items():
-            say(f"{what}: {', '.join(map(written, scores, scores.values()))}")
+            say(f"{what}: {', '.join(f'{name} {score.text()}' for name, score in scores.items())}")
         say(f"{out / RESTORED}: the measurements beside the restored images")
 
 

@@ -19,16 +19,15 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from torch import Tensor
 
-from adm.app.studio import live, pictures
+from adm.app.studio import live, pictures, provenance
 from adm.app.studio.desk import Emit
 from adm.app.studio.forms import CLOSED
+from adm.app.studio.provenance import Provenance
 from adm.app.studio.shelf import Shelf
 from adm.data.pixels import MODES, to_picture
-from adm.generation import recall
 from adm.generation.generator import Stepwise
 from adm.generation.job import Job
 from adm.generation.pipeline import Pipeline
-from adm.generation.recall import Recall
 from adm.generation.restored import Problem
 from adm.images import to_uint8
 from adm.limits import MOST_TEXT
@@ -179,19 +178,19 @@ class Sample(Images):
     def describe(self, pipeline: Pipeline, job: Job, index: int, image: Tensor) -> dict[str, Any]:
         labels = job.labels
         named = None if labels is None else job.generator.classes[labels[index]]
-        settings = recall.differing(pipeline, **self.overrides)
+        settings = provenance.differing(pipeline, **self.overrides)
         common = {"model": pipeline.model.name, "index": index, "settings": settings}
         try:
-            note = Recall(classes=named, **common)
+            note = Provenance(classes=named, **common)
         except SettingError:
             if labels is None:
                 raise
-            note = Recall(classes=str(labels[index]), **common)  # its name is none of a command
+            note = Provenance(classes=str(labels[index]), **common)  # its name is none of a command
         places = {pipeline.model.name: self.model}
         return {
-            "png": pictures.encode(recall.write(image, note)),
-            "command": recall.command(note, OUT, places),
-            "python": recall.lines(note, places),
+            "png": pictures.encode(provenance.write(image, note)),
+            "command": provenance.command(note, OUT, places),
+            "python": provenance.lines(note, places),
         }
 
 
@@ -218,17 +217,17 @@ class FromPictures(Images):
         verb, source, count, options = self.words()
         options |= {"classes": self.classes, "samples": self.samples}
         channels, *size = pipeline.shape
-        arguments = recall.call([], options | self.settings)
+        arguments = provenance.call([], options | self.settings)
         lines = (
             "import adm\nfrom adm.data import open_source\n\n"
-            f"model = adm.load({recall.call([self.model], {})})\n"
+            f"model = adm.load({provenance.call([self.model], {})})\n"
             f'data = open_source("{source}", size={tuple(size)}, channels={channels})\n'
             f"pictures, _ = data.batch({[*range(count)]})\n"
             f"image = model.{verb}(pictures, {arguments}).images[{index}]\n"
         )
         return {
             "png": self._noted(pipeline, index, image),
-            "command": recall.shell(
+            "command": provenance.shell(
                 ["adm", verb, self.model, source], options, self.settings, {"out": OUT}
             ),
             "python": lines,
@@ -242,7 +241,7 @@ class FromPictures(Images):
         )
         if image.shape[0] not in MODES or len(text) > MOST_TEXT:
             return pictures.exact(image)
-        return pictures.encode(recall.annotate(image, text))
+        return pictures.encode(provenance.annotate(image, text))
 
 
 class Edit(FromPictures):
@@ -457,17 +456,17 @@ class Drop(OfModel):
     picture: Picture
 
     def carry_out(self, shelf: Shelf, emit: Emit) -> None:
-        event: dict[str, Any] = {"recall": None}
+        event: dict[str, Any] = {"provenance": None}
         with suppress(SettingError):
-            note = recall.read(self.picture)
-            event["recall"] = {
+            note = provenance.read(self.picture)
+            event["provenance"] = {
                 "model": shelf.offered(note.model),
                 "class": note.classes,
                 "index": note.index,
                 "settings": dict(note.settings),
             }
         with suppress(ValueError):
-            origin = Origin.model_validate_json(recall.annotation(self.picture))
+            origin = Origin.model_validate_json(provenance.annotation(self.picture))
             order = origin.order.model_dump(mode="json")
             event["order"] = order | {"model": shelf.offered(order["model"])}
         image = pictures.decode(self.picture, shelf.pipeline(self.model).shape)

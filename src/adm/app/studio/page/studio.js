@@ -385,7 +385,7 @@ const recall = (png) =>
     let found;
     const body = { kind: "drop", model: app.model.model, picture: sent(png) };
     await order(body, { dropped: (event) => (found = event) }, signal);
-    const { recall: made, order: from, png: fitted } = found;
+    const { provenance: made, order: from, png: fitted } = found;
     if (made?.model) return restore(made);
     if (from?.model) return again(from);
     $("status").textContent = made || from

@@ -1,4 +1,4 @@
-"""Pipeline, class, index, settings -> Recall; Recall <-> PNG; Recall -> command, lines of Python.
+"""Image -> Provenance: what it depends on; Provenance <-> PNG; -> command, lines of Python.
 
 An image is a function of its model, class, index and settings, and of no other image. So the
 command generates the images of its class up to it, of which it is the last, and the lines generate
@@ -44,7 +44,7 @@ Value: TypeAlias = bool | int | float | Text | tuple[Text, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Recall(Checked):
+class Provenance(Checked):
     """What one image depends on. A file of it is untrusted: names and settings are bounded.
 
     `pipeline.job(classes, index + 1, **settings).images([index])` generates the image.
@@ -97,7 +97,7 @@ class Recall(Checked):
 
 
 def differing(pipeline: Pipeline, **settings: Any) -> dict[str, Value]:
-    """Return the settings of `Pipeline.job` that differ from those of the model, for a `Recall`.
+    """Return the settings of `Pipeline.job` that differ from those of the model, as stored.
 
     Raises:
         SettingError: a setting is unknown, or its value is out of range.
@@ -123,17 +123,17 @@ def differing(pipeline: Pipeline, **settings: Any) -> dict[str, Value]:
     return changed
 
 
-def command(recall: Recall, out: str, places: Mapping[str, str] | None = None) -> str:
+def command(provenance: Provenance, out: str, places: Mapping[str, str] | None = None) -> str:
     """Return the line of the shell that generates the image: the last one of the folder `out`.
 
     Args:
         places: name of a model -> its path, where the name alone does not find it.
     """
     where = places or {}
-    words = ["adm", "sample", where.get(recall.model, recall.model)]
-    count = {"classes": recall.classes, "count": recall.index + 1}
-    auxiliary = {name: where.get(own, own) for name, own in recall.auxiliary.items()}
-    return shell(words, count, recall.settings, {**auxiliary, "out": out})
+    words = ["adm", "sample", where.get(provenance.model, provenance.model)]
+    count = {"classes": provenance.classes, "count": provenance.index + 1}
+    auxiliary = {name: where.get(own, own) for name, own in provenance.auxiliary.items()}
+    return shell(words, count, provenance.settings, {**auxiliary, "out": out})
 
 
 def shell(
@@ -158,26 +158,26 @@ def shell(
     return shlex.join(line)
 
 
-def lines(recall: Recall, places: Mapping[str, str] | None = None) -> str:
+def lines(provenance: Provenance, places: Mapping[str, str] | None = None) -> str:
     """Return the lines of Python that assign it to `image`, (C, H, W) uint8.
 
     Args:
         places: as of `command`.
     """
     where = places or {}
-    auxiliary = {name: where.get(own, own) for name, own in recall.auxiliary.items()}
-    loaded = call([where.get(recall.model, recall.model)], auxiliary)
-    classes = [] if recall.classes is None else [recall.classes]
-    arguments = call(classes, {"count": recall.index + 1, **recall.settings})
+    auxiliary = {name: where.get(own, own) for name, own in provenance.auxiliary.items()}
+    loaded = call([where.get(provenance.model, provenance.model)], auxiliary)
+    classes = [] if provenance.classes is None else [provenance.classes]
+    arguments = call(classes, {"count": provenance.index + 1, **provenance.settings})
     return (
         f"import adm\n\nmodel = adm.load({loaded})\n"
-        f"image = model.job({arguments}).images([{recall.index}])[0]\n"
+        f"image = model.job({arguments}).images([{provenance.index}])[0]\n"
     )
 
 
-def write(image: Tensor, recall: Recall) -> bytes:
-    """Return a PNG of an image, (C, H, W) uint8, that stores its recall."""
-    stored = {key: value for key, value in to_json(recall).items() if value not in (None, {})}
+def write(image: Tensor, provenance: Provenance) -> bytes:
+    """Return a PNG of an image, (C, H, W) uint8, that stores its provenance."""
+    stored = {key: value for key, value in to_json(provenance).items() if value not in (None, {})}
     return annotate(image, json.dumps(stored))
 
 
@@ -189,14 +189,14 @@ def annotate(image: Tensor, text: str) -> bytes:
     return buffer.getvalue()
 
 
-def read(content: bytes) -> Recall:
-    """Return the recall that a PNG stores, of which only a text is decoded.
+def read(content: bytes) -> Provenance:
+    """Return the provenance that a PNG stores, of which only a text is decoded.
 
     Raises:
-        SettingError: this is no PNG, too large or damaged, or stores no recall.
+        SettingError: this is no PNG, too large or damaged, or stores no provenance.
     """
     try:
-        return as_type(Recall, parse_json(annotation(content)))
+        return as_type(Provenance, parse_json(annotation(content)))
     except ValueError as error:
         cure = f"give one that the studio has written ({error})"
         raise SettingError("picture", "a PNG that stores its settings", cure=cure) from None

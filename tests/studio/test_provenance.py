@@ -19,16 +19,16 @@ from PIL import Image
 import adm
 from adm.app.cli import main
 from adm.app.cli.sampling import Settings
-from adm.generation import recall
-from adm.generation.recall import OPTIONS, Recall, command, differing, lines
+from adm.app.studio import provenance
+from adm.app.studio.provenance import OPTIONS, Provenance, command, differing, lines
 from adm.limits import MOST_TEXT
 from adm.spec import SettingError
 
 IMAGE = torch.arange(64, dtype=torch.uint8).reshape(1, 8, 8)
-PLAIN = Recall(
+PLAIN = Provenance(
     model="fashion", index=7, classes="bag", settings={"scale": 2.0, "guide": ("free:1",)}
 )
-WHOLE = recall.write(IMAGE, PLAIN)
+WHOLE = provenance.write(IMAGE, PLAIN)
 THEN = "at:9,classes=sneaker,guide=classifier:scale=4,interval=3-20"
 # The models, the settings that sample, and the settings that are recalled.
 CASES: dict[str, tuple[dict[str, str], dict[str, Any], dict[str, Any]]] = {
@@ -112,8 +112,8 @@ def test_the_command_and_the_lines_make_exactly_this_image(
     name = None if samples.labels is None else samples.classes[samples.labels[index]]
     recalled = differing(pipeline, **options)
     assert recalled == expected
-    record = Recall(**models, index=index, classes=name, settings=recalled)
-    assert recall.read(recall.write(samples[index], record)) == record
+    record = Provenance(**models, index=index, classes=name, settings=recalled)
+    assert provenance.read(provenance.write(samples[index], record)) == record
 
     scope: dict[str, Any] = {}
     exec(lines(record, places), scope)
@@ -134,8 +134,8 @@ def test_the_picture_is_the_image_and_pillow_reads_its_text() -> None:
     picture = Image.open(io.BytesIO(WHOLE))
     assert np.array_equal(np.asarray(picture), IMAGE[0])
     assert json.loads(picture.text["adm"])["model"] == "fashion"  # type: ignore[attr-defined]
-    assert recall.read(WHOLE) == PLAIN
-    assert recall.write(IMAGE, PLAIN) == WHOLE
+    assert provenance.read(WHOLE) == PLAIN
+    assert provenance.write(IMAGE, PLAIN) == WHOLE
 
 
 def test_every_setting_of_the_command_has_an_option() -> None:
@@ -143,7 +143,7 @@ def test_every_setting_of_the_command_has_an_option() -> None:
 
 
 def test_words_that_a_shell_would_act_upon_are_quoted() -> None:
-    hostile = Recall(model="m; rm", classes="bag$(x)", settings={"scale": -2.0})
+    hostile = Provenance(model="m; rm", classes="bag$(x)", settings={"scale": -2.0})
     words = shlex.split(command(hostile, "out/a b"))
     assert words[:3] == ["adm", "sample", "m; rm"]
     assert "bag$(x)" in words
@@ -185,9 +185,9 @@ def test_words_that_a_shell_would_act_upon_are_quoted() -> None:
 )
 def test_invalid_names_and_settings_are_refused(arguments: dict[str, Any]) -> None:
     with pytest.raises(SettingError):
-        Recall(**arguments)
+        Provenance(**arguments)
     with pytest.raises(SettingError, match="picture must be a PNG that stores its settings"):
-        recall.read(noted(json.dumps(arguments).encode()))
+        provenance.read(noted(json.dumps(arguments).encode()))
 
 
 SIGNATURE = WHOLE[:8]
@@ -221,19 +221,19 @@ HOSTILE = {
 @pytest.mark.parametrize("case", HOSTILE)
 def test_a_hostile_picture_is_refused(case: str) -> None:
     with pytest.raises(SettingError, match="picture must be a PNG that stores its settings"):
-        recall.read(HOSTILE[case])
+        provenance.read(HOSTILE[case])
 
 
 def test_a_picture_that_is_too_large_is_not_searched() -> None:
     with pytest.raises(SettingError, match="more than"):
-        recall.read(WHOLE + bytes(recall.MOST_BYTES))
+        provenance.read(WHOLE + bytes(provenance.MOST_BYTES))
 
 
 def test_a_picture_of_four_gigapixels_is_refused() -> None:
     header = WHOLE[12:16] + 2 * (1 << 16).to_bytes(4) + WHOLE[24:29]
     huge = WHOLE[:12] + header + zlib.crc32(header).to_bytes(4) + WHOLE[33:]
     with pytest.raises(SettingError, match="picture must be a PNG"):
-        recall.read(huge)
+        provenance.read(huge)
 
 
 @settings(deadline=None)
@@ -241,10 +241,10 @@ def test_a_picture_of_four_gigapixels_is_refused() -> None:
 def test_a_picture_that_ends_early_is_whole_or_refused(stop: int) -> None:
     pixels = WHOLE.index(b"IDAT") + 4  # where the text has ended
     if stop >= pixels:
-        assert recall.read(WHOLE[:stop]) == PLAIN
+        assert provenance.read(WHOLE[:stop]) == PLAIN
     else:
         with pytest.raises(SettingError):
-            recall.read(WHOLE[:stop])
+            provenance.read(WHOLE[:stop])
 
 
 @settings(deadline=None)
@@ -253,7 +253,7 @@ def test_a_byte_that_is_changed_changes_nothing_or_is_noticed(place: int, by: in
     content = bytearray(WHOLE)
     content[place] ^= by
     try:
-        assert recall.read(bytes(content)) == PLAIN
+        assert provenance.read(bytes(content)) == PLAIN
     except SettingError:
         assert place < WHOLE.index(b"IDAT") + 4
 
@@ -261,7 +261,7 @@ def test_a_byte_that_is_changed_changes_nothing_or_is_noticed(place: int, by: in
 TEXTS = st.text("ab9,:=-/é\n", max_size=6)
 WORDS = st.none() | st.booleans() | st.integers() | st.floats() | TEXTS
 VALUES = WORDS | st.lists(WORDS, max_size=3) | st.dictionaries(TEXTS, WORDS, max_size=2)
-NAMES = st.sampled_from([each.name for each in fields(Recall)])
+NAMES = st.sampled_from([each.name for each in fields(Provenance)])
 OF_SETTINGS = st.dictionaries(st.sampled_from(["steps", "guide", "then", "scale", "x"]), VALUES)
 
 
@@ -270,9 +270,9 @@ OF_SETTINGS = st.dictionaries(st.sampled_from(["steps", "guide", "then", "scale"
 def test_whatever_a_text_holds_is_read_or_refused(others: Any, stored: Any) -> None:
     values = {"model": "m", "settings": stored} | others
     try:
-        recalled = recall.read(noted(json.dumps(values).encode()))
+        recalled = provenance.read(noted(json.dumps(values).encode()))
     except SettingError:
         return
-    assert recall.read(recall.write(IMAGE, recalled)) == recalled
+    assert provenance.read(provenance.write(IMAGE, recalled)) == recalled
     assert shlex.split(command(recalled, "out"))[:3] == ["adm", "sample", recalled.model]
     compile(lines(recalled), "lines", "exec")
