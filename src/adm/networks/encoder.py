@@ -20,6 +20,7 @@ from adm.networks.blocks import (
 from adm.networks.convolve import Conv
 from adm.networks.prefer import prefers_speed
 from adm.networks.recompute import Recomputable
+from adm.shown import shown
 
 # The largest configuration, far above what can be trained: a damaged number asks for no more.
 LARGEST = {"in_channels": 1024, "channels": 1 << 14, "depth": 16, "norm_groups": 1 << 14}
@@ -81,8 +82,8 @@ class EncoderConfig:
         factors = [2**halvings for halvings in range(len(self.multipliers))]
         if not set(self.attention_factors) <= set(factors):
             raise ValueError(
-                f"attention_factors {list(self.attention_factors)} must be among {factors}, the "
-                "image's side divided by each resolution; leave the others out"
+                f"attention_factors {shown(list(self.attention_factors))} must be among {factors}, "
+                "the image's side divided by each resolution; leave the others out"
             )
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout must be in [0, 1), got {self.dropout}")
