@@ -48,7 +48,7 @@ def test_a_folder_is_written(adm: Adm, workdir: Path) -> None:
     assert set(folders["c"]) == {MODEL, CONFIG, CARD}
     for name, files in folders.items():
         assert files[MODEL] == (workdir / f"{name}.safetensors").read_bytes()
-    assert "| 1.5 |" in folders["m"][CARD].decode()
+    assert "| 1.500 |" in folders["m"][CARD].decode()
     assert '"count": 7' in folders["m"][CARD].decode()
     adm.done("sample", "m", "--classifier", "c", "--scale", 1, "--count", 1, "--out", "s")
 
@@ -73,7 +73,7 @@ def test_what_cannot_be_written_is_refused(
     (workdir / "full").mkdir()
     (workdir / "full" / "a").touch()
     before = {*workdir.rglob("*")}
-    assert REFUSED[words] in adm("convert", "m.safetensors", *words.split()).refusal()
+    assert REFUSED[words] in adm("-q", "convert", "m.safetensors", *words.split()).refusal()
     assert {*workdir.rglob("*")} == before
     assert server.requests == []
 

@@ -127,7 +127,6 @@ def test_other_words_are_no_numbers(
         (("info", "pipe"), "pipe is a pipe; give a file or a folder"),
         (("train", "digits", "--out", ""), "--out: the path is empty; give one, or ."),
         (("evaluate", "a", "--reference", "b", "--count", ""), "a whole number, got nothing"),
-        (("train", "--strict=maybe"), '--strict takes no value, got "maybe"; write --strict'),
     ],
 )
 def test_words_are_refused_before_anything_is_opened(

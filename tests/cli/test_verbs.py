@@ -93,7 +93,8 @@ def test_a_finished_command_is_done_and_says_so(adm: Adm, models: Path, tmp_path
 
 
 def test_classes_have_the_proportions_of_a_list(adm: Adm, models: Path, tmp_path: Path) -> None:
-    rows = "".join(f"{i},{name}\n" for i, name in enumerate(("bag", "bag", "sneaker", "bag")))
+    names = enumerate(("bag", "bag", "sneaker", "bag"))
+    rows = "file,label\n" + "".join(f"{i},{name}\n" for i, name in names)
     (tmp_path / "labels.csv").write_text(rows)
     words = ("sample", models / "model.safetensors", "--proportions", tmp_path / "labels.csv")
     adm.done(*words, "--count", 8, "--out", tmp_path / "out")

@@ -70,7 +70,11 @@ def open_images(
         classes = tuple(manifest.get("classes", ())) if manifest else ()
         source = read_arrays(archive, classes=classes or None, in_memory=False)
         name = path.resolve().name if path.is_dir() else source.name
-        source = replace(source, name=name)
+        pngs = archive.parent.glob("*_*.png") if is_samples else ()
+        numbered = {file.stem.rpartition("_")[2]: str(file) for file in pngs}
+        files = {int(number): file for number, file in numbered.items() if number.isdecimal()}
+        complete = files.keys() == {*range(len(source))}
+        source = replace(source, name=name, names=files.__getitem__ if complete else source.names)
     else:
         manifest, source = None, find(spec, split=split, labels=labels)
     if source.files is None and not pad:

@@ -1,4 +1,4 @@
-"""examples/peers.py -> a model in deepinv and azula, and their operators here: the same numbers."""
+"""examples/exchange.py -> a model in deepinv and azula, and their operators here."""
 
 import sys
 from pathlib import Path
@@ -17,7 +17,7 @@ from adm.restoration.operators import Instrument, operator_of
 from adm.samplers import Noise
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "examples"))
-from peers import Estimate, from_azula, from_deepinv, to_azula, to_deepinv
+from exchange import Estimate, from_azula, from_deepinv, to_azula, to_deepinv
 
 pytestmark = pytest.mark.xdist_group("peers")  # deepinv takes seconds to import
 BOX = "inpaint:box=2-2-4-4"
