@@ -202,5 +202,5 @@ def test_names_are_shown_as_they_are(name: str, capsys: pytest.CaptureFixture[st
     print_report(Report(f"{name} network", scores, manifest, [row], [f"{name} warning"]))
     text = capsys.readouterr().out
     for where in ("samples (3 images)", "data (number of", "class ", "warning"):
-        assert f"{name} {where}" in text
+        assert f"{name} {where}" in " ".join(text.split())
     assert text.count(f"({name} network)") == 2  # of the score, and above the classes
