@@ -121,8 +121,8 @@ class Sampling(Checked):
     @property
     def in_turn(self) -> tuple["Sampling", ...]:
         """The settings at first, and from each of `then` on, without `then`."""
-        first: Sampling = replace(self, then=()) if self.then else self
-        settings = [first]
+        settings = list[Sampling]()
+        settings.append(replace(self, then=()) if self.then else self)
         for each in self.then:
             settings.append(settings[-1].change(guide=each.guide, scale=each.scale))
         return tuple(settings)
