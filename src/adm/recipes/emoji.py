@@ -8,7 +8,7 @@ from adm.recipes.small import fashion, fashion_classifier
 from adm.samplers import LogSNR
 from adm.training.levels import ByLoss
 
-# The folder that `adm data emoji --out emoji` writes. Not mirrored: there are letters and arrows.
+# The folder that `python tools/emoji.py` writes. Not mirrored: there are letters and arrows.
 EMOJI = DataSettings(source="emoji", size=(32, 32), channels=3)
 GROUPS = 9  # animals & nature, flags, food & drink, ...
 

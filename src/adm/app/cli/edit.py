@@ -113,7 +113,7 @@ def edit(
 
     Writes a sample folder like that of `adm sample`, in which the edits of an image follow one
     another; grid.png shows them beside it. An interrupted command resumes when it is run again, and
-    torchrun or --shard distributes it as they do `adm sample`.
+    torchrun or --part distributes it as they do `adm sample`.
 
     Examples:
 

@@ -34,7 +34,7 @@ def sample(
     class, samples.npz (arr_0 uint8 NHWC, arr_1 labels), samples.json, which records how the images
     were sampled, and SHA256SUMS. With --condition, an upsampler enlarges images, and a model of
     pairs samples one from each. The same command writes the same files: run again, an interrupted
-    one resumes, and a finished one has nothing to do. torchrun, or --shard without it, distributes
+    one resumes, and a finished one has nothing to do. torchrun, or --part without it, distributes
     the images over processes and machines (docs/howto/many.md).
 
     Examples:
