@@ -11,7 +11,6 @@ from adm.app import cli
 from adm.app.cli import errors
 from adm.app.cli.errors import SENTENCES, of_disk
 from adm.spec import SettingError
-from adm.store import files
 from adm.store.files import new_file, new_folder
 
 AGAIN = "run the command again"
@@ -67,23 +66,6 @@ def test_a_failed_write_names_what_was_to_be_written(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="a sentence") as raised, new_file(path):
         raise OSError(errno.ENOSPC, "a sentence")
     assert raised.value.filename is None
-
-
-def test_a_full_disk_in_the_middle_of_a_verb_is_one_line(
-    adm: Adm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def full(path: Path) -> None:
-        raise refusal(errno.ENOSPC)
-
-    (tmp_path / "images").mkdir()
-    (tmp_path / "images" / "a.png").touch()
-    monkeypatch.setattr(files, "fsync", full)
-    out = tmp_path / "report.json"
-    answer = adm("data", "inspect", tmp_path / "images", "--out", out)
-    assert answer.status == 2
-    assert answer.err.splitlines()[-1] == (
-        f"adm: the disk that holds {out} is full; free space, then run the command again"
-    )
 
 
 @pytest.mark.parametrize(
