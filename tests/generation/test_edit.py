@@ -74,6 +74,10 @@ def test_the_place_between_two_images_is_that_of_the_index(model: adm.Pipeline) 
     whole = job.generator.x_start(range(6), job.inputs)
     some = [1, 5, 3]
     torch.testing.assert_close(job.generator.x_start(some, job.inputs_of(some)), whole[some])
+    codes = model.edit_job(IMAGES, "invert:strength=1,steps=4", **QUICK)
+    assert isinstance(codes.generator, DiffusionGenerator)
+    ends = codes.generator.x_start(range(3), codes.inputs)
+    torch.testing.assert_close(whole[[0, 2, 3, 5]], ends[[0, 1, 1, 2]])
 
 
 def test_each_image_has_the_edits_of_each_class_in_sequence(model: adm.Pipeline) -> None:
