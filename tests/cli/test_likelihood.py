@@ -17,7 +17,6 @@ from adm.app.study.likelihood import run, task_of
 from adm.data import shuffle
 from adm.data.source import in_memory
 from adm.generation.pipeline import load
-from adm.scoring.extraction import silent
 from adm.store import work
 
 pytestmark = pytest.mark.xdist_group("likelihood")  # one worker measures for all tests
@@ -99,7 +98,7 @@ def test_several_ranks_measure_what_one_does(models: Path, measured: Path, tmp_p
     pipeline = load(models / "model.safetensors", device="cpu")
     options = {"count": None, "split": None, "labels": "own", "seed": 0, "batch_size": 2}
     task = task_of(pipeline, str(measured / "data.npz"), BOUNDS[1:], **options)
-    reports = together(3, lambda devices: run(task, tmp_path / "out", devices, silent))
+    reports = together(3, lambda devices: run(task, tmp_path / "out", devices))
     assert [each is None for each in reports] == [False, True, True]
     assert estimates(tmp_path / "out").items() <= estimates(measured / "out").items()
 

@@ -114,7 +114,7 @@ class Pipeline:
         gradient: OfSchedule | None = None,
         start: Start = NOISE,
         **settings: Any,
-    ) -> Generator:
+    ) -> DiffusionGenerator:
         """Return the generator with these settings, (labels, indices) -> images.
 
         Args:
@@ -128,9 +128,7 @@ class Pipeline:
         """
         for name in OF_LOAD & settings.keys():
             raise SettingError(name, "left out", cure="pass it to adm.load")
-        if start is not NOISE:
-            settings = start.settings(self.model, settings)
-        sampling = self.sampling.change(**settings)
+        sampling = self.sampling.change(**start.settings(self.model, settings))
         needed = sampling.by_classifier and (self.guide or not self.model.student)
         guides = self.classifier if needed else None
         weak = self.weaker if any(g.against == "weak" for g in sampling.by_contrast) else None
@@ -266,7 +264,6 @@ class Pipeline:
         """
         default: dict[str, Any] = {"scale": 0.0} if classes is None else {}
         generator = self.generator(start=problem, **(default | settings))
-        assert isinstance(generator, DiffusionGenerator)
         return restore_job(generator, y, samples, classes, source)
 
     def measure(
@@ -300,8 +297,6 @@ class Pipeline:
             of the last one is (B, C, H, W), the images in [-1, 1].
         """
         generator = self.generator(**settings)
-        if not isinstance(generator, DiffusionGenerator):
-            raise SettingError("model", "one that samples step by step", self.model.name)
         job = _job(generator, classes, count, inputs)
         return generator.trajectory(job.label_tensor, range(job.count), inputs)
 
@@ -359,7 +354,6 @@ class Pipeline:
             guides = tuple(guide for guide in default if not isinstance(guide, by_class))
             settings = {"use_labels": False, "guide": guides, **settings}
         generator = self.generator(start=start, **settings)
-        assert isinstance(generator, DiffusionGenerator)
         return edit_job(generator, images, classes, samples, source)
 
     def pretrained(self, images: int = 16, report: Scored | None = None) -> Pretrained:

@@ -87,9 +87,14 @@ class Start:
         return noise.start()
 
     def states(
-        self, model: DiffusionModel, prior: Prior, sampler: Sampler, x: Tensor, noise: ImageNoise,
+        self,
+        model: DiffusionModel,
+        prior: Prior,
+        sampler: Sampler,
+        x: Tensor,
+        noise: ImageNoise,
         inputs: Tensor | None,
-    ) -> Iterator[State]:  # fmt: skip
+    ) -> Iterator[State]:
         """Sample one batch.
 
         Args:

@@ -159,7 +159,7 @@ def extract(source: Source, features: Features, extraction: Extraction = DEFAULT
     16 KB per image for Inception's pool features.
 
     Args:
-        source: images of one size; those that cannot be decoded are left out.
+        source: images of one size.
         features: the extractor.
         extraction: ranks, batch size, cache folder and progress.
 

@@ -172,7 +172,7 @@ def make_reference(
     """Extract the features of real images, and store their statistics and some of the images.
 
     Args:
-        source: real images of one size; those that cannot be decoded are left out.
+        source: real images of one size.
         features: the extractor.
         extraction: ranks, batch size, cache folder and progress.
 

@@ -9,7 +9,6 @@ from adm.app.cli import places
 from adm.app.cli.options import Device
 from adm.app.cli.output import OUT, AsJson, say, show
 from adm.app.cli.scoring import joined
-from adm.app.progress import progress
 
 
 def likelihood(
@@ -78,7 +77,7 @@ def likelihood(
     how = {"count": count, "split": split, "labels": labels, "seed": seed}
     pipeline = load(model, device=devices.device)
     task = task_of(pipeline, data, bound, batch_size=batch_size, **how)
-    bits = run(task, out, devices, lambda what, n: progress(what, n, "network evaluations"))
+    bits = run(task, out, devices)
     if bits is not None:
         show(bits.to_json, as_json, lambda: print(bits))
         say(f"{out / PAGE}: open it in a browser", as_json)

@@ -1,7 +1,6 @@
 """Options of a sweep -> Study, Against, Extraction."""
 
 from collections.abc import Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -13,11 +12,10 @@ from adm.app.cli.options import THEIR_FEATURES, Classifier, Device, Resize, Spli
 from adm.app.cli.output import OUT
 from adm.app.cli.sampling import labels_like
 from adm.app.cli.scoring import extraction_of, joined
-from adm.app.progress import progress
 
 if TYPE_CHECKING:  # so that --help does not load torch
     from adm.app.study.scoring import Against
-    from adm.app.study.study import Axis, Bar, Study
+    from adm.app.study.study import Axis, Study
     from adm.generation.pipeline import Pipeline
     from adm.processes import Devices
     from adm.scoring import Extraction
@@ -103,12 +101,3 @@ class StudyOptions:
     def extraction(self, devices: "Devices") -> "Extraction":
         """Return how the features of references are extracted."""
         return extraction_of(devices, self.batch_size)
-
-
-def bar_of(devices: "Devices") -> "Bar":
-    """Return the function title, network evaluations -> their progress, on the main rank."""
-    from adm.app.study.study import ignore
-
-    if not devices.main:
-        return lambda what, total: nullcontext(ignore)
-    return lambda what, total: progress(what, total, "network evaluations")

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 from adm.app.cli.options import Model
 from adm.app.cli.output import AsJson, say, show, table
-from adm.app.cli.studies import StudyOptions, Vary, bar_of
+from adm.app.cli.studies import StudyOptions, Vary
 
 if TYPE_CHECKING:  # so that --help does not load torch
     from adm.app.study.run import Result
@@ -44,7 +44,7 @@ def sweep(
     from adm.app.study.sweep import score_all
 
     study = how.study(pipeline, [axis(text) for text in vary])
-    result = score_all(study, how.against, how.out, how.extraction(devices), bar_of(devices))
+    result = score_all(study, how.against, how.out, how.extraction(devices))
     if result is not None:
         show(result.to_json, as_json, lambda: _print(result))
         say(f"{how.out / PAGE}: open it in a browser; report.csv has the numbers", as_json)

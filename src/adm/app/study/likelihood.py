@@ -36,11 +36,10 @@ from adm.models.pair import check_from_noise
 from adm.models.trained import DiffusionModel
 from adm.pictures import png
 from adm.processes import Devices
-from adm.progress import progress
+from adm.progress import progress, silent
 from adm.samplers import ImageNoise
 from adm.samplers.settings import Seed
 from adm.scoring import Score
-from adm.scoring.extraction import Bar, silent
 from adm.scoring.images import check_shape, images_for, relabelled
 from adm.scoring.manifest import versions
 from adm.shown import short
@@ -256,11 +255,8 @@ def likelihood(
     how = {"count": count, "split": split, "labels": labels, "seed": seed, "batch_size": batch_size}
     task = task_of(pipeline, data, bound, **how)
 
-    def bar(what: str, total: int) -> Any:
-        return progress(what, total, "network evaluations")
-
     folder = None if out is None else at_home(out)
-    bits = run(task, folder, Devices(pipeline.device), bar)
+    bits = run(task, folder, Devices(pipeline.device))
     assert bits is not None  # there is one rank
     return bits
 
@@ -308,19 +304,19 @@ def task_of(
     return Task(model, source, order, bounds, conditional, seed, positive("batch_size", batch_size))
 
 
-def run(task: Task, out: Path | None, devices: Devices, bar: Bar) -> Bits | None:
+def run(task: Task, out: Path | None, devices: Devices) -> Bits | None:
     """Measure what the folder lacks, together with the other ranks; write the page.
 
     Args:
         out: the folder, on a disk that all ranks share; None for none, and a single rank.
-        bar: opens a progress bar for a description and a number of network evaluations.
 
     Returns:
         The bits on the main rank; None on the others.
     """
     what = f"measuring {len(task.order):,} images of {task.source.name}"
     total = len(task.order) * task.evaluations(*task.bounds)
-    with work_in(out, devices) as folder, (bar if devices.main else silent)(what, total) as report:
+    bar = (progress if devices.main else silent)(what, total, "network evaluations")
+    with work_in(out, devices) as folder, bar as report:
         estimates = [_estimate(task, bound, folder, devices, report) for bound in task.bounds]
         bits = Bits(task, estimates)
         if out is not None:

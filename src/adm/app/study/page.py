@@ -16,11 +16,12 @@ from adm.app.report.page import tiles
 from adm.app.study.curve import Line, Series, changes, sentences
 from adm.app.study.plots import figure
 from adm.app.study.run import JUDGE_ACCURACY, MODELS, NetworkScores, Result, lower_is_better
-from adm.app.study.study import SAMPLES, Axis, Point, Study, as_text
+from adm.app.study.study import SAMPLES, Axis, Point, Study
 from adm.data.export import safe_names
 from adm.generation.folder import images_of
 from adm.pictures import png
 from adm.scoring import Score
+from adm.spec import written
 from adm.store import files
 
 WIDE = 820  # pixels below which a figure of several panels scrolls
@@ -294,7 +295,7 @@ def model_facts(manifest: Mapping[str, object]) -> list[tuple[str, str]]:
 
 def _facts(result: Result) -> list[tuple[str, str]]:
     features = [n.network for n in result.networks if set(n.keys) != {JUDGE_ACCURACY}]
-    varied = [(axis.words, ", ".join(map(as_text, axis.values))) for axis in result.study.axes]
+    varied = [(axis.words, ", ".join(map(written, axis.values))) for axis in result.study.axes]
     return [
         *model_facts(result.manifest),
         ("images per point", f"{result.study.count:,}"),

@@ -6,7 +6,6 @@ Image i has the same label and starts from the same noise at every point.
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from itertools import product
 from pathlib import Path
@@ -18,8 +17,7 @@ from adm.generation.job import Job
 from adm.generation.labels import parse_classes, positive
 from adm.generation.pipeline import Pipeline
 from adm.processes import Devices
-from adm.shown import exactly
-from adm.spec import SettingError, split
+from adm.spec import SettingError, split, written
 from adm.store.files import write_json
 from adm.store.hashes import sha256_of
 from adm.store.parsed import as_type, cached_json, through_json
@@ -31,7 +29,6 @@ UNSAFE = re.compile(r"[^\w.,=+-]+")
 Value: TypeAlias = str | int | float | bool | None
 OnEvaluations: TypeAlias = Callable[[int, str], None]  # network evaluations, name of the point
 # Title, network evaluations -> their progress.
-Bar: TypeAlias = Callable[[str, float], AbstractContextManager[OnEvaluations]]
 
 
 def ignore(amount: int, name: str) -> None:
@@ -51,8 +48,8 @@ class Axis:
     values: tuple[Value, ...]
 
     def __post_init__(self) -> None:
-        if not self.values or len(set(map(as_text, self.values))) < len(self.values):
-            got = ",".join(map(as_text, self.values))
+        if not self.values or len(set(map(written, self.values))) < len(self.values):
+            got = ",".join(map(written, self.values))
             raise SettingError(f"vary {self.name}", "one or more different values", got)
 
     @property
@@ -92,13 +89,6 @@ def axis(text: str) -> Axis:
     return Axis(name.replace("-", "_"), tuple(map(_value, values))).ordered
 
 
-def as_text(value: object) -> str:
-    """Return a value of an axis as it is written."""
-    if isinstance(value, bool) or value is None:
-        return str(value).lower()
-    return exactly(value) if isinstance(value, float) else str(value)
-
-
 def _value(text: str) -> Value:
     if text.lower() in ("true", "false"):
         return text.lower() == "true"
@@ -128,7 +118,7 @@ class Point:
     @property
     def name(self) -> str:
         """The name of its sample folder."""
-        parts = (f"{name.replace('_', '-')}-{as_text(value)}" for name, value in self.values)
+        parts = (f"{name.replace('_', '-')}-{written(value)}" for name, value in self.values)
         name = UNSAFE.sub("-", "_".join(parts)) or "all"
         if len(name) > LONGEST:
             return f"{name[: LONGEST - 9]}-{sha256_of(repr(self.values).encode())[:8]}"
@@ -136,12 +126,12 @@ class Point:
 
     def text(self, name: str) -> str:
         """Return the value of a setting as text."""
-        return as_text(self.settings[name])
+        return written(self.settings[name])
 
     def without(self, *names: str) -> str:
         """Return the other settings in words, such as `sampler ddim, steps 10`."""
         others = [(name, value) for name, value in self.values if name not in names]
-        return ", ".join(f"{name.replace('_', ' ')} {as_text(value)}" for name, value in others)
+        return ", ".join(f"{name.replace('_', ' ')} {written(value)}" for name, value in others)
 
     def __str__(self) -> str:
         return self.without()

@@ -1,17 +1,16 @@
 """Model, vary, reference -> Result of a sweep, and its folder: samples, scores, report.html."""
 
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
 from pathlib import Path
 
 from adm.app.study.page import write
 from adm.app.study.run import Result, evaluations, run
 from adm.app.study.scoring import Against, scoring_of
-from adm.app.study.study import Axis, Bar, OnEvaluations, Study, Value, study_of
+from adm.app.study.study import Axis, Study, Value, study_of
 from adm.data.naming import at_home
 from adm.generation.pipeline import Pipeline, load
 from adm.processes import Devices
-from adm.progress import progress
+from adm.progress import progress, silent
 from adm.scoring import Extraction
 from adm.scoring.evaluate import Resize
 from adm.spec import check_type
@@ -69,20 +68,17 @@ def sweep(
         judge=judge,
     )
     devices = Devices(pipeline.device)
-    result = score_all(study, against, at_home(out), Extraction(devices, batch_size), _bar)
+    result = score_all(study, against, at_home(out), Extraction(devices, batch_size))
     assert result is not None  # there is one rank
     return result
 
 
-def score_all(
-    study: Study, against: Against, out: Path, extraction: Extraction, bar: Bar
-) -> Result | None:
+def score_all(study: Study, against: Against, out: Path, extraction: Extraction) -> Result | None:
     """Sample and score all points of a study, and write its page, together with the other ranks.
 
     Args:
         out: the folder of the study.
         extraction: ranks, batch size, and progress of the references.
-        bar: opens a progress bar for a description and a number of network evaluations.
 
     Returns:
         The result on the main rank; None on the others.
@@ -94,7 +90,8 @@ def score_all(
     devices, size = extraction.devices, extraction.batch_size
     with scoring_of(study, against, out, extraction) as scoring:
         total = evaluations(study, scoring, devices)
-        with bar("sampling and scoring", total) as on:
+        shown = progress if devices.main else silent
+        with shown("sampling and scoring", total, "network evaluations") as on:
             result = run(study, scoring, out, devices=devices, batch_size=size, on=on)
         if result is not None:
             write(result, out)
@@ -111,7 +108,3 @@ def _axis(name: str, values: Sequence[Value]) -> Axis:
 
 def _several(specs: str | Path | Sequence[str | Path]) -> list[str]:
     return [str(each) for each in ([specs] if isinstance(specs, str | Path) else specs)]
-
-
-def _bar(what: str, total: float) -> AbstractContextManager[OnEvaluations]:
-    return progress(what, total, "network evaluations")
