@@ -22,7 +22,7 @@ from adm.networks import NO_LABEL
 from adm.restoration import Operator
 from adm.restoration.measurement import Forward
 from adm.restoration.operators import Function
-from adm.spec import SettingError
+from adm.spec import out_of_range
 
 LEAST = 0.1  # sigma / signal at azula's time 0, of that at level 1
 
@@ -43,7 +43,7 @@ class Estimate(nn.Module):
         check_from_noise(self.model)
         if self.model.parameterization.target.is_mean:
             what = "another than previous_mean, which is of one level alone"
-            raise SettingError("process.prediction", what, self.model.name)
+            raise out_of_range("process.prediction", what, self.model.name)
         self.network = self.model.prepared()
         self.threshold = threshold
 
@@ -191,11 +191,11 @@ def from_deepinv(physics: Any, y: Tensor) -> Measured:
     silent = isinstance(noise, ZeroNoise)
     sigmas = torch.as_tensor(0.0 if silent else getattr(noise, "sigma", 0.0)).unique()
     if not (silent or isinstance(noise, GaussianNoise)) or len(sigmas) > 1:
-        raise SettingError("physics", "of Gaussian noise of one sigma", type(noise).__name__)
+        raise out_of_range("physics", "of Gaussian noise of one sigma", type(noise).__name__)
     sigma = float(sigmas)
     if not isinstance(physics, LinearPhysics):
         return Measured(y, from_azula(lambda x: physics.A((x + 1) / 2), name), sigma)
     of_ones = physics.A(torch.ones_like(physics.A_adjoint(y[:1])))
     if of_ones.shape != y[:1].shape:
-        raise SettingError("physics", "the same for all images", name)
+        raise out_of_range("physics", "the same for all images", name)
     return Measured(2 * y - of_ones, from_azula(physics.A, name), 2 * sigma)

@@ -36,6 +36,7 @@ from adm.spec import (
     SettingError,
     assign,
     convert,
+    out_of_range,
     parse,
     paths_of,
     split,
@@ -194,13 +195,13 @@ def test_a_list_of_specs_is_split_where_a_name_follows_a_comma(specs: list[str])
 
 
 def test_a_refusal_names_arguments_as_each_front_end_does() -> None:
-    error = SettingError("steps", "left out for {grid}", 3, "pass {grid=karras:steps=3}")
+    error = out_of_range("steps", "left out for {grid}", 3, "pass {grid=karras:steps=3}")
     assert str(error) == "steps must be left out for grid=..., got 3; pass grid=karras:steps=3"
 
     def flag(name: str, value: str | None) -> str:
         return f"--{name}" if value is None else f"--{name} {value}"
 
-    sentence = error.sentence("--steps", flag)
+    sentence = error.text("--steps", flag)
     assert sentence == "--steps must be left out for --grid, got 3; pass --grid karras:steps=3"
     assert error.within("sample").field == "sample.steps"
 

@@ -22,7 +22,7 @@ from typing import NamedTuple
 from PIL import Image
 
 from adm.shown import shown_path
-from adm.spec import SettingError
+from adm.spec import out_of_range
 from adm.store.files import new_folder, user_cache, write_text
 from adm.store.hashes import sha256, sha256_of
 from adm.store.parsed import parse_json
@@ -182,7 +182,7 @@ def _pack(package: Package, path: Path) -> None:
     npm = shutil.which("npm")
     if npm is None:
         specs = " ".join(each.spec for each in PACKAGES)
-        raise SettingError(
+        raise out_of_range(
             "from",
             "a folder with the archives of the packages, as npm is not installed",
             cure=f"install npm, or run `npm pack {specs}` where it is",

@@ -33,7 +33,8 @@ from pydantic_core import ErrorDetails
 from adm.shown import exactly, printable, short, shown
 
 T = TypeVar("T")
-REFERENCE = re.compile(r"\{([a-z_.]+)(?:=([^{}]*))?\}")  # to an argument, in our own sentences
+# To an argument, in our own sentences; its own is {}.
+REFERENCE = re.compile(r"\{\{|\}\}|\{(?:([a-z_.]+)(?:=([^{}]*))?)?\}")
 HYPHEN = re.compile(r"(?<=[0-9.])-")  # between numbers, and not of an exponent or a sign
 NAMED = re.compile(r"\s*[a-z][\w.-]*\s*(:|$)", re.IGNORECASE)  # a spec begins, and no parameter
 PLUS = re.compile(r"\+(?=\s*[a-z])")  # between specs
@@ -71,24 +72,23 @@ EXPECTED_PREFIXES = {  # int_parsing, int_type, int_from_float, ...
 class SettingError(ValueError):
     """Raised for an argument or a setting that cannot be used.
 
-    The sentences refer to other arguments as `{name}` or `{name=value}`, and each front end shows
-    them as its own: Python as `name=...`, the command line as `--name`.
+    The sentence names its own argument as `{}` and others as `{name}` or `{name=value}`, and each
+    front end shows them as its own: Python as `name=...`, the command line as `--name`. Braces
+    that are none of these are doubled.
 
     Attributes:
         field: name of the argument, with the path to a setting in it: `steps`, `sampler.eta`.
-        expected: what it must be, after "must be".
-        got: the value; `NOT_GIVEN` if the sentence is complete without it.
-        cure: what to do about it; empty if `expected` says it.
+        sentence: what is wrong, and what to do about it.
     """
 
-    def __init__(self, field: str, expected: str, got: object = NOT_GIVEN, cure: str = "") -> None:
-        self.field, self.expected, self.got, self.cure = field, expected, got, cure
+    def __init__(self, field: str, sentence: str) -> None:
+        self.field, self.sentence = field, sentence
         super().__init__(str(self))
 
     def __str__(self) -> str:
-        return self.sentence(self.field, _as_argument)
+        return self.text(self.field, _as_argument)
 
-    def sentence(self, name: str, refer: Callable[[str, str | None], str]) -> str:
+    def text(self, name: str, refer: Callable[[str, str | None], str]) -> str:
         """Return the message of a front end.
 
         Args:
@@ -96,17 +96,34 @@ class SettingError(ValueError):
             refer: name of an argument, value or None -> what the front end calls it.
         """
 
-        def referred(text: str) -> str:
-            return REFERENCE.sub(lambda match: refer(match[1], match[2]), text)
+        def replaced(match: re.Match[str]) -> str:
+            if match[0] in ("{{", "}}"):
+                return match[0][0]
+            return refer(match[1], match[2]) if match[1] else printable(short(name))
 
-        got = "" if self.got is NOT_GIVEN else f", got {shown(self.got)}"
-        cure = f"; {referred(self.cure)}" if self.cure else ""
-        return f"{printable(short(name))} must be {referred(self.expected)}{got}{cure}"
+        return REFERENCE.sub(replaced, self.sentence)
 
     def within(self, place: str) -> "SettingError":
         """Return the error of the same setting as seen from outside of `place`."""
-        field = f"{place}.{self.field}" if self.field else place
-        return SettingError(field, self.expected, self.got, self.cure)
+        return SettingError(f"{place}.{self.field}" if self.field else place, self.sentence)
+
+
+def out_of_range(field: str, allowed: str, got: object = NOT_GIVEN, cure: str = "") -> SettingError:
+    """Return the error of a value outside of a range or a list: "{} must be {allowed}, got {got}".
+
+    Args:
+        field: name of the argument; see `SettingError`.
+        allowed: what it must be, after "must be".
+        got: the value; `NOT_GIVEN` if the sentence is complete without it.
+        cure: what to do about it; empty if `allowed` says it.
+    """
+    value = "" if got is NOT_GIVEN else f", got {_literal(shown(got))}"
+    return SettingError(field, f"{{}} must be {allowed}{value}{cure and f'; {cure}'}")
+
+
+def _literal(text: str) -> str:
+    """Return a text that a sentence shows as it is."""
+    return text.replace("{", "{{").replace("}", "}}")
 
 
 def _as_argument(name: str, value: str | None) -> str:
@@ -116,7 +133,7 @@ def _as_argument(name: str, value: str | None) -> str:
 def check_type(name: str, value: object, kinds: tuple[type, ...], expected: str) -> None:
     """Raise SettingError, which names the argument, unless the value has one of these types."""
     if not isinstance(value, kinds):
-        raise SettingError(name, expected, value)
+        raise out_of_range(name, expected, value)
 
 
 def convert(kind: Any, value: Any, field: str = "") -> Any:
@@ -162,7 +179,7 @@ def refusal(errors: Iterable[ErrorDetails], field: str = "") -> ValueError:
         for name, value in first.get("ctx", {}).items()
     }
     got = NOT_GIVEN if kind == "missing" else first["input"]
-    return SettingError(place, expected.format(**context), got)
+    return out_of_range(place, expected.format(**context), got)
 
 
 @cache
@@ -184,7 +201,7 @@ class Checked:
             value = getattr(self, name)
             converted = convert(kind, value, name)
             if isinstance(value, str) and not isinstance(converted, str):  # nothing is changed here
-                raise SettingError(name, f"such as {converted!r}", value)
+                raise out_of_range(name, f"such as {converted!r}", value)
 
 
 def to_json(value: Any) -> Any:
@@ -208,12 +225,12 @@ def parse(kinds: Mapping[str, type[T]], spec: str | T, field: str, current: T | 
     if not isinstance(spec, str):
         if isinstance(spec, (*kinds.values(), *_common_bases(kinds.values()))):
             return spec
-        raise SettingError(field, f"one of {', '.join(kinds)}", spec)
+        raise out_of_range(field, f"one of {', '.join(kinds)}", spec)
     name, _, rest = (part.strip() for part in spec.partition(":"))
     if name not in kinds:
         near = get_close_matches(name.lower(), kinds, n=2)
         cure = f"did you mean {' or '.join(near)}?" if near else ""
-        raise SettingError(field, f"one of {', '.join(kinds)}", spec, cure)
+        raise out_of_range(field, f"one of {', '.join(kinds)}", spec, cure)
     kind = kinds[name]
     known = {each.name: each for each in fields(kind)}  # type: ignore[arg-type]
     types, values = _types(kind), dict[str, Any]()
@@ -223,7 +240,7 @@ def parse(kinds: Mapping[str, type[T]], spec: str | T, field: str, current: T | 
         if not equals:
             bare.append(part)
         elif key in values:
-            raise SettingError(f"{field}.{key}", "given once", part)
+            raise out_of_range(f"{field}.{key}", "given once", part)
         elif key in known:
             values[key] = text
         elif values and _takes_specs(types[last := next(reversed(values))]):
@@ -267,7 +284,7 @@ def _common_bases(kinds: Collection[type[Any]]) -> list[type[Any]]:
 def _unknown(field: str, name: str, known: Iterable[str], part: str) -> SettingError:
     names = ", ".join(known)
     parameters = f"the parameters {names}" if names else "no parameters"
-    return SettingError(field, f"{name} with {parameters}", part)
+    return out_of_range(field, f"{name} with {parameters}", part)
 
 
 def text(value: Any) -> str:
@@ -333,7 +350,7 @@ def change(value: T, changes: Mapping[str, Any], field: str = "") -> T:
         place = f"{field}.{name}" if field else name
         if name not in known:
             near = get_close_matches(name, known, n=2) or known
-            raise SettingError(place, f"one of the settings {', '.join(near)}")
+            raise out_of_range(place, f"one of the settings {', '.join(near)}")
         converted[name] = convert(types[name], changed, place)
     try:
         return replace(value, **converted)  # type: ignore[type-var]
@@ -354,7 +371,7 @@ def assign(root: T, path: str, raw: str) -> T:
     try:
         return _assign(root, path, raw)
     except LookupError:
-        raise SettingError(path, _named_near(root, path)) from None
+        raise out_of_range(path, _named_near(root, path)) from None
 
 
 def _assign(root: T, path: str, raw: str) -> T:

@@ -10,7 +10,7 @@ from answers import Adm
 from adm.app import cli
 from adm.app.cli import errors
 from adm.app.cli.errors import SENTENCES, of_disk
-from adm.spec import SettingError
+from adm.spec import out_of_range
 from adm.store.files import new_file, new_folder
 
 AGAIN = "run the command again"
@@ -38,13 +38,13 @@ def test_a_message_of_the_library_stays() -> None:
 
 def test_a_setting_is_refused_in_the_words_of_the_command_line() -> None:
     named = {"steps": "--steps", "grid": "--grid", "model": "MODEL", "set": "--set"}
-    error = SettingError("steps", "at most 20", 21, "or pass {grid=karras} or {use_labels=False}")
+    error = out_of_range("steps", "at most 20", 21, "or pass {grid=karras} or {use_labels=False}")
     line = errors.line(error, [], AGAIN, lambda: named)
     assert line == (
         "--steps must be at most 20, got 21; or pass --grid karras or --set use_labels=false"
     )
     assert (
-        errors.line(SettingError("model", "a student"), [], AGAIN, lambda: named)
+        errors.line(out_of_range("model", "a student"), [], AGAIN, lambda: named)
         == "MODEL must be a student"
     )
 

@@ -11,7 +11,7 @@ from adm.data.files import RGB, Files, is_grey
 from adm.data.pixels import MAX_PIXELS, MODES, mode_of, to_picture, to_tensor, with_channels
 from adm.data.source import Source, unequal
 from adm.data.split import shuffle
-from adm.spec import SettingError
+from adm.spec import out_of_range
 
 MEASURED = 10_000  # images of the standard deviation, whose error is then below a percent
 TOGETHER = 256  # images read at a time
@@ -43,7 +43,7 @@ def at_one_size(
             larger, or cannot be converted.
     """
     if size is not None and (min(size) < 1 or math.prod(size) > MAX_PIXELS):
-        raise SettingError("size", f"(H, W), from 1x1 to {MAX_PIXELS} pixels", size)
+        raise out_of_range("size", f"(H, W), from 1x1 to {MAX_PIXELS} pixels", size)
     if source.files is None:
         return _fit_arrays(source, size, channels)
     channels = RGB if channels is None else channels

@@ -14,7 +14,7 @@ from adm.data.naming import EXTENSIONS, natural, plain
 from adm.data.source import NoSplit, Source
 from adm.limits import MOST_CLASSES
 from adm.shown import printable, short, shown_path
-from adm.spec import SettingError
+from adm.spec import out_of_range
 
 # Names of folders and archives of each split; the first that exists is used.
 SPLITS = {"train": ("train",), "test": ("test", "val", "valid", "validation", "eval", "dev")}
@@ -113,7 +113,7 @@ def label_rows(source: Source, rule: str | None, split: str) -> Source:
         return replace(named, classes=one, labels=torch.zeros(count, dtype=torch.int64))
     if not rule.lower().endswith(LISTS):
         expected = f"a list {', '.join(LISTS)}, or {NO_LABELS}"
-        raise SettingError("labels", expected, rule, f"{place} has no file names")
+        raise out_of_range("labels", expected, rule, f"{place} has no file names")
     pairs = pairs_of(rule)
     others = dict.fromkeys(file for file, _ in pairs if not file.startswith(f"{split}/"))
     labels = by_list([*map(name_of, range(count)), *others], pairs, place)

@@ -10,7 +10,7 @@ from typing import Any
 
 from adm.data.naming import at_home, read_regular
 from adm.shown import printable, shown, shown_path
-from adm.spec import SettingError
+from adm.spec import out_of_range
 from adm.store.parsed import parse_json
 
 LISTS = (".csv", ".tsv", ".json", ".jsonl")
@@ -68,7 +68,7 @@ def pairs_of(rule: str) -> Pairs:
     path, where = at_home(rule), shown_path(rule)
     suffix = path.suffix.lower()
     if suffix not in LISTS:
-        raise SettingError("labels", RULES, rule)
+        raise out_of_range("labels", RULES, rule)
     if not os.path.isfile(path):  # unlike Path.is_file, False for a name that is too long
         raise ValueError(f"the list of labels {where} does not exist; give the path of one")
     content = read_regular(path, MOST_BYTES)

@@ -13,7 +13,7 @@ from adm.data.files import CorruptImage
 from adm.data.fitting import at_one_size
 from adm.data.shards import CLASSES_FILE
 from adm.data.source import Source, map_ahead
-from adm.spec import SettingError
+from adm.spec import out_of_range
 from adm.store.files import new_file, write_text
 from adm.store.hashes import sha256_of
 from adm.store.locks import locked
@@ -56,14 +56,14 @@ class Packing:
 
     def __post_init__(self) -> None:
         if self.format not in FORMATS:
-            raise SettingError("format", ", ".join(FORMATS), self.format)
+            raise out_of_range("format", ", ".join(FORMATS), self.format)
         if self.shard_size < 1:
-            raise SettingError("shard_size", "at least 1", self.shard_size)
+            raise out_of_range("shard_size", "at least 1", self.shard_size)
         if self.channels == 4 and self.format == "jpeg":
-            raise SettingError("channels", "1 or 3 for JPEG, which has no alpha", 4)
+            raise out_of_range("channels", "1 or 3 for JPEG, which has no alpha", 4)
         if self.format == ORIGINAL and not self.size == self.channels is None:
             cure = "leave {size} and {channels} out"
-            raise SettingError("format", "png, jpeg or webp for a size", ORIGINAL, cure)
+            raise out_of_range("format", "png, jpeg or webp for a size", ORIGINAL, cure)
 
 
 class Packed(NamedTuple):

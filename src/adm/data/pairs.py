@@ -6,7 +6,7 @@ import numpy as np
 
 from adm.data.source import Source
 from adm.shown import count_of, few, shown_path
-from adm.spec import SettingError
+from adm.spec import out_of_range
 
 MOST_NAMED = 3  # files in a message
 
@@ -27,7 +27,7 @@ def pair(images: Source, conditions: Source) -> Source:
     if by_number and len(conditions) != len(images):
         expected = f"of as many images as {images.name}, {len(images)}"
         cure = "arrays are paired by number"
-        raise SettingError("condition", expected, len(conditions), cure)
+        raise out_of_range("condition", expected, len(conditions), cure)
     rows: dict[str, list[int]] = {}
     for index in range(len(conditions)):
         rows.setdefault(_stem(conditions.listed(index)), []).append(index)
@@ -35,7 +35,7 @@ def pair(images: Source, conditions: Source) -> Source:
     matches = [rows.get(_stem(name), []) for name in names]
     wrong = [name for name, match in zip(names, matches, strict=True) if len(match) != 1]
     if wrong:
-        raise SettingError(
+        raise out_of_range(
             "condition",
             f"one image for each of {images.name}, of the same path but for the suffix; "
             f"{conditions.name} has none, or several, for {count_of(len(wrong), 'image')}",

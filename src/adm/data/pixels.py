@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from adm.spec import SettingError
+from adm.spec import out_of_range
 
 MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 MAX_PIXELS = 1 << 26  # 200 MB as RGB; a larger file is more likely an attack than a photograph
@@ -22,7 +22,7 @@ def mode_of(channels: int) -> str:
         ValueError: not 1, 3 or 4.
     """
     if channels not in MODES:
-        raise SettingError("channels", "1 (grey), 3 (RGB) or 4 (RGBA)", channels)
+        raise out_of_range("channels", "1 (grey), 3 (RGB) or 4 (RGBA)", channels)
     return MODES[channels]
 
 

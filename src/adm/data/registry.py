@@ -19,7 +19,7 @@ from adm.data.labels import SPLITS, label_rows
 from adm.data.naming import at_home, is_image, natural, open_regular
 from adm.data.source import NoSplit, Source
 from adm.shown import LONGEST_PATH, shown, shown_path
-from adm.spec import SettingError
+from adm.spec import out_of_range
 
 BUILTIN = ("fashion-mnist", "digits")  # data with a location of their own
 FORMS = (
@@ -76,7 +76,7 @@ def find(spec: str, *, split: str | Sequence[str] = "train", labels: str | None 
                 return find(spec, split=each, labels=labels)
         return find(spec, split=split[-1], labels=labels)
     if split not in SPLITS:
-        raise SettingError("split", " or ".join(SPLITS), split)
+        raise out_of_range("split", " or ".join(SPLITS), split)
     if not spec:
         raise ValueError(f"the data spec is empty; give {FORMS}, or . for the current folder")
     name, _, place = spec.partition(":")

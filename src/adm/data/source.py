@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from adm.data.files import Files, Uniforms
-from adm.spec import SettingError
+from adm.spec import SettingError, out_of_range
 
 AHEAD = 16  # arguments per thread in progress
 MOST_THREADS = 16  # of a process, of which a machine may run several
@@ -151,7 +151,7 @@ class Source:
         """The images of each source, and the labels."""
         chosen = list(indices)
         if crops is not None and not all(each.can_crop for each in sources):
-            raise SettingError("data.crop", f"centre for {self.name}, which has no random crops")
+            raise out_of_range("data.crop", f"centre for {self.name}, which has no random crops")
         uniforms = [None] * len(chosen) if crops is None else crops
         requests = list(zip(chosen, uniforms, strict=True))
         return [each._read_all(requests) for each in sources], self.labels[chosen]
@@ -179,7 +179,7 @@ class Source:
 def unequal(one: str, first: Sequence[int], other: str, second: Sequence[int]) -> SettingError:
     """Return the error of two images of different sizes (H, W)."""
     sizes = ["x".join(map(str, size)) for size in (second, first)]
-    return SettingError(
+    return out_of_range(
         "size",
         f"given, as {other} is {sizes[0]} and {one} is {sizes[1]}",
         cure=f"pass {{size={min(*first, *second)}}}, to which all are resized and cropped",

@@ -6,7 +6,7 @@ import numpy as np
 
 from adm.data.source import Source
 from adm.shown import count_of
-from adm.spec import SettingError
+from adm.spec import out_of_range
 
 ORDER = [0, 0, 0, 1]  # start of the random stream, far from those of other uses of the same key
 CACHED_PASSES = 4  # permutations: training and validation, each with a batch across two passes
@@ -57,7 +57,7 @@ def hold_out(source: Source, part: float, seed: int = 0) -> tuple[Source, Source
     total = len(source)
     if not 0 < part < total or (part >= 1 and part != int(part)):
         expected = f"a fraction below 1, or an integer from 1 to {total - 1}"
-        raise SettingError("hold_out", expected, part)
+        raise out_of_range("hold_out", expected, part)
     hashes = _hashes(total, seed)
     held_out = np.zeros(total, bool)
     if part < 1:
@@ -66,7 +66,7 @@ def hold_out(source: Source, part: float, seed: int = 0) -> tuple[Source, Source
         held_out[np.argsort(hashes, kind="stable")[: int(part)]] = True
     if held_out.all() or not held_out.any():
         cure = f"give a number, such as {max(1, total // 10)}"
-        raise SettingError("hold_out", f"a part of {count_of(total, 'image')}", part, cure)
+        raise out_of_range("hold_out", f"a part of {count_of(total, 'image')}", part, cure)
     training, validation = (np.flatnonzero(side) for side in (~held_out, held_out))
     return source.subset(training), source.subset(validation, f"{source.name}, held out")
 

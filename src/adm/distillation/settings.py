@@ -11,7 +11,7 @@ from adm.distillation.student import Lesson, Method, Student, Teach, every
 from adm.distillation.trajectory import Trajectory
 from adm.samplers import GRIDS, Grid, LogSNR
 from adm.samplers.interval import Interval, check_within
-from adm.spec import SettingError, SpecOf
+from adm.spec import SpecOf, out_of_range
 from adm.training.objective import Objective
 
 METHODS: dict[str, type[Method]] = {kind.name: kind for kind in (Trajectory, ConsistencyTuning)}
@@ -47,13 +47,13 @@ class Distillation:
         """Raise ValueError if the fields contradict each other or a process with T = `last`."""
         low, high = self.scales
         if low > high:
-            raise SettingError("distillation.scales", "the lower scale first", self.scales)
+            raise out_of_range("distillation.scales", "the lower scale first", self.scales)
         self.grid.check(last)
         check_within(self.interval, last, "distillation.interval")
         count = self.grid.steps
         for steps in self.steps:
             if count % steps:
-                raise SettingError(
+                raise out_of_range(
                     "distillation.grid.steps", f"a multiple of {steps}, a student's steps", count
                 )
 
@@ -81,5 +81,5 @@ class Distillation:
         """
         if steps not in self.steps:
             known = " or ".join(map(str, sorted(self.steps)))
-            raise SettingError("steps", f"{known}, as this model is distilled", steps)
+            raise out_of_range("steps", f"{known}, as this model is distilled", steps)
         return every(self.grid.visited(schedule), steps)

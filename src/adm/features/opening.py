@@ -22,7 +22,7 @@ from adm.features.inception import inception_features
 from adm.features.vision_transformers import DEFAULT, NETWORKS, transformer_features
 from adm.models.paths import SHIPPED
 from adm.shown import shown
-from adm.spec import SettingError
+from adm.spec import out_of_range
 
 PUBLISHED = ("inception", "efficientnet-lite0", "dinov2", *NETWORKS)
 
@@ -97,7 +97,7 @@ def recorded_features(name: str, place: str, device: torch.device | str = "cpu")
     """
     opener = table().get(name)
     if opener is None:
-        raise SettingError(
+        raise out_of_range(
             "features",
             f"given, since {place} was made with the features {shown(name)}, which do not come "
             "with this package, and no file names code to run or a model to open",

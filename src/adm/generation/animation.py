@@ -11,7 +11,7 @@ from adm.generation.job import Job
 from adm.generation.sheet import MOST_OF_CLASS, draw, layout
 from adm.images import to_uint8
 from adm.pictures import gif
-from adm.spec import SettingError
+from adm.spec import out_of_range
 
 MOST_IMAGES, MOST_FRAMES = 64, 40
 PIXELS = 1 << 18  # of all tiles of a frame; noise is hardly compressed
@@ -80,7 +80,7 @@ def check_animated(job: Job) -> None:
 def _stepwise(job: Job) -> Stepwise:
     if isinstance(job.generator, Stepwise):
         return job.generator
-    raise SettingError(
+    raise out_of_range(
         "animate",
         f"left out with a {type(job.generator).__name__}, which has no steps to show",
     )

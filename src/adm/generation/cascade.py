@@ -12,7 +12,7 @@ from adm.generation.generator import Cost, Generator, OnStep
 from adm.generation.resolve import resolve
 from adm.models.trained import DiffusionModel
 from adm.samplers import State
-from adm.spec import SettingError
+from adm.spec import SettingError, out_of_range
 
 # Names of the upsampler's settings among those of a cascade.
 OF_UPSAMPLER = {"steps": "upsampler_steps", "low_res_noise": "upsampler_noise"}
@@ -42,7 +42,7 @@ class CascadeGenerator(Generator):
         expected, actual = self.upsampler.input_shape, self.base.shape
         if expected != actual:
             what = "no upsampler" if expected is None else f"one of {sized(expected)}"
-            raise SettingError(
+            raise out_of_range(
                 "upsampler",
                 f"a model that starts from images of {sized(actual)}, as {self.base.name} makes",
                 f"{self.upsampler.name}, {what}",
@@ -161,7 +161,7 @@ def cascade(
         larger = DiffusionGenerator(upsampler, resolve(upsampler, sampling))
     except SettingError as error:
         field = OF_UPSAMPLER.get(error.field, error.field)
-        raise SettingError(field, error.expected, error.got, error.cure) from None
+        raise SettingError(field, error.sentence) from None
     translation = None
     final = base.ends(None if labels is None else torch.tensor(labels))
     if final is not None:
@@ -193,7 +193,7 @@ def translate(
         return [folded[name.casefold()] for name in used]
     if len(unknown) == len(set(used)):
         return None
-    raise SettingError(
+    raise out_of_range(
         "classes",
         f"known to both models: {', '.join(known[:20])}",
         ", ".join(unknown[:5]),

@@ -25,7 +25,7 @@ from adm.restoration import Prior
 from adm.samplers import ImageNoise, Sampler, Sampling, State
 from adm.samplers.noise import START
 from adm.samplers.settings import Stage
-from adm.spec import SettingError, text, to_json
+from adm.spec import SettingError, out_of_range, text, to_json
 
 # The process that is sampled, respaced to the levels visited -> the gradient at these levels, so
 # that it cannot be that of others.
@@ -208,7 +208,7 @@ class DiffusionGenerator(ModelGenerator):
         if stage.classes is None:
             return labels
         if labels is None:
-            raise SettingError("classes", "given, as {then} changes them")
+            raise out_of_range("classes", "given, as {then} changes them")
         return torch.full_like(labels, self._label_of(stage.classes))
 
     def _label_of(self, name: str) -> int:
@@ -278,7 +278,7 @@ def check_low_res_noise(level: int, *models: DiffusionModel | None) -> None:
         if level > most:
             why = f"at most {most}, the level that {model.name} was trained on" if most else "0"
             cure = "" if most else f"{model.name} was not trained on data.low_res_noise"
-            raise SettingError("low_res_noise", why, level, cure)
+            raise out_of_range("low_res_noise", why, level, cure)
 
 
 def check_of_schedule(gradient: object, schedule: Schedule) -> None:
@@ -286,7 +286,7 @@ def check_of_schedule(gradient: object, schedule: Schedule) -> None:
     try:
         signature(gradient).bind(schedule)  # type: ignore[arg-type]  # a TypeError if not callable
     except (TypeError, ValueError):
-        raise SettingError(
+        raise out_of_range(
             "gradient",
             "a function of the schedule that is sampled, which returns the gradient, as in "
             "lambda schedule: scaled(classifier.gradient(labels, schedule), 2.0)",

@@ -28,7 +28,7 @@ from adm.models.pair import check_from_noise
 from adm.models.trained import DiffusionModel
 from adm.samplers import DDIM, ImageNoise, Levels, Sampling, encode
 from adm.samplers.sampler import Sampler
-from adm.spec import Checked, SettingError, text
+from adm.spec import Checked, out_of_range, text
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -155,14 +155,14 @@ class InvertEdit(Edit):
 
     def check(self, model: DiffusionModel, sampling: Sampling) -> None:
         if sampling.sampler.random:
-            raise SettingError(
+            raise out_of_range(
                 "sampler",
                 f"one that adds no noise, which the code of {self.name} does not survive",
                 text(sampling.sampler),
                 "pass {sampler=ddim}, or {edit=noise}",
             )
         if model.network.config.classes is not None and not model.recipe.train.label_dropout:
-            raise SettingError(
+            raise out_of_range(
                 "edit",
                 f"noise, as {model.path} was trained without label dropout, so that it has no "
                 "unconditional prediction to encode with",
@@ -265,11 +265,11 @@ def _targets(classes: Classes | None, generator: DiffusionGenerator) -> list[int
     """Return the labels of the edits of each image; None for unconditional edits."""
     if classes is None:
         if generator.classes:
-            raise SettingError("classes", "given, as the model or a guide is conditioned on one")
+            raise out_of_range("classes", "given, as the model or a guide is conditioned on one")
         return None
     if not generator.classes:
         cure = "pass {classifier} with {scale} to guide to classes"
-        raise SettingError("classes", "left out, as sampling is unconditional", classes, cure)
+        raise out_of_range("classes", "left out, as sampling is unconditional", classes, cure)
     return labels_of(classes, generator.classes)[0]
 
 
@@ -277,12 +277,12 @@ def _groups(images: Tensor, edit: Edit, generator: DiffusionGenerator) -> Tensor
     """Return the inputs of edits: (N, *input_shape) uint8, each image or each two neighbours."""
     expected = typed(torch.uint8, ("N", *generator.shape))
     if not isinstance(images, Tensor):
-        raise SettingError("images", expected, type(images).__name__)
+        raise out_of_range("images", expected, type(images).__name__)
     if images.dtype != torch.uint8 or tuple(images.shape[1:]) != generator.shape:
         got = typed(images.dtype, images.shape)
-        raise SettingError("images", expected, got, "resize the images, or convert their channels")
+        raise out_of_range("images", expected, got, "resize the images, or convert their channels")
     if len(images) < edit.images:
-        raise SettingError("images", f"at least {edit.images} for {edit.name}", len(images))
+        raise out_of_range("images", f"at least {edit.images} for {edit.name}", len(images))
     return images if edit.images == 1 else torch.stack([images[:-1], images[1:]], dim=1)
 
 

@@ -23,7 +23,7 @@ from adm.generation.manifest import read_manifest
 from adm.generation.sheet import contact_sheet
 from adm.pictures import png
 from adm.processes import Devices
-from adm.spec import SettingError
+from adm.spec import SettingError, out_of_range
 from adm.store.arrays import load_arrays
 from adm.store.files import empty, new_folder, work_folder, work_path, write_bytes, write_json
 from adm.store.hashes import SUMS, damaged_parts, read_sums, seal, sha256, store_sums
@@ -219,7 +219,7 @@ def images_of(folder: Path, job: Job | None = None) -> Tensor:
 
 
 def _not_free(out: Path, cure: str) -> SettingError:
-    return SettingError("out", "a folder for these samples", str(out), cure)
+    return out_of_range("out", "a folder for these samples", str(out), cure)
 
 
 def _damage(out: Path) -> str | None:

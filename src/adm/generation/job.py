@@ -11,7 +11,7 @@ from torch import Tensor
 
 from adm.generation.cascade import sized
 from adm.generation.generator import Cost, Generator, OnStep
-from adm.spec import SettingError
+from adm.spec import out_of_range
 from adm.store.hashes import sha256_of
 
 
@@ -44,18 +44,18 @@ class Job:
             if expected is not None:
                 what = f"images of {sized(expected)}"
                 cure = f"`adm sample --condition`, or inputs in Python, gives it {what}"
-                raise SettingError("model", "one that starts from noise alone", name, cure)
+                raise out_of_range("model", "one that starts from noise alone", name, cure)
             return
         if expected is None:
-            raise SettingError("inputs", f"left out, as {name} starts from noise alone")
+            raise out_of_range("inputs", f"left out, as {name} starts from noise alone")
         kind = self.generator.input_dtype
         if not (
             isinstance(inputs, Tensor)
             and (inputs.dtype, tuple(inputs.shape[1:])) == (kind, tuple(expected))
         ):
-            raise SettingError("inputs", typed(kind, ("N", *expected)), _type_of(inputs))
+            raise out_of_range("inputs", typed(kind, ("N", *expected)), _type_of(inputs))
         if len(inputs) != self.count:
-            raise SettingError("inputs", f"{self.count}, one for each image", len(inputs))
+            raise out_of_range("inputs", f"{self.count}, one for each image", len(inputs))
 
     @property
     def label_tensor(self) -> Tensor | None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, SupportsIndex, TypeAlias, TypeGuard, Unio
 import numpy as np
 from numpy.typing import NDArray
 
-from adm.spec import SettingError
+from adm.spec import out_of_range
 
 if TYPE_CHECKING:  # so that classes are checked before torch is loaded
     from torch import Tensor
@@ -57,7 +57,7 @@ def labels_of(
         count = positive("count", count)
     if not known:
         if classes is not None:
-            raise SettingError(
+            raise out_of_range(
                 "classes",
                 "left out, as sampling is unconditional",
                 cure="pass {count}, or {classifier} with {scale} to guide to classes",
@@ -69,7 +69,7 @@ def labels_of(
     labels = _labels(classes, known)
     if count is not None:
         if len(labels) != 1:
-            raise SettingError("count", "left out where {classes} says how many")
+            raise out_of_range("count", "left out where {classes} says how many")
         labels = labels * count
     return labels, len(labels)
 
@@ -106,7 +106,7 @@ def positive(field: str, value: object) -> int:
     """
     number = _whole(value)
     if number is None or not 0 < number <= MOST_IMAGES:
-        raise SettingError(field, f"a whole number from 1 to {MOST_IMAGES:,}", value)
+        raise out_of_range(field, f"a whole number from 1 to {MOST_IMAGES:,}", value)
     return number
 
 
@@ -130,13 +130,13 @@ def _labels(classes: Classes, known: Sequence[str]) -> list[int]:
         labels = [_in_range(label, known) for label in classes.tolist()]
     elif isinstance(classes, Iterable) and not (_is_array(classes) or isinstance(classes, bytes)):
         if isinstance(classes, Set):
-            raise SettingError("classes", "a list, because a set has no order", classes)
+            raise out_of_range("classes", "a list, because a set has no order", classes)
         labels = [label_of(each, known) for each in islice(classes, MOST_IMAGES + 1)]
         _check_total(len(labels))
     else:
         labels = [label_of(classes, known)]
     if not labels:
-        raise SettingError("classes", f"one class or more, as in {EXAMPLES}")
+        raise out_of_range("classes", f"one class or more, as in {EXAMPLES}")
     return labels
 
 
@@ -150,7 +150,7 @@ def label_of(value: object, known: Sequence[str]) -> int:
     """Return the label of a class by its name or number."""
     number = _whole(value)
     if number is None and not isinstance(value, str):
-        raise SettingError(
+        raise out_of_range(
             "classes",
             f"names or whole numbers, as in {EXAMPLES}, a dictionary with counts, or a list of one "
             "for each image",
@@ -163,7 +163,7 @@ def _in_range(value: object, known: Sequence[str]) -> int:
     """Return a label of an array, which is a number even if classes are named by numbers."""
     number = _whole(value)
     if number is None or not 0 <= number < len(known):
-        raise SettingError(
+        raise out_of_range(
             "classes", f"(N,) whole numbers in 0..{len(known) - 1}, one per image", value
         )
     return number
@@ -184,7 +184,7 @@ def _chosen(name: str | int, known: Sequence[str]) -> Sequence[int]:
 def _check_total(number: int) -> None:
     """Raise ValueError for more images than one call makes, before a list of them exists."""
     if number > MOST_IMAGES:
-        raise SettingError("classes", f"at most {MOST_IMAGES:,} images in one call")
+        raise out_of_range("classes", f"at most {MOST_IMAGES:,} images in one call")
 
 
 def parse_classes(text: str, classes: Sequence[str]) -> list[int]:
@@ -204,10 +204,10 @@ def parse_classes(text: str, classes: Sequence[str]) -> list[int]:
         name, count = name.strip(), count.strip()
         number = int(count) if count.isdecimal() and len(count) <= MOST_DIGITS else 0
         if count and not 0 < number <= MOST_IMAGES:
-            raise SettingError("classes", "classes with counts, as in bag:4", part)
+            raise out_of_range("classes", "classes with counts, as in bag:4", part)
         pairs.append((name, number or 1))
     if not pairs:
-        raise SettingError("classes", f"one class or more, as in {EXAMPLES}")
+        raise out_of_range("classes", f"one class or more, as in {EXAMPLES}")
     return _repeated(pairs, classes)
 
 
@@ -220,4 +220,4 @@ def _label(name: str, classes: Sequence[str]) -> int:
     near = get_close_matches(name[:LONGEST_NAME].casefold(), folded, n=3, cutoff=0.5)
     hint = " or ".join(near) if near else ", ".join(list(classes)[:20])
     cure = f"did you mean {hint}?" if hint else "it has none"
-    raise SettingError("classes", "classes of the model", name, cure)
+    raise out_of_range("classes", "classes of the model", name, cure)

@@ -32,7 +32,7 @@ from adm.progress import progress
 from adm.restoration import DPS, Method, Operator, operator_of
 from adm.samplers import ClassifierGuide, FreeGuide, Sampling, State
 from adm.shown import count_of
-from adm.spec import SettingError, parse
+from adm.spec import out_of_range, parse
 
 OF_LOAD = {"model", "classifier", "weak", "device"}  # arguments that are no settings
 
@@ -127,7 +127,7 @@ class Pipeline:
             ValueError: a setting is unknown, or the model cannot be sampled with the settings.
         """
         for name in OF_LOAD & settings.keys():
-            raise SettingError(name, "left out", cure="pass it to adm.load")
+            raise out_of_range(name, "left out", cure="pass it to adm.load")
         sampling = self.sampling.change(**start.settings(self.model, settings))
         needed = sampling.by_classifier and (self.guide or not self.model.student)
         guides = self.classifier if needed else None
@@ -170,7 +170,7 @@ class Pipeline:
         options = {"upsampler_steps": upsampler_steps, "upsampler_noise": upsampler_noise}
         for name, value in options.items():
             if value is not None and self.upsampler is None:
-                raise SettingError("upsampler", f"given where {{{name}}} is")
+                raise out_of_range("upsampler", f"given where {{{name}}} is")
         if self.upsampler is None:
             return job
         larger = cascade(
@@ -348,7 +348,7 @@ class Pipeline:
         """
         start = parse(EDITS, edit, "edit")
         if self.upsampler is not None:
-            raise SettingError("upsampler", "left out", cure="upsample the edits")
+            raise out_of_range("upsampler", "left out", cure="upsample the edits")
         if classes is None:  # neither the network nor a guide is conditioned on one
             by_class, default = (ClassifierGuide, FreeGuide), self.sampling.guide
             guides = tuple(guide for guide in default if not isinstance(guide, by_class))
@@ -359,7 +359,7 @@ class Pipeline:
     def pretrained(self, images: int = 16, report: Scored | None = None) -> Pretrained:
         """Return what `save_pretrained` writes with these arguments, which it describes."""
         if self.upsampler is not None:
-            raise SettingError(
+            raise out_of_range(
                 "upsampler", "none, as a model is stored without", cure="store it alone"
             )
         from_noise = not self.model.low_shape
@@ -443,7 +443,7 @@ class Pipeline:
             repository = hub.Repository.parsed(f"{name}@{revision}" if revision else str(name))
             folder = hub.snapshot(repository, **options)
         elif revision is not None or options:
-            raise SettingError("revision", "left out for a folder", revision)
+            raise out_of_range("revision", "left out for a folder", revision)
         return load(folder, device=device)
 
 

@@ -9,7 +9,7 @@ import torch
 from adm.models.trained import DiffusionModel
 from adm.samplers import ClassifierGuide, Distilled, Levels, Sampling
 from adm.samplers.settings import Precision
-from adm.spec import SettingError
+from adm.spec import out_of_range
 
 SIDE, ROUNDS = 768, 5  # of the matrices, and products of each precision, of which the best counts
 GAIN = 1.5  # how many times as fast half precision must be
@@ -42,20 +42,20 @@ def _of_student(model: DiffusionModel, sampling: Sampling) -> Levels:
     low, high = distillation.scales
     for each in sampling.in_turn:
         if not low <= each.scale <= high:
-            raise SettingError(
+            raise out_of_range(
                 "scale", f"from {low:g} to {high:g}, as this model is distilled", each.scale
             )
         plain = tuple(ClassifierGuide(scale=guide.scale) for guide in each.by_classifier)
         if each.guide != plain:
-            raise SettingError("guide", "a scale alone, as this model is distilled", each.guide)
+            raise out_of_range("guide", "a scale alone, as this model is distilled", each.guide)
     if sampling.sampler != distillation.method.sampler():
         name = distillation.method.sampler.name
-        raise SettingError("sampler", f"{name}, as this model is distilled", sampling.sampler)
+        raise out_of_range("sampler", f"{name}, as this model is distilled", sampling.sampler)
     if not sampling.use_labels:
-        raise SettingError("use_labels", "true, as this model is distilled", False)
+        raise out_of_range("use_labels", "true, as this model is distilled", False)
     levels = distillation.levels(model.schedule, grid.steps)
     if not isinstance(grid, Distilled) and tuple(grid.visited(model.schedule)) != levels:
-        raise SettingError("grid", "distilled: the levels that this model has learned", grid)
+        raise out_of_range("grid", "distilled: the levels that this model has learned", grid)
     return Levels(levels=levels)
 
 

@@ -19,7 +19,7 @@ from adm.models.trained import DiffusionModel
 from adm.restoration import METHODS, Instrument, Method, Operator, Prior, operator_of
 from adm.samplers import ImageNoise, Sampler, Sampling, State
 from adm.samplers.noise import START
-from adm.spec import SettingError, parse, text
+from adm.spec import out_of_range, parse, text
 
 MEASURED = 2  # the draw at `START` that is the noise of a measurement
 
@@ -45,7 +45,7 @@ class Problem(Start):
 
     def __post_init__(self) -> None:
         if not 0 <= self.sigma <= 10:
-            raise SettingError("sigma", "in 0..10, of images in [-1, 1]", self.sigma)
+            raise out_of_range("sigma", "in 0..10, of images in [-1, 1]", self.sigma)
 
     @cached_property
     def _instruments(self) -> dict[tuple[tuple[int, int, int], torch.device], Instrument]:
@@ -75,7 +75,7 @@ class Problem(Start):
         if method.sampler is not None:
             default["sampler"] = method.sampler
         elif changes.get("sampler") is not None:
-            raise SettingError("sampler", f"left out, as {method.name} takes its own steps")
+            raise out_of_range("sampler", f"left out, as {method.name} takes its own steps")
         return default | changes
 
     def instrument(self, model: DiffusionModel) -> Instrument:
@@ -92,11 +92,11 @@ class Problem(Start):
     def _fitting(self, model: DiffusionModel) -> Instrument:
         instrument, name = self.operator.on(model.shape, model.device), self.method.name
         if self.method.masks and instrument.mask is None:
-            raise SettingError("method", "another one than repaint, which is for inpaint", name)
+            raise out_of_range("method", "another one than repaint, which is for inpaint", name)
         if self.method.linear and instrument.adjoint is None:
             free = ", ".join(kind.name for kind in METHODS.values() if not kind.linear)
             spec = text(self.operator)
-            raise SettingError("method", f"one of {free}, as {spec} is not linear", name)
+            raise out_of_range("method", f"one of {free}, as {spec} is not linear", name)
         return instrument
 
     @property
@@ -191,6 +191,6 @@ def restore_job(
     if classes is not None:
         labels, number = labels_of(classes, generator.classes)
         if number not in (1, len(y), count):
-            raise SettingError("classes", f"one, or one for each of {len(y)} images", number)
+            raise out_of_range("classes", f"one, or one for each of {len(y)} images", number)
         labels = [label for label in labels or [] for _ in range(count // number)]
     return Job(generator, labels, count, inputs.repeat_interleave(samples, dim=0), source)

@@ -22,7 +22,7 @@ from adm.networks import Shapes, UNetConfig
 from adm.recipes.paper import released_recipe
 from adm.recipes.released import PUBLIC, Released, released_as
 from adm.recipes.schema import DiffusionRecipe, ProcessSettings, Recipe
-from adm.spec import SettingError, to_json
+from adm.spec import out_of_range, to_json
 from adm.store.files import new_file
 from adm.training.model_file import save_model
 
@@ -53,7 +53,7 @@ def convert(
         weights, recipe = _described(path, name, flags)
         metadata = described_by(recipe)
     elif name is not None or flags is not None:
-        raise SettingError(
+        raise out_of_range(
             "flags" if name is None else "as", f"left out, as {path} says what it is"
         )
     else:
@@ -67,7 +67,7 @@ def _described(
 ) -> tuple[dict[str, torch.Tensor], Recipe]:
     if name is not None:
         if name not in PUBLIC:
-            raise SettingError("as", "a name that `adm models` lists", name)
+            raise out_of_range("as", "a name that `adm models` lists", name)
         return load_released(path, PUBLIC[name]).state, released_recipe(PUBLIC[name])
     recipes = list[Recipe]()
 
@@ -87,9 +87,9 @@ def _check_known(process: ProcessSettings) -> None:
     """Raise SettingError unless guided-diffusion's scripts have this process."""
     if process.prediction not in (NOISE, X_0):
         what = "noise or x_0, which is what the released scripts know"
-        raise SettingError("process.prediction", what, process.prediction.name)
+        raise out_of_range("process.prediction", what, process.prediction.name)
     if process.schedule not in SCHEDULES:
-        raise SettingError("process.schedule", " or ".join(SCHEDULES), process.schedule)
+        raise out_of_range("process.schedule", " or ".join(SCHEDULES), process.schedule)
 
 
 def convert_to_released(model: str | Path, out: Path) -> str:

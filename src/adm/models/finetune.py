@@ -14,7 +14,7 @@ from adm.models.load import read
 from adm.networks import SILENT, ClassifierConfig, UNetConfig, on_meta, shapes_of
 from adm.recipes.schema import ClassifierRecipe, DiffusionRecipe, Recipe
 from adm.shown import few
-from adm.spec import SettingError, differences, written
+from adm.spec import differences, out_of_range, written
 from adm.training.model_file import check_finite
 
 MOST_NAMED = 12  # classes listed in one line of the report
@@ -73,7 +73,7 @@ def start_from(
     _check_same_network(old_recipe, recipe, path)
     old, new = old_recipe.config, recipe.config
     if new.classes and len(classes) != new.classes:
-        raise SettingError("classes", f"{new.classes} names, one for each class", classes)
+        raise out_of_range("classes", f"{new.classes} names, one for each class", classes)
     old_classes = metadata.classes if old.classes else ()
     plan = match_classes(old_classes, tuple(classes) if new.classes else (), renamed or {})
     by_class = _rows_of_classes(new if new.classes else old)
@@ -109,7 +109,7 @@ def match_classes(old: tuple[str, ...], new: tuple[str, ...], renamed: Mapping[s
             both = " and ".join(
                 repr(name) for name, now in zip(old, names, strict=True) if now == after
             )
-            raise SettingError(
+            raise out_of_range(
                 "renamed", "to different classes", cure=f"{both} would both be {after!r}"
             )
     return Plan(old, new, tuple(names.index(name) if name in names else None for name in new))
@@ -146,7 +146,7 @@ def _rows_of_classes(config: UNetConfig | ClassifierConfig) -> set[str]:
 def _check_same_network(old: Recipe, new: Recipe, path: Path) -> None:
     """Raise ValueError for another kind of network, or weights of another shape."""
     if old.makes != new.makes:
-        raise SettingError("pretrained", f"{new.makes}, as the recipe trains", old.makes)
+        raise out_of_range("pretrained", f"{new.makes}, as the recipe trains", old.makes)
     free = {"classes", "dropout"}
     if getattr(new.config, "pool", None) != "attention":
         free.add("size")  # only the attention pool has positions
@@ -184,7 +184,7 @@ def _check_known(name: str, known: Sequence[str], expected: str) -> None:
     if name not in known:
         near = get_close_matches(name, known, n=3, cutoff=0.5) or known[:MOST_NAMED]
         hint = f"did you mean {' or '.join(map(repr, near))}?" if near else "there are none"
-        raise SettingError("renamed", expected, name, hint)
+        raise out_of_range("renamed", expected, name, hint)
 
 
 def _class_notes(plan: Plan, renamed: Mapping[str, str] | None) -> Iterator[str]:

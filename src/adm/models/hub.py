@@ -14,7 +14,7 @@ from typing import Any
 
 from adm.extras import installing
 from adm.shown import few, printable, reason_of, short, shown_path
-from adm.spec import SettingError
+from adm.spec import out_of_range
 from adm.store.files import of_system
 from adm.store.parsed import CLASSES, read_json
 from adm.training.model_file import entries_of
@@ -50,7 +50,7 @@ class Repository:
         """
         match = SPEC.fullmatch(spec.removeprefix(PREFIX))
         if match is None or ".." in spec or "--" in match[1]:
-            raise SettingError("model", "of the form hf:owner/name or hf:owner/name@revision", spec)
+            raise out_of_range("model", "of the form hf:owner/name or hf:owner/name@revision", spec)
         return cls(match[1], match[2])
 
     def __str__(self) -> str:

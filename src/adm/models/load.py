@@ -15,7 +15,7 @@ from adm.networks import Classifier, UNet, on_meta, shapes_of
 from adm.recipes import RECIPES, build, recipe
 from adm.recipes.paper import released_recipe
 from adm.recipes.schema import ClassifierRecipe, DiffusionRecipe, Recipe, from_json
-from adm.spec import SettingError, to_json
+from adm.spec import out_of_range, to_json
 from adm.store.parsed import read_json
 from adm.training.checkpoint import check_model
 from adm.training.model_file import (
@@ -100,7 +100,7 @@ def recipe_of(name: str) -> Recipe:
     if name in RECIPES or not path.exists():
         return recipe(name)
     if path.is_dir() and not is_of_run(path):
-        raise SettingError(
+        raise out_of_range(
             "recipe",
             "a name that `adm recipes` lists, a file or a run folder",
             name,

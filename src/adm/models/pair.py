@@ -11,7 +11,7 @@ from adm.recipes.released import PUBLIC, RELEASED, public_name
 from adm.samplers import ClassifierGuide, Sampling, WeakGuide
 from adm.samplers.guide import Guide, On, Weaker
 from adm.shown import short
-from adm.spec import SettingError
+from adm.spec import out_of_range
 
 # Of shipped models: those with the lowest distances, and of equal distances the most accurate; see
 # docs/results/results.md and docs/howto/without-labels.md.
@@ -90,7 +90,7 @@ def check_from_noise(model: DiffusionModel) -> None:
         ),
     ):
         if kind:
-            raise SettingError(
+            raise out_of_range(
                 "model",
                 "one that starts from noise alone, at any level: no student, upsampler or model of "
                 "pairs",
@@ -125,10 +125,10 @@ def check_guides(
         # Not their sum: guides of opposite scales act at different levels.
         strongest = max((guide.scale for guide in guides), key=abs, default=0.0)
         if strongest and not model.student:
-            raise SettingError("classifier", f"given, as the scale is {strongest:g}")
+            raise out_of_range("classifier", f"given, as the scale is {strongest:g}")
         return
     if model.student:
-        raise SettingError(
+        raise out_of_range(
             "classifier",
             f"left out, as {model.path} is distilled and takes the scale alone",
         )
@@ -137,14 +137,14 @@ def check_guides(
         check_pair(model, classifier, on)
     on_x_0 = any(guides_on(classifier, guide.on) != "x_t" for guide in guides)
     if on_x_0 and sampler.splits:
-        raise SettingError(
+        raise out_of_range(
             "sampler",
             "one that evaluates the network before the gradient, as the guidance is on x_0",
             sampler.name,
             "pass {sampler=ipndm}, or a noisy classifier",
         )
     if sampler.elsewhere and any(guide.on == "x_0_through_network" for guide in guides):
-        raise SettingError(
+        raise out_of_range(
             "sampler.at_mean",
             "false, as the gradient passes through the network at another point",
             cure="pass {guide=classifier:on=x_0}",
@@ -163,7 +163,7 @@ def check_pair(model: DiffusionModel, classifier: ClassifierModel, on: On | None
     """
     on_x_t = guides_on(classifier, on) == "x_t"
     if on_x_t and not classifier.recipe.noised:
-        raise SettingError(
+        raise out_of_range(
             "guide.on",
             f"x_0, as {classifier.path} was trained on clean images only",
             "x_t",
@@ -179,7 +179,7 @@ def check_pair(model: DiffusionModel, classifier: ClassifierModel, on: On | None
         pairs |= _processes(model, classifier)
     for what, (own, other) in pairs.items():
         if own != other:
-            raise SettingError(
+            raise out_of_range(
                 "classifier",
                 f"of the model's {what}, {short(str(own))}",
                 other,
@@ -204,15 +204,15 @@ def _check_unlabelled(
 ) -> None:
     """Raise SettingError unless the model has an unconditional prediction."""
     if model.network.config.classes is None and not model.recipe.data.paired:
-        raise SettingError(
+        raise out_of_range(
             "guide",
             f"another one than free, as {model.path} takes no labels",
             cure="pass {guide=attention:scale=1}",
         )
     if not sampling.use_labels:
-        raise SettingError("use_labels", "true for guide=free, which withholds them itself", False)
+        raise out_of_range("use_labels", "true for guide=free, which withholds them itself", False)
     if not model.recipe.train.label_dropout:
-        raise SettingError(
+        raise out_of_range(
             "guide",
             f"another one than free, as {model.path} was trained without label dropout",
             cure="train with train.label_dropout=0.1",
@@ -222,7 +222,7 @@ def _check_unlabelled(
 def _check_weak(model: DiffusionModel, sampling: Sampling, weak: DiffusionModel | None) -> None:
     """Raise SettingError unless there is a weak model that can guide the model."""
     if weak is None:
-        raise SettingError("weak", "given for guide=weak: a model such as an earlier checkpoint")
+        raise out_of_range("weak", "given for guide=weak: a model such as an earlier checkpoint")
     check_weak(model, weak)
 
 
@@ -236,7 +236,7 @@ def check_weak(model: DiffusionModel, weak: DiffusionModel) -> None:
     }
     for what, (own, other) in pairs.items():
         if own != other:
-            raise SettingError("weak", f"of the same {what} as the model, {short(str(own))}", other)
+            raise out_of_range("weak", f"of the same {what} as the model, {short(str(own))}", other)
 
 
 def _labels(model: DiffusionModel) -> tuple[str, ...]:
@@ -250,7 +250,7 @@ def _check_perturbed(
     """Raise SettingError if the innermost attention has a single position to attend to."""
     reduction = model.network.config.reduction
     if all(side == reduction for side in model.shape[1:]):
-        raise SettingError(
+        raise out_of_range(
             "guide",
             f"another one than attention, as the innermost features of {model.path} are one pixel",
         )

@@ -9,7 +9,7 @@ from adm.data.naming import at_home
 from adm.models import hub
 from adm.recipes import RECIPES
 from adm.recipes.released import OWNER, PUBLIC, RELEASED
-from adm.spec import SettingError
+from adm.spec import out_of_range
 from adm.store.fetch import fetch
 from adm.store.files import user_cache
 from adm.training.checkpoint import FOLDER, RUN, latest
@@ -29,7 +29,7 @@ def resolve(model: str | Path) -> Path:
         ValueError: there is no such file; names similar models.
     """
     if not isinstance(model, str | Path) or not str(model):
-        raise SettingError("model", "a path or a shipped name such as fashion", model)
+        raise out_of_range("model", "a path or a shipped name such as fashion", model)
     path = at_home(model)
     if path.is_file():
         return path

@@ -15,7 +15,7 @@ from adm.models.pair import check_pair, check_weak, classifier_of, weak_of
 from adm.models.trained import ClassifierModel, DiffusionModel
 from adm.recipes.schema import DiffusionRecipe, Recipe
 from adm.shown import printable, short
-from adm.spec import SettingError
+from adm.spec import out_of_range
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,10 +63,10 @@ class Teacher:
         """
         loaded = load_diffusion(model, device)
         if loaded.student:
-            raise SettingError("teacher", "no student", str(model), "give the teacher that it had")
+            raise out_of_range("teacher", "no student", str(model), "give the teacher that it had")
         classifier = classifier or classifier_of(model, loaded.path)
         if classifier is None:
-            raise SettingError("teacher_classifier", f"given, as none belongs to {loaded.name}")
+            raise out_of_range("teacher_classifier", f"given, as none belongs to {loaded.name}")
         guide, weak = load_classifier(classifier, device), weak or weak_of(model, loaded.path)
         return cls(loaded, guide, None if weak is None else load_diffusion(weak, device))
 
@@ -79,7 +79,7 @@ class Teacher:
         how = recipe.distillation if isinstance(recipe, DiffusionRecipe) else None
         scale = 1.0 if how is None else how.weak_scale
         if scale != 1.0 and self.weak is None:
-            raise SettingError("teacher_weak", f"given, as distillation.weak_scale is {scale:g}")
+            raise out_of_range("teacher_weak", f"given, as distillation.weak_scale is {scale:g}")
         weak = None if scale == 1.0 else self.weak
         return replace(self, weak=weak, weak_scale=scale, precision=recipe.train.precision)
 
@@ -141,7 +141,7 @@ class Teacher:
         for field, taught, own in differing:
             if taught != own:
                 cure = "leave the setting out, which then follows from {teacher}"
-                raise SettingError(field, f"that of the teacher, {taught}", own, cure)
+                raise out_of_range(field, f"that of the teacher, {taught}", own, cure)
         if self.model.classes != classes:
             raise ValueError(
                 f"the teacher's classes are {_shorten(self.model.classes)}, and the data have "

@@ -17,7 +17,7 @@ from adm.losses import TimestepImportance
 from adm.networks import Classifier, Condition, UNet
 from adm.processes import Devices
 from adm.recipes.schema import ClassifierRecipe, DiffusionRecipe, ProcessSettings, Recipe
-from adm.spec import SettingError
+from adm.spec import SettingError, out_of_range
 from adm.training import objective as training
 from adm.training.levels import ByLoss, DrawLevels
 from adm.training.objective import Objective
@@ -65,7 +65,7 @@ def parameterization(process: ProcessSettings) -> Parameterization:
     target = process.prediction
     if isinstance(target, EDM) and target.sigma_data is None:
         what = f"complete, such as {target.name}:sigma_data=0.5"
-        raise SettingError("process.prediction", what, target.name, "give sigma_data")
+        raise out_of_range("process.prediction", what, target.name, "give sigma_data")
     return Parameterization(process.prediction, VARIANCES[process.variance])
 
 
@@ -240,17 +240,17 @@ def check_sampling(recipe: Recipe) -> None:
     how, sampling = recipe.distillation, recipe.sample
     if (sampling.low_res_noise or 0) > recipe.data.low_res_noise:
         highest = f"at most data.low_res_noise={recipe.data.low_res_noise}"
-        raise SettingError("sample.low_res_noise", highest, sampling.low_res_noise)
+        raise out_of_range("sample.low_res_noise", highest, sampling.low_res_noise)
     if how is None:
         try:
             sampling.grid.check(recipe.process.steps)
         except SettingError as error:
             field = "grid.steps" if error.field == "steps" else error.field
-            raise SettingError(f"sample.{field}", error.expected, error.got, error.cure) from None
+            raise SettingError(f"sample.{field}", error.sentence) from None
         return
     how.levels(schedule(recipe.process), sampling.grid.steps)
     if not isinstance(sampling.sampler, how.method.sampler):
-        raise SettingError(
+        raise out_of_range(
             "sample.sampler",
             f"{how.method.sampler.name}, that of students by {how.method.name} distillation",
             sampling.sampler.name,
@@ -268,9 +268,9 @@ def _check_low_res(recipe: DiffusionRecipe) -> None:
             "data.low_res is for upsamplers; set it to null, or set unet.super_resolution=true"
         )
     if recipe.data.paired and low is None:
-        raise SettingError("data.paired", "false for a model without a conditioning image", True)
+        raise out_of_range("data.paired", "false for a model without a conditioning image", True)
     if recipe.data.paired and recipe.data.crop == "random" and low != size:
-        raise SettingError("data.crop", f"centre for conditions of {low}, another size", "random")
+        raise out_of_range("data.crop", f"centre for conditions of {low}, another size", "random")
     if low is not None and any(big % small for big, small in zip(size, low, strict=True)):
         raise ValueError(
             f"data.size={size} is not a multiple of data.low_res={low}; choose sizes such that "
@@ -279,7 +279,7 @@ def _check_low_res(recipe: DiffusionRecipe) -> None:
     most = 0 if low is None else recipe.process.steps
     if recipe.data.low_res_noise > most:
         what = "0 without data.low_res" if low is None else f"at most process.steps={most}"
-        raise SettingError("data.low_res_noise", what, recipe.data.low_res_noise)
+        raise out_of_range("data.low_res_noise", what, recipe.data.low_res_noise)
 
 
 def _check_distillation(recipe: DiffusionRecipe) -> None:

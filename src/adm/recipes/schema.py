@@ -16,7 +16,7 @@ from adm.limits import MOST_BATCH, MOST_CHANNELS, MOST_CHARACTERS, MOST_LEVELS, 
 from adm.networks import ClassifierConfig, UNetConfig
 from adm.samplers import Sampling
 from adm.shown import printable, short, shown
-from adm.spec import SettingError, SpecOf, assign, refusal
+from adm.spec import SpecOf, assign, out_of_range, refusal
 from adm.training.levels import LEVELS, LevelDistribution, Uniform
 from adm.training.settings import PositiveInt, TrainSettings
 
@@ -170,9 +170,9 @@ def assignments(settings: Iterable[str]) -> dict[str, str]:
     for setting in settings:
         path, equals, value = (part.strip() for part in setting.partition("="))
         if not equals:
-            raise SettingError("set", "a field and a value, as in unet.dropout=0.1", setting)
+            raise out_of_range("set", "a field and a value, as in unet.dropout=0.1", setting)
         if path in ("kind", "name"):
-            raise SettingError(path, "that of the recipe; set another field", value)
+            raise out_of_range(path, "that of the recipe; set another field", value)
         values[path] = value
     return values
 
@@ -214,7 +214,7 @@ def from_json(values: Any) -> Recipe:
     except ValidationError as error:
         errors = error.errors(include_url=False)
     if not errors[0]["loc"]:
-        raise SettingError("kind", "diffusion or classifier", values.get("kind"))
+        raise out_of_range("kind", "diffusion or classifier", values.get("kind"))
     for entry in errors:
         entry["loc"] = entry["loc"][1:]  # without the kind
     unknown = [entry["loc"] for entry in errors if entry["type"] == "unexpected_keyword_argument"]

@@ -18,7 +18,7 @@ from adm.data.files import Files
 from adm.data.naming import MAX_BYTES, at_home, open_regular
 from adm.functions import load_function
 from adm.restoration.measurement import Adjoint, Forward, Measurement, adjoint_of
-from adm.spec import Checked, SettingError, parse
+from adm.spec import Checked, out_of_range, parse
 from adm.store.arrays import load_array
 from adm.store.hashes import sha256, sha256_of
 
@@ -115,7 +115,7 @@ class Inpaint(Operator):
     def __post_init__(self) -> None:
         super().__post_init__()
         if sum(each is not None for each in (self.mask, self.box, self.random)) != 1:
-            raise SettingError("operator", "inpaint with one of mask, box and random")
+            raise out_of_range("operator", "inpaint with one of mask, box and random")
 
     def on(self, shape: tuple[int, int, int], device: torch.device | str = "cpu") -> Instrument:
         mask = self.known(shape[1:]).to(device)
@@ -134,7 +134,7 @@ class Inpaint(Operator):
             top, left, high, wide = self.box
             fits = 0 <= top < top + high <= height and 0 <= left < left + wide <= width
             if not fits:
-                raise SettingError("operator.box", f"within {height}x{width}", self.box)
+                raise out_of_range("operator.box", f"within {height}x{width}", self.box)
             known[:, top : top + high, left : left + wide] = 0
         if self.random is not None:
             order = np.random.default_rng(self.seed).permutation(height * width)
@@ -162,7 +162,7 @@ class Downsample(Operator):
         size = [side // self.factor for side in shape[1:]]
         if any(side % self.factor for side in shape[1:]):
             sides = "x".join(map(str, shape[1:]))
-            raise SettingError("operator.factor", f"a divisor of {sides}", self.factor)
+            raise out_of_range("operator.factor", f"a divisor of {sides}", self.factor)
         if self.filter == "mean":
             return lambda x: F.avg_pool2d(x, self.factor)
         return lambda x: F.interpolate(x, size, mode="bicubic", antialias=True)
@@ -188,7 +188,7 @@ class Blur(Operator):
     def __post_init__(self) -> None:
         super().__post_init__()
         if (self.gaussian is None) == (self.kernel is None):
-            raise SettingError("operator", "blur with one of gaussian and kernel")
+            raise out_of_range("operator", "blur with one of gaussian and kernel")
 
     def forward(self, shape: tuple[int, int, int], device: torch.device) -> Forward:
         if self.gaussian is not None:
@@ -219,7 +219,7 @@ class Motion(Operator):
 
     def forward(self, shape: tuple[int, int, int], device: torch.device) -> Forward:
         if not self.size % 2:
-            raise SettingError("operator.size", "odd", self.size)
+            raise out_of_range("operator.size", "odd", self.size)
         return _convolution(_path_kernel(self.seed, self.size, self.turn), shape, device)
 
 
@@ -231,7 +231,7 @@ class Grey(Operator):
 
     def forward(self, shape: tuple[int, int, int], device: torch.device) -> Forward:
         if shape[0] != len(LUMA):
-            raise SettingError("operator", "another one for images of one channel", "grey")
+            raise out_of_range("operator", "another one for images of one channel", "grey")
         weights = torch.tensor(LUMA, device=device).reshape(1, -1, 1, 1)
         return lambda x: (x * weights.to(x.dtype)).sum(dim=1, keepdim=True)
 
@@ -265,7 +265,7 @@ class Phase(Operator):
     def check(self, y: Tensor) -> None:
         # Noise may make a small magnitude negative, but not all of a spectrum.
         if y.numel() and float(y.mean()) < 0:
-            raise SettingError("y", "magnitudes, which are not negative", float(y.mean()))
+            raise out_of_range("y", "magnitudes, which are not negative", float(y.mean()))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -286,7 +286,7 @@ class Function(Operator):
         tried = compute(torch.zeros(2, *shape, device=device))
         if not isinstance(tried, Tensor) or tried.ndim < 2 or len(tried) != 2:
             got = tuple(tried.shape) if isinstance(tried, Tensor) else type(tried).__name__
-            raise SettingError("operator", f"a function from (2, {shape}) to (2, ...)", str(got))
+            raise out_of_range("operator", f"a function from (2, {shape}) to (2, ...)", str(got))
         return compute
 
     def on(self, shape: tuple[int, int, int], device: torch.device | str = "cpu") -> Instrument:
@@ -338,7 +338,7 @@ def _convolution(kernel: Tensor, shape: tuple[int, int, int], device: torch.devi
     high, wide = (side // 2 for side in kernel.shape)
     if high >= shape[1] or wide >= shape[2]:
         got = "x".join(map(str, kernel.shape))
-        raise SettingError("operator.kernel", f"smaller than images of {shape[1]}x{shape[2]}", got)
+        raise out_of_range("operator.kernel", f"smaller than images of {shape[1]}x{shape[2]}", got)
     # `conv2d` correlates: the flipped kernel convolves.
     weights = kernel.flip(0, 1).to(device).expand(shape[0], 1, *kernel.shape)
 
@@ -388,9 +388,9 @@ def _kernel(path: str) -> Tensor:
     values = load_array(at_home(path), on_disk=True)
     sides = values.shape
     if len(sides) != 2 or not all(side % 2 and side < LARGEST_KERNEL for side in sides):
-        raise SettingError("operator.kernel", "(h, w) of odd sides", str(values.shape))
+        raise out_of_range("operator.kernel", "(h, w) of odd sides", str(values.shape))
     if values.dtype.kind not in "fiu" or not np.isfinite(values).all():
-        raise SettingError("operator.kernel", "finite real numbers", str(values.dtype))
+        raise out_of_range("operator.kernel", "finite real numbers", str(values.dtype))
     return torch.tensor(values, dtype=torch.float32)
 
 
@@ -401,5 +401,5 @@ def _picture(path: str, size: tuple[int, int]) -> Tensor:
     ).read(0)
     if tuple(values.shape[1:]) != tuple(size):
         expected, got = ("x".join(map(str, each)) for each in (size, values.shape[1:]))
-        raise SettingError("operator.mask", f"a picture of {expected}", got)
+        raise out_of_range("operator.mask", f"a picture of {expected}", got)
     return (values > 127).float()

@@ -22,7 +22,7 @@ from adm.recipes.schema import DiffusionRecipe, assignments, override
 from adm.runs.folder import recipe_in
 from adm.runs.processor import half_precision
 from adm.shown import shown
-from adm.spec import SettingError
+from adm.spec import SettingError, out_of_range
 
 log = logging.getLogger("adm")
 PRECISION = "train.precision"
@@ -74,9 +74,9 @@ class DataOptions:
 
     def __post_init__(self) -> None:
         if self.validation is not None and self.hold_out is not None:
-            raise SettingError("hold_out", "left out with {validation}, or the other way round")
+            raise out_of_range("hold_out", "left out with {validation}, or the other way round")
         if self.condition is not None and isinstance(self.data, Source):
-            raise SettingError("condition", "left out with a Source, which has its own; see `pair`")
+            raise out_of_range("condition", "left out with a Source, which has its own; see `pair`")
 
 
 class TrainingData(NamedTuple):
@@ -203,7 +203,7 @@ def check_source(recipe: Recipe, source: Source) -> None:
         raise ValueError(f"{source.name} has no images; give other data")
     if recipe.data.crop == "random" and not source.can_crop:
         expected = f"centre for {source.name}, which cannot be cropped at random"
-        raise SettingError("data.crop", expected, recipe.data.crop)
+        raise out_of_range("data.crop", expected, recipe.data.crop)
     got, needed = source.shape, (recipe.data.channels, *recipe.data.size)
     if got != needed:
         raise ValueError(
@@ -214,19 +214,19 @@ def check_source(recipe: Recipe, source: Source) -> None:
     config = recipe.config
     if config.classes is not None and config.classes != len(source.classes):
         expected = f"{len(source.classes)}, the number of classes in {source.name}"
-        raise SettingError(f"{recipe.section}.classes", expected, config.classes)
+        raise out_of_range(f"{recipe.section}.classes", expected, config.classes)
 
 
 def _check_pairs(recipe: Recipe, source: Source) -> None:
     """Raise SettingError unless the data are pairs exactly if the recipe is for pairs."""
     other = source.condition
     if other is None and recipe.data.paired:
-        raise SettingError("condition", f"given, as {recipe.name} is conditioned on images")
+        raise out_of_range("condition", f"given, as {recipe.name} is conditioned on images")
     if other is not None and not recipe.data.paired:
-        raise SettingError("data.paired", f"true, as {source.name} are pairs", False)
+        raise out_of_range("data.paired", f"true, as {source.name} are pairs", False)
     if other is not None and other.shape != (recipe.data.channels, *(recipe.data.low_res or ())):
         low = recipe.data.low_res
-        raise SettingError("data.low_res", f"{other.shape[1:]}, the size of the conditions", low)
+        raise out_of_range("data.low_res", f"{other.shape[1:]}, the size of the conditions", low)
 
 
 def _own_data(recipe: Recipe, choice: Choice, facts: Facts) -> str:
@@ -246,7 +246,7 @@ def _own_data(recipe: Recipe, choice: Choice, facts: Facts) -> str:
 
 
 def _missing(recipe: str, spec: str) -> SettingError:
-    return SettingError(
+    return out_of_range(
         "data",
         f"given: {recipe} trains on images of yours, and there is no {spec} here",
         cure="pass {data=FOLDER}, with a sub-folder for each class",

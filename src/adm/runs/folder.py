@@ -13,7 +13,7 @@ from adm.differences import first_difference
 from adm.processes import Devices
 from adm.recipes.schema import Recipe, from_json
 from adm.shown import printable, reason_of, short, shown, shown_path
-from adm.spec import SettingError, to_json
+from adm.spec import out_of_range, to_json
 from adm.store.files import write_json
 from adm.store.hashes import sha256_of
 from adm.store.locks import locked
@@ -67,7 +67,7 @@ def sole_writer(run: Path, devices: Devices) -> Iterator[None]:
 
     def take() -> None:
         if run.exists() and not run.is_dir():
-            raise SettingError("out", "the folder of a run", str(run), "choose another")
+            raise out_of_range("out", "the folder of a run", str(run), "choose another")
         stack.enter_context(locked(run))
         _check_files(run)
 
@@ -122,7 +122,7 @@ def check_claim(
             first field; or the record of its images is damaged.
     """
     if check not in get_args(CheckData):
-        raise SettingError("check_data", f"one of {', '.join(get_args(CheckData))}", check)
+        raise out_of_range("check_data", f"one of {', '.join(get_args(CheckData))}", check)
     if not (run / RUN).exists():
         if run.exists() and any(not file.name.startswith(".") for file in run.iterdir()):
             raise ValueError(f"{run} is not empty and holds no run; choose another folder")
@@ -142,7 +142,7 @@ def check_claim(
     if what is None and stored["labels"] != described["labels"]:
         what = "the label of an image"
     if what is not None:
-        raise SettingError(
+        raise out_of_range(
             "data",
             f"as it was when {run} began, and {what} has changed",
             cure="restore it, choose another {out}, or accept it with {check_data=none}",

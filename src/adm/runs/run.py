@@ -24,7 +24,7 @@ from adm.runs.data import DataOptions, check_source, choose, known, open_data
 from adm.runs.folder import CheckData, check_claim, claim, identity, sole_writer, start_of
 from adm.runs.watch import watching
 from adm.runs.watch.watched import Watched
-from adm.spec import SettingError, check_type
+from adm.spec import check_type, out_of_range
 from adm.training import checkpoint, loop
 from adm.training.batches import Augmentation
 from adm.training.loop import MicroBatch, Progress, Watch
@@ -225,20 +225,20 @@ def start(
 def _check_batch(size: int, source: Source, devices: Devices) -> None:
     most, world = len(source), devices.world
     if most < size:
-        raise SettingError(
+        raise out_of_range(
             "train.batch_size", f"at most {most}, as {source.name} has no more images", size
         )
     if size < world:
-        raise SettingError("train.batch_size", f"at least {world}, one for each process", size)
+        raise out_of_range("train.batch_size", f"at least {world}, one for each process", size)
 
 
 def _check_teacher(recipe: Recipe, source: Source, teacher: Teacher | None) -> None:
     """Raise ValueError unless there is a teacher if the recipe distils one, and only then."""
     distils = recipe.distillation is not None
     if distils and teacher is None:
-        raise SettingError("teacher", f"given, as the recipe {recipe.name} distils one")
+        raise out_of_range("teacher", f"given, as the recipe {recipe.name} distils one")
     if teacher is not None and not distils:
-        raise SettingError(
+        raise out_of_range(
             "teacher",
             f"left out, as the recipe {recipe.name} distils none",
             cure="or give a recipe such as fashion-distilled",

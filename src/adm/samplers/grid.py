@@ -10,7 +10,7 @@ from pydantic import Field
 
 from adm.diffusion import Schedule, fractional, spacing
 from adm.limits import MOST_LEVELS
-from adm.spec import Checked, SettingError
+from adm.spec import Checked, out_of_range
 
 Steps = Annotated[int, Field(ge=1, le=MOST_LEVELS)]
 Start = Annotated[int, Field(ge=2, le=MOST_LEVELS)]
@@ -62,9 +62,9 @@ class Spaced(Grid):
     def check(self, last: int) -> None:
         start = last if self.start is None else self.start
         if start > last:
-            raise SettingError("grid.start", f"a level in 2..{last}", start)
+            raise out_of_range("grid.start", f"a level in 2..{last}", start)
         if not 2 <= self.steps <= start:
-            raise SettingError("steps", f"in 2..{start}", self.steps)
+            raise out_of_range("steps", f"in 2..{start}", self.steps)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -178,7 +178,7 @@ class Levels(Grid):
         super().__post_init__()
         for low, high in pairwise(self.levels):
             if low >= high:
-                raise SettingError("levels", "in ascending order", (low, high))
+                raise out_of_range("levels", "in ascending order", (low, high))
 
     @property
     def steps(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride]
@@ -190,7 +190,7 @@ class Levels(Grid):
 
     def check(self, last: int) -> None:
         if self.levels[-1] > last:
-            raise SettingError("grid.levels", f"in 1..{last}", self.levels[-1])
+            raise out_of_range("grid.levels", f"in 1..{last}", self.levels[-1])
 
     def visited(self, schedule: Schedule) -> Sequence[float]:
         self.check(schedule.last)
@@ -217,14 +217,14 @@ class Distilled(Grid):
         """Nothing to check: the levels are those of the student."""
 
     def visited(self, schedule: Schedule) -> NoReturn:
-        raise SettingError(
+        raise out_of_range(
             "grid", "another one", "distilled", "only a distilled model has such levels"
         )
 
 
 def _check_end(end: float, start: int) -> None:
     if end >= start:
-        raise SettingError("grid.end", f"a level from 1 to below {start}", end)
+        raise out_of_range("grid.end", f"a level from 1 to below {start}", end)
 
 
 GRIDS: dict[str, type[Grid]] = {

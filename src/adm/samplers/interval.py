@@ -5,14 +5,14 @@ from typing import Annotated, TypeAlias
 
 from pydantic import AfterValidator, Field
 
-from adm.spec import SettingError
+from adm.spec import out_of_range
 
 Ends: TypeAlias = tuple[Annotated[int, Field(ge=0)], Annotated[int, Field(ge=0)]]
 
 
 def _ascending(ends: Ends) -> Ends:
     if ends[0] > ends[1]:
-        raise SettingError("", "two levels, the lower one first", ends)
+        raise out_of_range("", "two levels, the lower one first", ends)
     return ends
 
 
@@ -22,7 +22,7 @@ Interval: TypeAlias = Annotated[Ends, AfterValidator(_ascending)]
 def check_within(interval: Interval | None, last: int, field: str) -> None:
     """Raise SettingError, which names the field, unless an interval is within levels 0..`last`."""
     if interval is not None and interval[1] > last:
-        raise SettingError(field, f"within levels 0..{last}", interval)
+        raise out_of_range(field, f"within levels 0..{last}", interval)
 
 
 def visited_within(interval: Interval | None, levels: Sequence[float]) -> Interval | None:

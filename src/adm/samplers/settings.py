@@ -23,7 +23,7 @@ from adm.samplers.splitting import Splitting
 from adm.samplers.then import THENS, Then
 from adm.samplers.threshold import THRESHOLDS, Clip, Thresholding
 from adm.samplers.unipc import UniPC
-from adm.spec import Checked, SettingError, SpecOf, change, convert, parse
+from adm.spec import Checked, SettingError, SpecOf, change, convert, out_of_range, parse
 
 Precision = Literal["float32", "bfloat16", "float16", "auto"]
 Rounding = Literal["nearest", "truncated"]
@@ -110,7 +110,7 @@ class Sampling(Checked):
         for before, after in pairwise(self.then):
             if before.level <= after.level:
                 levels = (before.level, after.level)
-                raise SettingError("then", "in the order of sampling, from high to low", levels)
+                raise out_of_range("then", "in the order of sampling, from high to low", levels)
 
     @model_serializer(mode="wrap")
     def _stored(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
@@ -203,9 +203,9 @@ def _with_steps(grid: Grid, steps: Any) -> Grid:
         return grid
     if not any(each.name == "steps" for each in fields(grid)):  # type: ignore[arg-type]
         cure = "leave it out, or give {grid=karras}"
-        raise SettingError("steps", f"{grid.steps}, the number of levels", number, cure)
+        raise out_of_range("steps", f"{grid.steps}, the number of levels", number, cure)
     if number < 1:
-        raise SettingError("steps", "at least 1", number)
+        raise out_of_range("steps", "at least 1", number)
     return replace(grid, steps=number)  # type: ignore[type-var]
 
 
@@ -230,8 +230,8 @@ def _unknown(name: str) -> SettingError:
         ]
         if having:
             cure = f"it is a parameter: {{{field_name}={having[0]}:{name}=...}}"
-            return SettingError(name, "left out", cure=cure)
+            return out_of_range(name, "left out", cure=cure)
     known = [*(each.name for each in fields(Sampling)), "steps", "scale"]
     near = " or ".join(get_close_matches(name, known))
     cure = f"did you mean {near}?" if near else ""
-    return SettingError(name, f"one of the settings {', '.join(sorted(known))}", cure=cure)
+    return out_of_range(name, f"one of the settings {', '.join(sorted(known))}", cure=cure)

@@ -20,7 +20,7 @@ from adm.diffusion import Denoise, Schedule, Threshold
 from adm.guidance import Gradient, folded, thresholded
 from adm.samplers.sampler import Sampler
 from adm.samplers.state import Noise
-from adm.spec import SettingError
+from adm.spec import out_of_range
 
 # Gauss-Legendre points and weights on [-1, 1]: exact for polynomials, and to 1e-12 for polynomials
 # times exp(-z u) up to z = 60, far beyond the largest step in lambda.
@@ -83,7 +83,7 @@ class Multistep(Sampler):
 
     def evaluations(self, steps: int) -> int:
         if steps < self.order:
-            raise SettingError(
+            raise out_of_range(
                 "steps",
                 f"at least {self.order} for {self.name} of order {self.order}",
                 steps,

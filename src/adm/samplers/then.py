@@ -7,7 +7,7 @@ from pydantic import Field
 
 from adm.limits import MOST_LEVELS
 from adm.samplers.guide import GUIDES, Finite, Guide
-from adm.spec import Checked, SettingError, SpecOf
+from adm.spec import Checked, SpecOf, out_of_range
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,12 +34,12 @@ class Then(Checked):
     def __post_init__(self) -> None:
         super().__post_init__()
         if (self.classes, self.scale, self.guide) == (None, None, None):
-            raise SettingError("", "a change of classes, scale or guide", cure="give one of them")
+            raise out_of_range("", "a change of classes, scale or guide", cure="give one of them")
 
     def check(self, last: int) -> None:
         """Raise SettingError unless the level is one of a process with T = `last`."""
         if self.level > last:
-            raise SettingError("then.level", f"in 0..{last}", self.level)
+            raise out_of_range("then.level", f"in 0..{last}", self.level)
         for guide in self.guide or ():
             guide.check(last)
 

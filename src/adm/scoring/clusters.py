@@ -19,7 +19,7 @@ from adm.extras import installing
 from adm.limits import MOST_CLASSES
 from adm.scoring.extraction import FeatureSet
 from adm.shown import LONGEST_PATH, shown
-from adm.spec import SettingError
+from adm.spec import out_of_range
 
 STARTS = 3  # of which the one with the least inertia is taken
 INITIAL = 3  # draws of the first centres of a start, by k-means++
@@ -86,7 +86,7 @@ def numbers_of_clusters(images: int, clusters: int | None) -> list[int]:
         most = min(images, MOST_CLASSES)
         if not 2 <= clusters <= most:
             why = "" if most == MOST_CLASSES else ", the number of images"
-            raise SettingError("clusters", f"from 2 to {most}{why}", clusters)
+            raise out_of_range("clusters", f"from 2 to {most}{why}", clusters)
         return [clusters]
     series = (factor * 10**power for power in range(1, 10) for factor in (1, 2, 5))
     numbers = [k for k in series if k * IMAGES_EACH <= images and k <= MOST_CLASSES]
@@ -145,7 +145,7 @@ def find_clusters(
             if found < count:
                 expected = f"at most {found}, since too few images differ in these features"
                 cure = f"give {{clusters={max(found, 2)}}}, or choose other features"
-                raise SettingError("clusters", expected, count, cure)
+                raise out_of_range("clusters", expected, count, cure)
             subset = fit.labels_[:SUBSET]  # a random one, as the order is that of hashes
             some = 1 < len(set(subset.tolist())) < len(subset)
             score = float(silhouette_score(values[:SUBSET], subset)) if some else 0.0

@@ -31,7 +31,7 @@ from adm.scoring.reference import (
     read_statistics,
 )
 from adm.scoring.report import Report, class_scores, scores
-from adm.spec import SettingError, check_type
+from adm.spec import check_type, out_of_range
 from adm.store.files import user_cache
 
 DEFAULT_FEATURES = "inception"
@@ -72,11 +72,11 @@ class Comparison:
 
     def __post_init__(self) -> None:
         if self.seed < 0:
-            raise SettingError("seed", "0 or more", self.seed)
+            raise out_of_range("seed", "0 or more", self.seed)
         if self.resamples < 2:
-            raise SettingError("resamples", "at least 2", self.resamples, "1000 is usual")
+            raise out_of_range("resamples", "at least 2", self.resamples, "1000 is usual")
         if self.resize not in (None, *get_args(Resize)):
-            raise SettingError("resize", " or ".join(get_args(Resize)), self.resize)
+            raise out_of_range("resize", " or ".join(get_args(Resize)), self.resize)
 
 
 def evaluate(
@@ -220,7 +220,7 @@ def check_sizes(
         size, resize: see `at_size`.
     """
     if resize is None and size not in (None, own):
-        raise SettingError(
+        raise out_of_range(
             "resize",
             f"given, since {name} has images of {own[0]}x{own[1]} and the reference of "
             f"{size[0]}x{size[1]}",

@@ -22,7 +22,7 @@ from adm.metrics import Moments, Statistics, statistics
 from adm.processes import Devices
 from adm.progress import progress
 from adm.shown import count_of
-from adm.spec import SettingError
+from adm.spec import out_of_range
 from adm.store.work import Arrays, Report, Work, work_in
 
 PART = 256  # images: seconds of work, and 200 MB of 512 x 512 pixels
@@ -63,7 +63,7 @@ class Extraction:
 
     def __post_init__(self) -> None:
         if self.batch_size < 1:
-            raise SettingError("batch_size", "at least 1", self.batch_size)
+            raise out_of_range("batch_size", "at least 1", self.batch_size)
 
     def part(self, name: str) -> "Extraction":
         """Return the extraction with a sub-folder of its cache, for one of several image sets."""

@@ -22,7 +22,7 @@ from adm.generation.manifest import read_manifest
 from adm.generation.samples import Samples
 from adm.models.trained import TrainedModel
 from adm.processes import Devices
-from adm.spec import SettingError
+from adm.spec import out_of_range
 
 ALONE = Devices(torch.device("cpu"))
 log = logging.getLogger("adm")
@@ -107,7 +107,7 @@ def images_for(model: TrainedModel[Any, Any], data: str, split: str | Sequence[s
 def check_shape(source: Source, model: TrainedModel[Any, Any]) -> None:
     """Raise SettingError unless the images have the shape of those of a model."""
     if source.shape != model.shape:
-        raise SettingError(
+        raise out_of_range(
             "data",
             f"images of (C, H, W) = {model.shape}, as those of {model.name}",
             source.shape,
@@ -160,7 +160,7 @@ def first(source: Source, count: int) -> Source:
         SettingError: `count` is less than 2, or more than the number of images.
     """
     if not 2 <= count <= len(source):
-        raise SettingError(
+        raise out_of_range(
             "count", f"from 2 to {len(source)}, the number of images of {source.name}", count
         )
     return source.subset(np.arange(count))
@@ -184,7 +184,7 @@ def _check_unpadded(source: Source, size: tuple[int, int] | None) -> None:
     """Raise SettingError for arrays of another size than `size`, which applies to image files."""
     own = source.read(0).shape[1:]
     if size is not None and tuple(own) != size:
-        raise SettingError(
+        raise out_of_range(
             "size",
             f"left out for the arrays of {source.name}, which are {own[0]}x{own[1]}: it is for "
             "image files and real images",

@@ -21,7 +21,7 @@ from adm.data import Source
 from adm.metrics import Nearest, Score, nearest
 from adm.metrics.accuracy import wilson
 from adm.pictures import LONGEST, Row, sheet
-from adm.spec import SettingError
+from adm.spec import out_of_range
 
 QUANTILE = 0.01
 MOST = 10_000  # most training images whose nearest-neighbour distances set the threshold
@@ -167,11 +167,11 @@ def copying(of_data: Nearest, data: int, of_test: Nearest, test: int) -> Copying
 def check_arguments(images: int, neighbours: int, quantile: float) -> None:
     """Raise SettingError unless `nearest_images` can be called for so many training images."""
     if not 0 < quantile < 1:
-        raise SettingError("quantile", "between 0 and 1", quantile, "0.01 is usual")
+        raise out_of_range("quantile", "between 0 and 1", quantile, "0.01 is usual")
     if images < 2:
-        raise SettingError("data", "at least 2 training images", images)
+        raise out_of_range("data", "at least 2 training images", images)
     if not 1 <= neighbours <= images:
-        raise SettingError(
+        raise out_of_range(
             "neighbours", f"from 1 to {images}, the number of training images", neighbours
         )
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 import numpy as np
 
 from adm.differences import first_difference
-from adm.spec import SettingError
+from adm.spec import out_of_range
 from adm.store.arrays import Pieces, array_names, hashes_of, load_arrays, write_npz
 from adm.store.files import FULL, new_file, remove_leftovers, write_json
 from adm.store.hashes import sha256_of
@@ -62,7 +62,7 @@ class Share:
         """
         match = FORM.fullmatch(text.strip())
         if match is None or not 1 <= int(match[1]) <= int(match[2]):
-            raise SettingError(
+            raise out_of_range(
                 "part",
                 "a number from 1 to that of all parts, such as 2/4",
                 text,

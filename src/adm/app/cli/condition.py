@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 
 from adm.app.cli.options import FLAG
-from adm.spec import SettingError
+from adm.spec import out_of_range
 
 if TYPE_CHECKING:  # so that --help does not load torch
     from torch import Tensor
@@ -40,7 +40,7 @@ class Conditions:
 
     def __post_init__(self) -> None:
         if self.shrink and self.condition is None:
-            raise SettingError("condition", "given where {shrink} is")
+            raise out_of_range("condition", "given where {shrink} is")
 
     def job(
         self,
@@ -64,7 +64,7 @@ class Conditions:
 
         model, generator = pipeline.model, pipeline.generator(**overrides)
         if model.low_shape is None:
-            raise SettingError("condition", f"left out, as {model.name} is not image-conditional")
+            raise out_of_range("condition", f"left out, as {model.name} is not image-conditional")
         named = bool(generator.classes) and classes is None
         source = self.opened(model, named, devices)
         if classes is None:

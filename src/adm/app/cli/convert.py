@@ -9,7 +9,7 @@ from cyclopts import Parameter
 
 from adm.app.cli import places
 from adm.app.cli.output import OUT, say
-from adm.spec import SettingError
+from adm.spec import out_of_range
 
 OURS, RELEASED, HUB = ".safetensors", (".pt", ".pth"), "hf:"
 
@@ -92,7 +92,7 @@ def _refuse(what: str, options: Mapping[str, object], cure: str = "") -> None:
     """Raise SettingError if an option is given that is not for this kind of output."""
     for name, value in options.items():
         if value is not None:
-            raise SettingError(name, f"left out for {what}", cure=cure)
+            raise out_of_range(name, f"left out for {what}", cure=cure)
 
 
 def _to_diffusers(model: str, out: Path) -> None:
@@ -118,14 +118,14 @@ def _publish(model: str, out: Path, images: int, scores: Path | None, public: bo
     """Write a folder as on the hub, or a repository there."""
     on_hub = str(out).startswith(HUB)
     if out.suffix and not on_hub:
-        raise SettingError(
+        raise out_of_range(
             "out",
             "a name that ends in .safetensors or .pt, or without a suffix for a folder, or "
             "hf:owner/name",
             str(out),
         )
     if public and not on_hub:
-        raise SettingError("public", "left out for a folder")
+        raise out_of_range("public", "left out for a folder")
     from adm.generation.pipeline import Pipeline
     from adm.generation.pretrained import Pretrained
     from adm.models.hub import Repository, package_for
@@ -158,5 +158,5 @@ def parsed(flags: str) -> dict[str, str]:
     words = shlex.split(flags)
     names = [word.removeprefix("--") for word in words[::2]]
     if len(words) % 2 or not all(word.startswith("--") for word in words[::2]):
-        raise SettingError("flags", "names and values, such as --num_heads 4", flags)
+        raise out_of_range("flags", "names and values, such as --num_heads 4", flags)
     return dict(zip(names, words[1::2], strict=True))

@@ -12,7 +12,7 @@ from adm.app.cli.output import OUT
 from adm.app.cli.sampling import ALONE, DEFAULT, USUAL, Helpers, Output, Settings
 from adm.app.cli.scoring import joined
 from adm.data.naming import MANIFEST
-from adm.spec import SettingError
+from adm.spec import SettingError, out_of_range
 
 if TYPE_CHECKING:
     from adm.data import Source
@@ -70,12 +70,12 @@ class Editing:
         except SettingError as error:
             if error.field != "size" or self.resize:
                 raise
-            raise SettingError("images", expected, "images of several sizes", cure) from None
+            raise out_of_range("images", expected, "images of several sizes", cure) from None
         number = len(source) if self.count is None else min(self.count, len(source))
         if number < 1:
-            raise SettingError("count", "at least 1", self.count)
+            raise out_of_range("count", "at least 1", self.count)
         if source.shape != pipeline.shape:
-            raise SettingError("images", expected, sized(source.shape), cure)
+            raise out_of_range("images", expected, sized(source.shape), cure)
         return source.subset(np.arange(number))
 
     # Five parameters: the images, the model and the settings.

@@ -74,7 +74,7 @@ def _message(error: BaseException, words: Sequence[str], again: str, arguments: 
 
     if isinstance(error, SettingError):
         named = arguments()
-        return error.sentence(option(error.field, None, named), partial(option, named=named))
+        return error.text(option(error.field, None, named), partial(option, named=named))
     if isinstance(error, CycloptsError):
         return of_words(error, words)
     if isinstance(error, OSError):

@@ -7,7 +7,7 @@ from adm.app.cli import places
 from adm.app.cli.options import DEFAULT_FEATURES, FEATURES, Resize
 from adm.app.cli.output import OUT, AsJson, say, show
 from adm.app.cli.scoring import USUAL_IMAGES, ImageOptions, with_cache
-from adm.spec import SettingError
+from adm.spec import out_of_range
 from adm.store.files import new_file
 
 
@@ -73,7 +73,7 @@ def nearest(
     )
 
     if count < 1:
-        raise SettingError("count", "at least 1", count)
+        raise out_of_range("count", "at least 1", count)
     how = images.joined()
     devices = how.devices
     ours = images.source(samples, devices, split="train", pad=False)
@@ -94,7 +94,7 @@ def nearest(
         real = extract(theirs, network, extraction.part("data"))
         new = None if unseen is None else extract(unseen, network, extraction.part("test"))
         if new is not None and (equal_pixels(new.hashes, real.hashes) != NONE).all():
-            raise SettingError(
+            raise out_of_range(
                 "test", f"images that the model was not trained on; {theirs.name} has all of them"
             )
 

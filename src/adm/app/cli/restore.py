@@ -9,7 +9,7 @@ from adm.app.cli.output import OUT, say
 from adm.app.cli.sampling import ALONE, DEFAULT, USUAL, Helpers, Output, Settings
 from adm.app.cli.scoring import joined
 from adm.data.naming import MANIFEST, RESTORED, at_home
-from adm.spec import SettingError
+from adm.spec import out_of_range
 
 if TYPE_CHECKING:  # so that --help does not load torch
     from torch import Tensor
@@ -96,20 +96,20 @@ def restore(
     from adm.scoring.restored import Restored
 
     if images is None and truth is None:
-        raise SettingError("images", "given, or {truth}")
+        raise out_of_range("images", "given, or {truth}")
     devices = joined(helpers.device)
     pipeline = helpers.load(model, devices.device)
     overrides = settings.overrides
     if preset is not None:
         if preset not in PRESETS:
-            raise SettingError("preset", f"one of {', '.join(PRESETS)}", preset)
+            raise out_of_range("preset", f"one of {', '.join(PRESETS)}", preset)
         usual = PRESETS[preset]
         operator, method = operator or usual.operator, method or usual.method
         sigma = usual.sigma if sigma is None else sigma
         overrides = overrides if "grid" in overrides else {"steps": usual.steps} | overrides
         say(usual.published)
     if operator is None:
-        raise SettingError("operator", "given, or {preset}")
+        raise out_of_range("operator", "given, or {preset}")
     problem = Problem.parsed(operator, method or "mmps", sigma or 0.0)
     instrument = problem.instrument(pipeline.model)
     real, known, (channels, *size) = None, None, pipeline.shape
@@ -124,7 +124,7 @@ def restore(
         assert known is not None
         y, what = problem.measure(known, overrides.get("seed", 0)), f"{real.name}, measured"
     if known is not None and len(known) != len(y):
-        raise SettingError("truth", f"as many images as there are inputs, {len(y)}", len(known))
+        raise out_of_range("truth", f"as many images as there are inputs, {len(y)}", len(known))
     job = pipeline.restore_job(y, problem, samples, lists.joined(classes), source=what, **overrides)
     compared = None if known is None else perceptual(features, devices)
     output.write(out, job, f"restoring {job.count} images", devices)
@@ -154,16 +154,16 @@ def measured(
     if spec.endswith(".npy"):
         array = load_array(at_home(spec))
         if array.dtype.kind not in "fiu" or not np.isfinite(array).all():
-            raise SettingError("images", "finite real numbers", str(array.dtype))
+            raise out_of_range("images", "finite real numbers", str(array.dtype))
         y, name = torch.from_numpy(array.astype(np.float32))[:count], at_home(spec).name
     elif len(shape) != 3 or shape[0] not in (1, 3, 4):
-        raise SettingError("images", f"a .npy file of numbers (N, {shape})", spec)
+        raise out_of_range("images", f"a .npy file of numbers (N, {shape})", spec)
     else:
         source = open_images(spec, channels=shape[0], pad=False).source
         y, name = all_of(source, count), source.name
     if tuple(y.shape[1:]) != tuple(shape):
         expected = f"of shape {tuple(shape)}, as {{operator}} leaves the images of the model"
-        raise SettingError("images", expected, tuple(y.shape[1:]))
+        raise out_of_range("images", expected, tuple(y.shape[1:]))
     return y, name
 
 

@@ -12,7 +12,7 @@ from adm.app.cli.options import FLAG, Classifier, Device, Weak
 from adm.app.cli.output import say
 from adm.app.progress import Advance, progress
 from adm.data.naming import ANIMATION, ARCHIVE, MANIFEST, SHEET
-from adm.spec import SettingError
+from adm.spec import out_of_range
 
 if TYPE_CHECKING:  # so that --help does not load torch
     import torch
@@ -79,7 +79,7 @@ class Settings:
         for text in self.set:
             name, equals, value = (part.strip() for part in text.partition("="))
             if not equals or name in overrides:
-                raise SettingError("set", "as in threshold=dynamic, each name once", text)
+                raise out_of_range("set", "as in threshold=dynamic, each name once", text)
             overrides[name] = value
         return overrides
 
@@ -102,7 +102,7 @@ class Helpers:
     def check_used(self, sampling: "Sampling") -> None:
         """Raise SettingError if a weak model is given that guides nothing."""
         if self.weak is not None and "weak" not in {each.name for each in sampling.guides}:
-            raise SettingError(
+            raise out_of_range(
                 "guide",
                 "a weak one beside {weak}, as in {guide=weak:scale=1.5}",
                 cure="or leave {weak} out",
@@ -227,9 +227,9 @@ def labels_like(
     from adm.generation.labels import DEFAULT_COUNT, in_proportion, positive
 
     if classes is not None:
-        raise SettingError("proportions", "left out with {classes}: both choose the classes")
+        raise out_of_range("proportions", "left out with {classes}: both choose the classes")
     if not known:
-        raise SettingError(
+        raise out_of_range(
             "proportions",
             "left out, as sampling is unconditional",
             cure="add {classifier} with {scale} to guide to classes",

@@ -8,7 +8,7 @@ from cyclopts import Parameter
 
 from adm.app.cli.output import say
 from adm.app.cli.sampling import FLAG
-from adm.spec import SettingError
+from adm.spec import out_of_range
 
 
 def studio(
@@ -55,7 +55,7 @@ def studio(
     pairs = [each.partition("=") for each in data]
     for model, equals, spec in pairs:
         if not (model and equals and spec):
-            raise SettingError("data", "MODEL=DATA, as in emoji=./emoji", model)
+            raise out_of_range("data", "MODEL=DATA, as in emoji=./emoji", model)
     # Imported here, so that --help does not load torch.
     try:
         from adm.app.studio.server import address, application, hosts_of, listen, new_token, server

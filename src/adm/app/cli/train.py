@@ -9,7 +9,7 @@ from cyclopts import Parameter
 from adm.app.cli import lists, places
 from adm.app.cli.options import Device, Labels
 from adm.app.cli.output import OUT
-from adm.spec import SettingError, to_json
+from adm.spec import out_of_range, to_json
 
 
 def train(
@@ -113,7 +113,7 @@ def train(
     places.resumable(out, "a run needs")
     for option, given in (("classifier", teacher_classifier), ("weak", teacher_weak)):
         if given is not None and teacher is None:
-            raise SettingError(
+            raise out_of_range(
                 f"teacher_{option}", "given together with {teacher}, which it guides"
             )
     from adm.app.cli import training
@@ -138,7 +138,7 @@ def train(
     taught_by = None if guided is None else guided.of(recipe)
     if teacher_weak is not None and taught_by is not None and taught_by.weak is None:
         expected = "another scale than 1 for {teacher_weak} to guide"
-        raise SettingError("distillation.weak_scale", expected, 1)
+        raise out_of_range("distillation.weak_scale", expected, 1)
     options = DataOptions(
         data=data,
         condition=condition,

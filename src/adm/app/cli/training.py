@@ -25,7 +25,7 @@ from adm.runs.watch import watching
 from adm.runs.watch.watched import Watched
 from adm.runs.watch.writers import Writer, record, tensorboard, wandb
 from adm.shown import count_of, few
-from adm.spec import SettingError, to_json
+from adm.spec import out_of_range, to_json
 from adm.training import checkpoint
 from adm.training.loop import MicroBatch, Progress
 
@@ -48,7 +48,7 @@ def parse_micro_batch(text: str | None) -> MicroBatch:
     if text is None or text == "auto":
         return text
     if not text.isdecimal() or int(text) < 1:
-        raise SettingError("micro_batch", "a positive number or auto", text)
+        raise out_of_range("micro_batch", "a positive number or auto", text)
     return int(text)
 
 
@@ -59,12 +59,12 @@ def parse_renames(pairs: Sequence[str], pretrained: str | None) -> dict[str, str
         ValueError: a pair has another form, or there is no pretrained model.
     """
     if pairs and pretrained is None:
-        raise SettingError("rename", "given together with {pretrained}, whose classes it renames")
+        raise out_of_range("rename", "given together with {pretrained}, whose classes it renames")
     renamed = {}
     for pair in pairs:
         old, equals, new = pair.partition("=")
         if not (equals and old and new):
-            raise SettingError("rename", "of the form old=new", pair)
+            raise out_of_range("rename", "of the form old=new", pair)
         renamed[old] = new
     return renamed
 

@@ -107,7 +107,7 @@ class Stream:
         except Gone:
             pass
         except SettingError as error:
-            sentence = error.sentence(error.field, caption)
+            sentence = error.text(error.field, caption)
             self._put(Event("error", {"field": error.field, "message": sentence}))
         except (ValueError, FloatingPointError, OSError, MemoryError) as error:
             self._put(Event("error", {"field": "", "message": str(error) or "out of memory"}))

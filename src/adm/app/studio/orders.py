@@ -34,7 +34,7 @@ from adm.limits import MOST_TEXT
 from adm.pictures import png
 from adm.restoration.operators import Inpaint
 from adm.samplers import Sampling
-from adm.spec import SettingError, refusal
+from adm.spec import SettingError, out_of_range, refusal
 
 MOST_BODY = 6 << 20  # bytes of an order: two pictures in base64, and the rest
 MOST_IMAGES = 64  # of an order
@@ -122,7 +122,7 @@ class Images(OfModel):
             SettingError: a setting cannot be chosen here, or it would take too long.
         """
         if closed := self.settings.keys() - OPEN | self.settings.keys() & {*CLOSED}:
-            raise SettingError(f"settings.{min(closed)}", "left out")
+            raise out_of_range(f"settings.{min(closed)}", "left out")
         pipeline = shelf.pipeline(self.model)
         job = self.job(pipeline)
         steps = job.generator.steps if isinstance(job.generator, Stepwise) else 1
@@ -133,7 +133,7 @@ class Images(OfModel):
         ):
             if got > most:
                 calls = " calls of the network" if most == MOST_CALLS else ""
-                raise SettingError(field, f"at most {most:,}{calls}", got)
+                raise out_of_range(field, f"at most {most:,}{calls}", got)
         return pipeline, job
 
     def carry_out(self, shelf: Shelf, emit: Emit) -> None:
@@ -299,7 +299,7 @@ class Fill(FromPictures):
         """Return the mask as `adm restore` takes it: a PNG that is white where pixels are known."""
         painted = pictures.decode(self.mask, (1, *shape[1:])) > 127
         if not painted.any() or painted.all():
-            raise SettingError("mask", "painted on a part of the picture")
+            raise out_of_range("mask", "painted on a part of the picture")
         return png(to_picture(255 * (~painted).byte()))
 
     def carry_out(self, shelf: Shelf, emit: Emit) -> None:
@@ -349,7 +349,7 @@ class Film(Order):
     def carry_out(self, shelf: Shelf, emit: Emit) -> None:
         _, job = self.of.checked(shelf)
         if self.index not in self.of.indices(job):
-            raise SettingError("index", "that of an image", self.index)
+            raise out_of_range("index", "that of an image", self.index)
         emit("film", live.film(job, self.index, emit))
 
 

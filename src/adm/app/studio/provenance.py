@@ -27,7 +27,7 @@ from adm.generation.pipeline import Pipeline
 from adm.limits import MOST_CHARACTERS, MOST_TEXT
 from adm.recipes.released import OWNER
 from adm.samplers import Sampling
-from adm.spec import Checked, SettingError, convert, to_json, written
+from adm.spec import Checked, SettingError, convert, out_of_range, to_json, written
 from adm.store.parsed import as_type, parse_json
 
 KEYWORD = "adm"  # of the text
@@ -77,13 +77,13 @@ class Provenance(Checked):
         super().__post_init__()
         for place, name in {"model": self.model, **self.auxiliary}.items():
             if not NAME.fullmatch(name) or not name.isprintable():
-                raise SettingError(place, "the name of a model, and no path", name)
+                raise out_of_range(place, "the name of a model, and no path", name)
         one = "x" if self.classes is None else self.classes
         if one[:1] in ("", "-") or {*",:"} & {*one} or not one.isprintable() or one == "all":
-            raise SettingError("classes", "one class by name or number", one)
+            raise out_of_range("classes", "one class by name or number", one)
         for name, value in self.settings.items():
             if not "".join(map(str, _each(value))).isprintable():
-                raise SettingError(f"settings.{name}", "a printable text", value)
+                raise out_of_range(f"settings.{name}", "a printable text", value)
         own = {key: value for key, value in self.settings.items() if key not in OF_UPSAMPLER}
         Sampling().change(**own)
         for name in OF_UPSAMPLER:
@@ -199,7 +199,7 @@ def read(content: bytes) -> Provenance:
         return as_type(Provenance, parse_json(annotation(content)))
     except ValueError as error:
         cure = f"give one that the studio has written ({error})"
-        raise SettingError("picture", "a PNG that stores its settings", cure=cure) from None
+        raise out_of_range("picture", "a PNG that stores its settings", cure=cure) from None
 
 
 def annotation(content: bytes) -> str:

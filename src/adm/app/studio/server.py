@@ -26,7 +26,7 @@ from adm.app.studio import orders
 from adm.app.studio.desk import Desk, Full, Stream, caption
 from adm.app.studio.forms import forms
 from adm.app.studio.shelf import Shelf
-from adm.spec import SettingError
+from adm.spec import SettingError, out_of_range
 
 HERE = ("localhost", "127.0.0.1", "::1", "[::1]")
 MOST_STREAMS = 16  # orders at a time, of those that arrive and of those that are answered
@@ -133,7 +133,7 @@ def application(shelf: Shelf, desk: Desk, hosts: Sequence[str] = HERE, token: st
         except ClientDisconnect:
             return Response()
         except SettingError as error:
-            return _refused(400, error.sentence(error.field, caption), error.field)
+            return _refused(400, error.text(error.field, caption), error.field)
         except ValueError as error:
             return _refused(400, str(error))
         finally:
@@ -169,10 +169,10 @@ def listen(host: str, port: int) -> socket.socket:
         return socket.create_server((host, port), family=family)
     except (OSError, OverflowError) as error:
         if getattr(error, "errno", None) in (errno.EADDRINUSE, errno.EACCES, None):
-            raise SettingError(
+            raise out_of_range(
                 "port", "a free one", port, f"{{port=0}} takes one ({error})"
             ) from None
-        raise SettingError("host", "a name or address of this machine", host, str(error)) from None
+        raise out_of_range("host", "a name or address of this machine", host, str(error)) from None
 
 
 def hosts_of(host: str) -> tuple[str, ...]:

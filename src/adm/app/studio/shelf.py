@@ -24,7 +24,7 @@ from adm.models.trained import name_of
 from adm.recipes.schema import DataSettings, from_json
 from adm.scoring import Extraction, FeatureSet, extract, open_images
 from adm.scoring.nearest import NEIGHBOURS, NONE, QUANTILE, equal_pixels, own_distances
-from adm.spec import SettingError, to_json
+from adm.spec import out_of_range, to_json
 from adm.store.arrays import hashes_of
 from adm.store.files import user_cache
 from adm.training.model_file import metadata_of
@@ -105,7 +105,7 @@ class Shelf:
         self.names = tuple(dict.fromkeys([*models, *shipped()]))
         self._data = dict(data or {})
         if unknown := self._data.keys() - {*self.names}:
-            raise SettingError("data", f"of one of {', '.join(self.names)}", min(unknown))
+            raise out_of_range("data", f"of one of {', '.join(self.names)}", min(unknown))
         self._loaded: OrderedDict[str, Pipeline] = OrderedDict()
         self._training: tuple[str, Training] | None = None
 
@@ -116,7 +116,7 @@ class Shelf:
             SettingError: it is not on the shelf.
         """
         if name not in self.names:
-            raise SettingError("model", f"one of {', '.join(self.names)}", name)
+            raise out_of_range("model", f"one of {', '.join(self.names)}", name)
         if name not in self._loaded:
             self._loaded[name] = load(name, device=self.device)
         self._loaded.move_to_end(name)

@@ -26,7 +26,7 @@ from adm.limits import MOST_LEVELS
 from adm.samplers import ImageNoise
 from adm.samplers.grid import LogSNR
 from adm.samplers.noise import START
-from adm.spec import Checked, SettingError
+from adm.spec import Checked, out_of_range
 
 UNIFORM, PROBE = 1, 2  # draws of an image's noise: at `START`; at a level, the first of the probes
 BIN = -math.log2(2 * HALF_BIN)  # bits per dimension from a density to a probability of bytes
@@ -98,7 +98,7 @@ class Variational(Bound):
 
     def check(self, last: int) -> None:
         if self.drawn is not None and self.drawn > last:
-            raise SettingError("drawn", f"in 2..{last}", self.drawn)
+            raise out_of_range("drawn", f"in 2..{last}", self.drawn)
 
     def evaluations(self, last: int) -> int:
         return self.drawn or last

@@ -23,7 +23,7 @@ from adm.models.load import load_classifier
 from adm.models.paths import SHIPPED
 from adm.processes import Devices
 from adm.scoring import load_reference
-from adm.spec import SettingError
+from adm.spec import out_of_range
 
 STUDENT, STEPS = "fashion-fast", (4, 2)  # distilled from the guided model; its steps
 JUDGE, REFERENCE = "fashion-judge", "fashion-reference.npz"
@@ -77,7 +77,7 @@ def demo(
         SettingError: `per_class` is less than 2, or a scale is given twice.
     """
     if per_class < 2:
-        raise SettingError("per_class", "at least 2, since scores need two images", per_class)
+        raise out_of_range("per_class", "at least 2, since scores need two images", per_class)
     guided, student = load("fashion", device=device), load(STUDENT, device=device)
     labels = [label for label in range(len(guided.classes)) for _ in range(per_class)]
     shared, count = {"seed": seed}, len(labels)

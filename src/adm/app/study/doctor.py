@@ -35,7 +35,7 @@ from adm.runs.watch.watched import PIXELS
 from adm.samplers import ImageNoise, Sampling
 from adm.scoring.images import images_for, relabelled
 from adm.shown import short, shown
-from adm.spec import SettingError
+from adm.spec import SettingError, out_of_range
 from adm.training.model_file import metadata_of
 
 COUNT, FEWEST = 48, 8  # images of a measurement
@@ -156,14 +156,14 @@ def open_examined(
         ValueError: there is no such model, or no such data.
     """
     if count < FEWEST:
-        raise SettingError("count", f"at least {FEWEST}", count)
+        raise out_of_range("count", f"at least {FEWEST}", count)
     examined = load_any(model, device)
     if not isinstance(examined, DiffusionModel | ClassifierModel) or examined.recipe.data.paired:
         expected = "a classifier, or a diffusion model that takes no image of a pair"
-        raise SettingError("model", expected, examined.name)
+        raise out_of_range("model", expected, examined.name)
     if isinstance(examined, ClassifierModel):
         if classifier is not None:
-            raise SettingError("classifier", "left out, as the model is a classifier")
+            raise out_of_range("classifier", "left out, as the model is a classifier")
         guide = examined
     else:
         own = None if examined.student else classifier_of(model, examined.path)

@@ -43,7 +43,7 @@ from adm.scoring import Score
 from adm.scoring.images import check_shape, images_for, relabelled
 from adm.scoring.manifest import versions
 from adm.shown import short
-from adm.spec import SettingError, check_type, convert, parse, text, to_json
+from adm.spec import SettingError, check_type, convert, out_of_range, parse, text, to_json
 from adm.store.files import write_bytes
 from adm.store.hashes import sha256_of
 from adm.store.work import HASHES, Arrays, Report, Work, work_in
@@ -280,14 +280,14 @@ def task_of(
     bounds = [parse(BOUNDS, each, "bound") for each in requested] or [default]
     specs = list(map(text, bounds))
     if len(set(specs)) < len(specs):
-        raise SettingError("bound", "given once each", ", ".join(specs))
+        raise out_of_range("bound", "given once each", ", ".join(specs))
     for each in bounds:
         try:
             each.check(model.schedule.last)
         except SettingError as error:
             raise error.within("bound") from None
     if labels not in ("own", "none"):
-        raise SettingError("labels", "own or none", labels)
+        raise out_of_range("labels", "own or none", labels)
     source, conditional = data, labels == "own" and bool(model.classes)
     if isinstance(source, Source):
         check_shape(source, model)
@@ -297,7 +297,7 @@ def task_of(
         source = _with_labels(source, model)
     count = len(source) if count is None else count
     if not 2 <= count <= len(source):
-        raise SettingError(
+        raise out_of_range(
             "count", f"from 2 to {len(source)}, the number of images of {source.name}", count
         )
     order = shuffle(convert(Seed, seed, "seed"), len(source), 0, count)
@@ -389,7 +389,7 @@ def _with_labels(source: Source, model: DiffusionModel) -> Source:
     """Return the images with the labels of the model, by the names of their classes."""
     known = relabelled(source, model.classes)
     if known is None or len(known) < len(source):
-        raise SettingError(
+        raise out_of_range(
             "labels",
             f"none, as {source.name} has the classes {short(', '.join(source.classes))}, and "
             f"{model.name} has {short(', '.join(model.classes))}",

@@ -43,7 +43,7 @@ from adm.scoring.evaluate import DEFAULT_FEATURES, Resize
 from adm.scoring.extraction import DEFAULT
 from adm.scoring.manifest import omit_labels
 from adm.scoring.report import StoredScore
-from adm.spec import SettingError
+from adm.spec import out_of_range
 from adm.store.hashes import sha256
 from adm.store.parsed import through_json
 from adm.store.work import holding
@@ -93,7 +93,7 @@ class Scoring:
         """
         names = [scorer.features.name for scorer in self.scorers]
         if not names or len({safe_names([name])[0] for name in names}) < len(names):
-            raise SettingError("features", "at least one, each once", ", ".join(names))
+            raise out_of_range("features", "at least one, each once", ", ".join(names))
         for scorer in self.scorers:
             size = scorer.reference.size
             check_sizes("the model", (shape[1], shape[2]), size, scorer.resize)
@@ -103,7 +103,7 @@ class Scoring:
             data = self.judge.recipe.data
             expected = (data.channels, *data.size)
             if expected != tuple(shape):
-                raise SettingError(
+                raise out_of_range(
                     "judge", f"of the images that the model makes, {tuple(shape)}", expected
                 )
 
@@ -204,11 +204,11 @@ def _scorers(
 def _judge_labels(judge: ClassifierModel, study: Study) -> list[int]:
     """Return the labels of the samples in the numbering of the judge's classes."""
     if study.labels is None:
-        raise SettingError("judge", "left out for a model without classes")
+        raise out_of_range("judge", "left out for a model without classes")
     named = translate(study.labels, study.model.classes, judge.classes)
     if named is None:
         some = ", ".join(study.model.classes[:20])
-        raise SettingError("judge", f"a classifier of some of the classes {some}")
+        raise out_of_range("judge", f"a classifier of some of the classes {some}")
     return named
 
 

@@ -17,7 +17,7 @@ from adm.generation.job import Job
 from adm.generation.labels import parse_classes, positive
 from adm.generation.pipeline import Pipeline
 from adm.processes import Devices
-from adm.spec import SettingError, split, written
+from adm.spec import out_of_range, split, written
 from adm.store.files import write_json
 from adm.store.hashes import sha256_of
 from adm.store.parsed import as_type, cached_json, through_json
@@ -50,7 +50,7 @@ class Axis:
     def __post_init__(self) -> None:
         if not self.values or len(set(map(written, self.values))) < len(self.values):
             got = ",".join(map(written, self.values))
-            raise SettingError(f"vary {self.name}", "one or more different values", got)
+            raise out_of_range(f"vary {self.name}", "one or more different values", got)
 
     @property
     def words(self) -> str:
@@ -82,10 +82,10 @@ def axis(text: str) -> Axis:
     """
     name, equals, rest = (part.strip() for part in text.partition("="))
     if not equals or not name.replace("-", "_").isidentifier():
-        raise SettingError("vary", "of the form NAME=VALUE,VALUE, as in scale=0,1,2", text)
+        raise out_of_range("vary", "of the form NAME=VALUE,VALUE, as in scale=0,1,2", text)
     values = split(rest)
     if not all(values):
-        raise SettingError("vary", "values separated by commas, as in scale=0,1,2", text)
+        raise out_of_range("vary", "values separated by commas, as in scale=0,1,2", text)
     return Axis(name.replace("-", "_"), tuple(map(_value, values))).ordered
 
 
@@ -179,9 +179,9 @@ class Study:
         names = [each.name for each in self.axes]
         if len(set(names)) < len(names):
             twice = max(names, key=names.count)
-            raise SettingError("vary", f"given once for each setting, and {twice} is twice")
+            raise out_of_range("vary", f"given once for each setting, and {twice} is twice")
         if positive("count", self.count) < 2:
-            raise SettingError("count", "at least 2, since scores need two images", self.count)
+            raise out_of_range("count", "at least 2, since scores need two images", self.count)
         for point in self.points:
             self.job(point)
 

@@ -49,7 +49,7 @@ from adm.recipes import build
 from adm.recipes.schema import DataSettings, DiffusionRecipe, ProcessSettings, from_json
 from adm.samplers import DDIM, DPMSolver, Even, ImageNoise, Sampler, Sampling
 from adm.shown import printable, reason_of, short, shown
-from adm.spec import SettingError, to_json
+from adm.spec import out_of_range, to_json
 from adm.store.files import new_folder, write_json, write_text
 from adm.store.parsed import CLASSES, as_type, read_json
 from adm.training.model_file import check_finite, save_tensors
@@ -119,7 +119,7 @@ def export(
         FileExistsError: the folder exists and is not empty.
     """
     if model.student:
-        raise SettingError("model", "no student, whose steps no scheduler of diffusers takes")
+        raise out_of_range("model", "no student, whose steps no scheduler of diffusers takes")
     recipe = model.recipe
     unlabelled = _unlabelled(recipe)
     unet = unet2d_of(recipe.unet, recipe.data.size, unlabelled)
@@ -188,10 +188,10 @@ def _scheduler_of(recipe: DiffusionRecipe) -> dict[str, Any]:
     kinds = [kind for kind, target in PREDICTIONS.items() if target == process.prediction]
     if not kinds:
         what = "noise, x_0 or velocity, which the schedulers of diffusers know"
-        raise SettingError("process.prediction", what, process.prediction.name)
+        raise out_of_range("process.prediction", what, process.prediction.name)
     if process.variance not in VARIANCES:
         what = f"{', '.join(VARIANCES[:-1])} or {VARIANCES[-1]}: that of diffusers is no logarithm"
-        raise SettingError("process.variance", what, process.variance)
+        raise out_of_range("process.variance", what, process.variance)
     schedule = _whole(process)
     steps = schedule.last
     if steps < process.steps:
@@ -222,7 +222,7 @@ def _whole(process: ProcessSettings) -> Schedule:
             f"false, or process.steps a multiple of {WHOLE}, for diffusers, whose timesteps are "
             "whole numbers"
         )
-        raise SettingError("process.rescale_steps", what, True)
+        raise out_of_range("process.rescale_steps", what, True)
     return schedule.respaced(range(1, process.steps + 1, process.steps // WHOLE))
 
 

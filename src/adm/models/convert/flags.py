@@ -23,7 +23,7 @@ from adm.networks import ClassifierConfig, HeadCount, HeadWidth, Shapes, UNetCon
 from adm.networks.classifier import Pool
 from adm.recipes.paper import Trained, as_released, imagenet
 from adm.recipes.schema import ClassifierRecipe, DiffusionRecipe, ProcessSettings, Recipe
-from adm.spec import SettingError
+from adm.spec import out_of_range
 
 IMAGENET_CLASSES = 1000
 UNSET = -1  # how the released flags say "not given"
@@ -273,13 +273,13 @@ def recipe_from_flags(
     flags = read_flags(inferred | dict(chosen))
     if missing := open_flags(inferred, chosen):
         listed = "; ".join(f"{name} ({values})" for name, values in missing.items())
-        raise SettingError("flags", f"complete: the weights in {path} leave open {listed}")
+        raise out_of_range("flags", f"complete: the weights in {path} leave open {listed}")
     config = config_from_flags(inferred | dict(chosen))
     size = flags.large_size or flags.image_size
     low = flags.small_size
     data = replace(imagenet(size), low_res=None if low is None else (low, low))
     if flags.noise_schedule not in SCHEDULES:
-        raise SettingError("flags", f"with noise_schedule {_some(SCHEDULES)}", flags.noise_schedule)
+        raise out_of_range("flags", f"with noise_schedule {_some(SCHEDULES)}", flags.noise_schedule)
     process = ProcessSettings(
         schedule="cosine" if flags.noise_schedule == "cosine" else "linear",
         steps=flags.diffusion_steps,

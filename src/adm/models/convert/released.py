@@ -17,7 +17,7 @@ from adm.networks import Config, Shapes, on_meta, shapes_of
 from adm.networks.blocks import Attention
 from adm.recipes.released import RELEASED, Released, public_name
 from adm.shown import printable, short
-from adm.spec import SettingError
+from adm.spec import out_of_range
 
 # Ours -> released, matched in order: PLACES at the start of a name, then LAYERS within it. The
 # resize of a decoder stage is not listed: its released number depends on whether attention precedes
@@ -359,7 +359,7 @@ def one_of(names: tuple[str, ...], path: Path) -> tuple[str, ...]:
         return (path.name,)
     ways = {(RELEASED[name].process, RELEASED[name].legacy_attention_order) for name in names}
     if len(ways) > 1:
-        raise SettingError(
+        raise out_of_range(
             "as",
             f"given, as {path} may be {' or '.join(map(public_name, names))}, which are sampled "
             "in different ways",

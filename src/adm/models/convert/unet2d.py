@@ -17,7 +17,7 @@ from torch import Tensor, cat
 from adm.networks import HeadCount, HeadWidth, UNetConfig, on_meta, shapes_of
 from adm.networks.encoder import LARGEST, MOST_CLASSES, MOST_RESOLUTIONS
 from adm.shown import printable, short, shown
-from adm.spec import SettingError
+from adm.spec import out_of_range
 
 Text = Annotated[str, Field(max_length=100)]
 Count = Annotated[int, Field(gt=0, le=LARGEST["channels"])]
@@ -127,19 +127,19 @@ def unet2d_of(config: UNetConfig, size: tuple[int, int], unlabelled: bool) -> UN
 def _check_exact(config: UNetConfig) -> None:
     """Raise SettingError if UNet2DModel lacks a part of a network."""
     if config.rescale_residual:
-        raise SettingError("unet.rescale_residual", "false for diffusers' UNet2DModel", True)
+        raise out_of_range("unet.rescale_residual", "false for diffusers' UNet2DModel", True)
     if config.conditions:
         what = "none, as diffusers' UNet2DModel has no inputs besides timestep and label"
-        raise SettingError("unet.conditions", what, ", ".join(config.conditions))
+        raise out_of_range("unet.conditions", what, ", ".join(config.conditions))
     if config.widths[0] != config.channels:
         what = (
             "1 at the first resolution, as diffusers' UNet2DModel embeds timesteps in as many "
             "channels as it has there"
         )
-        raise SettingError("unet.multipliers", what, config.multipliers[0])
+        raise out_of_range("unet.multipliers", what, config.multipliers[0])
     if config.resampling == "plain" and len(config.widths) > 1:
         what = "biggan or convolution for diffusers' UNet2DModel, which has no other resampling"
-        raise SettingError("unet.resampling", what, config.resampling)
+        raise out_of_range("unet.resampling", what, config.resampling)
 
 
 def _head_width(config: UNetConfig) -> int | None:
@@ -161,7 +161,7 @@ def _head_width(config: UNetConfig) -> int | None:
             "of one width at every attention, as diffusers' UNet2DModel has a single "
             f"attention_head_dim; here heads have {', '.join(map(str, head_widths))} channels"
         )
-        raise SettingError("unet.heads", what)
+        raise out_of_range("unet.heads", what)
     return head_widths[0]
 
 
