@@ -36,7 +36,7 @@ def _ends(value: Any, longest: int) -> Any:
     return [_ends(each, longest) for each in parts]
 
 
-def exactly(number: float) -> str:
+def format_number(number: float) -> str:
     """Return the shortest text that identifies a number, such as 4, 0.5 or 0.12345671."""
     text = f"{number:g}"
     return text if float(text) == number else repr(number)
@@ -60,7 +60,7 @@ def count_of(number: int, one: str, more: str | None = None) -> str:
     return f"{number} {one if number == 1 else more or f'{one}s'}"
 
 
-def few(names: Sequence[str], most: int) -> str:
+def abbreviated(names: Sequence[str], most: int) -> str:
     """Return some names in a list, and an ellipsis for more."""
     return ", ".join(names[:most]) + ", ..." * (len(names) > most)
 

@@ -30,7 +30,7 @@ from pydantic import (
 )
 from pydantic_core import ErrorDetails
 
-from adm.shown import exactly, printable, short, shown
+from adm.shown import format_number, printable, short, shown
 
 T = TypeVar("T")
 # To an argument, in our own sentences; its own is {}.
@@ -175,7 +175,7 @@ def refusal(errors: Iterable[ErrorDetails], field: str = "") -> ValueError:
     by_prefix = (text for prefix, text in EXPECTED_PREFIXES.items() if kind.startswith(prefix))
     expected = EXPECTED.get(kind) or next(by_prefix, "valid")
     context = {
-        name: exactly(value) if isinstance(value, float) else value
+        name: format_number(value) if isinstance(value, float) else value
         for name, value in first.get("ctx", {}).items()
     }
     got = NOT_GIVEN if kind == "missing" else first["input"]
@@ -321,7 +321,7 @@ def written(value: Any, separator: str = ",") -> str:
         return str(value).lower()
     if value is None:
         return "none"
-    return exactly(value) if isinstance(value, float) else str(value)
+    return format_number(value) if isinstance(value, float) else str(value)
 
 
 @dataclass(frozen=True, eq=False)

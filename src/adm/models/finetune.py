@@ -13,7 +13,7 @@ from adm.models.identity import identify
 from adm.models.load import read
 from adm.networks import SILENT, ClassifierConfig, UNetConfig, on_meta, shapes_of
 from adm.recipes.schema import ClassifierRecipe, DiffusionRecipe, Recipe
-from adm.shown import few
+from adm.shown import abbreviated
 from adm.spec import differences, out_of_range, written
 from adm.training.model_file import check_finite
 
@@ -211,6 +211,6 @@ def _class_notes(plan: Plan, renamed: Mapping[str, str] | None) -> Iterator[str]
         "dropped": dropped,
     }.items():
         if names:
-            yield f"classes {what}: {few(names, MOST_NAMED)}"
+            yield f"classes {what}: {abbreviated(names, MOST_NAMED)}"
     if not matched:
         yield ("no class has a name of the model's; rename some to match them")

@@ -24,7 +24,7 @@ from adm.runs.run import TrainOptions
 from adm.runs.watch import watching
 from adm.runs.watch.watched import Watched
 from adm.runs.watch.writers import Writer, record, tensorboard, wandb
-from adm.shown import count_of, few
+from adm.shown import abbreviated, count_of
 from adm.spec import out_of_range, to_json
 from adm.training import checkpoint
 from adm.training.loop import MicroBatch, Progress
@@ -40,7 +40,7 @@ def describe(source: Source) -> str:
     counts = torch.bincount(source.labels, minlength=len(source.classes)).tolist()
     pairs = [f"{name} {count}" for name, count in zip(source.classes, counts, strict=False)]
     images, classes = count_of(len(source), "image"), count_of(len(pairs), "class", "classes")
-    return f"{source.name}: {images} of {classes}: {few(pairs, MOST_NAMED)}"
+    return f"{source.name}: {images} of {classes}: {abbreviated(pairs, MOST_NAMED)}"
 
 
 def parse_micro_batch(text: str | None) -> MicroBatch:

@@ -15,7 +15,7 @@ from adm.processes import Devices
 from adm.recipes import build
 from adm.runs.data import check_source
 from adm.runs.watch.watched import Watched, mean_weights
-from adm.shown import few
+from adm.shown import abbreviated
 from adm.training.batches import Batch, with_draws
 from adm.training.loop import Watch
 from adm.training.objective import Objective
@@ -183,7 +183,7 @@ def _figures(result: Losses, noised: bool) -> dict[str, float]:
 
 def _check_classes(held_out: Source, training: Source) -> None:
     if training.classes != held_out.classes:
-        both = (few(each.classes, MOST_NAMED) for each in (held_out, training))
+        both = (abbreviated(each.classes, MOST_NAMED) for each in (held_out, training))
         raise ValueError(
             f"{held_out.name} and {training.name} differ in their classes or the order of them: "
             f"{' and '.join(both)}; validate on data of the same classes"
