@@ -17,8 +17,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from adm.app.studio.desk import Desk
-from adm.app.studio.shelf import Shelf
+from adm.app.studio.model_cache import ModelCache
+from adm.app.studio.worker import Worker
 from adm.data.pixels import to_tensor
 from adm.generation.pipeline import Pipeline
 
@@ -31,13 +31,13 @@ QUICK = {"steps": 4, "scale": 1.5, "precision": "float32"}
 class Studio:
     """A server in a thread of the tests, and its models."""
 
-    shelf: Shelf
+    models: ModelCache
     port: int
     model: str
 
     @property
     def pipeline(self) -> Pipeline:
-        return self.shelf.pipeline(self.model)
+        return self.models.pipeline(self.model)
 
     def connect(self) -> http.client.HTTPConnection:
         return http.client.HTTPConnection("localhost", self.port, timeout=60)
@@ -104,7 +104,7 @@ def sent(picture: Image.Image) -> str:
 
 
 @pytest.fixture(scope="session")
-def shelf(tmp_path_factory: pytest.TempPathFactory) -> Shelf:
+def models(tmp_path_factory: pytest.TempPathFactory) -> ModelCache:
     """A guided model, its student, and a data set."""
     folder = tmp_path_factory.mktemp("studio")
     recipe = tiny.diffusion("train.label_dropout=0.1")
@@ -118,24 +118,24 @@ def shelf(tmp_path_factory: pytest.TempPathFactory) -> Shelf:
     classes = np.array(tiny.CLASSES)
     np.savez(data, arr_0=pixels.permute(0, 2, 3, 1).numpy(), arr_1=labels.numpy(), classes=classes)
     model = str(folder / TINY)
-    return Shelf([str(folder / name) for name in kinds], {model: str(data)}, "cpu")
+    return ModelCache([str(folder / name) for name in kinds], {model: str(data)}, "cpu")
 
 
 @pytest.fixture(scope="session")
-def studio(shelf: Shelf) -> Iterator[Studio]:
+def studio(models: ModelCache) -> Iterator[Studio]:
     for name in ("starlette", "uvicorn"):
         pytest.importorskip(name, reason="the extra [studio] is not installed")
     from adm.app.studio.server import application, listen, server
 
-    desk = Desk()
+    worker = Worker()
     with listen("localhost", 0) as listening:
-        serving = server(application(shelf, desk))
+        serving = server(application(models, worker))
         thread = threading.Thread(target=serving.run, args=([listening],), daemon=True)
         thread.start()
-        yield Studio(shelf, listening.getsockname()[1], shelf.names[0])
+        yield Studio(models, listening.getsockname()[1], models.names[0])
         serving.should_exit = True
         thread.join(20)
-        desk.close()
+        worker.close()
 
 
 @pytest.fixture

@@ -16,8 +16,8 @@ import pytest
 import torch
 from studio.conftest import QUICK, Studio, images
 
+from adm.app.studio.model_cache import ModelCache
 from adm.app.studio.orders import MOST_BODY
-from adm.app.studio.shelf import Shelf
 
 CLIENTS, TOGETHER = 200, 20
 MOST_GROWTH = 32 << 20  # bytes; a leak of some bodies of megabytes would exceed it
@@ -116,14 +116,14 @@ def attack(studio: Studio, count: int) -> None:
 
 
 @pytest.fixture
-def running(studio: Studio, shelf: Shelf) -> Iterator[tuple[Studio, psutil.Process]]:
+def running(studio: Studio, models: ModelCache) -> Iterator[tuple[Studio, psutil.Process]]:
     """The command itself, in its own process."""
-    words = ("-m", "adm", "studio", shelf.names[0], "--port", "0", "--device", "cpu")
+    words = ("-m", "adm", "studio", models.names[0], "--port", "0", "--device", "cpu")
     with subprocess.Popen([sys.executable, *words], stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         match = re.match(r"http://localhost:(\d+)/: ", process.stdout.readline())
         assert match is not None
-        yield Studio(shelf, int(match[1]), shelf.names[0]), psutil.Process(process.pid)
+        yield Studio(models, int(match[1]), models.names[0]), psutil.Process(process.pid)
         process.send_signal(signal.SIGINT)
         assert process.wait(60) == 0
 

@@ -26,7 +26,7 @@ from studio.conftest import (
 from adm.app.cli import main
 from adm.app.studio import orders
 from adm.app.studio.forms import forms
-from adm.app.studio.shelf import MOST_LOADED, Shelf
+from adm.app.studio.model_cache import MOST_LOADED, ModelCache
 from adm.data.naming import SHEET
 from adm.data.pixels import to_picture, to_tensor
 from adm.images import to_uint8
@@ -85,12 +85,12 @@ def test_the_command_and_the_lines_make_the_image(
 
 def test_images_of_several_blocks_are_those_of_the_library() -> None:
     """Fashion has 16 images in a block."""
-    shelf, received = Shelf(device="cpu"), []
+    models, received = ModelCache(device="cpu"), []
     order = orders.parse(
         b'{"kind": "sample", "model": "fashion-fast", "count": 17, "settings": {"steps": 2}}'
     )
-    order.carry_out(shelf, lambda name, data: received.append((name, data)))
-    expected = shelf.pipeline("fashion-fast").sample(count=17, steps=2)
+    order.carry_out(models, lambda name, data: received.append((name, data)))
+    expected = models.pipeline("fashion-fast").sample(count=17, steps=2)
     assert torch.equal(images(received), expected.images)
     assert [len(step["places"]) for step in named(received, "step")] == [16, 16, 1, 1]
 
@@ -347,16 +347,16 @@ def test_a_control_fits_the_type_of_its_parameter() -> None:
     assert "compile" not in forms()["settings"]
 
 
-def test_few_models_stay_in_memory(shelf: Shelf) -> None:
-    names = list(shelf.names)[: MOST_LOADED + 1]
+def test_few_models_stay_in_memory(models: ModelCache) -> None:
+    names = list(models.names)[: MOST_LOADED + 1]
     for name in names:
-        shelf.pipeline(name)
-    assert [*shelf._loaded] == names[1:]
+        models.pipeline(name)
+    assert [*models._loaded] == names[1:]
 
 
 def test_data_of_a_model_that_is_not_offered_is_refused() -> None:
     with pytest.raises(SettingError, match="data must be of one of"):
-        Shelf(data={"elsewhere": "digits"})
+        ModelCache(data={"elsewhere": "digits"})
 
 
 def _sent(png: str) -> str:

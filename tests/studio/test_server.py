@@ -11,9 +11,9 @@ from importlib import resources
 import pytest
 from studio.conftest import Studio, events, images
 
-from adm.app.studio.desk import MOST_UNREAD, MOST_WAITING, Desk, Emit, Event
+from adm.app.studio.model_cache import ModelCache
 from adm.app.studio.orders import Sample
-from adm.app.studio.shelf import Shelf
+from adm.app.studio.worker import MOST_UNREAD, MOST_WAITING, Emit, Event, Worker
 from adm.spec import SettingError
 
 for extra in ("starlette", "uvicorn"):
@@ -44,7 +44,14 @@ def test_the_page_needs_nothing_from_elsewhere() -> None:
 
 @pytest.mark.parametrize(
     "path",
-    ["/shelf.py", "/../server.py", "/..%2fserver.py", "/%2e%2e/server.py", "//etc/passwd", "/a/b"],
+    [
+        "/model_cache.py",
+        "/../server.py",
+        "/..%2fserver.py",
+        "/%2e%2e/server.py",
+        "//etc/passwd",
+        "/a/b",
+    ],
 )
 def test_no_other_file_is_served(studio: Studio, path: str) -> None:
     assert studio.get(path).status == 404
@@ -63,8 +70,8 @@ def test_only_this_machine_and_its_own_page_are_answered(studio: Studio) -> None
     assert studio.get("/order").status == 404
 
 
-def test_elsewhere_every_address_needs_the_token(shelf: Shelf) -> None:
-    token, desk = library.new_token("0.0.0.0"), Desk()
+def test_elsewhere_every_address_needs_the_token(models: ModelCache) -> None:
+    token, worker = library.new_token("0.0.0.0"), Worker()
     assert len(token) > 20
     assert library.new_token("localhost") == ""
     assert library.address("0.0.0.0", 80, token) == f"http://{socket.gethostname()}:80/{token}/"
@@ -72,11 +79,11 @@ def test_elsewhere_every_address_needs_the_token(shelf: Shelf) -> None:
     assert {"localhost", socket.gethostname(), "127.0.0.1"} <= {*library.hosts_of("0.0.0.0")}
     with library.listen("127.0.0.1", 0) as listening:
         serving = library.server(
-            library.application(shelf, desk, library.hosts_of("0.0.0.0"), token)
+            library.application(models, worker, library.hosts_of("0.0.0.0"), token)
         )
         thread = threading.Thread(target=serving.run, args=([listening],), daemon=True)
         thread.start()
-        studio = Studio(shelf, listening.getsockname()[1], shelf.names[0])
+        studio = Studio(models, listening.getsockname()[1], models.names[0])
         order = studio.sample(count=1)
         for path in ("/", "/known", "/studio.js", f"/{token[::-1]}/", "/order"):
             assert studio.get(path).status == 403
@@ -87,7 +94,7 @@ def test_elsewhere_every_address_needs_the_token(shelf: Shelf) -> None:
         assert images(list(events(answer))).shape[0] == 1
         serving.should_exit = True
         thread.join(20)
-        desk.close()
+        worker.close()
 
 
 def test_a_port_in_use_is_refused() -> None:
@@ -105,7 +112,7 @@ def test_an_order_ends_when_its_page_goes_away(
 ) -> None:
     began, ended = threading.Event(), threading.Event()
 
-    def endless(self: Sample, shelf: Shelf, emit: Emit) -> None:
+    def endless(self: Sample, models: ModelCache, emit: Emit) -> None:
         try:
             while True:
                 emit("step", {})
@@ -125,7 +132,7 @@ def test_an_order_ends_when_its_page_goes_away(
 def test_a_fault_of_an_order_does_not_end_the_worker(
     studio: Studio, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def faulty(self: Sample, shelf: Shelf, emit: Emit) -> None:
+    def faulty(self: Sample, models: ModelCache, emit: Emit) -> None:
         raise ZeroDivisionError("of ours")
 
     with monkeypatch.context() as patch:
@@ -140,7 +147,7 @@ def test_more_orders_than_the_queue_holds_are_refused(
 ) -> None:
     began, released = threading.Event(), threading.Event()
 
-    def patient(self: Sample, shelf: Shelf, emit: Emit) -> None:
+    def patient(self: Sample, models: ModelCache, emit: Emit) -> None:
         began.set()
         released.wait(60)
 
@@ -171,11 +178,11 @@ def test_a_reader_who_lags_misses_steps_and_no_images() -> None:
             emit("image", {"number": number})
 
     async def read() -> list[Event]:
-        desk = Desk()
-        stream = desk.submit(work)
+        worker = Worker()
+        stream = worker.submit(work)
         assert await asyncio.to_thread(done.wait, 20)
         received = [event async for event in stream.events()]
-        await asyncio.to_thread(desk.close)
+        await asyncio.to_thread(worker.close)
         return received
 
     received = asyncio.run(read())
@@ -187,15 +194,15 @@ def test_an_order_whose_reader_has_gone_is_not_begun() -> None:
     began, released = list[str](), threading.Event()
 
     async def order() -> None:
-        desk = Desk()
-        first = desk.submit(lambda emit: began.append("first") or released.wait(20))
-        second = desk.submit(lambda emit: began.append("second"))
-        third = desk.submit(lambda emit: began.append("third"))
+        worker = Worker()
+        first = worker.submit(lambda emit: began.append("first") or released.wait(20))
+        second = worker.submit(lambda emit: began.append("second"))
+        third = worker.submit(lambda emit: began.append("third"))
         second.close()
         released.set()
         assert [event async for event in third.events()] == []
         first.close()
-        await asyncio.to_thread(desk.close)
+        await asyncio.to_thread(worker.close)
 
     asyncio.run(order())
     assert began == ["first", "third"]

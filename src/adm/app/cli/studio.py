@@ -63,21 +63,21 @@ def studio(
         from adm.extras import installing
 
         raise ValueError(f"{error.name} is not installed; {installing('studio')}") from None
-    from adm.app.studio.desk import Desk
-    from adm.app.studio.shelf import Shelf
+    from adm.app.studio.model_cache import ModelCache
+    from adm.app.studio.worker import Worker
 
-    shelf = Shelf(models, {model: spec for model, _, spec in pairs}, device)
+    cache = ModelCache(models, {model: spec for model, _, spec in pairs}, device)
     token = new_token(host)
     with listen(host, port) as listening:
-        shelf.warm()
+        cache.warm()
         page = address(host, listening.getsockname()[1], token)
         say(f"{page}: open it in a browser; Ctrl-C stops the studio")
         if open:
             webbrowser.open(page)
-        desk = Desk()
+        worker = Worker()
         try:
             with suppress(KeyboardInterrupt):  # how it is meant to end
-                app = application(shelf, desk, hosts_of(host), token)
+                app = application(cache, worker, hosts_of(host), token)
                 server(app).run([listening])
         finally:
-            desk.close()
+            worker.close()

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from adm.app.studio import pictures
-from adm.app.studio.desk import Emit
+from adm.app.studio.worker import Emit
 from adm.generation.animation import LAST, check_animated, duration, shown_steps
 from adm.generation.diffusion import DiffusionGenerator
 from adm.generation.generator import Generator, Stepwise

@@ -1,7 +1,7 @@
-"""JSON of a page -> Order; Order, Shelf, emit -> events: all that a browser may request.
+"""JSON of a page -> Order; Order, ModelCache, emit -> events: all that a browser may request.
 
 Whatever arrives is parsed once, into types with bounds, before any work. A model is a name that the
-shelf offers, a setting the text of a spec, and a picture its bytes: nothing of a request is a path,
+cache offers, a setting the text of a spec, and a picture its bytes: nothing of a request is a path,
 or code. A new order is one class here.
 """
 
@@ -20,10 +20,10 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from torch import Tensor
 
 from adm.app.studio import live, pictures, provenance
-from adm.app.studio.desk import Emit
 from adm.app.studio.forms import CLOSED
+from adm.app.studio.model_cache import ModelCache
 from adm.app.studio.provenance import Provenance
-from adm.app.studio.shelf import Shelf
+from adm.app.studio.worker import Emit
 from adm.data.pixels import MODES, to_picture
 from adm.generation.generator import Stepwise
 from adm.generation.job import Job
@@ -66,7 +66,7 @@ class Order(BaseModel):
     )
 
     @abstractmethod
-    def carry_out(self, shelf: Shelf, emit: Emit) -> None:
+    def carry_out(self, models: ModelCache, emit: Emit) -> None:
         """Carry out the order, and emit its events; an exception of `emit` ends it."""
 
 
@@ -74,7 +74,7 @@ class OfModel(Order):
     """An order of a model.
 
     Attributes:
-        model: one that the shelf offers.
+        model: one that the cache offers.
     """
 
     model: Name
@@ -85,8 +85,8 @@ class Choose(OfModel):
 
     kind: Literal["choose"]
 
-    def carry_out(self, shelf: Shelf, emit: Emit) -> None:
-        emit("chosen", shelf.describe(self.model))
+    def carry_out(self, models: ModelCache, emit: Emit) -> None:
+        emit("chosen", models.describe(self.model))
 
 
 class Images(OfModel):
@@ -115,7 +115,7 @@ class Images(OfModel):
     def describe(self, pipeline: Pipeline, job: Job, index: int, image: Tensor) -> dict[str, Any]:
         """Return the PNG of an image, and the command and the lines that make it."""
 
-    def checked(self, shelf: Shelf) -> tuple[Pipeline, Job]:
+    def checked(self, models: ModelCache) -> tuple[Pipeline, Job]:
         """Return the pipeline and the job.
 
         Raises:
@@ -123,7 +123,7 @@ class Images(OfModel):
         """
         if closed := self.settings.keys() - OPEN | self.settings.keys() & {*CLOSED}:
             raise out_of_range(f"settings.{min(closed)}", "left out")
-        pipeline = shelf.pipeline(self.model)
+        pipeline = models.pipeline(self.model)
         job = self.job(pipeline)
         steps = job.generator.steps if isinstance(job.generator, Stepwise) else 1
         for field, most, got in (
@@ -136,8 +136,8 @@ class Images(OfModel):
                 raise out_of_range(field, f"at most {most:,}{calls}", got)
         return pipeline, job
 
-    def carry_out(self, shelf: Shelf, emit: Emit) -> None:
-        pipeline, job = self.checked(shelf)
+    def carry_out(self, models: ModelCache, emit: Emit) -> None:
+        pipeline, job = self.checked(models)
         names, indices = job.generator.classes, self.indices(job)
         labels = [] if job.labels is None else [names[job.labels[index]] for index in indices]
         begun = {
@@ -302,10 +302,10 @@ class Fill(FromPictures):
             raise out_of_range("mask", "painted on a part of the picture")
         return png(to_picture(255 * (~painted).byte()))
 
-    def carry_out(self, shelf: Shelf, emit: Emit) -> None:
-        shape = shelf.pipeline(self.model).shape
+    def carry_out(self, models: ModelCache, emit: Emit) -> None:
+        shape = models.pipeline(self.model).shape
         emit("mask", {"png": pictures.encode(self.known(shape))})
-        super().carry_out(shelf, emit)
+        super().carry_out(models, emit)
 
     def fitted(self, shape: tuple[int, int, int]) -> Self:
         mask = pictures.fitted(self.mask, (1, *shape[1:]))
@@ -346,8 +346,8 @@ class Film(Order):
     of: AnyImages
     index: Index
 
-    def carry_out(self, shelf: Shelf, emit: Emit) -> None:
-        _, job = self.of.checked(shelf)
+    def carry_out(self, models: ModelCache, emit: Emit) -> None:
+        _, job = self.of.checked(models)
         if self.index not in self.of.indices(job):
             raise out_of_range("index", "that of an image", self.index)
         emit("film", live.film(job, self.index, emit))
@@ -386,13 +386,13 @@ class Grid(Order):
     label: Name | None = None
     index: Index = 0
 
-    def carry_out(self, shelf: Shelf, emit: Emit) -> None:
+    def carry_out(self, models: ModelCache, emit: Emit) -> None:
         axes = [{"name": each.name, "values": each.values} for each in (self.rows, self.columns)]
-        emit("begin", {"axes": axes, "shape": list(shelf.pipeline(self.of.model).shape)})
+        emit("begin", {"axes": axes, "shape": list(models.pipeline(self.of.model).shape)})
         for cells in self._together():
             places = [place for place, _, _ in cells]
             try:
-                images = self._images(shelf, cells, places, emit)
+                images = self._images(models, cells, places, emit)
             except SettingError as error:
                 for place in places:
                     emit("cell", {"place": place, "error": str(error)})
@@ -414,12 +414,12 @@ class Grid(Order):
         yield from cells.values()
 
     def _images(
-        self, shelf: Shelf, cells: Sequence["_Cell"], places: list[list[int]], emit: Emit
+        self, models: ModelCache, cells: Sequence["_Cell"], places: list[list[int]], emit: Emit
     ) -> Tensor:
         """Sample cells of the same settings: (B, C, H, W) uint8."""
         named = [str(label) for _, _, label in cells if label is not None]
         order = self.of.model_copy(update={"settings": cells[0][1], "classes": None, "count": 1})
-        pipeline, job = order.checked(shelf)
+        pipeline, job = order.checked(models)
         labels = None
         if job.generator.classes:
             classes = named or [job.generator.classes[0]] * len(cells)
@@ -444,9 +444,9 @@ class Nearest(OfModel):
     kind: Literal["nearest"]
     picture: Picture
 
-    def carry_out(self, shelf: Shelf, emit: Emit) -> None:
-        image = pictures.decode(self.picture, shelf.pipeline(self.model).shape)
-        emit("nearest", shelf.training(self.model, emit).nearest(image))
+    def carry_out(self, models: ModelCache, emit: Emit) -> None:
+        image = pictures.decode(self.picture, models.pipeline(self.model).shape)
+        emit("nearest", models.training(self.model, emit).nearest(image))
 
 
 class Drop(OfModel):
@@ -455,12 +455,12 @@ class Drop(OfModel):
     kind: Literal["drop"]
     picture: Picture
 
-    def carry_out(self, shelf: Shelf, emit: Emit) -> None:
+    def carry_out(self, models: ModelCache, emit: Emit) -> None:
         event: dict[str, Any] = {"provenance": None}
         with suppress(SettingError):
             note = provenance.read(self.picture)
             event["provenance"] = {
-                "model": shelf.offered(note.model),
+                "model": models.offered(note.model),
                 "class": note.classes,
                 "index": note.index,
                 "settings": dict(note.settings),
@@ -468,8 +468,8 @@ class Drop(OfModel):
         with suppress(ValueError):
             origin = Origin.model_validate_json(provenance.annotation(self.picture))
             order = origin.order.model_dump(mode="json")
-            event["order"] = order | {"model": shelf.offered(order["model"])}
-        image = pictures.decode(self.picture, shelf.pipeline(self.model).shape)
+            event["order"] = order | {"model": models.offered(order["model"])}
+        image = pictures.decode(self.picture, models.pipeline(self.model).shape)
         emit("dropped", {**event, "png": pictures.exact(image)})
 
 

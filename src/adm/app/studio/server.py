@@ -1,4 +1,4 @@
-"""Shelf, host, port -> a server of one page, and of the events of the orders that it sends.
+"""ModelCache, host, port -> a server of one page, and of the events of the orders that it sends.
 
 An order is one request, and its answer a stream of server-sent events. To close the request is to
 stop the order: there is no table of jobs, nothing to poll, and nothing left of one that nobody
@@ -23,9 +23,9 @@ from starlette.routing import Mount, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from adm.app.studio import orders
-from adm.app.studio.desk import Desk, Full, Stream, caption
 from adm.app.studio.forms import forms
-from adm.app.studio.shelf import Shelf
+from adm.app.studio.model_cache import ModelCache
+from adm.app.studio.worker import Full, Stream, Worker, caption
 from adm.spec import SettingError, out_of_range
 
 HERE = ("localhost", "127.0.0.1", "::1", "[::1]")
@@ -94,7 +94,9 @@ class Events(StreamingResponse):
             yield f"event: {name}\ndata: {json.dumps(data)}\n\n"
 
 
-def application(shelf: Shelf, desk: Desk, hosts: Sequence[str] = HERE, token: str = "") -> ASGIApp:
+def application(
+    models: ModelCache, worker: Worker, hosts: Sequence[str] = HERE, token: str = ""
+) -> ASGIApp:
     """Return the application that serves the page, and carries out its orders.
 
     Args:
@@ -102,7 +104,7 @@ def application(shelf: Shelf, desk: Desk, hosts: Sequence[str] = HERE, token: st
         token: with which all paths begin; none without it.
     """
     arriving, streams = set[Request](), set[Stream]()
-    facts = {"models": shelf.names, **forms()}
+    facts = {"models": models.names, **forms()}
     files = {each.name: each.read_bytes() for each in PAGE.iterdir()}
 
     async def file(request: Request) -> Response:
@@ -139,7 +141,7 @@ def application(shelf: Shelf, desk: Desk, hosts: Sequence[str] = HERE, token: st
         finally:
             arriving.discard(request)
         try:
-            stream = desk.submit(lambda emit: parsed.carry_out(shelf, emit))
+            stream = worker.submit(lambda emit: parsed.carry_out(models, emit))
         except Full:
             return _refused(503, BUSY)
         return Events(stream, streams)

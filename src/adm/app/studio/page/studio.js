@@ -389,7 +389,7 @@ const recall = (png) =>
     if (made?.model) return restore(made);
     if (from?.model) return again(from);
     $("status").textContent = made || from
-      ? "Its model is not on this shelf; start the studio with it."
+      ? "Its model is not offered here; start the studio with it."
       : "It does not say what made it.";
     const record = { png: fitted, order: null, index: 0, label: "", shape: app.model.shape };
     sheet.open({ ...record, title: "a picture of yours" }, "vary");

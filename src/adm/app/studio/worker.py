@@ -122,7 +122,7 @@ class Stream:
             self._loop.call_soon_threadsafe(self._events.put_nowait, event)
 
 
-class Desk:
+class Worker:
     """One worker, and the queue before it."""
 
     def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""Names of models, data specs -> Shelf: pipelines, loaded once, and their training images."""
+"""Names of models, data specs -> ModelCache: pipelines, loaded once, and their training images."""
 
 import re
 from collections import OrderedDict
@@ -12,7 +12,7 @@ import numpy as np
 from torch import Tensor
 
 from adm.app.studio import pictures
-from adm.app.studio.desk import Emit
+from adm.app.studio.worker import Emit
 from adm.data import Source
 from adm.features import Extracted, Features, open_features
 from adm.features.contract import fingerprint_of, make_features
@@ -80,7 +80,7 @@ class Training:
         }
 
 
-class Shelf:
+class ModelCache:
     """The models that a page may choose, by name, and nothing else.
 
     Args:
@@ -90,7 +90,7 @@ class Shelf:
         device: of all models; the best available by default.
 
     Raises:
-        ValueError: there is no such model or device, or data of a model that is not on the shelf.
+        ValueError: there is no such model or device, or data of a model that is not offered.
     """
 
     def __init__(
@@ -113,7 +113,7 @@ class Shelf:
         """Return a model, loaded at its first use; those used last stay in memory.
 
         Raises:
-            SettingError: it is not on the shelf.
+            SettingError: it is not offered.
         """
         if name not in self.names:
             raise out_of_range("model", f"one of {', '.join(self.names)}", name)
