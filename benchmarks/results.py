@@ -31,12 +31,12 @@ from adm.app.cli.sampling import labels_like
 from adm.app.study.scoring import judge_accuracy
 from adm.app.study.study import balanced_labels
 from adm.data import open_source
-from adm.data.naming import ARCHIVE
 from adm.models.load import load_classifier
 from adm.models.pair import GUIDES
 from adm.samplers import Sampling
 from adm.scoring import Score
 from adm.store.files import write_text
+from adm.store.samples import ARCHIVE
 
 LABELS = "labels.csv"  # of the images of a reference
 

@@ -12,7 +12,7 @@ from samples import contents, save_images
 from adm.data import open_source
 from adm.data.arrays import read_arrays
 from adm.data.export import safe_names
-from adm.data.naming import ARCHIVE
+from adm.store.samples import ARCHIVE
 
 CLASSES = ("bag", "sneaker")
 LABELS = torch.tensor([1, 0, 1, 1])

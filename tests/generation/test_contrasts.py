@@ -13,7 +13,6 @@ import adm
 from adm.diffusion import clip
 from adm.generation.diffusion import DiffusionGenerator
 from adm.generation.generator import Cost, evaluations_of, identity
-from adm.generation.manifest import read_manifest
 from adm.guidance import Contrast, contrasted, thresholded
 from adm.models.load import load_diffusion
 from adm.models.trained import DiffusionModel
@@ -28,6 +27,7 @@ from adm.samplers import (
     WeakGuide,
 )
 from adm.spec import SettingError, convert, to_json
+from adm.store.samples import read_manifest
 
 DROPPED = "train.label_dropout=0.1"
 LABELS = torch.tensor([0, 1, 2])

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from adm.generation.labels import MOST_IMAGES, in_proportion, labels_of, parse_classes
+from adm.generation.labels import in_proportion, labels_of, parse_classes
+from adm.limits import MOST_IMAGES
 
 CLASSES = ("T-shirt", "sneaker", "bag", "ankle boot")
 

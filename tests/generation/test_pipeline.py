@@ -15,13 +15,13 @@ import adm
 from adm.app.cli import main
 from adm.generation import blocks
 from adm.generation.labels import labels_of
-from adm.generation.manifest import read_manifest
 from adm.images import to_uint8
 from adm.models.load import read
 from adm.models.paths import SHIPPED
 from adm.recipes import DiffusionRecipe
 from adm.samplers import Sampling
 from adm.spec import SettingError, convert
+from adm.store.samples import read_manifest
 
 
 def sampled_alone(path: Path) -> bool:

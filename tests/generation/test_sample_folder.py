@@ -13,20 +13,19 @@ import torch
 from PIL import Image
 from samples import contents, never
 
-from adm.data.naming import MANIFEST
 from adm.generation import blocks
 from adm.generation.animation import cost
 from adm.generation.diffusion import DiffusionGenerator
 from adm.generation.folder import check, sample_into
 from adm.generation.generator import identity
 from adm.generation.job import Job
-from adm.generation.manifest import read_manifest
 from adm.models.load import load_diffusion
 from adm.models.trained import ClassifierModel, DiffusionModel
 from adm.samplers import Sampling
 from adm.spec import SettingError, to_json
 from adm.store.hashes import SUMS, damaged_parts
 from adm.store.locks import InUse, locked
+from adm.store.samples import MANIFEST, read_manifest
 
 SETTINGS = Sampling().change(sampler="ddim:eta=0.5", steps=3, scale=1.5, seed=11)
 NAMES = [

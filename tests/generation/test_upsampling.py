@@ -12,7 +12,6 @@ import torch
 from samples import contents
 from torch import Tensor
 
-from adm.data.naming import MANIFEST
 from adm.diffusion import process
 from adm.generation import diffusion as generating
 from adm.generation.animation import cost
@@ -28,6 +27,7 @@ from adm.recipes.schema import override
 from adm.samplers import DDIM, Even, ImageNoise, Sampling
 from adm.spec import SettingError
 from adm.store.hashes import SUMS
+from adm.store.samples import MANIFEST
 
 LABELS = torch.tensor([0, 1, 2, 0, 1])
 SETTINGS = Sampling(sampler=DDIM(), grid=Even(steps=3), seed=3)

@@ -19,8 +19,8 @@ from studio.conftest import Studio, opened
 from torch import Tensor
 
 from adm.app.cli import main
-from adm.data.naming import SHEET
 from adm.restoration.operators import Inpaint
+from adm.store.samples import SHEET
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)

@@ -27,12 +27,12 @@ from adm.app.cli import main
 from adm.app.studio import orders
 from adm.app.studio.forms import forms
 from adm.app.studio.model_cache import MOST_LOADED, ModelCache
-from adm.data.naming import SHEET
 from adm.data.pixels import to_picture, to_tensor
 from adm.images import to_uint8
 from adm.restoration.operators import Inpaint
 from adm.samplers import DDIM, SAMPLERS
 from adm.spec import SettingError
+from adm.store.samples import SHEET
 
 TWO = {"sneaker": 3, "bag": 2}
 

@@ -11,10 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from adm.data.naming import ARCHIVE
 from adm.data.pixels import to_picture
 from adm.store.arrays import Pieces, write_npz
 from adm.store.files import fsync
+from adm.store.samples import ARCHIVE
 
 UNLABELLED = "image"
 LONGEST_NAME = 40

@@ -9,12 +9,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 from adm.shown import shown, shown_path
+from adm.store.samples import ARCHIVE, MANIFEST, PICTURES
 
-ARCHIVE, MANIFEST = "samples.npz", "samples.json"  # in a sample folder
-# Pictures of the samples, and not samples.
-SHEET, ANIMATION = "grid.png", "denoising.gif"
-RESTORED = "restored.png"
-PICTURES = (SHEET, ANIMATION, RESTORED)
 EXTENSIONS = ("png", "jpg", "jpeg", "bmp", "webp", "gif", "tif", "tiff")
 LONGEST_NAME = 4_096  # characters of a path, or of a name in an archive
 MAX_BYTES = 1 << 29  # of one encoded image

@@ -13,13 +13,11 @@ import torch
 from torch import Tensor
 
 from adm.data.export import file_names, write_parts
-from adm.data.naming import ANIMATION, ARCHIVE, MANIFEST, SHEET
 from adm.data.pixels import MODES
 from adm.differences import first_difference
 from adm.generation.animation import animation, check_animated
 from adm.generation.generator import OnStep
 from adm.generation.job import Job
-from adm.generation.manifest import read_manifest
 from adm.generation.sheet import contact_sheet
 from adm.pictures import png
 from adm.processes import Devices
@@ -29,6 +27,7 @@ from adm.store.files import empty, new_folder, work_folder, work_path, write_byt
 from adm.store.hashes import SUMS, damaged_parts, read_sums, seal, sha256, store_sums
 from adm.store.locks import InUse
 from adm.store.parsed import through_json
+from adm.store.samples import ANIMATION, ARCHIVE, MANIFEST, SHEET, read_manifest
 from adm.store.work import ALL, Arrays, Report, Share, Work
 
 IMAGES = "images"  # of a part

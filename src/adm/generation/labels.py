@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any, SupportsIndex, TypeAlias, TypeGuard, Unio
 import numpy as np
 from numpy.typing import NDArray
 
+from adm.limits import MOST_IMAGES
 from adm.spec import out_of_range
 
 if TYPE_CHECKING:  # so that classes are checked before torch is loaded
     from torch import Tensor
 
-MOST_IMAGES = 10_000_000
 MOST_DIGITS = 18  # of a number in text
 LONGEST_NAME = 200  # characters that are compared with the names of classes
 DEFAULT_COUNT = 16

@@ -13,16 +13,16 @@ from torch import Tensor
 from adm.data import Source
 from adm.data.arrays import read_arrays
 from adm.data.fitting import at_one_size
-from adm.data.naming import ARCHIVE, at_home
+from adm.data.naming import at_home
 from adm.data.registry import find
 from adm.data.source import in_memory
 from adm.generation.folder import check
 from adm.generation.job import Job
-from adm.generation.manifest import read_manifest
 from adm.generation.samples import Samples
 from adm.models.trained import TrainedModel
 from adm.processes import Devices
 from adm.spec import out_of_range
+from adm.store.samples import ARCHIVE, read_manifest
 
 ALONE = Devices(torch.device("cpu"))
 log = logging.getLogger("adm")

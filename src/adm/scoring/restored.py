@@ -11,7 +11,6 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from adm.data.naming import RESTORED
 from adm.features.contract import Features
 from adm.generation.diffusion import DiffusionGenerator
 from adm.generation.job import Job
@@ -23,6 +22,7 @@ from adm.metrics.similarity import psnr, ssim
 from adm.pictures import Row, png, sheet
 from adm.store.arrays import write_npz
 from adm.store.files import write_bytes, write_json
+from adm.store.samples import RESTORED
 
 MAPS, SCORES = "restored.npz", "restored.json"
 MOST_ROWS, MOST_SAMPLES = 16, 6  # of the picture

@@ -11,8 +11,8 @@ from adm.app.cli.options import FLAG, Split
 from adm.app.cli.output import OUT
 from adm.app.cli.sampling import ALONE, DEFAULT, USUAL, Helpers, Output, Settings
 from adm.app.cli.scoring import joined
-from adm.data.naming import MANIFEST
 from adm.spec import SettingError, out_of_range
+from adm.store.samples import MANIFEST
 
 if TYPE_CHECKING:
     from adm.data import Source

@@ -8,8 +8,9 @@ from adm.app.cli.options import Split
 from adm.app.cli.output import OUT, say
 from adm.app.cli.sampling import ALONE, DEFAULT, USUAL, Helpers, Output, Settings
 from adm.app.cli.scoring import joined
-from adm.data.naming import MANIFEST, RESTORED, at_home
+from adm.data.naming import at_home
 from adm.spec import out_of_range
+from adm.store.samples import MANIFEST, RESTORED
 
 if TYPE_CHECKING:  # so that --help does not load torch
     from torch import Tensor

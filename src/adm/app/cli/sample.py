@@ -9,7 +9,7 @@ from adm.app.cli.options import Model
 from adm.app.cli.output import OUT
 from adm.app.cli.sampling import ALONE, DEFAULT, USUAL, Helpers, Output, Settings, labels_like
 from adm.app.cli.scoring import joined
-from adm.data.naming import MANIFEST
+from adm.store.samples import MANIFEST
 
 
 def sample(

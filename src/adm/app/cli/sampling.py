@@ -11,8 +11,8 @@ from cyclopts import Parameter
 from adm.app.cli.options import FLAG, Classifier, Device, Weak
 from adm.app.cli.output import say
 from adm.app.progress import Advance, progress
-from adm.data.naming import ANIMATION, ARCHIVE, MANIFEST, SHEET
 from adm.spec import out_of_range
+from adm.store.samples import ANIMATION, ARCHIVE, MANIFEST, SHEET
 
 if TYPE_CHECKING:  # so that --help does not load torch
     import torch

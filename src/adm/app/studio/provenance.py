@@ -22,9 +22,8 @@ from pydantic import ConfigDict, Field
 from torch import Tensor
 
 from adm.data.pixels import to_picture
-from adm.generation.labels import MOST_IMAGES
 from adm.generation.pipeline import Pipeline
-from adm.limits import MOST_CHARACTERS, MOST_TEXT
+from adm.limits import MOST_CHARACTERS, MOST_IMAGES, MOST_TEXT
 from adm.recipes.released import OWNER
 from adm.samplers import Sampling
 from adm.spec import Checked, SettingError, convert, out_of_range, to_json, written

@@ -13,7 +13,6 @@ from adm.app.study.page import grid_of, rows_of, tables, write
 from adm.app.study.run import OnEvaluations, Result, evaluations, run
 from adm.app.study.scoring import Scorer, Scoring
 from adm.app.study.study import SAMPLES, Axis, Point, Study, ignore, sample_job
-from adm.data.naming import ANIMATION
 from adm.features import open_features
 from adm.generation.animation import cost
 from adm.generation.folder import images_of, sample_into
@@ -24,6 +23,7 @@ from adm.models.paths import SHIPPED
 from adm.processes import Devices
 from adm.scoring import load_reference
 from adm.spec import out_of_range
+from adm.store.samples import ANIMATION
 
 STUDENT, STEPS = "fashion-fast", (4, 2)  # distilled from the guided model; its steps
 JUDGE, REFERENCE = "fashion-judge", "fashion-reference.npz"

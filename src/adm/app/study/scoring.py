@@ -13,7 +13,6 @@ from torch import Tensor
 from adm.app.study.study import POINTS, CacheFile, Study
 from adm.data import Source
 from adm.data.export import safe_names
-from adm.data.naming import ARCHIVE
 from adm.features import Features, open_features, recorded_features
 from adm.generation.cascade import translate
 from adm.generation.folder import images_of
@@ -46,6 +45,7 @@ from adm.scoring.report import StoredScore
 from adm.spec import out_of_range
 from adm.store.hashes import sha256
 from adm.store.parsed import through_json
+from adm.store.samples import ARCHIVE
 from adm.store.work import holding
 
 REFERENCES = "references"  # in the folder of the study

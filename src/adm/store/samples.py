@@ -1,4 +1,4 @@
-"""Sample folder -> its manifest, or None."""
+"""Names of the files in a sample folder; sample folder -> its manifest, or None."""
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -6,11 +6,14 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from adm.data.naming import MANIFEST
-from adm.generation.labels import MOST_IMAGES
+from adm.limits import MOST_IMAGES
 from adm.shown import shown
 from adm.store.parsed import as_type, read_json
 
+ARCHIVE, MANIFEST = "samples.npz", "samples.json"
+# Pictures of all samples, and not samples.
+SHEET, ANIMATION, RESTORED = "grid.png", "denoising.gif", "restored.png"
+PICTURES = (SHEET, ANIMATION, RESTORED)
 CURE = "sample again, or remove it"
 # Bytes: the label of each of MOST_IMAGES images, with the names of the classes.
 SAMPLES = 1 << 26
