@@ -14,9 +14,10 @@ from docutils import nodes
 from docutils.utils.math.latex2mathml import tex2mathml
 from sphinx.application import Sphinx
 
-from adm.app.cli import GROUPS, lists
+from adm.app.cli import GROUPS
 from adm.app.cli.help import TOPICS
 from adm.app.cli.help import help as explain
+from adm.app.cli.options import converted
 
 ROOT = Path(__file__).parents[1]
 OUT = ROOT / "out"
@@ -86,7 +87,7 @@ def verbs() -> str:
             app = App(
                 name="adm",
                 help_format="markdown",
-                default_parameter=Parameter(converter=lists.converted),
+                default_parameter=Parameter(converter=converted),
             )
             app.command(f"adm.app.cli.{verb}:{verb}", name=verb)
             text = app.generate_docs(output_format="markdown", heading_level=2)

@@ -9,7 +9,7 @@ import pytest
 from cyclopts import App, Parameter
 
 from adm.app.cli import VERBS, main
-from adm.app.cli.lists import converted
+from adm.app.cli.options import converted
 from docs import commands, pages
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from cyclopts import App, Parameter
 
-from adm.app.cli import lists
+from adm.app.cli.options import converted
 from adm.metrics import Score
 from adm.recipes.released import PUBLIC, REFERENCES, RELEASED
 
@@ -68,7 +68,7 @@ def test_every_row_names_released_files(example: Any) -> None:
 
 
 def test_the_commands_are_understood(example: Any, tmp_path: Path) -> None:
-    app = App(default_parameter=Parameter(converter=lists.converted))
+    app = App(default_parameter=Parameter(converter=converted))
     for verb in ("sample", "evaluate"):
         app.command(f"adm.app.cli.{verb}:{verb}", name=verb)
     for row in example.ROWS.values():

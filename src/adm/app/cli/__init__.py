@@ -15,7 +15,8 @@ from cyclopts.help import DefaultFormatter
 from rich.console import Console, ConsoleOptions
 
 from adm.app import notices, openmp
-from adm.app.cli import errors, lists, stopping
+from adm.app.cli import errors, stopping
+from adm.app.cli.options import converted
 from adm.app.cli.terminal import Lasting, open_standard_streams, terminal
 from adm.app.progress import progress
 from adm.progress import displayed
@@ -86,7 +87,7 @@ def command_line(arguments: Sequence[str]) -> App:
         help_formatter=_Help(),
         version=lambda: version("ablated-diffusion"),
         suppress_keyboard_interrupt=False,  # `main` says how to resume
-        default_parameter=Parameter(converter=lists.converted),
+        default_parameter=Parameter(converter=converted),
     )
     app.meta.suppress_keyboard_interrupt = False  # it inherits most settings, but not this one
     app.register_install_completion_command(add_to_startup=False)
@@ -155,7 +156,6 @@ def _run(words: list[str]) -> int | str | None:
     status = 0
     try:
         with stopping.stoppable():
-            lists.check_words(words)
             command_line(words)(words, **CALL)
     except USER_ERRORS as error:
         if os.environ.get("ADM_TRACEBACK"):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from adm.app.cli import lists, places
+from adm.app.cli import places
 from adm.app.cli.output import OUT, AsJson, say, show
 from adm.app.cli.scoring import USUAL_IMAGES, ImageOptions, with_cache
 from adm.app.progress import progress
@@ -163,8 +163,7 @@ def _opened(data: str, labels: str | None, images: ImageOptions) -> "Source":
     from adm.data.registry import find
 
     source = find(data, split=images.split, labels=labels)
-    size = lists.height_and_width(images.size)
-    return at_one_size(source, size=size, channels=images.channels)
+    return at_one_size(source, size=images.size, channels=images.channels)
 
 
 def _page(clusters: "Clusters", source: "Source", title: str, lead: str) -> str:

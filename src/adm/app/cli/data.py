@@ -5,8 +5,8 @@ from typing import Annotated
 
 from cyclopts import App
 
-from adm.app.cli import VERBS, lists, places
-from adm.app.cli.options import Labels
+from adm.app.cli import VERBS, places
+from adm.app.cli.options import Labels, Size
 from adm.app.cli.output import OUT, say
 from adm.app.notices import notice
 from adm.app.progress import progress
@@ -27,7 +27,7 @@ def pack(
     out: Annotated[Path, OUT],
     split: str = "train",
     labels: Labels = None,
-    size: lists.Size = None,
+    size: Size = None,
     channels: int | None = None,
     format: str = "png",
     shard_size: int = 10_000,
@@ -69,7 +69,7 @@ def pack(
     from adm.data import pack as library
     from adm.data.registry import find
 
-    packing = library.Packing(lists.height_and_width(size), channels, format, shard_size)
+    packing = library.Packing(size, channels, format, shard_size)
     source = find(spec, split=split, labels=labels)
     with progress(f"packing {source.name}", len(source), "images") as advance:
         done = library.pack(source, out, packing, split=split, advance=advance)

@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import Annotated
 
-from adm.app.cli import lists, places
-from adm.app.cli.options import Device
+from adm.app.cli import places
+from adm.app.cli.options import Device, separated
 from adm.app.cli.output import OUT, AsJson, say, show
 from adm.app.progress import progress
 
@@ -13,7 +13,7 @@ def demo(
     *,
     out: Annotated[Path, OUT] = Path("out/demo"),
     per_class: int = 10,
-    scales: Annotated[tuple[float, ...], lists.numbers("0,1,2")] = (0.0, 2.0, 8.0),
+    scales: Annotated[tuple[float, ...], separated(float)] = (0.0, 2.0, 8.0),
     seed: int = 0,
     device: Device = None,
     as_json: AsJson = False,
@@ -30,7 +30,7 @@ def demo(
 
         adm demo
 
-        adm demo --per-class 50 --scales 0 0.5 1 2 --seed 7 --out out/finer
+        adm demo --per-class 50 --scales 0,0.5,1,2 --seed 7 --out out/finer
 
     Parameters
     ----------
@@ -39,7 +39,7 @@ def demo(
     per_class
         Images per class and scale, at least 2.
     scales
-        Guidance scales to sample at, separated by commas or spaces; 0 is no guidance.
+        Guidance scales to sample at, separated by commas; 0 is no guidance.
     seed
         Random seed. Each image depends on the seed and its index only.
     """

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from adm.app.cli import lists, places
+from adm.app.cli import places
 from adm.app.cli.options import FLAG, Split
 from adm.app.cli.output import OUT
 from adm.app.cli.sampling import ALONE, DEFAULT, USUAL, Helpers, Output, Settings
@@ -43,7 +43,7 @@ class Editing:
     """
 
     edit: str | None = None
-    classes: Annotated[tuple[str, ...] | None, lists.CLASSES] = None
+    classes: str | None = None
     samples: int = 1
     split: Split = "train"
     count: int | None = None
@@ -88,7 +88,7 @@ class Editing:
         usual: str,
     ) -> "Job":
         """Return the job of the edits of all images of a source."""
-        overrides, classes = settings.overrides, lists.joined(self.classes)
+        overrides, classes = settings.overrides, self.classes
         helpers.check_used(pipeline.sampling.change(**overrides))
         pixels, _ = source.batch(range(len(source)))
         edit = self.edit or usual

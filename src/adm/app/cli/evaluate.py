@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Group, Parameter
 
-from adm.app.cli import lists, places
+from adm.app.cli import places
 from adm.app.cli.options import THEIR_FEATURES, Classifier, Resize, Weak
 from adm.app.cli.output import OUT, AsJson, say, show, table
 from adm.app.cli.sampling import DEFAULT, Helpers, Settings
@@ -32,7 +32,7 @@ def evaluate(
     float16: Annotated[bool, Parameter(negative="")] = False,
     as_json: AsJson = False,
     samples_of: Annotated[str | None, SAMPLED] = None,
-    classes: Annotated[tuple[str, ...] | None, lists.CLASSES, SAMPLED] = None,
+    classes: Annotated[str | None, SAMPLED] = None,
     classifier: Annotated[Classifier, SAMPLED] = None,
     weak: Annotated[Weak, SAMPLED] = None,
     settings: Annotated[Settings, SAMPLED] = DEFAULT,
@@ -78,9 +78,9 @@ def evaluate(
     classes
         Classes by name or number, with counts, as in `adm sample`. By default all take turns.
     """
-    chosen, overrides = lists.joined(classes), settings.overrides
+    overrides = settings.overrides
     helpers = Helpers(classifier=classifier, weak=weak)
-    of_model = {"classes": chosen, "classifier": classifier, "weak": weak} | overrides
+    of_model = {"classes": classes, "classifier": classifier, "weak": weak} | overrides
     _check_one_of(samples, samples_of, of_model, count)
     if out is not None:
         places.file(out, "--out", "report.json")
@@ -89,7 +89,7 @@ def evaluate(
 
     comparison = Comparison(
         split=images.split,
-        size=lists.height_and_width(images.size),
+        size=images.size,
         channels=images.channels,
         count=count if samples_of is None else None,
         resize=resize,
@@ -102,7 +102,7 @@ def evaluate(
     if samples_of is not None:
         pipeline = helpers.load(samples_of, devices.device)
         helpers.check_used(pipeline.sampling.change(**overrides))
-        scored = pipeline.job(chosen, count, **overrides)
+        scored = pipeline.job(classes, count, **overrides)
     else:
         assert samples is not None  # `_check_one_of` has refused
         scored = samples

@@ -3,10 +3,8 @@
 from pathlib import Path
 from typing import Annotated, Literal
 
-from cyclopts import Parameter
-
 from adm.app.cli import places
-from adm.app.cli.options import Device
+from adm.app.cli.options import SEVERAL, Device
 from adm.app.cli.output import OUT, AsJson, say, show
 from adm.app.cli.scoring import joined
 
@@ -17,7 +15,7 @@ def likelihood(
     /,
     *,
     out: Annotated[Path, OUT],
-    bound: Annotated[tuple[str, ...], Parameter(negative="")] = (),
+    bound: Annotated[tuple[str, ...], SEVERAL] = (),
     count: int | None = None,
     split: Literal["train", "test"] | None = None,
     labels: Literal["own", "none"] = "own",

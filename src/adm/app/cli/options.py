@@ -1,9 +1,50 @@
-"""Options that several verbs have: str -> their types, with the help of each."""
+"""Words of the command line -> values of the options that several verbs have."""
 
-from typing import Annotated, Literal
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar, get_args
 
-from cyclopts import Parameter
+from cyclopts import Parameter, Token, convert
 
+from adm.data.naming import at_home
+from adm.shown import format_number
+
+T = TypeVar("T")
+
+
+def converted(type_: Any, tokens: Sequence[Token]) -> Any:
+    """Convert as cyclopts does, with ~ in a path expanded, which the shell leaves in --out=~/x."""
+    if Path in (type_, *get_args(type_)):
+        return at_home(tokens[0].value)
+    return convert(type_, tokens)
+
+
+def separated(parse: Callable[[str], T] = str) -> Parameter:
+    """Return the form of an option that takes several values, separated by commas."""
+
+    def read(type_: Any, tokens: Sequence[Token]) -> tuple[T, ...]:
+        parts = [part.strip() for token in tokens for part in token.value.split(",")]
+        if not all(parts):
+            raise ValueError("a value is empty; separate values by single commas")
+        return tuple(parse(part) for part in parts)
+
+    return Parameter(converter=read, negative="", show_default=_written)
+
+
+def _written(values: Sequence[float | str] | None) -> str:
+    return ",".join(v if isinstance(v, str) else format_number(v) for v in values or ())
+
+
+def _size(type_: Any, tokens: Sequence[Token]) -> tuple[int, int]:
+    sides = [int(side) for side in re.findall(r"\d+", tokens[0].value)]
+    if not re.fullmatch(r"\d+([,x]\d+)?", tokens[0].value) or 0 in sides:
+        raise ValueError("expected one number or two, as in 64 or 48,64")
+    return sides[0], sides[-1]
+
+
+Size = Annotated[tuple[int, int] | None, Parameter(converter=_size, n_tokens=1, negative="")]
+SEVERAL = Parameter(negative="", show_default=False)  # each value has the option before it
 FLAG = Parameter(negative="", show_default=False)
 DEFAULT_FEATURES = "inception"
 FEATURES = Parameter(

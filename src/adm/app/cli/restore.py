@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from adm.app.cli import lists, places
+from adm.app.cli import places
 from adm.app.cli.options import Split
 from adm.app.cli.output import OUT, say
 from adm.app.cli.sampling import ALONE, DEFAULT, USUAL, Helpers, Output, Settings
@@ -35,7 +35,7 @@ def restore(
     split: Split = "test",
     count: int | None = None,
     samples: int = 1,
-    classes: Annotated[tuple[str, ...] | None, lists.CLASSES] = None,
+    classes: str | None = None,
     features: str | None = None,
     settings: Settings = DEFAULT,
     helpers: Helpers = ALONE,
@@ -126,7 +126,7 @@ def restore(
         y, what = problem.measure(known, overrides.get("seed", 0)), f"{real.name}, measured"
     if known is not None and len(known) != len(y):
         raise out_of_range("truth", f"as many images as there are inputs, {len(y)}", len(known))
-    job = pipeline.restore_job(y, problem, samples, lists.joined(classes), source=what, **overrides)
+    job = pipeline.restore_job(y, problem, samples, classes, source=what, **overrides)
     compared = None if known is None else perceptual(features, devices)
     output.write(out, job, f"restoring {job.count} images", devices)
     if devices.main and (out / MANIFEST).is_file():

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated
 
-from adm.app.cli import lists, places
+from adm.app.cli import places
 from adm.app.cli.condition import NOTHING, Conditions
 from adm.app.cli.options import Model
 from adm.app.cli.output import OUT
@@ -17,7 +17,7 @@ def sample(
     /,
     *,
     out: Annotated[Path, OUT],
-    classes: Annotated[tuple[str, ...] | None, lists.CLASSES] = None,
+    classes: str | None = None,
     count: int | None = None,
     proportions: str | None = None,
     conditions: Conditions = NOTHING,
@@ -69,7 +69,7 @@ def sample(
     upsampler_noise
         Noise level of the images that the upsampler receives, if it was trained on noisy ones.
     """
-    chosen, overrides = lists.joined(classes), settings.overrides
+    chosen, overrides = classes, settings.overrides
     places.folder(out, MANIFEST)
     devices = joined(helpers.device)
     pipeline = helpers.load(model, devices.device, upsampler)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from adm.app.cli.options import FLAG, Classifier, Device, Weak
+from adm.app.cli.options import FLAG, SEVERAL, Classifier, Device, Weak
 from adm.app.cli.output import say
 from adm.app.progress import Advance, progress
 from adm.spec import out_of_range
@@ -61,11 +61,11 @@ class Settings:
     steps: int | None = None
     sampler: str | None = None
     grid: str | None = None
-    guide: Annotated[tuple[str, ...], Parameter(negative="", show_default=False)] = ()
-    then: Annotated[tuple[str, ...], Parameter(negative="", show_default=False)] = ()
+    guide: Annotated[tuple[str, ...], SEVERAL] = ()
+    then: Annotated[tuple[str, ...], SEVERAL] = ()
     seed: int | None = None
     precision: str | None = None
-    set: Annotated[tuple[str, ...], Parameter(negative="", show_default=False)] = ()
+    set: Annotated[tuple[str, ...], SEVERAL] = ()
 
     @property
     def overrides(self) -> dict[str, Any]:

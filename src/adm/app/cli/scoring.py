@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from cyclopts import Parameter
 
-from adm.app.cli import lists
-from adm.app.cli.options import Device, Split
+from adm.app.cli.options import Device, Size, Split
 from adm.app.progress import progress
 from adm.data.naming import at_home
 from adm.store.files import user_cache
@@ -48,7 +47,7 @@ class ImageOptions:
     """
 
     split: Split = "train"
-    size: lists.Size = None
+    size: Size = None
     channels: int | None = None
     work: Path | None = None
     batch_size: int = 64
@@ -58,8 +57,7 @@ class ImageOptions:
         """Open images; `others` are arguments of `open_images` that replace these options."""
         from adm.scoring import open_images
 
-        size = lists.height_and_width(self.size)
-        own = {"split": self.split, "size": size, "channels": self.channels}
+        own = {"split": self.split, "size": self.size, "channels": self.channels}
         return open_images(spec, **own | others).source
 
     def joined(self) -> "Extraction":

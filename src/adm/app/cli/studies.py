@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from adm.app.cli import lists, places
-from adm.app.cli.options import THEIR_FEATURES, Classifier, Device, Resize, Split, Weak
+from adm.app.cli import places
+from adm.app.cli.options import THEIR_FEATURES, Classifier, Device, Resize, Split, Weak, separated
 from adm.app.cli.output import OUT
 from adm.app.cli.sampling import labels_like
 from adm.app.cli.scoring import extraction_of, joined
@@ -33,13 +33,13 @@ class StudyOptions:
     reference
         References to score samples against: files of `adm reference`, one for each of the features;
         or data, from which references are computed once and stored in the folder. Several are
-        separated by commas or spaces; the first of the features decides what is best.
+        separated by commas; the first of the features decides what is best.
     out
         Folder to write or to resume.
     count
         Images per point. Distances of few images are biased, and comparable within one folder only.
     classes
-        Classes to sample, in turn: names, separated by commas or spaces. By default all.
+        Classes to sample, in turn: names, separated by commas. By default all.
     proportions
         List of labels, such as one of `adm cluster`, whose proportions of classes to sample.
     judge
@@ -50,16 +50,14 @@ class StudyOptions:
         Images per batch of the features, which affects scores only by rounding.
     """
 
-    reference: Annotated[tuple[str, ...], lists.names("a.npz,b.npz")]
+    reference: Annotated[tuple[str, ...], separated()]
     out: Annotated[Path, OUT]
     classifier: Classifier = None
     weak: Weak = None
     count: int = 1000
-    classes: Annotated[tuple[str, ...] | None, lists.CLASSES] = None
+    classes: str | None = None
     proportions: str | None = None
-    features: Annotated[
-        tuple[str, ...] | None, lists.names("efficientnet-lite0"), THEIR_FEATURES
-    ] = None
+    features: Annotated[tuple[str, ...] | None, separated(), THEIR_FEATURES] = None
     resize: Resize = None
     split: Split = "train"
     judge: str | None = None
@@ -79,7 +77,7 @@ class StudyOptions:
         """Return the study of a model, with labels in the proportions of a list if one is given."""
         from adm.app.study.study import study_of
 
-        chosen, count, labels = lists.joined(self.classes), self.count, None
+        chosen, count, labels = self.classes, self.count, None
         if self.proportions is not None:
             known = pipeline.classes
             labels = labels_like(self.proportions, chosen, known, count).tolist()

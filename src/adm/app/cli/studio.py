@@ -4,10 +4,8 @@ import webbrowser
 from contextlib import suppress
 from typing import Annotated
 
-from cyclopts import Parameter
-
+from adm.app.cli.options import FLAG, SEVERAL, Device
 from adm.app.cli.output import say
-from adm.app.cli.sampling import FLAG
 from adm.spec import out_of_range
 
 
@@ -15,8 +13,8 @@ def studio(
     *models: str,
     port: int = 8300,
     host: str = "localhost",
-    data: Annotated[tuple[str, ...], Parameter(negative="", show_default=False)] = (),
-    device: str | None = None,
+    data: Annotated[tuple[str, ...], SEVERAL] = (),
+    device: Device = None,
     open: Annotated[bool, FLAG] = False,
 ) -> None:
     """Sample, guide, paint and compare on a page in the browser.
@@ -47,8 +45,6 @@ def studio(
     data
         MODEL=DATA, the training images of a model, if they are not where its recipe says; may be
         given several times.
-    device
-        cpu, cuda, cuda:1 or mps; by default the best available.
     open
         Open the page in a browser.
     """

@@ -6,8 +6,8 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from adm.app.cli import lists, places
-from adm.app.cli.options import Device, Labels
+from adm.app.cli import places
+from adm.app.cli.options import SEVERAL, Device, Labels
 from adm.app.cli.output import OUT
 from adm.spec import out_of_range, to_json
 
@@ -26,7 +26,7 @@ def train(
     steps: int | None = None,
     micro_batch: str | None = None,
     pretrained: str | None = None,
-    rename: Annotated[tuple[str, ...] | None, lists.RENAMES] = None,
+    rename: Annotated[tuple[str, ...], SEVERAL] = (),
     teacher: str | None = None,
     teacher_classifier: str | None = None,
     teacher_weak: str | None = None,
@@ -90,8 +90,8 @@ def train(
         Model to initialize the weights from: a path (a file or a run folder) or a shipped name.
         Classes are matched by name.
     rename
-        Classes of --pretrained to rename to those of the data, as old=new, separated by commas or
-        spaces.
+        Classes of --pretrained to rename to those of the data, as old=new; may be given several
+        times.
     teacher
         Guided model to distil, for a distillation recipe: a path or a shipped name. Network,
         process and data follow from it.
@@ -154,7 +154,7 @@ def train(
     how = TrainOptions(
         micro_batch=training.parse_micro_batch(micro_batch),
         pretrained=pretrained,
-        renamed=training.parse_renames(rename or (), pretrained),
+        renamed=training.parse_renames(rename, pretrained),
         teacher=taught_by,
         check_data=check_data,
     )
