@@ -74,7 +74,7 @@ class SettingError(ValueError):
 
     The sentence names its own argument as `{}` and others as `{name}` or `{name=value}`, and each
     front end shows them as its own: Python as `name=...`, the command line as `--name`. Braces
-    that are none of these are doubled.
+    that are none of these are doubled, by `literal`.
 
     Attributes:
         field: name of the argument, with the path to a setting in it: `steps`, `sampler.eta`.
@@ -117,12 +117,12 @@ def out_of_range(field: str, allowed: str, got: object = NOT_GIVEN, cure: str = 
         got: the value; `NOT_GIVEN` if the sentence is complete without it.
         cure: what to do about it; empty if `allowed` says it.
     """
-    value = "" if got is NOT_GIVEN else f", got {_literal(shown(got))}"
+    value = "" if got is NOT_GIVEN else f", got {literal(shown(got))}"
     return SettingError(field, f"{{}} must be {allowed}{value}{cure and f'; {cure}'}")
 
 
-def _literal(text: str) -> str:
-    """Return a text that a sentence shows as it is."""
+def literal(text: str) -> str:
+    """Return a text that the sentence of a `SettingError` shows as it is."""
     return text.replace("{", "{{").replace("}", "}}")
 
 

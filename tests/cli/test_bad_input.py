@@ -34,7 +34,7 @@ REFUSED: dict[str, tuple[str, ...]] = {
     "sample model.safetensors --classifier model.safetensors --scale 1": (
         "is a diffusion model; give a classifier",
     ),
-    "sample model.safetensors --guide weak:scale=1.7": ("--weak must be given",),
+    "sample model.safetensors --guide weak:scale=1.7": ("--guide weak needs --weak",),
     "sample model.safetensors --weak always.safetensors": ("--weak", "--guide weak"),
     "sample up.safetensors": ("`adm sample --condition`",),
     "sample model.safetensors --upsampler up.safetensors --steps 3": (

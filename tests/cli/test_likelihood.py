@@ -185,9 +185,9 @@ def test_settings_that_cannot_be_used_are_refused(
 @pytest.mark.parametrize(
     ("model", "expected"),
     [
-        ("up.safetensors", "no student, upsampler or model of pairs"),
+        ("up.safetensors", "up starts from another image"),
         ("guide.safetensors", "give a diffusion model"),
-        ("fashion-fast", "no student, upsampler or model of pairs"),
+        ("fashion-fast", "is distilled, and takes the steps"),
     ],
 )
 def test_models_without_a_density_are_refused(

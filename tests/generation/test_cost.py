@@ -55,7 +55,7 @@ def test_the_cost_is_the_number_of_calls(
 ) -> None:
     sampling = replace(BASE, sampler=SAMPLERS[name](), guide=GUIDED[how])
     if name == "splitting" and "x_0" in str([term.on for term in sampling.by_classifier]):
-        with pytest.raises(SettingError, match=r"^sampler must be one that .* guidance is on x_0"):
+        with pytest.raises(SettingError, match=r"^splitting takes the gradient .* guidance on x_0"):
             DiffusionGenerator(model, sampling, guide)
         return
     generator = DiffusionGenerator(model, sampling, guide)

@@ -135,7 +135,7 @@ def test_classes_are_refused_by_a_model_without_any(tmp_path: Path) -> None:
 
 def test_other_models_are_refused(tmp_path: Path) -> None:
     up = adm.load(tiny.model(tmp_path / "up.safetensors", tiny.upsampler()))
-    with pytest.raises(SettingError, match="model must be one that starts from noise alone"):
+    with pytest.raises(SettingError, match="up starts from another image"):
         up.restore(IMAGES, OPERATOR)
 
 

@@ -1,6 +1,6 @@
 """Models, Sampling -> classes, or SettingError if they do not fit each other."""
 
-from collections.abc import Callable
+from collections.abc import Mapping
 from pathlib import Path
 
 from adm.data.naming import at_home
@@ -9,9 +9,9 @@ from adm.models.paths import SHIPPED
 from adm.models.trained import ClassifierModel, DiffusionModel
 from adm.recipes.released import PUBLIC, RELEASED, public_name
 from adm.samplers import ClassifierGuide, Sampling, WeakGuide
-from adm.samplers.guide import Guide, On, Weaker
+from adm.samplers.guide import Guide, On
 from adm.shown import short
-from adm.spec import out_of_range
+from adm.spec import SettingError, literal
 
 # Of shipped models: those with the lowest distances, and of equal distances the most accurate; see
 # docs/results/results.md and docs/howto/without-labels.md.
@@ -82,21 +82,18 @@ def _shipped_or_beside(name: str, model: Path, own: str | None) -> str | Path | 
 
 def check_from_noise(model: DiffusionModel) -> None:
     """Raise SettingError unless a model estimates x_0 from x_t alone, at any level."""
-    for kind, cure in (
-        (model.student and "distilled", "give its teacher"),
-        (
-            model.low_shape and "conditioned on an image",
-            "`adm sample --condition` makes images with it",
-        ),
-    ):
-        if kind:
-            raise out_of_range(
-                "model",
-                "one that starts from noise alone, at any level: no student, upsampler or model of "
-                "pairs",
-                f"{model.name}, {kind}",
-                cure,
-            )
+    name = literal(model.name)
+    if model.student:
+        raise SettingError(
+            "model",
+            f"{name} is distilled, and takes the steps that it has learned alone; give its teacher",
+        )
+    if model.low_shape is not None:
+        raise SettingError(
+            "model",
+            f"{name} starts from another image; give a model that starts from noise alone, or "
+            "make images with this one by `adm sample --condition`",
+        )
 
 
 def classes_of(model: DiffusionModel, classifier: ClassifierModel | None) -> tuple[str, ...]:
@@ -118,36 +115,87 @@ def check_guides(
     """Raise ValueError unless these models can be sampled together with these settings."""
     for guide in sampling.guides:
         guide.check(model.schedule.last)
-    for guide in sampling.by_contrast:
-        CONTRASTS[guide.against](model, sampling, weak)
-    guides, sampler = sampling.by_classifier, sampling.sampler
+    against = {guide.against for guide in sampling.by_contrast}
+    if "unlabelled" in against:
+        _check_unlabelled(model, sampling)
+    if "perturbed" in against:
+        _check_attention(model)
+    if "weak" in against:
+        if weak is None:
+            raise SettingError(
+                "weak", "{guide=weak} needs {weak}: a worse model, such as an earlier checkpoint"
+            )
+        check_weak(model, weak)
+    _check_classifier(model, sampling, classifier)
+
+
+def _check_unlabelled(model: DiffusionModel, sampling: Sampling) -> None:
+    """Raise SettingError unless the model has an unconditional prediction."""
+    name = literal(model.name)
+    if model.network.config.classes is None and not model.recipe.data.paired:
+        raise SettingError(
+            "guide",
+            f"{{guide=free}} needs a model with classes, and {name} has none; use "
+            "{guide=attention:scale=2}",
+        )
+    if not sampling.use_labels:
+        raise SettingError(
+            "use_labels", "{guide=free} withholds the labels itself; leave {use_labels=False} out"
+        )
+    if not model.recipe.train.label_dropout:
+        raise SettingError(
+            "guide",
+            f"{{guide=free}} needs a model that was trained on images without their label as well, "
+            f"and {name} was not; train with train.label_dropout=0.1, or use "
+            "{guide=attention:scale=2}",
+        )
+
+
+def _check_attention(model: DiffusionModel) -> None:
+    """Raise SettingError if the innermost attention has a single position to attend to."""
+    reduction = model.network.config.reduction
+    if all(side == reduction for side in model.shape[1:]):
+        raise SettingError(
+            "guide",
+            "{guide=attention} needs attention between several pixels, and the innermost features "
+            f"of {literal(model.name)} are one; use another guide",
+        )
+
+
+def _check_classifier(
+    model: DiffusionModel, sampling: Sampling, classifier: ClassifierModel | None
+) -> None:
+    """Raise SettingError unless the classifier can guide the model with these settings."""
+    guides, sampler, name = sampling.by_classifier, sampling.sampler, literal(model.name)
     if classifier is None:
         # Not their sum: guides of opposite scales act at different levels.
         strongest = max((guide.scale for guide in guides), key=abs, default=0.0)
         if strongest and not model.student:
-            raise out_of_range("classifier", f"given, as the scale is {strongest:g}")
+            raise SettingError(
+                "classifier",
+                f"{{scale={strongest:g}}} needs {{classifier}}, and none belongs to {name}",
+            )
         return
     if model.student:
-        raise out_of_range(
+        raise SettingError(
             "classifier",
-            f"left out, as {model.path} is distilled and takes the scale alone",
+            f"{name} is distilled from a guided model and takes the scale alone; leave "
+            "{classifier} out",
         )
-    ways: list[On | None] = [guide.on for guide in guides]
-    for on in ways or [None]:
+    ways = [guides_on(classifier, guide.on) for guide in guides]
+    for on in ways or [guides_on(classifier, None)]:
         check_pair(model, classifier, on)
-    on_x_0 = any(guides_on(classifier, guide.on) != "x_t" for guide in guides)
-    if on_x_0 and sampler.splits:
-        raise out_of_range(
+    if sampler.splits and {*ways} - {"x_t"}:
+        raise SettingError(
             "sampler",
-            "one that evaluates the network before the gradient, as the guidance is on x_0",
-            sampler.name,
-            "pass {sampler=ipndm}, or a noisy classifier",
+            f"{sampler.name} takes the gradient before the network, and guidance on x_0 needs the "
+            "output of the network; use {sampler=ipndm}, or a classifier of noisy images",
         )
-    if sampler.elsewhere and any(guide.on == "x_0_through_network" for guide in guides):
-        raise out_of_range(
+    if sampler.elsewhere and "x_0_through_network" in ways:
+        raise SettingError(
             "sampler.at_mean",
-            "false, as the gradient passes through the network at another point",
-            cure="pass {guide=classifier:on=x_0}",
+            "at_mean=true and on=x_0_through_network exclude each other: the one takes the "
+            "gradient at the mean, the other where the network was evaluated; use on=x_0",
         )
 
 
@@ -163,28 +211,48 @@ def check_pair(model: DiffusionModel, classifier: ClassifierModel, on: On | None
     """
     on_x_t = guides_on(classifier, on) == "x_t"
     if on_x_t and not classifier.recipe.noised:
-        raise out_of_range(
+        raise SettingError(
             "guide.on",
-            f"x_0, as {classifier.path} was trained on clean images only",
-            "x_t",
-            "or give a noisy classifier",
+            f"{literal(classifier.name)} was trained on clean images, and cannot classify x_t; use "
+            "on=x_0, or give a classifier of noisy images",
         )
-    ours, theirs = model.recipe, classifier.recipe
-    pairs: dict[str, tuple[object, object]] = {
+    ours, theirs = model.recipe.data, classifier.recipe.data
+    pairs = {
         "classes": (model.classes or classifier.classes, classifier.classes),
-        "image size": (ours.data.size, theirs.data.size),
-        "channels": (ours.data.channels, theirs.data.channels),
+        "size of images": (ours.size, theirs.size),
+        "channels": (ours.channels, theirs.channels),
+        **(_processes(model, classifier) if on_x_t else {}),
     }
-    if on_x_t:
-        pairs |= _processes(model, classifier)
-    for what, (own, other) in pairs.items():
-        if own != other:
-            raise out_of_range(
-                "classifier",
-                f"of the model's {what}, {short(str(own))}",
-                other,
-                "train a classifier with the model's data and process",
+    cure = "train a classifier with the model's data and process"
+    _check_alike("classifier", model, classifier, pairs, cure)
+
+
+def check_weak(model: DiffusionModel, weak: DiffusionModel) -> None:
+    """Raise SettingError unless both have the same images, classes, process and upsampling."""
+    pairs = {
+        "images": (model.shape, weak.shape),
+        "low-resolution images": (model.low_shape, weak.low_shape),
+        "classes": (_labels(model), _labels(weak)),
+        **_processes(model, weak),
+    }
+    _check_alike("weak", model, weak, pairs, "give a weaker model of the same data")
+
+
+def _check_alike(
+    field: str,
+    model: DiffusionModel,
+    other: DiffusionModel | ClassifierModel,
+    pairs: Mapping[str, tuple[object, object]],
+    cure: str,
+) -> None:
+    """Raise SettingError for the first value in which another model differs."""
+    for what, (own, theirs) in pairs.items():
+        if own != theirs:
+            differing = (
+                f"{model.name} has the {what} {short(str(own))}, and {other.name} has "
+                f"{short(str(theirs))}"
             )
+            raise SettingError(field, f"{literal(differing)}; {cure}")
 
 
 def _processes(
@@ -199,65 +267,6 @@ def _processes(
     }
 
 
-def _check_unlabelled(
-    model: DiffusionModel, sampling: Sampling, weak: DiffusionModel | None
-) -> None:
-    """Raise SettingError unless the model has an unconditional prediction."""
-    if model.network.config.classes is None and not model.recipe.data.paired:
-        raise out_of_range(
-            "guide",
-            f"another one than free, as {model.path} takes no labels",
-            cure="pass {guide=attention:scale=1}",
-        )
-    if not sampling.use_labels:
-        raise out_of_range("use_labels", "true for guide=free, which withholds them itself", False)
-    if not model.recipe.train.label_dropout:
-        raise out_of_range(
-            "guide",
-            f"another one than free, as {model.path} was trained without label dropout",
-            cure="train with train.label_dropout=0.1",
-        )
-
-
-def _check_weak(model: DiffusionModel, sampling: Sampling, weak: DiffusionModel | None) -> None:
-    """Raise SettingError unless there is a weak model that can guide the model."""
-    if weak is None:
-        raise out_of_range("weak", "given for guide=weak: a model such as an earlier checkpoint")
-    check_weak(model, weak)
-
-
-def check_weak(model: DiffusionModel, weak: DiffusionModel) -> None:
-    """Raise SettingError unless both have the same images, classes, process and upsampling."""
-    pairs: dict[str, tuple[object, object]] = {
-        "images": (model.shape, weak.shape),
-        "low-resolution images": (model.low_shape, weak.low_shape),
-        "classes": (_labels(model), _labels(weak)),
-        **_processes(model, weak),
-    }
-    for what, (own, other) in pairs.items():
-        if own != other:
-            raise out_of_range("weak", f"of the same {what} as the model, {short(str(own))}", other)
-
-
 def _labels(model: DiffusionModel) -> tuple[str, ...]:
     """Return the classes that a network is conditioned on."""
     return model.classes if model.network.config.classes is not None else ()
-
-
-def _check_perturbed(
-    model: DiffusionModel, sampling: Sampling, weak: DiffusionModel | None
-) -> None:
-    """Raise SettingError if the innermost attention has a single position to attend to."""
-    reduction = model.network.config.reduction
-    if all(side == reduction for side in model.shape[1:]):
-        raise out_of_range(
-            "guide",
-            f"another one than attention, as the innermost features of {model.path} are one pixel",
-        )
-
-
-CONTRASTS: dict[Weaker, Callable[[DiffusionModel, Sampling, DiffusionModel | None], None]] = {
-    "unlabelled": _check_unlabelled,
-    "weak": _check_weak,
-    "perturbed": _check_perturbed,
-}

@@ -15,7 +15,7 @@ from adm.models.pair import check_pair, check_weak, classifier_of, weak_of
 from adm.models.trained import ClassifierModel, DiffusionModel
 from adm.recipes.schema import DiffusionRecipe, Recipe
 from adm.shown import printable, short
-from adm.spec import out_of_range
+from adm.spec import SettingError, literal, out_of_range
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,10 +63,12 @@ class Teacher:
         """
         loaded = load_diffusion(model, device)
         if loaded.student:
-            raise out_of_range("teacher", "no student", str(model), "give the teacher that it had")
+            what = f"{literal(loaded.name)} is a student; give the teacher that it had"
+            raise SettingError("teacher", what)
         classifier = classifier or classifier_of(model, loaded.path)
         if classifier is None:
-            raise out_of_range("teacher_classifier", f"given, as none belongs to {loaded.name}")
+            what = f"no classifier belongs to {literal(loaded.name)}; give {{teacher_classifier}}"
+            raise SettingError("teacher_classifier", what)
         guide, weak = load_classifier(classifier, device), weak or weak_of(model, loaded.path)
         return cls(loaded, guide, None if weak is None else load_diffusion(weak, device))
 
@@ -79,7 +81,8 @@ class Teacher:
         how = recipe.distillation if isinstance(recipe, DiffusionRecipe) else None
         scale = 1.0 if how is None else how.weak_scale
         if scale != 1.0 and self.weak is None:
-            raise out_of_range("teacher_weak", f"given, as distillation.weak_scale is {scale:g}")
+            what = f"distillation.weak_scale={scale:g} needs {{teacher_weak}}"
+            raise SettingError("teacher_weak", what)
         weak = None if scale == 1.0 else self.weak
         return replace(self, weak=weak, weak_scale=scale, precision=recipe.train.precision)
 
