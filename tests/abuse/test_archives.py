@@ -14,7 +14,7 @@ from data.test_archives import FILES, make_tar, make_zip, png
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adm.data import archive, open_source
+from adm.data import archive, open_source, shards
 
 BLOCK = tarfile.BLOCKSIZE
 LINKS = (tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE, tarfile.CHRTYPE, tarfile.DIRTYPE)
@@ -134,7 +134,8 @@ def test_damaged_archives_are_refused_in_a_line_and_write_nothing(
 def test_archives_of_too_many_members_are_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(archive, "MOST_MEMBERS", 3)
+    for module in (archive, shards):
+        monkeypatch.setattr(module, "MOST_MEMBERS", 3)
     for make in (make_tar, make_zip):
         path = Path(make(tmp_path / "a", FILES))
         assert "more than 3 entries" in (refusal(lambda path=path: opened(path)) or "")

@@ -1,7 +1,6 @@
-""".zip, .tar and WebDataset shards: the same as their folder; member names are never paths."""
+""".zip archives equal their folder, WebDataset shards are read; member names are never paths."""
 
 import io
-import json
 import struct
 import tarfile
 import tracemalloc
@@ -57,26 +56,24 @@ def make_tar(path: Path, files: dict[str, bytes]) -> str:
 
 Make = Callable[[Path, dict[str, bytes]], str]
 DOGS = tuple(enumerate(("dog", "cat", "dog")))
+KINDS: list[Make] = [make_folder, make_zip]
 ARCHIVES: list[Make] = [make_zip, make_tar]
-KINDS: list[Make] = [make_folder, *ARCHIVES]
 
 
-@pytest.mark.parametrize("make", ARCHIVES)
-def test_an_archive_equals_its_folder(tmp_path: Path, make: Make) -> None:
+def test_an_archive_equals_its_folder(tmp_path: Path) -> None:
     whole = open_source(make_folder(tmp_path / "set", FILES))
-    source = open_source(make(tmp_path / "set", dict(reversed(FILES.items()))))
+    source = open_source(make_zip(tmp_path / "set", dict(reversed(FILES.items()))))
     assert source.classes == whole.classes == ("cats", "dogs")
     assert torch.equal(source.labels, whole.labels)
     assert torch.equal(source.batch(range(4))[0], whole.batch(range(4))[0])
     assert not [path for path in tmp_path.iterdir() if path.stem != "set"]  # nothing is extracted
 
 
-@pytest.mark.parametrize("make", ARCHIVES)
-def test_a_folder_around_all_is_looked_through(tmp_path: Path, make: Make) -> None:
-    source = open_source(make(tmp_path / "a", {f"set/{name}": FILES[name] for name in FILES}))
+def test_a_folder_around_all_is_looked_through(tmp_path: Path) -> None:
+    source = open_source(make_zip(tmp_path / "a", {f"set/{name}": FILES[name] for name in FILES}))
     assert source.classes == ("cats", "dogs")
     splits = {f"set/{split}/{n}": FILES[n] for split in ("train", "val") for n in FILES}
-    spec = make(tmp_path / "b", splits)
+    spec = make_zip(tmp_path / "b", splits)
     assert len(open_source(spec)) == len(open_source(spec, split="test")) == 4
 
 
@@ -97,23 +94,18 @@ def test_labels_by_every_rule(tmp_path: Path, make: Make) -> None:
 LISTS = {
     "a.csv": "file,label\ndog_0.png,pet\ncat_1.png,cat\ndog_2.png,pet\n",
     "b.csv": "label,file,more\npet,dog_0.png,1\ncat,cat_1.png,1\npet,./dog_2.png,1\n",
-    "c.tsv": "file\tlabel\ndog_0.png\tpet\ncat_1.png\tcat\ndog_2.png\tpet\n",
-    "d.json": json.dumps(
-        [{"file": f"{n}_{i}.png", "label": "cat" if i == 1 else "pet", "more": i} for i, n in DOGS]
-    ),
-    "e.jsonl": '{"file": "dog_0.png", "label": "pet"}\n{"file": "cat_1.png", "label": "cat"}\n',
-    "f.json": json.dumps({"labels": [["dog_0.png", "pet"], ["cat_1.png", "cat"]]}),  # StyleGAN's
+    "some.csv": "file,label\ndog_0.png,pet\ncat_1.png,cat\n",
 }
 
 
 @pytest.mark.parametrize("make", KINDS)
 @pytest.mark.parametrize("name", LISTS)
 def test_labels_by_a_list(tmp_path: Path, make: Make, name: str) -> None:
-    files = {f"{n}_{i}.png": png(i) for i, n in DOGS}
+    files = {f"{n}_{i}.png": png(i) for i, n in enumerate(("dog", "cat", "dog"))}
     (tmp_path / name).write_text(LISTS[name])
     spec = make(tmp_path / "set", files)
     source = open_source(spec, labels=str(tmp_path / name))
-    expected = [0, 1] if name[0] in "ef" else [0, 1, 1]  # images outside the list are left out
+    expected = [0, 1] if name == "some.csv" else [0, 1, 1]  # images that it omits are left out
     assert (source.classes, source.labels.tolist()) == (("cat", "pet"), expected)
     assert torch.equal(source.read(0), open_source(spec).read(0))
 
@@ -125,15 +117,14 @@ def test_names_that_lead_outside_are_only_names(tmp_path: Path, make: Make, name
     place.mkdir(parents=True)
     source = open_source(make(place / "set", {name: png(1), "./evil/y.png": png(2)}))
     assert source.batch([0, 1])[0].shape == (2, 3, 6, 5)
-    assert "evil" in " ".join(source.classes)
+    assert all("evil" in source.path(index) for index in range(2))
     assert not list(tmp_path.rglob("*.png"))
 
 
-@pytest.mark.parametrize("make", ARCHIVES)
-def test_backslashes_of_windows_separate_folders(tmp_path: Path, make: Make) -> None:
+def test_backslashes_of_windows_separate_folders(tmp_path: Path) -> None:
     names = ("cat\\1.png", "dog\\1.png", "..\\..\\cat\\2.png", "C:\\dog\\2.png")
-    spec = make(tmp_path / "set", {name: png(i) for i, name in enumerate(names)})
-    assert open_source(make(tmp_path / "two", {n: png(0) for n in names[:2]})).classes == (
+    spec = make_zip(tmp_path / "set", {name: png(i) for i, name in enumerate(names)})
+    assert open_source(make_zip(tmp_path / "two", {n: png(0) for n in names[:2]})).classes == (
         "cat",
         "dog",
     )
@@ -178,7 +169,8 @@ def test_a_member_that_inflates_beyond_its_claim_is_not_unpacked(tmp_path: Path)
 def test_a_member_that_claims_too_much_is_not_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make: Make
 ) -> None:
-    monkeypatch.setattr("adm.data.archive.MAX_BYTES", 100)
+    for module in ("archive", "shards"):
+        monkeypatch.setattr(f"adm.data.{module}.MAX_BYTES", 100)
     with pytest.raises(ValueError, match=r"1\.png .* over 100; remove it"):
         open_source(make(tmp_path / "a", FILES), size=(4, 4))
 
@@ -211,9 +203,7 @@ def make_shards(path: Path, label: Callable[[int], dict[str, bytes]], prefix: st
 LABELS: dict[str, Callable[[int], dict[str, bytes]]] = {
     "numbers": lambda i: {"cls": str(i % 3).encode()},
     "names": lambda i: {"cls": "cba"[i % 3].encode()},
-    "json": lambda i: {"json": json.dumps({"label": i % 3, "more": 1}).encode()},
-    "json after": lambda i: {"cls": str(i % 3).encode(), "json": b'{"label": 0}'},
-    "both": lambda i: {"json": b'{"label": 0}', "cls": str(i % 3).encode(), "txt": b"a caption"},
+    "more beside": lambda i: {"cls": str(i % 3).encode(), "txt": b"a caption"},
 }
 
 
@@ -221,18 +211,14 @@ LABELS: dict[str, Callable[[int], dict[str, bytes]]] = {
 def test_webdataset_shards(tmp_path: Path, kind: str) -> None:
     folder = make_shards(tmp_path / "set", LABELS[kind])
     order = [2, 1, 0] if kind == "names" else [0, 1, 2]
-    for spec in (
-        str(folder),
-        f"{folder}/s-*.tar",
-        f"{folder}/s-00000[0-2].tar",
-    ):
-        source = open_source(spec)
-        assert source.classes == (("a", "b", "c") if kind == "names" else ("0", "1", "2"))
-        assert source.labels.tolist() == [order[i % 3] for i in range(12)]
-        expected = np.asarray(Image.open(io.BytesIO(png(7))))
-        assert torch.equal(source.read(7), torch.from_numpy(expected.copy()).permute(2, 0, 1))
-        assert source.name == "set"
-    assert len(open_source(f"{folder}/s-00000[12].tar")) == 8
+    source = open_source(str(folder))
+    assert source.classes == (("a", "b", "c") if kind == "names" else ("0", "1", "2"))
+    assert source.labels.tolist() == [order[i % 3] for i in range(12)]
+    expected = np.asarray(Image.open(io.BytesIO(png(7))))
+    assert torch.equal(source.read(7), torch.from_numpy(expected.copy()).permute(2, 0, 1))
+    assert source.name == "set"
+    one = open_source(str(folder / "s-000001.tar"))
+    assert torch.equal(one.read(3), source.read(7))
 
 
 def test_class_names_are_read_next_to_the_shards(tmp_path: Path) -> None:
@@ -256,19 +242,10 @@ def test_splits_by_the_names_of_shards(tmp_path: Path) -> None:
         open_source(f"{folder}/train-000000.tar", split="test")
 
 
-@pytest.mark.parametrize("count", [1, 2])
-def test_splits_by_the_folders_of_shards(tmp_path: Path, count: int) -> None:
-    for place, images in (("train", 4), ("test", 3)):
-        (tmp_path / "set" / place).mkdir(parents=True)
-        for number in range(count):
-            name = tmp_path / "set" / place / f"{number:03}.tar"
-            make_tar(name, shard(10 * number, images, LABELS["numbers"]))
-    assert len(open_source(str(tmp_path / "set"))) == 4 * count
-    assert len(open_source(str(tmp_path / "set"), split="test")) == 3 * count
-
-
 def test_an_image_without_a_label_is_named(tmp_path: Path) -> None:
     folder = make_shards(tmp_path / "set", lambda i: {} if i == 6 else {"cls": b"1"})
     with pytest.raises(ValueError, match=r"s-000001.tar/00006.png has no label; add its .cls"):
         open_source(str(folder))
     assert open_source(str(folder), labels="none").classes == ("set",)
+    bare = make_shards(tmp_path / "bare", lambda i: {})
+    assert open_source(str(bare)).classes == ("bare",)

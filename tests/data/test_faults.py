@@ -9,7 +9,7 @@ from typing import BinaryIO
 
 import pytest
 import torch
-from data.test_archives import KINDS, Make, png
+from data.test_archives import KINDS, Make, make_tar, png
 
 from adm.data import CorruptImage, Source, open_source
 from adm.data.files import Files
@@ -73,13 +73,11 @@ def test_errors_of_a_broken_image_name_it(error: Exception) -> None:
         source.read(1)
 
 
-@pytest.mark.parametrize("make", KINDS)
-@pytest.mark.parametrize("shards", [False, True])
+@pytest.mark.parametrize("make", [*KINDS, make_tar])
 def test_in_every_form_a_failing_disk_is_named(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make: Make, shards: bool
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make: Make
 ) -> None:
-    labels = {"1.cls": b"0", "2.cls": b"0"} if shards else {}
-    spec = make(tmp_path / "set", {"1.png": png(1), "2.png": png(2), **labels})
+    spec = make(tmp_path / "set", {"1.png": png(1), "2.png": png(2)})
     source = open_source(spec, size=(4, 4))
 
     def fail(*_: object, **__: object) -> None:

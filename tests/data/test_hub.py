@@ -11,21 +11,16 @@ from PIL import Image
 
 from adm.data import CorruptImage, NoSplit, open_source
 
-IMAGES = np.random.default_rng(0).integers(0, 256, (6, 4, 5), dtype=np.uint8)
-LABELS = np.array([0, 2, 1, 0, 2, 1], np.uint8)
 SEVEN = np.random.default_rng(1).integers(0, 256, (6, 8, 9, 7), dtype=np.uint8)
 
 
 def test_npy_files_stay_on_disk(tmp_path: Path) -> None:
     np.save(tmp_path / "set.npy", SEVEN)
-    np.save(tmp_path / "labels.npy", LABELS)
     source = open_source(str(tmp_path / "set.npy"), channels=7, size=(10, 10))
     assert source.classes == ("set",)
     inner = source.batch([4, 0])[0][:, :, 1:9, 0:9]
     assert torch.equal(inner, torch.from_numpy(SEVEN[[4, 0]]).permute(0, 3, 1, 2))
     assert torch.equal(source.read(4), source.batch([4])[0][0])
-    labelled = open_source(str(tmp_path / "set.npy"), labels=str(tmp_path / "labels.npy"))
-    assert (labelled.classes, labelled.labels.tolist()) == (("0", "1", "2"), LABELS.tolist())
 
 
 @pytest.mark.parametrize("name", ["set.npy", "set.npz"])
@@ -35,17 +30,6 @@ def test_n_channels_are_kept_and_never_converted(tmp_path: Path, name: str) -> N
     assert open_source(str(path)).shape == open_source(str(path), channels=7).shape == (7, 8, 9)
     with pytest.raises(ValueError, match=f"{name} has 7 channels and 3 were requested.*request 7"):
         open_source(str(path), channels=3)
-
-
-def test_labels_of_an_npz_may_be_a_separate_file(tmp_path: Path) -> None:
-    np.savez(tmp_path / "set.npz", images=IMAGES, labels=np.zeros(6, int))
-    np.save(tmp_path / "labels.npy", LABELS)
-    spec = str(tmp_path / "set.npz")
-    assert open_source(spec, labels=str(tmp_path / "labels.npy")).labels.tolist() == LABELS.tolist()
-    with pytest.raises(ValueError, match=r"labels must be a list .*, got 'prefix'"):
-        open_source(spec, labels="prefix")
-    with pytest.raises(ValueError, match=r"absent\.npy does not exist"):
-        open_source(spec, labels=str(tmp_path / "absent.npy"))
 
 
 def test_sources_with_labels_of_their_own_can_be_used_without_them(tmp_path: Path) -> None:

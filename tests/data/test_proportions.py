@@ -1,6 +1,5 @@
 """List of labels, classes -> number of images of each class, or a one-line error."""
 
-import json
 import re
 from pathlib import Path
 
@@ -18,8 +17,8 @@ def test_names_are_counted_in_the_order_of_the_classes(tmp_path: Path) -> None:
 
 
 def test_numbers_are_those_of_the_classes(tmp_path: Path) -> None:
-    path = tmp_path / "labels.json"
-    path.write_text(json.dumps({"labels": [["a.png", 2], ["b.png", 0], ["c.png", 2]]}))
+    path = tmp_path / "labels.csv"
+    path.write_text("file,label\na.png,2\nb.png,0\nc.png,2\n")
     assert sizes_in(str(path), CLASSES) == [1, 0, 2]
     assert sizes_in(str(path), ("2", "1", "0")) == [1, 0, 2]  # the number 2, not the name
 
@@ -30,7 +29,7 @@ def test_numbers_are_those_of_the_classes(tmp_path: Path) -> None:
         ("file,label\n0,shirt\n", "has the class 'shirt', which is not one of the model's"),
         ("file,label\n0,3\n", "has the class 3, which is not one of the model's"),
         ("file,label\n0,-1\n", "has the class -1, which is not one of the model's"),
-        ("file,label\n", "is empty; give a list"),
+        ("file,label\n", "is empty; give a label"),
         ("file\n0\n", "labels.csv"),
     ],
 )

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scoring.stubs import blocks, select, spots
 
-from adm.data.lists import csv_pairs
+from adm.data.lists import parse_list
 from adm.data.naming import natural
 from adm.scoring import Extraction, FeatureSet, extract
 from adm.scoring.clusters import (
@@ -153,4 +153,4 @@ def test_names_are_in_natural_order(count: int, last_name: str) -> None:
 def test_a_list_is_read_as_it_was_written() -> None:
     names = ["a,b.png", 'quote".png', "train/17", "new\nline.png", "ä.png"]
     labels = ["cluster-00", "cluster-01", "b", "c", "d"]
-    assert csv_pairs(to_csv(names, labels), "l.csv", ",") == list(zip(names, labels, strict=True))
+    assert parse_list(to_csv(names, labels), "l.csv") == list(zip(names, labels, strict=True))

@@ -21,7 +21,6 @@ KEYS = (*IMAGES, *LABELS, CLASSES)
 
 def read_arrays(
     path: Path,
-    labels: Path | None = None,
     *,
     classes: tuple[str, ...] | None = None,
     in_memory: bool = True,
@@ -36,7 +35,6 @@ def read_arrays(
 
     Args:
         path: the file.
-        labels: an .npy file of integers (N,), which replaces the labels in the file.
         classes: the name of each label, if the file has labels without names.
         in_memory: whether to read an .npz file into memory. If not, arrays that are not compressed
             are memory-mapped.
@@ -49,9 +47,6 @@ def read_arrays(
         arrays = {IMAGES[0]: load_array(path, on_disk=True)}
     else:
         arrays = load_arrays(path, KEYS, in_memory=in_memory)
-    if labels is not None:
-        arrays = {key: array for key, array in arrays.items() if key not in LABELS}
-        arrays[LABELS[0]] = load_array(labels)
     images = _images(path, arrays)
     numbers = _labels(path, arrays, len(images))
     if classes is not None and CLASSES not in arrays and any(key in arrays for key in LABELS):

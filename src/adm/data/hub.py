@@ -8,7 +8,7 @@ import torch
 
 from adm.data.files import Files
 from adm.data.labels import SPLITS, as_classes, number_labels
-from adm.data.lists import as_label
+from adm.data.lists import as_name, as_numbers
 from adm.data.naming import MAX_BYTES, at_home, open_regular
 from adm.data.source import NoSplit, Source
 from adm.extras import installing
@@ -97,13 +97,15 @@ def _labels(datasets: Any, rows: Any, title: str, where: str) -> tuple[tuple[str
     if column is None:
         return number_labels([title] * len(rows), where)
     values = rows.with_format(None)[column][:]
-    if column not in typed:
-        return number_labels([as_label(value, f"{where}: a {column}") for value in values], where)
-    if any(value is None or value < 0 for value in values):
+    numbered = column in typed
+    if any(value is None or (numbered and value < 0) for value in values):
         raise NoSplit(
             f"{where}: the {column} of some rows is -1 or absent; give a split in which all rows "
             "are labelled"
         )
+    if not numbered:
+        texts = [as_name(str(value), f"{where}: a {column}") for value in values]
+        return number_labels(as_numbers(texts), where)
     names = as_classes(kinds[column].names, where)
     if max(values, default=0) >= len(names):
         raise ValueError(

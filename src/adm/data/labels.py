@@ -9,17 +9,16 @@ import numpy as np
 import torch
 
 from adm.data.files import Files
-from adm.data.lists import LISTS, Label, as_name, pairs_of
-from adm.data.naming import EXTENSIONS, natural, plain
+from adm.data.lists import SUFFIX, Label, as_name, read_list
+from adm.data.naming import EXTENSIONS, natural
 from adm.data.source import NoSplit, Source
 from adm.limits import MOST_CLASSES
 from adm.shown import printable, short, shown_path
-from adm.spec import out_of_range
+from adm.spec import SettingError
 
-# Names of folders and archives of each split; the first that exists is used.
+# Names of folders and shards of each split; the first that exists is used.
 SPLITS = {"train": ("train",), "test": ("test", "val", "valid", "validation", "eval", "dev")}
 FOLDERS, PREFIX, NO_LABELS = "folders", "prefix", "none"  # the labelling rules, beside lists
-AMBIGUOUS = -1  # the place of a name that several files have
 
 
 class Tree(NamedTuple):
@@ -54,9 +53,7 @@ class Tree(NamedTuple):
         """
         names, place = self.names, self.place
         chosen = _split_folder(names, split, place)
-        rows = range(len(names))
-        if chosen is not None:
-            rows = [row for row in rows if "/" in names[row]]
+        rows = [row for row, name in enumerate(names) if chosen is None or "/" in name]
         if not rows:
             raise ValueError(
                 f"{place} has no images: no file in it or its sub-folders has one of the "
@@ -64,15 +61,15 @@ class Tree(NamedTuple):
                 "sub-folder per class"
             )
         paths = [names[row] for row in rows]
-        bare = paths if chosen is None else [path.partition("/")[2] for path in paths]
         if rule is None or rule == FOLDERS:
+            bare = paths if chosen is None else [path.partition("/")[2] for path in paths]
             labels = _folders(bare, place) or [self.title] * len(bare)
         elif rule == PREFIX:
-            labels = [_prefix(name, place) for name in bare]
+            labels = [_prefix(path, place) for path in paths]
         elif rule == NO_LABELS:
-            labels = [self.title] * len(bare)
+            labels = [self.title] * len(paths)
         else:
-            labels = by_list(paths, pairs_of(rule), place)
+            labels = by_list(paths, read_list(rule), place)
         classes, numbers = number_labels(labels, place)
         inside = np.array([chosen is None or path.startswith(f"{chosen}/") for path in paths])
         used = np.flatnonzero(inside & (numbers >= 0))
@@ -105,18 +102,22 @@ def label_rows(source: Source, rule: str | None, split: str) -> Source:
     def name_of(row: int) -> str:
         return f"{split}/{row}"
 
-    named, place, count = replace(source, names=name_of), source.name, len(source)
+    place, count = source.name, len(source)
+    named = replace(source, names=name_of)
     if rule is None:
         return named
+    if rule in (FOLDERS, PREFIX):
+        raise SettingError(
+            "labels",
+            f"the images of {place} have no file names, of which {{labels={rule}}} would take "
+            f"their classes; give a list {SUFFIX}, or {{labels={NO_LABELS}}}",
+        )
     if rule == NO_LABELS:
-        one = as_classes([place], place)
-        return replace(named, classes=one, labels=torch.zeros(count, dtype=torch.int64))
-    if not rule.lower().endswith(LISTS):
-        expected = f"a list {', '.join(LISTS)}, or {NO_LABELS}"
-        raise out_of_range("labels", expected, rule, f"{place} has no file names")
-    pairs = pairs_of(rule)
-    others = dict.fromkeys(file for file, _ in pairs if not file.startswith(f"{split}/"))
-    labels = by_list([*map(name_of, range(count)), *others], pairs, place)
+        labels: list[Label | None] = [place] * count
+    else:
+        listed = read_list(rule)
+        others = [file for file in listed if not file.startswith(f"{split}/")]
+        labels = by_list([*map(name_of, range(count)), *others], listed, place)
     classes, numbers = number_labels(labels, place)
     used = np.flatnonzero(numbers[:count] >= 0)
     if not len(used):
@@ -124,35 +125,15 @@ def label_rows(source: Source, rule: str | None, split: str) -> Source:
     return replace(named, classes=classes, labels=torch.from_numpy(numbers[used]), rows=used)
 
 
-def by_list(names: Sequence[str], pairs: list[tuple[str, Label]], place: str) -> list[Label | None]:
-    """The label of each image in a list; None for one that it omits.
-
-    The list has the paths of the images, or their file names where these are unique.
-    """
-    by_path, by_name = dict[str, int](), dict[str, int]()
-    for row, name in enumerate(names):
-        last = name.rpartition("/")[2]
-        by_path[name], by_name[last] = row, AMBIGUOUS if last in by_name else row
-    labels = list[Label | None]([None] * len(names))
-    for file, label in pairs:
-        # Also of `./cat/1.png`, or Windows' `cat\\1.png`.
-        name = file if file in by_path else plain(file)
-        row = by_path.get(name, by_name.get(name))
-        if row is None or row == AMBIGUOUS:
-            what = "does not exist" if row is None else "is the name of several files"
-            raise ValueError(
-                f"{place}: {shown_path(file)} in the list of labels {what}; correct the list"
-            )
-        previous = labels[row]
-        if previous is not None and str(previous) != str(label):
-            raise ValueError(
-                f"{shown_path(f'{place}/{names[row]}')} has the labels {short(str(previous))} "
-                f"and {short(str(label))} in the list; keep one"
-            )
-        labels[row] = label
-    if not pairs:
-        raise ValueError(f"{place}: the list of labels is empty; give a label for each image")
-    return labels
+def by_list(names: Sequence[str], listed: dict[str, Label], place: str) -> list[Label | None]:
+    """The label of each image in a list; None for one that it omits."""
+    absent = listed.keys() - set(names)
+    if absent:
+        first = next(file for file in listed if file in absent)
+        raise ValueError(
+            f"the list of labels has {shown_path(first)}, which is not in {place}; correct the list"
+        )
+    return list(map(listed.get, names))
 
 
 def number_labels(labels: Sequence[Label | None], place: str) -> tuple[tuple[str, ...], np.ndarray]:
@@ -160,9 +141,10 @@ def number_labels(labels: Sequence[Label | None], place: str) -> tuple[tuple[str
 
     Integers are numbers of classes already; names are numbered in natural order.
     """
-    listed = [label for label in labels if label is not None]
-    if all(isinstance(label, int) for label in listed):
-        low, high = int(min(listed)), int(max(listed))
+    listed = {label for label in labels if label is not None}
+    whole = [label for label in listed if isinstance(label, int)]
+    if whole:
+        low, high = min(whole), max(whole)
         if low < 0 or high >= MOST_CLASSES:
             raise ValueError(
                 f"{place}: labels are {short(str(low))}..{short(str(high))}, expected "
@@ -170,8 +152,7 @@ def number_labels(labels: Sequence[Label | None], place: str) -> tuple[tuple[str
             )
         classes: Sequence[Label] = range(high + 1)
     else:
-        labels = [label if label is None else str(label) for label in labels]
-        classes = sorted({*map(str, listed)}, key=natural)
+        classes = sorted(map(str, listed), key=natural)
     places: dict[Label | None, int] = {name: number for number, name in enumerate(classes)}
     numbers = [-1 if label is None else places[label] for label in labels]
     return as_classes(list(map(str, classes)), place), np.array(numbers, np.int64)

@@ -1,36 +1,24 @@
-"""List of labels -> pairs of file name and label; images of each class."""
+"""CSV file with columns file and label -> the label of each file; images of each class."""
 
 import csv
 import io
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
-from adm.data.naming import at_home, read_regular
+from adm.data.naming import at_home, plain, read_regular
 from adm.shown import printable, shown, shown_path
 from adm.spec import out_of_range
-from adm.store.parsed import parse_json
 
-LISTS = (".csv", ".tsv", ".json", ".jsonl")
-RULES = f"folders, prefix, none, or a list {', '.join(LISTS)} of files with their labels"
+SUFFIX = ".csv"
+RULES = f"folders, prefix, none, or a list {SUFFIX} of files with their labels"
 MOST_ROWS = 2_000_000
 MOST_BYTES = 100_000_000  # of a list; enough for MOST_ROWS images
 LONGEST_LABEL = 256  # characters
 WHOLE = re.compile(r"-?[0-9]+")
 
 Label = str | int
-Pairs = list[tuple[str, Label]]
-
-
-def as_label(value: Any, where: str) -> Label:
-    """The value, or a ValueError that starts with `where` if it is not a name or an integer."""
-    if isinstance(value, str) and value:
-        return as_name(value, where)
-    if isinstance(value, int) and not isinstance(value, bool):
-        return value
-    raise ValueError(f"{where} is {shown(value)}, expected a name or an integer; correct it")
 
 
 def as_name(text: str, where: str) -> str:
@@ -48,92 +36,43 @@ def as_name(text: str, where: str) -> str:
     return text
 
 
-def as_numbers(labels: Iterable[Label]) -> list[Label]:
+def as_numbers(texts: Sequence[str]) -> Sequence[Label]:
     """Convert labels to integers if all of them are."""
-    texts = list(labels)
-    if all(isinstance(text, int) or WHOLE.fullmatch(text) for text in texts):
-        return [int(text) for text in texts]
-    return texts
+    return list(map(int, texts)) if all(map(WHOLE.fullmatch, texts)) else texts
 
 
-def pairs_of(rule: str) -> Pairs:
-    """Read a list of labels: pairs of the name of a file and its label.
+def read_list(rule: str) -> dict[str, Label]:
+    """Read a list: the label of each file, by its plain name.
 
     Args:
         rule: the path of the list.
 
     Raises:
-        ValueError: it is not a list, or does not exist.
+        ValueError: it is not a list, does not exist, is empty, or gives a file two labels.
     """
     path, where = at_home(rule), shown_path(rule)
-    suffix = path.suffix.lower()
-    if suffix not in LISTS:
+    if path.suffix.lower() != SUFFIX:
         raise out_of_range("labels", RULES, rule)
     if not os.path.isfile(path):  # unlike Path.is_file, False for a name that is too long
         raise ValueError(f"the list of labels {where} does not exist; give the path of one")
-    content = read_regular(path, MOST_BYTES)
-    if suffix in (".csv", ".tsv"):
-        return csv_pairs(content, where, "\t" if suffix == ".tsv" else ",")
-    return json_pairs(content, where, lines=suffix == ".jsonl")
+    pairs = parse_list(read_regular(path, MOST_BYTES), where)
+    if not pairs:
+        raise ValueError(f"{where} is empty; give a label for each image")
+    labels = dict[str, Label]()
+    for file, label in pairs:
+        name = plain(file)  # also of `./cat/1.png`, or Windows' `cat\\1.png`
+        if labels.setdefault(name, label) != label:
+            raise ValueError(
+                f"{where} gives {shown_path(name)} the labels {labels[name]} and {label}; keep one"
+            )
+    return labels
 
 
-def sizes_in(labels: str, classes: Sequence[str]) -> list[int]:
-    """Count the images of each class in a list of labels.
+def parse_list(content: bytes, where: str) -> list[tuple[str, Label]]:
+    """Return each file and its label, of the columns that the first row calls `file` and `label`.
 
     Args:
-        labels: path of the list, in any of its forms.
-        classes: names of the classes in the order of their numbers. The list has names or numbers.
-
-    Raises:
-        ValueError: it is not a list, is empty, or has another class.
-    """
-    counts = Counter(label for _, label in pairs_of(labels))
-    sizes = [0] * len(classes)
-    known: dict[Label, int] = {name: number for number, name in enumerate(classes)}
-    for label, size in counts.items():
-        number = label if isinstance(label, int) else known.get(label, -1)
-        if not 0 <= number < len(classes):
-            raise ValueError(
-                f"{shown_path(labels)} has the class {shown(label)}, which is not one of the "
-                "model's; give the list that it was trained with"
-            )
-        sizes[number] += size
-    if not counts:
-        raise ValueError(f"{shown_path(labels)} is empty; give a list with images of every class")
-    return sizes
-
-
-def json_pairs(content: bytes, where: str, lines: bool = False) -> Pairs:
-    """Objects with `file` and `label`: in a list, or one in each line.
-
-    A list may also be that of StyleGAN's dataset.json: {"labels": [[file, label], ...]}.
-
-    Raises:
-        ValueError: another form, or invalid labels.
-    """
-    try:
-        if lines:
-            rows = [parse_json(line) for line in content.splitlines() if line.strip()]
-        else:
-            rows = parse_json(content, MOST_BYTES)
-    except ValueError as error:
-        raise ValueError(f"{where} cannot be read as JSON ({error}); correct it") from None
-    listed = rows.get("labels") if isinstance(rows, dict) else rows
-    pairs: Pairs = []
-    for row in listed if isinstance(listed, list) else [listed]:
-        match row:
-            case {"file": str(file), "label": label} | [str(file), label]:
-                pairs.append((file, as_label(label, f"{where}: the label of {shown_path(file)}")))
-            case _:
-                raise ValueError(
-                    f'{where} has {shown(row)}; write {{"file": "1.png", "label": "cat"}} for each '
-                    "image"
-                )
-    return pairs
-
-
-def csv_pairs(content: bytes, where: str, delimiter: str) -> Pairs:
-    """Columns `file` and `label`, as the first row names them.
+        where: location of the list, for messages.
 
     Raises:
         ValueError: not UTF-8, a quote that is not closed, more than `MOST_ROWS` lines, rows without
@@ -146,11 +85,11 @@ def csv_pairs(content: bytes, where: str, delimiter: str) -> Pairs:
     except UnicodeDecodeError as error:
         raise ValueError(f"{where} is not UTF-8 at byte {error.start}; save it as UTF-8") from None
     # Strictly, so that a quote without end does not join rows.
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     try:
         rows = (row for row in reader if row)
         file, label = _columns(next(rows, []), where)
-        files, labels, known = [], [], dict[str, Label]()
+        files, labels, known = list[str](), list[str](), dict[str, str]()
         for row in rows:
             if len(row) <= max(file, label):
                 raise ValueError(
@@ -158,7 +97,7 @@ def csv_pairs(content: bytes, where: str, delimiter: str) -> Pairs:
                 )
             name = row[label].strip()
             if name not in known:
-                known[name] = as_label(name, f"{where}: a label")
+                known[name] = as_name(name, f"{where}: a label")
             files.append(row[file].strip())
             labels.append(known[name])  # one string for each class in memory
     except csv.Error as error:
@@ -166,6 +105,30 @@ def csv_pairs(content: bytes, where: str, delimiter: str) -> Pairs:
             f"{where} cannot be read (line {reader.line_num}: {error}); correct it"
         ) from None
     return list(zip(files, as_numbers(labels), strict=True))
+
+
+def sizes_in(labels: str, classes: Sequence[str]) -> list[int]:
+    """Count the images of each class in a list of labels.
+
+    Args:
+        labels: path of the list.
+        classes: names of the classes in the order of their numbers. The list has names or numbers.
+
+    Raises:
+        ValueError: it is not a list, is empty, or has another class.
+    """
+    counts = Counter(read_list(labels).values())
+    known: dict[Label, int] = {name: number for number, name in enumerate(classes)}
+    sizes = [0] * len(classes)
+    for label, size in counts.items():
+        number = label if isinstance(label, int) else known.get(label, -1)
+        if not 0 <= number < len(classes):
+            raise ValueError(
+                f"{shown_path(labels)} has the class {shown(label)}, which is not one of the "
+                "model's; give the list that it was trained with"
+            )
+        sizes[number] += size
+    return sizes
 
 
 def _columns(row: list[str], where: str) -> tuple[int, int]:

@@ -4,8 +4,6 @@ import os
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from difflib import get_close_matches
-from glob import glob
-from pathlib import Path
 
 from adm.data import shards
 from adm.data.archive import archive
@@ -16,7 +14,7 @@ from adm.data.folder import image_file, image_folder
 from adm.data.hub import hub
 from adm.data.idx import fashion_mnist
 from adm.data.labels import SPLITS, label_rows
-from adm.data.naming import at_home, is_image, natural, open_regular
+from adm.data.naming import at_home, is_image, open_regular
 from adm.data.source import NoSplit, Source
 from adm.shown import LONGEST_PATH, shown, shown_path
 from adm.spec import out_of_range
@@ -24,11 +22,10 @@ from adm.spec import out_of_range
 BUILTIN = ("fashion-mnist", "digits")  # data with a location of their own
 FORMS = (
     "fashion-mnist, fashion-mnist:/FOLDER, digits, hf:NAME[@CONFIG], hf:/FOLDER, a "
-    "folder of images with one sub-folder per class, a .zip or .tar of such a folder, WebDataset "
-    "shards (a folder of them, or a-*.tar), an .npz or .npy file, or one image"
+    "folder of images with one sub-folder per class, a .zip of such a folder, WebDataset shards (a "
+    "folder of them, or one .tar), an .npz or .npy file, or one image"
 )
 WRITTEN = "emoji"  # the folder of a data set that a command writes
-ARRAYS = (".npz", ".npy")
 LONGEST_NAME = 40  # characters that are compared with those of data sets
 
 
@@ -49,9 +46,9 @@ def open_source(
             padded with black.
         channels: 1, 3 or 4; by default 3 for image files, and their own for arrays. Arrays with
             another number of channels cannot be converted.
-        labels: the labelling rule of image files (`labels.Tree`); the .npy file of an array file's
-            labels; a list by number (`labels.label_rows`), or `none`, of arrays, shards and named
-            data; None for the default.
+        labels: the labelling rule of image files (`labels.Tree`); a list by number
+            (`labels.label_rows`), or `none`, of arrays, shards and named data; None for the
+            default.
 
     Raises:
         ValueError: no such data, split or labels, an invalid size or number of channels, or damaged
@@ -82,22 +79,23 @@ def find(spec: str, *, split: str | Sequence[str] = "train", labels: str | None 
     name, _, place = spec.partition(":")
     if name in NAMED:
         return label_rows(NAMED[name](place, split), labels, split)
-    if spec.endswith(".tar"):
-        return _tar_files(spec, split, labels)
     path = at_home(spec)
     if os.path.isdir(path):  # unlike Path.is_dir, False for a name that is too long
-        if archives := shards.in_folder(path, split):
-            shards.check_whole(archives)
-            return shards.tar_archives(archives, path.resolve().name, split, labels)
+        if shards.in_folder(path):
+            return shards.open_shards(path, split, labels)
         return image_folder(path).source(split, labels)
     if not os.path.exists(path):
         raise _missing(spec)
     open_regular(path).close()  # refuses a pipe
-    suffix = path.suffix.lower()
-    if suffix == ".zip":
-        return archive(path).source(split, labels)
-    if suffix in ARRAYS:
-        return _arrays(path, split, labels)
+    match path.suffix.lower():
+        case ".zip":
+            return archive(path).source(split, labels)
+        case ".tar":
+            return shards.open_shards(path, split, labels)
+        case ".npz" | ".npy" if split == "train":
+            return label_rows(read_arrays(path), labels, split)
+        case ".npz" | ".npy":
+            raise NoSplit(f"{shown_path(path)} has no {split} split; give the file of those images")
     if is_image(path.name):
         return image_file(path).source(split, labels)
     raise ValueError(f"{shown_path(path)} has an unknown format; unpack it, or give {FORMS}")
@@ -110,29 +108,6 @@ def _missing(spec: str) -> ValueError:
     similar = get_close_matches(spec.partition(":")[0][:LONGEST_NAME].lower(), NAMED)
     hint = f"did you mean {' or '.join(similar)}? " if similar else ""
     return ValueError(f"no data {shown(spec, LONGEST_PATH)}; {hint}give {FORMS}")
-
-
-def _tar_files(spec: str, split: str, labels: str | None) -> Source:
-    """One or several .tar archives, by a path that may have * and ?."""
-    path = at_home(spec)
-    paths = (
-        [path] if os.path.isfile(path) else list(map(Path, sorted(glob(str(path)), key=natural)))
-    )
-    if not paths:
-        raise ValueError(f"no data {shown(spec)}: no such .tar archive; give {FORMS}")
-    first = paths[0].resolve()
-    if len(paths) > 1:
-        paths = shards.of_split(paths, split, spec)
-    title = first.stem if len(paths) == 1 else first.parent.name
-    return shards.tar_archives(paths, title, split, labels)
-
-
-def _arrays(path: Path, split: str, labels: str | None) -> Source:
-    if split != "train":
-        raise NoSplit(f"{shown_path(path)} has no {split} split; give the file of those images")
-    if labels is None or not labels.endswith(".npy"):
-        return label_rows(read_arrays(path), labels, split)
-    return label_rows(read_arrays(path, at_home(labels)), None, split)
 
 
 NAMED: dict[str, Callable[[str, str], Source]] = {

@@ -2,7 +2,8 @@
 
 import io
 import re
-from collections.abc import Sequence
+import tarfile
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, BinaryIO, NamedTuple
@@ -10,20 +11,22 @@ from typing import Annotated, BinaryIO, NamedTuple
 import torch
 from pydantic import Field
 
-from adm.data.archive import Entry, archive, read_entry, tar_entries
+from adm.data.archive import MOST_MEMBERS
 from adm.data.files import Files
 from adm.data.labels import SPLITS, as_classes, label_rows, number_labels
-from adm.data.lists import Label, as_label, as_numbers
-from adm.data.naming import EXTENSIONS, natural, open_regular
+from adm.data.lists import as_name, as_numbers
+from adm.data.naming import EXTENSIONS, MAX_BYTES, check_size, natural, open_regular, plain
 from adm.data.source import NoSplit, Source
 from adm.shown import count_of, printable, shown_path
-from adm.store.parsed import CLASSES, as_type, parse_json, read_json
+from adm.store.parsed import CLASSES, as_type, read_json
 
-CLASS, FIELDS = "cls", "json"  # WebDataset's extensions of an image's label and metadata
+LABEL = "cls"  # WebDataset's extension of an image's label
 CLASSES_FILE = "classes.json"  # the names of numbered classes, beside the shards
 MAX_LABEL = 1 << 20  # bytes of a file with a label
 SPLIT_OF = {name: split for split, names in SPLITS.items() for name in names}
 SPLIT_NAME = re.compile(rf"({'|'.join(sorted(SPLIT_OF, key=len, reverse=True))})(?![a-z])", re.I)
+# Raised by tarfile for damage.
+UNREADABLE = (tarfile.TarError, OSError, EOFError, ValueError, OverflowError, MemoryError)
 
 
 @dataclass(frozen=True)
@@ -35,75 +38,82 @@ class PackRecord:
 
 
 class Sample(NamedTuple):
-    """An image of a shard."""
+    """An image of a shard, which is `size` bytes of the archive from `offset` on."""
 
     archive: Path
-    entry: Entry
-    label: Label | None
+    name: str
+    offset: int
+    size: int
+    label: str | None = None
 
     @property
     def where(self) -> str:
-        return shown_path(f"{self.archive}/{self.entry.name}")
+        return shown_path(f"{self.archive}/{self.name}")
 
     def open(self) -> BinaryIO:
-        with self.archive.open("rb") as file:
-            return io.BytesIO(read_entry(file, self.entry, self.where))
+        check_size(self.size, self.where, MAX_BYTES)
+        with self.archive.open("rb") as file:  # of its own, so that threads share no position
+            file.seek(self.offset)
+            return io.BytesIO(file.read(self.size))
 
 
-def tar_archives(
-    paths: Sequence[Path], title: str, split: str = "train", labels: str | None = None
-) -> Source:
-    """Index the images of one or more .tar archives.
+def open_shards(path: Path, split: str, rule: str | None) -> Source:
+    """Index the images of a .tar archive, or of those of a split in a folder.
 
-    Archives in WebDataset's layout have the label of `0001.jpg` in `0001.cls`, a number or a name,
-    or in `0001.json`, {"label": ...}. `classes.json` beside the archives may name numbered classes.
-    A single archive without such files is labelled like a folder with the same files.
+    The label of `0001.jpg` is in `0001.cls`, a number or a name; without any such file, all images
+    are of one class. `classes.json` beside the archives may name numbered classes. If the names of
+    archives in a folder begin with those of several splits, as `train-000000.tar`, each has its
+    split; else all are of the training split.
 
     Args:
-        paths: the archives of one split; or a single one with a folder for each split.
-        title: name of the data.
+        path: the archive, or the folder.
         split: `train` or `test`.
-        labels: of a single archive without labels, see `labels.Tree`; of others, a list by number,
-            in the order of the archives, or `none`, see `labels.label_rows`.
-
-    Raises:
-        ValueError: not an uncompressed .tar, or damaged; no images, or one without a label.
-    """
-    samples = [sample for path in paths for sample in _samples(path)]
-    first, bare = paths[0], [each for each in samples if each.label is None]
-    if len(paths) == 1 and len(bare) == len(samples):
-        return archive(first).source(split, labels)
-    if len(paths) == 1 and split != "train" and first.parent.name not in SPLITS[split]:
-        of_split(paths, split, str(first))
-    if not samples:
-        raise ValueError(
-            f"{shown_path(first)} and {len(paths) - 1} more have no images; give other files"
-        )
-    if bare and labels is None:
-        raise ValueError(
-            f"{bare[0].where} has no label; add its .{CLASS}, or give a list of labels, or none"
-        )
-    own = as_numbers([title if each.label is None else each.label for each in samples])
-    classes, numbers = number_labels(own, shown_path(first.parent))
-    if isinstance(own[0], int):
-        classes = _class_names(first.parent / CLASSES_FILE, classes)
-    files = Files(lambda row: samples[row].open(), lambda row: samples[row].where)
-    source = Source(printable(title), classes, torch.from_numpy(numbers), files)
-    return label_rows(source, labels, split)
-
-
-def of_split(paths: Sequence[Path], split: str, place: str) -> list[Path]:
-    """The archives of a split, by names such as `train-000000.tar`; all if names show one split.
+        rule: a list by number, in the order of the archives, or `none`; see `labels.label_rows`.
 
     Raises:
         NoSplit: no archive is of the split.
+        ValueError: not an uncompressed .tar, or damaged; no images, or one without a label; fewer
+            archives than `adm data pack` was to write.
     """
-    starts = [SPLIT_NAME.match(path.name) for path in paths]
+    if path.is_dir():
+        folder, title = path, path.resolve().name
+        archives = _of_split(in_folder(path), split, path)
+        _check_whole(archives, folder, split)
+    else:
+        folder, title = path.parent, path.resolve().stem
+        archives = _of_split([path], split, path)
+    samples = [sample for each in archives for sample in _samples(each)]
+    if not samples:
+        raise ValueError(f"{shown_path(archives[0])} has no images; give other files")
+    labels = [each.label for each in samples if each.label is not None]
+    if labels and len(labels) < len(samples) and rule is None:
+        bare = next(each for each in samples if each.label is None)
+        raise ValueError(
+            f"{bare.where} has no label; add its .{LABEL}, or give a list of labels, or none"
+        )
+    own = as_numbers(labels) if len(labels) == len(samples) else [title] * len(samples)
+    classes, numbers = number_labels(own, shown_path(folder))
+    if isinstance(own[0], int):
+        classes = _class_names(folder / CLASSES_FILE, classes)
+    files = Files(lambda row: samples[row].open(), lambda row: samples[row].where)
+    return label_rows(
+        Source(printable(title), classes, torch.from_numpy(numbers), files), rule, split
+    )
+
+
+def in_folder(folder: Path) -> list[Path]:
+    """Return the .tar archives of a folder in natural order."""
+    return sorted(folder.glob("*.tar"), key=lambda path: natural(path.name))
+
+
+def _of_split(archives: Sequence[Path], split: str, place: Path) -> Sequence[Path]:
+    """The archives of a split, by the start of their names; all if they show one split."""
+    starts = [SPLIT_NAME.match(path.name) for path in archives]
     names = [start[1].lower() if start else "train" for start in starts]
-    if len({SPLIT_OF[name] for name in names}) < 2 and split == "train":
-        return list(paths)
-    prefix = next((name for name in SPLITS[split] if name in names), None)
-    chosen = [path for path, name in zip(paths, names, strict=True) if name == prefix]
+    if split == "train" and len({SPLIT_OF[name] for name in names}) == 1:
+        return archives
+    first = next((name for name in SPLITS[split] if name in names), None)
+    chosen = [path for path, name in zip(archives, names, strict=True) if name == first]
     if not chosen:
         raise NoSplit(
             f"{shown_path(place)} has no {split} split; name its archives {split}-000000.tar, or "
@@ -112,74 +122,67 @@ def of_split(paths: Sequence[Path], split: str, place: str) -> list[Path]:
     return chosen
 
 
-def in_folder(folder: Path, split: str) -> list[Path]:
-    """Return the archives of a split in a folder, or else in its sub-folder of that split."""
-    if direct := _tars(folder):
-        return of_split(direct, split, str(folder))
-    return next(filter(None, (_tars(folder / name) for name in SPLITS[split])), [])
-
-
-def _tars(folder: Path) -> list[Path]:
-    return sorted(folder.glob("*.tar"), key=lambda path: natural(path.name))
-
-
-def check_whole(archives: Sequence[Path]) -> None:
-    """Raise ValueError if a folder has fewer shards of a split than `adm data pack` recorded.
-
-    Other folders of shards may have other files of these names, which are ignored.
-
-    Args:
-        archives: all of a split in the folder.
-    """
-    folder = archives[0].parent
-    for split in SPLITS:
-        present = [path for path in archives if path.name.startswith(f"{split}-")]
-        try:
-            record = as_type(PackRecord, read_json(folder / f"{split}.json"))
-        except (OSError, ValueError):
-            continue
-        expected = -(-record.images // record.shard_size)
-        if present and len(present) < expected:
-            shards = count_of(expected, f"{split} shard")
-            raise ValueError(
-                f"{shown_path(folder)} has {len(present)} of {shards}, as "
-                "`adm data pack` did not end; run the same command again to write the others"
-            )
+def _check_whole(archives: Sequence[Path], folder: Path, split: str) -> None:
+    """Raise ValueError if a folder has fewer shards of a split than `adm data pack` recorded."""
+    try:
+        record = as_type(PackRecord, read_json(folder / f"{split}.json"))
+    except (OSError, ValueError):
+        return  # of other shards
+    expected = -(-record.images // record.shard_size)
+    if len(archives) < expected:
+        raise ValueError(
+            f"{shown_path(folder)} has {len(archives)} of {expected} {split} shards, as "
+            "`adm data pack` did not end; run the same command again to write the others"
+        )
 
 
 def _samples(path: Path) -> list[Sample]:
-    """Return the images of an archive, with the labels beside them."""
-    images: dict[str, Entry] = {}
-    labels: dict[str, Label] = {}
+    """Return the images of an archive with the labels beside them; only these are read.
+
+    Raises:
+        ValueError: not an uncompressed .tar, damaged, or over `MOST_MEMBERS`.
+    """
+    images: dict[str, Sample] = {}
+    labels: dict[str, str] = {}
     with open_regular(path) as file:
-        for entry in tar_entries(path):
-            key, extension = _key(entry.name)
-            if extension in EXTENSIONS:
-                images.setdefault(key, entry)
-            elif extension in (CLASS, FIELDS) and entry.size <= MAX_LABEL:
-                where = shown_path(f"{path}/{entry.name}")
-                label = _label(read_entry(file, entry, where), extension, where)
-                if label is not None and (extension == CLASS or key not in labels):
-                    labels[key] = label
-    return [Sample(path, entry, labels.get(key)) for key, entry in images.items()]
+        try:
+            for name, offset, size in _walk(file):
+                folder, slash, last = name.rpartition("/")
+                stem, _, extension = last.partition(".")  # at the first dot, as WebDataset does
+                key, extension = f"{folder}{slash}{stem}", extension.lower()
+                if stem and extension in EXTENSIONS:
+                    images.setdefault(key, Sample(path, name, offset, size))
+                elif stem and extension == LABEL and size <= MAX_LABEL:
+                    file.seek(offset)
+                    labels[key] = file.read(size).decode("utf-8", "surrogateescape").strip()
+        except UNREADABLE as error:
+            raise ValueError(
+                f"{shown_path(path)} is damaged or not an uncompressed .tar "
+                f"({shown_path(error) or type(error).__name__}); download it again, or decompress "
+                "it"
+            ) from None
+    for key, label in labels.items():
+        as_name(label, f"{shown_path(f'{path}/{key}.{LABEL}')}: its label")
+    return [image._replace(label=labels.get(key)) for key, image in images.items()]
 
 
-def _key(name: str) -> tuple[str, str]:
-    """WebDataset's key and extension: a path is split at the first dot of its file name."""
-    folder, slash, last = name.rpartition("/")
-    stem, _, extension = last.partition(".")
-    return f"{folder}{slash}{stem}", extension.lower() if stem else ""
-
-
-def _label(content: bytes, extension: str, where: str) -> Label | None:
-    if extension == CLASS:
-        return as_label(content.decode("utf-8", "surrogateescape").strip(), f"{where}: its label")
-    try:
-        fields = parse_json(content)
-    except ValueError:
-        return None
-    value = fields.get("label") if isinstance(fields, dict) else None
-    return None if value is None else as_label(value, f"{where}: its label")
+def _walk(file: BinaryIO) -> Iterator[tuple[str, int, int]]:
+    """Yield the plain name of each regular file in a .tar, its offset and its size in bytes."""
+    total = file.seek(0, io.SEEK_END)
+    file.seek(0)
+    with tarfile.open(fileobj=file, mode="r:") as opened:
+        for count, member in enumerate(opened):
+            if count == MOST_MEMBERS:
+                raise ValueError(f"it has more than {MOST_MEMBERS} entries")
+            if member.size < 0:  # from which tarfile would go back
+                raise ValueError(f"a size below 0 at byte {member.offset}")
+            if member.isreg():
+                if member.offset_data + member.size > total:
+                    raise ValueError(f"it ends within {member.name}")
+                yield plain(member.name), member.offset_data, member.size
+        file.seek(opened.offset)  # a damaged header looks to tarfile like the end
+        if any(file.read(tarfile.BLOCKSIZE)):
+            raise ValueError(f"no header at byte {opened.offset}")
 
 
 def _class_names(path: Path, numbered: tuple[str, ...]) -> tuple[str, ...]:

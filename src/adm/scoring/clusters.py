@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from adm.data import Source
-from adm.data.lists import csv_pairs
+from adm.data.lists import parse_list
 from adm.extras import installing
 from adm.limits import MOST_CLASSES
 from adm.scoring.extraction import FeatureSet
@@ -213,7 +213,7 @@ def names_of(source: Source) -> list[str]:
     names = list(map(source.listed, range(len(source))))
     for name in names:
         try:
-            survives = csv_pairs(to_csv([name], ["any"]), "the list", ",") == [(name, "any")]
+            survives = parse_list(to_csv([name], ["any"]), "the list") == [(name, "any")]
         except ValueError:  # also of a name that is no Unicode
             survives = False
         if not survives:

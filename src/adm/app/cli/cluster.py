@@ -71,7 +71,7 @@ def cluster(
         have labels to validate on.
     labels
         Labels to compare the clusters with: folders (the default), prefix (as in dog_0001.png),
-        none, or a CSV or JSON file.
+        none, or a CSV file.
     seed
         Random seed of K-means.
     """

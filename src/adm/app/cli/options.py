@@ -74,7 +74,7 @@ Labels = Annotated[
     str | None,
     Parameter(
         help="Source of the labels: folders (the default), prefix (as in dog_0001.png), none, or a "
-        "CSV or JSON file."
+        "CSV file."
     ),
 ]
 Split = Annotated[
