@@ -1,7 +1,6 @@
 """Packed data equal their source."""
 
 import os
-import tarfile
 from pathlib import Path
 
 import numpy as np
@@ -49,29 +48,6 @@ def test_packed_images_are_those_of_the_folder(
     whole, packed = (open_source(str(p), size=shape) for p in (photos, tmp_path / "shards"))
     assert (packed.classes, packed.labels.tolist()) == (whole.classes, whole.labels.tolist())
     assert torch.equal(packed.batch(range(COUNT))[0], whole.batch(range(COUNT))[0])
-
-
-@pytest.mark.parametrize(
-    ("kind", "extension"),
-    [
-        *(("JPEG", "jpg"), ("MPO", "jpg"), ("PNG", "png"), ("WEBP", "webp")),
-        *(("GIF", "gif"), ("BMP", "bmp"), ("TIFF", "tif")),
-    ],
-)
-def test_original_files_are_copied_and_named_by_their_format(
-    tmp_path: Path, kind: str, extension: str
-) -> None:
-    (tmp_path / "set").mkdir()
-    first, second = (Image.new("RGB", (8, 8), colour) for colour in ("red", "blue"))
-    more = {"save_all": True, "append_images": [second]} if kind == "MPO" else {}
-    first.save(tmp_path / "set" / "1.jpeg", kind, **more)
-    assert Image.open(tmp_path / "set" / "1.jpeg").format == kind
-    pack(find(str(tmp_path / "set")), tmp_path / "out", Packing(format="original"))
-    with tarfile.open(tmp_path / "out" / "train-000000.tar") as archive:
-        assert archive.getnames() == [f"000000000.{extension}", "000000000.cls"]
-        copied = archive.extractfile(f"000000000.{extension}")
-        assert copied is not None
-        assert copied.read() == (tmp_path / "set" / "1.jpeg").read_bytes()
 
 
 def test_arrays_are_packed_without_loss(tmp_path: Path) -> None:

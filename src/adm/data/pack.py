@@ -13,28 +13,16 @@ from adm.data.files import CorruptImage
 from adm.data.fitting import at_one_size
 from adm.data.shards import CLASSES_FILE
 from adm.data.source import Source, map_ahead
-from adm.spec import out_of_range
+from adm.spec import SettingError, out_of_range
 from adm.store.files import new_file, write_text
 from adm.store.hashes import sha256_of
 from adm.store.locks import locked
 
-ORIGINAL = "original"
 # Format -> its extension, and Pillow's options. WebP and PNG are lossless.
 ENCODINGS = {
     "png": ("png", {"format": "PNG"}),
     "jpeg": ("jpg", {"format": "JPEG", "quality": 95, "subsampling": 0}),
     "webp": ("webp", {"format": "WEBP", "lossless": True, "quality": 80}),
-}
-FORMATS = (*ENCODINGS, ORIGINAL)
-# Pillow's name of a format -> its extension. MPO is a JPEG followed by more pictures, from phones.
-EXTENSION_OF = {
-    "JPEG": "jpg",
-    "MPO": "jpg",
-    "PNG": "png",
-    "WEBP": "webp",
-    "GIF": "gif",
-    "BMP": "bmp",
-    "TIFF": "tif",
 }
 
 
@@ -45,7 +33,7 @@ class Packing:
     Attributes:
         size: (H, W) to which they are resized and cropped; None for their own.
         channels: 1, 3 or 4; None for 3, or for arrays their own.
-        format: png, jpeg (quality 95), webp (lossless), or original, which copies files unchanged.
+        format: png, jpeg (quality 95) or webp (lossless).
         shard_size: images per archive.
     """
 
@@ -55,15 +43,14 @@ class Packing:
     shard_size: int = 10_000
 
     def __post_init__(self) -> None:
-        if self.format not in FORMATS:
-            raise out_of_range("format", ", ".join(FORMATS), self.format)
+        if self.format not in ENCODINGS:
+            raise out_of_range("format", f"one of {', '.join(ENCODINGS)}", self.format)
         if self.shard_size < 1:
             raise out_of_range("shard_size", "at least 1", self.shard_size)
         if self.channels == 4 and self.format == "jpeg":
-            raise out_of_range("channels", "1 or 3 for JPEG, which has no alpha", 4)
-        if self.format == ORIGINAL and not self.size == self.channels is None:
-            cure = "leave {size} and {channels} out"
-            raise out_of_range("format", "png, jpeg or webp for a size", ORIGINAL, cure)
+            raise SettingError(
+                "format", "JPEG has no alpha: use {format=png} or {format=webp}, or {channels=3}"
+            )
 
 
 class Packed(NamedTuple):
@@ -80,11 +67,6 @@ class Packed(NamedTuple):
     existing: int
     images: int
     damaged: list[str]
-
-
-class Encoded(NamedTuple):
-    content: bytes
-    extension: str
 
 
 def pack(
@@ -114,15 +96,18 @@ def pack(
         ValueError: the folder has shards of other data or settings, or another process writes it
             (`InUse`); or arrays whose channels no image format has.
     """
-    encode = _original(source) if packing.format == ORIGINAL else _encoder(source, packing)
-    if out.exists() and not out.is_dir():
-        raise ValueError(f"{out} is a file, and shards need a folder; choose another place")
+    extension, how = ENCODINGS[packing.format]
+    images = at_one_size(source, size=packing.size, channels=packing.channels, check=False)
+    if images.files is None:
+        pixels.mode_of(images.shape[0])
 
-    def attempt(index: int) -> Encoded | CorruptImage:
+    def encode(index: int) -> bytes | CorruptImage:
+        stream = io.BytesIO()
         try:
-            return encode(index)
+            pixels.to_picture(images.read(index)).save(stream, **how)
         except CorruptImage as error:
             return error
+        return stream.getvalue()
 
     damaged, written = list[str](), 0
     labels, indices, size = source.labels.tolist(), range(len(source)), packing.shard_size
@@ -139,44 +124,15 @@ def pack(
                 new_file(target) as part,
                 tarfile.open(part, "w", format=tarfile.USTAR_FORMAT) as archive,
             ):
-                for index, encoded in zip(span, map_ahead(attempt, span), strict=True):
+                for index, encoded in zip(span, map_ahead(encode, span), strict=True):
                     advance(1)
                     if isinstance(encoded, CorruptImage):
                         damaged.append(str(encoded))
                         continue
                     written += 1
-                    _add(archive, f"{index:09d}.{encoded.extension}", encoded.content)
+                    _add(archive, f"{index:09d}.{extension}", encoded)
                     _add(archive, f"{index:09d}.cls", str(labels[index]).encode())
     return Packed(len(shards), len(shards) - len(absent), written, damaged)
-
-
-def _encoder(source: Source, packing: Packing) -> Callable[[int], Encoded]:
-    source = at_one_size(source, size=packing.size, channels=packing.channels, check=False)
-    if source.files is None:
-        pixels.mode_of(source.shape[0])
-    extension, how = ENCODINGS[packing.format]
-
-    def encode(index: int) -> Encoded:
-        stream = io.BytesIO()
-        pixels.to_picture(source.read(index)).save(stream, **how)
-        return Encoded(stream.getvalue(), extension)
-
-    return encode
-
-
-def _original(source: Source) -> Callable[[int], Encoded]:
-    files = source.files
-    if files is None:
-        raise ValueError(f"{source.name} has no files to copy; give format png, jpeg or webp")
-
-    def encode(index: int) -> Encoded:
-        with files.picture(source.row(index)) as picture:
-            picture.load()  # raises CorruptImage now, not when the shard is read
-            extension = EXTENSION_OF[picture.format or ""]
-        with files.encoded(source.row(index)) as stream:
-            return Encoded(stream.read(), extension)
-
-    return encode
 
 
 def _claim(out: Path, source: Source, packing: Packing, split: str) -> None:

@@ -44,7 +44,7 @@ def pack(
 
         adm data pack photos --split test --out shards --size 64
 
-        adm data pack photos.zip --labels prefix --out shards --format original
+        adm data pack photos.zip --labels prefix --out shards --size 64 --format webp
 
     Parameters
     ----------
@@ -60,8 +60,7 @@ def pack(
     channels
         Number of channels: 1, 3 or 4. By default 3 for image files, and unchanged for arrays.
     format
-        Format of the images: png, jpeg (quality 95), webp (lossless), or original (the files
-        unchanged).
+        Format of the images: png, jpeg (quality 95) or webp (lossless).
     shard_size
         Images per shard.
     """
