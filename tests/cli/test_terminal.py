@@ -1,4 +1,4 @@
-"""Text -> the output on a terminal, a pipe, a full disk or an ASCII stream."""
+"""Text -> the output on a terminal, a pipe and a full disk."""
 
 import json
 import os
@@ -11,28 +11,11 @@ import pytest
 import tiny
 from answers import Adm
 
-from adm.app.cli.terminal import terminal
-from adm.app.notices import notice
-
-HOSTILE = "\x1b]0;title\x07\x1b[2J\x9b1m\u202e\r\udce9"
-SHOWN = r"\x1b]0;title\x07\x1b[2J\x9b1m\u202e\r\udce9"
-
 
 def adm_process(*words: str, **options: Any) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "adm", *words]
     options = {"stderr": subprocess.PIPE, "text": True, "timeout": 60, "check": False} | options
     return subprocess.run(command, **options)
-
-
-def test_what_is_printed_acts_on_no_terminal_and_lines_stay(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    with terminal():
-        print(f"a\t{HOSTILE}\nb")
-        print(HOSTILE, file=sys.stderr)
-    assert capsys.readouterr() == (f"a\t{SHOWN}\nb\n", f"{SHOWN}\n")
-    notice(HOSTILE)  # of the library, without the command line
-    assert capsys.readouterr().err == f"{SHOWN}\n"
 
 
 def test_names_in_a_table_and_in_a_document_are_escaped(adm: Adm, tmp_path: Path) -> None:

@@ -54,9 +54,7 @@ def progress(what: str, total: float, unit: str, done: float = 0) -> Iterator[Ad
     Args:
         unit: of the amounts, in the plural, such as images.
     """
-    # A bar replaces standard error while it is shown, so it receives the stream beneath.
-    stream = getattr(sys.stderr, "rich_proxied_file", sys.stderr)
-    console, pace = Console(file=stream), Pace(total, done, time.monotonic)
+    console, pace = Console(file=sys.stderr), Pace(total, done, time.monotonic)
     if console.is_jupyter:  # which displays no stream
         console = Console()
     what = printable(what)

@@ -17,7 +17,7 @@ from rich.console import Console, ConsoleOptions
 from adm.app import notices, openmp
 from adm.app.cli import errors, stopping
 from adm.app.cli.options import converted
-from adm.app.cli.terminal import Lasting, open_standard_streams, terminal
+from adm.app.cli.terminal import Lasting, lasting_streams
 from adm.app.progress import progress
 from adm.progress import displayed
 from adm.store.files import user_cache
@@ -144,7 +144,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     Errors of the user print one line each, and exit with 2.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
-    with terminal() as output:
+    with lasting_streams() as output:
         status = _run(words)
         output.flush()
         status = status or _unprinted(output, words)
@@ -207,7 +207,6 @@ def _arguments(words: Sequence[str]) -> dict[str, str]:
 
 def program() -> None:
     """Run `main` as the program of this process."""
-    open_standard_streams()
     if not {"--help", "-h"} & {*sys.argv}:  # --help must be fast
         notices.silence_pillow()
         notices.silence_hub(bool({"--quiet", "-q"} & {*sys.argv}))

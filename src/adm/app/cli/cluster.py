@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from adm.app.cli import places
-from adm.app.cli.output import OUT, AsJson, say, show
+from adm.app.cli.output import OUT, AsJson, print_lines, say, show
 from adm.app.cli.scoring import USUAL_IMAGES, ImageOptions, with_cache
 from adm.app.progress import progress
 from adm.store.files import write_bytes, write_json, write_text
@@ -146,7 +146,7 @@ def cluster(
         said += f", and {len(names) - len(source):,} of the {other_split} split" if more else ""
         lines = [f"{k} clusters: silhouette {each:.3f}" for k, each in found.tried.items()]
         lines += [f"against the labels of the data: {agreement}"] if agreement else []
-        show(lambda: report, as_json, lambda: print("\n".join(lines)) if lines else None)
+        show(lambda: report, as_json, lambda: print_lines("\n".join(lines)) if lines else None)
         say(f"{out}: {said}", as_json)
         if page is not None:
             lead = f"{said}. " + ". ".join(lines)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 
 from adm.app.cli.options import Model
-from adm.app.cli.output import AsJson, as_document, show, table
+from adm.app.cli.output import AsJson, print_json, show, table
 from adm.spec import to_json
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def info(
 
     path, _, chosen, metadata = read(model)
     if recipe:
-        print(as_document(to_json(chosen), indent=2))
+        print_json(to_json(chosen))
         return
     guides = classifier_of(model, path)
     contents = {

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from adm.app.cli import places
 from adm.app.cli.options import SEVERAL, Device
-from adm.app.cli.output import OUT, AsJson, say, show
+from adm.app.cli.output import OUT, AsJson, print_lines, say, show
 from adm.app.cli.scoring import joined
 
 
@@ -77,5 +77,5 @@ def likelihood(
     task = task_of(pipeline, data, bound, batch_size=batch_size, **how)
     bits = run(task, out, devices)
     if bits is not None:
-        show(bits.to_json, as_json, lambda: print(bits))
+        show(bits.to_json, as_json, lambda: print_lines(str(bits)))
         say(f"{out / PAGE}: open it in a browser", as_json)

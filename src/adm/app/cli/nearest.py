@@ -5,7 +5,7 @@ from typing import Annotated
 
 from adm.app.cli import places
 from adm.app.cli.options import DEFAULT_FEATURES, FEATURES, Resize
-from adm.app.cli.output import OUT, AsJson, say, show
+from adm.app.cli.output import OUT, AsJson, print_lines, say, show
 from adm.app.cli.scoring import USUAL_IMAGES, ImageOptions, with_cache
 from adm.spec import out_of_range
 from adm.store.files import new_file
@@ -111,7 +111,7 @@ def nearest(
             with new_file(out) as file:
                 draw_nearest(matches, ours, theirs, count, network.name).save(file, "PNG")
             whole = lambda: nearest_to_json(matches, network.name, ours, theirs)  # noqa: E731
-            show(whole, as_json, lambda: print(matches))
+            show(whole, as_json, lambda: print_lines(str(matches)))
             say(f"{out}: the {min(count, len(ours))} samples most likely to be copies", as_json)
 
         devices.once(act)

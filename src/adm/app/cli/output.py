@@ -1,7 +1,6 @@
 """Any, bool -> one JSON document, or text, on standard output; notices."""
 
 import json
-import math
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from typing import Annotated, Any
@@ -13,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from adm.app.notices import notice
-from adm.shown import printable
+from adm.shown import printable, printable_lines
 
 OUT = Parameter(name=("--out", "-o"))
 AsJson = Annotated[
@@ -25,10 +24,10 @@ def show(value: Callable[[], Any], as_json: bool, text: Callable[[], None]) -> N
     """Print a result: as one JSON document, or by `text`.
 
     Args:
-        value: returns the result as JSON values; NaN and infinities become null.
+        value: returns the result as JSON values.
     """
     if as_json:
-        print(as_document(_finite(value()), indent=1))
+        print_json(value())
     else:
         text()
 
@@ -55,33 +54,17 @@ def table(
     Console(width=width).print(grid)
 
 
-def as_document(value: Any, indent: int) -> str:
-    """Return a JSON document for standard output.
-
-    Characters on which a terminal would act, or that the encoding lacks, are escaped as in JSON.
-    """
-    encoding = (getattr(sys.stdout, "encoding", None) or "utf-8").lower()
-    in_ascii = not encoding.startswith("utf")
-    text = json.dumps(value, indent=indent, ensure_ascii=in_ascii, allow_nan=False)
-    return "\n".join(
-        line if line.isprintable() else "".join(map(_escaped, line)) for line in text.split("\n")
-    )
+def print_json(value: Any) -> None:
+    """Print a JSON document, in which NaN and infinities are null, as JSON has neither."""
+    finite = json.loads(json.dumps(value), parse_constant=lambda name: None)
+    print(json.dumps(finite, indent=1).replace("\x7f", "\\u007f"))  # on which a terminal would act
 
 
-def _escaped(character: str) -> str:
-    is_plain = printable(character) == character
-    return character if is_plain else json.dumps(character)[1:-1].replace("\x7f", "\\u007f")
+def print_lines(text: str) -> None:
+    """Print a result, in which characters are escaped on which a terminal would act."""
+    print(printable_lines(text))
 
 
 def say(line: str, as_json: bool = False) -> None:
     """Print a notice on standard output, or on standard error if that has a JSON document."""
     notice(line, sys.stderr if as_json else sys.stdout)
-
-
-def _finite(value: Any) -> Any:
-    """Replace NaN and infinities by None, because JSON has neither."""
-    if isinstance(value, dict):
-        return {key: _finite(each) for key, each in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(each) for each in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

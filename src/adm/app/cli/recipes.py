@@ -1,10 +1,9 @@
 """adm recipes [NAME] -> names and summaries, or one Recipe as JSON."""
 
 import inspect
-import json
 from typing import TYPE_CHECKING
 
-from adm.app.cli.output import AsJson, show
+from adm.app.cli.output import AsJson, print_json, show
 from adm.spec import to_json
 
 if TYPE_CHECKING:
@@ -56,4 +55,4 @@ def recipes(
 
 def _print(chosen: "Recipe", text: str) -> None:
     print(text)
-    print(json.dumps(to_json(chosen), indent=2))
+    print_json(to_json(chosen))

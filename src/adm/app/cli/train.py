@@ -1,6 +1,5 @@
 """adm train RECIPE --out DIR -> run folder: checkpoints/, log.jsonl, previews/, progress.png."""
 
-import json
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -8,7 +7,7 @@ from cyclopts import Parameter
 
 from adm.app.cli import places
 from adm.app.cli.options import SEVERAL, Device, Labels
-from adm.app.cli.output import OUT
+from adm.app.cli.output import OUT, print_json
 from adm.spec import out_of_range, to_json
 
 
@@ -149,7 +148,7 @@ def train(
     if dry_run:
         shown = recipe if data is None else open_data(choice, facts, options).recipe
         on_meta(shown.config)  # raises if the network cannot be built
-        print(json.dumps(to_json(shown), indent=2))
+        print_json(to_json(shown))
         return
     how = TrainOptions(
         micro_batch=training.parse_micro_batch(micro_batch),
