@@ -17,7 +17,7 @@ REFUSED: dict[str, tuple[str, ...]] = {
     "train digts": ("no recipe 'digts'; did you mean digits",),
     "train digits --set unet.dropout": ("--set must be a field and a value",),
     "train digits --data digts": ("no data 'digts'; did you mean digits?",),
-    "train": ("RECIPE requires an argument",),
+    "train": ("RECIPE is missing; it comes before the options",),
     "sample fashoin": ("no model 'fashoin'",),
     "sample model.safetensors --classes snaeker:2": (
         "--classes",
@@ -28,7 +28,7 @@ REFUSED: dict[str, tuple[str, ...]] = {
     "sample model.safetensors --grid even:start=99": (
         "start of --grid must be a level in 2..20, got 99",
     ),
-    "sample model.safetensors --scale nan": ("expected a finite number, got nan",),
+    "sample model.safetensors --scale nan": ("--scale must be a finite number, got nan",),
     "sample model.safetensors --device cuda:99": ("device",),
     "sample model.safetensors --nonsense": ("Unknown option: --nonsense",),
     "sample model.safetensors --classifier model.safetensors --scale 1": (

@@ -39,12 +39,12 @@ def test_a_message_of_the_library_stays() -> None:
 def test_a_setting_is_refused_in_the_words_of_the_command_line() -> None:
     named = {"steps": "--steps", "grid": "--grid", "model": "MODEL", "set": "--set"}
     error = out_of_range("steps", "at most 20", 21, "or pass {grid=karras} or {use_labels=False}")
-    line = errors.line(error, [], AGAIN, lambda: named)
+    line = errors.line(error, AGAIN, lambda: named)
     assert line == (
         "--steps must be at most 20, got 21; or pass --grid karras or --set use_labels=false"
     )
     assert (
-        errors.line(out_of_range("model", "a student"), [], AGAIN, lambda: named)
+        errors.line(out_of_range("model", "a student"), AGAIN, lambda: named)
         == "MODEL must be a student"
     )
 

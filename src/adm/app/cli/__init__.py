@@ -191,7 +191,7 @@ def _unprinted(output: Lasting, words: Sequence[str]) -> int:
 def _print_error(error: BaseException, words: Sequence[str]) -> None:
     """Print an error in one write, so that the lines of several ranks do not mix."""
     again = after_stopping(words, "run the command again")
-    text = errors.line(error, words, again, lambda: _arguments(words))
+    text = errors.line(error, again, lambda: _arguments(words))
     sys.stderr.write(f"adm: {text}\n")
 
 

@@ -4,7 +4,7 @@ import errno
 import os
 import re
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 
@@ -49,26 +49,22 @@ SENTENCES = {
 OTHERWISE = "{it}: {reason}; choose another path, or resolve that error, then {again}"
 TEMPORARY = "; temporary files are there, and TMPDIR names another folder for them"
 NO_TEMPORARY_FOLDER = "No usable temporary directory"
-PREFIX = re.compile(r"^Invalid value for \S+: (?=cannot read )")  # the rest names the option again
-SWITCH = re.compile(r'^Invalid value for (\S+): unable to convert (".*") into bool\.$', re.DOTALL)
-
 
 Arguments = Callable[[], Mapping[str, str]]
 
 
-def line(error: BaseException, words: Sequence[str], again: str, arguments: Arguments) -> str:
+def line(error: BaseException, again: str, arguments: Arguments) -> str:
     """Return the message of an error as one short line without control characters.
 
     Args:
-        words: of the command line.
         again: how the command goes on, as in "run the same command again to resume".
         arguments: returns argument -> what the verb calls it, as in `scale` -> `--scale`.
     """
-    text = printable(" ".join(_message(error, words, again, arguments).split()))
+    text = printable(" ".join(_message(error, again, arguments).split()))
     return short(LONG.sub(lambda word: short(word[0], LONGEST_WORD), text), LONGEST_LINE)
 
 
-def _message(error: BaseException, words: Sequence[str], again: str, arguments: Arguments) -> str:
+def _message(error: BaseException, again: str, arguments: Arguments) -> str:
     # Here, because pydantic, which it imports, takes a third of the time of `adm --help`.
     from adm.spec import SettingError
 
@@ -76,7 +72,7 @@ def _message(error: BaseException, words: Sequence[str], again: str, arguments: 
         named = arguments()
         return error.text(option(error.field, None, named), partial(option, named=named))
     if isinstance(error, CycloptsError):
-        return of_words(error, words)
+        return of_words(error)
     if isinstance(error, OSError):
         return of_disk(error, again)
     if isinstance(error, MemoryError):
@@ -123,28 +119,13 @@ def of_disk(error: OSError, again: str) -> str:
     return sentence + TEMPORARY * (is_full and Path(it) == Path(tempfile.gettempdir()))
 
 
-def of_words(error: CycloptsError, words: Sequence[str]) -> str:
+def of_words(error: CycloptsError) -> str:
     """Describe words that are no command line."""
-    text = SWITCH.sub(r"\1 takes no value, got \2; write \1 alone", PREFIX.sub("", str(error)))
     if isinstance(error, UnknownOptionError):
         unknown = error.token.keyword or ""
         if ours := ELSEWHERE.get(unknown.lstrip("-").replace("_", "-")):
             return f"Unknown option: {unknown}. It is called {ours} here."
-    name = error.argument.name if error.argument is not None else "-"
-    taken = _taken_by_an_option(words)
-    if isinstance(error, MissingArgumentError) and taken and not name.startswith("-"):
-        return f"{name} is missing; it comes before the options, and {taken}"
-    return text
-
-
-def _taken_by_an_option(words: Sequence[str]) -> str | None:
-    """Describe which option took several words, the last of which may have been meant otherwise."""
-    taken, taker, values = None, "", list[str]()
-    for word in (*words, "--"):
-        if not word.startswith("-"):
-            values.append(word)
-            continue
-        if taker and len(values) > 1:
-            taken = f"{taker} took {' '.join(values)}"
-        taker, values = word, []
-    return taken
+    name = "-" if error.argument is None else error.argument.name
+    if isinstance(error, MissingArgumentError) and not name.startswith("-"):
+        return f"{name} is missing; it comes before the options"
+    return str(error)
