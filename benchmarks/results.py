@@ -1,4 +1,4 @@
-"""Shipped models -> the tables and figures of docs/results/results.md.
+"""Shipped models -> the tables and the figure of docs/results/results.md.
 
     python benchmarks/results.py --out out/results
     python benchmarks/results.py --out out/results --only fashion --processes 2
@@ -19,12 +19,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import compared
 import results_costs
 import results_gan
 import results_page
 import results_scores
-from results_plan import CHOSEN, FEW, SCALES, STEERED, TRUNCATIONS, Contest, Row, contests
+import results_sweeps
+from results_plan import CHOSEN, FEW, SCALES, TRUNCATIONS, Contest, Row, contests
 from results_scores import of_few
 
 from adm.app.cli.sampling import labels_like
@@ -105,8 +105,6 @@ def measure(contest: Contest, runner: Runner, place: Path) -> None:
     for row in contest.rows:
         if not results_scores.row_file(place, row).exists():
             score(contest, row, resolved(contest, row, place), runner, place)
-    pictures(contest, runner, place)
-    steer(contest, runner, place)
     results_costs.clock(contest, results_scores.read_rows(contest, place), place)
 
 
@@ -168,7 +166,6 @@ def _missing(place: Path, axis: str, values: Sequence[float]) -> list[float]:
     return [value for value in values if value not in stored]
 
 
-# Seven parameters: what is sampled, and where.
 def sample_rival(
     contest: Contest,
     weights: str,
@@ -192,10 +189,7 @@ def resolved(contest: Contest, row: Row, place: Path) -> dict[str, Any]:
         if axis == "scale":
             assert row.model is not None
             return Sampling(guide=GUIDES[row.model]).scale
-        sweeps = compared.opened("", str(results_scores.sweep_file(place, axis).parent))
-        (swept,), features = sweeps, contest.features[0]
-        distances = swept.values(compared.distance_of(sweeps, features), features)
-        return compared.strength(swept.points[distances.index(min(distances))])
+        return results_sweeps.lowest(place, axis, contest.features[0])
 
     of_row = row.options.items()
     return row.options | {key: chosen(key) for key, value in of_row if value == CHOSEN}
@@ -258,42 +252,6 @@ def labels_of(contest: Contest, place: Path, classes: Sequence[str], count: int)
     if contest.proportional:
         return labels_like(str(place / LABELS), None, classes, count).tolist()
     return balanced_labels(range(len(classes)), count)
-
-
-def pictures(contest: Contest, runner: Runner, place: Path) -> None:
-    """Compare samples of some classes with each other and with real images."""
-    out = place / "compared.html"
-    if not out.exists():
-        for row in contest.rows:
-            if row.name in contest.compared:  # its scores may be from another machine
-                options = resolved(contest, row, place)
-                sample(contest, row, options, runner, place)
-        sets = [
-            *(place / name for name in contest.compared),
-            contest.data,
-            "--split",
-            contest.split,
-        ]
-        how = ["--class", contest.classes, "--features", contest.features[0]]
-        files = ["--picture", place / "compared.png", "--out", out]
-        runner.adm("compare", *sets, *how, *files)
-
-
-def steer(contest: Contest, runner: Runner, place: Path) -> None:
-    """Draw the paper's Figure 3: a model without labels, guided to one class at two scales.
-
-    Images of the same place in both are from the same noise.
-    """
-    out = place / "steered.html"
-    if out.exists():
-        return
-    model, name, options = contest.steered
-    folders = [place / f"scale-{scale}" for scale in STEERED]
-    for scale, folder in zip(STEERED, folders, strict=True):
-        how = flags({**options, "scale": scale, "classes": f"{name}:24"})
-        runner.adm("sample", model, *how, "--out", folder)
-    how = ["--class", name, "--features", contest.features[0]]
-    runner.adm("compare", *folders, *how, "--picture", place / "steered.png", "--out", out)
 
 
 if __name__ == "__main__":

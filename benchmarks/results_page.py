@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import compared
 import matplotlib
 from matplotlib.figure import Figure
 from results_plan import CHOSEN, FEW, Contest, Row
-from results_scores import SCORES, of_few, sweep_file
+from results_scores import SCORES, of_few
+from results_sweeps import AT_INFINITY, distance_of, draw, read_sweeps
 
 from adm.app.study.plots import INK, LINES, STYLE
 from adm.scoring import Score
@@ -21,7 +21,7 @@ from adm.store.files import write_text
 PAGE, IMAGES, STORED = "results/results.md", "images", "results"
 MADE = "make results"
 COLUMNS = {  # of the table; the files that are published beside it have all scores
-    compared.AT_INFINITY: "Fréchet distance at infinite N",
+    AT_INFINITY: "Fréchet distance at infinite N",
     "precision": "precision",
     "recall": "recall",
 }
@@ -38,9 +38,7 @@ def write(measured: dict[str, Any], contest: Contest, place: Path, docs: Path | 
         page = docs / PAGE
         write_text(page, between(page.read_text("utf-8"), contest.name, text))
         shutil.copytree(place / SCORES, docs / STORED / contest.name, dirs_exist_ok=True)
-        for picture in (place / f"{stem}.png" for stem in ("curve", "compared", "steered")):
-            if picture.exists():
-                shutil.copyfile(picture, docs / IMAGES / f"{picture.stem}-{contest.name}.png")
+        shutil.copyfile(place / "curve.png", docs / IMAGES / f"curve-{contest.name}.png")
 
 
 def tables(measured: dict[str, Any], contest: Contest) -> str:
@@ -111,14 +109,6 @@ def shown(measured: dict[str, Any], contest: Contest) -> list[Row]:
     return [row for row in contest.rows if row.name in measured]
 
 
-def sweeps(place: Path) -> list[compared.Compared]:
-    """Return the stored sweeps of truncation and of the guidance scale."""
-    named = (("BigGAN, truncation", "truncation"), ("ADM-G, scale", "scale"))
-    files = [(name, sweep_file(place, axis)) for name, axis in named]
-    existing = [(name, file) for name, file in files if file.exists()]
-    return [each for name, file in existing for each in compared.opened(name, str(file.parent))]
-
-
 def curve(contest: Contest, measured: dict[str, Any], place: Path) -> Figure:
     """Draw precision and distance against recall: truncation, guidance, and real images."""
     first = contest.features[0]
@@ -128,20 +118,20 @@ def curve(contest: Contest, measured: dict[str, Any], place: Path) -> Figure:
         for row in shown(measured, contest)
         if row.name in marks and measured[row.name]["count"] >= FEW  # fewer are not comparable
     ]
-    both = sweeps(place)
-    keys = "precision", compared.distance_of(both, first)
+    sweeps = read_sweeps(place)
+    keys = "precision", distance_of(sweeps, first)
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(11.2, 4.4), dpi=144, layout="constrained")
         for axes, key in zip(figure.subplots(1, 2), keys, strict=True):
-            for sweep, colour in zip(both, LINES, strict=False):
-                compared.line(axes, sweep, key, first, colour)
+            for sweep, colour in zip(sweeps, LINES, strict=False):
+                draw(axes, sweep, key, first, colour)
             for row in marked:
                 own, label = measured[row.name]["scores"], _titled(row, measured)
                 x, y = (scored(own, each, first) for each in ("recall", key))
                 assert x is not None
                 assert y is not None
                 axes.plot(x.value, y.value, marks[row.name], color=INK, ms=8, label=label)
-            compared.name_scales(axes, both, key, first)
+            axes.margins(0.06)
         figure.axes[0].legend(fontsize=8)
     return figure
 

@@ -14,7 +14,6 @@ COUNT = 10_000  # images of the rows that the claims are about
 FEW = 2_500  # of other rows, of a point of a sweep, and those that the recall of every row is of
 TRUNCATIONS = (0.3, 0.5, 0.7, 1, 1.5, 2, 4)
 SCALES = (0, 1, 4, 8)
-STEERED = (1, 10)  # scales of the paper's Figure 3
 RELEASED = {"sampler": "ancestral", "grid": "even", "steps": 250}
 DDIM = {"sampler": "ddim", "grid": "even", "steps": 25}
 STOCHASTIC = "20 stochastic UniPC steps"
@@ -63,10 +62,6 @@ class Contest:
         judge: the classifier whose accuracy on the samples is stated.
         rows: of the table; those of real images first.
         gan, guided: the models of the sweeps of truncation and of the guidance scale.
-        classes: of the picture.
-        compared: names of the rows in the picture, before real images.
-        steered: the model without labels and the class of the paper's Figure 3, with further
-            options of `adm sample`.
         core_hours: that training took, by model, of a student with its teacher's; measured once.
         proportional: whether samples have the proportions of the classes in the data.
     """
@@ -80,9 +75,6 @@ class Contest:
     rows: tuple[Row, ...]
     gan: str
     guided: str
-    classes: str
-    compared: tuple[str, str]
-    steered: tuple[str, str, dict[str, str]]
     core_hours: dict[str, float]
     proportional: bool = False
 
@@ -108,9 +100,6 @@ def _fashion() -> Contest:
         ),
         gan=f"{BASELINES}/fashion-biggan.safetensors",
         guided="fashion",
-        classes="sandal,bag,coat",
-        compared=("gan-truncated", "guided-few"),
-        steered=("fashion-unlabelled", "bag", {"classifier": "fashion-classifier"}),
         core_hours={
             "fashion": 6.5,
             "fashion-classifier": 0.3,
@@ -147,9 +136,6 @@ def _emoji() -> Contest:
         ),
         gan=f"{BASELINES}/emoji-biggan.safetensors",
         guided="emoji",
-        classes="animals & nature,food & drink,smileys & emotion",
-        compared=("gan-truncated", "autoguided"),
-        steered=("emoji", "smileys & emotion", {"set": "use_labels=false", "guide": "none"}),
         core_hours={
             "emoji": 10.2,
             "emoji-classifier": 0.2,

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import results_gan
-from compared import strength
 from results_plan import FEW, Contest, Row
 
 from adm.runs.processor import described
@@ -128,6 +127,12 @@ def store_sweep(place: Path, axis: str, out: Path) -> None:
     sweep_file(place, axis).parent.mkdir(parents=True, exist_ok=True)
     ordered = [points[scale] for scale in sorted(points)]
     write_json(sweep_file(place, axis), {"made": models, "points": ordered})
+
+
+def strength(point: dict[str, Any]) -> float:
+    """Return the truncation or the scale of a point of a sweep."""
+    (value,) = point["settings"].values()
+    return float(value)
 
 
 def _by_strength(points: list[dict[str, Any]]) -> dict[float, Any]:

@@ -1,10 +1,8 @@
-"""Checkout of the released code -> table of the speed of sampling, beside it and diffusers.
+"""Checkout of the released code -> table of the speed of a sampling step, beside it and diffusers.
 
-python benchmarks/sampling.py steps --released ~/guided-diffusion --diffusers
-python benchmarks/sampling.py images --released ~/guided-diffusion --diffusers
+python benchmarks/sampling.py --released ~/guided-diffusion --diffusers
 
-`steps` measures one step: the U-Net alone, and guided, with the classifier's forward and backward
-pass. `images` measures the whole sampling of a block of images; see `whole_images`. The
+A step is the U-Net alone, and guided, with the classifier's forward and backward pass. The
 implementations take turns, so that other work on the machine affects all of them alike. The weights
 are the same where the structures match, which is checked: diffusers has the same blocks with
 weights of its own.
@@ -14,7 +12,6 @@ import argparse
 import importlib.util
 import platform
 import statistics
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -23,7 +20,6 @@ from typing import Any, TypeVar
 
 import steps
 import torch
-import whole_images
 from peers import diffusers_network, released_network
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
@@ -218,7 +214,7 @@ def print_rates(contest: Contest, taken: dict[str, list[float]], now: Callable[[
         )
 
 
-def measure_steps(args: argparse.Namespace) -> None:
+def measure(args: argparse.Namespace) -> None:
     device = torch.device(args.device)
 
     def now() -> float:
@@ -253,53 +249,22 @@ def describe(args: argparse.Namespace) -> str:
     return ", ".join([name, f"{args.threads} threads, {args.clock} time", *versions])
 
 
-def _add_steps(one: argparse.ArgumentParser) -> None:
-    one.set_defaults(measure=measure_steps)
-    _add_shared(one)
-    one.add_argument("--shapes", nargs="+", choices=list(SHAPES), default=list(SHAPES))
-    one.add_argument("--rounds", type=int, default=10)
-    one.add_argument("--clock", choices=list(CLOCKS), default="processor")
-    one.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-
-
-def _add_images(whole: argparse.ArgumentParser) -> None:
-    whole.set_defaults(measure=whole_images.measure, device="cpu", clock="wall and processor")
-    _add_shared(whole)
-    whole.add_argument("--rounds", type=int, default=5)
-    whole.add_argument("--steps", type=int, nargs="+", default=[5, 6, 8, 10])
-    whole.add_argument(
-        "--guide-interval", type=int, nargs=2, default=(300, 980), metavar=("LOW", "HIGH")
-    )
-    whole.add_argument(
-        "--released-steps",
-        type=int,
-        choices=range(1, whole_images.ALL_STEPS + 1),
-        default=10,
-        metavar="N",
-        help="time so many of the 250 ancestral steps; 250 for all",
-    )
-
-
-def _add_shared(command: argparse.ArgumentParser) -> None:
-    command.add_argument(
-        "--released", type=Path, required=True, help="checkout of guided-diffusion"
-    )
-    command.add_argument("--diffusers", action="store_true", help="measure diffusers too")
-    command.add_argument("--threads", type=int, default=1)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    commands = parser.add_subparsers(dest="command", required=True)
-    _add_steps(commands.add_parser("steps", help="time of one step of each implementation"))
-    _add_images(commands.add_parser("images", help="time of whole images of each implementation"))
+    parser.add_argument("--released", type=Path, required=True, help="checkout of guided-diffusion")
+    parser.add_argument("--diffusers", action="store_true", help="measure diffusers too")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--shapes", nargs="+", choices=list(SHAPES), default=list(SHAPES))
+    parser.add_argument("--rounds", type=int, default=10)
+    parser.add_argument("--clock", choices=list(CLOCKS), default="processor")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     print(describe(args), flush=True)
-    args.measure(args)
+    measure(args)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

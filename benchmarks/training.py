@@ -22,7 +22,6 @@ from typing import Any, NamedTuple
 
 import steps
 import torch
-from resident import peak_bytes, resident_bytes
 
 from adm.runs.processor import half_precision, processor
 
@@ -60,7 +59,7 @@ def contend(line: Connection, name: str, shape: steps.Shape, args: argparse.Name
     """Take a step on each request and send its cost; runs in an implementation's process."""
     torch.set_num_threads(args.threads)
     chosen, clock = torch.device(args.device), CLOCKS[args.clock]
-    before = resident_bytes() if chosen.type == "cpu" else 0
+    before = 0 if chosen.type == "cuda" else resident_bytes("VmRSS")
     step, done = build(name, shape, chosen, args.released), 0
     line.send("ready")
     while line.recv():
@@ -74,7 +73,19 @@ def contend(line: Connection, name: str, shape: steps.Shape, args: argparse.Name
 
 
 def peak_of(device: torch.device) -> int:
-    return torch.cuda.max_memory_allocated(device) if device.type == "cuda" else peak_bytes()
+    cuda = device.type == "cuda"
+    return torch.cuda.max_memory_allocated(device) if cuda else resident_bytes("VmHWM")
+
+
+def resident_bytes(field: str) -> int:
+    """Return this process's resident memory on Linux, `VmRSS` now or `VmHWM` at most (man 5 proc).
+
+    That of `getrusage` would survive exec, so that a process starts with the peak of its parent.
+    """
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith(f"{field}:"):
+            return 1024 * int(line.split()[1])
+    raise ValueError(f"/proc/self/status has no {field}")
 
 
 def race(names: tuple[str, ...], rounds: int, start: Callable[..., Any]) -> dict[str, list[Taken]]:

@@ -36,7 +36,7 @@ REPORT = {
 def modules(monkeypatch: pytest.MonkeyPatch) -> Any:
     """The modules of `benchmarks/` that make the page; they import each other by their names."""
     monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
-    names = ("scores", "costs", "page", "plan")
+    names = ("scores", "costs", "page", "plan", "sweeps")
     return SimpleNamespace(**{name: import_module(f"results_{name}") for name in names})
 
 
@@ -114,12 +114,22 @@ def test_the_count_of_a_row_is_that_of_all_its_images(modules: Any, tmp_path: Pa
 
 
 def test_few_images_are_compared_by_the_plain_distance(modules: Any) -> None:
-    compared = import_module("compared")
-    both = {compared.title(key, "some"): SCORE for key in (compared.DISTANCE, compared.AT_INFINITY)}
-    plain = {compared.title(compared.DISTANCE, "some"): SCORE}
-    many, few = (compared.Compared("", Path(), [{"scores": own}]) for own in (both, plain))
-    assert compared.distance_of([many], "some") == "frechet_at_infinity"
-    assert compared.distance_of([many, few], "some") == "frechet"
+    sweeps = modules.sweeps
+    both = {sweeps.title(key, "some"): SCORE for key in (sweeps.DISTANCE, sweeps.AT_INFINITY)}
+    plain = {sweeps.title(sweeps.DISTANCE, "some"): SCORE}
+    many, few = (sweeps.Sweep("", [{"scores": own}]) for own in (both, plain))
+    assert sweeps.distance_of([many], "some") == "frechet_at_infinity"
+    assert sweeps.distance_of([many, few], "some") == "frechet"
+
+
+def test_the_figure_shows_the_stored_sweeps(modules: Any, tmp_path: Path) -> None:
+    shutil.copytree(RESULTS / "fashion", tmp_path / modules.scores.SCORES)
+    contest = modules.plan.contests()["fashion"]
+    measured = modules.scores.read_rows(contest, tmp_path)
+    for axes in modules.page.curve(contest, measured, tmp_path).axes:
+        written = " ".join(text.get_text() for text in axes.texts)
+        assert written == "0.3 0.5 0.7 1 1.5 2 4 0 1 4 8"
+    assert modules.sweeps.lowest(tmp_path, "truncation", contest.features[0]) == 4
 
 
 def test_stored_scores_are_read_as_they_were_written(modules: Any, tmp_path: Path) -> None:
