@@ -61,8 +61,9 @@ def count_of(number: int, one: str, more: str | None = None) -> str:
 
 
 def abbreviated(names: Sequence[str], most: int) -> str:
-    """Return some names in a list, and an ellipsis for more."""
-    return ", ".join(names[:most]) + ", ..." * (len(names) > most)
+    """Return the first of some names for a message, and an ellipsis for more."""
+    listed = ", ".join(short(printable(name)) for name in names[:most])
+    return f"{listed}, ..." if len(names) > most else listed
 
 
 def shown_path(path: object) -> str:

@@ -8,7 +8,13 @@ import torch
 
 from adm.diffusion import NOISE, VELOCITY, X_0
 from adm.models import export
-from adm.models.convert import config_from_flags, export_state, recipe_from_flags, released_shapes
+from adm.models.convert import (
+    export_state,
+    network_of,
+    read_flags,
+    recipe_from_flags,
+    released_shapes,
+)
 from adm.models.load import load_diffusion
 from adm.networks import ClassifierConfig, HeadCount, HeadWidth, UNet, UNetConfig
 from adm.recipes.released import RELEASED
@@ -106,7 +112,7 @@ def test_what_a_network_predicts_is_a_flag_and_an_unknown_schedule_is_refused() 
     assert isinstance(noise, DiffusionRecipe)
     assert isinstance(x_0, DiffusionRecipe)
     assert (noise.process.prediction, x_0.process.prediction) == (NOISE, X_0)
-    with pytest.raises(SettingError, match="with noise_schedule linear or cosine, got 'sqrt'"):
+    with pytest.raises(SettingError, match="noise_schedule must be linear or cosine, got 'sqrt'"):
         recipe_from_flags(SOURCE, shapes, OPEN | {"noise_schedule": "sqrt"})
 
 
@@ -131,10 +137,11 @@ def test_a_process_that_the_scripts_do_not_have_is_refused(tmp_path: Path) -> No
     assert not (tmp_path / "v.pt").exists()
 
 
-def test_a_round_trip_by_the_printed_flags(tmp_path: Path) -> None:
+@pytest.mark.parametrize("zipped", [True, False])
+def test_a_round_trip_by_the_printed_flags(zipped: bool, tmp_path: Path) -> None:
     state = export_state(UNet(BASE).state_dict(), BASE)
     original, ours, back = tmp_path / "mine.pt", tmp_path / "ours.safetensors", tmp_path / "back.pt"
-    torch.save(state, original)
+    torch.save(state, original, _use_new_zipfile_serialization=zipped)
     export.convert(original, ours, flags=OPEN)
     assert load_diffusion(ours).network.config == BASE
     printed = export.convert_to_released(ours, back).split()
@@ -142,5 +149,5 @@ def test_a_round_trip_by_the_printed_flags(tmp_path: Path) -> None:
     again = torch.load(back, weights_only=True)
     assert list(again) == list(state)
     assert all(torch.equal(again[name], tensor) for name, tensor in state.items())
-    assert replace(config_from_flags(flags), classes=7) == replace(BASE, classes=7)
+    assert replace(network_of(read_flags(flags)), classes=7) == replace(BASE, classes=7)
     assert flags["diffusion_steps"] == "4000"

@@ -5,7 +5,7 @@ import json
 import torch
 from parity.goldens import each_file
 
-from adm.models.convert import config_from_flags, export_state, read_flags, recognise
+from adm.models.convert import export_state, network_of, read_flags, recognise
 from adm.models.convert.released import released_names
 from adm.networks import UNetConfig, on_meta
 from adm.recipes.released import RELEASED
@@ -19,7 +19,7 @@ def _manifest(path):
 @each_file("manifests/*.json")
 def test_names_order_shapes_and_count(path):
     manifest, flags = _manifest(path)
-    config = config_from_flags(flags)
+    config = network_of(read_flags(flags))
     exported = export_state(on_meta(config).state_dict(), config, _legacy(flags))
     assert [[name, list(t.shape)] for name, t in exported.items()] == manifest["state_dict"]
     assert {t.dtype for t in exported.values()} == {torch.float32}
@@ -33,13 +33,13 @@ def test_readme_flags_alone_make_the_same_network(path):
     readme_flags = manifest["flags_given_in_readme"]
     if manifest["kind"] == "classifier":
         readme_flags = readme_flags | {"kind": "classifier"}
-    assert config_from_flags(readme_flags) == config_from_flags(flags)
+    assert network_of(read_flags(readme_flags)) == network_of(read_flags(flags))
 
 
 @each_file("manifests/*.json")
 def test_attention_has_the_released_heads(path):
     manifest, flags = _manifest(path)
-    config = config_from_flags(flags)
+    config = network_of(read_flags(flags))
     network, ours = on_meta(config), {new: old for old, new in released_names(config).items()}
     pool = "qkv_proj.weight"
     assert len(manifest["attention"]) == sum(n.endswith((".qkv.weight", pool)) for n in ours)
@@ -55,7 +55,7 @@ def test_attention_has_the_released_heads(path):
 @each_file("manifests/*.json")
 def test_resolved_settings(path):
     manifest, flags = _manifest(path)
-    config, resolved = config_from_flags(flags), manifest["resolved"]
+    config, resolved = network_of(read_flags(flags)), manifest["resolved"]
     assert list(config.multipliers) == resolved["channel_mult"]
     assert list(config.attention_factors) == resolved["attention_downsample_factors"]
     assert config.channels == resolved["model_channels"]
@@ -72,8 +72,10 @@ def test_recognised_from_names_and_shapes(path):
     known = RELEASED.get(manifest["checkpoint"])
     if known is None:
         return
-    assert manifest["checkpoint"] in recognise(dict(manifest["state_dict"]))
-    assert known.config == config_from_flags(flags)
+    assert manifest["checkpoint"] in recognise(
+        {name: tuple(sides) for name, sides in manifest["state_dict"]}
+    )
+    assert known.config == network_of(read_flags(flags))
     assert known.legacy_attention_order == _legacy(flags)
     sampling = manifest.get("readme_sampling") or {}
     assert known.classifier == sampling.get("classifier_checkpoint")

@@ -9,7 +9,7 @@ from parity.goldens import assert_within, each_file, tensors
 
 from adm.diffusion import cosine
 from adm.guidance.gradients import classifier_gradient
-from adm.models.convert import config_from_flags, export_state, import_state, read_flags
+from adm.models.convert import export_state, import_state, network_of, read_flags
 from adm.models.convert.flags import Flags
 from adm.networks import Classifier, UNet, UNetConfig
 
@@ -25,7 +25,7 @@ def described_network(flags):
     Other entries of a case are ignored.
     """
     known = {name: value for name, value in flags.items() if name in Flags.model_fields}
-    return config_from_flags(known), not read_flags(known).use_new_attention_order
+    return network_of(read_flags(known)), not read_flags(known).use_new_attention_order
 
 
 def load_network(flags, state):

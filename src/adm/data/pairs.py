@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 
 from adm.data.source import Source
-from adm.shown import abbreviated, count_of, shown_path
+from adm.shown import abbreviated, count_of
 from adm.spec import out_of_range
 
 MOST_NAMED = 3  # files in a message
@@ -35,12 +35,11 @@ def pair(images: Source, conditions: Source) -> Source:
     matches = [rows.get(_stem(name), []) for name in names]
     wrong = [name for name, match in zip(names, matches, strict=True) if len(match) != 1]
     if wrong:
-        names = [shown_path(path) for path in wrong]
         raise out_of_range(
             "condition",
             f"one image for each of {images.name}, of the same path but for the suffix; "
             f"{conditions.name} has none, or several, for {count_of(len(wrong), 'image')}",
-            cure=f"add or rename the partners of {abbreviated(names, MOST_NAMED)}",
+            cure=f"add or rename the partners of {abbreviated(wrong, MOST_NAMED)}",
         )
     chosen = conditions.subset(np.array([row for (row,) in matches], np.int64))
     return replace(images, name=f"{images.name} from {conditions.name}", condition=chosen)

@@ -5,24 +5,29 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from adm.data.naming import at_home
 from adm.diffusion import NOISE, X_0
 from adm.models.convert import (
     diffusers,
     export_state,
+    import_state,
     load_released,
     recipe_from_flags,
     script_flags,
 )
 from adm.models.convert.flags import SCHEDULES
+from adm.models.convert.released import flattened
 from adm.models.load import described_by, read
 from adm.models.paths import FOREIGN, resolve
-from adm.networks import Shapes, UNetConfig
+from adm.models.pickled import read_tensors
+from adm.networks import UNetConfig, shapes_of
 from adm.recipes.paper import released_recipe
-from adm.recipes.released import PUBLIC, Released, released_as
+from adm.recipes.released import PUBLIC, released_as
 from adm.recipes.schema import DiffusionRecipe, ProcessSettings, Recipe
-from adm.spec import out_of_range, to_json
+from adm.shown import shown_path
+from adm.spec import SettingError, literal, out_of_range, to_json
 from adm.store.files import new_file
 from adm.training.model_file import save_model
 
@@ -53,9 +58,8 @@ def convert(
         weights, recipe = _described(path, name, flags)
         metadata = described_by(recipe)
     elif name is not None or flags is not None:
-        raise out_of_range(
-            "flags" if name is None else "as", f"left out, as {path} says what it is"
-        )
+        what = f"{literal(shown_path(path))} says what it is; leave {{}} out"
+        raise SettingError("flags" if name is None else "as", what)
     else:
         _, weights, recipe, metadata = read(path)
     save_model(out, weights, metadata.entries())
@@ -64,23 +68,15 @@ def convert(
 
 def _described(
     path: Path, name: str | None, flags: Mapping[str, Any] | None
-) -> tuple[dict[str, torch.Tensor], Recipe]:
-    if name is not None:
-        if name not in PUBLIC:
-            raise out_of_range("as", "a name that `adm models` lists", name)
-        return load_released(path, PUBLIC[name]).state, released_recipe(PUBLIC[name])
-    recipes = list[Recipe]()
-
-    def described(shapes: Shapes) -> Released:
-        recipe, parsed = recipe_from_flags(path, shapes, flags or {})
-        recipes.append(recipe)
-        return Released(
-            config=recipe.config,  # pyright: ignore[reportArgumentType]
-            size=recipe.data.size[0],
-            legacy_attention_order=not parsed.use_new_attention_order,
-        )
-
-    return load_released(path, described).state, recipes[0]
+) -> tuple[dict[str, Tensor], Recipe]:
+    """Read a file as that of a released name, or of a network that flags describe."""
+    if name is None:
+        state = flattened(read_tensors(path))
+        recipe, read = recipe_from_flags(path, shapes_of(state), flags or {})
+        return import_state(state, recipe.config, not read.use_new_attention_order), recipe
+    if name not in PUBLIC:
+        raise out_of_range("as", "a name that `adm models` lists", name)
+    return load_released(path, PUBLIC[name])[1], released_recipe(PUBLIC[name])
 
 
 def _check_known(process: ProcessSettings) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from adm.extras import installing
-from adm.shown import abbreviated, printable, reason_of, short, shown_path
+from adm.shown import abbreviated, printable, reason_of, short
 from adm.spec import out_of_range
 from adm.store.files import of_system
 from adm.store.parsed import CLASSES, read_json
@@ -192,5 +192,5 @@ def _files(package: Any, repository: Repository, options: dict[str, Any]) -> str
         files = package.HfApi(token=options.get("token")).list_repo_files(
             repository.name, revision=repository.revision
         )
-        return f", only {shown_path(abbreviated(files, MOST_LISTED))}" if files else ""
+        return f", only {abbreviated(files, MOST_LISTED)}" if files else ""
     return ""

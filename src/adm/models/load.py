@@ -127,7 +127,10 @@ def read(model: str | Path) -> tuple[Path, dict[str, Tensor], Recipe, Metadata]:
     if _is_web_page(path):
         raise ValueError(f"{path} is a web page, not a model; download the file that it shows")
     if path.suffix in FOREIGN:
-        return path, *_released(path)
+        # Recognised by the names and shapes of its weights.
+        name, weights = load_released(path)
+        recipe = released_recipe(name)
+        return path, weights, recipe, described_by(recipe)
     if path.suffix == PICKLED:
         raise ValueError(
             f"{path} is a pickle, which is code that would run when it is loaded, and is refused; "
@@ -145,13 +148,6 @@ def read(model: str | Path) -> tuple[Path, dict[str, Tensor], Recipe, Metadata]:
     except ValueError as error:
         raise damaged_metadata(path, error) from None
     return path, load_weights(path), recipe, metadata
-
-
-def _released(path: Path) -> tuple[dict[str, Tensor], Recipe, Metadata]:
-    """Read a released file, which is recognised by the names and shapes of its weights."""
-    loaded = load_released(path)
-    recipe = released_recipe(loaded.names[0])
-    return loaded.state, recipe, described_by(recipe)
 
 
 def described_by(recipe: Recipe) -> Metadata:

@@ -1,8 +1,7 @@
 """Released state dict <-> state dict of ours; released flags -> UNetConfig, ClassifierConfig."""
 
-from adm.models.convert.flags import config_from_flags, read_flags, recipe_from_flags, script_flags
+from adm.models.convert.flags import network_of, read_flags, recipe_from_flags, script_flags
 from adm.models.convert.released import (
-    Loaded,
     export_state,
     import_state,
     load_released,
@@ -11,11 +10,10 @@ from adm.models.convert.released import (
 )
 
 __all__ = [
-    "Loaded",
-    "config_from_flags",
     "export_state",
     "import_state",
     "load_released",
+    "network_of",
     "read_flags",
     "recipe_from_flags",
     "recognise",

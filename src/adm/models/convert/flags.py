@@ -23,7 +23,8 @@ from adm.networks import ClassifierConfig, HeadCount, HeadWidth, Shapes, UNetCon
 from adm.networks.classifier import Pool
 from adm.recipes.paper import Trained, as_released, imagenet
 from adm.recipes.schema import ClassifierRecipe, DiffusionRecipe, ProcessSettings, Recipe
-from adm.spec import out_of_range
+from adm.shown import shown_path
+from adm.spec import SettingError, literal, out_of_range
 
 IMAGENET_CLASSES = 1000
 UNSET = -1  # how the released flags say "not given"
@@ -124,19 +125,15 @@ def read_flags(flags: Mapping[str, Any]) -> Flags:
         ) from None
 
 
-def config_from_flags(values: Mapping[str, Any]) -> UNetConfig | ClassifierConfig:
+def network_of(flags: Flags) -> UNetConfig | ClassifierConfig:
     """Return the configuration of the network that these flags build.
 
-    Args:
-        values: by name, as strings or typed; the others have the released defaults.
-            `kind="classifier"`, `pool` or any `classifier_*` flag gives a classifier, and
-            `large_size` an upsampler.
+    `kind="classifier"`, `pool` or any `classifier_*` flag gives a classifier, and `large_size` an
+    upsampler.
 
     Raises:
-        ValueError: a flag is unknown or cannot be parsed, or the image size has no default
-            multipliers.
+        ValueError: the image size has no default multipliers.
     """
-    flags = read_flags(values)
     resampling = "convolution" if flags.conv_resample else "plain"
     counted = flags.num_head_channels == UNSET
     heads = HeadCount(flags.num_heads) if counted else HeadWidth(flags.num_head_channels)
@@ -273,13 +270,14 @@ def recipe_from_flags(
     flags = read_flags(inferred | dict(chosen))
     if missing := open_flags(inferred, chosen):
         listed = "; ".join(f"{name} ({values})" for name, values in missing.items())
-        raise out_of_range("flags", f"complete: the weights in {path} leave open {listed}")
-    config = config_from_flags(inferred | dict(chosen))
+        what = f"the weights in {literal(shown_path(path))} leave open {listed}; give them in {{}}"
+        raise SettingError("flags", what)
+    config = network_of(flags)
     size = flags.large_size or flags.image_size
     low = flags.small_size
     data = replace(imagenet(size), low_res=None if low is None else (low, low))
     if flags.noise_schedule not in SCHEDULES:
-        raise out_of_range("flags", f"with noise_schedule {_some(SCHEDULES)}", flags.noise_schedule)
+        raise out_of_range("flags.noise_schedule", _some(SCHEDULES), flags.noise_schedule)
     process = ProcessSettings(
         schedule="cosine" if flags.noise_schedule == "cosine" else "linear",
         steps=flags.diffusion_steps,

@@ -1,24 +1,24 @@
-"""Released file -> Loaded; released state dict <-> ours: names, and the order of attention rows.
+"""Released file -> its name and weights; released state dict <-> ours: names, rows of attention.
 
 Both directions need the configuration, because shapes do not determine the number of heads. Neither
 reads values, so that networks of any size can be checked with meta tensors.
 """
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
-from typing import NamedTuple
 
 from torch import Tensor
 
 from adm.models.pickled import read_tensors
 from adm.networks import Config, Shapes, on_meta, shapes_of
 from adm.networks.blocks import Attention
-from adm.recipes.released import RELEASED, Released, public_name
-from adm.shown import printable, short
-from adm.spec import out_of_range
+from adm.recipes.released import RELEASED, public_name
+from adm.shown import abbreviated, shown_path
+from adm.spec import SettingError, literal
 
+MOST_NAMED = 3  # tensors in a message
 # Ours -> released, matched in order: PLACES at the start of a name, then LAYERS within it. The
 # resize of a decoder stage is not listed: its released number depends on whether attention precedes
 # it.
@@ -144,8 +144,8 @@ def export_state(
     names = released_names(config)
     if missing := sorted(names.keys() ^ state.keys()):
         raise ValueError(
-            f"these weights are not of this configuration: {_few(missing)} not in both; "
-            "give the configuration they were trained with"
+            "these weights are not of this configuration, only one of which has "
+            f"{abbreviated(missing, MOST_NAMED)}; give the configuration they were trained with"
         )
     if legacy_attention_order:
         state = _reorder(state, config, by_head=False)
@@ -186,30 +186,24 @@ def released_shapes(config: Config) -> dict[str, tuple[int, ...]]:
 
 def check(got: Shapes, expected: Shapes) -> None:
     """Raise ValueError, naming the settings that differ, unless names and shapes are equal."""
-    if {k: tuple(v) for k, v in got.items()} == {k: tuple(v) for k, v in expected.items()}:
-        return
-    differing = differences(got, expected)
-    if not differing:
-        names = [
-            name
-            for name in sorted(got.keys() | expected.keys())
-            if name not in got or name not in expected or tuple(got[name]) != tuple(expected[name])
-        ]
-        differing = [f"{_few(names)} missing, unexpected or of another shape"]
-    raise ValueError(
-        f"these weights belong to another network: {'; '.join(differing)}; "
-        "give the flags they were trained with"
-    )
+    if differing := differences(got, expected):
+        raise ValueError(
+            f"these weights belong to another network: {'; '.join(differing)}; "
+            "give the flags they were trained with"
+        )
 
 
 def differences(got: Shapes, expected: Shapes) -> list[str]:
-    """Describe the settings in which two networks differ, as far as shapes determine them."""
+    """Describe the settings in which two networks differ, or else their tensors."""
+    if got == expected:
+        return []
     ours, theirs = visible_settings(got), visible_settings(expected)
+    names = sorted(name for name in {*got, *expected} if got.get(name) != expected.get(name))
     return [
         f"{name}: {ours[name]}, expected {theirs[name]}"
         for name in ours
         if ours[name] != theirs[name]
-    ]
+    ] or [f"{abbreviated(names, MOST_NAMED)} missing, unexpected or of another shape"]
 
 
 def visible_settings(shapes: Shapes) -> dict[str, object]:
@@ -222,8 +216,9 @@ def visible_settings(shapes: Shapes) -> dict[str, object]:
     """
     if "time_embed.0.weight" not in shapes or "input_blocks.0.0.weight" not in shapes:
         raise ValueError(
-            f"not the weights of a released network: they hold {_few(sorted(shapes))}; "
-            "give a .pt file of guided-diffusion"
+            "not the weights of a released network: they hold "
+            f"{abbreviated(sorted(shapes), MOST_NAMED) or 'nothing'}; give a .pt file of "
+            "guided-diffusion"
         )
     blocks = {
         int(match[1]): _side(shapes, name, 0)
@@ -254,26 +249,6 @@ def _side(shapes: Shapes, name: str, dimension: int) -> int | None:
     return shape[dimension] if -len(shape) <= dimension < len(shape) else None
 
 
-def _few(names: Sequence[str], limit: int = 3) -> str:
-    listed = ", ".join(short(printable(name)) for name in names[:limit]) or "nothing"
-    return f"{listed} and {len(names) - limit} more" if len(names) > limit else listed
-
-
-class Loaded(NamedTuple):
-    """The content of a released file.
-
-    Attributes:
-        names: names of the released files of this architecture; several if their weights have the
-            same names and shapes.
-        released: configuration and attention order of the network.
-        state: our name -> tensor.
-    """
-
-    names: tuple[str, ...]
-    released: Released
-    state: dict[str, Tensor]
-
-
 def recognise(shapes: Shapes) -> tuple[str, ...]:
     """Return the released files that have exactly these names and shapes.
 
@@ -284,32 +259,26 @@ def recognise(shapes: Shapes) -> tuple[str, ...]:
     Raises:
         ValueError: there is none; names the nearest and the settings in which it differs.
     """
-    got = {name: tuple(shape) for name, shape in shapes.items()}
-    if names := tuple(name for name in RELEASED if _expected(name) == got):
+    expected = {name: released_shapes(known.config) for name, known in RELEASED.items()}
+    if names := tuple(name for name in RELEASED if expected[name] == shapes):
         return names
-    nearest = min(RELEASED, key=lambda name: len(differences(got, _expected(name))))
-    differing = differences(got, _expected(nearest)) or [
-        "some tensors are missing or of another shape"
-    ]
+    differing = {name: differences(shapes, expected[name]) for name in RELEASED}
+    nearest = min(differing, key=lambda name: len(differing[name]))
     raise ValueError(
-        f"no released file has these weights; compared with {nearest}: {'; '.join(differing)}; "
-        "give the flags they were trained with"
+        f"no released file has these weights; compared with {nearest}: "
+        f"{'; '.join(differing[nearest])}; give the flags they were trained with"
     )
 
 
-def _expected(name: str) -> dict[str, tuple[int, ...]]:
-    return released_shapes(RELEASED[name].config)
-
-
-def load_released(
-    path: Path, described: Released | str | Callable[[Shapes], Released] | None = None
-) -> Loaded:
-    """Read a released file, or a custom one of the same format, without running code from it.
+def load_released(path: Path, file: str | None = None) -> tuple[str, dict[str, Tensor]]:
+    """Read a released file, without running code from it.
 
     Args:
         path: a `.pt` file with a state dict.
-        described: the name of a released file, the network, or a function of the shapes that
-            returns it (see `convert.flags`); by default what the weights determine.
+        file: its name among the released files; by default what the weights determine.
+
+    Returns:
+        Its name among the released files, and its weights by our names.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -319,19 +288,11 @@ def load_released(
     try:
         state = flattened(read_tensors(path))
     except ValueError:
-        check_whole(path, described if isinstance(described, str) else path.name)
+        check_whole(path, file or path.name)
         raise
-    names: tuple[str, ...] = ()
-    if isinstance(described, str):
-        names, described = (described,), RELEASED[described]
-    elif callable(described):
-        described = described(shapes_of(state))
-    elif described is None:
-        names = one_of(recognise(shapes_of(state)), path)
-        described = RELEASED[names[0]]
-    return Loaded(
-        names, described, import_state(state, described.config, described.legacy_attention_order)
-    )
+    file = file or one_of(recognise(shapes_of(state)), path)
+    known = RELEASED[file]
+    return file, import_state(state, known.config, known.legacy_attention_order)
 
 
 def check_whole(path: Path, file: str) -> None:
@@ -349,20 +310,20 @@ def check_whole(path: Path, file: str) -> None:
         )
 
 
-def one_of(names: tuple[str, ...], path: Path) -> tuple[str, ...]:
-    """Return the released files that a file may be; that of its own name alone, if it is one.
+def one_of(names: tuple[str, ...], path: Path) -> str:
+    """Return the released file that a file is: that of its own name, or the first of those alike.
 
     Raises:
         SettingError: they are sampled in different ways, and the file has another name.
     """
     if path.name in names:
-        return (path.name,)
+        return path.name
     ways = {(RELEASED[name].process, RELEASED[name].legacy_attention_order) for name in names}
     if len(ways) > 1:
-        raise out_of_range(
+        files = " or ".join(map(public_name, names))
+        raise SettingError(
             "as",
-            f"given, as {path} may be {' or '.join(map(public_name, names))}, which are sampled "
-            "in different ways",
-            cure="name the file as it was released, or convert it: adm convert FILE --as NAME",
+            f"{literal(shown_path(path))} may be {files}, which are sampled in different ways; "
+            "name the file as it was released, or convert it: adm convert FILE --as NAME",
         )
-    return names
+    return names[0]

@@ -16,9 +16,10 @@ from torch import Tensor, cat
 
 from adm.networks import HeadCount, HeadWidth, UNetConfig, on_meta, shapes_of
 from adm.networks.encoder import LARGEST, MOST_CLASSES, MOST_RESOLUTIONS
-from adm.shown import printable, short, shown
+from adm.shown import abbreviated, shown
 from adm.spec import out_of_range
 
+MOST_NAMED = 3  # tensors in a message
 Text = Annotated[str, Field(max_length=100)]
 Count = Annotated[int, Field(gt=0, le=LARGEST["channels"])]
 Names = Annotated[tuple[Text, ...], Field(max_length=MOST_RESOLUTIONS)]
@@ -283,8 +284,8 @@ def import_state(
     got = shapes_of(state)
     if got != expected:
         differing = sorted(name for name in got | expected if got.get(name) != expected.get(name))
-        few = ", ".join(short(printable(name)) for name in differing[:3])
-        raise ValueError(f"weights are missing, unexpected or of another shape, such as {few}")
+        named = abbreviated(differing, MOST_NAMED)
+        raise ValueError(f"weights are missing, unexpected or of another shape, such as {named}")
     imported = dict[str, Tensor]()
     for name, theirs in _names(config).items():
         joined = cat([state[each] for each in theirs])
