@@ -8,16 +8,14 @@ from playwright.sync_api import sync_playwright
 
 from adm.app.studio.model_cache import ModelCache
 from adm.app.studio.server import application, listen, server
-from adm.app.studio.worker import Worker
 
 OUT = Path(__file__).parents[1] / "docs" / "images" / "studio.png"
 SIZE = {"width": 1200, "height": 680}
 
 
 def main() -> None:
-    worker, models = Worker(), ModelCache()
     with listen("localhost", 0) as listening, sync_playwright() as started:
-        serving = server(application(models, worker))
+        serving = server(application(ModelCache()))
         thread = threading.Thread(target=serving.run, args=([listening],))
         thread.start()
         path = shutil.which("chromium")
@@ -34,7 +32,6 @@ def main() -> None:
         browser.close()
         serving.should_exit = True
         thread.join()
-        worker.close()
 
 
 if __name__ == "__main__":

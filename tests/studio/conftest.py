@@ -18,7 +18,6 @@ from PIL import Image
 from torch import Tensor
 
 from adm.app.studio.model_cache import ModelCache
-from adm.app.studio.worker import Worker
 from adm.data.pixels import to_tensor
 from adm.generation.pipeline import Pipeline
 
@@ -127,15 +126,13 @@ def studio(models: ModelCache) -> Iterator[Studio]:
         pytest.importorskip(name, reason="the extra [studio] is not installed")
     from adm.app.studio.server import application, listen, server
 
-    worker = Worker()
     with listen("localhost", 0) as listening:
-        serving = server(application(models, worker))
+        serving = server(application(models))
         thread = threading.Thread(target=serving.run, args=([listening],), daemon=True)
         thread.start()
         yield Studio(models, listening.getsockname()[1], models.names[0])
         serving.should_exit = True
         thread.join(20)
-        worker.close()
 
 
 @pytest.fixture

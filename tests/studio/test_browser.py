@@ -215,7 +215,7 @@ def test_two_are_side_by_side(page: Any, studio: Studio) -> None:
     page.select_option("#other", student)
     go(page)
     assert torch.equal(pictures(page, first), guided)
-    taught = studio.model_cache.pipeline(student).sample(count=3, scale=2.0).images
+    taught = studio.models.pipeline(student).sample(count=3, scale=2.0).images
     assert torch.equal(pictures(page, second), taught)
 
 

@@ -35,6 +35,6 @@ def test_it_refuses_what_it_cannot_serve(
     assert "no model 'fashio'; " in refused(capsys, "fashio")
     assert "holds no checkpoint" in refused(capsys, str(tmp_path))
     taken = refused(capsys, "fashion", "--port", str(studio.port))
-    assert "--port must be a free one" in taken
-    assert "--port 0 takes one" in taken
+    assert "--port cannot be" in taken
+    assert "--port 0 takes a free one" in taken
     assert "--host must be" in refused(capsys, "fashion", "--host", "nowhere.invalid")

@@ -54,13 +54,12 @@ def studio(
             raise out_of_range("data", "MODEL=DATA, as in emoji=./emoji", model)
     # Imported here, so that --help does not load torch.
     try:
-        from adm.app.studio.server import address, application, hosts_of, listen, new_token, server
+        from adm.app.studio.server import address, application, listen, new_token, server
     except ModuleNotFoundError as error:
         from adm.extras import installing
 
         raise ValueError(f"{error.name} is not installed; {installing('studio')}") from None
     from adm.app.studio.model_cache import ModelCache
-    from adm.app.studio.worker import Worker
 
     cache = ModelCache(models, {model: spec for model, _, spec in pairs}, device)
     token = new_token(host)
@@ -70,10 +69,5 @@ def studio(
         say(f"{page}: open it in a browser; Ctrl-C stops the studio")
         if open:
             webbrowser.open(page)
-        worker = Worker()
-        try:
-            with suppress(KeyboardInterrupt):  # how it is meant to end
-                app = application(cache, worker, hosts_of(host), token)
-                server(app).run([listening])
-        finally:
-            worker.close()
+        with suppress(KeyboardInterrupt):  # how it is meant to end
+            server(application(cache, token)).run([listening])

@@ -6,11 +6,11 @@ or code. A new order is one class here.
 """
 
 import json
+import re
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import fields
-from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated, Any, Literal, Self, TypeAlias
@@ -22,7 +22,6 @@ from torch import Tensor
 from adm.app.studio import live, pictures, provenance
 from adm.app.studio.forms import CLOSED
 from adm.app.studio.model_cache import ModelCache
-from adm.app.studio.provenance import Provenance
 from adm.app.studio.worker import Emit
 from adm.data.pixels import MODES, to_picture
 from adm.generation.generator import Stepwise
@@ -44,6 +43,7 @@ MOST_VALUES = 16  # of an axis
 SHORTHANDS = ("scale", "steps")
 OPEN = {*(each.name for each in fields(Sampling)), *SHORTHANDS}
 OUT = "out/studio"  # of the commands that a page shows
+NAMEABLE = re.compile(r"(?!all$)[^-,:*\s][^,:*]*")  # classes; a number names others
 
 Name: TypeAlias = Annotated[str, Field(min_length=1, max_length=200)]
 Spec: TypeAlias = Annotated[str, Field(max_length=400)]
@@ -107,13 +107,21 @@ class Images(OfModel):
     def job(self, pipeline: Pipeline) -> Job:
         """Return the job, without running it."""
 
+    @abstractmethod
+    def made(self, job: Job, index: int) -> Self:
+        """Return an order that makes an image of the job again, under the same index."""
+
+    @abstractmethod
+    def command(self, job: Job, index: int) -> str:
+        """Return the line of the shell that makes an image of the job."""
+
+    @abstractmethod
+    def lines(self, job: Job, index: int) -> str:
+        """Return the lines of Python that assign an image of the job to `image`."""
+
     def indices(self, job: Job) -> range:
         """Return the indices of the images to generate."""
         return range(job.count)
-
-    @abstractmethod
-    def describe(self, pipeline: Pipeline, job: Job, index: int, image: Tensor) -> dict[str, Any]:
-        """Return the PNG of an image, and the command and the lines that make it."""
 
     def checked(self, models: ModelCache) -> tuple[Pipeline, Job]:
         """Return the pipeline and the job.
@@ -122,7 +130,7 @@ class Images(OfModel):
             SettingError: a setting cannot be chosen here, or it would take too long.
         """
         if closed := self.settings.keys() - OPEN | self.settings.keys() & {*CLOSED}:
-            raise out_of_range(f"settings.{min(closed)}", "left out")
+            raise SettingError(f"settings.{min(closed)}", "{} cannot be chosen in the studio")
         pipeline = models.pipeline(self.model)
         job = self.job(pipeline)
         steps = job.generator.steps if isinstance(job.generator, Stepwise) else 1
@@ -148,7 +156,15 @@ class Images(OfModel):
             "guidance": job.generator.guidance,
         }
         emit("begin", begun)
-        describe = partial(self.describe, pipeline, job)
+
+        def describe(index: int, image: Tensor) -> dict[str, Any]:
+            order = self.made(job, index).model_copy(update={"model": pipeline.model.name})
+            return {
+                "png": noted(image, Origin.model_validate({"order": order, "index": index})),
+                "command": self.command(job, index),
+                "python": self.lines(job, index),
+            }
+
         live.show(job, indices, emit, describe)
 
 
@@ -175,23 +191,32 @@ class Sample(Images):
     def indices(self, job: Job) -> range:
         return range(job.count) if self.only is None else range(self.only, self.only + 1)
 
-    def describe(self, pipeline: Pipeline, job: Job, index: int, image: Tensor) -> dict[str, Any]:
-        labels = job.labels
-        named = None if labels is None else job.generator.classes[labels[index]]
-        settings = provenance.differing(pipeline, **self.overrides)
-        common = {"model": pipeline.model.name, "index": index, "settings": settings}
-        try:
-            note = Provenance(classes=named, **common)
-        except SettingError:
-            if labels is None:
-                raise
-            note = Provenance(classes=str(labels[index]), **common)  # its name is none of a command
-        places = {pipeline.model.name: self.model}
-        return {
-            "png": pictures.encode(provenance.write(image, note)),
-            "command": provenance.command(note, OUT, places),
-            "python": provenance.lines(note, places),
-        }
+    def made(self, job: Job, index: int) -> Self:
+        named = class_of(job, index)
+        classes = None if named is None else {named: 1}
+        return self.model_copy(update={"classes": classes, "count": None, "only": index})
+
+    def command(self, job: Job, index: int) -> str:
+        options = {"classes": class_of(job, index), "count": index + 1}
+        return provenance.shell(["adm", "sample", self.model], options, self.settings, {"out": OUT})
+
+    def lines(self, job: Job, index: int) -> str:
+        named = class_of(job, index)
+        classes = [] if named is None else [named]
+        arguments = provenance.call(classes, {"count": index + 1, **self.settings})
+        return (
+            f"import adm\n\nmodel = adm.load({provenance.call([self.model], {})})\n"
+            f"image = model.job({arguments}).images([{index}])[0]\n"
+        )
+
+
+def class_of(job: Job, index: int) -> str | None:
+    """Return the class of an image, as all of Python, a shell and an order may name it."""
+    if job.labels is None:
+        return None
+    label = job.labels[index]
+    name = job.generator.classes[label]
+    return name if NAMEABLE.fullmatch(name) and name.isprintable() else str(label)
 
 
 class FromPictures(Images):
@@ -206,42 +231,27 @@ class FromPictures(Images):
     samples: Count = 1
 
     @abstractmethod
-    def fitted(self, shape: tuple[int, int, int]) -> Self:
-        """Return the same order of pictures that have the shape of the model's images."""
-
-    @abstractmethod
     def words(self) -> tuple[str, str, int, dict[str, Any]]:
         """Return the verb, the file or folder of pictures, their number, and the verb's options."""
 
-    def describe(self, pipeline: Pipeline, job: Job, index: int, image: Tensor) -> dict[str, Any]:
+    def command(self, job: Job, index: int) -> str:
+        verb, source, _, options = self.words()
+        options |= {"classes": self.classes, "samples": self.samples}
+        words = ["adm", verb, self.model, source]
+        return provenance.shell(words, options, self.settings, {"out": OUT})
+
+    def lines(self, job: Job, index: int) -> str:
         verb, source, count, options = self.words()
         options |= {"classes": self.classes, "samples": self.samples}
-        channels, *size = pipeline.shape
-        arguments = provenance.call([], options | self.settings)
-        lines = (
+        channels, *size = job.generator.shape
+        return (
             "import adm\nfrom adm.data import open_source\n\n"
             f"model = adm.load({provenance.call([self.model], {})})\n"
             f'data = open_source("{source}", size={tuple(size)}, channels={channels})\n'
             f"pictures, _ = data.batch({[*range(count)]})\n"
-            f"image = model.{verb}(pictures, {arguments}).images[{index}]\n"
+            f"image = model.{verb}(pictures, {provenance.call([], options | self.settings)})"
+            f".images[{index}]\n"
         )
-        return {
-            "png": self._noted(pipeline, index, image),
-            "command": provenance.shell(
-                ["adm", verb, self.model, source], options, self.settings, {"out": OUT}
-            ),
-            "python": lines,
-        }
-
-    def _noted(self, pipeline: Pipeline, index: int, image: Tensor) -> str:
-        """Return the PNG, which carries the order unless its pictures are too large for a text."""
-        order = self.fitted(pipeline.shape).model_copy(update={"model": pipeline.model.name})
-        text = json.dumps(
-            Origin.model_validate({"order": order, "index": index}).model_dump(mode="json")
-        )
-        if image.shape[0] not in MODES or len(text) > MOST_TEXT:
-            return pictures.exact(image)
-        return pictures.encode(provenance.annotate(image, text))
 
 
 class Edit(FromPictures):
@@ -260,10 +270,10 @@ class Edit(FromPictures):
         images = torch.stack([pictures.decode(each, pipeline.shape) for each in self.pictures])
         return pipeline.edit_job(images, self.edit, self.classes, self.samples, **self.overrides)
 
-    def fitted(self, shape: tuple[int, int, int]) -> Self:
-        return self.model_copy(
-            update={"pictures": [pictures.fitted(each, shape) for each in self.pictures]}
-        )
+    def made(self, job: Job, index: int) -> Self:
+        shape = job.generator.shape
+        fitted = [pictures.fitted(each, shape) for each in self.pictures]
+        return self.model_copy(update={"pictures": fitted})
 
     def words(self) -> tuple[str, str, int, dict[str, Any]]:
         source = "picture.png" if len(self.pictures) == 1 else "pair"
@@ -307,19 +317,22 @@ class Fill(FromPictures):
         emit("mask", {"png": pictures.encode(self.known(shape))})
         super().carry_out(models, emit)
 
-    def fitted(self, shape: tuple[int, int, int]) -> Self:
+    def made(self, job: Job, index: int) -> Self:
+        shape = job.generator.shape
         mask = pictures.fitted(self.mask, (1, *shape[1:]))
-        return self.model_copy(
-            update={"picture": pictures.fitted(self.picture, shape), "mask": mask}
-        )
+        picture = pictures.fitted(self.picture, shape)
+        return self.model_copy(update={"picture": picture, "mask": mask})
 
     def words(self) -> tuple[str, str, int, dict[str, Any]]:
         options = {"operator": "inpaint:mask=mask.png", "method": self.method}
         return "restore", "picture.png", 1, options
 
 
+AnyImages: TypeAlias = Annotated[Sample | Edit | Fill, Field(discriminator="kind")]
+
+
 class Origin(BaseModel):
-    """What an image that was made from pictures records.
+    """What an image records of itself.
 
     Attributes:
         order: that made it; its model is a name.
@@ -327,11 +340,16 @@ class Origin(BaseModel):
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
-    order: Annotated[Edit | Fill, Field(discriminator="kind")]
+    order: AnyImages
     index: Index
 
 
-AnyImages: TypeAlias = Annotated[Sample | Edit | Fill, Field(discriminator="kind")]
+def noted(image: Tensor, origin: Origin) -> str:
+    """Return a PNG of an image, (C, H, W) uint8, that carries its origin if a text has room."""
+    text = json.dumps(origin.model_dump(mode="json"))
+    if image.shape[0] not in MODES or len(text) > MOST_TEXT:
+        return pictures.exact(image)
+    return pictures.encode(provenance.annotate(image, text))
 
 
 class Film(Order):
@@ -456,17 +474,9 @@ class Drop(OfModel):
     picture: Picture
 
     def carry_out(self, models: ModelCache, emit: Emit) -> None:
-        event: dict[str, Any] = {"provenance": None}
-        with suppress(SettingError):
-            note = provenance.read(self.picture)
-            event["provenance"] = {
-                "model": models.offered(note.model),
-                "class": note.classes,
-                "index": note.index,
-                "settings": dict(note.settings),
-            }
+        event: dict[str, Any] = {"order": None}
         with suppress(ValueError):
-            origin = Origin.model_validate_json(provenance.annotation(self.picture))
+            origin = Origin.model_validate_json(provenance.annotation(self.picture) or "")
             order = origin.order.model_dump(mode="json")
             event["order"] = order | {"model": models.offered(order["model"])}
         image = pictures.decode(self.picture, models.pipeline(self.model).shape)

@@ -10,30 +10,27 @@ import errno
 import json
 import secrets
 import socket
-from collections.abc import AsyncIterator, Sequence
-from importlib import resources
+from collections.abc import AsyncIterator
 
-import psutil
 import uvicorn
+from anyio import create_memory_object_stream, create_task_group
 from starlette.applications import Starlette
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Mount, Route
+from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from adm.app.studio import orders
 from adm.app.studio.forms import forms
 from adm.app.studio.model_cache import ModelCache
-from adm.app.studio.worker import Full, Stream, Worker, caption
-from adm.spec import SettingError, out_of_range
+from adm.app.studio.worker import MOST_UNREAD, Event, Work, Worker, caption
+from adm.spec import SettingError
 
 HERE = ("localhost", "127.0.0.1", "::1", "[::1]")
-MOST_STREAMS = 16  # orders at a time, of those that arrive and of those that are answered
+MOST_ORDERS = 16  # at a time
 PATIENCE_S = 30.0  # for a client that sends or reads nothing
-BUSY = "the studio is busy with other pages; try again in a moment"
-PAGE, INDEX = resources.files("adm.app.studio") / "page", "studio.html"
-TYPES = {"html": "text/html", "css": "text/css", "js": "text/javascript"}
 HEADERS = {
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
@@ -75,61 +72,54 @@ class Guarded:
 
 
 class Events(StreamingResponse):
-    """The events of an order, as long as somebody reads them."""
+    """The events of an order, which is carried out while somebody reads them."""
 
-    def __init__(self, stream: Stream, open_: set[Stream]) -> None:
+    def __init__(self, worker: Worker, work: Work) -> None:
+        self.worker, self.work = worker, work
+        self.sent, self.received = create_memory_object_stream[Event](MOST_UNREAD)
         super().__init__(self._lines(), media_type="text/event-stream")
-        self.stream, self.open = stream, open_
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        self.open.add(self.stream)
-        try:
-            await super().__call__(scope, receive, send)
-        finally:
-            self.open.discard(self.stream)
-            self.stream.close()
+        async with create_task_group() as group:
+            group.start_soon(self.worker.carry_out, self.work, self.sent)
+            try:
+                await super().__call__(scope, receive, send)
+            finally:
+                self.received.close()  # which ends an order under way
+            group.cancel_scope.cancel()  # one that waits for its turn
 
     async def _lines(self) -> AsyncIterator[str]:
-        async for name, data in self.stream.events():
+        async for name, data in self.received:
             yield f"event: {name}\ndata: {json.dumps(data)}\n\n"
 
 
-def application(
-    models: ModelCache, worker: Worker, hosts: Sequence[str] = HERE, token: str = ""
-) -> ASGIApp:
-    """Return the application that serves the page, and carries out its orders.
+class Orders:
+    """Answers the orders of pages."""
 
-    Args:
-        hosts: names and addresses by which it may be called.
-        token: with which all paths begin; none without it.
-    """
-    arriving, streams = set[Request](), set[Stream]()
-    facts = {"models": models.names, **forms()}
-    files = {each.name: each.read_bytes() for each in PAGE.iterdir()}
+    def __init__(self, models: ModelCache) -> None:
+        self.models, self.worker, self.open = models, Worker(), 0
 
-    async def file(request: Request) -> Response:
-        name = request.path_params.get("name", INDEX)
-        if name not in files:
-            return Response("there is no such page", 404)
-        return Response(files[name], media_type=TYPES[name.rpartition(".")[2]])
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self.open += 1
+        try:
+            answer = await self.answer(Request(scope, receive))
+            await answer(scope, receive, send)
+        finally:
+            self.open -= 1
 
-    async def known(request: Request) -> Response:
-        return JSONResponse(facts)
-
-    async def order(request: Request) -> Response:
+    async def answer(self, request: Request) -> Response:
+        """Return the events of an order, or why there are none."""
+        if self.open > MOST_ORDERS:
+            return _refused(503, "the studio is busy with other pages; try again in a moment")
         if request.headers.get("content-type", "").partition(";")[0] != "application/json":
             return _refused(415, "an order is JSON")
         length = request.headers.get("content-length", "")
         if not length.isdecimal() or len(length) > 9 or int(length) > orders.MOST_BODY:
-            return _refused(
-                413, f"an order says how long it is, of at most {orders.MOST_BODY:,} bytes"
-            )
-        if len(arriving) + len(streams) >= MOST_STREAMS:
-            return _refused(503, BUSY)
-        arriving.add(request)
+            most = f"{orders.MOST_BODY:,}"
+            return _refused(413, f"an order says how long it is, of at most {most} bytes")
         try:
             async with asyncio.timeout(PATIENCE_S):
-                parsed = orders.parse(await request.body())
+                order = orders.parse(await request.body())
         except TimeoutError:
             return _refused(408, "the order did not arrive")
         except ClientDisconnect:
@@ -138,22 +128,24 @@ def application(
             return _refused(400, error.text(error.field, caption), error.field)
         except ValueError as error:
             return _refused(400, str(error))
-        finally:
-            arriving.discard(request)
-        try:
-            stream = worker.submit(lambda emit: parsed.carry_out(models, emit))
-        except Full:
-            return _refused(503, BUSY)
-        return Events(stream, streams)
+        return Events(self.worker, lambda emit: order.carry_out(self.models, emit))
 
+
+def application(models: ModelCache, token: str = "") -> ASGIApp:
+    """Return the application that serves the page, and carries out its orders.
+
+    Args:
+        token: with which all paths begin. Without one, only this machine is answered: a page of
+            another site that a browser here shows could name any other host.
+    """
+    known = JSONResponse({"models": models.names, **forms()})
     routes = [
-        Route("/", file),
         Route("/known", known),
-        Route("/order", order, methods=["POST"]),
-        Route("/{name}", file),
+        Route("/order", Orders(models), methods=["POST"]),
+        Mount("/", StaticFiles(packages=[("adm.app.studio", "page")], html=True)),
     ]
     app = Starlette(routes=[Mount(f"/{token}", routes=routes)] if token else routes)
-    return TrustedHostMiddleware(Guarded(app, token), [*hosts], www_redirect=False)
+    return TrustedHostMiddleware(Guarded(app, token), ["*"] if token else HERE, www_redirect=False)
 
 
 def _refused(status: int, message: str, field: str = "") -> Response:
@@ -171,19 +163,10 @@ def listen(host: str, port: int) -> socket.socket:
         return socket.create_server((host, port), family=family)
     except (OSError, OverflowError) as error:
         if getattr(error, "errno", None) in (errno.EADDRINUSE, errno.EACCES, None):
-            raise out_of_range(
-                "port", "a free one", port, f"{{port=0}} takes one ({error})"
-            ) from None
-        raise out_of_range("host", "a name or address of this machine", host, str(error)) from None
-
-
-def hosts_of(host: str) -> tuple[str, ...]:
-    """Return the names and addresses by which a host that listens there may be called."""
-    if host in HERE:
-        return HERE
-    addresses = (each.address for cards in psutil.net_if_addrs().values() for each in cards)
-    numbers = [each.partition("%")[0] for each in addresses if "." in each or "::" in each]
-    return (host, socket.gethostname(), *HERE, *numbers, *(f"[{each}]" for each in numbers))
+            cure = "{port=0} takes a free one"
+            raise SettingError("port", f"{{}} cannot be {port} ({error}); {cure}") from None
+        sentence = f"{{}} must be a name or address of this machine ({error})"
+        raise SettingError("host", sentence) from None
 
 
 def address(host: str, port: int, token: str) -> str:

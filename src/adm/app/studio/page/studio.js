@@ -385,28 +385,20 @@ const recall = (png) =>
     let found;
     const body = { kind: "drop", model: app.model.model, picture: sent(png) };
     await order(body, { dropped: (event) => (found = event) }, signal);
-    const { provenance: made, order: from, png: fitted } = found;
-    if (made?.model) return restore(made);
+    const { order: from, png: fitted } = found;
     if (from?.model) return again(from);
-    $("status").textContent = made || from
+    $("status").textContent = from
       ? "Its model is not offered here; start the studio with it."
       : "It does not say what made it.";
     const record = { png: fitted, order: null, index: 0, label: "", shape: app.model.shape };
     sheet.open({ ...record, title: "a picture of yours" }, "vary");
   });
 
-async function restore({ model, class: name, index, settings }) {
-  if (model !== app.model.model) await choose(model);
-  drawControls(settings);
-  $("seed").value = settings.seed ?? 0;
-  check(name);
-  const classes = name === null ? {} : { classes: { [name]: 1 } };
-  app.run({ kind: "sample", model, settings: app.settings(), ...classes, only: index }, "Made again");
-}
-
 async function again(from) {
   if (from.model !== app.model.model) await choose(from.model);
   drawControls(from.settings);
+  $("seed").value = from.settings.seed ?? 0;
+  if (from.kind === "sample") check(Object.keys(from.classes ?? {})[0]);
   app.run(from, "Made again");
 }
 
@@ -414,8 +406,8 @@ const check = (name) => {
   for (const chip of $("chips").querySelectorAll("input")) chip.checked = chip.value === name;
 };
 
-app.restore = ({ order: { model, settings }, label, index }) =>
-  restore({ model, class: label || null, index, settings });
+app.restore = ({ order: { kind, model, settings }, label, index }) =>
+  again({ kind, model, settings, classes: label ? { [label]: 1 } : null, only: index });
 
 /* The page ------------------------------------------------------------------------------------ */
 
