@@ -12,7 +12,7 @@ import torch
 import adm
 from adm.diffusion import clip
 from adm.generation.diffusion import DiffusionGenerator
-from adm.generation.generator import Cost, evaluations_of, identity
+from adm.generation.generator import Cost, identity
 from adm.guidance import Contrast, contrasted, thresholded
 from adm.models.load import load_diffusion
 from adm.models.trained import DiffusionModel
@@ -140,7 +140,7 @@ def test_the_cost_is_the_number_of_calls_of_all_networks(
         return
     generator = model.generator(sampler=sampler, steps=6, guide=GUIDED[how])
     assert generator.cost.network == calls(generator)
-    ahead = [evaluations_of(generator, step) for step in range(1, 7)]
+    ahead = [generator.evaluations_of(step) for step in range(1, 7)]
     assert sum(ahead) == generator.evaluations
     if "through" not in how:
         assert generator.evaluations == generator.cost.network

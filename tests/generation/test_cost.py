@@ -99,4 +99,4 @@ def test_the_cost_of_a_cascade_is_that_of_both_models(
 
 
 def test_the_cost_of_another_generator_is_what_it_says() -> None:
-    assert Job(Numbered(evaluations=7), None, 2).cost == Cost(7)
+    assert Job(Numbered(cost=Cost(7)), None, 2).cost == Cost(7)

@@ -120,11 +120,6 @@ def test_long_samplings_and_large_sets_are_shown_in_part(tmp_path: Path) -> None
     assert sum(progress) == cost(job) <= MOST_IMAGES * 50
 
 
-def test_a_generator_without_steps_has_no_animation() -> None:
-    with pytest.raises(ValueError, match="a Numbered, which has no steps to show"):
-        animation(stub([0], 1), noise(1, 1, 8))
-
-
 def test_a_sample_folder_read_as_images_holds_the_samples_only(tmp_path: Path) -> None:
     job = replace(tiny_job(tmp_path), labels=[0] * 4)
     images = sample_into(tmp_path / "out", job, animate=True)

@@ -6,12 +6,11 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from adm.generation.generator import OnStep, Stepwise, evaluations_of
+from adm.generation.generator import OnStep
 from adm.generation.job import Job
-from adm.generation.sheet import MOST_OF_CLASS, draw, layout
+from adm.generation.sheet import draw, layout
 from adm.images import to_uint8
 from adm.pictures import gif
-from adm.spec import out_of_range
 
 MOST_IMAGES, MOST_FRAMES = 64, 40
 PIXELS = 1 << 18  # of all tiles of a frame; noise is hardly compressed
@@ -19,9 +18,7 @@ WHOLE, LAST = 4000, 2500  # milliseconds of all frames but the last, and of the 
 SHORTEST, LONGEST = 60, 400  # milliseconds of a frame
 
 
-def animation(
-    job: Job, images: Tensor, on_step: OnStep | None = None, most_of_class: int = MOST_OF_CLASS
-) -> bytes:
+def animation(job: Job, images: Tensor, on_step: OnStep | None = None) -> bytes:
     """Sample some images of a job again, and draw x_t at every step.
 
     The frames may differ from the job's images by rounding, but the last one shows these images
@@ -31,17 +28,12 @@ def animation(
     Args:
         images: (N, C, H, W) uint8, those of the job.
         on_step: called after every step with the network evaluations that it took.
-        most_of_class: most images of a class.
 
     Returns:
         The bytes of an animated GIF.
-
-    Raises:
-        SettingError: the generator has no steps to show.
     """
-    generator = _stepwise(job)
-    plan = layout(job, MOST_IMAGES, most_of_class)
-    last = generator.steps
+    plan = layout(job, MOST_IMAGES)
+    last = job.generator.steps
     shown = shown_steps(last)
 
     def frame(x: Tensor) -> Image.Image:
@@ -66,24 +58,10 @@ def duration(frames: int) -> int:
     return min(LONGEST, max(SHORTEST, WHOLE // frames))
 
 
-def cost(job: Job, most_of_class: int = MOST_OF_CLASS) -> int:
+def cost(job: Job) -> int:
     """Return the number of network evaluations that `animation` takes."""
-    indices = layout(job, MOST_IMAGES, most_of_class).indices
+    indices = layout(job, MOST_IMAGES).indices
     return len(indices) * job.generator.evaluations
-
-
-def check_animated(job: Job) -> None:
-    """Raise SettingError unless the job samples step by step."""
-    _stepwise(job)
-
-
-def _stepwise(job: Job) -> Stepwise:
-    if isinstance(job.generator, Stepwise):
-        return job.generator
-    raise out_of_range(
-        "animate",
-        f"left out with a {type(job.generator).__name__}, which has no steps to show",
-    )
 
 
 def _noisy(job: Job, indices: list[int], on_step: OnStep | None) -> Iterator[Tensor]:
@@ -94,7 +72,7 @@ def _noisy(job: Job, indices: list[int], on_step: OnStep | None) -> Iterator[Ten
     Yields:
         (len(indices), C, H, W) uint8 on the CPU.
     """
-    generator, size = _stepwise(job), job.generator.block
+    generator, size = job.generator, job.generator.block
     batches = [indices[i : i + size] for i in range(0, len(indices), size)]
     starts = [generator.x_start(batch, job.inputs_of(batch)) for batch in batches]
     yield torch.cat([to_uint8(start).cpu() for start in starts])
@@ -104,4 +82,4 @@ def _noisy(job: Job, indices: list[int], on_step: OnStep | None) -> Iterator[Ten
     for step, states in enumerate(zip(*runs, strict=True), start=1):
         yield torch.cat([to_uint8(state.x).cpu() for state in states])
         if on_step is not None:
-            on_step(len(indices) * evaluations_of(generator, step))
+            on_step(len(indices) * generator.evaluations_of(step))

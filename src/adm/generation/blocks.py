@@ -1,22 +1,15 @@
-"""Labels, indices -> uint8 images of a trained model, computed in blocks of fixed size.
+"""Indices -> Iterator[Block], the images that are computed together, of fixed size.
 
 Kernels round differently in batches of different sizes. So that an image depends on nothing but
 its own inputs, it is always computed at the same place of a batch of the same size: image i at
 place i mod n of n, whatever other images are requested.
 """
 
-from abc import abstractmethod
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
-
-from adm.generation.generator import Generator, OnStep
-from adm.images import ROUNDING
-from adm.models.trained import DiffusionModel
-from adm.samplers import Sampling
 
 LARGEST = 64
 CPU_PIXELS, ACCELERATOR_PIXELS = 1 << 14, 1 << 19  # of a block
@@ -67,79 +60,3 @@ def blocks(indices: Sequence[int], size: int) -> Iterator[Block]:
         for place, position in zip(places, positions, strict=True):
             filled[place] = position
         yield Block(positions, places, filled)
-
-
-class ModelGenerator(Generator):
-    """A trained model with its settings of sampling.
-
-    Attributes:
-        model: the network and its recipe.
-        sampling: everything besides the models that the images depend on.
-    """
-
-    model: DiffusionModel
-    sampling: Sampling
-
-    @property
-    def name(self) -> str:
-        """The path of the model."""
-        return str(self.model.path)
-
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        return self.model.shape
-
-    @property
-    def seed(self) -> int:
-        return self.sampling.seed
-
-    @property
-    def block(self) -> int:
-        return block_size(self.shape, self.model.device)
-
-    def images(
-        self,
-        labels: Tensor | None,
-        indices: Sequence[int],
-        inputs: Tensor | None = None,
-        on_step: OnStep | None = None,
-    ) -> Tensor:
-        """Generate any number of images: (N, C, H, W) uint8 on the CPU.
-
-        They are computed in blocks, so that an image depends on no other one: neither on their
-        number nor on their order.
-
-        Raises:
-            FloatingPointError: a step gave NaN or infinity.
-        """
-        images = torch.empty((len(indices), *self.shape), dtype=torch.uint8)
-        for block in blocks(indices, self.block):
-
-            def step(evaluations: int, count: int = len(block.positions)) -> None:
-                if on_step is not None:
-                    on_step(count * evaluations)
-
-            x = self.compute(
-                None if labels is None else labels[block.filled],
-                [indices[position] for position in block.filled],
-                None if inputs is None else inputs[block.filled],
-                step,
-            )
-            images[block.positions] = ROUNDING[self.sampling.rounding](x[block.places]).cpu()
-        return images
-
-    @abstractmethod
-    def compute(
-        self,
-        labels: Tensor | None,
-        indices: Sequence[int],
-        inputs: Tensor | None,
-        on_step: OnStep,
-    ) -> Tensor:
-        """Generate the images of a block: (B, C, H, W) in [-1, 1] on the model's device.
-
-        Args:
-            labels, indices, inputs: as those of `images`.
-            on_step: called after every step with the network evaluations of one image.
-        """
-        ...

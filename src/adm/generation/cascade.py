@@ -70,11 +70,6 @@ class CascadeGenerator(Generator):
         return self.base.seed
 
     @property
-    def evaluations(self) -> int:
-        """Network evaluations per image, of both models."""
-        return self.base.evaluations + self.upsampler.evaluations
-
-    @property
     def cost(self) -> Cost:
         """Calls of the networks per image, of both models."""
         return self.base.cost + self.upsampler.cost

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from inspect import signature
 from typing import Any, TypeAlias
 
@@ -10,14 +10,13 @@ import torch
 from torch import Tensor
 
 from adm.diffusion import Denoise, Schedule, Threshold, process
-from adm.generation.blocks import ModelGenerator
-from adm.generation.finite import finite, not_finite
-from adm.generation.generator import Cost, OnStep, evaluations_of, identity
+from adm.generation.blocks import block_size, blocks
+from adm.generation.generator import Cost, Generator, OnStep, identity
 from adm.generation.guided import Networks, calls, in_stages, unguided
 from adm.generation.labels import label_of
 from adm.generation.start import NOISE, Start
 from adm.guidance import Gradient, total
-from adm.images import to_float
+from adm.images import ROUNDING, to_float
 from adm.models.compiled import check_compiles
 from adm.models.pair import check_guides, classes_of
 from adm.models.trained import ClassifierModel, DiffusionModel
@@ -34,7 +33,7 @@ LOW_RES = 1  # the draw at `START` that is added to the images that an upsampler
 
 
 @dataclass(frozen=True, eq=False)
-class DiffusionGenerator(ModelGenerator):
+class DiffusionGenerator(Generator):
     """A diffusion model with its sampling settings.
 
     Attributes:
@@ -74,6 +73,23 @@ class DiffusionGenerator(ModelGenerator):
         self.start.check(self.model, self.sampling)
 
     @property
+    def name(self) -> str:
+        """The path of the model."""
+        return str(self.model.path)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        return self.model.shape
+
+    @property
+    def seed(self) -> int:
+        return self.sampling.seed
+
+    @property
+    def block(self) -> int:
+        return block_size(self.shape, self.model.device)
+
+    @property
     def input_shape(self) -> tuple[int, ...] | None:
         return self.start.input_shape(self.model)
 
@@ -95,11 +111,6 @@ class DiffusionGenerator(ModelGenerator):
     def conditional(self) -> bool:
         """Whether the network is conditioned on the class."""
         return self.sampling.use_labels and self.model.network.config.classes is not None
-
-    @property
-    def evaluations(self) -> int:
-        """Network evaluations per image, those of weaker networks and backward passes included."""
-        return self.cost.network
 
     @property
     def guidance(self) -> str:
@@ -235,27 +246,44 @@ class DiffusionGenerator(ModelGenerator):
         numbers = [first + index for index in indices]
         return ImageNoise(self.seed, numbers, self.model.shape, self.model.device)
 
-    def compute(
+    def images(
         self,
         labels: Tensor | None,
         indices: Sequence[int],
-        inputs: Tensor | None,
-        on_step: OnStep,
+        inputs: Tensor | None = None,
+        on_step: OnStep | None = None,
     ) -> Tensor:
-        states = self.trajectory(labels, indices, inputs)
-        x = torch.empty(0)
-        sound = finite(states, lambda step, place: self._not_finite(step, indices[place]))
-        for step, state in enumerate(sound, start=1):
-            x = state.x
-            on_step(evaluations_of(self, step))
-        return x
+        """Generate any number of images: (N, C, H, W) uint8 on the CPU.
 
-    def _not_finite(self, step: int, index: int) -> FloatingPointError:
-        message = self.start.not_finite(f"image {index} at step {step} of {self.steps}")
-        if message is not None:
-            return FloatingPointError(message)
-        level = self.sampling.grid.visited(self.model.schedule)[self.steps - step]
-        return not_finite(self.model.path.name, self.sampling, index, step, level)
+        They are computed in blocks, so that an image depends on no other one: neither on their
+        number nor on their order.
+
+        Raises:
+            FloatingPointError: a step gave NaN or infinity.
+        """
+        images = torch.empty((len(indices), *self.shape), dtype=torch.uint8)
+        for block in blocks(indices, self.block):
+            numbers = [indices[position] for position in block.filled]
+            states = self.trajectory(
+                None if labels is None else labels[block.filled],
+                numbers,
+                None if inputs is None else inputs[block.filled],
+            )
+            x = torch.empty(0)
+            for step, state in enumerate(finite(states, partial(self._lost, numbers)), start=1):
+                x = state.x
+                if on_step is not None:
+                    on_step(len(block.positions) * self.evaluations_of(step))
+            images[block.positions] = ROUNDING[self.sampling.rounding](x[block.places]).cpu()
+        return images
+
+    def _lost(self, indices: Sequence[int], step: int, place: int) -> FloatingPointError:
+        """Return the error of an image of a batch that is NaN or infinite after a step."""
+        what, cures = self.start.failure(self.model, self.sampling)
+        return FloatingPointError(
+            f"{what} gave NaN or infinity in image {indices[place]} at step {step} of "
+            f"{self.steps}; {', or '.join(cures)}"
+        )
 
     def manifest(self) -> dict[str, Any]:
         """Everything besides labels and indices that the images depend on, as JSON values."""
@@ -301,6 +329,29 @@ def _name_of(gradient: object) -> str:
 def through_network(sampling: Sampling) -> bool:
     """Return whether the guidance differentiates the diffusion network."""
     return any(each.on == "x_0_through_network" for each in sampling.by_classifier)
+
+
+def finite(
+    states: Iterator[State], error: Callable[[int, int], FloatingPointError]
+) -> Iterator[State]:
+    """Yield the states of a batch, and raise an error at the first NaN or infinity.
+
+    On a CPU, sampling stops at that step. On an accelerator, where looking at a value would wait
+    for all computations, the flags stay on the device until the last step.
+
+    Args:
+        error: the step, counted from 1, and the place of the first such image -> error.
+    """
+    flags: list[Tensor] = []
+    for state in states:
+        flags.append(state.x.isfinite().flatten(1).all(1))
+        if state.x.device.type == "cpu" and not flags[-1].all():
+            break
+        yield state
+    lost = (~torch.stack(flags)).nonzero()
+    if len(lost):
+        step, place = lost[0].tolist()
+        raise error(step + 1, place)
 
 
 @torch.inference_mode(False)

@@ -5,7 +5,7 @@ them, and holds the lock of that folder, writes the sample folder, some images a
 memory use does not grow with their number.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from torch import Tensor
 from adm.data.export import file_names, write_parts
 from adm.data.pixels import MODES
 from adm.differences import first_difference
-from adm.generation.animation import animation, check_animated
+from adm.generation.animation import animation
 from adm.generation.generator import OnStep
 from adm.generation.job import Job
 from adm.generation.sheet import contact_sheet
@@ -32,8 +32,6 @@ from adm.store.work import ALL, Arrays, Report, Share, Work
 
 IMAGES = "images"  # of a part
 STARTING_S = 10.0  # how long a share waits for another process that starts or ends
-
-Film = Callable[[Tensor], bytes]  # all images -> the bytes of their animation
 
 
 def sample_into(
@@ -64,23 +62,20 @@ def sample_into(
 
     Raises:
         SettingError: `out` is not free, and without `overwrite` holds no samples, those of another
-            job, or damaged ones; or `animate` with a generator that has no steps to show.
+            job, or damaged ones.
         InUse: another process samples into `out`.
         ValueError: the work folder holds shares of other samples, or is not seen by all ranks.
         FloatingPointError: sampling gave NaN or infinity.
     """
-    if animate:
-        check_animated(job)
     devices = devices or Devices(torch.device("cpu"))
     devices.agree("model, settings or number of images", job.fingerprint)
     work = _work(out, job)
     with ExitStack() as stack:
         devices.once(lambda: stack.enter_context(work_folder(out)))
-        if devices.once(lambda: _is_complete(out, job, overwrite)):
-            devices.once(lambda: _add_animation(out, job, on_step) if animate else None)
-        else:
+        if not devices.once(lambda: _is_complete(out, job, overwrite)):
             _run(work, job, devices, on_step)
-            devices.once(lambda: _finish(out, job, work, overwrite, animate, on_step))
+            devices.once(lambda: _finish(out, job, work, overwrite))
+        devices.once(lambda: animate and add_animation(out, job, on_step))
         return devices.each(lambda: _map_images(out, job))
 
 
@@ -111,8 +106,6 @@ def sample_share(
         InUse: another process samples all images.
         SettingError, ValueError, FloatingPointError: as `sample_into`.
     """
-    if animate:
-        check_animated(job)
     work = _work(out, job)
     with work_folder(out, STARTING_S):
         if _is_complete(out, job, overwrite):
@@ -123,7 +116,9 @@ def sample_share(
             return []
         if missing := work.missing():
             return missing
-        _finish(out, job, work, overwrite, animate, on_step)
+        _finish(out, job, work, overwrite)
+        if animate:
+            add_animation(out, job, on_step)
     return []
 
 
@@ -132,7 +127,6 @@ def write_folder(
     job: Job,
     images: Iterable[Tensor],
     overwrite: bool = False,
-    film: Film | None = None,
     work: Path | None = None,
 ) -> None:
     """Write the sample folder of a job that has been sampled, atomically.
@@ -140,7 +134,6 @@ def write_folder(
     Args:
         images: (B, C, H, W) uint8 each, together all images in order.
         overwrite: whether to replace an existing folder.
-        film: renders its animation; None for none.
         work: the work folder of `out`, if the caller holds its lock.
     """
     generator = job.generator
@@ -151,10 +144,17 @@ def write_folder(
     with new_folder(out, overwrite, work) as folder:
         write_parts(folder, shape, images, job.label_tensor, names)
         write_bytes(folder / SHEET, png(contact_sheet(job, _map_images(folder, job))), sync=False)
-        if film is not None:
-            write_bytes(folder / ANIMATION, film(_map_images(folder, job)), sync=False)
         write_json(folder / MANIFEST, job.manifest())
         seal(folder)
+
+
+def add_animation(out: Path, job: Job, on_step: OnStep | None = None) -> None:
+    """Animate the samples of a finished folder, unless it has their animation."""
+    sums = read_sums(out) or {}
+    if ANIMATION in sums and (out / ANIMATION).is_file():
+        return
+    write_bytes(out / ANIMATION, animation(job, _map_images(out, job), on_step))
+    store_sums(out, sums | {ANIMATION: sha256(out / ANIMATION)})
 
 
 def holds(out: Path, job: Job) -> bool:
@@ -260,21 +260,9 @@ def _run(
     work.run(make, devices, on_step or (lambda evaluations: None), cost=cost, share=share)
 
 
-def _finish(
-    out: Path, job: Job, work: Work, overwrite: bool, animate: bool, on_step: OnStep | None
-) -> None:
+def _finish(out: Path, job: Job, work: Work, overwrite: bool) -> None:
     """Write the sample folder from all parts."""
-    images = map(torch.from_numpy, work.arrays(IMAGES))
-    film = (lambda images: animation(job, images, on_step)) if animate else None
-    write_folder(out, job, images, overwrite, film, work.folder)
-
-
-def _add_animation(out: Path, job: Job, on_step: OnStep | None) -> None:
-    """Animate the samples of a finished folder, if it has no animation."""
-    if (out / ANIMATION).is_file():
-        return
-    write_bytes(out / ANIMATION, animation(job, _map_images(out, job), on_step))
-    store_sums(out, (read_sums(out) or {}) | {ANIMATION: sha256(out / ANIMATION)})
+    write_folder(out, job, map(torch.from_numpy, work.arrays(IMAGES)), overwrite, work.folder)
 
 
 def _map_images(folder: Path, job: Job | None = None) -> Tensor:

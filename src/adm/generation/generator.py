@@ -3,7 +3,7 @@
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeAlias, runtime_checkable
+from typing import Any, Protocol, TypeAlias
 
 import torch
 from torch import Tensor
@@ -34,9 +34,9 @@ class Cost:
         return Cost(self.network + other.network, self.classifier + other.classifier)
 
     def __str__(self) -> str:
-        guided = f" and {self.classifier:,} of the classifier" if self.classifier else ""
+        by = f" and {self.classifier:,} of the classifier" if self.classifier else ""
         calls = "call" if self.network == 1 else "calls"
-        return f"{self.network:,} {calls} of the network{guided}"
+        return f"{self.network:,} {calls} of the network{by}"
 
 
 class Generator(Protocol):
@@ -86,14 +86,20 @@ class Generator(Protocol):
 
     @property
     @abstractmethod
-    def evaluations(self) -> int:
-        """Network evaluations per image: the sum of what `on_step` receives."""
+    def cost(self) -> Cost:
+        """Calls of the networks per image."""
         ...
 
     @property
-    def cost(self) -> Cost:
-        """Calls of the networks per image."""
-        return Cost(self.evaluations)
+    def evaluations(self) -> int:
+        """Network evaluations per image: the sum of what `on_step` receives."""
+        return self.cost.network
+
+    @property
+    @abstractmethod
+    def steps(self) -> int:
+        """The number of states of a trajectory."""
+        ...
 
     @property
     def guidance(self) -> str:
@@ -143,38 +149,26 @@ class Generator(Protocol):
         ...
 
     @abstractmethod
-    def manifest(self) -> dict[str, Any]:
-        """Everything besides labels and indices that the images depend on, as JSON values."""
-        ...
-
-
-@runtime_checkable
-class Stepwise(Protocol):
-    """A generator whose images appear step by step."""
-
-    @property
-    def evaluations(self) -> int: ...
-
-    @property
-    def steps(self) -> int:
-        """The number of states of a trajectory."""
-        ...
-
     def x_start(self, indices: Sequence[int], inputs: Tensor | None = None) -> Tensor:
         """Return x_t of one batch from which sampling starts, (B, C, H, W)."""
         ...
 
+    @abstractmethod
     def trajectory(
         self, labels: Tensor | None, indices: Sequence[int], inputs: Tensor | None = None
     ) -> Iterator[State]:
-        """Generate one batch step by step; arguments as those of `Generator.images`."""
+        """Generate one batch step by step; arguments as those of `images`."""
         ...
 
+    def evaluations_of(self, step: int) -> int:
+        """Return the network evaluations that a step, numbered from 1, counts for in `on_step`."""
+        total, steps = self.evaluations, self.steps
+        return total * step // steps - total * (step - 1) // steps
 
-def evaluations_of(generator: Stepwise, step: int) -> int:
-    """Return the network evaluations that a step, numbered from 1, counts for in `on_step`."""
-    total, steps = generator.evaluations, generator.steps
-    return total * step // steps - total * (step - 1) // steps
+    @abstractmethod
+    def manifest(self) -> dict[str, Any]:
+        """Everything besides labels and indices that the images depend on, as JSON values."""
+        ...
 
 
 def identity(model: TrainedModel[Any, Any]) -> dict[str, Any]:

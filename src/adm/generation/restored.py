@@ -137,9 +137,8 @@ class Problem(Start):
         measurement = self.instrument(model).measured(y, self.sigma)
         return self.method.sample(prior, measurement, x, noise, sampler)
 
-    def not_finite(self, image: str) -> str:
-        cures = f"{self.method.cure}, or guide with a smaller scale"
-        return f"{self.method.name} gave NaN or infinity in {image}; {cures}"
+    def failure(self, model: DiffusionModel, sampling: Sampling) -> tuple[str, list[str]]:
+        return self.method.name, [self.method.cure, "guide with a smaller scale"]
 
     def measure(self, images: Tensor, seed: int = 0) -> Tensor:
         """Measure images: (N, ...) float32 on the CPU.

@@ -10,8 +10,8 @@ from PIL import Image
 from torch import Tensor
 
 from adm.data.naming import at_home
-from adm.generation.animation import animation, check_animated
-from adm.generation.folder import check_free, write_folder
+from adm.generation.animation import animation
+from adm.generation.folder import add_animation, check_free, write_folder
 from adm.generation.generator import OnStep
 from adm.generation.job import Job
 from adm.generation.sheet import contact_sheet
@@ -62,11 +62,7 @@ class Samples:
         return contact_sheet(self.job, self.images)
 
     def animate(self) -> bytes:
-        """Sample up to 64 of the images again; return a GIF of every step, from noise to image.
-
-        Raises:
-            SettingError: their generator has no steps to show.
-        """
+        """Sample up to 64 of the images again; return a GIF of every step, from noise to image."""
         return animation(self.job, self.images)
 
     def save(self, out: str | Path, *, overwrite: bool = False, animate: bool = False) -> Path:
@@ -79,14 +75,13 @@ class Samples:
 
         Raises:
             SettingError: `out` is not empty, and `overwrite` is not set or it is not a sample
-                folder; or `animate` with a generator that has no steps to show.
+                folder.
         """
         path = at_home(out)
         check_free(path, overwrite)
+        write_folder(path, self.job, [self.images], overwrite)
         if animate:
-            check_animated(self.job)
-        film = (lambda images: animation(self.job, images)) if animate else None
-        write_folder(path, self.job, [self.images], overwrite, film)
+            add_animation(path, self.job)
         return path
 
     def _repr_png_(self) -> bytes:

@@ -56,12 +56,11 @@ def contact_sheet(job: Job, images: Tensor) -> Image.Image:
     return draw(plan, images[plan.indices])
 
 
-def layout(job: Job, most: int = MOST, most_of_class: int = MOST_OF_CLASS) -> Layout:
+def layout(job: Job, most: int = MOST) -> Layout:
     """Choose the images that are shown: the first of each class, or of all without classes.
 
     Args:
         most: most images; at least `MOST_CLASSES`.
-        most_of_class: most images of a class.
     """
     if job.labels is None:
         return _square(job.count, min(most, MOST_UNLABELLED))
@@ -72,7 +71,7 @@ def layout(job: Job, most: int = MOST, most_of_class: int = MOST_OF_CLASS) -> La
     if len(used) > MOST_CLASSES:  # spread evenly, from the first to the last
         last = len(used) - 1
         used = [used[round(i * last / (MOST_CLASSES - 1))] for i in range(MOST_CLASSES)]
-    columns = min(most_of_class, most // len(used))
+    columns = min(MOST_OF_CLASS, most // len(used))
     rows = [(job.generator.classes[label], by_label[label][:columns]) for label in used]
     parts = [f"{len(used)} of {len(by_label)} classes"] if len(used) < len(by_label) else []
     if any(len(by_label[label]) > columns for label in used):

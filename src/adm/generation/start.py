@@ -107,13 +107,14 @@ class Start:
         again = prior.threshold or clip  # after guidance, by samplers that apply it there
         return sampler(prior.denoise, x, prior.schedule, noise, prior.gradient, again)
 
-    def not_finite(self, image: str) -> str | None:
-        """Return what to say of an image that is NaN or infinite; None for what is usual.
-
-        Args:
-            image: such as "image 3 at step 2 of 10".
-        """
-        return None
+    def failure(self, model: DiffusionModel, sampling: Sampling) -> tuple[str, list[str]]:
+        """Return what gave an image that is NaN or infinite, and what to do about it."""
+        cures = ["use another checkpoint"]
+        if any(guide.scale != guide.neutral for guide in sampling.guide):
+            cures.insert(0, "guide with a smaller scale")
+        if sampling.precision == "float16":
+            cures.insert(0, "sample in bfloat16 or float32")
+        return f"sampling {model.path.name}", cures
 
     def manifest(self) -> dict[str, Any]:
         """Everything about it that the images depend on, as JSON values."""

@@ -143,11 +143,9 @@ class Output:
 
     def write(self, out: Path, job: "Job", title: str, devices: "Devices") -> None:
         """Sample a job with a progress bar, unless `out` holds it; print the files."""
-        from adm.generation.animation import check_animated, cost
+        from adm.generation.animation import cost
         from adm.generation.folder import holds
 
-        if self.animate:
-            check_animated(job)
         done = devices.once(lambda: not self.overwrite and holds(out, job))
         films = self.animate and not (done and (out / ANIMATION).is_file())
         total = (0 if done else job.evaluations) + (cost(job) if films else 0)

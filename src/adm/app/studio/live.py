@@ -11,9 +11,9 @@ from torch import Tensor
 
 from adm.app.studio import pictures
 from adm.app.studio.worker import Emit
-from adm.generation.animation import LAST, check_animated, duration, shown_steps
+from adm.generation.animation import LAST, duration, shown_steps
 from adm.generation.diffusion import DiffusionGenerator
-from adm.generation.generator import Generator, Stepwise
+from adm.generation.generator import Generator
 from adm.generation.job import Job
 from adm.images import to_uint8
 from adm.samplers import State
@@ -30,8 +30,6 @@ def observe(generator: Generator, see: See) -> Generator:
     Args:
         see: may raise, which ends the sampling.
     """
-    if not isinstance(generator, Stepwise):
-        return generator
 
     def trajectory(
         labels: Tensor | None, indices: Sequence[int], inputs: Tensor | None = None
@@ -54,7 +52,7 @@ class Clock:
 
     def __init__(self, job: Job) -> None:
         self.cost, self.began, self.step = job.cost, time.perf_counter(), 0
-        self.steps = job.generator.steps if isinstance(job.generator, Stepwise) else 1
+        self.steps = job.generator.steps
 
     def read(self) -> dict[str, Any]:
         """Return the step, the seconds, and the calls per image so far, as JSON values."""
@@ -100,12 +98,7 @@ def film(job: Job, index: int, emit: Emit) -> dict[str, Any]:
     """Sample one image again, and return its trajectory from noise, as JSON values.
 
     Of many steps some are shown, evenly spaced. The last frame is the image itself.
-
-    Raises:
-        SettingError: its generator has no steps to show.
     """
-    check_animated(job)
-    assert isinstance(job.generator, Stepwise)
     place, clock = index % job.generator.block, Clock(job)
     last = clock.steps
     shown = shown_steps(last)

@@ -24,7 +24,6 @@ from adm.app.studio.forms import CLOSED
 from adm.app.studio.model_cache import ModelCache
 from adm.app.studio.worker import Emit
 from adm.data.pixels import MODES, to_picture
-from adm.generation.generator import Stepwise
 from adm.generation.job import Job
 from adm.generation.pipeline import Pipeline
 from adm.generation.restored import Problem
@@ -133,10 +132,9 @@ class Images(OfModel):
             raise SettingError(f"settings.{min(closed)}", "{} cannot be chosen in the studio")
         pipeline = models.pipeline(self.model)
         job = self.job(pipeline)
-        steps = job.generator.steps if isinstance(job.generator, Stepwise) else 1
         for field, most, got in (
             ("count", MOST_IMAGES, len(self.indices(job))),
-            ("steps", MOST_STEPS, steps),
+            ("steps", MOST_STEPS, job.generator.steps),
             ("steps", MOST_CALLS, job.cost.network),
         ):
             if got > most:
@@ -443,8 +441,6 @@ class Grid(Order):
             classes = named or [job.generator.classes[0]] * len(cells)
             labels = pipeline.job(classes, **order.overrides).label_tensor
         generator, indices = job.generator, [self.index] * len(cells)
-        if not isinstance(generator, Stepwise):
-            return generator.images(labels, indices)
         clock, x = live.Clock(job), torch.empty(0)
         for state in generator.trajectory(labels, indices):
             clock.step, x = clock.step + 1, state.x
