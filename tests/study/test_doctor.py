@@ -2,20 +2,26 @@
 
 from collections.abc import Callable
 from copy import deepcopy
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
 import pytest
 import tiny
 import torch
+from samples import archive
 from torch import Tensor
 
-from adm.app.study import doctor
-from adm.app.study.doctor import Examined, Finding, open_examined
+from adm.app.study.doctor import (
+    Examined,
+    check_settings,
+    check_start,
+    examine,
+    open_examined,
+)
 from adm.data import open_source
-from adm.data.source import in_memory
-from adm.images import to_uint8
+from adm.diffusion import Level, Schedule
+from adm.diffusion.targets import Velocity
 from adm.models.load import load_classifier, load_diffusion
 from adm.models.trained import ClassifierModel, DiffusionModel
 from adm.recipes import build
@@ -35,10 +41,6 @@ def fashion() -> Examined:
     except ValueError as error:
         pytest.skip(f"no data: {error}")
     return open_examined("fashion", device="cpu", count=COUNT)
-
-
-def finding_of(examined: Examined, check: str) -> Finding:
-    return examined.checks()[check]()
 
 
 def changed(
@@ -89,85 +91,94 @@ def with_wrong_timesteps(classifier: ClassifierModel) -> ClassifierModel:
     return replace(classifier, schedule=replace(schedule, timesteps=999 - schedule.timesteps))
 
 
-MODELS: dict[str, tuple[str, Callable, str, str]] = {
+@dataclass(frozen=True)
+class Bright(Velocity):
+    """A network of images in a wider range."""
+
+    def to_x_0(self, schedule: Schedule, x_t: Tensor, output: Tensor, level: Level) -> Tensor:
+        return 1.5 * super().to_x_0(schedule, x_t, output, level)
+
+
+def with_larger_estimates(model: DiffusionModel) -> DiffusionModel:
+    return replace(model, parameterization=replace(model.parameterization, target=Bright()))
+
+
+MODELS: dict[str, tuple[str, Callable, str]] = {
     "starts where much is left of the image": (
         "start",
         lambda model: starting(model, "karras:steps=10,start=600"),
-        "wrong",
         "--grid karras:start=9",
     ),
-    "has another schedule": ("error", in_another_process, "wrong", "process.schedule"),
-    "learned nothing": (
-        "error",
-        lambda model: changed(model, partial(times, HEAD, 0)),
-        "wrong",
-        "train longer",
-    ),
-    "is tinted": ("colours", lambda model: changed(model, brighter), "wrong", "more steps"),
+    "has another schedule": ("error", in_another_process, "process.schedule"),
+    "has too large an output": ("error", lambda m: changed(m, partial(times, HEAD, 1.5)), "worst"),
+    "has too small an output": ("error", lambda m: changed(m, partial(times, HEAD, 0.7)), "worst"),
+    "has too large an estimate": ("error", with_larger_estimates, "worst"),
+    "learned nothing": ("error", lambda m: changed(m, partial(times, HEAD, 0)), "train longer"),
+    "is tinted": ("colours", lambda model: changed(model, brighter), "more steps"),
 }
-CLASSIFIERS: dict[str, tuple[Callable, str, str]] = {
-    "names other classes": (
-        lambda c: replace(c, classes=c.classes[::-1]),
-        "wrong",
-        "Train a classifier",
-    ),
-    "is blind to noise": (of_clean_images, "wrong", "trained on noisy images"),
-    "receives other timesteps": (with_wrong_timesteps, "look", "process"),
-    "has another order": (lambda c: changed(c, next_class), "wrong", "order of its classes"),
-    "is never sure": (
-        lambda c: changed(c, partial(times, LOGITS, 0.1)),
-        "wrong",
-        "less sure than it is right",
-    ),
+CLASSIFIERS: dict[str, tuple[Callable, str]] = {
+    "names other classes": (lambda c: replace(c, classes=c.classes[::-1]), "Train a classifier"),
+    "is blind to noise": (of_clean_images, "trained on noisy images"),
+    "receives other timesteps": (with_wrong_timesteps, "process"),
+    "has another order": (lambda c: changed(c, next_class), "order of its classes"),
+    "is never sure": (lambda c: changed(c, partial(times, LOGITS, 0.1)), "less sure than"),
 }
 
 
 @pytest.mark.parametrize("name", MODELS)
 def test_a_broken_model_is_found_and_its_cure_named(fashion: Examined, name: str) -> None:
-    check, breaks, weight, cure = MODELS[name]
-    finding = finding_of(replace(fashion, model=breaks(fashion.model)), check)
-    assert finding.weight == weight, finding.says
-    assert cure in finding.cure
+    check, breaks, cure = MODELS[name]
+    finding = replace(fashion, model=breaks(fashion.model)).checks[check]()
+    assert cure in " ".join(finding.cures), finding.says
 
 
 @pytest.mark.parametrize("name", CLASSIFIERS)
 def test_a_broken_classifier_is_found_and_its_cure_named(fashion: Examined, name: str) -> None:
-    breaks, weight, cure = CLASSIFIERS[name]
-    examined = replace(fashion, classifier=breaks(fashion.classifier))
-    finding = finding_of(examined, "classifier")
-    assert finding.weight == weight, finding.says
-    assert cure in finding.cure
+    breaks, cure = CLASSIFIERS[name]
+    finding = replace(fashion, classifier=breaks(fashion.classifier)).checks["classifier"]()
+    assert cure in " ".join(finding.cures), finding.says
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["fashion", "fashion-fast", "fashion-classifier", "fashion-judge"])
 def test_a_shipped_model_is_healthy(fashion: Examined, name: str) -> None:
-    findings = dict(open_examined(name, device="cpu", count=COUNT).examine())
-    assert {each.weight for each in findings.values()} == {"ok"}, findings
-    assert all(not each.cure for each in findings.values())
+    findings = dict(examine(open_examined(name, device="cpu", count=COUNT)))
+    assert not any(each.cures for each in findings.values()), findings
 
 
 def test_settings_that_are_amiss_are_named(tmp_path: Path) -> None:
     recipe = tiny.diffusion("process.steps=1000")
     path = tiny.model(tmp_path / "model.safetensors", recipe)
-    fresh = doctor.check_settings(load_diffusion(path, "cpu"))
-    assert (fresh.weight, "0 steps" in fresh.cure) == ("look", True)
+
+    def cures() -> str:
+        return " ".join(check_settings(load_diffusion(path, "cpu")).cures)
+
+    assert "0 steps" in cures()
     entries = entries_of(path) | {"step": 4, "weights": "raw"}
     save_model(path, load_diffusion(path, "cpu").network.state_dict(), entries)
-    assert "raw weights" in doctor.check_settings(load_diffusion(path, "cpu")).cure
+    assert "raw weights" in cures()
     del entries["recipe"]["sample"]
     save_model(path, load_diffusion(path, "cpu").network.state_dict(), entries)
-    assert "no settings of sampling" in doctor.check_settings(load_diffusion(path, "cpu")).cure
+    assert "no settings of sampling" in cures()
     twice = replace(load_diffusion(path, "cpu"), classes=("bag", "bag", "boot"))
-    assert doctor.check_settings(twice).weight == "wrong"
+    assert "same name" in " ".join(check_settings(twice).cures)
 
 
-def test_without_data_the_checks_that_need_them_say_why(tmp_path: Path) -> None:
+def test_without_the_models_classes_what_needs_them_is_left_out(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tiny.model(tmp_path / "model.safetensors", tiny.diffusion())
+    images, labels = tiny.stripes().batch(range(30))
+    archive(tmp_path / "data.npz", images, labels, ("cat", "dog", "emu"))
+    examined = open_examined(path, data=str(tmp_path / "data.npz"), device="cpu")
+    assert dict(examine(examined)).keys() == {"settings", "start", "colours"}
+    assert "has none of the classes" in caplog.text
+
+
+def test_data_that_a_model_file_names_are_not_opened(tmp_path: Path) -> None:
     path = tiny.model(tmp_path / "model.safetensors", tiny.diffusion("data.source=photos/"))
-    findings = dict(open_examined(path, device="cpu").examine())
-    done = [name for name, each in findings.items() if each.weight != "skipped"]
-    assert done == ["settings", "start"]
-    assert "give --data" in findings["error"].says
+    with pytest.raises(ValueError, match="was trained on as data"):
+        open_examined(path, device="cpu")
 
 
 def test_the_start_reports_the_shift_of_the_estimated_brightness() -> None:
@@ -175,9 +186,8 @@ def test_the_start_reports_the_shift_of_the_estimated_brightness() -> None:
     model = starting(load_diffusion("fashion"), "karras:steps=10,start=900")
     generator = torch.Generator().manual_seed(0)
     brightness = (-0.5 + 0.2 * torch.randn(20_000, generator=generator)).clamp(-1, 1)
-    grey = brightness[:, None, None, None].expand(-1, *model.shape)
-    source = in_memory("grey", ("all",), to_uint8(grey), torch.zeros(20_000).long())
-    finding = doctor.check_start(model, source, 20_000)
+    images = brightness[:, None, None, None].expand(-1, *model.shape)
+    finding = check_start(model, images)
     signal, sigma = model.schedule.signal[900], model.schedule.sigma[900]
     observed = signal * brightness + sigma / 28 * torch.randn(20_000, generator=generator).double()
     slope = torch.cov(torch.stack([brightness.double(), observed]))[0, 1] / observed.var()
@@ -186,17 +196,16 @@ def test_the_start_reports_the_shift_of_the_estimated_brightness() -> None:
     shift = 127.5 * float(guessed - brightness.mean())
     stated = float(finding.says.partition("by about ")[2].split()[0])
     assert stated == pytest.approx(shift, rel=0.05)
-    noisier = int(finding.cure.rpartition("=")[2].strip("."))
-    better = starting(model, f"karras:steps=10,start={noisier}")
-    assert doctor.check_start(better, source, 20_000).weight == "ok"
+    noisier = int(finding.cures[0].rpartition("=")[2].strip("."))
+    assert not check_start(starting(model, f"karras:steps=10,start={noisier}"), images).cures
 
 
 def test_a_student_is_distilled_again_to_start_at_a_noisier_level(fashion: Examined) -> None:
     """It has learned the levels of its own grid, and refuses another one."""
     model = load_diffusion("fashion-fast", device="cpu")
     early = replace(model, recipe=assign(model.recipe, "distillation.grid.start", "600"))
-    finding = doctor.check_start(early, fashion.source, 480)
-    assert finding.weight == "wrong"
-    _, _, setting = finding.cure.strip(".").partition("--set ")
+    images, _ = fashion.images(480)
+    [cure] = check_start(early, images).cures
+    _, _, setting = cure.strip(".").partition("--set ")
     cured = replace(early, recipe=assign(early.recipe, *setting.split("=")))
-    assert doctor.check_start(cured, fashion.source, 480).weight == "ok"
+    assert not check_start(cured, images).cures

@@ -1,37 +1,32 @@
-"""Model, classifier, images -> findings: ok, look or wrong, in a sentence, and the cure; a page."""
+"""Model, classifier, images -> findings: a sentence each, and what to change."""
 
+import logging
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from adm.app.report import Block, Cell, Figure, ImageRow, Images, Note, Table, Title
-from adm.app.report import page as page_of
-from adm.app.report.page import tiles
-from adm.app.study.plots import LINES, panels
 from adm.data import Source, shuffle
 from adm.data.registry import BUILTIN
 from adm.diffusion import process
-from adm.diffusion.likelihood import Levels, bits_per_dimension
 from adm.generation.diffusion import DiffusionGenerator
 from adm.generation.generator import identity
 from adm.generation.resolve import resolve
 from adm.images import to_float
+from adm.metrics import Score
 from adm.metrics.accuracy import accuracy
 from adm.models.load import load_any, load_classifier
 from adm.models.pair import check_pair, classifier_of
 from adm.models.paths import FOREIGN
 from adm.models.trained import ClassifierModel, DiffusionModel
-from adm.pictures import png
 from adm.recipes import build
 from adm.runs.watch.drift import MOST_OFF_OF_255, Compared, differences, moments, reference
 from adm.runs.watch.previews import layout, preview_sampling
-from adm.runs.watch.watched import PIXELS
 from adm.samplers import ImageNoise, Sampling
 from adm.scoring.images import images_for, relabelled
 from adm.shown import short, shown
@@ -41,32 +36,32 @@ from adm.training.model_file import metadata_of
 COUNT, FEWEST = 48, 8  # images of a measurement
 MANY = 10  # times as many for the colours of the data
 SEED = 0  # of the choice of images, and of all noise
-LEVELS = 10  # at which errors are measured
+LEVELS = 10  # at which estimates are measured
 SURE = 3.0  # standard errors beyond which a deviation is not chance
 MOST_STEPS = 25  # of sampling; a recipe with more is sampled as its previews are
-ASSUMED_MEAN, ASSUMED_SPREAD = -0.1, 0.3  # of the brightness of photographs in [-1, 1]
-ACROSS, WIDE = 8, 640  # pictures side by side; pixels of a figure, below which it scrolls
+SIZE_OFF = 0.12  # by which x_0 may be another multiple of its estimate than 1
+UNSURE = 0.1  # by which confidence and accuracy may differ
+BATCH = 16  # images that are evaluated together
 
-Weight = Literal["ok", "look", "wrong", "skipped"]
-RANK: tuple[Weight, ...] = ("wrong", "look", "ok", "skipped")
+log = logging.getLogger("adm")
 
 
 class Finding(NamedTuple):
     """The result of a check.
 
     Attributes:
-        weight: `ok`; `look`, for what may be meant, or matters little; `wrong`; `skipped`.
         says: what was found, in a sentence.
-        cure: what to do about it; nothing if it is ok.
+        cures: what to change, in sentences; none if all is well.
         curves: of what was measured: `level`, and a number at each level by name.
-        pictures: images (N, C, H, W) uint8, by name.
     """
 
-    weight: Weight
     says: str
-    cure: str = ""
+    cures: Sequence[str] = ()
     curves: Mapping[str, list[float]] = {}
-    pictures: Mapping[str, Tensor] = {}
+
+    @property
+    def verdict(self) -> str:
+        return "wrong" if self.cures else "ok"
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,42 +71,44 @@ class Examined:
     Attributes:
         model: the model.
         classifier: the one that guides it, or the model itself; None for none.
-        source: images like those that it was trained on, held out if there are any; None for none.
-        without: why there are no images; empty if there are some.
-        unlabelled: why they have no labels of the model's; empty if they have.
+        source: images like those that it was trained on, held out if there are any.
+        labelled: whether their labels are those of the model.
         count: images of a measurement.
     """
 
     model: DiffusionModel | ClassifierModel
     classifier: ClassifierModel | None
-    source: Source | None
-    without: str
-    unlabelled: str
+    source: Source
+    labelled: bool
     count: int
 
+    @property
     def checks(self) -> dict[str, Callable[[], Finding]]:
-        """Return the checks that concern the model, by name."""
-        model, source, classifier = self.model, self.source, self.classifier
-        checks: dict[str, Callable[[], Finding]] = {"settings": partial(check_settings, model)}
+        """The checks that concern the model, by name."""
+        model, checks = self.model, {"settings": partial(check_settings, self.model)}
         if isinstance(model, DiffusionModel):
             if model.low_shape is None:
-                checks["start"] = partial(check_start, model, source, MANY * self.count)
-            if not model.student:
-                checks["error"] = self._measured(partial(check_error, model), bool(model.classes))
-            if model.low_shape is None:
-                labelled = bool(model.classes) and not self.unlabelled
-                checks["colours"] = self._measured(partial(check_colours, model, labelled), False)
-        if classifier is not None:
-            checks["classifier"] = self._measured(partial(check_classifier, classifier, model))
+                checks["start"] = partial(check_start, model, self.images(MANY * self.count)[0])
+                checks["colours"] = partial(check_colours, model, self)
+            if not model.student and (self.labelled or not model.classes):
+                checks["error"] = partial(check_error, model, self)
+        if self.classifier is not None and self.labelled:
+            checks["classifier"] = partial(check_classifier, self.classifier, self)
         return checks
 
-    def examine(self) -> Iterator[tuple[str, Finding]]:
-        """Yield the name and the finding of each check."""
-        for name, check in self.checks().items():
-            try:
-                yield name, check()
-            except (SettingError, FloatingPointError) as error:
-                yield name, Finding("wrong", f"It cannot be measured: {error}.")
+    def images(self, count: int) -> tuple[Tensor, Tensor]:
+        """Return up to `count` images, (N, C, H, W) in [-1, 1], and their labels (N,)."""
+        order = shuffle(SEED, len(self.source), 0, min(count, len(self.source)))
+        images, labels = self.source.batch(order)
+        return to_float(images), labels
+
+    @cached_property
+    def batches(self) -> Sequence[tuple[Tensor, Tensor, ImageNoise]]:
+        """The images of a measurement with their labels and their noise."""
+        images, labels = (each.to(self.model.device) for each in self.images(self.count))
+        spans = [range(len(images))[i : i + BATCH] for i in range(0, len(images), BATCH)]
+        noises = [ImageNoise(SEED, span, self.model.shape, self.model.device) for span in spans]
+        return list(zip(images.split(BATCH), labels.split(BATCH), noises, strict=True))
 
     def to_json(self, findings: Mapping[str, Finding]) -> dict[str, Any]:
         """Return all findings, and what was examined, as JSON values."""
@@ -119,22 +116,12 @@ class Examined:
         return {
             "model": identity(self.model),
             "classifier": identity(self.classifier) if self.classifier and not own else None,
-            "data": None if self.source is None else self.source.name,
+            "data": self.source.name,
             "images": self.count,
             "findings": {
-                name: {"finding": each.weight, "says": each.says, "cure": each.cure, **each.curves}
-                for name, each in findings.items()
+                name: {"verdict": each.verdict, **each._asdict()} for name, each in findings.items()
             },
         }
-
-    def _measured(
-        self, check: Callable[[Source, int], Finding], needs_labels: bool = True
-    ) -> Callable[[], Finding]:
-        """Return a check of images; it is skipped if there are none, or none with labels."""
-        lacking = self.without or (self.unlabelled if needs_labels else "")
-        if self.source is None or lacking:
-            return lambda: Finding("skipped", f"{lacking}.")
-        return partial(check, self.source, self.count)
 
 
 def open_examined(
@@ -157,75 +144,65 @@ def open_examined(
     """
     if count < FEWEST:
         raise out_of_range("count", f"at least {FEWEST}", count)
-    examined = load_any(model, device)
+    examined, guide = load_any(model, device), None
     if not isinstance(examined, DiffusionModel | ClassifierModel) or examined.recipe.data.paired:
-        expected = "a classifier, or a diffusion model that takes no image of a pair"
-        raise out_of_range("model", expected, examined.name)
-    if isinstance(examined, ClassifierModel):
-        if classifier is not None:
-            raise out_of_range("classifier", "left out, as the model is a classifier")
+        raise ValueError(
+            f"{examined.name} cannot be examined; give a classifier, or a diffusion model that "
+            "takes no image of a pair"
+        )
+    if isinstance(examined, DiffusionModel):
+        if classifier is None and not examined.student:
+            classifier = classifier_of(model, examined.path)
+        guide = None if classifier is None else load_classifier(classifier, examined.device)
+    elif classifier is None:
         guide = examined
     else:
-        own = None if examined.student else classifier_of(model, examined.path)
-        guide = (classifier or own) and load_classifier(classifier or own or "", examined.device)
-    source, without, unlabelled = None, "", ""
+        raise SettingError("classifier", f"leave out {{}}: {examined.name} is a classifier itself")
     spec = data or examined.recipe.data.source
     if data is None and spec not in BUILTIN:
-        without = f"Its data, {shown(spec)}, are opened only if they are given; give --data"
-    else:
-        try:
-            source = images_for(examined, spec, ("test", "train"))
-        except (OSError, ValueError) as error:
-            if data is not None:
-                raise
-            without = f"Its data cannot be opened: {error}"
+        raise SettingError(
+            "data", f"give the images that {examined.name} was trained on as {{}}: {shown(spec)}"
+        )
+    source = images_for(examined, spec, ("test", "train"))
     classes = examined.classes or (guide.classes if guide else ())
-    if source is not None and classes:
-        known = relabelled(source, classes)
-        if known is None:
-            both = (short(", ".join(each)) for each in (source.classes, classes))
-            unlabelled = "The data have the classes {}, and not {}".format(*both)
-        source = known or source
-    return Examined(examined, guide or None, source, without, unlabelled, count)
+    known = relabelled(source, classes) if classes else source
+    if known is None:
+        named = short(", ".join(classes))
+        log.warning(f"{source.name} has none of the classes {named}: what needs them is left out")
+    count = min(count, len(known or source))
+    return Examined(examined, guide, known or source, known is not None, count)
 
 
-def graded(value: float, look: float, wrong: float) -> Weight:
-    """Return the weight of a value that should be small; NaN is wrong."""
-    if not value <= wrong:
-        return "wrong"
-    return "ok" if value <= look else "look"
-
-
-def worst(says: str, cures: Mapping[str, Weight], **more: Any) -> Finding:
-    """Return the finding of the weightiest of several cures."""
-    cure = min(cures, key=lambda each: RANK.index(cures[each]))
-    return Finding(cures[cure], says, "" if cures[cure] == "ok" else cure, **more)
+def examine(examined: Examined) -> Iterator[tuple[str, Finding]]:
+    """Yield the name and the finding of each check."""
+    for name, check in examined.checks.items():
+        try:
+            yield name, check()
+        except (SettingError, FloatingPointError) as error:
+            yield name, Finding("It cannot be measured.", [f"{error}."])
 
 
 def check_settings(model: DiffusionModel | ClassifierModel) -> Finding:
     """The file states what its use needs: sampling that fits its process, names of classes."""
-    recipe, classes = model.recipe, model.classes
-    says, cures = f"A released file, recognised as {recipe.name}", dict[str, Weight]()
+    recipe, classes, cures = model.recipe, model.classes, list[str]()
+    says = f"A released file, recognised as {recipe.name}"
     try:
         build.check_sampling(recipe)
     except ValueError as error:
-        cures[f"Its settings of sampling do not fit its process: {error}."] = "wrong"
+        cures.append(f"Its settings of sampling do not fit its process: {error}.")
+    if len(set(classes)) < len(classes):
+        cures.append("Two classes have the same name: name them apart.")
     if model.path.suffix not in FOREIGN:
         metadata, steps = metadata_of(model.path), model.trained_steps
         says = f"Recipe {recipe.name}, {steps:,} of {recipe.train.steps:,} steps"
         says += f" of {metadata.data}" if metadata.data else ""
         if "sample" not in metadata.recipe and isinstance(model, DiffusionModel):
-            cures["It has no settings of sampling: those by default are used."] = "look"
+            cures.append("It has no settings of sampling: those by default are used.")
         if metadata.weights == "raw":
-            cures["It holds the raw weights: sample the average, model.safetensors."] = "look"
+            cures.append("It holds the raw weights: sample the average, model.safetensors.")
         if not steps:
-            cures["It was not trained: it states 0 steps."] = "look"
-    if len(set(classes)) < len(classes):
-        cures["Two classes have the same name: name them apart."] = "wrong"
-    elif len(classes) > 10 and all(name.isdigit() for name in classes):
-        cures["Its classes have numbers and no names: ask for them by number."] = "look"
-    named = f"{len(classes)} classes" if classes else "no classes"
-    return worst(f"{says}; {named}.", cures or {"": "ok"})
+            cures.append("It was not trained: it states 0 steps.")
+    return Finding(f"{says}; {len(classes) or 'no'} classes.", cures)
 
 
 def sampling_of(model: DiffusionModel) -> Sampling:
@@ -235,104 +212,114 @@ def sampling_of(model: DiffusionModel) -> Sampling:
     return resolve(model, default if short_enough else preview_sampling(model.recipe))
 
 
-def check_start(model: DiffusionModel, source: Source | None, count: int) -> Finding:
+def start_of(model: DiffusionModel) -> int:
+    """Return the level at which sampling starts."""
+    return round(max(sampling_of(model).grid.visited(model.schedule)))
+
+
+def check_start(model: DiffusionModel, images: Tensor) -> Finding:
     """Sampling starts from pure noise, which should be all that is left of an image at that level.
 
-    The means m of the channels, of D pixels each, have a mean mu and a covariance S over images. At
-    x_t = signal x_0 + sigma noise they are read as signal m with an error of variance sigma^2 / D,
-    so that an estimate takes the part K = R (1 + R)^-1 of them from x_t, where R = signal^2 S D /
-    sigma^2. Pure noise says that they are 0: samples are shifted by -K mu, and along an eigenvector
-    of K with value k their deviation falls to sqrt(1 - k^2) (after Lin et al. 2024, section 3, for
-    normal m).
+    The brightness b of an image, the mean of its D values, has a mean mu and a variance v over
+    images. At x_t = signal x_0 + sigma noise it is read as signal b with an error of variance
+    sigma^2 / D, so that an estimate takes the share k = r / (1 + r) of it from x_t, where r =
+    signal^2 v D / sigma^2. Pure noise says that it is 0: samples are shifted by -k mu, and the
+    deviation of their brightness falls to sqrt(1 - k^2) (after Lin et al. 2024, section 3, for
+    normal b).
     """
-    schedule, channels = model.schedule, model.shape[0]
-    level = round(max(sampling_of(model).grid.visited(schedule)))
-    # About those of photographs, whose channels are bright together.
-    mean = torch.full((channels,), ASSUMED_MEAN).double()
-    covariance, of = torch.full((channels, channels), ASSUMED_SPREAD**2).double(), "of photographs"
-    if source is not None:
-        images = source.batch(shuffle(SEED, len(source), 0, count))[0]
-        means, of = to_float(images).mean((2, 3)).double(), "of the data"
-        mean, covariance = means.mean(0), torch.cov(means.T).reshape(channels, channels)
+    schedule, level = model.schedule, start_of(model)
+    brightness = images.flatten(1).mean(1).double()
+    mean, spread = float(brightness.mean()), float(brightness.var()) * math.prod(model.shape)
 
     def lost(level: int) -> tuple[float, float]:
-        """Return the largest eigenvalue of K, and the largest shift of 255."""
-        ratio = float(schedule.alpha_bar[level] / (1 - schedule.alpha_bar[level]))
-        read = ratio * math.prod(model.shape[1:]) * covariance
-        gain = read @ torch.linalg.inv(torch.eye(channels).double() + read)
-        shift = 127.5 * (gain @ mean).abs().max()
-        return float(torch.linalg.eigvals(gain).real.max()), float(shift)
+        """Return the share k, and the shift of 255."""
+        ratio = spread * float(schedule.alpha_bar[level] / (1 - schedule.alpha_bar[level]))
+        share = ratio / (1 + ratio)
+        return share, 127.5 * share * abs(mean)
 
     share, shift = lost(level)
     says = (
         f"Sampling starts at level {level} of {schedule.last}, where {share:.0%} of the brightness "
-        f"{of} is read from x_t: pure noise shifts samples by about {shift:.1f} of 255 towards "
-        f"grey, and leaves {math.sqrt(1 - share**2):.0%} of the spread of their brightness."
+        f"of the data is read from x_t: pure noise shifts samples by about {shift:.1f} of 255 "
+        f"towards grey, and leaves {math.sqrt(1 - share**2):.0%} of the spread of their brightness."
     )
-    cure = "Train with a schedule that ends in noise, such as process.schedule=cosine."
-    levels = range(level, schedule.last + 1)
-    better = next((each for each in levels if lost(each)[1] <= MOST_OFF_OF_255 / 4), level)
-    if better > level:
+    if share <= 0.3 and shift <= MOST_OFF_OF_255 / 2:
+        return Finding(says)
+    levels = range(level + 1, schedule.last + 1)
+    better = next((each for each in levels if lost(each)[1] <= MOST_OFF_OF_255 / 4), None)
+    if better is None:
+        cure = "Train with a schedule that ends in noise, such as process.schedule=cosine."
+    elif model.student:  # it knows the levels of its grid alone
+        cure = f"Distil it again with --set distillation.grid.start={better}."
+    else:
         cure = f"Start at a noisier level, as with --grid karras:start={better}."
-        if model.student:  # it knows the levels of its grid alone
-            cure = f"Distil it again with --set distillation.grid.start={better}."
-    weights = (graded(share, 0.3, 0.6), graded(shift, MOST_OFF_OF_255 / 2, 2 * MOST_OFF_OF_255))
-    return worst(says, {cure: min(weights, key=RANK.index)})
+    return Finding(says, [cure])
 
 
 @torch.no_grad()
-def check_error(model: DiffusionModel, source: Source, count: int) -> Finding:
-    """The estimate of x_0 is better than a guess that is linear in each pixel, at every level."""
-    schedule, lower = model.schedule, build.low_res_of(model.recipe)
-    start = round(max(sampling_of(model).grid.visited(schedule)))
-    levels = torch.tensor(
-        sorted({max(2, round(start * (i / LEVELS) ** 2)) for i in range(1, LEVELS + 1)})
-    )
-    chosen = Levels(levels, torch.ones(len(levels), dtype=torch.float64))
-    images, labels = some_images(source, count, model.device)
-    errors = list[Tensor]()
-    for part in parts_of(images):
-        real = images[part]
-        own = labels[part] if model.classes else None
-        denoise = model.denoise(own, low_res=None if lower is None else lower(real))
-        noise = ImageNoise(SEED, range(count)[part], model.shape, model.device)
-        bits = bits_per_dimension(denoise, schedule, real, lambda t, n=noise: n(int(t)), chosen)
-        errors.append(bits.x_0_mse.cpu())
-    of_images = torch.cat(errors).double()
-    error, spread = of_images.mean(0), of_images.std(0) / len(of_images) ** 0.5
-    alpha_bar, variance = schedule.alpha_bar[levels], float(images.var(dim=0).mean())
+def check_error(model: DiffusionModel, examined: Examined) -> Finding:
+    """The estimate of x_0 has the right size at every level, and a smaller error than a guess.
+
+    x_0 regressed on its expectation given x_t has slope 1, about any constant. The guess is linear
+    in each pixel.
+    """
+    schedule, lower, start = model.schedule, build.low_res_of(model.recipe), start_of(model)
+    levels = sorted({max(2, round(start * (i / LEVELS) ** 2)) for i in range(1, LEVELS + 1)})
+    images = torch.cat([x_0 for x_0, _, _ in examined.batches])
+    middle, variance = images.mean((0, 2, 3), keepdim=True), images.var(dim=0).mean().cpu()
+    alpha_bar, by_chance = schedule.alpha_bar[levels], SURE / len(images) ** 0.5
     guess = variance * (1 - alpha_bar) / (1 - alpha_bar + alpha_bar * variance)
-    beyond = (error - SURE * spread) / guess - 1
-    ratio, level = float((error / guess).max()), int(levels[beyond.argmax()])
+    products = list[Tensor]()  # (3, N) at each level
+    for level in levels:
+        of_images = list[Tensor]()
+        for x_0, labels, noise in examined.batches:
+            low_res = None if lower is None else lower(x_0)
+            denoise = model.denoise(labels if model.classes else None, low_res=low_res)
+            x_t = process.diffuse(schedule, x_0, noise(level), level)
+            estimate = denoise(x_t, level).x_0
+            real, own = x_0 - middle, estimate - middle
+            each = torch.stack([(estimate - x_0) ** 2, real * own, own**2])
+            of_images.append(each.flatten(2).mean(2).double().cpu())
+        products.append(torch.cat(of_images, dim=1))
+    error, shared, own = torch.stack(products, dim=1)  # (L, N) each
+    slope = shared.mean(1) / own.mean(1)
+    slope_error = (shared - slope[:, None] * own).std(1) / own.mean(1)
+    size_off = (slope - 1).abs() - by_chance * slope_error
+    guess_off = (error.mean(1) - by_chance * error.std(1)) / guess - 1
     says = (
-        f"From level {levels[0]} to {levels[-1]}, the squared error of x_0 is at most {ratio:.2f} "
-        "of that of a guess that is linear in each pixel."
+        f"From level {levels[0]} to {levels[-1]}, x_0 is {float(slope.min()):.2f} to "
+        f"{float(slope.max()):.2f} times its estimate (by regression), whose squared error is at "
+        f"most {float((error.mean(1) / guess).max()):.2f} of that of a guess that is linear in "
+        "each pixel."
     )
+    measured = {"squared error of x_0": error.mean(1), "of a linear guess": guess, "slope": slope}
+    curves = {"level": [*map(float, levels)]} | {
+        name: each.tolist() for name, each in measured.items()
+    }
+    if size_off.max() <= SIZE_OFF and guess_off.max() <= 0:  # neither is NaN
+        return Finding(says, curves=curves)
+    worst = levels[int(torch.maximum(size_off - SIZE_OFF, guess_off).argmax())]
     cure = (
-        f"It is worst at level {level}. Check that process.schedule, process.prediction and "
+        f"It is worst at level {worst}. Check that process.schedule, process.prediction and "
         "process.rescale_steps are those of the training, and that the data are its own; else "
         "train longer."
     )
-    curves = {"squared error of x_0": error, "of a linear guess": guess}
-    curves = {"level": levels} | curves
-    return worst(
-        says,
-        {cure: graded(float(beyond.max()), 0, 0.25)},
-        curves={name: values.tolist() for name, values in curves.items()},
-    )
+    return Finding(says, [cure], curves)
 
 
-def check_colours(model: DiffusionModel, labelled: bool, source: Source, count: int) -> Finding:
+def check_colours(model: DiffusionModel, examined: Examined) -> Finding:
     """The channels of samples have the mean and the deviation of those of the data."""
+    source, count = examined.source, examined.count
     labels, _ = layout(len(model.classes) or None, count)
     total = count if labels is None else len(labels)
     samples = DiffusionGenerator(model, sampling_of(model)).images(labels, range(total))
-    classes = tuple(labels.unique().tolist()) if labelled and labels is not None else None
-    compared = Compared(moments(samples), reference(source, classes, MANY * count))
-    deviations = differences(compared)
-    wrong = [each for each in deviations if each.exceeds(MOST_OFF_OF_255)]
-    some = wrong or [each for each in deviations if each.exceeds(MOST_OFF_OF_255 / 2)]
-    most = max(some or deviations, key=lambda each: each.off)
+    classes = None
+    if labels is not None and examined.labelled:
+        classes = tuple(labels.unique().tolist())
+    data = reference(source, classes, MANY * count)
+    deviations = differences(Compared(moments(samples), data))
+    wrong = [each for each in deviations if each.exceeds(MOST_OFF_OF_255 / 2)]
+    most = max(wrong or deviations, key=lambda each: each.off)
     says = (
         f"The {most.what} of {most.channel} is {most.got:.0f} of 255 in samples and "
         f"{most.expected:.0f} in the data, {most.off:.1f} apart (standard error {most.error:.1f}): "
@@ -342,110 +329,56 @@ def check_colours(model: DiffusionModel, labelled: bool, source: Source, count: 
         "See what `start` says; take more steps; compare the raw weights with the average; else "
         "train longer."
     )
-    real = source.batch(shuffle(SEED, len(source), 0, total))[0]
-    weight: Weight = "wrong" if wrong else "look" if some else "ok"
-    return worst(says, {cure: weight}, pictures={"samples": samples, "data": real})
+    return Finding(says, [cure] if wrong else [])
 
 
 @torch.no_grad()
-def check_classifier(
-    examined_classifier: ClassifierModel,
-    model: DiffusionModel | ClassifierModel,
-    source: Source,
-    count: int,
-) -> Finding:
+def check_classifier(classifier: ClassifierModel, examined: Examined) -> Finding:
     """It fits the model, is right about slightly noisy images, and no surer than it is right."""
-    classifier, schedule = examined_classifier, examined_classifier.schedule
+    schedule, model = classifier.schedule, examined.model
     if isinstance(model, DiffusionModel):
         try:
             check_pair(model, classifier)
         except SettingError as error:
             says = f"{classifier.name} cannot guide {model.name}: {error}."
-            return Finding("wrong", says, "Train a classifier with its data and process.")
-    images, labels = some_images(source, count, classifier.device)
-    noise = ImageNoise(SEED, range(count), classifier.shape, classifier.device)
+            return Finding(says, ["Train a classifier with its data and process."])
     middles = [max(1, round((i + 0.5) / LEVELS * schedule.last)) for i in range(LEVELS)]
     levels = middles if classifier.recipe.noised else [0]
-    scores, sure = list[Any](), list[float]()
+    every_label = torch.cat([labels for _, labels, _ in examined.batches]).cpu()
+    scores, sure = list[Score](), list[float]()
     for level in levels:
-        x_t, logits = process.diffuse(schedule, images, noise(level), level), list[Tensor]()
-        for part in parts_of(images):
-            timesteps = schedule.timestep(level, x_t[part])
-            logits.append(classifier.network(x_t[part], timesteps).float().cpu())
-        scores.append(accuracy(torch.cat(logits), labels.cpu()))
-        sure.append(float(torch.cat(logits).softmax(1).amax(1).mean()))
+        outputs = list[Tensor]()
+        for x_0, _, noise in examined.batches:
+            x_t = process.diffuse(schedule, x_0, noise(level), level)
+            outputs.append(classifier.network(x_t, schedule.timestep(level, x_t)).float().cpu())
+        logits = torch.cat(outputs)
+        scores.append(accuracy(logits, every_label))
+        sure.append(float(logits.softmax(1).amax(1).mean()))
     right = [each.value for each in scores]
-    chance = float(labels.bincount().max()) / len(labels)
-    over = max(each - score.high for each, score in zip(sure, scores, strict=True))
-    under = max(score.low - each for each, score in zip(sure, scores, strict=True))
-    rise = max(later.low - scores[i].high for i in range(len(levels)) for later in scores[i:])
+    chance = float(every_label.bincount().max()) / len(every_label)
     says = (
         f"It is right about {right[0]:.0%} of the images at level {levels[0]} and sure of "
         f"{sure[0]:.0%}, and about {right[-1]:.0%} and {sure[-1]:.0%} at level {levels[-1]}; "
         f"{chance:.0%} are of the commonest class."
     )
-    check = "check its process.schedule and process.steps"
-    cures: dict[str, Weight] = {
-        "It knows no class of these data: check the order of its classes.": graded(
-            chance - scores[0].high, -0.05, 0
-        ),
+    off = list(zip(sure, scores, strict=True))
+    cures = {
+        "It knows no class of these data: check the order of its classes.": scores[0].high
+        < chance + UNSURE / 2,
         "It is surer than it is right: check that its process is that of its training and that it "
-        "was trained on noisy images; else take more data or an earlier "
-        "checkpoint.": graded(over, 0.1, 0.25),
-        f"It is less sure than it is right: {check}.": graded(under, 0.1, 0.5),
-        f"It is better on noisier images: {check}.": graded(rise, 0.1, 0.5),
+        "was trained on noisy images; else take more data or an earlier checkpoint.": any(
+            each - score.high > UNSURE for each, score in off
+        ),
+        "It is less sure than it is right: check its process.schedule and process.steps.": any(
+            score.low - each > UNSURE for each, score in off
+        ),
     }
-    curves = {"level": list(map(float, levels)), "share of images that are right": right}
-    return worst(says, cures, curves=curves | {"by its own confidence": sure})
-
-
-def some_images(source: Source, count: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Return `count` images, (N, C, H, W) in [-1, 1], and their labels (N,)."""
-    images, labels = source.batch(shuffle(SEED, len(source), 0, count))
-    return to_float(images).to(device), labels.to(device)
-
-
-def parts_of(images: Tensor) -> list[slice]:
-    """Return parts of images that are evaluated together."""
-    together = max(1, min(64, PIXELS // math.prod(images.shape[2:])))
-    return [slice(i, i + together) for i in range(0, len(images), together)]
+    curves = {"level": [*map(float, levels)], "share of images that are right": right}
+    found = [cure for cure, holds in cures.items() if holds]
+    return Finding(says, found, curves | {"by its own confidence": sure})
 
 
 def summary(findings: Mapping[str, Finding]) -> str:
     """Return what a reader should know first, in a sentence."""
-    names = {
-        rank: ", ".join(name for name, each in findings.items() if each.weight == rank)
-        for rank in RANK
-    }
-    said = f"wrong: {names['wrong']}" if names["wrong"] else "nothing is wrong"
-    said += f"; look at {names['look']}" if names["look"] else ""
-    said += f"; skipped: {names['skipped']}" if names["skipped"] else ""
-    return f"{said[0].upper()}{said[1:]}."
-
-
-def page(examined: Examined, findings: Mapping[str, Finding]) -> str:
-    """Return the HTML page: the findings, the weightiest first, then what was measured."""
-    order = sorted(findings, key=lambda name: RANK.index(findings[name].weight))
-    cures = [f"{name}: {findings[name].cure}" for name in order if findings[name].cure]
-    blocks: list[Block] = [Note(cures or ["Nothing needs to be changed."], "result")]
-    rows = [
-        [name, Cell(each.weight, best=bool(each.cure)), Cell(each.says, words=True)]
-        for name, each in ((name, findings[name]) for name in order)
-    ]
-    blocks.append(Table(["check", "finding", Cell("what was found", words=True)], rows))
-    for name, each in findings.items():
-        if each.pictures or len(each.curves.get("level", ())) > 1:
-            blocks.append(Title(name.capitalize()))
-        if len(each.curves.get("level", ())) > 1:
-            x, *_ = each.curves.values()
-            with panels([f"{name} by level"], "level", (6.5, 3.5)) as (drawn, (axes,)):
-                for (what, y), colour in zip([*each.curves.items()][1:], LINES, strict=False):
-                    axes.plot(x, y, color=colour, label=what, marker="o", ms=3.5, lw=1.4)
-            blocks.append(Figure(png(drawn), f"{name} by level", WIDE))
-        if each.pictures:
-            row = ImageRow("", [tiles(images, ACROSS) for images in each.pictures.values()])
-            blocks.append(Images([row], [*each.pictures], ACROSS))
-    facts = [("model", examined.model.name), ("images of a measurement", str(examined.count))]
-    facts += [("data", examined.source.name)] if examined.source is not None else []
-    title, whole = f"Doctor: {examined.model.name}", examined.to_json(findings)
-    return page_of(title, blocks, lead=summary(findings), facts=facts, settings=whole)
+    wrong = [name for name, each in findings.items() if each.cures]
+    return f"Wrong: {', '.join(wrong)}." if wrong else "Nothing is wrong."
