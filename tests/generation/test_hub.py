@@ -2,7 +2,6 @@
 
 import json
 import re
-import shutil
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
@@ -180,9 +179,9 @@ def test_after_the_first_load_no_network_is_needed(
         (
             {"unet/diffusion_pytorch_model.bin": b"x", "modeling.py": b"import this"},
             False,
-            r"has no model.safetensors, only unet/diffusion_pytorch_model.bin, modeling.py; no",
+            r"has no model.safetensors, and nothing of it was loaded",
         ),
-        ({}, False, r"has no model.safetensors; nothing of it was loaded"),
+        ({}, False, r"has no model.safetensors, and nothing of it was loaded"),
         (
             {MODEL: b"x"},
             True,
@@ -215,24 +214,6 @@ def test_another_model_than_ours_is_refused(server: Hub, folder: Path, tmp_path:
         adm.load(SPEC).sample(count=1)
 
 
-def test_a_config_that_contradicts_the_weights_is_refused(folder: Path, tmp_path: Path) -> None:
-    copy = Path(shutil.copytree(folder, tmp_path / "copy"))
-    stated = json.loads((copy / CONFIG).read_text())
-    wrong = [
-        stated | {"classes": stated["classes"][::-1]},
-        stated | {"recipe": stated["recipe"] | {"name": "other"}},
-        {"architectures": ["Other"]},
-        [1],
-    ]
-    for content in wrong:
-        (copy / CONFIG).write_text(json.dumps(content))
-        with pytest.raises(ValueError, match=r"config.json does not state the (recipe|classes) of"):
-            adm.load(copy)
-    (copy / CONFIG).write_text('{"a": 1')
-    with pytest.raises(ValueError, match=r"config.json is damaged \(EOF while"):
-        adm.load(copy)
-
-
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=8),
     lambda inner: (
@@ -240,15 +221,25 @@ JSON = st.recursive(
     ),
     max_leaves=6,
 )
-FOREIGN_KEYS = ("auto_map", "_class_name", "architectures", "model_type", "self", "model", "cls")
+FOREIGN_KEYS = (
+    "recipe",
+    "classes",
+    "auto_map",
+    "_class_name",
+    "architectures",
+    "model_type",
+    "self",
+    "model",
+    "cls",
+)
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.dictionaries(st.sampled_from(FOREIGN_KEYS) | st.text(max_size=8), JSON, max_size=5))
-def test_nothing_else_in_a_config_has_an_effect(folder: Path, more: dict[str, Any]) -> None:
+def test_nothing_in_a_config_has_an_effect(folder: Path, more: dict[str, Any]) -> None:
     config, modules = folder / CONFIG, set(sys.modules)
     original = config.read_bytes()
-    config.write_text(json.dumps(more | json.loads(original)))
+    config.write_text(json.dumps(json.loads(original) | more))
     try:
         again = adm.Pipeline.from_pretrained(folder)
     finally:

@@ -406,7 +406,7 @@ class Pipeline:
         Args:
             name: owner/name, or owner/name@branch.
             private: whether a repository that is created is.
-            options: of `huggingface_hub.ModelHubMixin.push_to_hub`: token, commit_message, ...
+            options: token, and those of `huggingface_hub.HfApi.upload_folder`: commit_message, ...
 
         Returns:
             The address of the commit.

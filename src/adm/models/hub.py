@@ -1,32 +1,27 @@
 """hf:owner/name[@revision] -> folder with its files; folder -> repository of the Hugging Face hub.
 
 A repository is a folder: `model.safetensors`, for a guided model `classifier.safetensors` and
-`weak.safetensors`, and `config.json`, the recipe and the classes as the header of the model file
-has them. Nothing else is ever downloaded, and none of it is code.
+`weak.safetensors`, and `config.json`, by whose requests the hub counts downloads: it shows what the
+header of the model file says, which alone is read. Nothing else is ever downloaded, and none of it
+is code.
 """
 
 import re
-import shutil
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from adm.extras import installing
-from adm.shown import abbreviated, printable, reason_of, short
+from adm.shown import printable, reason_of, short
 from adm.spec import out_of_range
 from adm.store.files import of_system
-from adm.store.parsed import CLASSES, read_json
-from adm.training.model_file import entries_of
 
 PREFIX = "hf:"
 MODEL, CONFIG = "model.safetensors", "config.json"
 CLASSIFIER, WEAK = "classifier.safetensors", "weak.safetensors"  # that guide it
 CARD, PICTURE = "README.md", "samples.png"
-STATED = ("recipe", "classes")  # by config.json, of the metadata of the model file
 # The hub's own rules, within which a name is a harmless part of a path of its cache.
 SPEC = re.compile(r"(\w[\w.-]{0,95}/\w[\w.-]{0,95})(?:@(\w[\w./-]{0,127}))?", re.ASCII)
-MOST_LISTED = 6  # files in a message
 
 
 @dataclass(frozen=True)
@@ -82,63 +77,47 @@ def snapshot(repository: Repository, **options: Any) -> Path:
         raise _refusal(repository, error) from None
     if not (Path(folder) / MODEL).is_file():
         raise ValueError(
-            f"{repository} has no {MODEL}{_files(package, repository, options)}; nothing of it was "
-            "loaded; give a repository that adm wrote, or convert the weights with `adm convert`"
+            f"{repository} has no {MODEL}, and nothing of it was loaded; give a repository that "
+            "adm wrote, or convert the weights with `adm convert`"
         )
     return Path(folder)
 
 
-def push(folder: Path, repository: Repository, private: bool = True, **options: Any) -> str:
-    """Move the files of a folder to the hub, as one commit; return its address.
+def push(
+    folder: Path,
+    repository: Repository,
+    private: bool = True,
+    token: str | bool | None = None,
+    **options: Any,
+) -> str:
+    """Upload the files of a folder to the hub, as one commit; return its address.
 
     A missing repository is created. A classifier, a weak model or a picture that the folder lacks
     is deleted from an existing one.
 
     Args:
         private: whether a new repository is.
-        options: of `ModelHubMixin.push_to_hub`: token, commit_message, create_pr, ...
+        token: of the user; by default that of `hf auth login`.
+        options: of `huggingface_hub.HfApi.upload_folder`: commit_message, create_pr, ...
 
     Raises:
         ValueError: the hub refuses, or cannot be reached; or `huggingface_hub` is not installed.
     """
-    package = package_for(repository)
-
-    class Folder(package.ModelHubMixin):
-        def _save_pretrained(self, save_directory: Path) -> None:
-            shutil.copytree(folder, save_directory, copy_function=shutil.move, dirs_exist_ok=True)
-
+    api = package_for(repository).HfApi(token=token)
     try:
-        address = Folder().push_to_hub(
-            repository.name,
-            private=private,
-            branch=repository.revision,
+        api.create_repo(repository.name, private=private, exist_ok=True)
+        if repository.revision is not None:
+            api.create_branch(repository.name, branch=repository.revision, exist_ok=True)
+        address = api.upload_folder(
+            repo_id=repository.name,
+            folder_path=folder,
+            revision=repository.revision,
             **{"commit_message": "Write the model with adm"} | options,
             delete_patterns=[CLASSIFIER, WEAK, PICTURE],
         )
     except Exception as error:  # as in `snapshot`
         raise _refusal(repository, error) from None
     return str(address)
-
-
-def check_config(model: Path) -> None:
-    """Raise ValueError unless the config.json beside a model file, if any, agrees with it.
-
-    Its recipe and its classes are compared with those in the file. Nothing else in it is read.
-    """
-    config = model.with_name(CONFIG)
-    if model.name != MODEL or not config.is_file():
-        return
-    entries = entries_of(model)
-    cure = "copy both again, or remove it, as the model file says the same"
-    try:
-        stated = read_json(config, CLASSES)
-    except ValueError as error:
-        raise ValueError(f"{config} is damaged ({error}); {cure}") from None
-    if not isinstance(stated, dict):
-        stated = {}
-    for part in STATED:
-        if stated.get(part) != entries[part]:
-            raise ValueError(f"{config} does not state the {part} of the {MODEL} beside it; {cure}")
 
 
 def repository_of(file: Path) -> str | None:
@@ -184,13 +163,3 @@ def _refusal(repository: Repository, error: Exception) -> Exception:
         reason = short(printable(reason_of(error).partition("\n")[0] or type(error).__name__))
         why = f"did not get through ({reason}); run the command again, or {login}"
     return ValueError(f"{repository} {why}")
-
-
-def _files(package: Any, repository: Repository, options: dict[str, Any]) -> str:
-    """List the files of a repository for a message; empty if the hub does not answer."""
-    with suppress(Exception):  # as in `snapshot`; the caller's error matters more
-        files = package.HfApi(token=options.get("token")).list_repo_files(
-            repository.name, revision=repository.revision
-        )
-        return f", only {abbreviated(files, MOST_LISTED)}" if files else ""
-    return ""

@@ -101,6 +101,5 @@ def _in_folder(path: Path) -> Path:
     folder = latest(path) or path
     file = folder / "model.safetensors"
     if file.exists():
-        hub.check_config(file)
         return file
     raise ValueError(f"{path} holds no checkpoint yet; give a run folder or a model file")
