@@ -9,7 +9,6 @@ from torch import Tensor
 
 from adm.generation.diffusion import DiffusionGenerator
 from adm.generation.generator import Cost, Generator, OnStep
-from adm.generation.resolve import resolve
 from adm.models.trained import DiffusionModel
 from adm.samplers import State
 from adm.spec import SettingError, out_of_range
@@ -153,7 +152,7 @@ def cascade(
     """
     try:
         sampling = upsampler.recipe.sample.change(steps=steps, low_res_noise=noise, **base.shared)
-        larger = DiffusionGenerator(upsampler, resolve(upsampler, sampling))
+        larger = DiffusionGenerator.of(upsampler, sampling)
     except SettingError as error:
         field = OF_UPSAMPLER.get(error.field, error.field)
         raise SettingError(field, error.sentence) from None

@@ -12,8 +12,9 @@ from torch import Tensor
 from adm.diffusion import Denoise, Schedule, Threshold, process
 from adm.generation.blocks import block_size, blocks
 from adm.generation.generator import Cost, Generator, OnStep, identity
-from adm.generation.guided import Networks, calls, in_stages, unguided
+from adm.generation.guides import Networks, calls, in_stages, without_guides
 from adm.generation.labels import label_of
+from adm.generation.resolve import resolve
 from adm.generation.start import NOISE, Start
 from adm.guidance import Gradient, total
 from adm.images import ROUNDING, to_float
@@ -38,8 +39,7 @@ class DiffusionGenerator(Generator):
 
     Attributes:
         model: the network, its recipe and its process.
-        sampling: the sampler and everything else that images depend on; see
-            `adm.generation.resolve`.
+        sampling: the sampler and everything else that images depend on, resolved; see `of`.
         classifier: the classifier that guides, if `sampling` has guidance by one.
         weak: the weak model of autoguidance, if `sampling` has that.
         gradient: guidance of the caller's, which is added to the classifier's; see `OfSchedule`.
@@ -71,6 +71,20 @@ class DiffusionGenerator(Generator):
         if self.gradient is not None:
             check_of_schedule(self.gradient, self.schedule)
         self.start.check(self.model, self.sampling)
+
+    @classmethod
+    def of(
+        cls,
+        model: DiffusionModel,
+        sampling: Sampling,
+        classifier: ClassifierModel | None = None,
+        weak: DiffusionModel | None = None,
+        gradient: OfSchedule | None = None,
+        start: Start = NOISE,
+    ) -> "DiffusionGenerator":
+        """Return the generator of settings that are yet to be resolved, and moved by the start."""
+        resolved = start.moved(resolve(model, sampling), model.schedule)
+        return cls(model, resolved, classifier, weak, gradient, start)
 
     @property
     def name(self) -> str:
@@ -132,7 +146,7 @@ class DiffusionGenerator(Generator):
     @cached_property
     def cost(self) -> Cost:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Calls of the network and of the classifier per image."""
-        sampling = unguided(self.sampling) if self.model.student else self.sampling
+        sampling = without_guides(self.sampling) if self.model.student else self.sampling
         plain = calls(sampling, self.model.schedule)
         return self.start.cost(plain, self.model, self.sampling)
 
@@ -168,7 +182,7 @@ class DiffusionGenerator(Generator):
         before = model.parameterization.mean_threshold(threshold) if sampler.draws else threshold
         # The x_0 of a student encodes where its step leads, and may be outside of [-1, 1].
         unlimited = model.student or self.start.limits
-        denoise, pull = self.guided(labels, None if unlimited else before, low_res)
+        denoise, pull = self.with_guides(labels, None if unlimited else before, low_res)
         noise, x = self.noise(indices), self.x_start(indices, inputs)
         prior = Prior(denoise, self.schedule, pull, threshold)
         states = self.start.states(model, prior, sampler, x, noise, inputs)
@@ -186,7 +200,7 @@ class DiffusionGenerator(Generator):
         """The sampler of the respaced process."""
         return self.sampling.sampler.visiting(self.sampling.grid.visited(self.model.schedule))
 
-    def guided(
+    def with_guides(
         self, labels: Tensor | None, threshold: Threshold | None, low_res: Tensor | None = None
     ) -> tuple[Denoise, Gradient | None]:
         """Return the denoiser that is sampled, and the gradient that guides it; None for none.
@@ -202,7 +216,7 @@ class DiffusionGenerator(Generator):
             stage_labels = self._in_stage(labels, stage)
             network_labels = stage_labels if self.conditional else None
             models = (self.model, self.classifier, self.weak, stage.sampling)
-            return Networks(*models, stage_labels, network_labels, low_res, threshold).guided()
+            return Networks(*models, stage_labels, network_labels, low_res, threshold).with_guides()
 
         denoise, pull = in_stages(self.sampling, self.model.schedule, part)
         if self.gradient is None:

@@ -19,7 +19,6 @@ from adm.generation.generator import Generator, OnStep
 from adm.generation.job import Job
 from adm.generation.labels import Classes, labels_of
 from adm.generation.pretrained import Pretrained, Scored
-from adm.generation.resolve import resolve
 from adm.generation.restored import Problem, restore_job
 from adm.generation.samples import Samples, sample
 from adm.generation.start import NOISE, Start
@@ -132,8 +131,7 @@ class Pipeline:
         needed = sampling.by_classifier and (self.guide or not self.model.student)
         guides = self.classifier if needed else None
         weak = self.weaker if any(g.against == "weak" for g in sampling.by_contrast) else None
-        moved = start.moved(resolve(self.model, sampling), self.model.schedule)
-        return DiffusionGenerator(self.model, moved, guides, weak, gradient, start)
+        return DiffusionGenerator.of(self.model, sampling, guides, weak, gradient, start)
 
     def job(
         self,

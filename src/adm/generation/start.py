@@ -104,8 +104,8 @@ class Start:
             noise: of the steps.
             inputs: (B, *input_shape).
         """
-        again = prior.threshold or clip  # after guidance, by samplers that apply it there
-        return sampler(prior.denoise, x, prior.schedule, noise, prior.gradient, again)
+        late = prior.threshold or clip  # after guidance, by samplers that apply it there
+        return sampler(prior.denoise, x, prior.schedule, noise, prior.gradient, late)
 
     def failure(self, model: DiffusionModel, sampling: Sampling) -> tuple[str, list[str]]:
         """Return what gave an image that is NaN or infinite, and what to do about it."""

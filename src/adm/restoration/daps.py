@@ -55,7 +55,7 @@ class DAPS(Method):
     def sample(
         self, prior: Prior, measurement: Measurement, x: Tensor, noise: Noise, sampler: Sampler
     ) -> Iterator[State]:
-        schedule, denoise = prior.schedule, prior.guided()
+        schedule, denoise = prior.schedule, prior.guided_denoiser()
         for t in range(schedule.last, 0, -1):
             p = self._solve(denoise, schedule, x, t)
             x_0 = self._draw(p.x_0, spread(schedule, t, self.variance), measurement, noise, t)

@@ -33,7 +33,7 @@ class DiffPIR(Method):
     def sample(
         self, prior: Prior, measurement: Measurement, x: Tensor, noise: Noise, sampler: Sampler
     ) -> Iterator[State]:
-        schedule, denoise = prior.schedule, prior.guided()
+        schedule, denoise = prior.schedule, prior.guided_denoiser()
         signal, sigma = schedule.signal.tolist(), schedule.sigma.tolist()
         for t in range(schedule.last, 0, -1):
             p = denoise(x, t)

@@ -30,7 +30,7 @@ class Prior:
     gradient: Gradient | None = None
     threshold: Threshold | None = None
 
-    def guided(self) -> Denoise:
+    def guided_denoiser(self) -> Denoise:
         """Return the denoiser of the guided model, with its threshold before guidance."""
         denoise = self.limited(self.denoise)
         if self.gradient is None:
@@ -129,5 +129,5 @@ class Projection(Method):
     def sample(
         self, prior: Prior, measurement: Measurement, x: Tensor, noise: Noise, sampler: Sampler
     ) -> Iterator[State]:
-        denoise = self.denoiser(prior.guided(), measurement, prior.schedule)
+        denoise = self.denoiser(prior.guided_denoiser(), measurement, prior.schedule)
         return sampler(denoise, x, prior.schedule, noise)

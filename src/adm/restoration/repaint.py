@@ -57,7 +57,7 @@ class RePaint(Method):
     def sample(
         self, prior: Prior, measurement: Measurement, x: Tensor, noise: Noise, sampler: Sampler
     ) -> Iterator[State]:
-        schedule, denoise, mask = prior.schedule, prior.guided(), measurement.mask
+        schedule, denoise, mask = prior.schedule, prior.guided_denoiser(), measurement.mask
         assert mask is not None, "a mask"
         y, drawn = measurement.y, Counter[int]()
 

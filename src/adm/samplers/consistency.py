@@ -9,7 +9,7 @@ from torch import Tensor
 from adm.diffusion import Denoise, Schedule, Threshold, clip, process
 from adm.guidance import Gradient
 from adm.samplers.sampler import Sampler
-from adm.samplers.solver import guided
+from adm.samplers.solver import guided_denoiser
 from adm.samplers.state import Noise, State
 
 
@@ -36,7 +36,7 @@ class Consistency(Sampler):
         gradient: Gradient | None = None,
         threshold: Threshold = clip,
     ) -> Iterator[State]:
-        return consistency(guided(denoise, gradient, schedule, None), x, schedule, noise)
+        return consistency(guided_denoiser(denoise, gradient, schedule, None), x, schedule, noise)
 
 
 def consistency(denoise: Denoise, x: Tensor, schedule: Schedule, noise: Noise) -> Iterator[State]:

@@ -11,8 +11,8 @@ from torch import Tensor
 from adm.diffusion import Denoise, Schedule, Threshold, clip
 from adm.diffusion.schedule import at
 from adm.guidance import Gradient
-from adm.samplers.sampler import Stochastic, again
-from adm.samplers.solver import guided
+from adm.samplers.sampler import Stochastic
+from adm.samplers.solver import guided_denoiser
 from adm.samplers.state import Noise, State
 
 
@@ -39,7 +39,7 @@ class DDIM(Stochastic):
         gradient: Gradient | None = None,
         threshold: Threshold = clip,
     ) -> Iterator[State]:
-        denoise = guided(denoise, gradient, schedule, again(self, threshold))
+        denoise = guided_denoiser(denoise, gradient, schedule, self.late_threshold(threshold))
         return ddim(denoise, x, schedule, noise, self.etas(schedule.last))
 
 

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from adm.diffusion import Denoise, Schedule, Threshold, clip
 from adm.guidance import Gradient
-from adm.samplers.sampler import Stochastic, again
-from adm.samplers.solver import ExponentialSteps, Multistep, guided, orders
+from adm.samplers.sampler import Stochastic
+from adm.samplers.solver import ExponentialSteps, Multistep, guided_denoiser, orders
 from adm.samplers.state import Noise, State
 
 
@@ -39,7 +39,7 @@ class DPMSolver(Stochastic, Multistep):
         gradient: Gradient | None = None,
         threshold: Threshold = clip,
     ) -> Iterator[State]:
-        denoise = guided(denoise, gradient, schedule, again(self, threshold))
+        denoise = guided_denoiser(denoise, gradient, schedule, self.late_threshold(threshold))
         steps = ExponentialSteps(schedule, self.etas(schedule.last), noise)
         return dpm_solver(denoise, x, steps, self.order)
 

@@ -8,8 +8,8 @@ from torch import Tensor
 
 from adm.diffusion import Denoise, Schedule, Threshold, clip
 from adm.guidance import Gradient
-from adm.samplers.sampler import Sampler, again
-from adm.samplers.solver import Tables, guided
+from adm.samplers.sampler import Sampler
+from adm.samplers.solver import Tables, guided_denoiser
 from adm.samplers.state import Noise, State
 
 
@@ -37,7 +37,8 @@ class Heun(Sampler):
         gradient: Gradient | None = None,
         threshold: Threshold = clip,
     ) -> Iterator[State]:
-        return heun(guided(denoise, gradient, schedule, again(self, threshold)), x, schedule)
+        limit = self.late_threshold(threshold)
+        return heun(guided_denoiser(denoise, gradient, schedule, limit), x, schedule)
 
 
 def heun(denoise: Denoise, x: Tensor, schedule: Schedule) -> Iterator[State]:

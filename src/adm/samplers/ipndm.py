@@ -10,8 +10,7 @@ from torch import Tensor
 
 from adm.diffusion import Denoise, Prediction, Schedule, Threshold, clip
 from adm.guidance import Gradient
-from adm.samplers.sampler import again
-from adm.samplers.solver import Multistep, Tables, adams, guided, orders, weighted
+from adm.samplers.solver import Multistep, Tables, adams, guided_denoiser, orders, weighted
 from adm.samplers.state import Noise, State
 
 
@@ -42,7 +41,7 @@ class IPNDM(Multistep):
         gradient: Gradient | None = None,
         threshold: Threshold = clip,
     ) -> Iterator[State]:
-        denoise = guided(denoise, gradient, schedule, again(self, threshold))
+        denoise = guided_denoiser(denoise, gradient, schedule, self.late_threshold(threshold))
         adams_bashforth = AdamsBashforth(schedule, self.order, self.even, self.lower_order_final)
         return ipndm(denoise, x, schedule.last, adams_bashforth)
 

@@ -64,6 +64,10 @@ class Sampler(Checked):
         """
         return self
 
+    def late_threshold(self, threshold: Threshold) -> Threshold | None:
+        """Return the threshold after guidance, of a sampler with `clip_again`; None without."""
+        return threshold if getattr(self, "clip_again", False) else None
+
     @abstractmethod
     def __call__(
         self,
@@ -120,8 +124,3 @@ class Stochastic(Sampler):
         """Return eta of the step that leaves each level, for levels 0..`last`."""
         low, high = self.noise or (0, last)
         return [self.eta if low <= level <= high else 0.0 for level in range(last + 1)]
-
-
-def again(sampler: Sampler, threshold: Threshold) -> Threshold | None:
-    """Return the threshold after guidance, of a sampler with `clip_again`; None without."""
-    return threshold if getattr(sampler, "clip_again", False) else None

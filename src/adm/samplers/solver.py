@@ -51,7 +51,7 @@ class Tables:
         return cls(signal, sigma, ratio, _floats(schedule.log_snr / 2))
 
 
-def guided(
+def guided_denoiser(
     denoise: Denoise, gradient: Gradient | None, schedule: Schedule, threshold: Threshold | None
 ) -> Denoise:
     """Return the denoiser that a solver integrates: guided by Algorithm 2, then thresholded.

@@ -16,7 +16,6 @@ from adm.data.registry import BUILTIN
 from adm.diffusion import process
 from adm.generation.diffusion import DiffusionGenerator
 from adm.generation.generator import identity
-from adm.generation.resolve import resolve
 from adm.images import to_float
 from adm.metrics import Score
 from adm.metrics.accuracy import accuracy
@@ -27,7 +26,7 @@ from adm.models.trained import ClassifierModel, DiffusionModel
 from adm.recipes import build
 from adm.runs.watch.drift import MOST_OFF_OF_255, Compared, differences, moments, reference
 from adm.runs.watch.previews import layout, preview_sampling
-from adm.samplers import ImageNoise, Sampling
+from adm.samplers import ImageNoise
 from adm.scoring.images import images_for, relabelled
 from adm.shown import short, shown
 from adm.spec import SettingError, out_of_range
@@ -205,16 +204,17 @@ def check_settings(model: DiffusionModel | ClassifierModel) -> Finding:
     return Finding(f"{says}; {len(classes) or 'no'} classes.", cures)
 
 
-def sampling_of(model: DiffusionModel) -> Sampling:
-    """Return the settings of samples: the recipe's without guidance, or those of previews."""
+def generator_of(model: DiffusionModel) -> DiffusionGenerator:
+    """Return the generator of samples by the recipe without guidance, or by that of previews."""
     default = replace(model.recipe.sample, guide=(), precision="float32", compile=False)
     short_enough = default.grid.steps <= MOST_STEPS
-    return resolve(model, default if short_enough else preview_sampling(model.recipe))
+    chosen = default if short_enough else preview_sampling(model.recipe)
+    return DiffusionGenerator.of(model, chosen)
 
 
 def start_of(model: DiffusionModel) -> int:
     """Return the level at which sampling starts."""
-    return round(max(sampling_of(model).grid.visited(model.schedule)))
+    return round(max(generator_of(model).sampling.grid.visited(model.schedule)))
 
 
 def check_start(model: DiffusionModel, images: Tensor) -> Finding:
@@ -312,7 +312,7 @@ def check_colours(model: DiffusionModel, examined: Examined) -> Finding:
     source, count = examined.source, examined.count
     labels, _ = layout(len(model.classes) or None, count)
     total = count if labels is None else len(labels)
-    samples = DiffusionGenerator(model, sampling_of(model)).images(labels, range(total))
+    samples = generator_of(model).images(labels, range(total))
     classes = None
     if labels is not None and examined.labelled:
         classes = tuple(labels.unique().tolist())

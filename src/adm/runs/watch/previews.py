@@ -15,7 +15,6 @@ from adm.data import shuffle
 from adm.diffusion import Schedule, clip
 from adm.diffusion.process import diffuse
 from adm.generation.diffusion import DiffusionGenerator
-from adm.generation.resolve import resolve
 from adm.images import to_float, to_uint8
 from adm.models.trained import DiffusionModel
 from adm.networks import Classifier
@@ -116,8 +115,8 @@ def samples(run: Watched, recipe: DiffusionRecipe) -> Draw:
     compared = tint(run.training, recipe.train.steps)
 
     def sample(model: DiffusionModel) -> Tensor:
-        sampling = resolve(model, preview_sampling(model.recipe))
-        return DiffusionGenerator(model, sampling).images(labels, range(total))
+        generator = DiffusionGenerator.of(model, preview_sampling(model.recipe))
+        return generator.images(labels, range(total))
 
     def draw(done: int, weights: Weights) -> Drawn:
         raw, mean = (sample(run.model(each, done)) for each in weights)

@@ -1,4 +1,4 @@
-"""Sampling, models, labels -> guided Denoise, Gradient; the calls that they take -> Cost."""
+"""Sampling, models, labels -> Denoise with contrasts, Gradient; their calls -> Cost."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -33,7 +33,7 @@ class Evaluates(Protocol):
         ...
 
 
-def guided(
+def with_guides(
     sampling: Sampling, process: Schedule, networks: Evaluates
 ) -> tuple[Denoise, Gradient | None]:
     """Return the denoiser with all contrasts, and the sum of all gradients; None if there are none.
@@ -98,10 +98,10 @@ class Networks:
     low_res: Tensor | None
     threshold: Threshold | None
 
-    def guided(self) -> tuple[Denoise, Gradient | None]:
+    def with_guides(self) -> tuple[Denoise, Gradient | None]:
         """Return the denoiser that is sampled, and the gradient that guides it."""
-        sampling = unguided(self.sampling) if self.model.student else self.sampling
-        denoise, pull = guided(sampling, self.model.schedule, self)
+        sampling = without_guides(self.sampling) if self.model.student else self.sampling
+        denoise, pull = with_guides(sampling, self.model.schedule, self)
         if sampling.by_contrast and self.threshold is not None:
             schedule = sampling.grid.of(self.model.schedule)
             denoise = thresholded(denoise, self.threshold, schedule)
@@ -152,7 +152,7 @@ class Networks:
         )
 
 
-def unguided(sampling: Sampling) -> Sampling:
+def without_guides(sampling: Sampling) -> Sampling:
     """Return the settings without guides: a student takes the scale as an input."""
     return replace(sampling, guide=(), then=())
 
@@ -215,7 +215,7 @@ def calls(sampling: Sampling, process: Schedule) -> Cost:
     schedule, pixel = sampling.grid.of(process), torch.zeros(1, 1, 1, 1)
     counter = Counter(schedule)
     denoise, pull = in_stages(
-        sampling, process, lambda stage: guided(stage.sampling, process, counter)
+        sampling, process, lambda stage: with_guides(stage.sampling, process, counter)
     )
     for _ in sampling.sampler(denoise, pixel, schedule, lambda *_: pixel, pull):
         pass
