@@ -13,10 +13,8 @@ from samples import archive
 from scoring.stubs import together
 
 import adm as front
-from adm.app.study.likelihood import run, task_of
 from adm.data import shuffle
 from adm.data.source import in_memory
-from adm.generation.pipeline import load
 from adm.store import work
 
 pytestmark = pytest.mark.xdist_group("likelihood")  # one worker measures for all tests
@@ -62,12 +60,7 @@ def test_a_total_is_the_sum_of_its_terms_and_has_an_interval(measured: Path) -> 
     whole, drawn, ode = by_bound.values()
     assert drawn["terms"]["decoder"] == whole["terms"]["decoder"]  # of the same noise
     assert ode["by_probes"]["low"] < ode["bits_per_dimension"]["value"] < ode["by_probes"]["high"]
-    assert {path.name for path in (measured / "out").iterdir()} == {
-        *("parts", "report.json", "report.html"),
-    }
-    text = (measured / "out/report.html").read_text()
-    assert text.count("data:image/png") == 5  # figures, and images at both ends
-    assert "by variational:drawn=5" in text
+    assert {path.name for path in (measured / "out").iterdir()} == {"parts", "report.json"}
 
 
 def test_a_stopped_command_resumes_to_the_same_report(
@@ -95,11 +88,10 @@ def test_a_stopped_command_resumes_to_the_same_report(
 
 
 def test_several_ranks_measure_what_one_does(models: Path, measured: Path, tmp_path: Path) -> None:
-    pipeline = load(models / "model.safetensors", device="cpu")
-    options = {"count": None, "split": None, "labels": "own", "seed": 0, "batch_size": 2}
-    task = task_of(pipeline, str(measured / "data.npz"), BOUNDS[1:], **options)
-    reports = together(3, lambda devices: run(task, tmp_path / "out", devices))
-    assert [each is None for each in reports] == [False, True, True]
+    model, data = models / "model.safetensors", str(measured / "data.npz")
+    how = {"bound": BOUNDS[1:], "batch_size": 2, "out": tmp_path / "out"}
+    bits = together(3, lambda devices: front.likelihood(model, data, devices=devices, **how))
+    assert len({str(each) for each in bits}) == 1
     assert estimates(tmp_path / "out").items() <= estimates(measured / "out").items()
 
 
@@ -146,7 +138,7 @@ def test_a_model_is_conditioned_on_the_class_of_the_same_name(
         assert not same[shuffled != label].any()
     others = in_memory("others", ("cat", "dog", "bag"), images, labels)
     refused = adm(*words(models, npz(tmp_path, others), tmp_path / "out")).refusal()
-    assert "--labels must be none, as" in refused
+    assert "measure it without classes by --labels none" in refused
     assert bits(others, labels="none") == bits(SOURCE, labels="none")
 
 
@@ -166,10 +158,9 @@ REFUSED = {
     "steps beyond T": (["--bound", "ode:steps=21"], "steps of --bound must be in 2..20, got 21"),
     "levels beyond T": (
         ["--bound", "variational:drawn=21"],
-        "drawn of --bound must be in 2..20",
+        "drawn of --bound must be from 2 to 20",
     ),
     "no such bound": (["--bound", "elbo"], "--bound must be one of variational, ode"),
-    "twice": (["--bound", "ode", "--bound", "ode"], "--bound must be given once each"),
 }
 
 
@@ -204,5 +195,5 @@ def test_images_of_another_shape_are_refused(
 ) -> None:
     data = npz(tmp_path, tiny.stripes(6, **changes))
     refused = adm(*words(models, data, tmp_path / "out")).refusal()
-    assert "DATA must be images of (C, H, W) = (1, 8, 8)" in refused
+    assert "images of 1x8x8" in refused
     assert "resized and cropped" in refused

@@ -21,7 +21,7 @@ from adm.generation.job import Job
 from adm.generation.samples import Samples
 from adm.models.trained import TrainedModel
 from adm.processes import Devices
-from adm.spec import out_of_range
+from adm.spec import SettingError, out_of_range
 from adm.store.samples import ARCHIVE, read_manifest
 
 ALONE = Devices(torch.device("cpu"))
@@ -107,11 +107,11 @@ def images_for(model: TrainedModel[Any, Any], data: str, split: str | Sequence[s
 def check_shape(source: Source, model: TrainedModel[Any, Any]) -> None:
     """Raise SettingError unless the images have the shape of those of a model."""
     if source.shape != model.shape:
-        raise out_of_range(
+        own, theirs = ("x".join(map(str, each)) for each in (source.shape, model.shape))
+        raise SettingError(
             "data",
-            f"images of (C, H, W) = {model.shape}, as those of {model.name}",
-            source.shape,
-            "convert them, or give a folder of image files, which are resized and cropped",
+            f"{{}} has images of {own} (channels, height, width), and {model.name} takes images of "
+            f"{theirs}; give a folder of image files, which are resized and cropped",
         )
 
 

@@ -1,4 +1,4 @@
-"""adm likelihood MODEL DATA --out DIR -> Bits: bits per dimension, report.html."""
+"""adm likelihood MODEL DATA --out DIR -> Bits: bits per dimension, report.json."""
 
 from pathlib import Path
 from typing import Annotated, Literal
@@ -26,11 +26,10 @@ def likelihood(
 ) -> None:
     """Measure the bits per dimension of images under a model.
 
-    Writes report.html with the terms, their intervals over images and a curve over the levels;
-    report.json; and the numbers of every image in parts/. An interrupted command resumes when it is
-    run again, also with more images, and torchrun distributes it over several devices. Files of
-    images are resized and cropped to the size of the model, and smaller arrays are padded, as in
-    training.
+    Writes report.json with the terms, their intervals over images, the bits of every image and the
+    means at every level. An interrupted command resumes when it is run again, also with more
+    images, and torchrun distributes it over several devices. Files of images are resized and
+    cropped to the size of the model, and smaller arrays are padded, as in training.
 
     Examples:
 
@@ -68,14 +67,11 @@ def likelihood(
         Images that are evaluated together, and saved. It affects results only by rounding.
     """
     places.resumable(out, "the report needs")
-    from adm.app.study.likelihood import PAGE, run, task_of
-    from adm.generation.pipeline import load
+    from adm.app.study import likelihood as library
 
     devices = joined(device)
-    how = {"count": count, "split": split, "labels": labels, "seed": seed}
-    pipeline = load(model, device=devices.device)
-    task = task_of(pipeline, data, bound, batch_size=batch_size, **how)
-    bits = run(task, out, devices)
-    if bits is not None:
+    how = {"bound": bound, "count": count, "split": split, "labels": labels, "seed": seed}
+    bits = library.likelihood(model, data, **how, batch_size=batch_size, out=out, devices=devices)
+    if devices.main:
         show(bits.to_json, as_json, lambda: print_lines(str(bits)))
-        say(f"{out / PAGE}: open it in a browser", as_json)
+        say(f"{out / library.REPORT}: the whole report", as_json)

@@ -15,7 +15,6 @@ from torch import Tensor
 from adm.diffusion import Denoise, Level, Schedule
 from adm.diffusion.likelihood import (
     HALF_BIN,
-    Levels,
     bits_per_dimension,
     dequantize,
     draw_levels,
@@ -41,11 +40,9 @@ class Bound(Checked):
     Attributes:
         clips: whether estimates of x_0 are clipped, as the released system does; which has no
             slope.
-        about: what the total is, in a sentence.
     """
 
     clips: ClassVar[bool]
-    about: ClassVar[str]
 
     @abstractmethod
     def check(self, last: int) -> None:
@@ -84,6 +81,8 @@ class Bound(Checked):
 class Variational(Bound):
     """The variational bound of the stochastic sampler, term by term (DDPM, equation 5).
 
+    The noise is drawn once at each level.
+
     Attributes:
         drawn: levels that are drawn for each image, from which the sum of all is estimated without
             bias; none for all levels.
@@ -92,20 +91,19 @@ class Variational(Bound):
     drawn: Count | None = None
     name: ClassVar[str] = "variational"
     clips: ClassVar[bool] = True
-    about: ClassVar[str] = (
-        "The bound of the stochastic sampler, with one draw of the noise at each level."
-    )
 
     def check(self, last: int) -> None:
         if self.drawn is not None and self.drawn > last:
-            raise out_of_range("drawn", f"in 2..{last}", self.drawn)
+            raise out_of_range("drawn", f"from 2 to {last}, the levels of the model", self.drawn)
 
     def evaluations(self, last: int) -> int:
         return self.drawn or last
 
     def columns(self, schedule: Schedule) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        middle = None if self.drawn is None else torch.full((1, self.drawn), 0.5)
-        level, weight = _levels(schedule.last, middle)
+        if self.drawn is None:
+            level, weight = every_level(schedule.last)
+        else:
+            level, weight = draw_levels(schedule.last, torch.full((1, self.drawn), 0.5))
         return level.reshape(-1).double().numpy(), weight.numpy()
 
     def measure(
@@ -117,10 +115,10 @@ class Variational(Bound):
             pairs = zip(noise.indices, level.tolist(), strict=True)
             return torch.cat([replace(noise, indices=[i])(each) for i, each in pairs])
 
-        uniform = None
+        levels = None
         if self.drawn is not None:
             uniform = _uniform(replace(noise, shape=(1, 1, self.drawn))).flatten(1)
-        levels = _levels(schedule.last, uniform)
+            levels = draw_levels(schedule.last, uniform)
         return bits_per_dimension(denoise, schedule, x_0, drawn, levels)._asdict()
 
     def parts_of(self, arrays: Arrays) -> dict[str, NDArray[np.float32]]:
@@ -133,6 +131,9 @@ class Variational(Bound):
 class Flow(Bound):
     """The likelihood by the probability-flow ODE (Song et al. 2021, section 4.3), in Heun's steps.
 
+    It is the density of images with the noise of level 1, at pixels that are spread over their
+    bins.
+
     Attributes:
         steps: levels that are visited, even in the log-SNR from level 1 to where sigma / signal is
             at most 80.
@@ -144,10 +145,6 @@ class Flow(Bound):
     probes: Annotated[int, Field(ge=1, le=1000)] = 2
     name: ClassVar[str] = "ode"
     clips: ClassVar[bool] = False
-    about: ClassVar[str] = (
-        "The density of the probability-flow ODE at pixels that are spread over their bins. Its "
-        "images keep the noise of level 1."
-    )
 
     @property
     def grid(self) -> LogSNR:
@@ -187,11 +184,6 @@ class Flow(Bound):
 
 
 BOUNDS: dict[str, type[Bound]] = {kind.name: kind for kind in (Variational, Flow)}
-
-
-def _levels(last: int, uniform: Tensor | None) -> Levels:
-    """Return all levels of a process with T = `last`, or those that (B, L) in [0, 1] draw."""
-    return every_level(last) if uniform is None else draw_levels(last, uniform)
 
 
 def _uniform(noise: ImageNoise) -> Tensor:

@@ -1,4 +1,4 @@
-"""Model, images, bounds -> Bits: what an image takes in bits per dimension, by term; Bits -> page.
+"""Model, images, bounds -> Bits: what an image takes in bits per dimension, by term.
 
 Images are measured in parts of a batch, and each finished part is a file of the folder. It does not
 depend on the rank that computed it, so the result is the same for any number of ranks and after an
@@ -8,21 +8,16 @@ interruption.
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import torch
-from matplotlib.figure import Figure as Drawing
 from numpy.typing import NDArray
 from torch import Tensor
 
-from adm.app.report import Block, Cell, Figure, ImageRow, Images, Note, Table, Title
-from adm.app.report import page as page_of
-from adm.app.report.page import tiles
 from adm.app.study.bounds import BOUNDS, Bound, Variational
-from adm.app.study.plots import LINES, panels
 from adm.data import Source, shuffle
 from adm.data.naming import at_home
 from adm.diffusion import Level, Prediction, clip
@@ -34,7 +29,6 @@ from adm.metrics.accuracy import Z_95
 from adm.metrics.bootstrap import mean_interval
 from adm.models.pair import check_from_noise
 from adm.models.trained import DiffusionModel
-from adm.pictures import png
 from adm.processes import Devices
 from adm.progress import progress, silent
 from adm.samplers import ImageNoise
@@ -44,22 +38,13 @@ from adm.scoring.images import check_shape, images_for, relabelled
 from adm.scoring.manifest import versions
 from adm.shown import short
 from adm.spec import SettingError, check_type, convert, out_of_range, parse, text, to_json
-from adm.store.files import write_bytes
+from adm.store.files import write_json
 from adm.store.hashes import sha256_of
 from adm.store.work import HASHES, Arrays, Report, Work, work_in
 
-PARTS, PAGE, REPORT = "parts", "report.html", "report.json"  # in the folder
+PARTS, REPORT = "parts", "report.json"  # in the folder
 BATCH = 32
-SHOWN, ACROSS = 16, 8  # images of a kind on the page, and side by side
 DRAWN = 64  # levels of each image by default, whose error is far below that of the images
-WIDE = 900  # pixels of a figure, below which it scrolls
-CURVES = {
-    "Bits per dimension of a level": "terms",
-    "Squared error of x_0": "x_0_mse",
-    "Squared error of the noise": "noise_mse",
-    "Share of the dimensions that are noise": "trace",
-}
-OF_DATA = "Bits per dimension are comparable for the same images at the same size only."
 
 Labels = Literal["own", "none"]
 
@@ -70,10 +55,9 @@ class Task:
 
     Attributes:
         model: the model to measure them by.
-        source: all images of the data, of the model's shape; with its labels if `conditional`.
+        source: all images of the data, of the model's shape.
         order: indices of the images to measure.
-        bounds: the bounds to compute.
-        conditional: whether the model is conditioned on the labels.
+        labels: (len(order),) what the model is conditioned on; None for nothing.
         seed: of the order and of the noise; that of an image depends on its place in the order.
         batch_size: images that are evaluated together; affects results by rounding.
     """
@@ -81,44 +65,36 @@ class Task:
     model: DiffusionModel
     source: Source
     order: Sequence[int]
-    bounds: Sequence[Bound]
-    conditional: bool
+    labels: Tensor | None
     seed: int
     batch_size: int
 
-    @cached_property
-    def identity(self) -> dict[str, Any]:
-        """What identifies the model."""
-        return identity(self.model)
-
-    def evaluations(self, *bounds: Bound) -> int:
-        """Return the network evaluations for each image."""
-        return sum(bound.evaluations(self.model.schedule.last) for bound in bounds)
-
     def work(self, bound: Bound, folder: Path) -> Work:
         """Return the work of a bound in a folder; that of other settings is in another."""
-        identity = {
-            "model": self.identity["sha256"],
+        settings = {
+            "model": identity(self.model)["sha256"],
             "bound": to_json(bound),
-            "labels": self.source.labels[list(self.order)].tolist() if self.conditional else None,
+            "labels": None if self.labels is None else self.labels.tolist(),
             "seed": self.seed,
             "batch_size": self.batch_size,
         }
-        name = f"{bound.name}-{sha256_of(json.dumps(identity).encode())[:12]}"
-        return Work(folder / PARTS / name, len(self.order), self.batch_size, identity)
+        name = f"{bound.name}-{sha256_of(json.dumps(settings).encode())[:12]}"
+        return Work(folder / PARTS / name, len(self.order), self.batch_size, settings)
 
-    def measure(self, bound: Bound, span: range, images: Tensor, on: Report) -> dict[str, Tensor]:
-        """Measure images at these places of the order, (B, C, H, W) uint8."""
+    def read(self, span: range) -> Tensor:
+        """Return the images at these places of the order, (B, C, H, W) uint8."""
+        return self.source.batch([self.order[i] for i in span])[0]
+
+    def measure(self, bound: Bound, span: range, images: Tensor, report: Report) -> Arrays:
+        """Measure the images at these places of the order."""
         model, schedule = self.model, bound.of(self.model.schedule)
-        labels = None
-        if self.conditional:
-            labels = self.source.labels[list(map(self.order.__getitem__, span))].to(model.device)
+        labels = None if self.labels is None else self.labels[list(span)].to(model.device)
         threshold = model.parameterization.mean_threshold(clip) if bound.clips else None
         evaluate = model.denoise(labels, schedule, threshold)
 
         def denoise(x_t: Tensor, level: Level) -> Prediction:
             prediction = evaluate(x_t, level)
-            on(len(x_t))
+            report(len(x_t))
             return prediction
 
         noise = ImageNoise(self.seed, span, model.shape, model.device)
@@ -130,7 +106,7 @@ class Task:
                 f"{model.path.name} gave NaN or infinity for image {self.order[span[lost[0]]]} of "
                 f"{self.source.name}, by {text(bound)}; use another checkpoint"
             )
-        return {name: each.cpu() for name, each in measured.items()}
+        return {name: each.cpu().numpy() for name, each in measured.items()}
 
 
 @dataclass(frozen=True, eq=False)
@@ -152,12 +128,12 @@ class Estimate:
     @cached_property
     def bits(self) -> Score:
         """The mean over images, with its 95% interval."""
-        return _score(self.arrays["total"])
+        return _mean_of(self.arrays["total"])
 
     @cached_property
     def terms(self) -> dict[str, Score]:
         """Its summands, by name."""
-        return {name: _score(each) for name, each in self.bound.parts_of(self.arrays).items()}
+        return {name: _mean_of(each) for name, each in self.bound.parts_of(self.arrays).items()}
 
     @property
     def by_probes(self) -> Score | None:
@@ -190,6 +166,10 @@ class Estimate:
             "images": self.arrays["total"].tolist(),
         }
 
+    def __str__(self) -> str:
+        terms = ", ".join(f"{name} {score.value:.4f}" for name, score in self.terms.items())
+        return f"{self.bits.text()} bits per dimension by {text(self.bound)}: {terms}"
+
 
 @dataclass(frozen=True, eq=False)
 class Bits:
@@ -202,9 +182,9 @@ class Bits:
         """Return estimates, images and settings as JSON values."""
         task = self.task
         return {
-            "model": task.identity,
+            "model": identity(task.model),
             "data": {"source": task.source.name, "images": list(task.order)},
-            "labels": "own" if task.conditional else "none",
+            "labels": "none" if task.labels is None else "own",
             "estimates": [each.to_json() for each in self.estimates],
             "seed": task.seed,
             "batch_size": task.batch_size,
@@ -213,14 +193,9 @@ class Bits:
         }
 
     def __str__(self) -> str:
-        return "\n".join(
-            f"{each.bits.text()} bits per dimension by {text(each.bound)}: "
-            + ", ".join(f"{name} {score.value:.4f}" for name, score in each.terms.items())
-            for each in self.estimates
-        )
+        return "\n".join(map(str, self.estimates))
 
 
-# Many parameters: those by keyword mirror the options of `adm likelihood` in name and meaning.
 def likelihood(
     model: str | Path | Pipeline,
     data: str | Path | Source,
@@ -232,6 +207,7 @@ def likelihood(
     seed: int = 0,
     batch_size: int = BATCH,
     out: str | Path | None = None,
+    devices: Devices | None = None,
 ) -> Bits:
     """Measure how many bits per dimension images take, as `adm likelihood` does.
 
@@ -245,158 +221,82 @@ def likelihood(
         labels: "own" to condition a model with classes on that of each image, "none" not to.
         seed: of the choice of images, and of all noise.
         batch_size: images that are evaluated together.
-        out: the folder to write or to resume, which gets report.html; None for none.
+        out: the folder to write or to resume, which gets report.json; None for none. All ranks must
+            see it.
+        devices: the ranks that share the images, all of which must call; None for one.
 
     Raises:
         ValueError: the images cannot be measured, or not by these settings.
     """
     check_type("out", out, (str, Path, type(None)), "the path of a folder")
-    pipeline = model if isinstance(model, Pipeline) else load(model)
-    how = {"count": count, "split": split, "labels": labels, "seed": seed, "batch_size": batch_size}
-    task = task_of(pipeline, data, bound, **how)
+    if labels not in ("own", "none"):
+        raise out_of_range("labels", "own or none", labels)
+    device = None if devices is None else devices.device
+    pipeline = model if isinstance(model, Pipeline) else load(model, device=device)
+    devices, own = devices or Devices(pipeline.device), pipeline.model
+    check_from_noise(own)
+    last = own.schedule.last
+    bounds = _bounds(bound, last)
+    source = data
+    if isinstance(source, Source):
+        check_shape(source, own)
+    else:
+        source = images_for(own, str(data), split or ("test", "train"))
+    conditional = labels == "own" and bool(own.classes)
+    source = _with_labels(source, own) if conditional else source
+    count = len(source) if count is None else count
+    if not 2 <= count <= len(source):
+        images = f"from 2 to {len(source)}, the number of images of {source.name}"
+        raise out_of_range("count", images, count)
+    order = shuffle(convert(Seed, seed, "seed"), len(source), 0, count)
+    given = source.labels[list(order)] if conditional else None
+    task = Task(own, source, order, given, seed, positive("batch_size", batch_size))
 
     folder = None if out is None else at_home(out)
-    bits = run(task, folder, Devices(pipeline.device))
-    assert bits is not None  # there is one rank
+    total = count * sum(each.evaluations(last) for each in bounds)
+    opened = progress if devices.main else silent
+    what = f"measuring {count:,} images of {source.name}"
+    with work_in(folder, devices) as parts, opened(what, total, "network evaluations") as report:
+        estimates = list[Estimate]()
+        for each in bounds:
+            work, make = task.work(each, parts), partial(task.measure, each)
+            cost = each.evaluations(last)
+            work.run(make, devices, report, cost=cost, inputs=task.read)
+            arrays = work.assemble(devices)
+            del arrays[HASHES]
+            estimates.append(Estimate(each, *each.columns(own.schedule), arrays))
+        bits = Bits(task, estimates)
+        if folder is not None:
+            devices.once(partial(write_json, folder / REPORT, bits.to_json()))
     return bits
 
 
-def task_of(
-    pipeline: Pipeline,
-    data: str | Path | Source,
-    bound: str | Bound | Sequence[str | Bound],
-    *,
-    count: int | None,
-    split: str | None,
-    labels: str,
-    seed: int,
-    batch_size: int,
-) -> Task:
-    """Return the task of the arguments of `likelihood`."""
-    model = pipeline.model
-    check_from_noise(model)
-    requested = [bound] if isinstance(bound, str | Bound) else list(bound)
-    default = Variational(drawn=DRAWN if model.schedule.last > DRAWN else None)
-    bounds = [parse(BOUNDS, each, "bound") for each in requested] or [default]
-    specs = list(map(text, bounds))
-    if len(set(specs)) < len(specs):
-        raise out_of_range("bound", "given once each", ", ".join(specs))
+def _bounds(bound: str | Bound | Sequence[str | Bound], last: int) -> list[Bound]:
+    """Return the bounds of the specs for a process with T = `last`, each once."""
+    specs = [bound] if isinstance(bound, str | Bound) else list(bound)
+    default = Variational(drawn=DRAWN if last > DRAWN else None)
+    bounds = [parse(BOUNDS, each, "bound") for each in specs] or [default]
     for each in bounds:
         try:
-            each.check(model.schedule.last)
+            each.check(last)
         except SettingError as error:
             raise error.within("bound") from None
-    if labels not in ("own", "none"):
-        raise out_of_range("labels", "own or none", labels)
-    source, conditional = data, labels == "own" and bool(model.classes)
-    if isinstance(source, Source):
-        check_shape(source, model)
-    else:
-        source = images_for(model, str(data), split or ("test", "train"))
-    if conditional:
-        source = _with_labels(source, model)
-    count = len(source) if count is None else count
-    if not 2 <= count <= len(source):
-        raise out_of_range(
-            "count", f"from 2 to {len(source)}, the number of images of {source.name}", count
-        )
-    order = shuffle(convert(Seed, seed, "seed"), len(source), 0, count)
-    return Task(model, source, order, bounds, conditional, seed, positive("batch_size", batch_size))
-
-
-def run(task: Task, out: Path | None, devices: Devices) -> Bits | None:
-    """Measure what the folder lacks, together with the other ranks; write the page.
-
-    Args:
-        out: the folder, on a disk that all ranks share; None for none, and a single rank.
-
-    Returns:
-        The bits on the main rank; None on the others.
-    """
-    what = f"measuring {len(task.order):,} images of {task.source.name}"
-    total = len(task.order) * task.evaluations(*task.bounds)
-    bar = (progress if devices.main else silent)(what, total, "network evaluations")
-    with work_in(out, devices) as folder, bar as report:
-        estimates = [_estimate(task, bound, folder, devices, report) for bound in task.bounds]
-        bits = Bits(task, estimates)
-        if out is not None:
-            devices.once(lambda: write(bits, out))
-    return bits if devices.main else None
-
-
-def write(bits: Bits, out: Path) -> None:
-    """Write report.json and report.html."""
-    document = json.dumps(bits.to_json(), indent=1, ensure_ascii=False) + "\n"
-    write_bytes(out / REPORT, document.encode())
-    write_bytes(out / PAGE, page(bits).encode())
-
-
-def page(bits: Bits) -> str:
-    """Return the HTML page: each estimate with its terms and curves, and images at both ends."""
-    task, blocks = bits.task, list[Block]()
-    scores = [each.bits for each in bits.estimates]
-    named = [text(each.bound) for each in bits.estimates]
-    results = [f"{s.text(scores)} by {name}" for s, name in zip(scores, named, strict=True)]
-    blocks.append(Note([f"Bits per dimension: {'; '.join(results)}."], "result"))
-    for each, name in zip(bits.estimates, named, strict=True):
-        rows = {"bits per dimension": each.bits, **each.terms}
-        rows |= {} if each.by_probes is None else {"by other probes": each.by_probes}
-        cells = [[key, Cell(*score.parts([each.bits]))] for key, score in rows.items()]
-        figure = Figure(png(draw(each)), f"what {each.bound.name} measures by level", WIDE)
-        blocks += [Title(f"By {name}"), Note([each.bound.about]), figure]
-        blocks += [Table(["term", "mean"], cells)]
-    blocks.append(Note([f"In small letters: 95% intervals over images. {OF_DATA}"], "quiet"))
-    order = np.argsort(bits.estimates[0].arrays["total"], kind="stable")
-    ends = [order[:SHOWN].tolist(), order[::-1][:SHOWN].tolist()]
-    pictures = [tiles(task.source.batch([task.order[i] for i in end])[0], ACROSS) for end in ends]
-    blocks.append(Title(f"Images by {named[0]}"))
-    blocks.append(Images([ImageRow("", pictures)], ["fewest bits", "most bits"], ACROSS))
-    facts = [("model", task.model.name), ("data", f"{task.source.name}, {len(task.order):,}")]
-    facts += [("labels", "own" if task.conditional else "none"), ("seed", str(task.seed))]
-    return page_of(f"Likelihood: {task.model.name}", blocks, facts=facts)
-
-
-def draw(estimate: Estimate) -> Drawing:
-    """Draw what was measured at each level."""
-    curve = estimate.curve
-    shown = {title: curve[name] for title, name in CURVES.items() if name in curve}
-    with panels([*shown], "level", (4.2 * len(shown), 3.3)) as (drawn, places):
-        for axes, values in zip(places, shown.values(), strict=True):
-            axes.plot(estimate.level, values, color=LINES[0], lw=1.4, marker="o", ms=2)
-            axes.set_xscale("log")
-            axes.set_yscale("log" if min(values) > 0 else "linear")
-    return drawn
-
-
-def _estimate(task: Task, bound: Bound, folder: Path, devices: Devices, report: Report) -> Estimate:
-    """Measure all images by a bound, together with the other ranks."""
-
-    def read(span: range) -> Tensor:
-        return task.source.batch([task.order[i] for i in span])[0]
-
-    def make(span: range, images: Tensor, advance: Report) -> Arrays:
-        measured = task.measure(bound, span, images, advance)
-        return {name: each.numpy() for name, each in measured.items()}
-
-    work = task.work(bound, folder)
-    work.run(make, devices, report, cost=task.evaluations(bound), inputs=read)
-    arrays = work.assemble(devices)
-    del arrays[HASHES]
-    return Estimate(bound, *bound.columns(task.model.schedule), arrays)
+    return list({text(each): each for each in bounds}.values())
 
 
 def _with_labels(source: Source, model: DiffusionModel) -> Source:
     """Return the images with the labels of the model, by the names of their classes."""
     known = relabelled(source, model.classes)
     if known is None or len(known) < len(source):
-        raise out_of_range(
+        theirs, ours = (short(", ".join(each)) for each in (source.classes, model.classes))
+        raise SettingError(
             "labels",
-            f"none, as {source.name} has the classes {short(', '.join(source.classes))}, and "
-            f"{model.name} has {short(', '.join(model.classes))}",
+            f"{source.name} has other classes than {model.name}: {theirs}, and not {ours}; measure "
+            "it without classes by {labels=none}",
         )
     return known
 
 
-def _score(values: NDArray[np.float32]) -> Score:
+def _mean_of(values: NDArray[np.float32]) -> Score:
     bits = values.astype(np.float64)
     return Score(float(bits.mean()), *(mean_interval(bits) if len(bits) > 1 else ()))
