@@ -41,6 +41,7 @@ ROWS = {  # of docs/results/results.md
     "emoji-upsampler": "emoji/cascade",
 }
 FEATURES = "efficientnet-lite0"  # of the scores that are shown
+SAMPLING = ("sampler", "grid", "guide", "precision", "seed")  # shown with them
 
 
 def described(name: str) -> Pretrained:
@@ -63,8 +64,9 @@ def scores(name: str) -> Report | None:
     stored = read_json(row)
     if stored["made"]["model"]["sha256"] != identify(SHIPPED / f"{name}.safetensors"):
         return None
-    values = {key: Score(**each) for key, each in stored["scores"].pop(FEATURES).items()}
-    return Report(FEATURES, values, {key: each for key, each in stored.items() if key != "scores"})
+    values = {key: Score(**each) for key, each in stored["scores"][FEATURES].items()}
+    sampling = {key: stored["made"]["sampling"][key] for key in SAMPLING}
+    return Report(FEATURES, values, {"count": stored["count"], **sampling})
 
 
 def write(each: Listed) -> None:
@@ -72,8 +74,11 @@ def write(each: Listed) -> None:
     picture = f"images/models/{each.name}.png"
     if pretrained.samples is not None:
         write_bytes(DOCS / picture, pretrained.picture())
-    more = f"What was measured is in {PAGES[each.name]}." if each.name in PAGES else ""
-    text = replace(pretrained, report=scores(each.name)).card(each.name, f"../{picture}", more)
+    report = scores(each.name)
+    more = f"Measured in {PAGES[each.name]}." if each.name in PAGES else ""
+    if report is not None:
+        more += f" [All scores](../results/{ROWS[each.name]}.json)."
+    text = replace(pretrained, report=report).card(each.name, f"../{picture}", more)
     write_text(DOCS / "models" / f"{each.name}.md", text)
 
 

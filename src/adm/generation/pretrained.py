@@ -82,8 +82,8 @@ UNKNOWN = Terms(
     "Whoever trained the model has stated no intended use here.",
 )
 SMALL = (
-    "A small model for teaching, for tests, and for comparing methods on a CPU. It knows the few "
-    "classes of its data at one size, and nothing else."
+    "For teaching, tests, and comparing methods on a CPU. It knows the classes of its data, at one "
+    "size."
 )
 OURS = {
     "fashion-mnist": Terms(
@@ -371,10 +371,11 @@ def _usage(name: str, model: AnyModel, count: int) -> str:
 
 
 def _scores(report: Scored) -> str:
-    lines = ["| score | value | 95% interval |", "|---|---|---|"]
+    lines = [f"| by {_plain(report.features)} | value | 95% interval |", "|---|---|---|"]
     for key, score in report.scores.items():
         value, interval = score.parts()
-        lines.append(f"| {_plain(title(key, report.features))} | {value} | {interval} |")
+        name = title(key, report.features).removesuffix(f" ({report.features})")
+        lines.append(f"| {_plain(name)} | {value} | {interval} |")
     manifest = json.dumps(report.manifest, indent=1)
     details = f"<details><summary>How they were computed</summary>\n\n```json\n{manifest}\n```\n"
     return "\n".join(lines) + f"\n\n{details}\n</details>"
