@@ -84,6 +84,6 @@ def test_what_is_missing_is_named(adm: Adm, run: Path, pairs: Path, tmp_path: Pa
     assert "holds another run" in line
     (pairs / "edges/train/bag/4.png").rename(pairs / "edges/train/bag/44.png")
     words = (*train, "--condition", pairs / "edges", "--out", tmp_path / "new")
-    assert "partners of train/bag/4.png" in adm(*words).refusal()
+    assert "as for train/bag/4.png" in adm(*words).refusal()
     line = adm("doctor", run).refusal()
     assert "a diffusion model that takes no image of a pair" in line

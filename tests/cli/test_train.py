@@ -137,7 +137,7 @@ def test_a_run_starts_from_another_with_its_classes_by_name(
         ),
         (
             ["--hold-out", "0.2", "--validation", "digits"],
-            "--hold-out must be left out with --validation",
+            "--hold-out and --validation exclude each other",
         ),
     ],
 )
@@ -154,7 +154,7 @@ def test_options_that_mean_nothing_are_refused_with_the_cure(
     [
         (("--set", "train.steps=4", "train.learning_rate=0.5"), "learning_rate is 0.01 there"),
         (("--steps", 6), "the size of an image has changed"),
-        (("--pretrained", "run", "--steps", 6), "it started from 'nothing', not run"),
+        (("--pretrained", "run", "--steps", 6), "it started from nothing, not run"),
     ],
 )
 def test_what_is_refused_changes_nothing_on_the_disk(

@@ -165,9 +165,7 @@ def test_unequal_sizes_need_a_size(
     monkeypatch.setattr("adm.data.fitting.CHECKED", checked)
     picture(tmp_path / "1.png", (4, 4))
     odd = picture(tmp_path / "2.png", (4, 5))
-    with pytest.raises(
-        ValueError, match=f"size must be given, as {odd} is 4x5 and .* is 4x4; pass size=4, to"
-    ):
+    with pytest.raises(ValueError, match=f"{odd} is 4x5 and .* is 4x4; give size=4, to"):
         folder(tmp_path).batch([1])
     assert folder(tmp_path, size=(4, 4)).batch([0, 1])[0].shape == (2, 3, 4, 4)
 

@@ -60,13 +60,15 @@ def test_a_condition_is_that_of_its_name_and_is_changed_as_its_image(
 def test_images_without_one_partner_are_named(tmp_path: Path) -> None:
     images = write(tmp_path / "images", NAMES)
     few = write(tmp_path / "few", NAMES[:3])
-    with pytest.raises(SettingError, match=r"none, or several, for 9 images") as raised:
+    with pytest.raises(
+        SettingError, match=r"few has no partner, or several, for 9 images of images"
+    ) as raised:
         opened(images, few)
     assert str(raised.value).endswith("train/a/4.png, train/a/6.png, train/a/8.png, ...")
     write(tmp_path / "few", NAMES[3:])
     assert len(opened(images, few)) == 12
     write(tmp_path / "few", NAMES[:1], ".jpg")
-    with pytest.raises(SettingError, match=r"for 1 image; .* of train/a/0.png$"):
+    with pytest.raises(SettingError, match=r"for 1 image of .* for train/a/0.png$"):
         opened(images, few)
 
 
@@ -80,7 +82,7 @@ def test_arrays_are_paired_by_number(tmp_path: Path) -> None:
     assert torch.equal(conditions, 255 - images)
     assert source.name == "images.npz from conditions.npy"
     np.save(tmp_path / "conditions.npy", levels[:8])
-    with pytest.raises(SettingError, match=r"as many images as images.npz, 9, got 8"):
+    with pytest.raises(SettingError, match=r"images.npz has 9 images and conditions.npy 8; arrays"):
         opened(str(tmp_path / "images.npz"), str(tmp_path / "conditions.npy"))
     (tmp_path / "some.csv").write_text("file,label\ntrain/7,a\ntrain/2,b\n")
     some = open_source(str(tmp_path / "images.npz"), labels=str(tmp_path / "some.csv"))

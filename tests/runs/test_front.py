@@ -61,7 +61,7 @@ def test_data_that_a_model_names_are_opened_only_if_the_caller_names_them(tmp_pa
     recipe = tiny.diffusion("train.steps=1", "watch.images=0", "unet.classes=null")
     recipe = override(recipe, [f"data.source={place}"])
     model = adm.train(recipe, out=tmp_path / "run", device="cpu")
-    with pytest.raises(ValueError, match="opened only if it is given as the data"):
+    with pytest.raises(ValueError, match="does not get to open; give data=DATA"):
         adm.train(model, out=tmp_path / "again", device="cpu")
     adm.train(model, out=tmp_path / "again", data=place, device="cpu")
     written = tmp_path / "recipe.json"  # by the user, who thereby names the data

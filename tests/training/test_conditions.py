@@ -148,15 +148,13 @@ def test_a_recipe_becomes_one_of_pairs_by_the_data() -> None:
     for name in ("digits-classifier", "fashion-distilled"):
         with pytest.raises(SettingError, match="condition must be left out"):
             resolve(recipe(name), pairs)
-    with pytest.raises(
-        SettingError, match=r"condition must be given, as digits is conditioned on images"
-    ):
+    with pytest.raises(SettingError, match=r"digits is conditioned on images; give condition=DATA"):
         check_source(tiny.paired(), tiny.stripes())
-    with pytest.raises(SettingError, match=re.escape("data.paired must be true")):
+    with pytest.raises(SettingError, match=re.escape("stripes are pairs; set data.paired=true")):
         check_source(tiny.diffusion(), tiny.pairs())
-    with pytest.raises(SettingError, match=re.escape("data.low_res must be (8, 8)")):
+    with pytest.raises(SettingError, match=re.escape("set data.low_res=8,8")):
         check_source(tiny.paired("data.low_res=4,4"), tiny.pairs())
     with pytest.raises(SettingError, match=re.escape("data.paired must be false")):
         build.check(tiny.diffusion("data.paired=true"))
-    with pytest.raises(SettingError, match="condition must be left out with a Source"):
+    with pytest.raises(SettingError, match="a Source has conditions of its own"):
         DataOptions(data=tiny.pairs(), condition="digits")

@@ -215,10 +215,10 @@ def test_a_teacher_of_another_kind_is_refused(
 
 
 def test_teacher_and_recipe_come_together(tmp_path: Path, teacher: Teacher) -> None:
-    with pytest.raises(ValueError, match="teacher must be given"):
+    with pytest.raises(ValueError, match="distils a model; give teacher=MODEL"):
         tiny.steps(tiny.student(), tiny.stripes(), tmp_path / "run")
     options = TrainOptions(teacher=teacher)
-    with pytest.raises(ValueError, match="teacher must be left out"):
+    with pytest.raises(ValueError, match="distils no model; leave teacher out"):
         tiny.steps(tiny.diffusion(), tiny.stripes(), tmp_path / "run", options=options)
     with pytest.raises(ValueError, match="no classifier belongs to"):
         Teacher.load(teacher.model.path)

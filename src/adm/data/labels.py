@@ -14,7 +14,7 @@ from adm.data.naming import EXTENSIONS, natural
 from adm.data.source import NoSplit, Source
 from adm.limits import MOST_CLASSES
 from adm.shown import printable, short, shown_path
-from adm.spec import SettingError
+from adm.spec import SettingError, literal
 
 # Names of folders and shards of each split; the first that exists is used.
 SPLITS = {"train": ("train",), "test": ("test", "val", "valid", "validation", "eval", "dev")}
@@ -109,8 +109,8 @@ def label_rows(source: Source, rule: str | None, split: str) -> Source:
     if rule in (FOLDERS, PREFIX):
         raise SettingError(
             "labels",
-            f"the images of {place} have no file names, of which {{labels={rule}}} would take "
-            f"their classes; give a list {SUFFIX}, or {{labels={NO_LABELS}}}",
+            f"the images of {literal(place)} have no file names, of which {{labels={rule}}} would "
+            f"take their classes; give a list {SUFFIX}, or {{labels={NO_LABELS}}}",
         )
     if rule == NO_LABELS:
         labels: list[Label | None] = [place] * count

@@ -6,7 +6,7 @@ import numpy as np
 
 from adm.data.source import Source
 from adm.shown import abbreviated, count_of
-from adm.spec import out_of_range
+from adm.spec import SettingError, literal
 
 MOST_NAMED = 3  # files in a message
 
@@ -25,9 +25,12 @@ def pair(images: Source, conditions: Source) -> Source:
     """
     by_number = conditions.files is None and images.rows is None
     if by_number and len(conditions) != len(images):
-        expected = f"of as many images as {images.name}, {len(images)}"
-        cure = "arrays are paired by number"
-        raise out_of_range("condition", expected, len(conditions), cure)
+        raise SettingError(
+            "condition",
+            f"{literal(images.name)} has {count_of(len(images), 'image')} and "
+            f"{literal(conditions.name)} {len(conditions)}; arrays and shards are paired by "
+            "number, so give as many",
+        )
     rows: dict[str, list[int]] = {}
     for index in range(len(conditions)):
         rows.setdefault(_stem(conditions.listed(index)), []).append(index)
@@ -35,11 +38,11 @@ def pair(images: Source, conditions: Source) -> Source:
     matches = [rows.get(_stem(name), []) for name in names]
     wrong = [name for name, match in zip(names, matches, strict=True) if len(match) != 1]
     if wrong:
-        raise out_of_range(
+        raise SettingError(
             "condition",
-            f"one image for each of {images.name}, of the same path but for the suffix; "
-            f"{conditions.name} has none, or several, for {count_of(len(wrong), 'image')}",
-            cure=f"add or rename the partners of {abbreviated(wrong, MOST_NAMED)}",
+            f"{literal(conditions.name)} has no partner, or several, for "
+            f"{count_of(len(wrong), 'image')} of {literal(images.name)}: give each one image of "
+            f"the same path but for the suffix, as for {literal(abbreviated(wrong, MOST_NAMED))}",
         )
     chosen = conditions.subset(np.array([row for (row,) in matches], np.int64))
     return replace(images, name=f"{images.name} from {conditions.name}", condition=chosen)

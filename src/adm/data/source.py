@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from adm.data.files import Files, Uniforms
-from adm.spec import SettingError, out_of_range
+from adm.spec import SettingError, literal
 
 AHEAD = 16  # arguments per thread in progress
 MOST_THREADS = 16  # of a process, of which a machine may run several
@@ -67,8 +67,9 @@ class Source:
 
     @property
     def can_crop(self) -> bool:
-        """Whether `batch` can crop at random."""
-        return self.files is not None and self.files.size is not None
+        """Whether `pairs` can crop at random: files can be, once they have a size."""
+        condition = self.condition is None or self.condition.can_crop
+        return self.files is not None and self.files.size is not None and condition
 
     @cached_property
     def shape(self) -> tuple[int, int, int]:
@@ -127,36 +128,23 @@ class Source:
 
         Args:
             indices: of the images.
-            crops: uniforms for each image, to crop at random; None for the centre.
+            crops: uniforms for each image, to crop at random if it `can_crop`; None for the centre.
 
         Raises:
             CorruptImage: an image cannot be decoded.
-            ValueError: crops for images that cannot be cropped, or not one per image.
         """
-        (images,), labels = self._batch([self], indices, crops)
-        return images, labels
+        chosen = list(indices)
+        uniforms = [None] * len(chosen) if crops is None else crops
+        return self._images(list(zip(chosen, uniforms, strict=True))), self.labels[chosen]
 
     def pairs(
         self, indices: Sequence[int], crops: Sequence[Uniforms] | None = None
     ) -> tuple[Tensor, Tensor, Tensor | None]:
         """Read as `batch`, and the (B, C, h, w) conditions, cropped alike; None without any."""
-        if self.condition is None:
-            return *self.batch(indices, crops), None
-        (images, conditions), labels = self._batch([self, self.condition], indices, crops)
-        return images, labels, conditions
+        condition = None if self.condition is None else self.condition.batch(indices, crops)[0]
+        return *self.batch(indices, crops), condition
 
-    def _batch(
-        self, sources: "list[Source]", indices: Sequence[int], crops: Sequence[Uniforms] | None
-    ) -> tuple[list[Tensor], Tensor]:
-        """The images of each source, and the labels."""
-        chosen = list(indices)
-        if crops is not None and not all(each.can_crop for each in sources):
-            raise out_of_range("data.crop", f"centre for {self.name}, which has no random crops")
-        uniforms = [None] * len(chosen) if crops is None else crops
-        requests = list(zip(chosen, uniforms, strict=True))
-        return [each._read_all(requests) for each in sources], self.labels[chosen]
-
-    def _read_all(self, requests: list[tuple[int, Uniforms | None]]) -> Tensor:
+    def _images(self, requests: list[tuple[int, Uniforms | None]]) -> Tensor:
         """Read images into one tensor, (B, C, H, W)."""
         if not isinstance(self.images, Files):
             return self.images([self.row(index) for index, _ in requests])
@@ -179,10 +167,10 @@ class Source:
 def unequal(one: str, first: Sequence[int], other: str, second: Sequence[int]) -> SettingError:
     """Return the error of two images of different sizes (H, W)."""
     sizes = ["x".join(map(str, size)) for size in (second, first)]
-    return out_of_range(
+    return SettingError(
         "size",
-        f"given, as {other} is {sizes[0]} and {one} is {sizes[1]}",
-        cure=f"pass {{size={min(*first, *second)}}}, to which all are resized and cropped",
+        f"{literal(other)} is {sizes[0]} and {literal(one)} is {sizes[1]}; give "
+        f"{{size={min(*first, *second)}}}, to which all are resized and cropped",
     )
 
 

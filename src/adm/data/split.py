@@ -6,7 +6,7 @@ import numpy as np
 
 from adm.data.source import Source
 from adm.shown import count_of
-from adm.spec import out_of_range
+from adm.spec import SettingError, out_of_range
 
 ORDER = [0, 0, 0, 1]  # start of the random stream, far from those of other uses of the same key
 CACHED_PASSES = 4  # permutations: training and validation, each with a batch across two passes
@@ -65,8 +65,11 @@ def hold_out(source: Source, part: float, seed: int = 0) -> tuple[Source, Source
     else:
         held_out[np.argsort(hashes, kind="stable")[: int(part)]] = True
     if held_out.all() or not held_out.any():
-        cure = f"give a number, such as {max(1, total // 10)}"
-        raise out_of_range("hold_out", f"a part of {count_of(total, 'image')}", part, cure)
+        raise SettingError(
+            "hold_out",
+            f"{part:g} of {count_of(total, 'image')} leaves none on one side; give a number, such "
+            f"as {{hold_out={max(1, total // 10)}}}",
+        )
     training, validation = (np.flatnonzero(side) for side in (~held_out, held_out))
     return source.subset(training), source.subset(validation, f"{source.name}, held out")
 

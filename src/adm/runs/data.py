@@ -21,8 +21,8 @@ from adm.recipes.resolve import Facts, describe_changes, resolve
 from adm.recipes.schema import DiffusionRecipe, assignments, override
 from adm.runs.folder import recipe_in
 from adm.runs.processor import half_precision
-from adm.shown import shown
-from adm.spec import SettingError, out_of_range
+from adm.shown import count_of, shown
+from adm.spec import SettingError, literal
 
 log = logging.getLogger("adm")
 PRECISION = "train.precision"
@@ -74,9 +74,12 @@ class DataOptions:
 
     def __post_init__(self) -> None:
         if self.validation is not None and self.hold_out is not None:
-            raise out_of_range("hold_out", "left out with {validation}, or the other way round")
+            raise SettingError("hold_out", "{} and {validation} exclude each other: give one")
         if self.condition is not None and isinstance(self.data, Source):
-            raise out_of_range("condition", "left out with a Source, which has its own; see `pair`")
+            raise SettingError(
+                "condition",
+                "a Source has conditions of its own, see adm.data.pairs.pair; leave {} out",
+            )
 
 
 class TrainingData(NamedTuple):
@@ -199,11 +202,13 @@ def open_data(choice: Choice, facts: Facts, options: DataOptions) -> TrainingDat
 
 def check_source(recipe: Recipe, source: Source) -> None:
     """Raise ValueError unless the recipe's network can be trained on the data."""
+    name = literal(source.name)
     if not len(source):
         raise ValueError(f"{source.name} has no images; give other data")
     if recipe.data.crop == "random" and not source.can_crop:
-        expected = f"centre for {source.name}, which cannot be cropped at random"
-        raise out_of_range("data.crop", expected, recipe.data.crop)
+        raise SettingError(
+            "data.crop", f"{name} cannot be cropped at random; set {{data.crop=centre}}"
+        )
     got, needed = source.shape, (recipe.data.channels, *recipe.data.size)
     if got != needed:
         raise ValueError(
@@ -211,46 +216,54 @@ def check_source(recipe: Recipe, source: Source) -> None:
             "set data.size and data.channels, or give other data"
         )
     _check_pairs(recipe, source)
-    config = recipe.config
-    if config.classes is not None and config.classes != len(source.classes):
-        expected = f"{len(source.classes)}, the number of classes in {source.name}"
-        raise out_of_range(f"{recipe.section}.classes", expected, config.classes)
+    expected, classes = recipe.config.classes, len(source.classes)
+    if expected is not None and expected != classes:
+        field = f"{recipe.section}.classes"
+        raise SettingError(
+            field,
+            f"the recipe is for {count_of(expected, 'class', 'classes')}, and {name} has "
+            f"{classes}; set {{{field}={classes}}}, or give other data",
+        )
 
 
 def _check_pairs(recipe: Recipe, source: Source) -> None:
     """Raise SettingError unless the data are pairs exactly if the recipe is for pairs."""
-    other = source.condition
+    other, name = source.condition, literal(source.name)
     if other is None and recipe.data.paired:
-        raise out_of_range("condition", f"given, as {recipe.name} is conditioned on images")
+        raise SettingError(
+            "condition", f"{literal(recipe.name)} is conditioned on images; give {{condition=DATA}}"
+        )
     if other is not None and not recipe.data.paired:
-        raise out_of_range("data.paired", f"true, as {source.name} are pairs", False)
-    if other is not None and other.shape != (recipe.data.channels, *(recipe.data.low_res or ())):
-        low = recipe.data.low_res
-        raise out_of_range("data.low_res", f"{other.shape[1:]}, the size of the conditions", low)
+        raise SettingError("data.paired", f"{name} are pairs; set {{data.paired=true}}")
+    needed = (recipe.data.channels, *(recipe.data.low_res or ()))
+    if other is not None and other.shape != needed:
+        height, width = other.shape[1:]
+        raise SettingError(
+            "data.low_res",
+            f"the conditions of {name} have (C, H, W) = {other.shape}, and the recipe needs "
+            f"{needed}; set {{data.low_res={height},{width}}}, or give others",
+        )
 
 
 def _own_data(recipe: Recipe, choice: Choice, facts: Facts) -> str:
-    """Return the data of a recipe; raise ValueError if a model file names a place to open."""
+    """Return the data of a recipe; raise SettingError if a model file names a place to open."""
     spec = recipe.data.source
     if spec in BUILTIN:
         return spec
     if choice.origin == "model" or facts.teacher is not None:
-        model = facts.teacher or recipe
-        raise ValueError(
-            f"{model.name} was trained on {shown(spec)}, which is opened only if it is given as "
-            "the data"
+        name = (facts.teacher or recipe).name
+        raise SettingError(
+            "data",
+            f"{literal(name)} was trained on {literal(shown(spec))}, which a model file does not "
+            "get to open; give {data=DATA}",
         )
-    if not set(":*[") & set(spec) and not at_home(spec).exists():
-        raise _missing(recipe.name, spec)
+    if not set(":") & set(spec) and not at_home(spec).exists():
+        raise SettingError(
+            "data",
+            f"{literal(recipe.name)} trains on images of yours, and there is no "
+            f"{literal(shown(spec))} here; give {{data=FOLDER}}, with a sub-folder for each class",
+        )
     return spec
-
-
-def _missing(recipe: str, spec: str) -> SettingError:
-    return out_of_range(
-        "data",
-        f"given: {recipe} trains on images of yours, and there is no {spec} here",
-        cure="pass {data=FOLDER}, with a sub-folder for each class",
-    )
 
 
 def _find(spec: str, options: DataOptions, split: str = "train") -> Source:

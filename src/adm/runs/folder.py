@@ -13,7 +13,7 @@ from adm.differences import first_difference
 from adm.processes import Devices
 from adm.recipes.schema import Recipe, from_json
 from adm.shown import printable, reason_of, short, shown, shown_path
-from adm.spec import out_of_range, to_json
+from adm.spec import SettingError, literal, out_of_range, to_json
 from adm.store.files import write_json
 from adm.store.hashes import sha256_of
 from adm.store.locks import locked
@@ -67,7 +67,7 @@ def sole_writer(run: Path, devices: Devices) -> Iterator[None]:
 
     def take() -> None:
         if run.exists() and not run.is_dir():
-            raise out_of_range("out", "the folder of a run", str(run), "choose another")
+            raise SettingError("out", f"{literal(str(run))} is a file; choose a folder")
         stack.enter_context(locked(run))
         _check_files(run)
 
@@ -142,10 +142,10 @@ def check_claim(
     if what is None and stored["labels"] != described["labels"]:
         what = "the label of an image"
     if what is not None:
-        raise out_of_range(
+        raise SettingError(
             "data",
-            f"as it was when {run} began, and {what} has changed",
-            cure="restore it, choose another {out}, or accept it with {check_data=none}",
+            f"{literal(str(run))} began with other images: {what} has changed; restore them, "
+            "choose another {out}, or accept them with {check_data=none}",
         )
     return now if before is None or now.pixels is not None else before
 
@@ -222,4 +222,6 @@ def _read(run: Path) -> dict[str, Any]:
 
 
 def _or_nothing(value: object) -> str:
-    return value if isinstance(value, str) and value.isprintable() else shown(value or "nothing")
+    if value is None:
+        return "nothing"
+    return shown_path(value) if isinstance(value, str) else shown(value)

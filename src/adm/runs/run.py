@@ -24,7 +24,7 @@ from adm.runs.data import DataOptions, check_source, choose, known, open_data
 from adm.runs.folder import CheckData, check_claim, claim, identity, sole_writer, start_of
 from adm.runs.watch import watching
 from adm.runs.watch.watched import Watched
-from adm.spec import check_type, out_of_range
+from adm.spec import SettingError, check_type, literal, out_of_range
 from adm.training import checkpoint, loop
 from adm.training.batches import Augmentation
 from adm.training.loop import MicroBatch, Progress, Watch
@@ -62,7 +62,6 @@ class TrainOptions:
         return None if self.teacher is None else self.teacher.teach
 
 
-# Nine parameters: those by keyword mirror the options of `adm train` in name and meaning.
 def train(
     recipe: str | Path | Recipe,
     *,
@@ -225,23 +224,21 @@ def start(
 def _check_batch(size: int, source: Source, devices: Devices) -> None:
     most, world = len(source), devices.world
     if most < size:
-        raise out_of_range(
-            "train.batch_size", f"at most {most}, as {source.name} has no more images", size
-        )
+        allowed = f"at most {most}, the number of images in {literal(source.name)}"
+        raise out_of_range("train.batch_size", allowed, size)
     if size < world:
         raise out_of_range("train.batch_size", f"at least {world}, one for each process", size)
 
 
 def _check_teacher(recipe: Recipe, source: Source, teacher: Teacher | None) -> None:
     """Raise ValueError unless there is a teacher if the recipe distils one, and only then."""
-    distils = recipe.distillation is not None
+    distils, name = recipe.distillation is not None, literal(recipe.name)
     if distils and teacher is None:
-        raise out_of_range("teacher", f"given, as the recipe {recipe.name} distils one")
+        raise SettingError("teacher", f"{name} distils a model; give {{teacher=MODEL}}")
     if teacher is not None and not distils:
-        raise out_of_range(
+        raise SettingError(
             "teacher",
-            f"left out, as the recipe {recipe.name} distils none",
-            cure="or give a recipe such as fashion-distilled",
+            f"{name} distils no model; leave {{}} out, or use a recipe such as fashion-distilled",
         )
     if teacher is not None and isinstance(recipe, DiffusionRecipe):
         teacher.check(recipe, source.classes)
