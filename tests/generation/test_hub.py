@@ -311,7 +311,8 @@ def test_the_card_says_what_the_hub_reads_and_what_was_measured(folder: Path) ->
     assert (stated["license"], stated["library_name"]) == ("unknown", "adm")
     assert "*2 samples, unselected, seed 0" in text
     assert "| 12.3 | 11.0 to 13.0 |" in text
-    assert "| precision (pixels) | 0.5000 |  |" in text
+    assert "| by pixels | value | 95% interval |" in text
+    assert "| precision | 0.5000 |  |" in text
     assert text.count("\n```\n") == 2  # the ends of its own two blocks
     recipe = read(folder / MODEL)[2]
     assert recipe.name in text
