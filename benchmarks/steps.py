@@ -26,9 +26,9 @@ from adm.networks import HeadWidth, UNet, UNetConfig
 from adm.processes import Devices
 from adm.training.batches import Batch, Draws
 from adm.training.ema import EMA
+from adm.training.learner import Learner, LossScale
 from adm.training.objective import diffusion
 from adm.training.optimizers import AdamW
-from adm.training.players import LossScale, Player
 from adm.training.update import StepSettings, update
 
 STEPS = 1000  # of the process
@@ -119,9 +119,6 @@ def ours(
     network.load_state_dict(weights(shape))
     network.to(device).train()
     change(network)
-    optimizer = AdamW().of(network, RATE, 0.0)
-    scale = LossScale.of("float16" if half else "float32")
-    player = Player(network, (EMA(network, DECAY),), optimizer, scale, network)
     how = StepSettings(Devices(device), shape.batch_size, shape.batch_size)
     objective = diffusion(
         cosine(STEPS),
@@ -129,16 +126,15 @@ def ours(
         losses.hybrid(STEPS / 1000),
         autocast=precision,  # type: ignore[arg-type]
     )
-    done = 0
-
-    def step(batch: Batch) -> Tensor:
-        nonlocal done
-        result = update(player, objective, batch, how)
-        player.ema.update(network, done)
-        done += 1
-        return result.rows["loss"].mean()
-
-    return step
+    learner = Learner(
+        network,
+        network,
+        lambda step: objective,
+        AdamW().of(network, RATE, 0.0),
+        (EMA(network, DECAY),),
+        LossScale.of("float16" if half else "float32"),
+    )
+    return lambda batch: update(learner, batch, how).rows["loss"].mean()
 
 
 def released_code(checkout: Path) -> SimpleNamespace:

@@ -18,7 +18,6 @@ from adm.recipes.resolve import Facts, resolve
 from adm.recipes.schema import override
 from adm.spec import SettingError
 from adm.training.batches import Augmentation, batch_at
-from adm.training.players import player
 
 CPU = Devices(torch.device("cpu"))
 IMAGES = to_float(torch.randint(0, 256, (3, 1, 8, 8), generator=torch.Generator().manual_seed(0)))
@@ -75,7 +74,7 @@ def test_l_hybrid_adds_a_thousandth_of_the_bound_to_l_simple(steps: int) -> None
 def test_a_weight_without_a_gradient_shrinks_by_rate_times_decay_each_step(decay: float) -> None:
     """Decoupled weight decay (Loshchilov & Hutter 2019), on biases and norms as on all others."""
     recipe = tiny.classifier(f"train.weight_decay={decay}", "train.learning_rate=0.5")
-    learner = player(build.network(recipe), recipe.train, CPU)
+    learner = build.learner(recipe, build.network(recipe), CPU)
     before = {name: p.detach().clone() for name, p in learner.network.named_parameters()}
     for _ in range(3):
         for parameter in learner.network.parameters():

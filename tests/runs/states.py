@@ -1,7 +1,8 @@
-"""a recipe -> a watched run, and its initial state: weights and averages differ."""
+"""a recipe -> a watched run, and its learner: weights and averages differ."""
 
 from pathlib import Path
 
+import pytest
 import tiny
 import torch
 from torch import Tensor, nn
@@ -11,7 +12,7 @@ from adm.processes import Devices
 from adm.recipes import Recipe, build
 from adm.runs.watch.watched import Watched
 from adm.training.ema import EMA
-from adm.training.players import MODEL, LossScale, Player, RunState
+from adm.training.learner import Learner
 
 CPU = Devices(torch.device("cpu"))
 NOWHERE = Path("run")
@@ -28,15 +29,14 @@ def watched(
     return Watched(chosen, training or tiny.stripes(), held_out, folder, devices)
 
 
-def state_of(chosen: Recipe, seed: int = 0) -> RunState:
+def learner_of(chosen: Recipe, seed: int = 0) -> Learner:
     """Random raw weights, other random averages; layers that start at zero would hide both."""
     network = build.network(chosen).train()
     scramble(dict(network.named_parameters()), seed)
     ema = EMA(network, 0.9)
     scramble(ema.weights, seed + 1)
     optimizer = torch.optim.AdamW(network.parameters())
-    player = Player(network, (ema,), optimizer, LossScale(), network)
-    return RunState({MODEL: player}, importance=build.importance(chosen))
+    return Learner(network, network, lambda step: pytest.fail("trained"), optimizer, (ema,))
 
 
 @torch.no_grad()

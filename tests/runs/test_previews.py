@@ -17,14 +17,13 @@ from adm.runs.watch.previews import (
     preview_sampling,
     watch_previews,
 )
-from adm.runs.watch.watched import mean_weights
 
 EVERY = "watch.every_steps=1"
 KINDS = {**tiny.KINDS, "student": tiny.student}
 
 
 def picture_of(chosen: Recipe, folder: Path) -> Path:
-    watch_previews(states.watched(chosen, folder=folder))(1, states.state_of(chosen))
+    watch_previews(states.watched(chosen, folder=folder))(1, states.learner_of(chosen))
     return folder / "previews" / "step-0000001.png"
 
 
@@ -47,18 +46,18 @@ def test_raw_weights_and_their_average_stand_side_by_side(tmp_path: Path, channe
     source = tiny.stripes(channels=channels)
     widths = (f"unet.in_channels={channels}", f"unet.out_channels={2 * channels}")
     chosen = tiny.diffusion("watch.images=3", EVERY, f"data.channels={channels}", *widths)
-    state = states.state_of(chosen)
+    learner = states.learner_of(chosen)
     watch = watch_previews(states.watched(chosen, training=source, folder=tmp_path / "run"))
 
     def halves() -> tuple[bytes, bytes]:
-        watch(1, state)
+        watch(1, learner)
         with Image.open(tmp_path / "run/previews/step-0000001.png") as picture:
             half = picture.width // 2 + 20  # the columns of raw weights end left of it
             left = picture.crop((0, 60, half, picture.height)).tobytes()
             return left, picture.crop((half, 60, picture.width, picture.height)).tobytes()
 
     before = halves()
-    states.scramble(state.model.ema.weights, 5)
+    states.scramble(learner.ema.weights, 5)
     after = halves()
     assert before[0] == after[0]
     assert before[1] != after[1]
@@ -66,12 +65,12 @@ def test_raw_weights_and_their_average_stand_side_by_side(tmp_path: Path, channe
 
 def test_the_picture_is_that_of_the_sample_command(tmp_path: Path) -> None:
     chosen = tiny.diffusion("watch.images=3", EVERY)
-    state, run = states.state_of(chosen), states.watched(chosen, folder=tmp_path)
-    model = run.model(mean_weights(state.model), 1)
+    learner, run = states.learner_of(chosen), states.watched(chosen, folder=tmp_path)
+    model = run.model(learner.ema.weights, 1)
     assert isinstance(model, DiffusionModel)
     generator = DiffusionGenerator(model, preview_sampling(chosen))
     image = generator.images(torch.arange(3), range(3))[2]
-    watch_previews(run)(1, state)
+    watch_previews(run)(1, learner)
     expected = fit(image, tile_size((8, 8)))
     with Image.open(tmp_path / "previews/step-0000001.png") as picture:
         top = picture.height - 14 - expected.height
@@ -85,7 +84,7 @@ def test_the_picture_is_that_of_the_sample_command(tmp_path: Path) -> None:
 def test_a_failure_is_reported_once_and_interrupts_nothing(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    def fails(done: int, state: None) -> dict[str, float]:
+    def fails(done: int, learner: None) -> dict[str, float]:
         raise OSError(28, "No space left on device")
 
     watch = guarded("the preview", fails)
@@ -93,7 +92,7 @@ def test_a_failure_is_reported_once_and_interrupts_nothing(
     assert len(caplog.messages) == 1
     assert "the preview failed at step 1 (No space left on device)" in caplog.text
 
-    def interrupted(done: int, state: None) -> dict[str, float]:
+    def interrupted(done: int, learner: None) -> dict[str, float]:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):

@@ -33,13 +33,13 @@ def held_out(count: int = 12) -> Source:
 
 
 def validated(
-    chosen: Any, state: Any, devices: Devices = states.CPU, at_once: int = 24
+    chosen: Any, learner: Any, devices: Devices = states.CPU, at_once: int = 24
 ) -> dict[str, float]:
     chosen = override(chosen, ["watch.validation_images=24", "watch.every_steps=2"])
     run = states.watched(chosen, devices=devices)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(watched, "PIXELS", at_once * 8 * 8)
-        return watch_validation(run, held_out())(2, state)
+        return watch_validation(run, held_out())(2, learner)
 
 
 def test_levels_cover_every_quarter_and_every_cell_of_it_alike() -> None:
@@ -73,18 +73,18 @@ def test_a_quarter_is_the_mean_over_its_own_levels() -> None:
 @pytest.mark.parametrize("kind", tiny.KINDS)
 def test_the_numbers_are_of_the_average_weights_in_batches_of_any_size(kind: str) -> None:
     chosen = tiny.KINDS[kind]("train.precision=float32")
-    state = states.state_of(chosen)
-    first = validated(chosen, state, at_once=24)
+    learner = states.learner_of(chosen)
+    first = validated(chosen, learner, at_once=24)
     torch.manual_seed(7)
-    assert validated(chosen, state, at_once=24) == first
-    assert validated(chosen, state, at_once=5) == pytest.approx(first, rel=1e-5)
+    assert validated(chosen, learner, at_once=24) == first
+    assert validated(chosen, learner, at_once=5) == pytest.approx(first, rel=1e-5)
     assert {f"validation/loss_q{i}" for i in (1, 2, 3, 4)} < first.keys()
     quarters = [first[f"validation/loss_q{i}"] for i in (1, 2, 3, 4)]
     assert np.mean(quarters) == pytest.approx(first["validation/loss"])
-    states.scramble(dict(state.model.network.named_parameters()), 9)
-    assert validated(chosen, state, at_once=24) == first  # of the average weights
-    states.scramble(state.model.ema.weights, 9)
-    assert validated(chosen, state, at_once=24) != first
+    states.scramble(dict(learner.network.named_parameters()), 9)
+    assert validated(chosen, learner, at_once=24) == first  # of the average weights
+    states.scramble(learner.ema.weights, 9)
+    assert validated(chosen, learner, at_once=24) != first
 
 
 class Answer(Devices):
@@ -104,12 +104,12 @@ class Answer(Devices):
 
 def test_two_processes_find_what_one_finds() -> None:
     chosen = tiny.diffusion("train.precision=float32")
-    state = states.state_of(chosen)
+    learner = states.learner_of(chosen)
     first = Answer(1, [])
-    validated(chosen, state, first, at_once=7)
+    validated(chosen, learner, first, at_once=7)
     last = Answer(0, first.sent)
-    actual = validated(chosen, state, last, at_once=7)
-    assert actual == pytest.approx(validated(chosen, state), rel=1e-5)
+    actual = validated(chosen, learner, last, at_once=7)
+    assert actual == pytest.approx(validated(chosen, learner), rel=1e-5)
     for rank in (first, last):
         assert [int(sums[1, 0].sum()) for sums in rank.sent] == [12, 12]  # images, half of each
 
@@ -140,21 +140,21 @@ def test_a_network_that_learnt_its_images_by_heart_shows_a_gap_and_one_warning(
     noise = torch.randint(0, 256, (36, 1, 8, 8), generator=generator).to(torch.uint8)
     train = replace(few, images=lambda rows: noise[rows])
     unseen = replace(few, images=lambda rows: noise[12:][rows])  # labels that are unpredictable
-    state, (objective,) = states.state_of(chosen), build.objectives(chosen, torch.device("cpu"))
-    optimizer = torch.optim.AdamW(state.model.network.parameters(), lr=3e-3)
+    learner, (objective,) = states.learner_of(chosen), build.objectives(chosen, torch.device("cpu"))
+    optimizer = torch.optim.AdamW(learner.network.parameters(), lr=3e-3)
     generator = np.random.default_rng(0)
     watch = watch_validation(states.watched(chosen, training=train), unseen)
     for step in range(250):
         batch = with_draws(train, list(range(12)), 0, 12 * step)
-        key_dropout(state.model.network, batch.draws.key)  # as in training
-        objective(state.model.network, batch).loss.mean().backward()
+        key_dropout(learner.network, batch.draws.key)  # as in training
+        objective(learner.network, batch).loss.mean().backward()
         optimizer.step()
         optimizer.zero_grad()
-    for name, parameter in state.model.network.named_parameters():
-        state.model.ema.weights[name].copy_(parameter.detach())
-    gap = watch(1, state)["validation/gap"]
+    for name, parameter in learner.network.named_parameters():
+        learner.ema.weights[name].copy_(parameter.detach())
+    gap = watch(1, learner)["validation/gap"]
     assert gap > 0.2
-    watch(2, state)
+    watch(2, learner)
     assert len(caplog.messages) == 1
     assert caplog.messages[0].startswith("step 1: overfitting")
 

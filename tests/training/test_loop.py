@@ -15,10 +15,9 @@ from adm.data import Source
 from adm.processes import Devices
 from adm.training import checkpoint, loop, model_file
 from adm.training.batches import Augmentation, Batch
+from adm.training.learner import Learner
 from adm.training.objective import Outcome
-from adm.training.players import MODEL, RunState, player
 from adm.training.settings import TrainSettings
-from adm.training.update import alone
 
 SETTINGS = TrainSettings(
     steps=4,
@@ -53,8 +52,8 @@ def run_of(
 ) -> loop.Run:
     torch.manual_seed(0)
     device = Devices(torch.device("cpu"))
-    state = RunState({MODEL: player(nn.Linear(2, 2), SETTINGS, device)})
-    return loop.Run(state, alone(recorder), source, settings, folder, DESCRIBED, device)
+    learner = Learner.of(nn.Linear(2, 2), lambda step: recorder, SETTINGS, device)
+    return loop.Run(learner, source, settings, folder, DESCRIBED, device)
 
 
 def looped(
@@ -63,7 +62,7 @@ def looped(
     run = run_of(folder, recorder, source, settings)
     for _ in loop.train(run):
         pass
-    return run.state.model.network
+    return run.learner.network
 
 
 @pytest.mark.parametrize("value", [math.nan, -math.inf])
@@ -113,12 +112,12 @@ def test_a_skipped_step_leaves_weights_moments_and_averages_bit_for_bit(
 ) -> None:
     run = run_of(tmp_path, fails, tiny.stripes())
     own = replace(SETTINGS, weight_decay=0.1, ema_others=(0.5, 0.3))
-    network, device = nn.Linear(2, 2), run.devices
-    run = replace(run, state=RunState({MODEL: player(network, own, device)}))
+    learner = Learner.of(nn.Linear(2, 2), lambda step: fails, own, run.devices)
+    run = replace(run, learner=learner)
     snapshots = []
     for progress in loop.train(run):
         assert (f"skipped_{why}" in progress.shown) == (progress.step == 3)
-        snapshots.append(clones(run.state))
+        snapshots.append(clones(run.learner))
     first, before, after, last = snapshots
     assert len(after) == 7 * 2  # of weight and bias: raw, 2 moments and their count; 3 averages
     assert all(torch.equal(after[name], value) for name, value in before.items())
@@ -126,16 +125,55 @@ def test_a_skipped_step_leaves_weights_moments_and_averages_bit_for_bit(
         assert not any(torch.equal(one[name], value) for name, value in other.items())
 
 
-def test_a_run_resumes_from_a_checkpoint_without_moments(tmp_path: Path) -> None:
+def test_a_run_resumes_from_a_checkpoint_of_skipped_steps_alone(tmp_path: Path) -> None:
     run = run_of(tmp_path, Overflow(1), tiny.stripes(), replace(SETTINGS, steps=1))
     (progress,) = loop.train(run)
     assert math.isfinite(progress.shown["loss"])
     looped(tmp_path, Recorder(), tiny.stripes())
 
 
-def clones(state: RunState) -> dict[str, Tensor]:
+class Full(Recorder):
+    """An objective that runs out of a GPU's memory with more than three images."""
+
+    def __call__(self, network: nn.Module, batch: Batch) -> Outcome:
+        outcome = super().__call__(network, batch)
+        if batch.size > 3:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+        return outcome
+
+
+def test_a_trial_of_memory_changes_nothing(tmp_path: Path) -> None:
+    full, settings = Full(), replace(SETTINGS, save_every_steps=4)
+    list(loop.train(run_of(tmp_path / "fixed", Recorder(), tiny.stripes(), settings), 2))
+    list(loop.train(run_of(tmp_path / "auto", full, tiny.stripes(), settings), "auto"))
+    assert [batch.size for batch in full.batches[:4]] == [8, 4, 2, 2]
+    assert files(tmp_path / "auto") == files(tmp_path / "fixed")
+    with pytest.raises(MemoryError, match=r"with 8 images at once; a micro-batch of 2 would fit"):
+        looped(tmp_path / "full", Full(), tiny.stripes(), settings)
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {str(f.relative_to(folder)): f.read_bytes() for f in folder.rglob("*") if f.is_file()}
+
+
+def test_buffers_of_a_network_are_saved_and_restored(tmp_path: Path) -> None:
+    for way, ends in {"whole": (4,), "halves": (2, 4)}.items():
+        for end in ends:
+            run = run_of(tmp_path / way, Recorder(), tiny.stripes())
+            network = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2), nn.Linear(2, 2))
+            learner = Learner.of(network, run.learner.objective_at, SETTINGS, run.devices)
+            for progress in loop.train(replace(run, learner=learner), 4):
+                if progress.step == end:
+                    break
+    assert files(tmp_path / "whole") == files(tmp_path / "halves")
+    for file in ("raw", "model"):
+        stored = load_file(tmp_path / f"whole/checkpoints/step-0000004/{file}.safetensors")
+        assert stored["1.num_batches_tracked"] == 8  # of 4 steps of 2 micro-batches
+
+
+def clones(learner: Learner) -> dict[str, Tensor]:
     """Copies of all trained tensors, by file and name."""
-    files = checkpoint.files_of(state).items()
+    files = checkpoint.files_of(learner).items()
     return {
         f"{file}/{key}": t.detach().clone() for file, tensors in files for key, t in tensors.items()
     }
@@ -144,7 +182,7 @@ def clones(state: RunState) -> dict[str, Tensor]:
 def test_figures_of_a_watch_are_logged_and_its_loss_marks_the_best(tmp_path: Path) -> None:
     losses = {1: 3.0, 2: 1.0, 3: 2.0, 4: 5.0}
 
-    def watch(done: int, state: object) -> dict[str, float]:
+    def watch(done: int, learner: object) -> dict[str, float]:
         return {"validation/loss": losses[done]}
 
     run = replace(run_of(tmp_path, Recorder(), tiny.stripes()), watch=watch)
@@ -230,7 +268,7 @@ def test_the_log_is_cut_after_the_step_whatever_lines_are_missing(tmp_path: Path
 def test_a_validation_that_is_not_finite_is_none(tmp_path: Path) -> None:
     losses = iter([math.nan, 2.0, math.inf, 3.0])
     run = run_of(tmp_path, Recorder(), tiny.stripes())
-    run = replace(run, watch=lambda done, state: {"validation/loss": next(losses)})
+    run = replace(run, watch=lambda done, learner: {"validation/loss": next(losses)})
     list(loop.train(run))
     assert (tmp_path / "checkpoints/best").resolve().name == "step-0000002"
     for state in (tmp_path / "checkpoints").glob("step-*/state.json"):

@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from adm.recipes.schema import override
 from adm.runs.run import TrainOptions
 from adm.training import checkpoint
-from adm.training.players import RunState
+from adm.training.learner import Learner
 
 # Four levels at eight images a step: every level has its ten losses well before the stop.
 IMPORTANT = ("levels=by-loss", "loss=vlb", "process.steps=4", "train.batch_size=8")
@@ -95,7 +95,7 @@ class Figures:
     def __init__(self, *values: float) -> None:
         self.values = values
 
-    def __call__(self, done: int, state: RunState) -> dict[str, float]:
+    def __call__(self, done: int, learner: Learner) -> dict[str, float]:
         return {} if done % 2 else {"validation/loss": self.values[done // 2 - 1]}
 
 

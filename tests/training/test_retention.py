@@ -74,7 +74,7 @@ def test_the_newest_checkpoint_before_nonfinite_steps_stays(tmp_path: Path) -> N
     add_checkpoints(tmp_path, {10: None, 20: None, 30: None, 40: None}, bad={30: 2, 40: 12})
     prune(tmp_path, retention)
     assert remaining_steps(tmp_path) == [20, 40]
-    good = checkpoint.sound(tmp_path)
+    good = checkpoint.newest_finite(tmp_path)
     assert good is not None
     assert good.name == "step-0000020"
     add_checkpoints(tmp_path, {50: None})

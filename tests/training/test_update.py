@@ -1,6 +1,6 @@
 """one step, cut into micro-batches of any size, in any precision -> the same step."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import product
 from pathlib import Path
@@ -18,10 +18,10 @@ from adm.runs import run
 from adm.training import loop
 from adm.training.batches import Augmentation, Batch, batch_at
 from adm.training.ema import averages
+from adm.training.learner import Learner, LossScale
 from adm.training.loop import Progress
 from adm.training.microbatch import largest
 from adm.training.objective import Outcome
-from adm.training.players import LossScale, Player
 from adm.training.update import StepSettings, Update, update
 
 SETTINGS = ("train.batch_size=16", "train.precision=float32", "train.steps=3")
@@ -84,29 +84,43 @@ def test_half_precision_follows_single(tmp_path: Path, precision: str, apart: fl
 
 
 class Squares:
-    """An objective whose gradient is twice the weights times the images' levels."""
+    """An objective whose gradient is twice the weights times the images' levels, or overflows."""
+
+    def __init__(self, overflows: bool = False) -> None:
+        self.overflows = overflows
 
     def __call__(self, network: nn.Module, batch: Batch) -> Outcome:
         levels = to_float(batch.images).flatten(1).mean(dim=1)
         (weight,) = network.parameters()
         loss = levels * weight.square().sum()
+        if self.overflows:
+            loss.register_hook(lambda gradient: gradient * torch.inf)
         return Outcome(loss, {"loss": loss.detach()}, torch.ones(batch.size))
+
+
+def learner_of(scale: float, optimizer: Callable, overflows_at: Sequence[int] = ()) -> Learner:
+    """A network of one weight matrix, which learns at a loss scale."""
+    torch.manual_seed(0)
+    network = nn.Linear(3, 5, bias=False)
+    return Learner(
+        network,
+        network,
+        lambda step: Squares(step in overflows_at),
+        optimizer(network.parameters()),
+        averages(network, 0.9),
+        LossScale(scale, 0, True),
+    )
+
+
+def step(learner: Learner, clip: float | None = None) -> Update:
+    batch = batch_at(tiny.stripes(), 0, 0, 4, Augmentation())
+    return update(learner, batch, StepSettings(Devices(torch.device("cpu")), 4, 2, clip))
 
 
 def stepped(scale: float, clip: float | None, optimizer: Callable) -> tuple[Update, dict]:
     """One step of a network of one weight matrix, at a loss scale."""
-    torch.manual_seed(0)
-    network = nn.Linear(3, 5, bias=False)
-    learner = Player(
-        network,
-        averages(network, 0.9),
-        optimizer(network.parameters()),
-        LossScale(scale, 0, True),
-        network,
-    )
-    batch = batch_at(tiny.stripes(), 0, 0, 4, Augmentation())
-    how = StepSettings(Devices(torch.device("cpu")), 4, 2, clip)
-    taken = update(learner, Squares(), batch, how)
+    learner = learner_of(scale, optimizer)
+    taken, network = step(learner, clip), learner.network
     return taken, {"weight": network.weight, **learner.optimizer.state[network.weight]}
 
 
@@ -159,19 +173,29 @@ def test_the_update_of_a_clipped_gradient_has_the_norm_of_the_clip() -> None:
 def test_the_loss_scale_falls_on_overflow_and_rises_after_a_thousand_good_steps() -> None:
     scale = LossScale.of("float16")
     first = scale.value
-    scale.after(finite=False)
+    scale.adapt(finite=False)
     assert scale.value == first / 2
     for _ in range(999):
-        scale.after(finite=True)
+        scale.adapt(finite=True)
     assert scale.value == first / 2
-    scale.after(finite=True)
+    scale.adapt(finite=True)
     assert scale.value == first
     for _ in range(100):
-        scale.after(finite=False)
+        scale.adapt(finite=False)
     assert (scale.value, scale.can_fall) == (1.0, False)
     unscaled = LossScale.of("bfloat16")
-    unscaled.after(finite=False)
+    unscaled.adapt(finite=False)
     assert unscaled.value == 1.0
+
+
+def test_an_overflow_is_a_bad_step_once_no_smaller_scale_can_cure_it() -> None:
+    learner = learner_of(4.0, OPTIMIZERS["AdamW"], overflows_at=range(4))
+    bad = []
+    for _ in range(5):
+        step(learner)
+        bad.append(learner.bad_steps)
+    assert bad == [0, 0, 1, 2, 0]
+    assert learner.step == 5
 
 
 @pytest.mark.parametrize(("memory", "expected"), [(100, 64), (33, 32), (7, 4), (1, 1), (0, None)])
@@ -186,17 +210,3 @@ def test_the_largest_micro_batch_is_the_first_half_that_fits(
 
     assert largest(fits, 64) == expected
     assert tried == [64 >> i for i in range(len(tried))]
-
-
-def out_of_memory_beyond(size: int) -> Callable:
-    """An objective that runs out of GPU memory with more images than `size`."""
-
-    def limited(objective: Callable) -> Callable:
-        def called(network: torch.nn.Module, batch: loop.Batch) -> object:
-            if batch.size > size:
-                raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
-            return objective(network, batch)
-
-        return called
-
-    return limited

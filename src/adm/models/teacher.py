@@ -87,11 +87,6 @@ class Teacher:
         return replace(self, weak=weak, weak_scale=scale, precision=recipe.train.precision)
 
     @property
-    def networks(self) -> dict[str, nn.Module]:
-        """The networks by their part."""
-        return {part: model.network for part, model in self._models.items()}
-
-    @property
     def _models(self) -> dict[str, DiffusionModel | ClassifierModel]:
         models = {"teacher": self.model, "guide": self.classifier, "weak": self.weak}
         return {part: model for part, model in models.items() if model is not None}

@@ -1,4 +1,4 @@
-"""Recipe -> schedule, loss, networks, players, turn: where names become functions.
+"""Recipe -> schedule, loss, network, objectives, learner: where names become functions.
 
 What differs by the kind of network is decided here, and nowhere else.
 """
@@ -19,10 +19,9 @@ from adm.processes import Devices
 from adm.recipes.schema import ClassifierRecipe, DiffusionRecipe, ProcessSettings, Recipe
 from adm.spec import SettingError, out_of_range
 from adm.training import objective as training
+from adm.training.learner import Learner
 from adm.training.levels import ByLoss, DrawLevels
 from adm.training.objective import Objective
-from adm.training.players import MODEL, Player, RunState, player
-from adm.training.update import Turn, alone
 
 T = TypeVar("T")
 
@@ -86,8 +85,8 @@ def importance(recipe: Recipe) -> TimestepImportance | None:
     return None
 
 
-def networks(recipe: Recipe) -> dict[str, nn.Module]:
-    """Build the networks of all players, with initial weights that depend on `train.seed` alone.
+def network(recipe: Recipe) -> nn.Module:
+    """Build the network of a recipe, with initial weights that depend on `train.seed` alone.
 
     Args:
         recipe: one that passes `check`.
@@ -96,38 +95,34 @@ def networks(recipe: Recipe) -> dict[str, nn.Module]:
         torch.manual_seed(recipe.train.seed)
         return by_kind(
             recipe,
-            diffusion=lambda recipe: {MODEL: UNet(recipe.unet)},
-            classifier=lambda recipe: {MODEL: Classifier(recipe.classifier)},
+            diffusion=lambda recipe: UNet(recipe.unet),
+            classifier=lambda recipe: Classifier(recipe.classifier),
         )
 
 
 def parameters(recipe: Recipe) -> int:
-    """Return the number of parameters that are trained, of all players together."""
+    """Return the number of parameters that are trained."""
     with torch.device("meta"):
-        return sum(p.numel() for each in networks(recipe).values() for p in each.parameters())
+        return sum(p.numel() for p in network(recipe).parameters())
 
 
-def network(recipe: Recipe) -> nn.Module:
-    """Build the only network of a recipe, as `networks` does."""
-    (only,) = networks(recipe).values()
-    return only
-
-
-def players(recipe: Recipe, networks: dict[str, nn.Module], devices: Devices) -> dict[str, Player]:
-    """Return the players of a recipe's networks; see `adm.training.players.player`."""
-    return {name: player(each, recipe.train, devices) for name, each in networks.items()}
-
-
-def turn(recipe: Recipe, state: RunState, device: torch.device, teach: Teach | None = None) -> Turn:
-    """Return the turn of a recipe's training.
+def learner(
+    recipe: Recipe, network: nn.Module, devices: Devices, teach: Teach | None = None
+) -> Learner:
+    """Prepare a recipe's network for training.
 
     Args:
-        state: the players of the recipe's networks, and its importance sampler.
-        device, teach: as for `objectives`.
+        teach: the teacher of a student; None for any other network.
     """
-    how = recipe.distillation
-    stages = objectives(recipe, device, _levels(recipe, state.importance), teach)
-    return alone(*stages) if how is None else alone(*stages, stage=how.stage)
+    losses, how = importance(recipe), recipe.distillation
+    stages = objectives(recipe, devices.device, _levels(recipe, losses), teach)
+    return Learner.of(
+        network,
+        lambda step: stages[0 if how is None else how.stage(step)],
+        recipe.train,
+        devices,
+        losses,
+    )
 
 
 def _levels(recipe: Recipe, importance: TimestepImportance | None) -> DrawLevels | None:

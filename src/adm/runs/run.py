@@ -28,7 +28,6 @@ from adm.spec import SettingError, check_type, literal, out_of_range
 from adm.training import checkpoint, loop
 from adm.training.batches import Augmentation
 from adm.training.loop import MicroBatch, Progress, Watch
-from adm.training.players import RunState
 
 log = logging.getLogger("adm")
 
@@ -54,7 +53,7 @@ class TrainOptions:
     renamed: Mapping[str, str] = field(default_factory=dict)
     teacher: Teacher | None = None
     check_data: CheckData = "names"
-    watch: Watch = lambda done, state: {}
+    watch: Watch = lambda done, learner: {}
     stop: Callable[[], bool] = lambda: False
 
     @property
@@ -181,28 +180,22 @@ def start(
     recipe: Recipe, source: Source, run: Path, devices: Devices, options: TrainOptions
 ) -> Iterator[Progress]:
     """As `train_steps`, for a caller that is the folder's `sole_writer` and has called `check`."""
-    networks, described, teacher = build.networks(recipe), identity(recipe, source), options.teacher
-    model = next(iter(networks.values()))
+    network, described, teacher = build.network(recipe), identity(recipe, source), options.teacher
     if teacher is not None:
         described |= teacher.identity
-        for each in networks.values():
-            teacher.start(each)
+        teacher.start(network)
     if checkpoint.latest(run) is not None:
         described |= start_of(run, options.pretrained, options.renamed)
     elif (given := options.pretrained) is not None:
-        started = start_from(model, recipe, source.classes, given, options.renamed)
+        started = start_from(network, recipe, source.classes, given, options.renamed)
         described["start"] = {"given": str(given), **started.origin}
         if devices.main:
             for line in started.lines:
                 log.info(line)
     devices.agree("recipe, data or version", (described, version("ablated-diffusion")))
     images = devices.once(lambda: check_claim(run, described, source, options.check_data))
-    players = build.players(recipe, networks, devices)
-    frozen, teach = {} if teacher is None else teacher.networks, options.teach
-    state = RunState(players, frozen, build.importance(recipe))
     prepared = loop.Run(
-        state=state,
-        turn=build.turn(recipe, state, devices.device, teach),
+        learner=build.learner(recipe, network, devices, options.teach),
         source=source,
         settings=recipe.train,
         folder=run,

@@ -45,9 +45,9 @@ class Draws(NamedTuple):
     low_level: np.ndarray | None = None
     low_noise: Tensor | None = None
 
-    def part(self, start: int, stop: int, step: int = 1) -> "Draws":
-        """Return rows start to stop - 1, every `step`-th of them."""
-        rows = slice(start, stop, step)
+    def part(self, start: int, stop: int) -> "Draws":
+        """Return rows start to stop - 1."""
+        rows = slice(start, stop)
         return Draws._make(None if each is None else each[rows] for each in self)
 
 
@@ -103,11 +103,11 @@ class Batch(NamedTuple):
     def size(self) -> int:
         return len(self.labels)
 
-    def part(self, start: int, stop: int, step: int = 1) -> "Batch":
-        """Return rows start to stop - 1, every `step`-th of them."""
-        rows = slice(start, stop, step)
+    def part(self, start: int, stop: int) -> "Batch":
+        """Return rows start to stop - 1."""
+        rows = slice(start, stop)
         part = self._each(lambda tensor: tensor[rows])
-        return part._replace(draws=self.draws.part(start, stop, step))
+        return part._replace(draws=self.draws.part(start, stop))
 
     def changed(self, change: Callable[[Tensor], Tensor]) -> "Batch":
         """Change the images and, of pairs, the conditions alike."""

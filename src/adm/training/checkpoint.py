@@ -1,4 +1,4 @@
-"""RunState, Numbers <-> checkpoint folder of safetensors and JSON, each verified by its hash.
+"""Learner, Numbers <-> checkpoint folder of safetensors and JSON, each verified by its hash.
 
 A checkpoint is a folder `checkpoints/step-0001000/` in the run folder, with the files
     model.safetensors      the average of the weights, with the recipe in the file's metadata
@@ -8,9 +8,6 @@ A checkpoint is a folder `checkpoints/step-0001000/` in the run folder, with the
     importance.safetensors the recent losses of each level, if levels are sampled by importance
     state.json             the step and all other numbers
     SHA256SUMS             the hash of each of these
-
-If several networks are trained, each has a subfolder of its name for weights, moments and averages,
-such as `step-0001000/generator/model.safetensors`. Frozen networks are not saved.
 """
 
 import json
@@ -18,9 +15,9 @@ import logging
 import math
 import re
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -35,34 +32,19 @@ from adm.shown import reason_of
 from adm.store.files import FULL, fsync, link
 from adm.store.hashes import SUMS, damaged_parts, read_sums, seal
 from adm.store.parsed import as_type, read_json
+from adm.training.learner import Learner
 from adm.training.model_file import Steps, check_finite, save_model, save_tensors
-from adm.training.players import Player, RunState
 from adm.training.settings import TrainSettings
 
 RUN, FOLDER, STATE = "run.json", "checkpoints", "state.json"
 MOMENTS, IMPORTANCE = "optimizer.safetensors", "importance.safetensors"
 BEST = "best"  # a link to the checkpoint with the lowest validation loss
 ASIDE = "damaged-"  # before the name of a damaged checkpoint that was set aside
-STEP, COUNT = "step", torch.zeros(())  # the slot of an optimizer that counts steps, and its form
 NUMBER = re.compile(r"step-(\d{7,12})")
 
 log = logging.getLogger("adm")
 
 Count = Annotated[int, Field(ge=0, lt=1 << 63)]
-
-
-@dataclass(frozen=True)
-class Learning:
-    """The numbers of a player.
-
-    Attributes:
-        loss_scale: the factor of the loss, infinite after more than a million steps without an
-            overflow.
-        good_steps: consecutive steps without an overflow.
-    """
-
-    loss_scale: Annotated[float, Field(gt=0)]
-    good_steps: Count
 
 
 @dataclass(frozen=True)
@@ -74,14 +56,27 @@ class Numbers:
         micro_batch: size of the micro-batches so far; resuming with it keeps the same rounding.
         validation: validation loss after this step; None if it was not measured, or not finite.
         bad_steps: consecutive steps up to this one that were not finite.
-        players: the numbers of each player by name; `save` fills them in, and `bad_steps`.
+        loss_scale: the factor of the loss, infinite after more than a million steps without an
+            overflow.
+        good_steps: consecutive steps without an overflow.
     """
 
     step: Steps
     micro_batch: Annotated[int, Field(gt=0, lt=1 << 31)]
     validation: Annotated[float, Field(allow_inf_nan=False)] | None = None
     bad_steps: Count = 0
-    players: dict[str, Learning] = field(default_factory=dict)
+    loss_scale: Annotated[float, Field(gt=0)] = 1.0
+    good_steps: Count = 0
+
+    @classmethod
+    def of(cls, learner: Learner, micro_batch: int, validation: float | None = None) -> "Numbers":
+        """Return the numbers of a run after a step."""
+        if validation is not None and not math.isfinite(validation):
+            validation = None  # JSON has neither NaN nor infinity
+        scale = learner.scale
+        return cls(
+            learner.step, micro_batch, validation, learner.bad_steps, scale.value, scale.good
+        )
 
 
 def step_folder(step: int) -> str:
@@ -129,7 +124,7 @@ def read_numbers(folder: Path) -> Numbers:
         raise ValueError(f"{path} is missing or damaged ({reason_of(error)})") from None
 
 
-def sound(run: Path) -> Path | None:
+def newest_finite(run: Path) -> Path | None:
     """Return the newest complete checkpoint whose last step was finite, or None."""
     numbers = _numbers_of(run)
     return next((f for f in reversed(numbers) if not numbers[f].bad_steps), None)
@@ -191,21 +186,13 @@ def check_model(path: Path) -> None:
             return
 
 
-def save(
-    run: Path,
-    numbers: Numbers,
-    state: RunState,
-    metadata: dict[str, Any],
-    devices: Devices,
-) -> Path:
-    """Write a checkpoint atomically; every process must call.
+def save(run: Path, numbers: Numbers, learner: Learner, metadata: dict[str, Any]) -> Path:
+    """Write a checkpoint atomically; of several processes, one calls.
 
-    The processes share the writing of the files. The folder gets its name once all files are on the
-    disk.
+    The folder gets its name once all files are on the disk.
 
     Args:
         run: the run folder.
-        numbers: without those that are in `state`.
         metadata: stored with every weights file; see `save_model`.
 
     Returns:
@@ -216,48 +203,24 @@ def save(
     """
     folder = run / FOLDER / step_folder(numbers.step)
     part = folder.with_name(f".{folder.name}.part")
-    numbers = _completed(numbers, state)
-
-    def begin() -> None:
-        shutil.rmtree(part, ignore_errors=True)
-        for place in places(state).values():
-            (part / place).mkdir(parents=True, exist_ok=True)
-
-    def publish() -> None:
+    shutil.rmtree(part, ignore_errors=True)
+    try:
+        part.mkdir(parents=True)
+        for name, tensors in files_of(learner).items():
+            if name in (MOMENTS, IMPORTANCE):
+                save_tensors(part / name, tensors)
+            else:
+                own = {"step": numbers.step, "weights": Path(name).stem}
+                save_model(part / name, tensors, metadata | own)
         (part / STATE).write_text(json.dumps(asdict(numbers)))
         seal(part)
         fsync(part / STATE)
         shutil.rmtree(folder, ignore_errors=True)
         part.rename(folder)
-
-    try:
-        devices.once(begin)
-        devices.each(lambda: _write_share(part, state, metadata | {"step": numbers.step}, devices))
-        devices.once(publish)
     except OSError as error:
         shutil.rmtree(part, ignore_errors=True)
         raise _unwritten(error, folder) from None
     return folder
-
-
-def _write_share(part: Path, state: RunState, metadata: dict[str, Any], devices: Devices) -> None:
-    """Write this process's share of the files."""
-    files = list(files_of(state).items())
-    for name, tensors in files[devices.rank :: devices.world]:
-        if name.endswith((MOMENTS, IMPORTANCE)):
-            save_tensors(part / name, tensors)
-        else:
-            save_model(part / name, tensors, metadata | {"weights": Path(name).stem})
-
-
-def _completed(numbers: Numbers, state: RunState) -> Numbers:
-    """Add the numbers of the state; JSON has neither NaN nor infinity for a validation loss."""
-    validation = numbers.validation
-    if validation is not None and not math.isfinite(validation):
-        validation = None
-    scales = {name: player.scale for name, player in state.players.items()}
-    players = {name: Learning(scale.value, scale.good) for name, scale in scales.items()}
-    return replace(numbers, validation=validation, bad_steps=state.bad_steps, players=players)
 
 
 def _unwritten(error: OSError, folder: Path) -> OSError:
@@ -276,88 +239,61 @@ def _unwritten(error: OSError, folder: Path) -> OSError:
 
 
 @torch.no_grad()
-def restore(run: Path, state: RunState, devices: Devices) -> Numbers | None:
-    """Load the newest whole checkpoint of a run into `state`; None if the run has none.
+def restore(run: Path, learner: Learner, devices: Devices) -> Numbers | None:
+    """Load the newest whole checkpoint of a run into `learner`; None if the run has none.
 
-    Every process must call, and there may be any number of them. Damaged checkpoints are then
+    Every process must call, and there may be any number of them. Damaged checkpoints are first
     renamed, so that an earlier one is the newest. Training replaces them, and `prune` removes
     what was set aside.
 
     Raises:
-        ValueError: there are checkpoints and none is whole, or the newest has other players.
+        ValueError: there are checkpoints and none is whole.
     """
-    folder, damaged = devices.once(lambda: _newest_whole(run, state))
+    folder = devices.once(lambda: _newest_whole(run, learner))
     if folder is None:
         return None
-    numbers = read_numbers(folder)
-    for name, place in places(state).items():
-        player, own = state.players[name], numbers.players[name]
-        player.scale.value, player.scale.good = own.loss_scale, own.good_steps
-        _set_moments(player, _read(folder / place / MOMENTS))
-    for name, tensors in files_of(state, moments=False).items():
-        values = _read(folder / name)
+    for name, tensors in files_of(learner).items():
+        stored = _read(folder / name)
         for key, tensor in tensors.items():
-            tensor.copy_(values[key])
-    state.step, state.bad_steps = numbers.step, numbers.bad_steps
-    devices.once(lambda: _set_aside(damaged, folder))
+            tensor.copy_(stored[key])
+    numbers, scale = read_numbers(folder), learner.scale
+    learner.step, learner.bad_steps = numbers.step, numbers.bad_steps
+    scale.value, scale.good = numbers.loss_scale, numbers.good_steps
     return numbers
 
 
-def _newest_whole(run: Path, state: RunState) -> tuple[Path | None, dict[Path, str]]:
-    """Return the newest whole checkpoint, and what is wrong with each of the newer ones."""
+def _newest_whole(run: Path, learner: Learner) -> Path | None:
+    """Return the newest whole checkpoint, after setting the damaged ones that are newer aside."""
     damaged: dict[Path, str] = {}
     for folder in reversed(finished(run)):
         try:
-            numbers = _check(folder, state)
+            _check(folder, learner)
         except (OSError, ValueError) as error:
             damaged[folder] = str(error)
             continue
-        if numbers.players.keys() == state.players.keys():
-            return folder, damaged
-        before, now = (", ".join(each) or "no network" for each in (numbers.players, state.players))
-        raise ValueError(
-            f"{folder} cannot be resumed: it trains {before}, but this run trains {now}; train in "
-            "another folder"
-        )
+        _set_aside(damaged, folder)
+        return folder
     for newest, damage in damaged.items():
         raise ValueError(
             f"{damage}, and no checkpoint before it is whole; copy it again, or remove {newest} to "
             "train from the beginning"
         )
-    return None, damaged
+    return None
 
 
-def _check(folder: Path, state: RunState) -> Numbers:
-    """Return the numbers of a checkpoint; raise ValueError unless a run of `state` saved it whole.
-
-    The tensors of a checkpoint of other players are not checked.
-    """
+def _check(folder: Path, learner: Learner) -> None:
+    """Raise ValueError unless a checkpoint is whole, and one of such a learner."""
     numbers = check_parts(folder)
     if numbers.step != step_of(folder):
         raise ValueError(f"{folder / STATE} is that of step {numbers.step}")
-    if numbers.players.keys() != state.players.keys():
-        return numbers
-    for name, tensors in files_of(state, moments=False).items():
-        values = _read(folder / name)
-        _check_forms(folder / name, values, tensors)
-        check_finite(folder / name, values)
-    for name, place in places(state).items():
-        path = folder / place / MOMENTS
-        moments, parameters = _read(path), dict(state.players[name].network.named_parameters())
-        # After skipped steps only, or without a gradient, a parameter has no moments.
-        expected = {key: parameters.get(key.partition("/")[2]) for key in moments}
-        counts = {
-            key: COUNT
-            for key in moments
-            if key.startswith(f"{STEP}/") and expected[key] is not None
-        }
-        _check_forms(path, moments, expected | counts)
-    return numbers
+    for name, tensors in files_of(learner).items():
+        stored = _read(folder / name)
+        _check_forms(folder / name, stored, tensors)
+        if name != MOMENTS:  # of a large gradient, the second moment may be infinite
+            check_finite(folder / name, stored)
 
 
-def _check_forms(
-    path: Path, stored: Mapping[str, Tensor], expected: Mapping[str, Tensor | None]
-) -> None:
+def _check_forms(path: Path, stored: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:
     """Raise ValueError unless a file has tensors of these names, shapes and dtypes."""
     for name in {**expected, **stored}:
         saved, current = (
@@ -378,23 +314,6 @@ def _set_aside(damaged: Mapping[Path, str], whole: Path) -> None:
         )
 
 
-def _set_moments(player: Player, stored: Mapping[str, Tensor]) -> None:
-    """Give an optimizer the moments that are stored.
-
-    AdamW has a count of steps on the CPU, and a fused one beside the parameter.
-    """
-    parameters = dict(player.network.named_parameters())
-    fused = player.optimizer.defaults.get("fused")
-    for key, value in stored.items():
-        slot, _, name = key.partition("/")
-        parameter = parameters[name]
-        if slot == STEP:
-            moment = torch.zeros((), device=parameter.device if fused else "cpu")
-        else:
-            moment = torch.empty_like(parameter)
-        player.optimizer.state[parameter][slot] = moment.copy_(value)
-
-
 def _read(path: Path) -> dict[str, Tensor]:
     try:
         return load_file(path)
@@ -402,34 +321,22 @@ def _read(path: Path) -> dict[str, Tensor]:
         raise ValueError(f"{path} is missing or damaged ({reason_of(error)})") from None
 
 
-def places(state: RunState) -> dict[str, str]:
-    """Return the subfolder of each player, relative to the checkpoint folder, by name."""
-    if len(state.players) == 1:
-        return dict.fromkeys(state.players, "")
-    return {name: f"{name}/" for name in state.players}
-
-
-def files_of(state: RunState, moments: bool = True) -> dict[str, dict[str, Tensor]]:
-    """Return the tensors of each file, by file name; they share memory with the state.
-
-    Args:
-        moments: whether to include the optimizers' moments.
-    """
-    files: dict[str, dict[str, Tensor]] = {}
-    for name, place in places(state).items():
-        player = state.players[name]
-        buffers = _buffers(player.network)
-        files[f"{place}model.safetensors"] = {**player.ema.weights, **buffers}
-        raw = dict(player.network.named_parameters())
-        files[f"{place}raw.safetensors"] = {**raw, **buffers}
-        if moments:
-            files[f"{place}{MOMENTS}"] = dict(_moments(player))
-        for average in player.averages[1:]:
-            files[f"{place}{average.name}.safetensors"] = average.weights
-    if state.importance is not None:
-        arrays = {"history": state.importance.history, "counts": state.importance.counts}
-        shared = {key: torch.from_numpy(array) for key, array in arrays.items()}
-        files[IMPORTANCE] = shared
+def files_of(learner: Learner) -> dict[str, dict[str, Tensor]]:
+    """Return the tensors of each file, by file name; they share memory with the learner's."""
+    parameters, buffers = dict(learner.network.named_parameters()), _buffers(learner.network)
+    files = {
+        "model.safetensors": {**learner.ema.weights, **buffers},
+        "raw.safetensors": {**parameters, **buffers},
+        MOMENTS: {
+            f"{slot}/{name}": value
+            for name, parameter in parameters.items()
+            for slot, value in learner.optimizer.state[parameter].items()
+        },
+    }
+    files |= {f"{each.name}.safetensors": each.weights for each in learner.averages[1:]}
+    if learner.importance is not None:
+        arrays = {"history": learner.importance.history, "counts": learner.importance.counts}
+        files[IMPORTANCE] = {key: torch.from_numpy(array) for key, array in arrays.items()}
     return files
 
 
@@ -437,14 +344,6 @@ def _buffers(network: nn.Module) -> dict[str, Tensor]:
     """Return the persistent buffers, such as the statistics of batch normalisation."""
     persistent = network.state_dict().keys()  # without non-persistent buffers
     return {name: buffer for name, buffer in network.named_buffers() if name in persistent}
-
-
-def _moments(player: Player) -> Iterator[tuple[str, Tensor]]:
-    for name, parameter in player.network.named_parameters():
-        # `get`, because the state is a defaultdict, and indexing it would add an entry.
-        for slot, value in player.optimizer.state.get(parameter, {}).items():
-            if isinstance(value, Tensor):
-                yield f"{slot}/{name}", value
 
 
 def prune(run: Path, settings: TrainSettings) -> None:
@@ -461,7 +360,7 @@ def prune(run: Path, settings: TrainSettings) -> None:
     if interval is not None:
         keep |= {folder for folder in folders if steps[folder] % interval == 0}
     winner = best(run) if settings.keep_best else None
-    keep |= {folder for folder in (sound(run), winner) if folder is not None}
+    keep |= {folder for folder in (newest_finite(run), winner) if folder is not None}
     _link(run / FOLDER / BEST, winner)
     for folder in set(folders) - keep:
         (folder / STATE).unlink()  # first: without it, a partial folder is no checkpoint

@@ -3,10 +3,8 @@
 import logging
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
-from operator import itemgetter
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeAlias
 
@@ -18,11 +16,11 @@ from adm.store.files import write_json
 from adm.training import checkpoint, log
 from adm.training.batches import PLAIN, Augmentation, Batch, batch_at, batches
 from adm.training.checkpoint import Numbers
-from adm.training.microbatch import forget_gradients, is_out_of_memory, largest, probe, refusal
-from adm.training.players import Player, RunState
+from adm.training.learner import Learner
+from adm.training.microbatch import is_out_of_memory, largest, probe, refusal
 from adm.training.settings import TrainSettings
 from adm.training.spread import longest_share, share
-from adm.training.update import StepSettings, Turn, Update, update
+from adm.training.update import StepSettings, Update, update
 
 JUDGED = "validation/loss"  # the figure of which the lowest is the best
 MOST_NAMED = 8  # images listed in a message
@@ -47,8 +45,8 @@ class Progress(NamedTuple):
 
 
 MicroBatch: TypeAlias = int | Literal["auto"] | None
-# Takes the number of steps done and the run's state, and returns figures for the log.
-Watch: TypeAlias = Callable[[int, RunState], dict[str, float]]
+# Takes the number of steps done and the run's learner, and returns figures for the log.
+Watch: TypeAlias = Callable[[int, Learner], dict[str, float]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,26 +54,24 @@ class Run:
     """The objects that make up a training run.
 
     Attributes:
-        state: the players with their initial weights, and the frozen networks.
-        turn: trains players on one batch.
+        learner: the network with its initial weights.
         source: the training images.
         folder: the run folder.
-        settings: those that all players share.
+        settings: those of the loop.
         metadata: stored with the weights, so that a model file is complete in itself.
         augmentation: random changes of the training images.
         watch: called after every step; its figures go into the log.
         stop: called after every step; if it returns True, the run saves a checkpoint and ends.
     """
 
-    state: RunState
-    turn: Turn
+    learner: Learner
     source: Source
     settings: TrainSettings
     folder: Path
     metadata: dict[str, Any]
     devices: Devices
     augmentation: Augmentation = PLAIN
-    watch: Watch = lambda done, state: {}
+    watch: Watch = lambda done, learner: {}
     stop: Callable[[], bool] = lambda: False
 
 
@@ -100,36 +96,37 @@ def train(run: Run, micro_batch: MicroBatch = None) -> Iterator[Progress]:
         OSError: a checkpoint cannot be written.
         ValueError: there are checkpoints, and none is whole.
     """
-    run.state.freeze(run.devices.device)
-    return _resumed(run, micro_batch, checkpoint.restore(run.folder, run.state, run.devices))
+    return _resumed(run, micro_batch, checkpoint.restore(run.folder, run.learner, run.devices))
 
 
 def _resumed(run: Run, micro_batch: MicroBatch, newest: Numbers | None) -> Iterator[Progress]:
-    settings, devices, state = run.settings, run.devices, run.state
-    before = newest or Numbers(0, 0)
-    micro = micro_batch if isinstance(micro_batch, int) else before.micro_batch
+    settings, devices, learner = run.settings, run.devices, run.learner
+    micro = newest.micro_batch if newest is not None else 0
+    if isinstance(micro_batch, int):
+        micro = micro_batch
     if not micro and micro_batch == "auto":
         micro = _largest(run)
     most = longest_share(settings.batch_size, devices)  # the same on every process
     micro = min(most, micro or most)
     how = StepSettings(devices, settings.batch_size, micro, settings.gradient_clip)
-    steps = range(before.step, settings.steps)
+    steps = range(learner.step, settings.steps)
     if newest is not None:  # a run that was killed while it removed older checkpoints
         devices.once(lambda: checkpoint.prune(run.folder, settings))
     validations = list[float]()
     if settings.patience is not None:
-        validations = devices.once(lambda: log.read(run.folder, before.step, JUDGED))
+        validations = devices.once(lambda: log.read(run.folder, learner.step, JUDGED))
     if steps and exhausted(validations, settings.patience):
-        _log_end(run, before.step)
+        _log_end(run)
         return
-    with log.continued(run.folder, before.step, devices) as lines:
+    with log.continued(run.folder, learner.step, devices) as lines:
         stream = batches(
             run.source, settings.seed, settings.batch_size, steps, devices, run.augmentation
         )
         started = time.monotonic()
-        for step, batch in zip(steps, stream, strict=True):
-            state.step, done = step, step + 1
-            shown = _shown(state, _step(run, batch, how)) | run.watch(done, state)
+        for batch in stream:
+            shown = _shown(learner, _step(run, batch, how))
+            done = learner.step
+            shown |= run.watch(done, learner)
             log.write(lines, done, shown)
             if (judged := validated(shown)) is not None:
                 validations.append(judged)
@@ -138,12 +135,12 @@ def _resumed(run: Run, micro_batch: MicroBatch, newest: Numbers | None) -> Itera
             saved = None
             if leaving or settings.saves(done):
                 log.flush(lines)
-                saved = _save(run, Numbers(done, micro, judged))
+                saved = _save(run, Numbers.of(learner, micro, judged))
             # Measured from yield to yield, to include the time that is spent waiting for images.
             previous, started = started, time.monotonic()
             speed = settings.batch_size / (started - previous)
             if ended:
-                _log_end(run, done)
+                _log_end(run)
             yield Progress(done, shown, speed, saved)
             if leaving:
                 return
@@ -162,13 +159,14 @@ def exhausted(validations: Sequence[float], patience: int | None) -> bool:
     return min(figures[:-patience]) <= min(figures[-patience:])
 
 
-def _log_end(run: Run, done: int) -> None:
+def _log_end(run: Run) -> None:
     if not run.devices.main:
         return
-    best, patience = checkpoint.best(run.folder), run.settings.patience
+    done, patience = run.learner.step, run.settings.patience
     notices.info(
         f"step {done}: the run ends, as its last {patience} validations are no better than an "
-        f"earlier one (train.patience={patience}); the best checkpoint is {best}"
+        f"earlier one (train.patience={patience}); the best checkpoint is "
+        f"{checkpoint.best(run.folder)}"
     )
 
 
@@ -177,124 +175,84 @@ def _largest(run: Run) -> int:
     size, seed = run.settings.batch_size, run.settings.seed
     mine = share(size, run.devices)
     batch = batch_at(run.source, seed, mine.start, len(mine), run.augmentation)
-    trial = probe(run.state, run.turn, batch.to(run.devices.device), run.devices)
+    trial = probe(run.learner, batch.to(run.devices.device), run.devices)
     fitting = largest(trial, longest_share(size, run.devices))
     if fitting is None:
         raise MemoryError(refusal(1, None))
     return fitting
 
 
-def _step(run: Run, batch: Batch, how: StepSettings) -> dict[str, Update]:
-    state, settings = run.state, run.settings
-    for player in state.players.values():
-        _set_rate(player, settings, state.step)
-    updates = _take_turn(run, batch, how)
-    state.bad_steps = count_bad(state.bad_steps, updates.values())
-    for name, one in updates.items():
-        if one.skipped is None:
-            for average in state.players[name].averages:
-                average.update(state.players[name].network, state.step)
-    if state.bad_steps >= settings.give_up_after:
-        start = state.step * settings.batch_size
-        images = shuffle(settings.seed, len(run.source), start, settings.batch_size)
-        last = checkpoint.sound(run.folder)
-        raise FloatingPointError(give_up(run.folder, state.step + 1, updates, images, last))
-    return updates
-
-
-def _set_rate(player: Player, settings: TrainSettings, step: int) -> None:
-    for group in player.optimizer.param_groups:
+def _step(run: Run, batch: Batch, how: StepSettings) -> Update:
+    learner, settings = run.learner, run.settings
+    for group in learner.optimizer.param_groups:
         peak = group.setdefault("initial_lr", group["lr"])  # the key that torch's schedulers use
-        group["lr"] = settings.rate(step, peak)
-
-
-def _take_turn(run: Run, batch: Batch, how: StepSettings) -> dict[str, Update]:
-    state, turn = run.state, run.turn
+        group["lr"] = settings.rate(learner.step, peak)
     try:
-        return turn(state, batch, partial(update, how=how))
+        taken = update(learner, batch, how)
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise
-    # Not in the handler: until it ends, the exception keeps the failed step's tensors alive.
-    forget_gradients(state)
-    alone = run.devices.world == 1  # other processes are blocked in the step's collectives
-    fits = probe(state, turn, batch, run.devices) if alone else bool
-    fitting = largest(fits, how.micro_batch // 2)
-    raise MemoryError(refusal(how.micro_batch, fitting))
+        taken = None
+    if taken is None:
+        # Not in the handler: until it ends, the exception keeps the failed step's tensors alive.
+        raise MemoryError(_refusal(run, batch, how.micro_batch))
+    if learner.bad_steps >= settings.give_up_after:
+        raise FloatingPointError(_give_up(run, taken))
+    return taken
 
 
-def _shown(state: RunState, updates: dict[str, Update]) -> dict[str, float]:
-    """Return the figures of a step; several players prefix theirs with their names."""
-    figures: dict[str, float] = {}
-    for name, one in updates.items():
-        player = state.players[name]
-        values = one.means | {
-            "gradient_norm": one.gradient_norm,
-            "learning_rate": player.learning_rate,
-        }
-        if player.scale.active:
-            values["loss_scale"] = player.scale.value
-        if one.skipped is not None:
-            values[f"skipped_{one.skipped}"] = 1.0
-        place = checkpoint.places(state)[name]
-        figures |= {f"{place}{figure}": value for figure, value in values.items()}
+def _refusal(run: Run, batch: Batch, micro_batch: int) -> str:
+    """Return the message of a micro-batch that does not fit, with the largest that does."""
+    run.learner.optimizer.zero_grad()
+    # Of several processes, the others are blocked in the step's collectives.
+    fits = probe(run.learner, batch, run.devices) if run.devices.world == 1 else bool
+    return refusal(micro_batch, largest(fits, micro_batch // 2))
+
+
+def _shown(learner: Learner, taken: Update) -> dict[str, float]:
+    """Return the figures of a step."""
+    figures = taken.means | {
+        "gradient_norm": taken.gradient_norm,
+        "learning_rate": learner.learning_rate,
+    }
+    if learner.scale.active:
+        figures["loss_scale"] = learner.scale.value
+    if taken.skipped is not None:
+        figures[f"skipped_{taken.skipped}"] = 1.0
     return figures
 
 
 def _save(run: Run, numbers: Numbers) -> Path:
-    folder = checkpoint.save(run.folder, numbers, run.state, run.metadata, run.devices)
-    run.devices.once(lambda: checkpoint.prune(run.folder, run.settings))
-    return folder
+    def save_and_prune() -> Path:
+        folder = checkpoint.save(run.folder, numbers, run.learner, run.metadata)
+        checkpoint.prune(run.folder, run.settings)
+        return folder
+
+    return run.devices.once(save_and_prune)
 
 
-def count_bad(bad_steps: int, updates: Iterable[Update]) -> int:
-    """Return the number of consecutive bad steps, this one included.
-
-    An overflow of the scaled float16 gradient does not count while a smaller scale may prevent it.
-
-    Args:
-        bad_steps: the number before this step.
-        updates: of this step.
-    """
-    skipped = [one for one in updates if one.skipped is not None]
-    if not skipped:
-        return 0
-    return bad_steps + any(not one.curable for one in skipped)
-
-
-def give_up(
-    run: Path, done: int, updates: Mapping[str, Update], indices: list[int], last: Path | None
-) -> str:
-    """Write `failure.json`, and return the message of the error.
-
-    Args:
-        run: the run folder.
-        done: optimizer steps taken or skipped, this one included.
-        updates: of this step, by player.
-        indices: indices of the global batch's images in the training set.
-        last: the newest checkpoint before the first bad step, if there is one.
-    """
-    skipped = ((one.curable, name) for name, one in updates.items() if one.skipped is not None)
-    _, name = min(skipped, key=itemgetter(0))
-    step, named = updates[name], {"player": name} if len(updates) > 1 else {}
-    loss = step.rows["loss"].abs().nan_to_num(torch.inf, torch.inf)
+def _give_up(run: Run, last: Update) -> str:
+    """Write `failure.json` about the last step, and return the message of the error."""
+    done, size = run.learner.step, run.settings.batch_size
+    indices = shuffle(run.settings.seed, len(run.source), (done - 1) * size, size)
+    loss = last.rows["loss"].abs().nan_to_num(torch.inf, torch.inf)
     worst = [
-        {"image": indices[i], "level": int(step.level[i]), "loss": str(step.rows["loss"][i].item())}
+        {"image": indices[i], "level": int(last.level[i]), "loss": str(last.rows["loss"][i].item())}
         for i in loss.argsort(descending=True).tolist()
     ]
-    report = {"step": done, **named, "skipped": step.skipped, "worst": worst}
-    write_json(run / "failure.json", report)
+    report = run.folder / "failure.json"
+    write_json(report, {"step": done, "skipped": last.skipped, "worst": worst})
     what = (
         "the network's output is not finite"
-        if step.skipped == "forward"
+        if last.skipped == "forward"
         else "the loss is finite, but its gradient is not"
     )
     levels = ", ".join(str(w["level"]) for w in worst[:MOST_NAMED])
     images = ", ".join(str(w["image"]) for w in worst[:MOST_NAMED])
-    place = f"start a new run from {last}" if last else "start a new run"
-    whose = f", {name}" if named else ""
+    finite = checkpoint.newest_finite(run.folder)
+    place = f"start a new run from {finite}" if finite else "start a new run"
     return (
-        f"step {done}{whose}: {what}, for too many consecutive steps; worst at levels {levels}, "
-        f"for images {images} (all are in {run / 'failure.json'}); {place} with a lower "
-        "train.learning_rate, a smaller train.gradient_clip or train.precision=float32"
+        f"step {done}: {what}, for too many consecutive steps; worst at levels {levels}, for "
+        f"images {images} (all are in {report}); {place} with a lower train.learning_rate, a "
+        "smaller train.gradient_clip or train.precision=float32"
     )

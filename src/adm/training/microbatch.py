@@ -1,17 +1,13 @@
-"""RunState, Turn, Batch -> int: the largest micro-batch that fits in memory."""
+"""Learner, Batch -> int: the largest micro-batch that fits in memory."""
 
 from collections.abc import Callable
 
 import torch
-from torch import Tensor
 
-from adm.networks import key_dropout
 from adm.processes import Devices
 from adm.training.batches import Batch
-from adm.training.objective import Objective
-from adm.training.players import Player, RunState
-from adm.training.spread import accumulating
-from adm.training.update import Turn, Update
+from adm.training.learner import Learner
+from adm.training.update import backward
 
 CPU_REFUSAL = "can't allocate memory"  # in the message of PyTorch's CPU allocator
 
@@ -34,46 +30,26 @@ def largest(fits: Callable[[int], bool], limit: int) -> int | None:
     return None
 
 
-def probe(state: RunState, turn: Turn, batch: Batch, devices: Devices) -> Callable[[int], bool]:
-    """Return a function that tries a size: a turn on the batch's first images, without a step.
+def probe(learner: Learner, batch: Batch, devices: Devices) -> Callable[[int], bool]:
+    """Return a function that tries a size: both passes of the batch's first images, without a step.
 
-    Before the first step of an optimizer, memory for its moments is allocated during the trial. All
-    processes must try the same sizes; a size fits if it fits on all of them.
+    All processes must try the same sizes; a size fits if it fits on all of them.
     """
 
     def fits(size: int) -> bool:
         failed = False
         try:
-            moments = _moments_to_come(state)
-            turn(state, batch.part(0, size), tried)
-            del moments
+            backward(learner, batch.part(0, size), factor=1.0, last=False)
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
             failed = True
-        forget_gradients(state)
+        learner.optimizer.zero_grad()
         if devices.device.type == "cuda":
             torch.cuda.empty_cache()
         return not devices.any(failed)
 
     return fits
-
-
-def tried(player: Player, objective: Objective, batch: Batch, *, parts: int = 1) -> Update:
-    """Run the forward and backward pass of a step without taking it; the Update has no rows."""
-    key_dropout(player.network, batch.draws.key)
-    with accumulating(player.runner, last=False):
-        outcome = objective(player.runner, batch)
-        outcome.loss.sum().backward()
-    player.optimizer.zero_grad(set_to_none=True)
-    nothing = {name: torch.empty(0) for name in outcome.shown}
-    return Update(torch.empty(0), nothing, 0.0, None)
-
-
-def forget_gradients(state: RunState) -> None:
-    """Free the gradients of all players."""
-    for player in state.players.values():
-        player.optimizer.zero_grad(set_to_none=True)
 
 
 def refusal(size: int, fitting: int | None) -> str:
@@ -91,9 +67,3 @@ def refusal(size: int, fitting: int | None) -> str:
         f"out of memory with {size} images at once; a micro-batch of {fitting} would fit, with "
         "the same results up to rounding"
     )
-
-
-def _moments_to_come(state: RunState) -> list[Tensor]:
-    fresh = [player for player in state.players.values() if not player.optimizer.state]
-    parameters = [p for player in fresh for p in player.network.parameters()]
-    return [torch.empty_like(p) for p in parameters for _ in range(2)]

@@ -18,15 +18,12 @@ class Optimizer(Checked):
     """How gradients become steps."""
 
     @abstractmethod
-    def of(
-        self, network: nn.Module, rate: float, decay: float, first_decay: float = 0.9
-    ) -> torch.optim.Optimizer:
+    def of(self, network: nn.Module, rate: float, decay: float) -> torch.optim.Optimizer:
         """Return the optimizer of a network.
 
         Args:
             rate: the peak of the learning rate.
             decay: of the weights.
-            first_decay: of the first moments, Adam's beta_1.
         """
 
 
@@ -36,12 +33,10 @@ class AdamW(Optimizer):
 
     name: ClassVar[str] = "adamw"
 
-    def of(
-        self, network: nn.Module, rate: float, decay: float, first_decay: float = 0.9
-    ) -> torch.optim.Optimizer:
-        betas, parameters = (first_decay, 0.999), [*network.parameters()]
+    def of(self, network: nn.Module, rate: float, decay: float) -> torch.optim.Optimizer:
+        parameters = [*network.parameters()]
         fused = all(p.device.type in FUSED for p in parameters) or None  # one pass over each tensor
-        return torch.optim.AdamW(parameters, lr=rate, betas=betas, weight_decay=decay, fused=fused)
+        return torch.optim.AdamW(parameters, lr=rate, weight_decay=decay, fused=fused)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,14 +52,33 @@ class Muon(Optimizer):
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.95
     name: ClassVar[str] = "muon"
 
-    def of(
-        self, network: nn.Module, rate: float, decay: float, first_decay: float = 0.9
-    ) -> torch.optim.Optimizer:
+    def of(self, network: nn.Module, rate: float, decay: float) -> torch.optim.Optimizer:
         matrices = muon.hidden_matrices(network)
         chosen = set(matrices)
         others = [p for p in network.parameters() if p not in chosen]
-        betas = (first_decay, 0.999)
-        return muon.Muon(matrices, others, self.momentum, lr=rate, betas=betas, weight_decay=decay)
+        return muon.Muon(matrices, others, self.momentum, lr=rate, weight_decay=decay)
 
 
 OPTIMIZERS: dict[str, type[Optimizer]] = {kind.name: kind for kind in (AdamW, Muon)}
+
+
+def create_moments(optimizer: torch.optim.Optimizer) -> None:
+    """Create the state that an optimizer otherwise creates in its first step, all zero.
+
+    A checkpoint then has the same tensors after any number of steps, also of skipped ones. The
+    optimizer takes a step of gradient zero at rate zero, which moves no weight, as torch's
+    distributed checkpoints do (torch.distributed.checkpoint.state_dict).
+    """
+    groups = optimizer.param_groups
+    rates = [group["lr"] for group in groups]
+    for group in groups:
+        group["lr"] = 0.0
+        for parameter in group["params"]:
+            parameter.grad = torch.zeros_like(parameter)
+    optimizer.step()
+    optimizer.zero_grad()
+    for group, rate in zip(groups, rates, strict=True):
+        group["lr"] = rate
+    for slots in optimizer.state.values():
+        for value in slots.values():
+            value.zero_()

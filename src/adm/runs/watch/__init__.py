@@ -9,8 +9,8 @@ from adm.runs.watch.previews import OnPicture, watch_previews
 from adm.runs.watch.validation import watch_validation
 from adm.runs.watch.watched import Watched
 from adm.shown import reason_of
+from adm.training.learner import Learner
 from adm.training.loop import Watch
-from adm.training.players import RunState
 
 log = logging.getLogger("adm")
 Argument = TypeVar("Argument")
@@ -35,10 +35,10 @@ def watching(run: Watched, on_picture: Sequence[OnPicture] = ()) -> Watch:
         watches.append(guarded("the preview", watch_previews(run, on_picture)))
     drawn = guarded("progress.png", watch_curves(run))
 
-    def watch(done: int, state: RunState) -> dict[str, float]:
+    def watch(done: int, learner: Learner) -> dict[str, float]:
         figures: dict[str, float] = {}
         for each in watches:
-            figures |= each(done, state)
+            figures |= each(done, learner)
         return figures | drawn(done, figures)
 
     return watch

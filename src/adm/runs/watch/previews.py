@@ -1,4 +1,4 @@
-"""RunState -> pictures in RUN/previews/: samples, upsampled images, or mistakes of a classifier."""
+"""Learner -> pictures in RUN/previews/: samples, upsampled images, or mistakes of a classifier."""
 
 import logging
 from collections.abc import Callable, Sequence
@@ -27,8 +27,8 @@ from adm.samplers import DDIM, Even, ImageNoise, Sampling
 from adm.samplers.ddim import ddim
 from adm.store.files import new_file
 from adm.training.batches import draw as draws_of
+from adm.training.learner import Learner
 from adm.training.loop import Watch
-from adm.training.players import RunState
 
 FOLDER, FILE = "previews", "step-{:07d}.png"  # in the run folder
 SEED = 0  # of the noise, and of the choice of images
@@ -59,21 +59,17 @@ OnPicture: TypeAlias = Callable[[int, str, Image.Image], None]  # steps done, na
 def watch_previews(run: Watched, on_picture: Sequence[OnPicture] = ()) -> Watch:
     """Return a watch that writes previews into the run folder, as previews/step-0001000.png.
 
-    Only the main process draws, and the others return no figures; all must call, because they
-    gather the weights.
+    Only the main process draws, and the others return no figures.
 
     Args:
         on_picture: each is called with every preview, such as a writer's `picture`.
     """
     draw = drawing(run)
 
-    def watch(done: int, state: RunState) -> dict[str, float]:
-        if not run.due(done):
+    def watch(done: int, learner: Learner) -> dict[str, float]:
+        if not run.due(done) or not run.devices.main:
             return {}
-        weights = Weights.of(state.model)  # collective
-        if not run.devices.main:
-            return {}
-        drawn = draw(done, weights)
+        drawn = draw(done, Weights.of(learner))
         write(drawn.picture, run.folder / FOLDER / FILE.format(done))
         for call in on_picture:
             call(done, "preview", drawn.picture)

@@ -14,12 +14,12 @@ from adm.data import Source, shuffle
 from adm.processes import Devices
 from adm.recipes import build
 from adm.runs.data import check_source
-from adm.runs.watch.watched import Watched, mean_weights
+from adm.runs.watch.watched import Watched
 from adm.shown import abbreviated
 from adm.training.batches import Batch, with_draws
+from adm.training.learner import Learner
 from adm.training.loop import Watch
 from adm.training.objective import Objective
-from adm.training.players import RunState
 from adm.training.spread import share
 
 QUARTERS = 4
@@ -75,11 +75,11 @@ def watch_validation(run: Watched, held_out: Source) -> Watch:
     objective = build.objectives(recipe, devices.device, teach=run.teach)[-1]
     count, warned = recipe.watch.validation_images, False
 
-    def watch(done: int, state: RunState) -> dict[str, float]:
+    def watch(done: int, learner: Learner) -> dict[str, float]:
         nonlocal warned
         if not run.due(done):
             return {}
-        network = run.network(mean_weights(state.model))
+        network = run.network(learner.ema.weights)
         measured = partial(
             measure, objective, network, devices=devices, count=count, batch_size=run.at_once
         )

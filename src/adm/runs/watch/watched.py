@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-import torch
 from torch import Tensor
 
 from adm.data import Source
@@ -14,7 +13,7 @@ from adm.models.trained import DiffusionModel
 from adm.networks import Classifier, UNet, on_meta
 from adm.processes import Devices
 from adm.recipes import DiffusionRecipe, Recipe, build
-from adm.training.players import Player
+from adm.training.learner import Learner
 
 PIXELS = 64 * 64 * 64  # pixels of a batch in evaluation
 
@@ -26,15 +25,11 @@ class Weights(NamedTuple):
     mean: Mapping[str, Tensor]
 
     @classmethod
-    def of(cls, player: Player) -> "Weights":
-        """Return the weights of a player; every process must call."""
-        raw = dict(player.network.named_parameters())
-        return cls(_gather(raw, _device_of(player)), mean_weights(player))
-
-
-def mean_weights(player: Player) -> dict[str, Tensor]:
-    """Return the average that is the model, by name; every process must call."""
-    return _gather(player.ema.weights, _device_of(player))
+    def of(cls, learner: Learner) -> "Weights":
+        """Return the weights of a run."""
+        # Detached: `Watched.network` would use a Parameter itself, and turn off its gradients.
+        raw = {name: p.detach() for name, p in learner.network.named_parameters()}
+        return cls(raw, learner.ema.weights)
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,14 +95,3 @@ class Watched:
         assert isinstance(recipe, DiffusionRecipe)
         schedule, reading = build.schedule(recipe.process), build.parameterization(recipe.process)
         return DiffusionModel(network, recipe, classes, schedule, reading, self.folder, done)
-
-
-def _device_of(player: Player) -> torch.device:
-    """Return the device of the player's network."""
-    return next(player.network.parameters()).device
-
-
-def _gather(weights: Mapping[str, Tensor], device: torch.device) -> dict[str, Tensor]:
-    """Return detached float32 weights on one device, copied only where necessary."""
-    # Detached: `Watched.network` would use a Parameter itself, and turn off its gradients.
-    return {name: w.detach().to(device, torch.float32) for name, w in weights.items()}
