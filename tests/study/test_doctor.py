@@ -5,6 +5,7 @@ from copy import deepcopy
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 import tiny
@@ -24,7 +25,6 @@ from adm.diffusion import Level, Schedule
 from adm.diffusion.targets import Velocity
 from adm.models.load import load_classifier, load_diffusion
 from adm.models.trained import ClassifierModel, DiffusionModel
-from adm.recipes import build
 from adm.spec import assign
 from adm.training.model_file import entries_of, save_model
 
@@ -70,9 +70,12 @@ def next_class(weights: dict[str, Tensor]) -> None:
 
 def in_another_process(model: DiffusionModel) -> DiffusionModel:
     """The recipe says linear, and the network was trained with cosine."""
-    process = replace(model.recipe.process, schedule="linear")
-    recipe = replace(model.recipe, process=process)
-    return replace(model, recipe=recipe, schedule=build.schedule(process))
+    return with_process(model, schedule="linear")
+
+
+def with_process(model: DiffusionModel, **settings: Any) -> DiffusionModel:
+    process = replace(model.recipe.process, **settings)
+    return replace(model, recipe=replace(model.recipe, process=process))
 
 
 def starting(model: DiffusionModel, grid: str) -> DiffusionModel:
@@ -87,8 +90,9 @@ def of_clean_images(classifier: ClassifierModel) -> ClassifierModel:
 
 def with_wrong_timesteps(classifier: ClassifierModel) -> ClassifierModel:
     """Its timesteps count from the noisiest level."""
-    schedule = classifier.schedule
-    return replace(classifier, schedule=replace(schedule, timesteps=999 - schedule.timesteps))
+    wrong, schedule = replace(classifier), classifier.schedule
+    vars(wrong)["schedule"] = replace(schedule, timesteps=999 - schedule.timesteps)  # cached
+    return wrong
 
 
 @dataclass(frozen=True)
@@ -100,7 +104,7 @@ class Bright(Velocity):
 
 
 def with_larger_estimates(model: DiffusionModel) -> DiffusionModel:
-    return replace(model, parameterization=replace(model.parameterization, target=Bright()))
+    return with_process(model, prediction=Bright())
 
 
 MODELS: dict[str, tuple[str, Callable, str]] = {

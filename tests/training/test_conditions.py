@@ -123,8 +123,7 @@ def test_a_model_that_copies_has_no_loss_on_copies_and_samples_them(
     copies = replace(data, condition=data)
     assert (objective(Copying(), batch_at(copies, 0, 0, 20)).loss == 0).all()
     assert (objective(Copying(), batch_at(tiny.pairs(), 0, 0, 20)).loss > 0.01).all()
-    reading = build.parameterization(COPIED.process)
-    copier = replace(model, recipe=COPIED, parameterization=reading)
+    copier = replace(model, recipe=COPIED)
     monkeypatch.setattr(
         DiffusionModel,
         "prepared",

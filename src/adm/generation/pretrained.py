@@ -23,7 +23,6 @@ from adm.models.paths import FOREIGN, SHIPPED
 from adm.models.trained import ClassifierModel, DiffusionModel
 from adm.networks import parameters_of
 from adm.pictures import grid, png
-from adm.recipes import build
 from adm.recipes.released import LICENCE, Released, released_as
 from adm.recipes.schema import ClassifierRecipe, DiffusionRecipe, Recipe
 from adm.samplers import Sampling
@@ -232,11 +231,8 @@ def facts(recipe: Recipe, metadata: Metadata) -> dict[str, str]:
     for part, of in origins.items():
         if of is not None:
             rows[part] = _origin(of.recipe, of.trained_steps, of.sha256)
-    return rows | build.by_kind(
-        recipe,
-        diffusion=lambda recipe: _process(recipe) | _sampled(recipe),
-        classifier=_process,
-    )
+    rows |= _process(recipe)
+    return rows if isinstance(recipe, ClassifierRecipe) else rows | _sampled(recipe)
 
 
 def weights_of(metadata: Metadata) -> str | None:

@@ -75,19 +75,11 @@ def load_any(model: str | Path, device: torch.device | str | None = "cpu") -> An
     network = _filled(recipe, weights, path, place)
     # Data have at least one class, even those of an unconditional network.
     classes = metadata.classes if recipe.config.classes is not None else ()
-    steps = metadata.step or 0
-
-    def diffusion(recipe: DiffusionRecipe) -> AnyModel:
-        assert isinstance(network, UNet)
-        schedule, reading = build.schedule(recipe.process), build.parameterization(recipe.process)
-        return DiffusionModel(network, recipe, classes, schedule, reading, path, steps)
-
-    def classifier(recipe: ClassifierRecipe) -> AnyModel:
+    if isinstance(recipe, ClassifierRecipe):
         assert isinstance(network, Classifier)
-        schedule = build.schedule(recipe.process)
-        return ClassifierModel(network, recipe, classes, schedule, path, steps)
-
-    return build.by_kind(recipe, diffusion=diffusion, classifier=classifier)
+        return ClassifierModel(network, recipe, classes, path, metadata.step or 0)
+    assert isinstance(network, UNet)
+    return DiffusionModel(network, recipe, classes, path, metadata.step or 0)
 
 
 def recipe_of(name: str) -> Recipe:

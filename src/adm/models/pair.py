@@ -182,7 +182,7 @@ def _check_classifier(
             f"{name} is distilled from a guided model and takes the scale alone; leave "
             "{classifier} out",
         )
-    ways = [guides_on(classifier, guide.on) for guide in guides]
+    ways: list[On] = [guides_on(classifier, guide.on) for guide in guides]
     for on in ways or [guides_on(classifier, None)]:
         check_pair(model, classifier, on)
     if sampler.splits and {*ways} - {"x_t"}:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeAlias, TypeVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from adm.diffusion import Denoise, Level, Parameterization, Prediction, Schedule, Threshold, clip
 from adm.distillation import conditions
@@ -17,21 +17,23 @@ from adm.models.compiled import Compiled
 from adm.models.hub import MODEL, repository_of
 from adm.networks import NO_LABEL, Classifier, Prepared, UNet, perturbed, prepared
 from adm.networks.inference import PreparedUNet
-from adm.recipes.build import PRECISIONS
+from adm.recipes import build
 from adm.recipes.schema import ClassifierRecipe, DiffusionRecipe, Recipe
 
 # x_t, timestep, label, low-resolution image, conditions -> raw output
 Network: TypeAlias = Callable[[Tensor, Tensor, Tensor | None, Tensor | None, Tensor | None], Tensor]
 Logits: TypeAlias = Callable[[Tensor, Tensor], Tensor]  # image, timestep -> logits
 
-AnyNetwork = TypeVar("AnyNetwork", bound=nn.Module)
+AnyNetwork = TypeVar("AnyNetwork", UNet, Classifier)
 AnyRecipe = TypeVar("AnyRecipe", bound=Recipe)
-Preparable = TypeVar("Preparable", UNet, Classifier)
 CHECKPOINTS = "checkpoints"  # in a run folder
 
 
+@dataclass(frozen=True, eq=False, repr=False)
 class TrainedModel(Generic[AnyNetwork, AnyRecipe]):
-    """What all trained networks have in common.
+    """A trained network, and the copies of it that sampling evaluates.
+
+    The copies are made at the first request, and do not follow later changes of the weights.
 
     Attributes:
         network: with the averaged weights, in evaluation mode.
@@ -66,16 +68,10 @@ class TrainedModel(Generic[AnyNetwork, AnyRecipe]):
     def device(self) -> torch.device:
         return next(self.network.parameters()).device
 
-
-class Prepares(TrainedModel[Preparable, AnyRecipe]):
-    """Caches the copies of a network that sampling evaluates.
-
-    They are made at the first request, and do not follow later changes of the weights.
-    """
-
     @cached_property
-    def _copies(self) -> dict[tuple[str, ...], Any]:
-        return {}
+    def schedule(self) -> Schedule:
+        """The process that it was trained on."""
+        return build.schedule(self.recipe.process)
 
     def prepared(self, precision: str = "float32", compile: bool = False) -> Prepared | Compiled:
         """Return the network, prepared for sampling in this precision.
@@ -84,35 +80,35 @@ class Prepares(TrainedModel[Preparable, AnyRecipe]):
             precision: float32, bfloat16 or float16.
             compile: whether torch compiles it at the first call.
         """
-        dtype = PRECISIONS.get(precision, torch.float32)
-        plain = self._copy((precision,), lambda: prepared(self.network, dtype))
-        if not compile:
-            return plain
-        what = "classifier" if isinstance(self.network, Classifier) else "network"
-        return self._copy((precision, "compiled"), lambda: Compiled(plain, what))
+        dtype = build.PRECISIONS.get(precision, torch.float32)
+        return self._copy((precision,), lambda: prepared(self.network, dtype), compile)
 
-    def _copy(self, key: tuple[str, ...], make: Callable[[], Any]) -> Any:
+    def _copy(
+        self, key: tuple[str, ...], make: Callable[[], Prepared], compile: bool
+    ) -> Prepared | Compiled:
+        """Return a copy of the network, which is made or compiled at its first request."""
         if key not in self._copies:
             self._copies[key] = make()
-        return self._copies[key]
+        if not compile:
+            return self._copies[key]
+        compiled = (*key, "compiled")
+        if compiled not in self._copies:
+            what = "classifier" if isinstance(self.network, Classifier) else "network"
+            self._copies[compiled] = Compiled(self._copies[key], what)
+        return self._copies[compiled]
+
+    @cached_property
+    def _copies(self) -> dict[tuple[str, ...], Any]:
+        return {}
 
 
-@dataclass(frozen=True, eq=False, repr=False)
-class DiffusionModel(Prepares[UNet, DiffusionRecipe]):
-    """A trained network, its diffusion process, and the interpretation of its output.
+class DiffusionModel(TrainedModel[UNet, DiffusionRecipe]):
+    """A trained network, its diffusion process, and the interpretation of its output."""
 
-    Attributes:
-        schedule: the process that it was trained on.
-        parameterization: the target and the variance of its output.
-    """
-
-    network: UNet
-    recipe: DiffusionRecipe
-    classes: tuple[str, ...]
-    schedule: Schedule
-    parameterization: Parameterization
-    path: Path
-    trained_steps: int
+    @cached_property
+    def parameterization(self) -> Parameterization:
+        """The target and the variance of the network's output."""
+        return build.parameterization(self.recipe.process)
 
     @property
     def student(self) -> bool:
@@ -125,7 +121,6 @@ class DiffusionModel(Prepares[UNet, DiffusionRecipe]):
         data = self.recipe.data
         return None if data.low_res is None else (data.channels, *data.low_res)
 
-    # Eight parameters: those of a denoiser, and two ways to evaluate its network.
     def denoise(
         self,
         labels: Tensor | None = None,
@@ -173,23 +168,11 @@ class DiffusionModel(Prepares[UNet, DiffusionRecipe]):
         """Return the prepared network without its innermost attention; see `networks.perturbed`."""
         network = self.prepared(precision)
         assert isinstance(network, PreparedUNet)
-        plain = self._copy((precision, "perturbed"), lambda: perturbed(network))
-        if not compile:
-            return plain
-        key = (precision, "perturbed", "compiled")
-        return self._copy(key, lambda: Compiled(plain, "network"))
+        return self._copy((precision, "perturbed"), lambda: perturbed(network), compile)
 
 
-@dataclass(frozen=True, eq=False, repr=False)
-class ClassifierModel(Prepares[Classifier, ClassifierRecipe]):
+class ClassifierModel(TrainedModel[Classifier, ClassifierRecipe]):
     """A trained classifier and the diffusion process whose levels it was trained on."""
-
-    network: Classifier
-    recipe: ClassifierRecipe
-    classes: tuple[str, ...]
-    schedule: Schedule
-    path: Path
-    trained_steps: int
 
     def gradient(
         self,
@@ -211,7 +194,6 @@ class ClassifierModel(Prepares[Classifier, ClassifierRecipe]):
         evaluate = self.prepared(precision) if network is None else network
         return classifier_gradient(evaluate, schedule or self.schedule, labels, temperatures)
 
-    # Seven parameters: those of `gradient`, and how the gradient reaches x_t.
     def clean_gradient(
         self,
         labels: Tensor,

@@ -5,7 +5,6 @@ What differs by the kind of network is decided here, and nowhere else.
 
 from collections.abc import Callable
 from functools import partial
-from typing import TypeVar
 
 import torch
 from torch import nn
@@ -23,8 +22,6 @@ from adm.training.learner import Learner
 from adm.training.levels import ByLoss, DrawLevels
 from adm.training.objective import Objective
 
-T = TypeVar("T")
-
 SCHEDULES = {
     "linear": diffusion.linear,
     "cosine": diffusion.cosine,
@@ -37,16 +34,6 @@ VARIANCES = {
     "learned_range": diffusion.LEARNED_RANGE,
 }
 PRECISIONS = {"bfloat16": torch.bfloat16, "float16": torch.float16}
-
-
-def by_kind(
-    recipe: Recipe,
-    *,
-    diffusion: Callable[[DiffusionRecipe], T],
-    classifier: Callable[[ClassifierRecipe], T],
-) -> T:
-    """Call the function for this kind of recipe, and return its result."""
-    return diffusion(recipe) if isinstance(recipe, DiffusionRecipe) else classifier(recipe)
 
 
 def schedule(process: ProcessSettings) -> Schedule:
@@ -93,11 +80,9 @@ def network(recipe: Recipe) -> nn.Module:
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.train.seed)
-        return by_kind(
-            recipe,
-            diffusion=lambda recipe: UNet(recipe.unet),
-            classifier=lambda recipe: Classifier(recipe.classifier),
-        )
+        if isinstance(recipe, ClassifierRecipe):
+            return Classifier(recipe.classifier)
+        return UNet(recipe.unet)
 
 
 def parameters(recipe: Recipe) -> int:

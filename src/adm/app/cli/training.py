@@ -17,7 +17,7 @@ from adm.app.progress import progress
 from adm.data import Source
 from adm.models.device import pick
 from adm.processes import Devices, join, launched
-from adm.recipes import Recipe, build
+from adm.recipes import Recipe
 from adm.runs import run
 from adm.runs.data import TrainingData
 from adm.runs.run import TrainOptions
@@ -153,11 +153,9 @@ def _finish(recipe: Recipe, out: Path, devices: Devices) -> None:
     newest, winner = checkpoint.latest(out), checkpoint.best(out)
     if winner is not None:
         say(f"best validation: {winner}")
-    use = build.by_kind(
-        recipe,
-        diffusion=lambda r: f"sample {out}{' --condition IMAGES' * bool(r.data.low_res)}",
-        classifier=lambda _: f"sample MODEL --classifier {out}",
-    )
+    condition = " --condition IMAGES" if recipe.data.low_res else ""
+    is_classifier = recipe.kind == "classifier"
+    use = f"sample MODEL --classifier {out}" if is_classifier else f"sample {out}{condition}"
     say(f"{newest}: done; next, `adm {use} --out ...`")
 
 

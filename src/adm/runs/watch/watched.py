@@ -12,7 +12,7 @@ from adm.distillation import Teach
 from adm.models.trained import DiffusionModel
 from adm.networks import Classifier, UNet, on_meta
 from adm.processes import Devices
-from adm.recipes import DiffusionRecipe, Recipe, build
+from adm.recipes import DiffusionRecipe, Recipe
 from adm.training.learner import Learner
 
 PIXELS = 64 * 64 * 64  # pixels of a batch in evaluation
@@ -93,5 +93,4 @@ class Watched:
         recipe, network, classes = self.recipe, self.network(weights), self.training.classes
         assert isinstance(network, UNet)
         assert isinstance(recipe, DiffusionRecipe)
-        schedule, reading = build.schedule(recipe.process), build.parameterization(recipe.process)
-        return DiffusionModel(network, recipe, classes, schedule, reading, self.folder, done)
+        return DiffusionModel(network, recipe, classes, self.folder, done)
