@@ -24,7 +24,6 @@ PAGE, IMAGES, STORED = "results/ablation.md", "images", "results/ablation"
 MADE = "make ablation"
 USUAL, DISTANCE = "frechet", "frechet_at_infinity"  # the second if there are enough images
 CERTAIN = 0.95
-MILLION = 10**6
 Runs: TypeAlias = dict[str, dict[int, RunScores]]  # row -> seed -> run
 
 
@@ -167,11 +166,10 @@ def updated(page: str, plan: Plan, runs: Runs) -> str:
 
 
 def tables(plan: Plan, runs: Runs) -> str:
-    """Return the tables of the paper's rows, of the continued ones and of costs, with a note."""
+    """Return the tables of the paper's rows and of the continued ones, with a note."""
     first, *_ = plan.contest.features
     distance = Measured(plan, runs, first)
     parts = [quality(plan, runs, distance, each) for each in (PAPER, CONTINUED)]
-    parts.append(costs(plan, runs))
     if {BASE, COMBINED} <= runs.keys() and distance.within_seeds.freedom:
         parts.append(separation(distance))
     parts.append(note(plan, runs, distance))
@@ -189,7 +187,7 @@ def quality(plan: Plan, runs: Runs, distance: Measured, which: str) -> str:
     head = ["", "source", *(["FID, paper"] if paper else []), _named(distance), "difference"]
     head += ["the paper's conclusion holds" if paper else "lower"]
     head += [f"difference, {each}" for each in others]
-    head += ["precision", "recall", "velocity error"]
+    head += ["precision", "recall", "velocity error", "ms a step"]
     lines = [head, ["---", "---", *["--:"] * (len(head) - 2)]]
     for row in rows:
         apart = distance.difference(row)
@@ -199,26 +197,14 @@ def quality(plan: Plan, runs: Runs, distance: Measured, which: str) -> str:
         cells += [_signed(each.difference(row)) for each in further]
         cells += [_mean(own, first, key) for key in ("precision", "recall")]
         cells.append(f"{statistics.mean(run.velocity_error for run in own):.4f}")
+        cells.append(f"{1e3 * own[0].step_seconds:.0f}")
         lines.append(cells)
     return table(lines)
 
 
-def costs(plan: Plan, runs: Runs) -> str:
-    """Return the table of what a row costs."""
-    head = ["", "parameters", "ms of a processor a step", "steps", "images seen"]
-    rows = [head, ["---", *["--:"] * (len(head) - 1)]]
-    for row in plan.networks():
-        if row.name in runs:
-            one = _first(runs[row.name])
-            cells = [row.title, f"{one.parameters / MILLION:.2f} million"]
-            cells += [f"{1e3 * one.step_seconds:.0f}", f"{one.steps:,}", f"{one.images:,}"]
-            rows.append(cells)
-    return table(rows)
-
-
 def note(plan: Plan, runs: Runs, distance: Measured) -> str:
     """Return how the tables were measured."""
-    one = _first(next(iter(runs.values())))
+    one = next(iter(next(iter(runs.values())).values()))
     seeds = sorted({len(own) for own in runs.values()})
     how = f"{plan.seconds:g} seconds of a processor and {' or '.join(map(str, seeds))} "
     how += "seed a row" if seeds == [1] else "seeds a row"
@@ -252,10 +238,6 @@ def figure(plan: Plan, runs: Runs) -> Figure:
         axes.grid(axis="x", color=FAINT, lw=0.8)
         axes.set_axisbelow(True)
     return drawn
-
-
-def _first(runs: dict[int, RunScores]) -> RunScores:
-    return next(iter(runs.values()))
 
 
 def _named(distance: Measured) -> str:
