@@ -27,10 +27,10 @@ import results_sweeps
 from results_plan import CHOSEN, FEW, SCALES, TRUNCATIONS, Contest, Row, contests
 from results_scores import of_few
 
-from adm.app.cli.sampling import labels_like
 from adm.app.study.scoring import judge_accuracy
 from adm.app.study.study import balanced_labels
 from adm.data import open_source
+from adm.generation.labels import labels_like
 from adm.models.load import load_classifier
 from adm.models.pair import GUIDES
 from adm.samplers import Sampling
@@ -250,7 +250,7 @@ def accuracy(contest: Contest, row: Row, count: int, place: Path) -> Score:
 def labels_of(contest: Contest, place: Path, classes: Sequence[str], count: int) -> list[int]:
     """Return the labels of the images of a row, those that `adm sample` gives them."""
     if contest.proportional:
-        return labels_like(str(place / LABELS), None, classes, count).tolist()
+        return labels_like(str(place / LABELS), None, classes, count)
     return balanced_labels(range(len(classes)), count)
 
 

@@ -35,14 +35,13 @@ REFUSED: dict[str, tuple[str, ...]] = {
         "is a diffusion model; give a classifier",
     ),
     "sample model.safetensors --guide weak:scale=1.7": ("--guide weak needs --weak",),
-    "sample model.safetensors --weak always.safetensors": ("--weak", "--guide weak"),
     "sample up.safetensors": ("`adm sample --condition`",),
     "sample model.safetensors --upsampler up.safetensors --steps 3": (
         "--upsampler must be a model that starts from images of 8x8 with 1 channel",
     ),
     "sample model.safetensors --upsampler-steps 3": ("--upsampler",),
-    "sample model.safetensors --condition images.npz": ("--condition must be left out",),
-    "sample up.safetensors --shrink": ("--condition must be given where --shrink is",),
+    "sample model.safetensors --condition images.npz": ("takes no images; leave --condition out",),
+    "sample up.safetensors --shrink": ("--shrink needs --condition",),
 }
 
 

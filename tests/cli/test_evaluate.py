@@ -10,11 +10,6 @@ from answers import Adm
 from samples import archive
 from scoring.stubs import spots
 
-from adm.app.cli.scoring import with_cache
-from adm.scoring import Extraction
-from adm.store.locks import InUse
-from adm.store.work import holding
-
 POOL = """
 import torch
 
@@ -138,15 +133,3 @@ def test_two_processes_give_the_scores_of_one(with_reference: Path, adm: Adm) ->
     assert Path("1.json").read_bytes() == Path("2.json").read_bytes()
     leftovers = {path.name for path in with_reference.iterdir() if path.name.startswith(".")}
     assert not leftovers, leftovers
-
-
-def test_a_rival_that_is_refused_leaves_the_folder_of_the_other_alone(tmp_path: Path) -> None:
-    work = tmp_path / ".report.json.work"
-    (work / "reference").mkdir(parents=True)
-    with (
-        holding(work, Extraction().devices),
-        pytest.raises(InUse),
-        with_cache(Extraction(), tmp_path / "report.json"),
-    ):
-        pass
-    assert (work / "reference").is_dir()

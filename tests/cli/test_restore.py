@@ -78,11 +78,17 @@ def test_measurements_that_cannot_be_are_refused(
     np.save(tmp_path / "nan.npy", np.full((1, 1, 8, 8), np.nan))
     mask = f"inpaint:mask={tmp_path}/small.png"
     for words, message in (
-        ((*BOX,), "IMAGES must be given, or --truth"),
-        ((tmp_path / "small.png", *BOX), "IMAGES must be of shape (1, 8, 8), as --operator leaves"),
-        ((tmp_path / "nan.npy", *BOX), "IMAGES must be finite real numbers"),
+        ((*BOX,), "there is nothing to restore; give IMAGES or --truth"),
+        (
+            (tmp_path / "small.png", *BOX),
+            "IMAGES has the shape (1, 6, 6), and --operator leaves (1, 8, 8)",
+        ),
+        ((tmp_path / "nan.npy", *BOX), "IMAGES holds numbers that are not finite"),
         (("--truth", truth, "--operator", mask), "must be a picture of 8x8, got '6x6'"),
         (("--truth", truth, "--operator", "phase", "--method", "ddnm"), "one of dps, daps"),
-        ((tmp_path / "small.png", *PHASE), "IMAGES must be of shape (1, 16, 16)"),
+        (
+            (tmp_path / "small.png", *PHASE),
+            "IMAGES has the shape (1, 6, 6), and --operator leaves (1, 16, 16)",
+        ),
     ):
         assert message in adm("restore", model, *words, *out).refusal(), words

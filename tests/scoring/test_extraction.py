@@ -13,8 +13,10 @@ from torch import Tensor
 from adm.data import Source
 from adm.features import Extracted
 from adm.features.contract import make_features
-from adm.scoring import Extraction, FeatureSet, extract, extraction
+from adm.scoring import Extraction, FeatureSet, extract, extraction, resumable
 from adm.store.arrays import hashes_of
+from adm.store.locks import InUse
+from adm.store.work import holding
 
 COUNT = 50
 
@@ -175,3 +177,15 @@ def test_memory_does_not_grow_with_the_images(monkeypatch: pytest.MonkeyPatch) -
     few, many = peak(1000), peak(3000)
     # The hash of each image is 32 bytes; its features, twice 512 floats, are 4,096.
     assert many - few < 2000 * 300, (few, many)
+
+
+def test_a_rival_that_is_refused_leaves_the_folder_of_the_other_alone(tmp_path: Path) -> None:
+    work = tmp_path / ".report.json.work"
+    (work / "reference").mkdir(parents=True)
+    with (
+        holding(work, Extraction().devices),
+        pytest.raises(InUse),
+        resumable(Extraction(), tmp_path / "report.json"),
+    ):
+        pass
+    assert (work / "reference").is_dir()

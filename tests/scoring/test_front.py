@@ -50,36 +50,6 @@ def test_samples_score_as_their_folder_does_and_nothing_is_written(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_command_line_samples_while_it_scores(
-    paths: dict[str, Path], tmp_path: Path, adm: Adm
-) -> None:
-    out = tmp_path / "report.json"
-    words = ["evaluate", "--samples-of", paths["model"], "--classes", "all:8", "--seed", 2]
-    words += ["--reference", paths["folder"] / "real", "--features", paths["judge"]]
-    words += ["--grid", "even:steps=4", "--set", "rounding=nearest"]  # the default
-    answer = adm.done(*words, "--resamples", 20, "--device", "cpu", "--out", out)
-    assert "extracting features of samples by " in answer.err
-    assert ": 24 of 24 images" in answer.err
-    expected = evaluate(paths, paths["folder"] / "samples").manifest["generated"]
-    assert json.loads(out.read_text())["manifest"]["generated"]["sha256"] == expected["sha256"]
-
-
-@pytest.mark.parametrize(
-    ("words", "message"),
-    [
-        ([], "give SAMPLES or --samples-of, one of them; got neither"),
-        (["--samples-of", "fashion"], "--samples-of needs a number of images; add --count"),
-        (["{samples}", "--scale", "2"], "--scale is for a model to sample; add --samples-of"),
-    ],
-)
-def test_what_cannot_be_sampled_and_scored_is_refused(
-    paths: dict[str, Path], adm: Adm, words: list[str], message: str
-) -> None:
-    samples = str(paths["folder"] / "samples")
-    arguments = [word.format(samples=samples) for word in words]
-    assert message in adm("evaluate", *arguments, "--reference", samples).refusal()
-
-
 def test_samples_and_a_job_are_references_too(paths: dict[str, Path]) -> None:
     model, folder = package.load(paths["model"], device="cpu"), paths["folder"]
     expected = evaluate(paths, folder / "samples")

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any, SupportsIndex, TypeAlias, TypeGuard, Unio
 import numpy as np
 from numpy.typing import NDArray
 
+from adm.data.lists import sizes_in
 from adm.limits import MOST_IMAGES
-from adm.spec import out_of_range
+from adm.spec import SettingError, out_of_range
 
 if TYPE_CHECKING:  # so that classes are checked before torch is loaded
     from torch import Tensor
@@ -72,6 +73,32 @@ def labels_of(
             raise out_of_range("count", "left out where {classes} says how many")
         labels = labels * count
     return labels, len(labels)
+
+
+def labels_like(
+    proportions: str, classes: Classes | None, known: Sequence[str], count: int | None
+) -> list[int]:
+    """Return labels in the proportions of a list of labels; `DEFAULT_COUNT` without a count.
+
+    Args:
+        proportions: path of the list.
+        classes: None; the classes that a list replaces are refused.
+        known: the generator's classes.
+
+    Raises:
+        SettingError: classes are given as well, the generator has none, or the count is out of
+            range.
+        ValueError: the list has other classes.
+    """
+    if classes is not None:
+        raise SettingError("proportions", "{classes} and {} both choose the classes; give one")
+    if not known:
+        raise SettingError(
+            "proportions",
+            "{} needs a model with classes; {classifier} with {scale} guides to classes",
+        )
+    number = positive("count", DEFAULT_COUNT if count is None else count)
+    return in_proportion(sizes_in(proportions, known), number).tolist()
 
 
 def in_proportion(sizes: Sequence[int], count: int) -> NDArray[np.int64]:

@@ -1,6 +1,12 @@
-"""Device name or None -> torch.device."""
+"""Device name or None -> torch.device; Devices of the ranks that were launched together."""
+
+from datetime import timedelta
 
 import torch
+
+from adm.processes import Devices, join, launched
+
+LONGEST_WAIT = timedelta(days=7)  # of a rank that is done, or that has nothing to do meanwhile
 
 
 def pick(name: str | torch.device | None) -> torch.device:
@@ -20,3 +26,18 @@ def pick(name: str | torch.device | None) -> torch.device:
         reason = str(error).splitlines()[0]
         raise ValueError(f"cannot use device {name!r} ({reason}); use device='cpu'") from None
     return device
+
+
+def join_ranks(device: str | None, wait: timedelta = LONGEST_WAIT) -> Devices:
+    """Join the ranks that were launched together; a single process uses the given device.
+
+    Args:
+        wait: longest time that a rank may wait for the others.
+
+    Raises:
+        ValueError: there is no such device.
+        TimeoutError: a rank was not started, or does not respond.
+    """
+    if not launched():
+        return Devices(pick(device))
+    return join(None if device is None else torch.device(device), stall=wait)

@@ -2,7 +2,7 @@
 
 from adm.metrics import Score, title
 from adm.scoring.evaluate import Comparison, at_size, check_sizes, evaluate
-from adm.scoring.extraction import Extraction, FeatureSet, extract
+from adm.scoring.extraction import Extraction, FeatureSet, extract, resumable
 from adm.scoring.images import Opened, open_images, resize_to
 from adm.scoring.reference import (
     Reference,
@@ -34,6 +34,7 @@ __all__ = [
     "make_reference",
     "open_images",
     "resize_to",
+    "resumable",
     "scores",
     "title",
 ]

@@ -5,8 +5,9 @@ the same for any number of ranks and after an interruption.
 """
 
 import hashlib
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -23,7 +24,7 @@ from adm.processes import Devices
 from adm.progress import progress
 from adm.shown import count_of
 from adm.spec import out_of_range
-from adm.store.work import Arrays, Report, Work, work_in
+from adm.store.work import Arrays, Report, Work, holding, work_in
 
 PART = 256  # images: seconds of work, and 200 MB of 512 x 512 pixels
 ROWS = 2048  # images per update of the moments
@@ -71,6 +72,31 @@ class Extraction:
 
 
 DEFAULT = Extraction()
+
+
+@contextmanager
+def resumable(extraction: Extraction, out: Path | None) -> Iterator[Extraction]:
+    """Add a cache folder beside a file to write, from which the same command resumes.
+
+    It is removed at the end of the block, and stays after an error. Nothing is added without a
+    file, or if `extraction` has a folder.
+
+    Raises:
+        InUse: another process writes the file.
+    """
+    if out is None or extraction.work is not None:
+        yield extraction
+        return
+    work, devices = out.with_name(f".{out.name}.work"), extraction.devices
+    with holding(work, devices):
+        try:
+            yield replace(extraction, work=work)
+        except BaseException:
+            for each in work.glob("*/"):
+                with suppress(OSError):  # not empty, or removed by another rank
+                    each.rmdir()
+            raise
+        devices.once(lambda: shutil.rmtree(work, ignore_errors=True))
 
 
 @dataclass(frozen=True, eq=False)

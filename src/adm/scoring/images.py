@@ -18,6 +18,7 @@ from adm.data.registry import find
 from adm.data.source import in_memory
 from adm.generation.folder import check
 from adm.generation.job import Job
+from adm.generation.labels import positive
 from adm.generation.samples import Samples
 from adm.models.trained import TrainedModel
 from adm.processes import Devices
@@ -164,6 +165,12 @@ def first(source: Source, count: int) -> Source:
             "count", f"from 2 to {len(source)}, the number of images of {source.name}", count
         )
     return source.subset(np.arange(count))
+
+
+def read_first(source: Source, count: int | None) -> Tensor:
+    """Read the first `count` images, or all: (N, C, H, W) uint8."""
+    number = len(source) if count is None else positive("count", count)
+    return source.batch(range(len(source))[:number])[0]
 
 
 def resize_to(source: Source, size: tuple[int, int]) -> Source:

@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from adm.app.cli import places
+from adm.app.cli.options import IMAGES, ImageOptions
 from adm.app.cli.output import OUT, AsJson, print_lines, say, show
-from adm.app.cli.scoring import USUAL_IMAGES, ImageOptions, with_cache
 from adm.store.files import write_bytes, write_json, write_text
 from adm.store.hashes import sha256_of
 
@@ -26,7 +26,7 @@ def cluster(
     out: Annotated[Path, OUT],
     page: Path | None = None,
     seed: int = 0,
-    images: ImageOptions = USUAL_IMAGES,
+    images: ImageOptions = IMAGES,
     as_json: AsJson = False,
 ) -> None:
     r"""Cluster images, and write the clusters as a list of labels to train with.
@@ -71,20 +71,21 @@ def cluster(
     from adm.data.fitting import at_one_size
     from adm.data.registry import find
     from adm.features import open_features
+    from adm.models.device import join_ranks
     from adm.samplers.settings import Seed
-    from adm.scoring import extract
+    from adm.scoring import Extraction, extract, resumable
     from adm.scoring.clusters import find_clusters, names_of, numbers_of_clusters, to_csv
     from adm.scoring.manifest import versions
     from adm.spec import convert
 
     convert(Seed, seed, "seed")
-    extracting = images.joined()
+    devices = join_ranks(images.device)
     found = find(data, split=images.split, labels="none")
-    source = at_one_size(found, size=images.size, channels=images.channels)
+    source = at_one_size(found, **images.form)
     names = names_of(source)
     numbers_of_clusters(len(source), clusters)
-    network = open_features(features, extracting.devices.device)
-    with with_cache(extracting, out) as extraction:
+    network = open_features(features, devices.device)
+    with resumable(Extraction(devices, images.batch_size, images.work), out) as extraction:
         # The features stay mapped when the cache is removed.
         seen = extract(source, network, extraction.part("images"))
 
@@ -117,7 +118,7 @@ def cluster(
             say(f"{page}: images of each cluster", as_json)
         say(f"score samples by other features than {seen.name}", as_json)
 
-    extracting.devices.once(act)
+    devices.once(act)
 
 
 def _page(clusters: "Clusters", source: "Source", title: str, lead: str) -> str:

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 
 from adm.app.cli import places
+from adm.app.cli.options import FLAG
 from adm.app.cli.output import OUT, say
 from adm.spec import out_of_range
 
@@ -23,7 +24,7 @@ def convert(
     flags: Annotated[str | None, Parameter(allow_leading_hyphen=True)] = None,
     images: int | None = None,
     scores: Path | None = None,
-    public: Annotated[bool, Parameter(negative="")] = False,
+    public: Annotated[bool, FLAG] = False,
     to: Literal["diffusers"] | None = None,
 ) -> None:
     """Write a model in another format.

@@ -3,9 +3,7 @@
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
-from cyclopts import Parameter
-
-from adm.app.cli.options import Model
+from adm.app.cli.options import FLAG, Model
 from adm.app.cli.output import AsJson, print_json, show, table
 from adm.spec import to_json
 
@@ -18,7 +16,7 @@ def info(
     model: Model,
     /,
     *,
-    recipe: Annotated[bool, Parameter(negative="")] = False,
+    recipe: Annotated[bool, FLAG] = False,
     as_json: AsJson = False,
 ) -> None:
     """Show the contents of a model file.

@@ -6,7 +6,6 @@ from typing import Annotated, Literal
 from adm.app.cli import places
 from adm.app.cli.options import SEVERAL, Device
 from adm.app.cli.output import OUT, AsJson, print_lines, say, show
-from adm.app.cli.scoring import joined
 
 
 def likelihood(
@@ -68,8 +67,9 @@ def likelihood(
     """
     places.resumable(out, "the report needs")
     from adm.app.study import likelihood as library
+    from adm.models.device import join_ranks
 
-    devices = joined(device)
+    devices = join_ranks(device)
     how = {"bound": bound, "count": count, "split": split, "labels": labels, "seed": seed}
     bits = library.likelihood(model, data, **how, batch_size=batch_size, out=out, devices=devices)
     if devices.main:

@@ -4,10 +4,9 @@ from pathlib import Path
 from typing import Annotated
 
 from adm.app.cli import places
-from adm.app.cli.options import DEFAULT_FEATURES, FEATURES, Resize
+from adm.app.cli.options import DEFAULT_FEATURES, FEATURES, IMAGES, ImageOptions, Resize
 from adm.app.cli.output import OUT, AsJson, print_lines, say, show
-from adm.app.cli.scoring import USUAL_IMAGES, ImageOptions, with_cache
-from adm.spec import out_of_range
+from adm.spec import SettingError, out_of_range
 from adm.store.files import new_file
 
 
@@ -23,7 +22,7 @@ def nearest(
     quantile: float = 0.01,
     resize: Resize = None,
     out: Annotated[Path, OUT] = Path("nearest.png"),
-    images: ImageOptions = USUAL_IMAGES,
+    images: ImageOptions = IMAGES,
     as_json: AsJson = False,
 ) -> None:
     """Show the nearest training images of each sample, and flag likely copies.
@@ -60,9 +59,12 @@ def nearest(
     out
         PNG file to write the picture to.
     """
+    if count < 1:
+        raise out_of_range("count", "at least 1", count)
     places.file(out, "--out", "nearest.png", "picture")
     from adm.features import open_features
-    from adm.scoring import at_size, extract
+    from adm.models.device import join_ranks
+    from adm.scoring import Extraction, at_size, extract, open_images, resumable
     from adm.scoring.nearest import (
         NONE,
         check_arguments,
@@ -72,30 +74,29 @@ def nearest(
         nearest_to_json,
     )
 
-    if count < 1:
-        raise out_of_range("count", "at least 1", count)
-    how = images.joined()
-    devices = how.devices
-    ours = images.source(samples, devices, split="train", pad=False)
-    theirs = images.source(data, devices)
-    unseen = None if test is None else images.source(test, devices, split=("test", "train"))
-    for other in (ours, unseen or ours):
+    devices = join_ranks(images.device)
+    theirs = open_images(data, split=images.split, **images.form).source
+    others = [open_images(samples, pad=False, **images.form).source]
+    if test is not None:
+        others.append(open_images(test, split=("test", "train"), **images.form).source)
+    for other in others:
         if other.shape[0] != theirs.shape[0]:
             raise ValueError(
                 f"{other.name} has images of {other.shape[0]} channels and {theirs.name} of "
                 f"{theirs.shape[0]}; give --channels, which applies to both"
             )
     check_arguments(len(theirs), neighbours, quantile)
-    ours = at_size(ours, theirs.shape[1:], resize)
-    unseen = None if unseen is None else at_size(unseen, theirs.shape[1:], resize)
+    ours, *unseen = [at_size(each, theirs.shape[1:], resize) for each in others]
     network = open_features(features, devices.device)
-    with with_cache(how, out) as extraction:
+    with resumable(Extraction(devices, images.batch_size, images.work), out) as extraction:
         mine = extract(ours, network, extraction.part("samples"))
         real = extract(theirs, network, extraction.part("data"))
-        new = None if unseen is None else extract(unseen, network, extraction.part("test"))
+        new = extract(unseen[0], network, extraction.part("test")) if unseen else None
         if new is not None and (equal_pixels(new.hashes, real.hashes) != NONE).all():
-            raise out_of_range(
-                "test", f"images that the model was not trained on; {theirs.name} has all of them"
+            raise SettingError(
+                "test",
+                f"all images of {{}} are in {theirs.name} as well; give images that the model was "
+                "not trained on",
             )
 
         def act() -> None:

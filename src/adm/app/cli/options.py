@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, get_args
 
@@ -88,3 +89,39 @@ Resize = Annotated[
         "resizes them; none leaves both to the preprocessing of the features."
     ),
 ]
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class ImageOptions:
+    """How images are opened, and how their features are extracted.
+
+    Parameters
+    ----------
+    size
+        Image size: H,W, HxW or one number. Image files are resized and cropped to it, and smaller
+        arrays of real images are padded. By default sizes are unchanged.
+    channels
+        Number of channels: 1, 3 or 4. By default 3 for image files, and unchanged for arrays.
+    work
+        Folder that caches the features of every image, so that the command resumes; it must be on a
+        disk that all machines share. Other commands with the same folder reuse the features of the
+        same images. By default it is beside --out, and removed at the end.
+    batch_size
+        Images per batch. It affects memory use and speed, and results only by rounding.
+    """
+
+    split: Split = "train"
+    size: Size = None
+    channels: int | None = None
+    work: Path | None = None
+    batch_size: int = 64
+    device: Device = None
+
+    @property
+    def form(self) -> dict[str, Any]:
+        """Arguments of `open_images`, by name."""
+        return {"size": self.size, "channels": self.channels}
+
+
+IMAGES = ImageOptions()

@@ -4,9 +4,8 @@ from pathlib import Path
 from typing import Annotated
 
 from adm.app.cli import places
-from adm.app.cli.options import DEFAULT_FEATURES, FEATURES, Labels
+from adm.app.cli.options import DEFAULT_FEATURES, FEATURES, IMAGES, ImageOptions, Labels
 from adm.app.cli.output import OUT, AsJson, say, show
-from adm.app.cli.scoring import USUAL_IMAGES, ImageOptions, with_cache
 
 
 def reference(
@@ -17,7 +16,7 @@ def reference(
     features: Annotated[str, FEATURES] = DEFAULT_FEATURES,
     labels: Labels = None,
     count: int | None = None,
-    images: ImageOptions = USUAL_IMAGES,
+    images: ImageOptions = IMAGES,
     as_json: AsJson = False,
 ) -> None:
     """Compute the reference statistics that samples are scored against.
@@ -46,21 +45,22 @@ def reference(
     """
     places.file(out, "--out", "reference.npz", "reference")
     from adm.features import open_features
-    from adm.scoring import make_reference
+    from adm.models.device import join_ranks
+    from adm.scoring import Extraction, make_reference, open_images, resumable
     from adm.scoring.images import first
 
-    how = images.joined()
-    chosen = open_features(features, how.devices.device)
-    source = images.source(data, how.devices, labels=labels)
+    devices = join_ranks(images.device)
+    chosen = open_features(features, devices.device)
+    source = open_images(data, split=images.split, labels=labels, **images.form).source
     if count is not None:
         source = first(source, count)
-    with with_cache(how, out) as extraction:
+    with resumable(Extraction(devices, images.batch_size, images.work), out) as extraction:
         stats = make_reference(source, chosen, extraction.part("reference"))
-        how.devices.once(lambda: stats.save(out))
-    if how.devices.main:
+        devices.once(lambda: stats.save(out))
+    if devices.main:
         stored = 0 if stats.images is None else len(stats.images)
         summary = {"file": str(out), "features": stats.features, "stored": stored, **stats.manifest}
+        show(lambda: summary, as_json, lambda: None)
         say(
             f"{out}: {stats.features} of {len(source):,} images, {stored:,} of them stored", as_json
         )
-        show(lambda: summary, as_json, lambda: None)

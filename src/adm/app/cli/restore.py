@@ -1,26 +1,16 @@
 """adm restore MODEL IMAGES --operator OP --out DIR -> sample folder, with maps and scores."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 from adm.app.cli import places
 from adm.app.cli.options import Split
 from adm.app.cli.output import OUT, say
-from adm.app.cli.sampling import ALONE, DEFAULT, USUAL, Helpers, Output, Settings
-from adm.app.cli.scoring import joined
-from adm.data.naming import at_home
-from adm.spec import out_of_range
+from adm.app.cli.sampling import MODELS, OUTPUT, SETTINGS, Models, Output, Settings
+from adm.spec import SettingError, out_of_range
 from adm.store.samples import MANIFEST, RESTORED
 
-if TYPE_CHECKING:  # so that --help does not load torch
-    from torch import Tensor
 
-    from adm.data import Source
-    from adm.features.contract import Features
-    from adm.processes import Devices
-
-
-# Twelve parameters: the measurements, the method, and the options of `adm sample`.
 def restore(
     model: str,
     images: str | None = None,
@@ -37,9 +27,9 @@ def restore(
     samples: int = 1,
     classes: str | None = None,
     features: str | None = None,
-    settings: Settings = DEFAULT,
-    helpers: Helpers = ALONE,
-    output: Output = USUAL,
+    settings: Settings = SETTINGS,
+    models: Models = MODELS,
+    output: Output = OUTPUT,
 ) -> None:
     """Restore images: fill in, enlarge, deblur, colour.
 
@@ -90,16 +80,17 @@ def restore(
         Features of the perceptual distance to the truth; efficientnet-lite0 if it is installed.
     """
     places.folder(out, MANIFEST)
-    from adm.generation.folder import images_of
-    from adm.generation.restored import Problem
-    from adm.restoration.presets import PRESETS
-    from adm.scoring import open_images
-    from adm.scoring.restored import Restored
-
     if images is None and truth is None:
-        raise out_of_range("images", "given, or {truth}")
-    devices = joined(helpers.device)
-    pipeline = helpers.load(model, devices.device)
+        raise SettingError("images", "there is nothing to restore; give {} or {truth}")
+    from adm.app.cli.folder import write
+    from adm.generation.folder import images_of
+    from adm.generation.pipeline import load
+    from adm.generation.restored import Problem
+    from adm.models.device import join_ranks
+    from adm.restoration.presets import PRESETS
+    from adm.scoring.images import open_images, read_first
+    from adm.scoring.restored import Restored, open_measurements, perceptual_features
+
     overrides = settings.overrides
     if preset is not None:
         if preset not in PRESETS:
@@ -110,71 +101,31 @@ def restore(
         overrides = overrides if "grid" in overrides else {"steps": usual.steps} | overrides
         say(usual.published)
     if operator is None:
-        raise out_of_range("operator", "given, or {preset}")
+        raise SettingError("operator", "what measured the images is not known; give {} or {preset}")
+    devices = join_ranks(models.device)
+    pipeline = load(model, models.classifier, None, devices.device, models.weak)
     problem = Problem.parsed(operator, method or "mmps", sigma or 0.0)
-    instrument = problem.instrument(pipeline.model)
     real, known, (channels, *size) = None, None, pipeline.shape
     if truth is not None:
         how = {"split": (split, "train"), "size": tuple(size), "channels": channels}
         real = open_images(truth, **how).source
-        known = all_of(real, count)
+        known = read_first(real, count)
     if images is not None:
-        y, what = measured(images, instrument.shape, count, devices)
+        y, name = open_measurements(images, problem.instrument(pipeline.model).shape, count)
     else:
         assert real is not None
         assert known is not None
-        y, what = problem.measure(known, overrides.get("seed", 0)), f"{real.name}, measured"
+        y, name = problem.measure(known, overrides.get("seed", 0)), f"{real.name}, measured"
     if known is not None and len(known) != len(y):
-        raise out_of_range("truth", f"as many images as there are inputs, {len(y)}", len(known))
-    job = pipeline.restore_job(y, problem, samples, classes, source=what, **overrides)
-    compared = None if known is None else perceptual(features, devices)
-    output.write(out, job, f"restoring {job.count} images", devices)
+        raise SettingError(
+            "truth", f"{{}} has {len(known)} images and {{images}} {len(y)}; give one for each"
+        )
+    job = pipeline.restore_job(y, problem, samples, classes, source=name, **overrides)
+    compared = None if known is None else perceptual_features(features, devices.device)
+    write(out, job, output, f"restoring {job.count} images", devices)
     if devices.main and (out / MANIFEST).is_file():
         restored = Restored(job, images_of(out, job), samples, known, compared)
         restored.save(out)
         for what, scores in restored.scores.items():
             say(f"{what}: {', '.join(f'{name} {score.text()}' for name, score in scores.items())}")
         say(f"{out / RESTORED}: the measurements beside the restored images")
-
-
-def all_of(source: "Source", count: int | None) -> "Tensor":
-    """Read the first `count` images, or all: (N, C, H, W) uint8."""
-    return source.batch(range(len(source))[:count])[0]
-
-
-def measured(
-    spec: str, shape: tuple[int, ...], count: int | None, devices: "Devices"
-) -> "tuple[Tensor, str]":
-    """Open the measurements: (N, *shape) uint8, or float32 of a .npy file; and their name."""
-    import numpy as np
-    import torch
-
-    from adm.scoring import open_images
-    from adm.store.arrays import load_array
-
-    if spec.endswith(".npy"):
-        array = load_array(at_home(spec))
-        if array.dtype.kind not in "fiu" or not np.isfinite(array).all():
-            raise out_of_range("images", "finite real numbers", str(array.dtype))
-        y, name = torch.from_numpy(array.astype(np.float32))[:count], at_home(spec).name
-    elif len(shape) != 3 or shape[0] not in (1, 3, 4):
-        raise out_of_range("images", f"a .npy file of numbers (N, {shape})", spec)
-    else:
-        source = open_images(spec, channels=shape[0], pad=False).source
-        y, name = all_of(source, count), source.name
-    if tuple(y.shape[1:]) != tuple(shape):
-        expected = f"of shape {tuple(shape)}, as {{operator}} leaves the images of the model"
-        raise out_of_range("images", expected, tuple(y.shape[1:]))
-    return y, name
-
-
-def perceptual(features: str | None, devices: "Devices") -> "Features | None":
-    """Open the features of the perceptual distance; by default efficientnet-lite0 if installed."""
-    from adm.features import open_features
-
-    if features is not None:
-        return open_features(features, devices.device)
-    try:
-        return open_features("efficientnet-lite0", devices.device)
-    except ValueError:
-        return None

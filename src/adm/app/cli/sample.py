@@ -4,11 +4,10 @@ from pathlib import Path
 from typing import Annotated
 
 from adm.app.cli import places
-from adm.app.cli.condition import NOTHING, Conditions
-from adm.app.cli.options import Model
+from adm.app.cli.options import FLAG, Model
 from adm.app.cli.output import OUT
-from adm.app.cli.sampling import ALONE, DEFAULT, USUAL, Helpers, Output, Settings, labels_like
-from adm.app.cli.scoring import joined
+from adm.app.cli.sampling import MODELS, OUTPUT, SETTINGS, Models, Output, Settings
+from adm.spec import SettingError
 from adm.store.samples import MANIFEST
 
 
@@ -20,13 +19,14 @@ def sample(
     classes: str | None = None,
     count: int | None = None,
     proportions: str | None = None,
-    conditions: Conditions = NOTHING,
-    settings: Settings = DEFAULT,
-    helpers: Helpers = ALONE,
+    condition: str | None = None,
+    shrink: Annotated[bool, FLAG] = False,
+    settings: Settings = SETTINGS,
+    models: Models = MODELS,
     upsampler: str | None = None,
     upsampler_steps: int | None = None,
     upsampler_noise: int | None = None,
-    output: Output = USUAL,
+    output: Output = OUTPUT,
 ) -> None:
     """Sample images from a model.
 
@@ -62,6 +62,12 @@ def sample(
         Number of images, if --classes has no counts.
     proportions
         List of labels, such as one of `adm cluster`, whose proportions of classes to sample.
+    condition
+        Images to condition the model on, such as the small ones that an upsampler enlarges: a
+        sample folder, or any data that `adm train` takes. One image is sampled for each, or --count
+        images, for all in turn. Their classes, matched by name, are the default of --classes.
+    shrink
+        Shrink the images first, by area averaging, as in the training of an upsampler.
     upsampler
         Upsampler to apply to the images.
     upsampler_steps
@@ -69,18 +75,27 @@ def sample(
     upsampler_noise
         Noise level of the images that the upsampler receives, if it was trained on noisy ones.
     """
-    chosen, overrides = classes, settings.overrides
     places.folder(out, MANIFEST)
-    devices = joined(helpers.device)
-    pipeline = helpers.load(model, devices.device, upsampler)
-    helpers.check_used(pipeline.sampling.change(**overrides))
-    labels = chosen
+    if shrink and condition is None:
+        raise SettingError("shrink", "{} needs {condition}, the images to shrink")
+    from adm.app.cli.folder import write
+    from adm.generation.condition import condition_size, conditioned_job
+    from adm.generation.labels import labels_like
+    from adm.generation.pipeline import load
+    from adm.models.device import join_ranks
+    from adm.scoring import open_images
+
+    devices, overrides = join_ranks(models.device), settings.overrides
+    pipeline = load(model, models.classifier, upsampler, devices.device, models.weak)
+    of: str | list[int] | None = classes
     if proportions is not None:
-        labels, count = labels_like(proportions, chosen, pipeline.classes, count), None
+        of, count = labels_like(proportions, classes, pipeline.classes, count), None
     upsampling = {"upsampler_steps": upsampler_steps, "upsampler_noise": upsampler_noise}
-    if conditions.condition is None:
-        job = pipeline.job(labels, count, **upsampling, **overrides)
+    if condition is None:
+        job = pipeline.job(of, count, **upsampling, **overrides)
     else:
-        base = conditions.job(pipeline, labels, count, overrides, devices)
+        size, channels = condition_size(pipeline.model, shrink), pipeline.shape[0]
+        images = open_images(condition, size=size, channels=channels).source
+        base = conditioned_job(pipeline.generator(**overrides), images, of, count, shrink)
         job = pipeline.enlarged(base, **upsampling)
-    output.write(out, job, f"sampling {job.count} images", devices)
+    write(out, job, output, f"sampling {job.count} images", devices)

@@ -1,10 +1,21 @@
 """adm sweep MODEL --vary NAME=VALUES --reference REF --out DIR -> samples, scores, report.html."""
 
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
-from adm.app.cli.options import Model
-from adm.app.cli.output import AsJson, say, show, table
-from adm.app.cli.studies import StudyOptions, Vary
+from adm.app.cli import places
+from adm.app.cli.options import (
+    SEVERAL,
+    THEIR_FEATURES,
+    Classifier,
+    Device,
+    Model,
+    Resize,
+    Split,
+    Weak,
+    separated,
+)
+from adm.app.cli.output import OUT, AsJson, say, show, table
 
 if TYPE_CHECKING:  # so that --help does not load torch
     from adm.app.study.run import Result
@@ -13,7 +24,25 @@ SCALES = "scale=0,0.5,1,2,4,8"
 
 
 def sweep(
-    model: Model, /, *, how: StudyOptions, vary: Vary = (SCALES,), as_json: AsJson = False
+    model: Model,
+    /,
+    *,
+    vary: Annotated[tuple[str, ...], SEVERAL] = (SCALES,),
+    reference: Annotated[tuple[str, ...], separated()],
+    out: Annotated[Path, OUT],
+    classifier: Classifier = None,
+    weak: Weak = None,
+    count: int = 1000,
+    classes: str | None = None,
+    proportions: str | None = None,
+    features: Annotated[tuple[str, ...] | None, separated(), THEIR_FEATURES] = None,
+    resize: Resize = None,
+    split: Split = "train",
+    judge: str | None = None,
+    seed: int = 0,
+    batch_size: int = 64,
+    device: Device = None,
+    as_json: AsJson = False,
 ) -> None:
     r"""Score samples at several values of any settings, and plot what changes.
 
@@ -34,20 +63,52 @@ def sweep(
     Parameters
     ----------
     vary
-        A setting of sampling and its values, as in scale=0,1,2; may be given several times, and
-        with one value for a setting of all points. What follows a colon belongs to one value, as in
-        grid=karras:end=3,levels:3,40,980.
+        A setting of sampling and its values, by default scale=0,0.5,1,2,4,8; may be given several
+        times, and with one value for a setting of all points. What follows a colon belongs to one
+        value, as in grid=karras:end=3,levels:3,40,980.
+    reference
+        References to score samples against: files of `adm reference`, one for each of the features;
+        or data, from which references are computed once and stored in the folder. Several are
+        separated by commas; the first of the features decides what is best.
+    out
+        Folder to write or to resume.
+    count
+        Images per point. Distances of few images are biased, and comparable within one folder only.
+    classes
+        Classes to sample, in turn: names, separated by commas. By default all.
+    proportions
+        List of labels, such as one of `adm cluster`, whose proportions of classes to sample.
+    judge
+        Classifier of clean images whose accuracy on the samples is reported as well.
+    seed
+        Random seed. Each image depends on the seed and its index only.
+    batch_size
+        Images per batch of the features, which affects scores only by rounding.
     """
-    pipeline, devices = how.opened(model)
+    places.resumable(out, "a study needs")
     from adm.app.study.page import PAGE
-    from adm.app.study.study import axis
+    from adm.app.study.scoring import Against
+    from adm.app.study.study import axis, study_of
     from adm.app.study.sweep import score_all
+    from adm.generation.labels import labels_like
+    from adm.generation.pipeline import load
+    from adm.models.device import join_ranks
+    from adm.scoring import Extraction
 
-    study = how.study(pipeline, [axis(text) for text in vary])
-    result = score_all(study, how.against, how.out, how.extraction(devices))
+    devices = join_ranks(device)
+    pipeline = load(model, classifier, device=devices.device, weak=weak)
+    labels = None
+    if proportions is not None:
+        labels = labels_like(proportions, classes, pipeline.classes, count)
+    axes = [axis(text) for text in vary]
+    study = study_of(pipeline, axes, count=count, seed=seed, classes=classes, labels=labels)
+    against = Against(
+        reference=reference, features=features, split=split, resize=resize, judge=judge
+    )
+    result = score_all(study, against, out, Extraction(devices, batch_size))
     if result is not None:
         show(result.to_json, as_json, lambda: _print(result))
-        say(f"{how.out / PAGE}: open it in a browser; report.csv has the numbers", as_json)
+        say(f"{out / PAGE}: open it in a browser; report.csv has the numbers", as_json)
 
 
 def _print(result: "Result") -> None:
@@ -59,13 +120,12 @@ def _print(result: "Result") -> None:
     column = [each.scores[first] for each in points]
     rows = [
         (
-            str(point) or result.study.name,
+            f"{'*' if each.unbeaten else ' '} {str(point) or result.study.name}",
             f"{each.calls.network:,} + {each.calls.classifier:,}",
             seconds_text(each.seconds),
             each.scores[first].text(column),
-            "*" if each.unbeaten else "",
         )
         for point, each in zip(result.study.points, points, strict=True)
     ]
-    headings = ("point", ">calls", ">seconds an image", f">{first}", "nothing beats it")
-    table(rows, headings, "", None)
+    title = f"{first} by point; no other beats those with a *"
+    table(rows, ("point", ">calls", ">seconds", ">score"), title, None)

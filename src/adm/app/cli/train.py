@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 
 from adm.app.cli import places
-from adm.app.cli.options import SEVERAL, Device, Labels
+from adm.app.cli.options import FLAG, SEVERAL, Device, Labels
 from adm.app.cli.output import OUT, print_json
 from adm.spec import out_of_range, to_json
 
@@ -30,10 +30,10 @@ def train(
     teacher_classifier: str | None = None,
     teacher_weak: str | None = None,
     check_data: Literal["names", "pixels", "none"] = "names",
-    tensorboard: Annotated[bool, Parameter(negative="")] = False,
+    tensorboard: Annotated[bool, FLAG] = False,
     wandb: str | None = None,
     device: Device = None,
-    dry_run: Annotated[bool, Parameter(negative="")] = False,
+    dry_run: Annotated[bool, FLAG] = False,
 ) -> None:
     r"""Train a diffusion model, a noisy classifier or an upsampler, or distil a sampler.
 
@@ -116,8 +116,10 @@ def train(
                 f"teacher_{option}", "given together with {teacher}, which it guides"
             )
     from adm.app.cli import training
+    from adm.models.device import join_ranks
     from adm.models.teacher import Teacher
     from adm.networks import on_meta
+    from adm.processes import STALL
     from adm.recipes import build
     from adm.recipes.resolve import resolve
     from adm.runs.data import DataOptions, choose, known, open_data
@@ -125,7 +127,7 @@ def train(
     from adm.runs.run import TrainOptions
 
     settings = list(set or []) + ([f"train.steps={steps}"] if steps is not None else [])
-    devices = training.place(device)
+    devices = join_ranks(device, STALL)
     guides = (teacher_classifier, teacher_weak, devices.device)
     guided = None if teacher is None else Teacher.load(teacher, *guides)
     teaching = None if guided is None else guided.model.recipe

@@ -15,8 +15,7 @@ from adm.app.cli.stopping import handling
 from adm.app.notices import notice
 from adm.app.progress import progress
 from adm.data import Source
-from adm.models.device import pick
-from adm.processes import Devices, join, launched
+from adm.processes import Devices
 from adm.recipes import Recipe
 from adm.runs import run
 from adm.runs.data import TrainingData
@@ -69,18 +68,6 @@ def parse_renames(pairs: Sequence[str], pretrained: str | None) -> dict[str, str
     return renamed
 
 
-def place(device: str | None) -> Devices:
-    """Join the ranks that were launched together; alone, use the given device.
-
-    Raises:
-        ValueError: there is no such device.
-    """
-    if launched():
-        return join(None if device is None else torch.device(device))
-    return Devices(pick(device))
-
-
-# Six parameters: the last two are services that get the log in addition to log.jsonl.
 def follow(
     images: TrainingData,
     out: Path,
