@@ -16,10 +16,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import adm
-from adm.generation.pretrained import Pretrained, facts
+from adm.generation.pretrained import Pretrained
 from adm.metrics import Score
 from adm.models import hub
 from adm.models.convert import export_state
+from adm.models.description import facts
 from adm.models.hub import CLASSIFIER, CONFIG, MODEL, PICTURE, WEAK, Repository
 from adm.models.identity import identify
 from adm.models.load import read

@@ -5,7 +5,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -18,7 +18,6 @@ from adm.generation.edit import EDITS, Edit, edit_job
 from adm.generation.generator import Generator, OnStep
 from adm.generation.job import Job
 from adm.generation.labels import Classes, labels_of
-from adm.generation.pretrained import Pretrained, Scored
 from adm.generation.restored import Problem, restore_job
 from adm.generation.samples import Samples, sample
 from adm.generation.start import NOISE, Start
@@ -32,6 +31,9 @@ from adm.restoration import DPS, Method, Operator, operator_of
 from adm.samplers import ClassifierGuide, FreeGuide, Sampling, State
 from adm.shown import count_of
 from adm.spec import out_of_range, parse
+
+if TYPE_CHECKING:
+    from adm.generation.pretrained import Pretrained, Scored
 
 OF_LOAD = {"model", "classifier", "weak", "device"}  # arguments that are no settings
 
@@ -354,8 +356,10 @@ class Pipeline:
         generator = self.generator(start=start, **settings)
         return edit_job(generator, images, classes, samples, source)
 
-    def pretrained(self, images: int = 16, report: Scored | None = None) -> Pretrained:
+    def pretrained(self, images: int = 16, report: "Scored | None" = None) -> "Pretrained":
         """Return what `save_pretrained` writes with these arguments, which it describes."""
+        from adm.generation.pretrained import Pretrained
+
         if self.upsampler is not None:
             raise out_of_range(
                 "upsampler", "none, as a model is stored without", cure="store it alone"
@@ -370,7 +374,7 @@ class Pipeline:
         folder: str | Path,
         *,
         images: int = 16,
-        report: Scored | None = None,
+        report: "Scored | None" = None,
         overwrite: bool = False,
     ) -> Path:
         """Write the model as a repository of the Hugging Face hub: a folder that `load` takes.
@@ -395,7 +399,7 @@ class Pipeline:
         name: str,
         *,
         images: int = 16,
-        report: Scored | None = None,
+        report: "Scored | None" = None,
         private: bool = True,
         **options: Any,
     ) -> str:

@@ -16,32 +16,25 @@ from adm.data.naming import at_home
 from adm.generation.samples import Samples
 from adm.metrics import Score, title
 from adm.models import hub
+from adm.models.description import DATA, describe, facts
 from adm.models.identity import identify
-from adm.models.listed import DATA
 from adm.models.load import AnyModel, described_by, read
 from adm.models.paths import FOREIGN, SHIPPED
 from adm.models.trained import ClassifierModel, DiffusionModel
-from adm.networks import parameters_of
 from adm.pictures import grid, png
 from adm.recipes.released import LICENCE, Released, released_as
-from adm.recipes.schema import ClassifierRecipe, DiffusionRecipe, Recipe
+from adm.recipes.schema import ClassifierRecipe, Recipe
 from adm.samplers import Sampling
 from adm.shown import count_of, printable
-from adm.spec import text, to_json
+from adm.spec import to_json
 from adm.store.files import new_folder, write_bytes, write_json, write_text
 from adm.training.model_file import Metadata, entries_of, metadata_of, save_model
 
+TEMPLATE = Path(__file__).with_name("card.md")
 LIBRARY = "adm"  # as `import` names it; what the hub calls library_name
-PAPERS = {
-    "diffusion": ("Diffusion models beat GANs on image synthesis", "2105.05233"),
-    "classifier": ("Diffusion models beat GANs on image synthesis", "2105.05233"),
-}
 TASKS = {"diffusion": "unconditional-image-generation", "classifier": "image-classification"}
-COLOURS = {1: "grey", 3: "RGB", 4: "RGBA"}
-MOST_SIDE = 128  # pixels of an image in the picture
-MOST_NAMED = 24  # classes
-WEIGHTS = {"model": "the average that a run is sampled with", "raw": "without averaging"}
 MARKUP = re.compile(r"([\\`*_\[\]<>|])")
+MOST_SIDE = 128  # pixels of an image in the picture
 
 
 class Scored(Protocol):
@@ -72,8 +65,6 @@ class Terms:
     use: str
 
 
-COPIES = "Samples can be copies of training images; `adm nearest` looks for them."
-BIAS = "Whatever bias the data have is in the model."
 UNKNOWN = Terms(
     "unknown",
     (),
@@ -170,31 +161,41 @@ class Pretrained:
             name: the argument of `adm.load` that loads the model.
             picture: the address of the picture.
             more: a paragraph on scores that are elsewhere.
-        """
-        recipe, metadata = self.recipe, self.metadata
-        terms = _terms(self.model, metadata)
-        size = "x".join(map(str, recipe.data.size))
-        parts = [
-            _front(recipe, terms),
-            f"# {_plain(self.model.name)}",
-            _summary(recipe, metadata, size, self.classifier, self.weak),
-            _shown(self.samples, recipe, picture) if self.samples is not None else "",
-            _usage(name, self.model, 16 if self.samples is None else len(self.samples)),
-            "## Recipe",
-            _table(facts(recipe, metadata) | self._identity()),
-            "## Scores" if self.report is not None or more else "",
-            _scores(self.report) if self.report is not None else "",
-            more,
-            "## Use and limits",
-            f"{terms.use} {BIAS}" + ("" if self.sampling is None else f" {COPIES}"),
-            "## Licence",
-            terms.statement,
-        ]
-        return "\n\n".join(part for part in parts if part) + "\n"
 
-    def _identity(self) -> dict[str, str]:
-        path = self.model.path
-        return {} if path.suffix in FOREIGN else {"identity": identify(path)}
+        Raises:
+            ValueError: `huggingface_hub` is not installed.
+        """
+        package = hub.package_for("a model card")
+        recipe, metadata, model = self.recipe, self.metadata, self.model
+        terms, report = _terms(model, metadata), self.report
+        enlarges = recipe.data.low_res is not None
+        guides = () if self.sampling is None else self.sampling.guides
+        helpers = [each and each.name for each in (self.classifier, self.weak)]
+        rows = facts(recipe, metadata) | {"identity": identify(model.path)}
+        front = package.ModelCardData(
+            license=terms.licence,
+            library_name=LIBRARY,
+            pipeline_tag="image-to-image" if enlarges else TASKS[recipe.kind],
+            tags=[LIBRARY, "safetensors", "diffusion"],
+            datasets=list(terms.data) or None,
+        )
+        card = package.ModelCard.from_template(
+            front,
+            template_path=str(TEMPLATE),
+            title=_plain(model.name),
+            use=_plain(describe(recipe, metadata.data, guides, *helpers)),
+            picture=picture,
+            caption="" if self.samples is None else _caption(self.samples, enlarges),
+            usage=_usage(name, model, 16 if self.samples is None else len(self.samples)),
+            facts={key: _plain(value) for key, value in rows.items()},
+            features="" if report is None else _plain(report.features),
+            scores=[] if report is None else _scores(report),
+            manifest="" if report is None else json.dumps(report.manifest, indent=1),
+            more=more,
+            terms=terms,
+            sampled=self.sampling is not None,
+        )
+        return f"{card.content}\n"
 
     @property
     def recipe(self) -> Recipe:
@@ -208,37 +209,6 @@ class Pretrained:
     def metadata(self) -> Metadata:
         path = self.model.path
         return described_by(self.model.recipe) if path.suffix in FOREIGN else metadata_of(path)
-
-
-def facts(recipe: Recipe, metadata: Metadata) -> dict[str, str]:
-    """Describe a model: its recipe, classes, training, process and settings."""
-    height, width = recipe.data.size
-    classes = list(metadata.classes) if recipe.config.classes is not None else []
-    steps = recipe.train.steps if metadata.step is None else metadata.step
-    rows = {
-        "recipe": f"{recipe.name} ({recipe.kind})",
-        "parameters": f"{parameters_of(recipe.config):,}",
-        "images": f"{height}x{width}, {count_of(recipe.data.channels, 'channel')}",
-        "classes": _listed(classes),
-        "trained": f"{steps:,} steps of {recipe.train.batch_size} images of "
-        f"{metadata.data or 'unknown data'}",
-    }
-    if (weights := weights_of(metadata)) is not None:
-        rows["weights"] = weights
-    if (start := metadata.start) is not None:
-        rows["starting from"] = _origin(start.model, start.step, start.sha256)
-    origins = {"teacher": metadata.teacher, "guide": metadata.guide, "weak guide": metadata.weak}
-    for part, of in origins.items():
-        if of is not None:
-            rows[part] = _origin(of.recipe, of.trained_steps, of.sha256)
-    rows |= _process(recipe)
-    return rows if isinstance(recipe, ClassifierRecipe) else rows | _sampled(recipe)
-
-
-def weights_of(metadata: Metadata) -> str | None:
-    """Describe which weights of a run a file holds; None if it does not record it."""
-    stored = metadata.weights
-    return None if stored is None else WEIGHTS.get(stored, f"average {stored}")
 
 
 def _store(model: AnyModel, sampling: Sampling | None, out: Path) -> None:
@@ -258,6 +228,7 @@ def _store(model: AnyModel, sampling: Sampling | None, out: Path) -> None:
 
 
 def _terms(model: AnyModel, metadata: Metadata) -> Terms:
+    """Return the terms of a released, a shipped or another model."""
     released = _released(model)
     if released is not None:
         statement = (
@@ -280,79 +251,8 @@ def _released(model: AnyModel) -> Released | None:
     return released_as(model.recipe.name) if not model.trained_steps else None
 
 
-def _front(recipe: Recipe, terms: Terms) -> str:
-    """Return the metadata of the hub, in YAML: lines of plain words."""
-    task = TASKS.get(recipe.kind, TASKS["diffusion"])
-    if recipe.data.low_res is not None:
-        task = "image-to-image"
-    tags = [LIBRARY, "safetensors", "diffusion"]
-    lists = {"tags": tags, "datasets": terms.data}
-    lines = [f"license: {terms.licence}", f"library_name: {LIBRARY}", f"pipeline_tag: {task}"]
-    for name, values in lists.items():
-        lines += [f"{name}:", *(f"- {each}" for each in values)] if values else []
-    return "\n".join(["---", *lines, "---"])
-
-
-def _summary(
-    recipe: Recipe,
-    metadata: Metadata,
-    size: str,
-    classifier: ClassifierModel | None,
-    weak: DiffusionModel | None,
-) -> str:
-    colours = COLOURS.get(recipe.data.channels, f"{recipe.data.channels}-channel")
-    paper, number = PAPERS[recipe.kind]
-    what, purpose = recipe.makes, ""
-    if isinstance(recipe, ClassifierRecipe):
-        what = "a noisy classifier" if recipe.noised else "a classifier"
-        purpose = (
-            " It guides the sampling of a diffusion model of the same images."
-            if recipe.noised
-            else " It was trained on clean images, and judges samples."
-        )
-    elif isinstance(recipe, DiffusionRecipe) and recipe.distillation is not None:
-        what = "a student of a guided diffusion model"
-        purpose = (
-            f" It takes {' or '.join(map(str, sorted(recipe.distillation.steps)))} steps, and the "
-            "guidance scale as an input."
-        )
-    elif isinstance(recipe, DiffusionRecipe):
-        kind = "a class-conditional" if recipe.config.classes else "an unconditional"
-        what = recipe.makes.replace("a", kind, 1)
-    if recipe.data.low_res is not None:
-        does = "is conditioned on" if recipe.data.paired else "enlarges"
-        purpose = f" It {does} images of {'x'.join(map(str, recipe.data.low_res))}."
-    if classifier is not None:
-        assert isinstance(recipe, DiffusionRecipe)
-        purpose += (
-            f" It is guided by the classifier {_plain(classifier.name)}, at scale "
-            f"{recipe.sample.scale:g} by default; `scale=0` samples it without."
-        )
-    if weak is not None:
-        assert isinstance(recipe, DiffusionRecipe)
-        scales = [each.scale for each in recipe.sample.by_contrast if each.against == "weak"]
-        how = f", at scale {scales[0]:g} by default" if scales else " where a guide asks for it"
-        purpose += (
-            f" It is guided away from {_plain(weak.name)}, a worse model of the same images{how}."
-        )
-    data = _plain(metadata.data or "unknown data")
-    return (
-        f"{what[0].upper()}{what[1:]} of {size} {colours} images, trained on {data}.{purpose} The "
-        f"network is that of [{paper}](https://arxiv.org/abs/{number})."
-    )
-
-
-def _shown(samples: Samples, recipe: Recipe, picture: str) -> str:
-    larger = recipe.data.low_res is not None
-    what = ("enlarged sample", "enlarged samples") if larger else ("sample", "samples")
-    turns = ", the classes taking turns" if samples.labels is not None else ""
-    return (
-        f"![Samples]({picture})\n\n*{count_of(len(samples), *what)}, unselected, seed "
-        f"{samples.job.generator.seed}, by the default settings{turns}.*"
-    )
-
-
 def _usage(name: str, model: AnyModel, count: int) -> str:
+    """Return the lines that load a model, by its name, and use it."""
     quoted = json.dumps(name)
     if isinstance(model, ClassifierModel):
         lines = [f"classifier = adm.load_classifier({quoted})"]
@@ -361,63 +261,24 @@ def _usage(name: str, model: AnyModel, count: int) -> str:
         lines = [f"{what} = adm.load({quoted})", f"{what}.sample(inputs=images)"]
     else:
         lines = [f"model = adm.load({quoted})", f"model.sample(count={count}).grid()"]
-    return "\n".join(
-        ["```python", "import adm  # the package ablated-diffusion", "", *lines, "```"]
-    )
+    return "\n".join(lines)
 
 
-def _scores(report: Scored) -> str:
-    lines = [f"| by {_plain(report.features)} | value | 95% interval |", "|---|---|---|"]
-    for key, score in report.scores.items():
-        value, interval = score.parts()
-        name = title(key, report.features).removesuffix(f" ({report.features})")
-        lines.append(f"| {_plain(name)} | {value} | {interval} |")
-    manifest = json.dumps(report.manifest, indent=1)
-    details = f"<details><summary>How they were computed</summary>\n\n```json\n{manifest}\n```\n"
-    return "\n".join(lines) + f"\n\n{details}\n</details>"
+def _caption(samples: Samples, enlarged: bool) -> str:
+    what = ("enlarged sample", "enlarged samples") if enlarged else ("sample", "samples")
+    turns = ", the classes taking turns" if samples.labels is not None else ""
+    seed = samples.job.generator.seed
+    number = count_of(len(samples), *what)
+    return f"{number}, unselected, seed {seed}, by the default settings{turns}."
 
 
-def _table(rows: dict[str, str]) -> str:
-    lines = ["| | |", "|---|---|"]
-    return "\n".join([*lines, *(f"| {name} | {_plain(value)} |" for name, value in rows.items())])
+def _scores(report: Scored) -> list[tuple[str, str, str]]:
+    """Return the name, the value and the interval of each score."""
+    names = [title(key, report.features) for key in report.scores]
+    own = [_plain(name.removesuffix(f" ({report.features})")) for name in names]
+    return [(name, *each.parts()) for name, each in zip(own, report.scores.values(), strict=True)]
 
 
 def _plain(value: str) -> str:
     """Return a text that Markdown shows as it is; names in model files may be anything."""
     return MARKUP.sub(r"\\\1", printable(value))
-
-
-def _process(recipe: DiffusionRecipe | ClassifierRecipe) -> dict[str, str]:
-    return {"process": f"{recipe.process.schedule}, {recipe.process.steps} steps"}
-
-
-def _sampled(recipe: DiffusionRecipe) -> dict[str, str]:
-    """Describe what the network predicts, and how it is sampled by default."""
-    sampling, student = recipe.sample, recipe.distillation
-    guided = f", at scale {sampling.scale:g}" if sampling.scale else ""
-    if student is not None:
-        low, high = student.scales
-        steps = f"{' or '.join(map(str, sorted(student.steps)))} steps"
-        if len(student.steps) > 1:
-            steps += f"; {sampling.grid.steps} by default"
-        return {
-            "distilled": f"by {student.method.name} distillation, for scales {low:g} to {high:g}",
-            "sampled by": f"{sampling.sampler.name}, {steps}{guided}",
-        }
-    start = f" from level {sampling.grid.start}" if sampling.grid.start else ""
-    return {
-        "predicts": f"{text(recipe.process.prediction)}, variance {recipe.process.variance}",
-        "sampled by": f"{sampling.sampler.name}, {sampling.grid.steps} steps{start}{guided}",
-    }
-
-
-def _origin(recipe: str, steps: int | None, sha256: str) -> str:
-    """Name the model that another was made from, with the start of its file's hash."""
-    trained = "" if steps is None else f"{steps:,} steps, "
-    return f"{recipe} ({trained}sha256 {sha256[:12]})"
-
-
-def _listed(classes: list[str]) -> str:
-    if len(classes) <= MOST_NAMED:
-        return ", ".join(classes) or "none"
-    return f"{len(classes)}: {', '.join(classes[:3])} ... {classes[-1]}"

@@ -129,13 +129,13 @@ def repository_of(file: Path) -> str | None:
     return name.removeprefix("models--").replace("--", "/")
 
 
-def package_for(repository: Repository) -> Any:
+def package_for(purpose: object) -> Any:
     """Return `huggingface_hub`; raise ValueError with the cure if it is not installed."""
     try:
         import huggingface_hub  # an extra
     except ImportError:
         raise ValueError(
-            f"{repository} needs huggingface_hub, which is not installed; {installing('hub')}"
+            f"{purpose} needs huggingface_hub, which is not installed; {installing('hub')}"
         ) from None
     return huggingface_hub
 
