@@ -25,12 +25,13 @@ from adm.generation.labels import in_proportion
 from adm.images import to_float
 from adm.models.trained import DiffusionModel
 from adm.processes import Devices
+from adm.progress import Display, displayed
 from adm.recipes import build
 from adm.recipes.schema import DataSettings
 from adm.runs.data import DataOptions, TrainingData, choose, known, open_data
 from adm.runs.processor import described
 from adm.runs.run import TrainOptions, train_steps
-from adm.scoring import Extraction, Reference, cached_reference, evaluate
+from adm.scoring import Reference, cached_reference, evaluate
 from adm.scoring.manifest import versions
 from adm.scoring.report import StoredScore
 from adm.spec import to_json
@@ -205,7 +206,8 @@ def measured(
     scores = {}
     for name in contest.features:
         features, real = reference(contest, trained.data, name, stop)
-        report = evaluate(samples, real, features, extraction=extraction(stop))
+        with displayed(stopping(stop)):
+            report = evaluate(samples, real, features)
         scores[name] = {
             key: StoredScore(*score.to_json().values()) for key, score in report.scores.items()
         }
@@ -225,9 +227,9 @@ def measured(
     )
 
 
-def extraction(stop: Stop) -> Extraction:
-    """Return an extraction of features that raises `Stopped` if `stop` returns True."""
-    return Extraction(bar=lambda what, count: nullcontext(lambda amount: check(stop)))
+def stopping(stop: Stop) -> Display:
+    """Return a display of progress that raises `Stopped` if `stop` returns True."""
+    return lambda *work: nullcontext(lambda amount, note="": check(stop))
 
 
 def reference(
@@ -237,7 +239,8 @@ def reference(
     features = open_features(name, CPU.device)
     size, channels = sized.size, sized.channels
     real = open_source(contest.data, split=contest.split, size=size, channels=channels)
-    return features, cached_reference(real, features, user_cache("references"), extraction(stop))
+    with displayed(stopping(stop)):
+        return features, cached_reference(real, features, user_cache("references"))
 
 
 @torch.no_grad()

@@ -14,7 +14,7 @@ from adm.app.cli import main
 from adm.app.study.demo import STEPS
 from adm.generation.diffusion import DiffusionGenerator
 
-COMMAND = ("demo", "--per-class", 2, "--scales", 0, 2)
+COMMAND = ("demo", "--per-class", 2, "--scales", "0,2")
 FOLDERS = {"scale-0", "scale-2", "emoji", "emoji-large", *(f"steps-{steps}" for steps in STEPS)}
 
 # One worker runs the demo of all tests.

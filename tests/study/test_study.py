@@ -15,22 +15,13 @@ import torch
 from samples import contents, never
 from scoring.stubs import blocks, spots, together
 
+from adm.app.study import run as run_module
 from adm.app.study import scoring as scoring_module
-from adm.app.study import study as study_module
 from adm.app.study import timing
 from adm.app.study.page import title_of, write
-from adm.app.study.run import Result, evaluations, run, share, unbeaten
+from adm.app.study.run import Result, run, sample_point, unbeaten
 from adm.app.study.scoring import Scorer, Scoring, alone, reference_of_study
-from adm.app.study.study import (
-    Axis,
-    Point,
-    Study,
-    Value,
-    axis,
-    balanced_labels,
-    sample_point,
-    seconds_file,
-)
+from adm.app.study.study import Axis, Point, Study, Value, axis, balanced_labels
 from adm.features import Extracted
 from adm.features.contract import make_features
 from adm.generation import blocks as blocks_module
@@ -40,6 +31,7 @@ from adm.generation.pipeline import Pipeline, load
 from adm.images import to_float
 from adm.models.load import load_classifier
 from adm.processes import Devices
+from adm.progress import displayed, silent
 from adm.scoring import make_reference
 from adm.store.locks import InUse
 
@@ -155,16 +147,22 @@ def test_the_same_call_makes_nothing_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     result, out = done
-    before, amounts = contents(out), list[int]()
-    monkeypatch.setattr(study_module, "sample_into", never)
+    before, opened = contents(out), list[tuple[str, float, str, float]]()
+    monkeypatch.setattr(run_module, "sample_into", never)
     monkeypatch.setattr(scoring_module, "evaluate", never)
     monkeypatch.setattr(scoring_module, "accuracy", never)
-    again = run(study(), scoring, out, devices=ALONE, on=lambda amount, _: amounts.append(amount))
-    assert again is not None
+
+    def display(*work: Any) -> Any:
+        opened.append(work)
+        return silent(*work)
+
+    with displayed(display):
+        again = run_alone(study(), scoring, out)
     write(again, out)
     assert contents(out) == before
     assert again.to_json() == result.to_json()
-    assert sum(amounts) == evaluations(study(), scoring, ALONE)
+    (_, total, _, sampled), (_, points, _, _) = opened
+    assert (sampled, points) == (total, 3)
 
 
 def test_an_interrupted_sweep_ends_as_one_that_was_not(
@@ -220,28 +218,21 @@ def test_processes_share_the_points_and_the_images_of_each(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     full = study()
-    shares = [share(full, Devices(torch.device("cpu"), rank, 2)) for rank in range(2)]
-    assert {*shares[0], *shares[1]} == {*full.points}
     monkeypatch.setattr(blocks_module, "CPU_PIXELS", 4 * 8 * 8)  # three blocks of the 12 images
-    counts, progress, real = Counter[int](), Counter[int](), DiffusionGenerator.images
+    counts, real = Counter[int](), DiffusionGenerator.images
 
     def counted(self: DiffusionGenerator, labels: Any, span: range, *rest: Any) -> torch.Tensor:
         counts[threading.get_ident()] += len(span)
         return real(self, labels, span, *rest)
 
     def act(devices: Devices) -> Result | None:
-        def add(amount: int, name: str) -> None:
-            progress[devices.rank] += amount
-
-        return run(full, scoring, tmp_path, devices=devices, batch_size=5, on=add)
+        return run(full, scoring, tmp_path, devices=devices, batch_size=5)
 
     monkeypatch.setattr(DiffusionGenerator, "images", counted)
     first, second = together(2, act)
     assert second is None
     assert first.to_json() == done[0].to_json()
     assert sorted(counts.values()) == [4 * 3, 8 * 3]
-    ranks = [Devices(torch.device("cpu"), rank, 2) for rank in range(2)]
-    assert [progress[r.rank] for r in ranks] == [evaluations(full, scoring, r) for r in ranks]
 
 
 def test_the_report_has_every_score_with_its_settings_features_and_cost(
@@ -348,11 +339,10 @@ def test_the_seconds_are_of_the_fastest_block_and_are_kept(
     ends = iter([0, 8, 8, 9, 9, 13])
     monkeypatch.setattr(timing, "clock", lambda: next(ends))
     monkeypatch.setattr(blocks_module, "LARGEST", 4)
-    sample_point(few, point, tmp_path, devices=ALONE)
-    assert seconds_file(few, point, tmp_path).read() == 1 / 4
-    sample_point(few, point, tmp_path, devices=ALONE)
-    assert seconds_file(few, point, tmp_path).read() == 1 / 4
-    seconds_file(few, point, tmp_path).path.unlink()
+    assert sample_point(few, point, tmp_path, ALONE).seconds == 1 / 4
+    assert sample_point(few, point, tmp_path, ALONE).seconds == 1 / 4
+    monkeypatch.setattr(run_module, "machine_of", lambda device: "another")
+    assert sample_point(few, point, tmp_path, ALONE).machine != "another"
+    (tmp_path / "points" / "scale-0.seconds.json").unlink()
     ends = iter([0, 2])  # one block is sampled again for it
-    sample_point(few, point, tmp_path, devices=ALONE)
-    assert seconds_file(few, point, tmp_path).read() == 2 / 4
+    assert sample_point(few, point, tmp_path, ALONE) == timing.Timing(2 / 4, "another")

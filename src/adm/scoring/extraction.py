@@ -6,12 +6,12 @@ the same for any number of ranks and after an interruption.
 
 import hashlib
 import shutil
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,20 +21,13 @@ from adm.data import Source
 from adm.features import Extracted, Features
 from adm.metrics import Moments, Statistics, statistics
 from adm.processes import Devices
-from adm.progress import progress
+from adm.progress import progress, silent
 from adm.shown import count_of
 from adm.spec import out_of_range
 from adm.store.work import Arrays, Report, Work, holding, work_in
 
 PART = 256  # images: seconds of work, and 200 MB of 512 x 512 pixels
 ROWS = 2048  # images per update of the moments
-
-Bar: TypeAlias = Callable[[str, int], AbstractContextManager[Report]]
-
-
-def silent(what: str, count: int) -> AbstractContextManager[Report]:
-    """Show no progress."""
-    return nullcontext(lambda amount: None)
 
 
 @dataclass(frozen=True)
@@ -48,10 +41,7 @@ class Extraction:
         work: cache folder that all ranks can read and write, from which the same call resumes.
             Cached features are used only for images with the same bytes. One process, or one group
             of ranks, uses it at a time. By default it is a temporary folder.
-        bar: opens a progress bar for a description and a number of images; the function that it
-            yields is called once with the number of images whose features are cached, and then with
-            those that are finished. The main rank opens it; by default one that is shown where a
-            terminal or a notebook displays it.
+        silent: whether progress is not displayed.
 
     Raises:
         SettingError: `batch_size` is less than 1.
@@ -60,7 +50,7 @@ class Extraction:
     devices: Devices = field(default_factory=lambda: Devices(torch.device("cpu")))
     batch_size: int = 64
     work: Path | None = None
-    bar: Bar = lambda what, count: progress(what, count, "images")
+    silent: bool = False
 
     def __post_init__(self) -> None:
         if self.batch_size < 1:
@@ -208,10 +198,10 @@ def extract(source: Source, features: Features, extraction: Extraction = DEFAULT
         )
 
     what = f"extracting features of {source.name} by {features.name}"
-    bar = extraction.bar if devices.main else silent
-    with work_in(extraction.work, devices) as folder, bar(what, len(source)) as advance:
+    opened = progress if devices.main and not extraction.silent else silent
+    with work_in(extraction.work, devices) as folder, opened(what, len(source), "images") as report:
         work = Work(folder, len(source), PART, {"features": features.fingerprint})
-        work.run(make, devices, advance, inputs=lambda span: source.batch(span)[0])
+        work.run(make, devices, report, inputs=lambda span: source.batch(span)[0])
         arrays = work.assemble(devices)
     channels, height, width = source.shape
     return FeatureSet(

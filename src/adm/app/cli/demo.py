@@ -6,7 +6,6 @@ from typing import Annotated
 from adm.app.cli import places
 from adm.app.cli.options import Device, separated
 from adm.app.cli.output import OUT, AsJson, say, show
-from adm.app.progress import progress
 
 
 def demo(
@@ -50,8 +49,7 @@ def demo(
     from adm.models.device import pick
 
     plan = library.demo(scales, per_class, seed, pick(device))
-    bar = progress("sampling and scoring", plan.evaluations, "network evaluations")
-    with alone(out, library.ALONE), bar as advance:
-        result = library.run_demo(plan, out, advance)
+    with alone(out, library.ALONE):
+        result = library.run_demo(plan, out)
     show(result.to_json, as_json, lambda: None)
     say(f"{out / PAGE}: open it to see the samples and scores; report.csv has the numbers", as_json)

@@ -21,6 +21,7 @@ from adm.metrics import nearest
 from adm.models.device import pick
 from adm.models.paths import SHIPPED, resolve
 from adm.models.trained import name_of
+from adm.progress import displayed
 from adm.recipes.schema import DataSettings, from_json
 from adm.scoring import Extraction, FeatureSet, extract, open_images
 from adm.scoring.nearest import NEIGHBOURS, NONE, QUANTILE, equal_pixels, own_distances
@@ -180,7 +181,8 @@ class ModelCache:
             ) from None
         features = _features(settings, str(self.device))
         work = user_cache("studio") / re.sub(r"\W+", "-", f"{source.name} {features.name}")
-        extracted = extract(source, features, Extraction(work=work, bar=partial(_bar, emit)))
+        with displayed(partial(_emitted, emit)):
+            extracted = extract(source, features, Extraction(work=work))
         threshold = float(np.quantile(own_distances(extracted.pool), QUANTILE))
         return Training(source, features, extracted, threshold)
 
@@ -190,14 +192,15 @@ def _own_name(model: str) -> str:
 
 
 @contextmanager
-def _bar(emit: Emit, what: str, count: int) -> Iterator[Callable[[int], None]]:
-    """Emit `progress`, which `Extraction.bar` shows elsewhere."""
-    done = 0
+def _emitted(
+    emit: Emit, what: str, total: float, unit: str, done: float = 0
+) -> Iterator[Callable[..., None]]:
+    """Emit `progress`, where it is displayed otherwise."""
 
-    def advance(amount: int) -> None:
+    def advance(amount: float, note: str = "") -> None:
         nonlocal done
         done += amount
-        emit("progress", {"what": what, "done": done, "of": count})
+        emit("progress", {"what": what, "done": int(done), "of": int(total)})
 
     yield advance
 

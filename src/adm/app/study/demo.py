@@ -10,17 +10,17 @@ import torch
 from adm.app.report import Block, Figure, ImageRow, Images, Note, Title
 from adm.app.report.page import tiles
 from adm.app.study.page import grid_of, rows_of, tables, write
-from adm.app.study.run import OnEvaluations, Result, evaluations, run
+from adm.app.study.run import Result, run
 from adm.app.study.scoring import Scorer, Scoring
-from adm.app.study.study import SAMPLES, Axis, Point, Study, ignore, sample_job
+from adm.app.study.study import SAMPLES, Axis, Point, Study
 from adm.features import open_features
-from adm.generation.animation import cost
 from adm.generation.folder import images_of, sample_into
 from adm.generation.job import Job
 from adm.generation.pipeline import load
 from adm.models.load import load_classifier
 from adm.models.paths import SHIPPED
 from adm.processes import Devices
+from adm.progress import progress
 from adm.scoring import load_reference
 from adm.spec import out_of_range
 from adm.store.samples import ANIMATION
@@ -55,14 +55,6 @@ class Demo:
         same = [point for point in self.study.points if point.settings["scale"] == GUIDED]
         return same[0] if same else None
 
-    @property
-    def evaluations(self) -> int:
-        """Network evaluations, one image each."""
-        studies = [self.study] if self.student is None else [self.study, self.student]
-        film = 0 if self.guided is None else cost(self.study.job(self.guided))
-        emoji = sum(job.evaluations for job in self.emoji.values())
-        return film + emoji + sum(evaluations(each, self.scoring, ALONE) for each in studies)
-
 
 def demo(
     scales: Sequence[float], per_class: int, seed: int, device: torch.device | str = "cpu"
@@ -96,11 +88,8 @@ def demo(
     return Demo(study, fast if GUIDED in scales else None, emoji, scoring)
 
 
-def run_demo(demo: Demo, out: Path, on: OnEvaluations = ignore) -> Result:
+def run_demo(demo: Demo, out: Path) -> Result:
     """Sample and score what is missing; write the page of a sweep with more blocks.
-
-    Args:
-        on: called with a number of network evaluations, one image each, and what was sampled.
 
     Returns:
         The result of the study of the scale.
@@ -108,25 +97,24 @@ def run_demo(demo: Demo, out: Path, on: OnEvaluations = ignore) -> Result:
     Raises:
         SettingError: a folder has other samples.
     """
+    (out / SAMPLES).mkdir(parents=True, exist_ok=True)
     for name, job in demo.emoji.items():
-        sample_job(job, out / SAMPLES / name, devices=ALONE, on=on)
-    scored = partial(run, scoring=demo.scoring, out=out, devices=ALONE, on=on)
+        with progress(f"sampling {name}", job.evaluations, "network evaluations") as advance:
+            sample_into(out / SAMPLES / name, job, on_step=advance)
+    scored = partial(run, scoring=demo.scoring, out=out, devices=ALONE)
     result, more = scored(demo.study), list[Block]()
     assert result is not None
     if demo.guided is not None and demo.student is not None:
         teacher, fast = out / SAMPLES / demo.guided.name, scored(demo.student)
         assert fast is not None
-        more = [*_film(demo.study.job(demo.guided), teacher, on), *_student(fast, teacher, out)]
+        more = [*_film(demo.study.job(demo.guided), teacher), *_student(fast, teacher, out)]
     write(result, out, [*more, *_emoji(demo.emoji[LARGE], out / SAMPLES)])
     return result
 
 
-def _film(job: Job, place: Path, on: OnEvaluations) -> list[Block]:
+def _film(job: Job, place: Path) -> list[Block]:
     """Return the animation of samples, which is made if missing."""
-    if (place / ANIMATION).is_file():
-        on(cost(job), ANIMATION)
-    else:
-        sample_into(place, job, animate=True, on_step=lambda amount: on(amount, ANIMATION))
+    sample_into(place, job, animate=True)
     about = "samples of each class at every step of sampling"
     return [
         Title(f"From noise to image, scale {GUIDED:g}"),

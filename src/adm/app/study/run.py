@@ -4,30 +4,22 @@ Each point's samples and scores are saved as soon as they exist, so that the sam
 an interruption. The ranks share the images of every point, and then the points to score.
 """
 
+import math
 from collections.abc import Sequence
-from contextlib import nullcontext
-from dataclasses import asdict, dataclass, replace
-from functools import cached_property, partial
+from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from adm.app.study.scoring import Scoring, judge_accuracy, judge_name, score_point
-from adm.app.study.study import (
-    SAMPLES,
-    OnEvaluations,
-    Point,
-    Study,
-    Value,
-    ignore,
-    sample_point,
-    seconds_file,
-)
-from adm.app.study.timing import machine_of
-from adm.generation.generator import Cost
+from adm.app.study.study import POINTS, SAMPLES, CacheFile, Point, Study, Value
+from adm.app.study.timing import TimedJob, Timing, machine_of
+from adm.generation.folder import holds, sample_into
+from adm.generation.generator import Cost, OnStep
 from adm.metrics import METRICS
 from adm.processes import Devices
+from adm.progress import progress, silent
 from adm.scoring import Extraction, Report, Score, title
-from adm.scoring.extraction import silent
 from adm.scoring.manifest import versions
 
 JUDGE_ACCURACY = "judge accuracy"  # key of the judge's score
@@ -172,13 +164,7 @@ def lower_is_better(key: str) -> bool:
 
 
 def run(
-    study: Study,
-    scoring: Scoring,
-    out: Path,
-    *,
-    devices: Devices,
-    batch_size: int = 64,
-    on: OnEvaluations = ignore,
+    study: Study, scoring: Scoring, out: Path, *, devices: Devices, batch_size: int = 64
 ) -> Result | None:
     """Sample and score every point, together with the other ranks.
 
@@ -186,7 +172,6 @@ def run(
         out: the folder of the study; samples and scores of an earlier call are reused.
         devices: the ranks, all of which must make the call.
         batch_size: images per call of a network of features.
-        on: called with a number of network evaluations, one image each, and the name of the point.
 
     Returns:
         The result on the main rank; None on the others.
@@ -196,40 +181,74 @@ def run(
         ValueError: it holds images that cannot be scored.
     """
     scoring.check(study.model.shape)
-
-    for point in study.points:
-        sample_point(study, point, out, devices=devices, on=on)
+    points, opened = study.points, progress if devices.main else silent
+    evaluations = {point: study.job(point).evaluations for point in points}
+    done = sum(evaluations[point] for point in points if _place(point, out).exists())
+    total = sum(evaluations.values())
+    with opened("sampling", total, "network evaluations", done) as advance:
+        timings = [sample_point(study, point, out, devices, advance) for point in points]
     # One rank scores a point, since most of its scores are computed by one rank alone.
-    alone = Extraction(Devices(devices.device), batch_size, bar=silent)
+    extraction = Extraction(Devices(devices.device), batch_size, silent=True)
+    own = points[devices.rank :: devices.world]
+    with opened("scoring", len(own), "points") as advance:
 
-    def score(point: Point) -> tuple[list[Report], Score | None]:
-        advance = partial(lambda name, amount: on(amount, name), point.name)
-        extraction = replace(alone, bar=lambda what, count: nullcontext(advance))
-        return _score(scoring, point, out, extraction)
+        def score(point: Point) -> tuple[list[Report], Score | None]:
+            scored = _score(scoring, point, out, extraction)
+            advance(1)
+            return scored
 
-    scored = devices.map(score, study.points)
-    return _collect(study, scoring, scored, out) if devices.main else None
-
-
-def share(study: Study, devices: Devices) -> list[Point]:
-    """Return this rank's share of the points."""
-    return study.points[devices.rank :: devices.world]
+        scored = devices.map(score, points)
+    return _collect(study, scoring, scored, timings) if devices.main else None
 
 
-def evaluations(study: Study, scoring: Scoring, devices: Devices) -> int:
-    """Return the network evaluations that this rank reports.
+def sample_point(
+    study: Study,
+    point: Point,
+    out: Path,
+    devices: Devices,
+    on_step: OnStep = lambda evaluations: None,
+) -> Timing:
+    """Sample a point, unless its sample folder exists already, and time it once.
 
-    Those are one per step and image of all ranks, and one per scorer and image of its own points.
+    Args:
+        out: the folder of the study.
+        devices: the ranks that share the images, as in `sample_into`.
+        on_step: see `sample_into`; not called if the sample folder exists.
+
+    Returns:
+        How long its images took when they were sampled.
+
+    Raises:
+        SettingError: the folder holds samples of other settings, or damaged ones.
     """
-    steps = sum(study.job(point).evaluations for point in study.points)
-    return steps + study.count * len(share(study, devices)) * len(scoring.scorers)
+    job, place = TimedJob.of(study.job(point)), _place(point, out)
+    if not devices.once(lambda: holds(place, job)):
+        place.parent.mkdir(parents=True, exist_ok=True)
+        sample_into(place, job, on_step=on_step, devices=devices)
+    shortest = min(devices.gather(job.shortest))
+    path = out / POINTS / f"{point.name}.seconds.json"
+    kept = CacheFile[Timing](path, {"made": job.generator.manifest()}, Timing)
+
+    def timed() -> Timing:
+        timing = kept.read()
+        if timing is None:
+            seconds = shortest if math.isfinite(shortest) else job.measure()
+            timing = Timing(seconds, machine_of(study.model.device))
+            kept.write(asdict(timing))
+        return timing
+
+    return devices.once(timed)
+
+
+def _place(point: Point, out: Path) -> Path:
+    return out / SAMPLES / point.name
 
 
 def _score(
     scoring: Scoring, point: Point, out: Path, extraction: Extraction
 ) -> tuple[list[Report], Score | None]:
     """Return a point's report by each scorer, and the judge's accuracy if there is a judge."""
-    name, place = point.name, out / SAMPLES / point.name
+    name, place = point.name, _place(point, out)
     reports = [score_point(scorer, name, place, out, extraction) for scorer in scoring.scorers]
     if scoring.judge is None:
         return reports, None
@@ -237,7 +256,10 @@ def _score(
 
 
 def _collect(
-    study: Study, scoring: Scoring, scored: Sequence[tuple[list[Report], Score | None]], out: Path
+    study: Study,
+    scoring: Scoring,
+    scored: Sequence[tuple[list[Report], Score | None]],
+    timings: Sequence[Timing],
 ) -> Result:
     """Collect the reports, the judge's accuracy and the seconds of each point."""
     columns = list(zip(*(reports for reports, _ in scored), strict=True))
@@ -251,11 +273,8 @@ def _collect(
             row[JUDGE_ACCURACY] = accuracy
     networks = [NetworkScores(name, rows) for name, rows in scores.items()]
     manifest = _manifest(study, scored[0][0])
-    seconds = list[float]()
-    for point in study.points:
-        measured = seconds_file(study, point, out).read()
-        assert measured is not None  # `sample_point` has kept it
-        seconds.append(measured)
+    manifest["machine"] = "; ".join(sorted({each.machine for each in timings}))
+    seconds = [each.seconds for each in timings]
     return Result(study, networks, _notes(study.count, columns), manifest, seconds)
 
 
@@ -287,6 +306,5 @@ def _manifest(study: Study, reports: Sequence[Report]) -> dict[str, Any]:
         "noise": "image i of every point: Philox, key (seed, i), counter (level)",
         "reference": {report.features: report.manifest["reference"] for report in reports},
         "features": [report.manifest["features"] for report in reports],
-        "machine": machine_of(study.model.device),
         "versions": versions(),
     }

@@ -247,9 +247,6 @@ def score_point(
     if report is None or not _is_of(report, scorer, opened.manifest, how):
         report = evaluate(opened, scorer.reference, scorer.features, how, extraction)
         report.save(path)
-    else:
-        with extraction.bar(point, len(opened.source)) as advance:
-            advance(len(opened.source))
     return report
 
 

@@ -3,20 +3,16 @@
 Image i has the same label and starts from the same noise at every point.
 """
 
-import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import product
 from pathlib import Path
 from typing import Any, Generic, TypeAlias, TypeVar
 
-from adm.app.study.timing import Seconds, TimedJob, machine_of
-from adm.generation.folder import holds, sample_into
 from adm.generation.job import Job
 from adm.generation.labels import parse_classes, positive
 from adm.generation.pipeline import Pipeline
-from adm.processes import Devices
 from adm.spec import out_of_range, split, written
 from adm.store.files import write_json
 from adm.store.hashes import sha256_of
@@ -27,12 +23,6 @@ LONGEST = 100  # characters of the name of a sample folder
 UNSAFE = re.compile(r"[^\w.,=+-]+")
 
 Value: TypeAlias = str | int | float | bool | None
-OnEvaluations: TypeAlias = Callable[[int, str], None]  # network evaluations, name of the point
-# Title, network evaluations -> their progress.
-
-
-def ignore(amount: int, name: str) -> None:
-    """Discard the progress."""
 
 
 @dataclass(frozen=True)
@@ -214,62 +204,6 @@ def balanced_labels(classes: Sequence[int], count: int) -> list[int]:
         ValueError: `count` is out of range.
     """
     return [classes[i % len(classes)] for i in range(positive("count", count))]
-
-
-def sample_point(
-    study: Study,
-    point: Point,
-    out: Path,
-    *,
-    devices: Devices,
-    on: OnEvaluations = ignore,
-) -> None:
-    """Sample a point, unless its sample folder exists already; keep the seconds of an image.
-
-    Args:
-        out: the folder of the study.
-        devices: the ranks that share the images, as in `sample_into`.
-        on: called after each step of a block; see `sample_into`.
-
-    Raises:
-        SettingError: the folder holds samples of other settings, or damaged ones.
-    """
-    job = TimedJob.of(study.job(point))
-    sample_job(job, out / SAMPLES / point.name, devices=devices, on=on)
-    shortest = min(devices.gather(job.shortest))
-    file = seconds_file(study, point, out)
-
-    def keep() -> None:
-        if file.read() is None:
-            file.write(shortest if math.isfinite(shortest) else job.measure())
-
-    devices.once(keep)
-
-
-def sample_job(
-    job: Job,
-    place: Path,
-    *,
-    devices: Devices,
-    on: OnEvaluations = ignore,
-) -> None:
-    """Sample a job into a sample folder, unless that exists already; see `sample_point`."""
-    if devices.once(lambda: holds(place, job)):
-        on(job.evaluations, place.name)
-        return
-    place.parent.mkdir(parents=True, exist_ok=True)
-
-    def advance(amount: int) -> None:
-        on(amount, place.name)
-
-    sample_into(place, job, on_step=advance, devices=devices)
-
-
-def seconds_file(study: Study, point: Point, out: Path) -> "CacheFile[Seconds]":
-    """Return the file of the seconds that an image of a point takes on this machine."""
-    generator, machine = study.job(point).generator, machine_of(study.model.device)
-    inputs = {"made": generator.manifest(), "machine": machine}
-    return CacheFile(out / POINTS / f"{point.name}.seconds.json", inputs, Seconds)
 
 
 T = TypeVar("T")

@@ -4,19 +4,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from adm.app.study.page import write
-from adm.app.study.run import Result, evaluations, run
+from adm.app.study.run import Result, run
 from adm.app.study.scoring import Against, scoring_of
 from adm.app.study.study import Axis, Study, Value, study_of
 from adm.data.naming import at_home
 from adm.generation.pipeline import Pipeline, load
 from adm.processes import Devices
-from adm.progress import progress, silent
 from adm.scoring import Extraction
 from adm.scoring.evaluate import Resize
 from adm.spec import check_type
 
 
-# Many parameters: those by keyword mirror the options of `adm sweep` in name and meaning.
 def sweep(
     model: str | Path | Pipeline,
     *,
@@ -78,7 +76,7 @@ def score_all(study: Study, against: Against, out: Path, extraction: Extraction)
 
     Args:
         out: the folder of the study.
-        extraction: ranks, batch size, and progress of the references.
+        extraction: ranks and batch size.
 
     Returns:
         The result on the main rank; None on the others.
@@ -89,10 +87,7 @@ def score_all(study: Study, against: Against, out: Path, extraction: Extraction)
     study.check()
     devices, size = extraction.devices, extraction.batch_size
     with scoring_of(study, against, out, extraction) as scoring:
-        total = evaluations(study, scoring, devices)
-        shown = progress if devices.main else silent
-        with shown("sampling and scoring", total, "network evaluations") as on:
-            result = run(study, scoring, out, devices=devices, batch_size=size, on=on)
+        result = run(study, scoring, out, devices=devices, batch_size=size)
         if result is not None:
             write(result, out)
     return result

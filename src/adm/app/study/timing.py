@@ -1,10 +1,10 @@
-"""Job -> the same job with the seconds of its images, as this machine samples them."""
+"""Job -> the same job with the seconds of its images, as a machine samples them."""
 
 import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Annotated, TypeAlias
+from typing import Annotated
 
 import torch
 from pydantic import Field
@@ -14,8 +14,20 @@ from adm.generation.generator import OnStep
 from adm.generation.job import Job
 from adm.runs.processor import described
 
-Seconds: TypeAlias = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 clock = time.perf_counter
+
+
+@dataclass(frozen=True)
+class Timing:
+    """How long an image takes among others.
+
+    Attributes:
+        seconds: that it takes.
+        machine: which sampled it.
+    """
+
+    seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)]
+    machine: str
 
 
 @dataclass(frozen=True, eq=False)
