@@ -24,9 +24,9 @@ from adm.features import Features, open_features
 from adm.generation.labels import in_proportion
 from adm.images import to_float
 from adm.models.trained import DiffusionModel
+from adm.networks import parameters_of
 from adm.processes import Devices
 from adm.progress import Display, displayed
-from adm.recipes import build
 from adm.recipes.schema import DataSettings
 from adm.runs.data import DataOptions, TrainingData, choose, known, open_data
 from adm.runs.processor import described
@@ -216,7 +216,7 @@ def measured(
         settings=plan.settings(row),
         steps=timed.steps,
         images=timed.steps * trained.train.batch_size,
-        parameters=build.parameters(trained),
+        parameters=parameters_of(trained.config),
         step_seconds=timed.step_seconds,
         velocity_error=velocity_error(pipeline.model, data.validation),
         count=plan.count,

@@ -290,7 +290,7 @@ def test_fields_that_must_agree_are_set_in_any_order() -> None:
     [
         ("unet.drpout=0.1", "unet.drpout must be unet.dropout or "),
         ("unet.dropout.x=1", "unet.dropout.x must be unet.dropout"),
-        ("name=other", "name must be that of the recipe"),
+        ("name=other", "name is the recipe's own"),
         ("unet.dropout", "set must be a field and a value, as in unet.dropout=0.1, got"),
         ("loss=hybird", "loss must be 'simple', 'hybrid' or 'vlb', got 'hybird'"),
         ("train.steps=0", "train.steps must be greater than 0, got '0'"),

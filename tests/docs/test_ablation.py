@@ -17,6 +17,7 @@ from scipy.stats import ttest_ind, ttest_rel
 from adm.diffusion import cosine
 from adm.images import to_float
 from adm.models.load import load_diffusion
+from adm.networks import parameters_of
 from adm.recipes import build, recipe
 from adm.recipes.schema import override
 from adm.samplers import Sampling
@@ -97,7 +98,7 @@ def test_every_row_is_a_recipe_and_some_are_one_network(modules: Any, name: str)
     for a in rows:
         for b in rows:
             assert (recipes[a.name] == recipes[b.name]) == (plan.trained(a) == plan.trained(b))
-    size = {row: build.parameters(recipes[row]) for row in ("base", "depth")}
+    size = {row: parameters_of(recipes[row].config) for row in ("base", "depth")}
     assert size["depth"] == pytest.approx(size["base"], rel=0.15)
 
 

@@ -280,7 +280,10 @@ def test_a_model_that_diffusers_has_trained_is_read(tmp_path: Path) -> None:
         ),
         (("process.prediction=edm:sigma_data=0.5",), "process.prediction must be noise"),
         (("process.variance=learned",), "process.variance must be fixed_small"),
-        (("process.rescale_steps=true", "process.steps=50"), "process.rescale_steps must be false"),
+        (
+            ("process.rescale_steps=true", "process.steps=50"),
+            "multiple of 1000, and",
+        ),
         (("unet.resampling=plain",), "unet.resampling"),
     ],
 )
@@ -293,7 +296,7 @@ def test_what_is_not_exact_is_refused_and_not_written(
 
 
 def test_a_student_and_a_classifier_of_another_process_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="no student"):
+    with pytest.raises(ValueError, match="is a student"):
         export(load_diffusion("fashion-fast"), tmp_path / "out")
     with pytest.raises(ValueError, match="steps T"):
         export(

@@ -187,7 +187,7 @@ def test_another_process_is_reported(model: Path) -> None:
 
 def test_a_classifier_is_no_start_for_a_diffusion_model(tmp_path: Path) -> None:
     path = tiny.model(tmp_path / "classifier.safetensors", tiny.classifier())
-    with pytest.raises(ValueError, match="pretrained must be a diffusion model"):
+    with pytest.raises(ValueError, match="and the recipe trains a diffusion model"):
         start(path, tiny.diffusion(), tiny.CLASSES)
 
 
@@ -196,11 +196,11 @@ def test_a_classifier_is_no_start_for_a_diffusion_model(tmp_path: Path) -> None:
     [
         (
             {"sneeker": "bag"},
-            r"from a class of the model, got 'sneeker'; did you mean 'sneaker'\?",
+            r"renamed names 'sneeker', which is no class of the model; did you mean 'sneaker'\?",
         ),
         (
             {"sneaker": "bug"},
-            r"to a class of the data, got 'bug'; did you mean 'bag'\?",
+            r"renamed names 'bug', which is no class of the data; did you mean 'bag'\?",
         ),
         ({"sneaker": "bag", "ankle boot": "bag"}, r"would both be 'bag'"),
         ({"sneaker": "bag"}, r"'sneaker' and 'bag' would both be 'bag'"),

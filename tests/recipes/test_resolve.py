@@ -207,7 +207,7 @@ def test_a_resumed_run_keeps_the_deviation_that_it_has_measured(tmp_path: Path) 
 
 
 def test_a_deviation_that_nobody_measured_is_refused() -> None:
-    with pytest.raises(SettingError, match=r"such as edm:sigma_data=0\.5"):
+    with pytest.raises(SettingError, match=r"as in process.prediction=edm:sigma_data=0\.5"):
         build.parameterization(tiny.diffusion("process.prediction=edm").process)
 
 

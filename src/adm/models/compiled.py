@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from adm.shown import shown
-from adm.spec import out_of_range
+from adm.spec import SettingError, literal
 
 LOG = logging.getLogger(__name__)
 MOST_FORMS = 256  # after so many compilations of one function torch refuses another; 8 by default
@@ -34,24 +34,24 @@ def form_of(inputs: Iterable[Tensor | None]) -> Form:
 def check_compiles(device: torch.device) -> None:
     """Raise SettingError unless torch can compile networks for a device."""
     if device.type not in ("cpu", "cuda"):
-        raise out_of_range("compile", f"false on {device}: torch compiles for CPU and CUDA")
+        raise SettingError("compile", f"torch does not compile for {device}; leave {{}} out")
     if device.type == "cuda":
         if find_spec("triton") is None:
-            raise out_of_range("compile", "false without triton", cure="pip install triton")
+            raise SettingError("compile", "{} needs triton; pip install triton")
         return
     default = {"darwin": "clang++", "win32": "cl"}.get(sys.platform, "g++")
     compiler = os.environ.get("CXX", default)  # that torch runs
     if shutil.which(compiler) is None:
-        raise out_of_range(
+        raise SettingError(
             "compile",
-            f"false without the C++ compiler {shown(compiler)}",
-            cure="install it (Debian, Ubuntu: apt install g++), or name another in CXX",
+            f"{{}} needs the C++ compiler {literal(shown(compiler))}; install it (Debian, Ubuntu: "
+            "apt install g++), or name another in CXX",
         )
     if not (Path(sysconfig.get_path("include")) / "Python.h").is_file():
-        raise out_of_range(
+        raise SettingError(
             "compile",
-            "false without the headers of Python",
-            cure="install them (Debian, Ubuntu: apt install python3-dev)",
+            "{} needs the headers of Python; install them (Debian, Ubuntu: apt install "
+            "python3-dev)",
         )
 
 
@@ -92,8 +92,10 @@ class Compiled:
                     torch.autograd.grad(output.sum(), leaves)
                     output = self._call(*inputs)
         except dynamo.exc.TorchDynamoException as error:
-            reason = shown(str(error).strip())
-            raise out_of_range("compile", f"false here: torch fails with {reason}") from error
+            reason = literal(shown(str(error).strip()))
+            raise SettingError(
+                "compile", f"torch cannot compile the {self._name} ({reason}); leave {{}} out"
+            ) from error
         LOG.info(f"compiled the {self._name} in {time.perf_counter() - began:.0f} s")
         self._forms.add(form)
         return output

@@ -13,8 +13,8 @@ from adm.models.identity import identify
 from adm.models.load import read
 from adm.networks import SILENT, ClassifierConfig, UNetConfig, on_meta, shapes_of
 from adm.recipes.schema import ClassifierRecipe, DiffusionRecipe, Recipe
-from adm.shown import abbreviated
-from adm.spec import differences, out_of_range, written
+from adm.shown import abbreviated, shown, shown_path
+from adm.spec import SettingError, differences, literal, out_of_range, written
 from adm.training.model_file import check_finite
 
 MOST_NAMED = 12  # classes listed in one line of the report
@@ -101,16 +101,17 @@ def match_classes(old: tuple[str, ...], new: tuple[str, ...], renamed: Mapping[s
         ValueError: a renamed class does not exist, or two classes get one name.
     """
     for before, after in renamed.items():
-        _check_known(before, old, "from a class of the model")
-        _check_known(after, new, "to a class of the data")
+        _check_known(before, old, "the model")
+        _check_known(after, new, "the data")
     names = [renamed.get(name, name) for name in old]
     for after in renamed.values():
         if names.count(after) > 1:
             both = " and ".join(
                 repr(name) for name, now in zip(old, names, strict=True) if now == after
             )
-            raise out_of_range(
-                "renamed", "to different classes", cure=f"{both} would both be {after!r}"
+            raise SettingError(
+                "renamed",
+                f"{literal(f'{both} would both be {after!r}')}; rename one to another class",
             )
     return Plan(old, new, tuple(names.index(name) if name in names else None for name in new))
 
@@ -146,7 +147,11 @@ def _rows_of_classes(config: UNetConfig | ClassifierConfig) -> set[str]:
 def _check_same_network(old: Recipe, new: Recipe, path: Path) -> None:
     """Raise ValueError for another kind of network, or weights of another shape."""
     if old.makes != new.makes:
-        raise out_of_range("pretrained", f"{new.makes}, as the recipe trains", old.makes)
+        raise SettingError(
+            "pretrained",
+            f"{literal(shown_path(path))} is {old.makes}, and the recipe trains {new.makes}; give "
+            "one of that kind",
+        )
     free = {"classes", "dropout"}
     if getattr(new.config, "pool", None) != "attention":
         free.add("size")  # only the attention pool has positions
@@ -180,11 +185,12 @@ def _process_notes(
         )
 
 
-def _check_known(name: str, known: Sequence[str], expected: str) -> None:
+def _check_known(name: str, known: Sequence[str], of: str) -> None:
     if name not in known:
         near = get_close_matches(name, known, n=3, cutoff=0.5) or known[:MOST_NAMED]
-        hint = f"did you mean {' or '.join(map(repr, near))}?" if near else "there are none"
-        raise out_of_range("renamed", expected, name, hint)
+        hint = f"did you mean {' or '.join(map(repr, near))}?" if near else "it has no classes"
+        what = f"{shown(name)}, which is no class of {of}; {hint}"
+        raise SettingError("renamed", f"{{}} names {literal(what)}")
 
 
 def _class_notes(plan: Plan, renamed: Mapping[str, str] | None) -> Iterator[str]:

@@ -15,7 +15,8 @@ from adm.networks import Classifier, UNet, on_meta, shapes_of
 from adm.recipes import RECIPES, build, recipe
 from adm.recipes.paper import released_recipe
 from adm.recipes.schema import ClassifierRecipe, DiffusionRecipe, Recipe, from_json
-from adm.spec import out_of_range, to_json
+from adm.shown import shown_path
+from adm.spec import SettingError, literal, to_json
 from adm.store.parsed import read_json
 from adm.training.checkpoint import check_model
 from adm.training.model_file import (
@@ -92,11 +93,11 @@ def recipe_of(name: str) -> Recipe:
     if name in RECIPES or not path.exists():
         return recipe(name)
     if path.is_dir() and not is_of_run(path):
-        raise out_of_range(
+        folder = literal(shown_path(name))
+        raise SettingError(
             "recipe",
-            "a name that `adm recipes` lists, a file or a run folder",
-            name,
-            f"to train on the images of a folder, give it as data: {{data={name}}}",
+            f"{folder} is the folder of no run; to train on its images, give {{data={folder}}} and "
+            "a recipe such as photos",
         )
     if path.suffix != ".json":
         return read(name)[2]

@@ -59,8 +59,7 @@ def recompute(network: Module, on: bool = True) -> Module:
     stages = [module for module in network.modules() if isinstance(module, Recomputable)]
     if not stages:
         raise ValueError(
-            f"{type(network).__name__} has no stage to recompute; give a UNet, a Classifier, or a "
-            "Generator or Discriminator"
+            f"{type(network).__name__} has no stage to recompute; give a UNet or a Classifier"
         )
     for stage in stages:
         stage.recomputes = on

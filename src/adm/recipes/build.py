@@ -50,8 +50,11 @@ def parameterization(process: ProcessSettings) -> Parameterization:
     """
     target = process.prediction
     if isinstance(target, EDM) and target.sigma_data is None:
-        what = f"complete, such as {target.name}:sigma_data=0.5"
-        raise out_of_range("process.prediction", what, target.name, "give sigma_data")
+        raise SettingError(
+            "process.prediction",
+            f"{target.name} needs the standard deviation of the data; give it, as in "
+            f"{{process.prediction={target.name}:sigma_data=0.5}}",
+        )
     return Parameterization(process.prediction, VARIANCES[process.variance])
 
 
@@ -83,12 +86,6 @@ def network(recipe: Recipe) -> nn.Module:
         if isinstance(recipe, ClassifierRecipe):
             return Classifier(recipe.classifier)
         return UNet(recipe.unet)
-
-
-def parameters(recipe: Recipe) -> int:
-    """Return the number of parameters that are trained."""
-    with torch.device("meta"):
-        return sum(p.numel() for p in network(recipe).parameters())
 
 
 def learner(
@@ -230,10 +227,11 @@ def check_sampling(recipe: Recipe) -> None:
         return
     how.levels(schedule(recipe.process), sampling.grid.steps)
     if not isinstance(sampling.sampler, how.method.sampler):
-        raise out_of_range(
+        only = how.method.sampler.name
+        raise SettingError(
             "sample.sampler",
-            f"{how.method.sampler.name}, that of students by {how.method.name} distillation",
-            sampling.sampler.name,
+            f"students by {how.method.name} distillation are sampled by {only}, and not by "
+            f"{sampling.sampler.name}; set {{sample.sampler={only}}}",
         )
 
 
@@ -248,9 +246,13 @@ def _check_low_res(recipe: DiffusionRecipe) -> None:
             "data.low_res is for upsamplers; set it to null, or set unet.super_resolution=true"
         )
     if recipe.data.paired and low is None:
-        raise out_of_range("data.paired", "false for a model without a conditioning image", True)
+        raise SettingError("data.paired", "{data.paired=True} needs {data.low_res}, their size")
     if recipe.data.paired and recipe.data.crop == "random" and low != size:
-        raise out_of_range("data.crop", f"centre for conditions of {low}, another size", "random")
+        raise SettingError(
+            "data.crop",
+            f"images of {size} and conditions of {low} cannot be cropped alike at random; set "
+            "{data.crop=centre}",
+        )
     if low is not None and any(big % small for big, small in zip(size, low, strict=True)):
         raise ValueError(
             f"data.size={size} is not a multiple of data.low_res={low}; choose sizes such that "

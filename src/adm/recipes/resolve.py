@@ -10,7 +10,7 @@ from typing import Any, Literal, TypeVar
 from adm.diffusion import EDM
 from adm.recipes import build
 from adm.recipes.schema import DiffusionRecipe, Recipe
-from adm.spec import differences, out_of_range, written
+from adm.spec import SettingError, differences, written
 
 T = TypeVar("T")
 
@@ -89,7 +89,9 @@ def _keep(filled: T, recipe: T, fixed: Collection[str]) -> T:
 
 def _check_conditioned(recipe: Recipe) -> None:
     if not isinstance(recipe, DiffusionRecipe) or recipe.distillation is not None:
-        raise out_of_range("condition", "left out, as only a diffusion model takes one")
+        raise SettingError(
+            "condition", "only a diffusion model that is no student takes {}; leave it out"
+        )
 
 
 def _taught(student: Recipe, teacher: DiffusionRecipe) -> Recipe:

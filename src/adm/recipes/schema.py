@@ -16,7 +16,7 @@ from adm.limits import MOST_BATCH, MOST_CHANNELS, MOST_CHARACTERS, MOST_LEVELS, 
 from adm.networks import ClassifierConfig, UNetConfig
 from adm.samplers import Sampling
 from adm.shown import printable, short, shown
-from adm.spec import SpecOf, assign, out_of_range, refusal
+from adm.spec import SettingError, SpecOf, assign, out_of_range, refusal
 from adm.training.levels import LEVELS, LevelDistribution, Uniform
 from adm.training.settings import PositiveInt, TrainSettings
 
@@ -172,7 +172,7 @@ def assignments(settings: Iterable[str]) -> dict[str, str]:
         if not equals:
             raise out_of_range("set", "a field and a value, as in unet.dropout=0.1", setting)
         if path in ("kind", "name"):
-            raise out_of_range(path, "that of the recipe; set another field", value)
+            raise SettingError(path, "{} is the recipe's own; set another field")
         values[path] = value
     return values
 

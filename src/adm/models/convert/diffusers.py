@@ -49,7 +49,7 @@ from adm.recipes import build
 from adm.recipes.schema import DataSettings, DiffusionRecipe, ProcessSettings, from_json
 from adm.samplers import DDIM, DPMSolver, Even, ImageNoise, Sampler, Sampling
 from adm.shown import printable, reason_of, short, shown
-from adm.spec import out_of_range, to_json
+from adm.spec import SettingError, literal, out_of_range, to_json
 from adm.store.files import new_folder, write_json, write_text
 from adm.store.parsed import CLASSES, as_type, read_json
 from adm.training.model_file import check_finite, save_tensors
@@ -119,7 +119,11 @@ def export(
         FileExistsError: the folder exists and is not empty.
     """
     if model.student:
-        raise out_of_range("model", "no student, whose steps no scheduler of diffusers takes")
+        raise SettingError(
+            "model",
+            f"{literal(model.name)} is a student, whose steps no scheduler of diffusers takes; "
+            "give its teacher",
+        )
     recipe = model.recipe
     unlabelled = _unlabelled(recipe)
     unet = unet2d_of(recipe.unet, recipe.data.size, unlabelled)
@@ -218,11 +222,11 @@ def _whole(process: ProcessSettings) -> Schedule:
     if not process.rescale_steps or process.steps == WHOLE:
         return schedule
     if process.steps % WHOLE:
-        what = (
-            f"false, or process.steps a multiple of {WHOLE}, for diffusers, whose timesteps are "
-            "whole numbers"
+        raise SettingError(
+            "process.rescale_steps",
+            "the timesteps of diffusers are whole numbers: a process that rescales them must have "
+            f"a multiple of {WHOLE}, and this one has {process.steps}",
         )
-        raise out_of_range("process.rescale_steps", what, True)
     return schedule.respaced(range(1, process.steps + 1, process.steps // WHOLE))
 
 

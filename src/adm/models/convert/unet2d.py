@@ -17,7 +17,7 @@ from torch import Tensor, cat
 from adm.networks import HeadCount, HeadWidth, UNetConfig, on_meta, shapes_of
 from adm.networks.encoder import LARGEST, MOST_CLASSES, MOST_RESOLUTIONS
 from adm.shown import abbreviated, shown
-from adm.spec import out_of_range
+from adm.spec import SettingError
 
 MOST_NAMED = 3  # tensors in a message
 Text = Annotated[str, Field(max_length=100)]
@@ -128,19 +128,20 @@ def unet2d_of(config: UNetConfig, size: tuple[int, int], unlabelled: bool) -> UN
 def _check_exact(config: UNetConfig) -> None:
     """Raise SettingError if UNet2DModel lacks a part of a network."""
     if config.rescale_residual:
-        raise out_of_range("unet.rescale_residual", "false for diffusers' UNet2DModel", True)
+        raise _not_in_diffusers("unet.rescale_residual", "does not rescale residuals")
     if config.conditions:
-        what = "none, as diffusers' UNet2DModel has no inputs besides timestep and label"
-        raise out_of_range("unet.conditions", what, ", ".join(config.conditions))
+        only = "has no inputs besides the timestep and the label"
+        raise _not_in_diffusers("unet.conditions", only)
     if config.widths[0] != config.channels:
-        what = (
-            "1 at the first resolution, as diffusers' UNet2DModel embeds timesteps in as many "
-            "channels as it has there"
-        )
-        raise out_of_range("unet.multipliers", what, config.multipliers[0])
+        only = "embeds timesteps in as many channels as it has at the first resolution"
+        raise _not_in_diffusers("unet.multipliers", only)
     if config.resampling == "plain" and len(config.widths) > 1:
-        what = "biggan or convolution for diffusers' UNet2DModel, which has no other resampling"
-        raise out_of_range("unet.resampling", what, config.resampling)
+        raise _not_in_diffusers("unet.resampling", "resamples by biggan or convolution alone")
+
+
+def _not_in_diffusers(field: str, why: str) -> SettingError:
+    """Return the error of a network that no UNet2DModel is."""
+    return SettingError(field, f"{{}} cannot be exported: diffusers' UNet2DModel {why}")
 
 
 def _head_width(config: UNetConfig) -> int | None:
@@ -158,11 +159,9 @@ def _head_width(config: UNetConfig) -> int | None:
     # 0 for what does not split into whole heads, which no network of ours has.
     head_widths = sorted({0 if width % heads else width // heads for width, heads in counts})
     if len(head_widths) > 1:
-        what = (
-            "of one width at every attention, as diffusers' UNet2DModel has a single "
-            f"attention_head_dim; here heads have {', '.join(map(str, head_widths))} channels"
-        )
-        raise out_of_range("unet.heads", what)
+        here = ", ".join(map(str, head_widths))
+        only = f"has heads of one width, and here they have {here} channels"
+        raise _not_in_diffusers("unet.heads", only)
     return head_widths[0]
 
 
