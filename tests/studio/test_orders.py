@@ -244,6 +244,7 @@ def test_a_training_image_is_named_a_copy(studio: Studio) -> None:
 def test_a_model_is_described_with_its_student_and_its_own_settings(studio: Studio) -> None:
     chosen = only(studio.ask(kind="choose"), "chosen")
     assert chosen["student"] == f"{studio.model}-fast"
+    assert chosen["about"].startswith("digits 8x8: class-conditional diffusion model, trained")
     assert (chosen["kind"], chosen["shape"], chosen["classes"]) == (
         "diffusion",
         [1, 8, 8],

@@ -18,6 +18,7 @@ from adm.features import Extracted, Features, open_features
 from adm.features.contract import fingerprint_of, make_features
 from adm.generation.pipeline import Pipeline, load
 from adm.metrics import nearest
+from adm.models.description import describe
 from adm.models.device import pick
 from adm.models.paths import SHIPPED, resolve
 from adm.models.trained import name_of
@@ -151,7 +152,7 @@ class ModelCache:
             "scales": list(distillation.scales) if distillation else [],
             "levels": pipeline.schedule.last,
             "student": fast if fast in self.names else None,
-            "trained": f"{model.trained_steps:,} steps on {model.recipe.data.source}",
+            "about": f"{describe(model.recipe)}, trained for {model.trained_steps:,} steps.",
         }
 
     def training(self, name: str, emit: Emit) -> Training:

@@ -63,11 +63,8 @@ app.between = (one, other) =>
 
 /** @param own settings that differ from the model's, such as those of a picture */
 function drawControls(own = {}) {
-  const { kind, shape, classes, settings, guided, steps, scales, trained } = app.model;
-  const [channels, height, width] = shape;
-  const what = { diffusion: "Diffusion model", student: "Student" }[kind];
-  const colour = { 1: "grey", 3: "colour" }[channels] ?? `${channels} channels`;
-  $("about").textContent = `${what} of ${height}×${width} in ${colour}, ${trained}.`;
+  const { about, classes, settings, guided, steps, scales } = app.model;
+  $("about").textContent = about;
   $("classes").hidden = !classes.length;
   const chip = (value) =>
     make("label", {}, make("input", { type: "checkbox", value }), make("span", { textContent: value }));
