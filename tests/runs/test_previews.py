@@ -11,7 +11,7 @@ from runs import states
 from adm.generation.diffusion import DiffusionGenerator
 from adm.models.trained import DiffusionModel
 from adm.pictures import fit, tile_size
-from adm.recipes import Recipe
+from adm.recipes import DiffusionRecipe, Recipe
 from adm.runs.watch import guarded
 from adm.runs.watch.previews import (
     preview_sampling,
@@ -19,11 +19,12 @@ from adm.runs.watch.previews import (
 )
 
 EVERY = "watch.every_steps=1"
-KINDS = {**tiny.KINDS, "student": tiny.student}
+KINDS = {"diffusion": tiny.diffusion, "upsampler": tiny.upsampler, "student": tiny.student}
 
 
 def picture_of(chosen: Recipe, folder: Path) -> Path:
-    watch_previews(states.watched(chosen, folder=folder))(1, states.learner_of(chosen))
+    assert isinstance(chosen, DiffusionRecipe)
+    watch_previews(states.watched(chosen, folder=folder), chosen)(1, states.learner_of(chosen))
     return folder / "previews" / "step-0000001.png"
 
 
@@ -47,7 +48,8 @@ def test_raw_weights_and_their_average_stand_side_by_side(tmp_path: Path, channe
     widths = (f"unet.in_channels={channels}", f"unet.out_channels={2 * channels}")
     chosen = tiny.diffusion("watch.images=3", EVERY, f"data.channels={channels}", *widths)
     learner = states.learner_of(chosen)
-    watch = watch_previews(states.watched(chosen, training=source, folder=tmp_path / "run"))
+    watched = states.watched(chosen, training=source, folder=tmp_path / "run")
+    watch = watch_previews(watched, chosen)
 
     def halves() -> tuple[bytes, bytes]:
         watch(1, learner)
@@ -70,7 +72,7 @@ def test_the_picture_is_that_of_the_sample_command(tmp_path: Path) -> None:
     assert isinstance(model, DiffusionModel)
     generator = DiffusionGenerator(model, preview_sampling(chosen))
     image = generator.images(torch.arange(3), range(3))[2]
-    watch_previews(run)(1, learner)
+    watch_previews(run, chosen)(1, learner)
     expected = fit(image, tile_size((8, 8)))
     with Image.open(tmp_path / "previews/step-0000001.png") as picture:
         top = picture.height - 14 - expected.height

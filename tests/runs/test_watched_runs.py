@@ -71,8 +71,9 @@ def test_watching_changes_nothing_that_is_learned(tmp_path: Path, kind: str) -> 
     assert [{k: v for k, v in line.items() if "/" not in k} for line in watched] == alone
     assert ["validation/loss" in line for line in watched] == [False, True, False, True, True]
     assert (tmp_path / "watched" / "progress.png").exists()
-    names = [path.name for path in sorted((tmp_path / "watched" / FOLDER).iterdir())]
-    assert names == [f"step-{step:07d}.png" for step in (2, 4, 5)]
+    names = [path.name for path in sorted(tmp_path.glob(f"watched/{FOLDER}/*"))]
+    steps = (2, 4, 5) if kind == "diffusion" else ()
+    assert names == [f"step-{step:07d}.png" for step in steps]
 
 
 def test_a_watched_run_is_continued_with_the_log_of_an_uninterrupted_one(tmp_path: Path) -> None:

@@ -55,7 +55,7 @@ def test_validation_is_of_pairs_as_training_is() -> None:
     """Copying has no loss on copies and a loss on pairs, for held-out images too."""
     (objective,) = build.objectives(COPIED, torch.device("cpu"))
     losses = [
-        measure(objective, Copying(), source, devices=CPU, count=8, batch_size=4).mean("loss")
+        measure(objective, Copying(), source, devices=CPU, count=8, batch_size=4)["loss"].mean()
         for source in (replace(tiny.stripes(), condition=tiny.stripes()), tiny.pairs())
     ]
     assert losses[0] == 0

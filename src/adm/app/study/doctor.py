@@ -24,7 +24,7 @@ from adm.models.pair import check_pair, classifier_of
 from adm.models.paths import FOREIGN
 from adm.models.trained import ClassifierModel, DiffusionModel
 from adm.recipes import build
-from adm.runs.watch.drift import MOST_OFF_OF_255, Compared, differences, moments, reference
+from adm.runs.watch.drift import MOST_OFF_OF_255, differences, moments, reference
 from adm.runs.watch.previews import layout, preview_sampling
 from adm.samplers import ImageNoise
 from adm.scoring.images import images_for, relabelled
@@ -313,11 +313,8 @@ def check_colours(model: DiffusionModel, examined: Examined) -> Finding:
     labels, _ = layout(len(model.classes) or None, count)
     total = count if labels is None else len(labels)
     samples = generator_of(model).images(labels, range(total))
-    classes = None
-    if labels is not None and examined.labelled:
-        classes = tuple(labels.unique().tolist())
-    data = reference(source, classes, MANY * count)
-    deviations = differences(Compared(moments(samples), data))
+    data = reference(source, labels if examined.labelled else None, MANY * count)
+    deviations = differences(moments(samples), data)
     wrong = [each for each in deviations if each.exceeds(MOST_OFF_OF_255 / 2)]
     most = max(wrong or deviations, key=lambda each: each.off)
     says = (

@@ -4,6 +4,7 @@ import logging
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
+from adm.recipes import DiffusionRecipe
 from adm.runs.watch.curves import watch_curves
 from adm.runs.watch.previews import OnPicture, watch_previews
 from adm.runs.watch.validation import watch_validation
@@ -31,8 +32,9 @@ def watching(run: Watched, on_picture: Sequence[OnPicture] = ()) -> Watch:
     watches: list[Watch] = []
     if run.held_out is not None and run.recipe.watch.validation_images:
         watches.append(watch_validation(run, run.held_out))
-    if run.recipe.watch.images:
-        watches.append(guarded("the preview", watch_previews(run, on_picture)))
+    if run.recipe.watch.images and isinstance(run.recipe, DiffusionRecipe):
+        previews = watch_previews(run, run.recipe, on_picture)
+        watches.append(guarded("the preview", previews))
     drawn = guarded("progress.png", watch_curves(run))
 
     def watch(done: int, learner: Learner) -> dict[str, float]:

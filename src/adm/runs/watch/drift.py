@@ -1,9 +1,6 @@
-"""Samples, training images -> Compared, their channel moments; Compared -> warning or None."""
+"""Images -> Colours, moments of the pixels of each channel; Colours of two -> warning or None."""
 
-import logging
-from collections.abc import Callable
-from functools import cache
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -13,11 +10,8 @@ from adm.data import Source, shuffle
 MOST_OFF_OF_255 = 12  # by which a mean or a deviation of a channel may differ
 ERRORS = 4  # standard errors by which it must differ as well, because samples are few
 SEED = 0
+COUNT = 1000  # training images that samples are compared with
 CHUNK = 16  # images read at a time
-
-log = logging.getLogger("adm")
-
-Tint: TypeAlias = Callable[[Tensor, Tensor | None, int], "Compared"]
 
 
 class Colours(NamedTuple):
@@ -36,13 +30,6 @@ class Colours(NamedTuple):
     mean_spread: Tensor
     std_spread: Tensor
     images: int
-
-
-class Compared(NamedTuple):
-    """The moments of samples, and those of training images of the same classes."""
-
-    samples: Colours
-    data: Colours
 
 
 class Difference(NamedTuple):
@@ -66,76 +53,34 @@ class Difference(NamedTuple):
         """The size of the difference."""
         return abs(self.got - self.expected)
 
-    def exceeds(self, levels: float, errors: float = ERRORS) -> bool:
-        """Return whether it is larger than so many levels, and than so many standard errors."""
-        return self.off > levels and self.off > errors * self.error
+    def exceeds(self, most: float) -> bool:
+        """Return whether it is larger than so many of 255, and than `ERRORS` standard errors."""
+        return self.off > most and self.off > ERRORS * self.error
 
 
-def tint(source: Source, total: int, *, count: int = 1000) -> Tint:
-    """Return a function that compares the colours of samples and data, and warns if they differ.
-
-    The first warning comes no earlier than at half of the training, or once the colours have
-    agreed. It is not repeated until they have agreed again.
-
-    Args:
-        source: the training images; `count` of them are measured at the first call.
-        total: steps of the whole training.
-
-    Returns:
-        A function of samples (N, C, H, W) uint8, their labels (N,) or None, and the steps done.
-    """
-    reference_of = cache(lambda labels: reference(source, labels, count))
-    trusted, warned = False, False
-
-    def of_samples(samples: Tensor, labels: Tensor | None, done: int) -> Compared:
-        nonlocal trusted, warned
-        of_classes = None if labels is None else tuple(labels.unique().tolist())
-        compared = Compared(moments(samples), reference_of(of_classes))
-        warning = warning_of(compared)
-        trusted = trusted or warning is None or 2 * done >= total
-        if warning is not None and trusted and not warned:
-            log.warning(f"step {done}: {warning}")
-        warned = warning is not None and trusted
-        return compared
-
-    return of_samples
+def moments(images: Tensor) -> Colours:
+    """Return the moments of images (N, C, H, W) uint8."""
+    weights = torch.full((len(images),), 1 / len(images), dtype=torch.float64)
+    return _moments(*_of_images(images), weights)
 
 
-def compare(samples: Tensor, data: Tensor) -> Compared:
-    """Return the moments of two sets of images, (N, C, H, W) uint8."""
-    return Compared(moments(samples), moments(data))
-
-
-def figures_of(compared: Compared, with_data: bool) -> dict[str, float]:
-    """Return `samples/mean_c0`, `samples/std_c0` ..., and `data/...` too if `with_data`."""
-    groups = {"samples": compared.samples, **({"data": compared.data} if with_data else {})}
-    return {
-        f"{group}/{what}_c{c}": round(float(value), 3)
-        for group, own in groups.items()
-        for what, values in (("mean", own.mean), ("std", own.std))
-        for c, value in enumerate(values)
-    }
-
-
-def channel_names(channels: int) -> tuple[str, ...]:
-    """Return the names of the channels of an image, in order."""
-    names = {1: ("grey",), 3: ("red", "green", "blue"), 4: ("red", "green", "blue", "alpha")}
-    return names.get(channels) or tuple(f"channel {c}" for c in range(1, channels + 1))
-
-
-def reference(source: Source, labels: tuple[int, ...] | None, count: int) -> Colours:
+def reference(source: Source, labels: Tensor | None, count: int = COUNT) -> Colours:
     """Return the moments of `count` training images, equally many of each class in `labels`.
 
     Classes without images are left out. If none has any, or `labels` is None, the images are drawn
     from all classes.
+
+    Args:
+        labels: (N,) of samples.
     """
     order = torch.tensor(shuffle(SEED, len(source), 0, len(source)))
-    if labels is None:
-        chosen = [order[:count]]
-    else:
-        per_class = -(-count // len(labels))
-        chosen = [order[source.labels[order] == label][:per_class] for label in labels]
-        chosen = [indices for indices in chosen if len(indices)] or [order[:count]]
+    chosen = []
+    if labels is not None:
+        classes = labels.unique()
+        each = -(-count // len(classes))
+        chosen = [order[source.labels[order] == label][:each] for label in classes]
+        chosen = [indices for indices in chosen if len(indices)]
+    chosen = chosen or [order[:count]]
     share = 1 / len(chosen)
     weights = torch.cat(
         [torch.full((len(c),), share / len(c), dtype=torch.float64) for c in chosen]
@@ -146,23 +91,16 @@ def reference(source: Source, labels: tuple[int, ...] | None, count: int) -> Col
     return _moments(torch.cat(means), torch.cat(squares), weights)
 
 
-def moments(images: Tensor) -> Colours:
-    """Return the moments of images (N, C, H, W) uint8."""
-    weights = torch.full((len(images),), 1 / len(images), dtype=torch.float64)
-    return _moments(*_of_images(images), weights)
-
-
-def differences(compared: Compared) -> list[Difference]:
+def differences(samples: Colours, data: Colours) -> list[Difference]:
     """Return the differences of the means of all channels, then of their deviations."""
-    ours, theirs = compared.samples, compared.data
-    shares = (1 / ours.images + 1 / theirs.images) ** 0.5
-    names = channel_names(len(ours.mean))
+    shares = (1 / samples.images + 1 / data.images) ** 0.5
+    names = channel_names(len(data.mean))
     # The spread of the data for both: that of few samples is too uncertain.
     return [
         Difference(what, *each)
         for what, got, expected, spread in (
-            ("mean", ours.mean, theirs.mean, theirs.mean_spread),
-            ("deviation", ours.std, theirs.std, theirs.std_spread),
+            ("mean", samples.mean, data.mean, data.mean_spread),
+            ("deviation", samples.std, data.std, data.std_spread),
         )
         for each in zip(
             names, got.tolist(), expected.tolist(), (shares * spread).tolist(), strict=True
@@ -170,9 +108,9 @@ def differences(compared: Compared) -> list[Difference]:
     ]
 
 
-def warning_of(compared: Compared) -> str | None:
+def warning_of(samples: Colours, data: Colours) -> str | None:
     """Return a warning if a channel is off by `MOST_OFF_OF_255` and by `ERRORS`, or None."""
-    wrong = [each for each in differences(compared) if each.exceeds(MOST_OFF_OF_255)]
+    wrong = [each for each in differences(samples, data) if each.exceeds(MOST_OFF_OF_255)]
     if not wrong:
         return None
     # The largest of the means, or else of the deviations.
@@ -182,6 +120,21 @@ def warning_of(compared: Compared) -> str | None:
         f" and the data {first.expected:.0f}; check the preview, and compare raw and average "
         "weights"
     )
+
+
+def figures_of(group: str, colours: Colours) -> dict[str, float]:
+    """Return such as `samples/mean_c0`, `samples/std_c0`, ... for the group `samples`."""
+    return {
+        f"{group}/{what}_c{channel}": round(float(value), 3)
+        for what, values in (("mean", colours.mean), ("std", colours.std))
+        for channel, value in enumerate(values)
+    }
+
+
+def channel_names(channels: int) -> tuple[str, ...]:
+    """Return the names of the channels of an image, in order."""
+    names = {1: ("grey",), 3: ("red", "green", "blue"), 4: ("red", "green", "blue", "alpha")}
+    return names.get(channels) or tuple(f"channel {c}" for c in range(1, channels + 1))
 
 
 def _of_images(images: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,10 +1,8 @@
 """Average weights, held-out images -> loss and accuracy by quarter of the levels."""
 
 import logging
-from collections.abc import Mapping
 from functools import partial
-from types import MappingProxyType
-from typing import NamedTuple
+from typing import TypeAlias
 
 import numpy as np
 import torch
@@ -33,20 +31,7 @@ LOSS_GAP = 0.10  # the same for a diffusion model, relative to the loss on train
 log = logging.getLogger("adm")
 
 
-class Losses(NamedTuple):
-    """Values by name, averaged over images.
-
-    Attributes:
-        quarters: (4,) means over the images of each quarter of the levels, the cleanest first.
-        errors: standard error of the mean over all levels.
-    """
-
-    quarters: dict[str, Tensor]
-    errors: Mapping[str, float] = MappingProxyType({})
-
-    def mean(self, name: str) -> float:
-        """Return the mean over all levels."""
-        return float(self.quarters[name].mean())
+Means: TypeAlias = dict[str, Tensor]  # (4,) by name, of each quarter, the cleanest first
 
 
 def watch_validation(run: Watched, held_out: Source) -> Watch:
@@ -103,12 +88,11 @@ def measure(
     devices: Devices,
     count: int,
     batch_size: int,
-) -> Losses:
+) -> Means:
     """Average the values that the objective shows over `count` images, by quarter of the levels."""
     count = -(-count // QUARTERS) * QUARTERS
     mine, order = share(count, devices), shuffle(SEED, len(source), 0, count)
-    # Of values, of images, and of squares.
-    sums = torch.zeros(3, len(NAMES), QUARTERS, dtype=torch.float64)
+    sums = torch.zeros(2, len(NAMES), QUARTERS, dtype=torch.float64)  # of values, and of images
     for start in range(mine.start, mine.stop, batch_size):
         stop = min(start + batch_size, mine.stop)
         outcome = objective(network, _batch(source, order, start, stop).to(devices.device))
@@ -118,14 +102,9 @@ def measure(
                 row = NAMES.index(name)
                 sums[0, row].index_add_(0, quarter, values.cpu().double())
                 sums[1, row].index_add_(0, quarter, torch.ones(stop - start).double())
-                sums[2, row].index_add_(0, quarter, values.cpu().double() ** 2)
-    total = torch.stack(devices.gather(sums)).sum(0)
-    means = total[0] / total[1]
-    variances = (total[2] / total[1] - means**2).clamp(min=0) / total[1]  # of the means
-    errors = variances.sum(1).sqrt() / QUARTERS
-    rows = [i for i in range(len(NAMES)) if total[1, i].sum() > 0]
-    quarters = {NAMES[i]: means[i] for i in rows}
-    return Losses(quarters, {NAMES[i]: float(errors[i]) for i in rows})
+    values, images = torch.stack(devices.gather(sums)).sum(0)
+    means = zip(NAMES, values / images, images, strict=True)
+    return {name: mean for name, mean, of in means if of.sum() > 0}
 
 
 def stratify(uniforms: np.ndarray, start: int, count: int) -> np.ndarray:
@@ -146,37 +125,32 @@ def _batch(source: Source, order: list[int], start: int, stop: int) -> Batch:
     return batch._replace(draws=batch.draws._replace(level=level))
 
 
-def gap(held_out: Losses, trained: Losses) -> float:
+def gap(held_out: Means, trained: Means) -> float:
     """Return how much better the result on training images is: in accuracy, or else in loss."""
-    if "accuracy" in held_out.quarters:
-        return trained.mean("accuracy") - held_out.mean("accuracy")
-    return held_out.mean("loss") - trained.mean("loss")
+    if "accuracy" in held_out:
+        return float(trained["accuracy"].mean() - held_out["accuracy"].mean())
+    return float(held_out["loss"].mean() - trained["loss"].mean())
 
 
-def allowed(trained: Losses) -> float:
-    """Return the gap above which a model is reported to overfit."""
-    return ACCURACY_GAP if "accuracy" in trained.quarters else LOSS_GAP * abs(trained.mean("loss"))
-
-
-def warning_of_overfitting(held_out: Losses, trained: Losses) -> str | None:
+def warning_of_overfitting(held_out: Means, trained: Means) -> str | None:
     """Return a warning if the gap exceeds `ACCURACY_GAP` or, for a loss, `LOSS_GAP`; else None."""
-    if gap(held_out, trained) <= allowed(trained):
+    name, form, most = "loss", ".4f", LOSS_GAP * abs(float(trained["loss"].mean()))
+    if "accuracy" in held_out:
+        name, form, most = "accuracy", ".1%", ACCURACY_GAP
+    if gap(held_out, trained) <= most:
         return None
-    if "accuracy" in held_out.quarters:
-        ours, theirs = held_out.mean("accuracy"), trained.mean("accuracy")
-        what = f"the accuracy is {theirs:.1%} on training images and {ours:.1%} on held-out ones"
-    else:
-        ours, theirs = held_out.mean("loss"), trained.mean("loss")
-        what = f"the loss is {theirs:.4f} on training images and {ours:.4f} on held-out ones"
-    cure = "more data, data.flip, dropout, weight decay or fewer steps"
-    return f"overfitting: {what}; {cure} help"
+    ours, theirs = (f"{float(each[name].mean()):{form}}" for each in (held_out, trained))
+    return (
+        f"overfitting: the {name} is {theirs} on training images and {ours} on held-out ones; more "
+        "data, data.flip, dropout, weight decay or fewer steps help"
+    )
 
 
-def _figures(result: Losses, noised: bool) -> dict[str, float]:
-    figures = {f"validation/{name}": result.mean(name) for name in result.quarters}
+def _figures(result: Means, noised: bool) -> dict[str, float]:
+    figures = {f"validation/{name}": float(means.mean()) for name, means in result.items()}
     for name in ("loss", "accuracy"):
-        if noised and name in result.quarters:
-            for i, value in enumerate(result.quarters[name].tolist(), start=1):
+        if noised and name in result:
+            for i, value in enumerate(result[name].tolist(), start=1):
                 figures[f"validation/{name}_q{i}"] = value
     return figures
 
