@@ -1,8 +1,6 @@
-"""Scores at every scale -> sentences on the trade-off between fidelity and diversity.
+"""Scores at every scale -> sentences on fidelity, diversity and distance.
 
-In the paper's figure 4, precision and Inception Score rise with the scale, recall falls, and FID is
-best in between. Whether these scores agree is decided by their intervals: two scores differ if
-their intervals do not overlap.
+Two scores differ if their intervals do not overlap.
 """
 
 from collections.abc import Sequence
@@ -32,11 +30,6 @@ class Series(NamedTuple):
             return "rises"
         return "falls" if last.high < first.low else "stays"
 
-    def up_to(self, place: int | None) -> "Series":
-        """Return the series up to and including index `place`; all of it for None."""
-        end = None if place is None else place + 1
-        return Series(self.name, self.scales[:end], self.scores[:end])
-
     def at(self, place: int) -> str:
         """Return the text of a score and its scale."""
         return f"{self.scores[place].text()} at {self.scales[place]}"
@@ -50,12 +43,6 @@ class Series(NamedTuple):
     def highest(self) -> int:
         """The index of the highest score, the first one of equals."""
         return max(range(len(self.scores)), key=lambda i: self.scores[i].value)
-
-    @property
-    def dips(self) -> bool:
-        """Whether the lowest score is below the first and the last, by the intervals."""
-        low = self.scores[self.lowest]
-        return all(low.apart(self.scores[end]) for end in (0, -1))
 
 
 class Line(NamedTuple):
@@ -80,36 +67,12 @@ class Line(NamedTuple):
 def sentences(
     distance: Series, precision: Series, recall: Series, setting: str = "scale"
 ) -> list[str]:
-    """Describe each score over a setting; the last sentence says whether they show a trade-off.
+    """Describe each score over a setting.
 
     Args:
         setting: the name of what varies.
     """
-    if len(distance.scales) < 3:
-        return [f"At least three values of {setting} are needed to assess a trade-off."]
-    described = [f"{changes(precision)}.", f"{changes(recall)}.", f"{_valley(distance, setting)}."]
-    return [*described, _verdict(distance, precision, recall, setting)]
-
-
-def _verdict(distance: Series, precision: Series, recall: Series, setting: str) -> str:
-    """Judge all three conditions, up to the scale at which precision is highest."""
-    top = precision.highest
-    rises = precision.up_to(top).trend == "rises"
-    if precision.trend == recall.trend == "stays" and not distance.dips and not rises:
-        return "None of these changes is beyond the intervals: assess a trade-off with more images."
-    amiss = []
-    if not rises:
-        amiss.append(f"{precision.name} {_denied(precision.trend)}")
-    if recall.up_to(top if rises else None).trend != "falls":
-        amiss.append(f"{recall.name} {_denied(recall.trend)}")
-    if not distance.dips:
-        amiss.append(f"the {distance.name} is not clearly best in between")
-    if amiss:
-        return f"This is not the paper's trade-off: {'; '.join(amiss)}."
-    if precision.scores[-1].high < precision.scores[top].low:
-        end = f"{setting} {precision.scales[top]}"
-        return f"This is the paper's trade-off up to {end}; beyond it, {precision.name} falls too."
-    return "This is the paper's trade-off."
+    return [f"{changes(precision)}.", f"{changes(recall)}.", f"{_valley(distance, setting)}."]
 
 
 def lowest_of_all(scores: Sequence[Score]) -> int | None:
@@ -148,7 +111,3 @@ def _valley(distance: Series, setting: str) -> str:
         return text
     named = " and ".join(distance.scales[end] for end in level)
     return f"{text}; the difference from {setting} {named} is within the intervals"
-
-
-def _denied(trend: str) -> str:
-    return "does not change beyond its intervals" if trend == "stays" else trend
