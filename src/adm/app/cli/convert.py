@@ -109,10 +109,7 @@ def _to_diffusers(model: str, out: Path) -> None:
     by = "" if guide is None else f", guided by {guide}"
     say(f"{out}: a pipeline of diffusers{by}")
     if compared is not None:
-        say(
-            f"the largest differences are {compared.network:.1g} of the network's output, and "
-            f"{compared.ddim:.1g} (DDIM) and {compared.dpm_solver:.1g} (DPM-Solver++) of pixels"
-        )
+        say(f"outputs of its network differ by {compared:.1g} of the largest at most")
 
 
 def _publish(model: str, out: Path, images: int, scores: Path | None, public: bool) -> None:
