@@ -31,7 +31,7 @@ def test_it_refuses_what_it_cannot_serve(
     studio: Studio, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert "--data must be MODEL=DATA" in refused(capsys, "fashion", "--data", "fashion-mnist")
-    assert "--data must be of one of" in refused(capsys, "fashion", "--data", "a=b")
+    assert "--data names 'a', which is not offered" in refused(capsys, "fashion", "--data", "a=b")
     assert "no model 'fashio'; " in refused(capsys, "fashio")
     assert "holds no checkpoint" in refused(capsys, str(tmp_path))
     taken = refused(capsys, "fashion", "--port", str(studio.port))

@@ -26,7 +26,8 @@ from adm.progress import displayed
 from adm.recipes.schema import DataSettings, from_json
 from adm.scoring import Extraction, FeatureSet, extract, open_images
 from adm.scoring.nearest import NEIGHBOURS, NONE, QUANTILE, equal_pixels, own_distances
-from adm.spec import out_of_range, to_json
+from adm.shown import shown
+from adm.spec import SettingError, literal, out_of_range, to_json
 from adm.store.arrays import hashes_of
 from adm.store.files import user_cache
 from adm.training.model_file import metadata_of
@@ -107,7 +108,9 @@ class ModelCache:
         self.names = tuple(dict.fromkeys([*models, *shipped()]))
         self._data = dict(data or {})
         if unknown := self._data.keys() - {*self.names}:
-            raise out_of_range("data", f"of one of {', '.join(self.names)}", min(unknown))
+            model = literal(shown(min(unknown)))
+            sentence = f"{{}} names {model}, which is not offered; give it as a model, too"
+            raise SettingError("data", sentence)
         self._loaded: OrderedDict[str, Pipeline] = OrderedDict()
         self._training: tuple[str, Training] | None = None
 

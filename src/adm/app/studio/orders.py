@@ -307,7 +307,7 @@ class Fill(FromPictures):
         """Return the mask as `adm restore` takes it: a PNG that is white where pixels are known."""
         painted = pictures.decode(self.mask, (1, *shape[1:])) > 127
         if not painted.any() or painted.all():
-            raise out_of_range("mask", "painted on a part of the picture")
+            raise SettingError("mask", "paint a part of the picture, and not all of it")
         return png(to_picture(255 * (~painted).byte()))
 
     def carry_out(self, models: ModelCache, emit: Emit) -> None:
@@ -365,7 +365,7 @@ class Film(Order):
     def carry_out(self, models: ModelCache, emit: Emit) -> None:
         _, job = self.of.checked(models)
         if self.index not in self.of.indices(job):
-            raise out_of_range("index", "that of an image", self.index)
+            raise SettingError("index", f"the order has no image {self.index}")
         emit("film", live.film(job, self.index, emit))
 
 

@@ -9,7 +9,7 @@ from torch import Tensor
 from adm.data.files import Files
 from adm.data.pixels import MODES, to_picture
 from adm.pictures import colours, fit, grid, png, tile_size, webp
-from adm.spec import out_of_range
+from adm.spec import SettingError
 
 MOST_BYTES = 2 << 20  # of a picture that a page sends
 MOST_PIXELS = 1 << 24
@@ -25,7 +25,8 @@ def decode(content: bytes, shape: tuple[int, int, int]) -> Tensor:
     files = Files(lambda row: BytesIO(content), lambda row: "the picture", shape[1:], shape[0])
     height, width = files.own_size(0)
     if height * width > MOST_PIXELS:
-        raise out_of_range("picture", f"of at most {MOST_PIXELS:,} pixels", f"{height}x{width}")
+        sentence = f"{{}} is {height}x{width}, and may have {MOST_PIXELS:,} pixels; shrink it"
+        raise SettingError("picture", sentence)
     return files.read(0)
 
 
