@@ -257,7 +257,7 @@ def velocity_error(model: DiffusionModel, held_out: Source) -> float:
         places = range(start, min(start + BATCH, count))
         batch = with_draws(held_out, [*places], 0, start)
         level = torch.tensor([1 + place % len(LEVELS) for place in places])
-        example = losses.noised(schedule, to_float(batch.images), batch.draws.noise, level)
+        example = losses.Example.of(schedule, to_float(batch.images), batch.draws.noise, level)
         labels = batch.labels if model.classes else None
         prediction = model.denoise(labels, schedule, threshold=None)(example.x_t, level)
 

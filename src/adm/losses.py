@@ -20,6 +20,11 @@ class Example(NamedTuple):
     x_t: Tensor  # (B, C, H, W)
     level: Tensor  # (B,) int64
 
+    @classmethod
+    def of(cls, schedule: Schedule, x_0: Tensor, noise: Tensor, level: Tensor) -> "Example":
+        """Diffuse images to the given levels."""
+        return cls(x_0, noise, process.diffuse(schedule, x_0, noise, level), level)
+
 
 class Losses(NamedTuple):
     """Losses per image, (B,) each; `mse` and `vlb` are the terms of `loss`, None if absent."""
@@ -30,11 +35,6 @@ class Losses(NamedTuple):
 
 
 Loss: TypeAlias = Callable[[Parameterization, Schedule, Tensor, Example], Losses]
-
-
-def noised(schedule: Schedule, x_0: Tensor, noise: Tensor, level: Tensor) -> Example:
-    """Diffuse images to the given levels."""
-    return Example(x_0, noise, process.diffuse(schedule, x_0, noise, level), level)
 
 
 def simple(model: Parameterization, schedule: Schedule, raw: Tensor, example: Example) -> Losses:

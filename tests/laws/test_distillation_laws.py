@@ -22,16 +22,16 @@ from adm.diffusion import (
 from adm.diffusion.schedule import at
 from adm.distillation import (
     ConsistencyTuning,
+    Distillation,
     Lesson,
     Trajectory,
     conditions,
-    every,
-    stepped,
+    step_to,
     student_of,
 )
 from adm.guidance import between, folded, scaled
 from adm.images import to_uint8
-from adm.samplers import DDIM, Consistency, DPMSolver, LogSNR
+from adm.samplers import DDIM, Consistency, DPMSolver, Even, LogSNR
 from adm.training.batches import Batch, draw
 
 DATA, PROCESS = four_modes(), cosine(100)
@@ -98,14 +98,14 @@ def ddim_steps(denoise, schedule, x_t, level, following):
     """Steps of DDIM through all levels between."""
     level = torch.as_tensor(level)
     for _ in range(int((level - following).reshape(-1)[0])):
-        x_t = stepped(schedule, denoise(x_t, level), level - 1)
+        x_t = step_to(schedule, denoise(x_t, level), level - 1)
         level = level - 1
     return x_t
 
 
 def one_step(denoise, schedule, x_t, level, following):
     """A step of DDIM from one level to the other."""
-    return stepped(schedule, denoise(x_t, level), following)
+    return step_to(schedule, denoise(x_t, level), following)
 
 
 def test_the_exact_student_of_a_trajectory_of_ddim_has_no_loss():
@@ -141,7 +141,7 @@ def test_the_points_of_a_trajectory_are_those_of_the_guided_sampler(interval):
         )
 
     lesson, examples = replace(lesson_of((1,), still), interval=interval), batch(16)
-    scales = lesson.drawn(examples.draws, examples.draws.noise)
+    scales = lesson.draw_scales(examples.draws, examples.draws.noise)
     schedule = PROCESS.visiting(LEVELS)
 
     def guided(x, level):
@@ -251,20 +251,16 @@ def test_a_trained_student_reaches_the_map_of_the_exact_guided_sampler(method, s
 def error_of(lesson, network, steps, method) -> float:
     """Root mean square difference to the teacher's images from the same noise."""
     x, labels, scales = normal((600, *SHAPE), 9), torch.zeros(600).long(), torch.rand(600) * 3
-    coarse, fine = (
-        lesson.process.visiting(every(lesson.levels, steps)),
-        lesson.process.visiting(lesson.levels),
-    )
+    schedule = lesson.process.visiting(lesson.levels)
     if method.name == "consistency":  # from every level to the next
-        coarse = fine = lesson.process.respaced(range(1, 9))
-    truth = last(DDIM()(affinely(fine, labels, scales.double()), x, fine, noise_like(x)))
-    if method.name == "trajectory":
-        coarse = fine
-    jump, stride = lesson.student(network, coarse, labels, scales.double()), coarse.last // steps
+        schedule = lesson.process.respaced(range(1, 9))
+    truth = last(DDIM()(affinely(schedule, labels, scales.double()), x, schedule, noise_like(x)))
+    jump = lesson.student(network, schedule, labels, scales.double())
+    stride = schedule.last // steps
     with torch.no_grad():
-        for level in range(coarse.last, 0, -stride):
+        for level in range(schedule.last, 0, -stride):
             following = level - stride
-            x = stepped(coarse, jump(x, level, following), following)
+            x = step_to(schedule, jump(x, level, following), following)
     return rms(x - truth)
 
 
@@ -327,18 +323,21 @@ def test_conditions_are_columns_in_the_order_of_their_names():
 
 
 def test_levels_of_fewer_steps_are_among_those_of_more():
-    levels = tuple(range(1, 17))
-    for steps in (1, 2, 4, 8, 16):
-        assert set(every(levels, steps)) <= set(every(levels, min(16, 2 * steps)))
-        assert every(levels, steps)[-1] == 16
-        assert len(every(levels, steps)) == steps
+    how = Distillation(grid=Even(steps=16), steps=(1, 2, 4, 8, 16))
+    levels = {steps: how.levels(cosine(16), steps) for steps in how.steps}
+    for steps in how.steps:
+        assert set(levels[steps]) <= set(levels[min(16, 2 * steps)])
+        assert levels[steps][-1] == 16
+        assert len(levels[steps]) == steps
     for wrong in (3, 5, 0, 32):
-        with pytest.raises(ValueError, match=f"{wrong} steps are no divisor of 16 levels"):
-            every(levels, wrong)
+        with pytest.raises(ValueError, match=f"steps must be 1 or .* got {wrong}; this model is"):
+            how.levels(cosine(16), wrong)
 
 
 def test_scales_are_uniform_in_their_range():
-    scales = lesson_of(scales=(1.0, 3.0)).drawn(draw(0, 0, 4000, SHAPE), torch.zeros(1).double())
+    scales = lesson_of(scales=(1.0, 3.0)).draw_scales(
+        draw(0, 0, 4000, SHAPE), torch.zeros(1).double()
+    )
     assert 1 <= float(scales.min()) < 1.01
     assert 2.99 < float(scales.max()) <= 3
     assert float(scales.mean()) == pytest.approx(2, abs=0.04)

@@ -18,7 +18,7 @@ from adm.diffusion import (
     Parameterization,
     cosine,
 )
-from adm.losses import TimestepImportance, cross_entropy, hybrid, noised, simple, vlb
+from adm.losses import Example, TimestepImportance, cross_entropy, hybrid, simple, vlb
 
 TARGETS = {"noise": NOISE, "x_0": X_0, "velocity": VELOCITY, "previous mean": PREVIOUS_MEAN}
 SCHEDULE = cosine(20)
@@ -27,7 +27,7 @@ LEVELS = torch.tensor([1, 2, 10, 19])
 
 def example():
     x_0, _ = four_modes().sample(len(LEVELS), seeded(0))
-    return noised(SCHEDULE, x_0, normal(tuple(x_0.shape), 1), LEVELS)
+    return Example.of(SCHEDULE, x_0, normal(tuple(x_0.shape), 1), LEVELS)
 
 
 def exact_raw(target, noisy, extra):
@@ -98,7 +98,7 @@ def test_the_best_constant_variance_is_the_error_it_must_cover():
     """With the mean fixed, the bound is least where the variance is the mean squared distance."""
     x_0, _ = four_modes().sample(20_000, seeded(4))
     level = torch.full((len(x_0),), 10)
-    noisy = noised(SCHEDULE, x_0, normal(tuple(x_0.shape), 5), level)
+    noisy = Example.of(SCHEDULE, x_0, normal(tuple(x_0.shape), 5), level)
     model, exact = Parameterization(PREVIOUS_MEAN, LEARNED), four_modes().denoise(SCHEDULE)
     p = exact(noisy.x_t, 10)
     covered = p.variance.value.mean().log().item()

@@ -89,7 +89,7 @@ def test_loss_terms_and_gradient(case):
     )
     schedule, model = schedule_of(case), parameterization_of(case)
     level, network = want["t"] + 1, StandIn(case, shared["y"])
-    example = losses.noised(schedule, shared["x_start"], shared["noise"], level)
+    example = losses.Example.of(schedule, shared["x_start"], shared["noise"], level)
     raw = network(example.x_t, schedule.timestep(level, example.x_t)).requires_grad_()
     got = loss_of(case, schedule, model.variance.learned)(model, schedule, raw, example)
     (gradient,) = torch.autograd.grad(got.loss.sum(), raw)

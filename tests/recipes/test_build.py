@@ -11,7 +11,7 @@ from adm.diffusion import denoiser
 from adm.diffusion.likelihood import bits_per_dimension
 from adm.diffusion.process import diffuse
 from adm.images import to_float, to_uint8
-from adm.losses import Losses, noised
+from adm.losses import Example, Losses
 from adm.processes import Devices
 from adm.recipes import DiffusionRecipe, build
 from adm.recipes.resolve import Facts, resolve
@@ -38,7 +38,7 @@ def losses_by_level(recipe: DiffusionRecipe) -> list[Losses]:
     losses = []
     for level in range(1, schedule.last + 1):
         levels = torch.full((len(IMAGES),), level)
-        example = noised(schedule, IMAGES.double(), noise(level), levels)
+        example = Example.of(schedule, IMAGES.double(), noise(level), levels)
         raw = output(example.x_t, schedule.timestep(levels, example.x_t))
         losses.append(build.loss(recipe)(model, schedule, raw, example))
     return losses

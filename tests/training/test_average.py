@@ -58,5 +58,5 @@ def test_a_run_keeps_the_model_s_average_first_and_all_by_name() -> None:
 
 
 def test_a_duplicate_average_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"leave one ema-0\.9 out"):
+    with pytest.raises(ValueError, match=r"two averages have the decay 0\.9; leave one"):
         averages(constant(1.0), 0.9, (0.9,))

@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from adm.models.load import load_diffusion
 from adm.store.hashes import SUMS, seal
 from adm.training import checkpoint, model_file
-from adm.training.checkpoint import finished, latest, step_of
+from adm.training.checkpoint import folders_of, latest, step_of
 
 SETTINGS = ("train.save_every_steps=2", "train.steps=6", "watch.images=0")
 PARTS = ("model.safetensors", "raw.safetensors", "optimizer.safetensors", "state.json", SUMS)
@@ -94,7 +94,7 @@ def test_a_damaged_checkpoint_stays_aside_until_it_is_trained_again(run: Path) -
 
 
 def test_a_run_without_a_whole_checkpoint_is_refused_and_unchanged(run: Path) -> None:
-    for folder in finished(run):
+    for folder in folders_of(run):
         flip(folder / "optimizer.safetensors")
     before = sorted((run / "checkpoints").iterdir())
     message = r"step-0000006/optimizer\.safetensors .*no checkpoint before it is whole; copy it"

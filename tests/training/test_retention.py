@@ -36,7 +36,7 @@ def add_checkpoints(
 
 
 def remaining_steps(run: Path) -> list[int]:
-    return [int(f.name.removeprefix("step-")) for f in checkpoint.finished(run)]
+    return [int(f.name.removeprefix("step-")) for f in checkpoint.folders_of(run)]
 
 
 @pytest.mark.parametrize(

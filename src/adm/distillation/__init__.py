@@ -9,8 +9,7 @@ from adm.distillation.student import (
     Student,
     Teach,
     conditions,
-    every,
-    stepped,
+    step_to,
     student_of,
 )
 from adm.distillation.trajectory import Trajectory
@@ -26,7 +25,6 @@ __all__ = [
     "Teach",
     "Trajectory",
     "conditions",
-    "every",
-    "stepped",
+    "step_to",
     "student_of",
 ]

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from adm.diffusion import Schedule, process
 from adm.diffusion.schedule import at
-from adm.distillation.student import Lesson, Method, stepped
+from adm.distillation.student import Lesson, Method, step_to
 from adm.images import to_float
 from adm.limits import MOST_STEPS
 from adm.networks import Condition
@@ -91,12 +91,12 @@ def consistency(lesson: Lesson, settings: ConsistencyTuning, stage: int) -> Obje
         x_0, labels = to_float(batch.images), batch.labels
         levels = settings.levels(schedule, start, batch.draws.level, stage)
         level, below = (each.to(x_0.device) for each in levels)
-        scales = lesson.drawn(batch.draws, x_0)
+        scales = lesson.draw_scales(batch.draws, x_0)
         x_t = process.diffuse(schedule, x_0, batch.draws.noise, level)
         jump = lesson.student(network, schedule, labels, scales)
         clean = torch.zeros_like(level)
         with torch.no_grad():
-            x_r = stepped(schedule, teacher(labels, scales)(x_t, level), below)
+            x_r = step_to(schedule, teacher(labels, scales)(x_t, level), below)
             clear = (below == 0).reshape(-1, 1, 1, 1)
             target = torch.where(clear, x_r, jump(x_r, below, clean).x_0)
         away = (jump(x_t, level, clean).x_0 - target).flatten(1).square().sum(dim=1)

@@ -7,11 +7,11 @@ from pydantic import Field
 
 from adm.diffusion import Schedule
 from adm.distillation.consistency import ConsistencyTuning
-from adm.distillation.student import Lesson, Method, Student, Teach, every
+from adm.distillation.student import Lesson, Method, Student, Teach
 from adm.distillation.trajectory import Trajectory
 from adm.samplers import GRIDS, Grid, LogSNR
 from adm.samplers.interval import Interval, check_within
-from adm.spec import SpecOf, out_of_range
+from adm.spec import SettingError, SpecOf, out_of_range
 from adm.training.objective import Objective
 
 METHODS: dict[str, type[Method]] = {kind.name: kind for kind in (Trajectory, ConsistencyTuning)}
@@ -47,15 +47,15 @@ class Distillation:
         """Raise ValueError if the fields contradict each other or a process with T = `last`."""
         low, high = self.scales
         if low > high:
-            raise out_of_range("distillation.scales", "the lower scale first", self.scales)
+            cure = f"write the lower scale first, {high:g},{low:g}"
+            raise SettingError("distillation.scales", f"{{}} is an empty range; {cure}")
         self.grid.check(last)
         check_within(self.interval, last, "distillation.interval")
         count = self.grid.steps
         for steps in self.steps:
             if count % steps:
-                raise out_of_range(
-                    "distillation.grid.steps", f"a multiple of {steps}, a student's steps", count
-                )
+                allowed = f"a multiple of {steps}, the steps of a student"
+                raise out_of_range("distillation.grid.steps", allowed, count)
 
     def objectives(
         self, process: Schedule, teach: Teach, student: Student
@@ -81,5 +81,7 @@ class Distillation:
         """
         if steps not in self.steps:
             known = " or ".join(map(str, sorted(self.steps)))
-            raise out_of_range("steps", f"{known}, as this model is distilled", steps)
-        return every(self.grid.visited(schedule), steps)
+            raise out_of_range("steps", known, steps, "this model is distilled for no other number")
+        visited = self.grid.visited(schedule)
+        stride = len(visited) // steps
+        return tuple(visited[stride - 1 :: stride])

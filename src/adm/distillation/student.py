@@ -63,7 +63,7 @@ class Lesson:
         inside = visited_within(self.interval, levels)
         return lambda labels, scales: self.teach(schedule, labels, scales, inside)
 
-    def drawn(self, draws: Draws, like: Tensor) -> Tensor:
+    def draw_scales(self, draws: Draws, like: Tensor) -> Tensor:
         """Return the guidance scale of each image, uniform in the range; (B,) as `like`."""
         low, high = self.scales
         return torch.from_numpy(low + (high - low) * draws.scale).to(like)
@@ -89,18 +89,6 @@ class Method(Checked):
     @abstractmethod
     def stages(self, lesson: Lesson) -> tuple[Objective, ...]:
         """Return the objective of every stage."""
-
-
-def every(levels: Sequence[float], steps: int) -> tuple[float, ...]:
-    """Return `steps` of the levels, evenly spaced from the last one down.
-
-    Raises:
-        ValueError: the number of levels is not a multiple of the number of steps.
-    """
-    if steps < 1 or len(levels) % steps:
-        raise ValueError(f"{steps} steps are no divisor of {len(levels)} levels; choose another")
-    stride = len(levels) // steps
-    return tuple(levels[stride - 1 :: stride])
 
 
 def student_of(
@@ -159,6 +147,6 @@ def conditions(
     return torch.stack(columns, dim=1)
 
 
-def stepped(schedule: Schedule, prediction: Prediction, level: Level) -> Tensor:
+def step_to(schedule: Schedule, prediction: Prediction, level: Level) -> Tensor:
     """Return x_s by a step of DDIM: the point with this x_0 and this noise at level s."""
     return process.diffuse(schedule, prediction.x_0, prediction.noise, level)

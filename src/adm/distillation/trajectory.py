@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from adm.diffusion import Schedule
 from adm.diffusion.likelihood import per_image
-from adm.distillation.student import Jump, Lesson, Method, stepped
+from adm.distillation.student import Jump, Lesson, Method, step_to
 from adm.networks import Condition
 from adm.samplers import DDIM, Sampler
 from adm.samplers.dpm_solver import dpm_solver
@@ -55,7 +55,7 @@ def _solver(lesson: Lesson, order: int) -> Solve:
     @torch.no_grad()
     def solve(batch: Batch) -> Points:
         x = batch.draws.noise
-        denoise = teacher(batch.labels, lesson.drawn(batch.draws, x))
+        denoise = teacher(batch.labels, lesson.draw_scales(batch.draws, x))
         states = dpm_solver(denoise, x, ExponentialSteps(schedule), order)
         return {schedule.last: x} | {state.level: state.x for state in states}
 
@@ -74,7 +74,7 @@ def trajectory(lesson: Lesson, order: int) -> Objective:
 
     def objective(network: nn.Module, batch: Batch) -> Outcome:
         points, labels = solve(batch), batch.labels
-        scales = lesson.drawn(batch.draws, batch.draws.noise)
+        scales = lesson.draw_scales(batch.draws, batch.draws.noise)
         jump = lesson.student(network, lesson.schedule, labels, scales)
         walks = {n: _walk(jump, points, lesson.schedule, n) for n in lesson.steps}
         loss = torch.cat(list(walks.values())).mean(dim=0)
@@ -103,6 +103,6 @@ def _walk(jump: Jump, points: Points, schedule: Schedule, steps: int) -> Tensor:
     losses: list[Tensor] = []
     for level in range(schedule.last, 0, -stride):
         following = level - stride
-        x = stepped(schedule, jump(x.detach(), level, following), following)
+        x = step_to(schedule, jump(x.detach(), level, following), following)
         losses.append(per_image((x - points[following]).abs()))
     return torch.stack(losses)

@@ -22,8 +22,8 @@ from adm.training.checkpoint import check_model
 from adm.training.model_file import (
     Metadata,
     check_finite,
-    damaged_metadata,
     load_weights,
+    metadata_error,
     metadata_of,
 )
 
@@ -139,7 +139,7 @@ def read(model: str | Path) -> tuple[Path, dict[str, Tensor], Recipe, Metadata]:
         if classes not in (None, names):
             raise ValueError(f"it names {names} classes, and its network has {classes}")
     except ValueError as error:
-        raise damaged_metadata(path, error) from None
+        raise metadata_error(path, error) from None
     return path, load_weights(path), recipe, metadata
 
 
@@ -156,7 +156,7 @@ def _filled(
     try:
         network = on_meta(recipe.config)
     except ValueError as error:
-        raise damaged_metadata(path, error) from None
+        raise metadata_error(path, error) from None
     if shapes_of(network.state_dict()) != shapes_of(weights):
         raise ValueError(f"the weights in {path} do not match its recipe; the file is damaged")
     filled = {name: w.float() for name, w in weights.items()}

@@ -25,7 +25,7 @@ import torch
 from pydantic import Field
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from torch import Tensor, nn
+from torch import Tensor
 
 from adm.processes import Devices
 from adm.shown import reason_of
@@ -91,7 +91,7 @@ def step_of(folder: Path) -> int | None:
     return step if step is not None and folder.name == step_folder(step) else None
 
 
-def finished(run: Path) -> list[Path]:
+def folders_of(run: Path) -> list[Path]:
     """Return all complete checkpoints of a run, oldest first.
 
     One is complete if it has its final name, as its files are written under another, and a
@@ -107,7 +107,7 @@ def finished(run: Path) -> list[Path]:
 
 def latest(run: Path) -> Path | None:
     """Return the newest complete checkpoint of a run, or None."""
-    folders = finished(run)
+    folders = folders_of(run)
     return folders[-1] if folders else None
 
 
@@ -143,7 +143,7 @@ def best(run: Path) -> Path | None:
 def _numbers_of(run: Path) -> dict[Path, Numbers]:
     """Return the numbers of the complete checkpoints, oldest first, without damaged ones."""
     numbers: dict[Path, Numbers] = {}
-    for folder in finished(run):
+    for folder in folders_of(run):
         with suppress(ValueError):
             numbers[folder] = read_numbers(folder)
     return numbers
@@ -175,15 +175,15 @@ def check_model(path: Path) -> None:
     A file outside the folder of a checkpoint is not checked.
     """
     file = path.resolve()  # `best` is a link to a checkpoint
-    for folder in (file.parent, file.parent.parent):
-        if (folder / STATE).is_file() and ((folder / SUMS).exists() or step_of(folder) is not None):
-            try:
-                check_parts(folder, [file.relative_to(folder).as_posix()])
-            except (OSError, ValueError) as error:
-                raise ValueError(
-                    f"{error}; copy it again, or remove {folder} to use the checkpoint before it"
-                ) from None
-            return
+    folder = file.parent
+    if not (folder / STATE).is_file():
+        return
+    try:
+        check_parts(folder, [file.name])
+    except (OSError, ValueError) as error:
+        raise ValueError(
+            f"{error}; copy it again, or remove {folder} to use the checkpoint before it"
+        ) from None
 
 
 def save(run: Path, numbers: Numbers, learner: Learner, metadata: dict[str, Any]) -> Path:
@@ -265,7 +265,7 @@ def restore(run: Path, learner: Learner, devices: Devices) -> Numbers | None:
 def _newest_whole(run: Path, learner: Learner) -> Path | None:
     """Return the newest whole checkpoint, after setting the damaged ones that are newer aside."""
     damaged: dict[Path, str] = {}
-    for folder in reversed(finished(run)):
+    for folder in reversed(folders_of(run)):
         try:
             _check(folder, learner)
         except (OSError, ValueError) as error:
@@ -323,13 +323,13 @@ def _read(path: Path) -> dict[str, Tensor]:
 
 def files_of(learner: Learner) -> dict[str, dict[str, Tensor]]:
     """Return the tensors of each file, by file name; they share memory with the learner's."""
-    parameters, buffers = dict(learner.network.named_parameters()), _buffers(learner.network)
+    raw = learner.network.state_dict()  # with buffers, which have no average
     files = {
-        "model.safetensors": {**learner.ema.weights, **buffers},
-        "raw.safetensors": {**parameters, **buffers},
+        "model.safetensors": {**raw, **learner.ema.weights},
+        "raw.safetensors": raw,
         MOMENTS: {
             f"{slot}/{name}": value
-            for name, parameter in parameters.items()
+            for name, parameter in learner.network.named_parameters()
             for slot, value in learner.optimizer.state[parameter].items()
         },
     }
@@ -340,19 +340,13 @@ def files_of(learner: Learner) -> dict[str, dict[str, Tensor]]:
     return files
 
 
-def _buffers(network: nn.Module) -> dict[str, Tensor]:
-    """Return the persistent buffers, such as the statistics of batch normalisation."""
-    persistent = network.state_dict().keys()  # without non-persistent buffers
-    return {name: buffer for name, buffer in network.named_buffers() if name in persistent}
-
-
 def prune(run: Path, settings: TrainSettings) -> None:
     """Remove the checkpoints that the settings do not retain.
 
     The newest checkpoint, and the newest one whose last step was finite, are retained. One off
     the schedule, which only an interruption saves, is removed once a newer one exists.
     """
-    folders = finished(run)
+    folders = folders_of(run)
     steps = {folder: step_of(folder) or 0 for folder in folders}
     newest, last, interval = steps[folders[-1]], settings.keep_last, settings.keep_every_steps
     regular = [f for f in folders[:-1] if settings.regular(steps[f])]

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
-from adm.spec import out_of_range
+from adm.spec import SettingError
 
 
 class EMA:
@@ -55,7 +55,6 @@ def averages(network: nn.Module, decay: float, others: Sequence[float] = ()) -> 
     """
     decays = (decay, *others)
     if twice := next((one for one in decays if decays.count(one) > 1), None):
-        raise out_of_range(
-            "train.ema_others", "averages that differ", cure=f"leave one ema-{twice} out"
-        )
+        sentence = f"two averages have the decay {twice:g}; leave one of them out of {{}}"
+        raise SettingError("train.ema_others", sentence)
     return tuple(EMA(network, one) for one in decays)

@@ -39,7 +39,7 @@ def lines(path: Path) -> Iterator[tuple[bytes, LogLine | None]]:
 
 
 @contextmanager
-def continued(run: Path, steps: int, devices: Devices) -> Iterator[TextIO]:
+def reopen(run: Path, steps: int, devices: Devices) -> Iterator[TextIO]:
     """Open the log for appending, without the lines after `steps`; on rank 0 alone.
 
     Damaged lines are dropped, and of several lines of one step all but the first.

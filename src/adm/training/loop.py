@@ -115,10 +115,10 @@ def _resumed(run: Run, micro_batch: MicroBatch, newest: Numbers | None) -> Itera
     validations = list[float]()
     if settings.patience is not None:
         validations = devices.once(lambda: log.read(run.folder, learner.step, JUDGED))
-    if steps and exhausted(validations, settings.patience):
+    if steps and is_out_of_patience(validations, settings.patience):
         _log_end(run)
         return
-    with log.continued(run.folder, learner.step, devices) as lines:
+    with log.reopen(run.folder, learner.step, devices) as lines:
         stream = batches(
             run.source, settings.seed, settings.batch_size, steps, devices, run.augmentation
         )
@@ -128,9 +128,9 @@ def _resumed(run: Run, micro_batch: MicroBatch, newest: Numbers | None) -> Itera
             done = learner.step
             shown |= run.watch(done, learner)
             log.write(lines, done, shown)
-            if (judged := validated(shown)) is not None:
+            if (judged := shown.get(JUDGED)) is not None:
                 validations.append(judged)
-            ended = judged is not None and exhausted(validations, settings.patience)
+            ended = judged is not None and is_out_of_patience(validations, settings.patience)
             leaving = devices.any(run.stop()) or ended
             saved = None
             if leaving or settings.saves(done):
@@ -146,12 +146,7 @@ def _resumed(run: Run, micro_batch: MicroBatch, newest: Numbers | None) -> Itera
                 return
 
 
-def validated(shown: dict[str, float]) -> float | None:
-    """Return the figure of validation by which the best checkpoint is chosen; None for none."""
-    return shown.get(JUDGED)
-
-
-def exhausted(validations: Sequence[float], patience: int | None) -> bool:
+def is_out_of_patience(validations: Sequence[float], patience: int | None) -> bool:
     """Return whether the latest `patience` validations are all no better than one before them."""
     if patience is None or len(validations) <= patience:
         return False

@@ -156,7 +156,7 @@ def load_weights(path: Path) -> dict[str, Tensor]:
     try:
         weights = load_file(path)
     except (SafetensorError, OSError, ValueError) as error:
-        raise damaged(path, error) from None
+        raise file_error(path, error) from None
     return {name: tensor.float() for name, tensor in weights.items()}
 
 
@@ -170,7 +170,7 @@ def metadata_of(path: Path) -> Metadata:
     try:
         return as_type(Metadata, entries)
     except ValueError as error:
-        raise damaged_metadata(path, error) from None
+        raise metadata_error(path, error) from None
 
 
 def entries_of(path: Path) -> dict[str, Any]:
@@ -187,7 +187,7 @@ def entries_of(path: Path) -> dict[str, Any]:
         with safe_open(path, framework="pt") as file:  # reads no more than the header
             entries = parse_json((file.metadata() or {}).get(FORMAT, "{}"), CLASSES)
     except (SafetensorError, OSError, ValueError) as error:
-        raise damaged(path, error) from None
+        raise file_error(path, error) from None
     if not isinstance(entries, dict) or not {"recipe", "classes"} <= entries.keys():
         raise ValueError(
             f"{path} contains no recipe; give the model.safetensors of a checkpoint, or import the "
@@ -213,12 +213,12 @@ def check_finite(path: Path, weights: Mapping[str, Tensor], cure: str | None = N
         raise ValueError(f"{name} in {path} has values that are not finite{suffix}")
 
 
-def damaged(path: Path, error: Exception) -> ValueError:
+def file_error(path: Path, error: Exception) -> ValueError:
     """Return the error of a model file that cannot be read."""
     reason = short(printable(reason_of(error)), LONGEST_REASON)
     return ValueError(f"{path} is not a model file, or it is damaged ({reason}); {CURE}")
 
 
-def damaged_metadata(path: Path, error: Exception) -> ValueError:
+def metadata_error(path: Path, error: Exception) -> ValueError:
     """Return the error of a model file whose metadata contradict their schema or its weights."""
     return ValueError(f"{path} holds a damaged recipe or damaged classes ({error}); {CURE}")

@@ -38,7 +38,6 @@ Objective: TypeAlias = Callable[[nn.Module, Batch], Outcome]
 WITHHELD = 0.0  # every pixel of a condition that is withheld: an even grey
 
 
-# Eight parameters: the first three define the loss, the others are options, by keyword.
 def diffusion(
     schedule: Schedule,
     parameterization: Parameterization,
@@ -73,7 +72,7 @@ def diffusion(
         x_0, draws = to_float(batch.images), batch.draws
         drawn, of_levels = draw(draws.level)
         level = torch.from_numpy(drawn).to(x_0.device)
-        example = losses.noised(schedule, x_0, draws.noise, level)
+        example = losses.Example.of(schedule, x_0, draws.noise, level)
         dropped = torch.from_numpy(draws.label < label_dropout).to(x_0.device)
         labels = batch.labels.masked_fill(dropped, NO_LABEL)
         inputs = parameterization.inputs(schedule, example.x_t, level)
@@ -81,7 +80,7 @@ def diffusion(
         if batch.condition is not None:
             image = [to_float(batch.condition)]
         if low_res_noise:
-            noisy, timestep = _diffused(schedule, image[0], draws, low_res_noise)
+            noisy, timestep = _diffuse_input(schedule, image[0], draws, low_res_noise)
             image = [noisy, timestep[:, None]]
         if batch.condition is not None:
             image[0] = image[0].masked_fill(dropped[:, None, None, None], WITHHELD)
@@ -111,7 +110,7 @@ def classification(
             uniform_level(schedule, batch.draws.level) if noised else np.zeros(len(x_0), np.int64)
         )
         level = torch.from_numpy(levels).to(x_0.device)
-        x_t = losses.noised(schedule, x_0, batch.draws.noise, level).x_t
+        x_t = losses.Example.of(schedule, x_0, batch.draws.noise, level).x_t
         with autocast():
             logits = network(x_t, schedule.timestep(level, x_0))
         loss = losses.cross_entropy(logits, batch.labels)
@@ -121,7 +120,7 @@ def classification(
     return objective
 
 
-def _diffused(
+def _diffuse_input(
     schedule: Schedule, low_res: Tensor, draws: Draws, highest: int
 ) -> tuple[Tensor, Tensor]:
     """Return an upsampler's input with noise of uniform levels 0..`highest`, and its timesteps.

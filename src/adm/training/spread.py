@@ -40,7 +40,7 @@ def as_laid_out(gradient: Tensor, strides: tuple[int, ...]) -> Tensor:
     return gradient.as_strided(gradient.shape, strides) if same else gradient
 
 
-def accumulating(runner: nn.Module, last: bool) -> AbstractContextManager[Any]:
+def gradient_sync(runner: nn.Module, last: bool) -> AbstractContextManager[Any]:
     """Return a context in which gradients are averaged over processes only if `last`.
 
     Args:

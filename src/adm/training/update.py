@@ -14,7 +14,7 @@ from adm.processes import Devices
 from adm.training.batches import Batch
 from adm.training.learner import Learner
 from adm.training.objective import Outcome
-from adm.training.spread import accumulating, rows
+from adm.training.spread import gradient_sync, rows
 
 Skipped = Literal["forward", "gradient"]
 
@@ -70,7 +70,7 @@ def update(learner: Learner, batch: Batch, how: StepSettings) -> Update:
     factor = scale.value * how.devices.world / how.batch_size
     for part, last in _parts(batch, how.micro_batch):
         outcomes.append(backward(learner, part, factor, last))
-    level, values = _gathered(outcomes, how)
+    level, values = _gather(outcomes, how)
     gradients = [p.grad for p in learner.network.parameters() if p.grad is not None]
     norm = float(get_total_norm(gradients)) / scale.value
     healthy = bool(torch.stack(list(values.values())).isfinite().all())
@@ -101,7 +101,7 @@ def backward(learner: Learner, batch: Batch, factor: float, last: bool) -> Outco
             processes.
     """
     key_dropout(learner.network, batch.draws.key)
-    with accumulating(learner.runner, last):
+    with gradient_sync(learner.runner, last):
         outcome = learner.objective(learner.runner, batch)
         (outcome.loss.sum() * factor).backward()
     return outcome.detached()
@@ -112,7 +112,7 @@ def _parts(batch: Batch, size: int) -> Iterator[tuple[Batch, bool]]:
         yield batch.part(start, start + size), start + size >= batch.size
 
 
-def _gathered(outcomes: list[Outcome], how: StepSettings) -> tuple[Tensor, dict[str, Tensor]]:
+def _gather(outcomes: list[Outcome], how: StepSettings) -> tuple[Tensor, dict[str, Tensor]]:
     """Gather the levels and the shown values of the whole global batch."""
     names = list(outcomes[0].shown)
     columns = [torch.cat([o.shown[name].detach().float() for o in outcomes]) for name in names]
