@@ -1,9 +1,9 @@
 """amounts of work at times of a fake clock -> the work done, its unit, and the time left."""
 
 import pytest
+from rich import console
 
 from adm.app import notices
-from adm.app import progress as module
 from adm.app.progress import progress
 
 
@@ -17,7 +17,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     fake = Clock()
-    monkeypatch.setattr(module.time, "monotonic", fake)
+    monkeypatch.setattr(console, "monotonic", fake)
     monkeypatch.setattr(notices, "_quiet", False)
     return fake
 
