@@ -40,7 +40,7 @@ def test_a_folder_is_written(adm: Adm, workdir: Path) -> None:
         "manifest": {"generated": {"count": 7}},
     }
     (workdir / "report.json").write_text(json.dumps(report))
-    options = ("--images", 2, "--scores", "report.json")
+    options = ("--scores", "report.json")
     assert "a diffusion model" in adm("convert", "m.safetensors", *options, "--out", "m").out
     assert "a classifier" in adm("convert", "c.safetensors", "--out", "c").out
     folders = {name: files_of(workdir / name) for name in ("m", "c")}
@@ -54,10 +54,10 @@ def test_a_folder_is_written(adm: Adm, workdir: Path) -> None:
 
 
 REFUSED = {
-    "--out c.safetensors --public": "--public must be left out for a file",
+    "--out c.safetensors --scores none.json": "--scores needs a model card",
     "--out full": "full already exists and is not empty",
-    "--out x --flags=--a": "--flags must be left out for a folder",
-    "--out x.onnx": "--out must be a name that ends in .safetensors or .pt, or without a suffix",
+    "--out x --flags=--a": "--flags is for a new .safetensors file",
+    "--out x.onnx": "--out ends in .onnx, which is no format of models; end it in .safetensors",
     "--out x --scores none.json": "none.json is not a report",
     "--out hf:me/x": "hf:me/x is out of reach, and not in the cache of this machine; connect",
 }
@@ -78,9 +78,8 @@ def test_what_cannot_be_written_is_refused(
     assert server.requests == []
 
 
-@pytest.mark.parametrize("public", [False, True])
-def test_a_repository_is_private_by_default(
-    adm: Adm, server: Hub, workdir: Path, public: bool, monkeypatch: pytest.MonkeyPatch
+def test_a_new_repository_is_private(
+    adm: Adm, server: Hub, workdir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from huggingface_hub import HfApi
 
@@ -91,13 +90,12 @@ def test_a_repository_is_private_by_default(
         return "https://there/commit"
 
     monkeypatch.setattr(HfApi, "upload_folder", upload)
-    more = ("--public",) if public else ()
-    answer = adm("convert", "m.safetensors", "--out", SPEC, "--images", 0, *more)
+    answer = adm("convert", "m.safetensors", "--out", SPEC)
     assert answer.out == "https://there/commit: a diffusion model\n"
-    assert set(pushed) == {MODEL, CONFIG, CARD}
+    assert set(pushed) == {MODEL, CONFIG, PICTURE, CARD}
     (created,) = server.created
     visibility = created.get("visibility") or ("private" if created["private"] else "public")
-    assert visibility == ("public" if public else "private")
+    assert visibility == "private"
 
 
 @pytest.mark.slow

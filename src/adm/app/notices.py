@@ -9,9 +9,7 @@ import os
 import sys
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from ctypes import CDLL
-from importlib.util import find_spec
+from contextlib import contextmanager
 from typing import TextIO
 
 from adm.shown import printable_lines
@@ -78,12 +76,8 @@ def silence_hub(progress: bool) -> None:
 def silence_pillow() -> None:
     """Keep Pillow from printing, for this process.
 
-    It warns of sizes that are checked here and of metadata that are not used, and logs and prints
-    what it raises. In threads, warnings.catch_warnings() would not be safe.
+    It warns of sizes that are checked here and of metadata that are not used, and logs what it
+    raises. In threads, warnings.catch_warnings() would not be safe.
     """
     warnings.filterwarnings("ignore", module=r"PIL\.")
     logging.getLogger("PIL").addHandler(logging.NullHandler())
-    core = find_spec("PIL._imaging")
-    if core is not None and core.origin is not None:
-        with suppress(OSError, AttributeError):
-            CDLL(core.origin).TIFFSetErrorHandler(None)  # of libtiff, which Pillow links

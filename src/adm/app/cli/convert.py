@@ -1,16 +1,14 @@
 """adm convert MODEL --out FILE -> the model in another format, or on the Hugging Face hub."""
 
 import shlex
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
 from adm.app.cli import places
-from adm.app.cli.options import FLAG
 from adm.app.cli.output import OUT, say
-from adm.spec import out_of_range
+from adm.spec import SettingError, literal
 
 OURS, RELEASED, HUB = ".safetensors", (".pt", ".pth"), "hf:"
 
@@ -22,9 +20,7 @@ def convert(
     out: Annotated[Path, OUT],
     as_: Annotated[str | None, Parameter(name="--as")] = None,
     flags: Annotated[str | None, Parameter(allow_leading_hyphen=True)] = None,
-    images: int | None = None,
     scores: Path | None = None,
-    public: Annotated[bool, FLAG] = False,
     to: Literal["diffusers"] | None = None,
 ) -> None:
     """Write a model in another format.
@@ -58,42 +54,38 @@ def convert(
     flags
         Flags of a checkpoint trained with guided-diffusion or improved-diffusion that its weights
         do not determine. Without them, the error lists these, with the values that fit.
-    images
-        Samples shown in the model card of a folder or a repository: 16 by default, 0 for none.
     scores
-        Report to show there, as `adm evaluate --out` writes it.
-    public
-        Make a new repository public.
+        Report to show in the model card, as `adm evaluate --out` writes it.
     to
         Write the folder of a diffusers pipeline, with the model's classifier, and compare both.
     """
-    of_file: dict[str, object] = {"as": as_, "flags": flags}
-    of_card: dict[str, object] = {"images": images, "scores": scores, "public": public or None}
+    on_hub = str(out).startswith(HUB)
+    to_folder = to is not None or on_hub or not out.suffix
+    if not to_folder and out.suffix not in (OURS, *RELEASED):
+        raise SettingError(
+            "out",
+            f"{{}} ends in {literal(out.suffix)}, which is no format of models; end it in "
+            ".safetensors or .pt, or leave the end out for a folder",
+        )
+    for name, value in (("as", as_), ("flags", flags)):
+        if value is not None and (to_folder or out.suffix != OURS):
+            raise SettingError(name, "{} is for a new .safetensors file; write that first")
+    if scores is not None and (to is not None or not to_folder):
+        raise SettingError("scores", "{} needs a model card: a folder, or hf:owner/name")
     if to is not None:
-        _refuse("{to=diffusers}", of_file | of_card)
         _to_diffusers(model, out)
         return
-    if out.suffix not in (OURS, *RELEASED) or str(out).startswith(HUB):
-        _refuse("a folder or a repository", of_file, "convert to a .safetensors file first")
-        _publish(model, out, 16 if images is None else images, scores, public)
+    if to_folder:
+        _publish(model, out, scores, on_hub)
         return
-    _refuse("a file, which has no model card", of_card)
     places.file(out, "--out", "model.safetensors")
     from adm.models import export
 
     if out.suffix in RELEASED:
-        _refuse("a .pt file", of_file)
         say(f"{out}: for the scripts with {export.convert_to_released(model, out)}")
         return
     recipe = export.convert(model, out, as_, None if flags is None else parsed(flags))
     say(f"{out}: {recipe.makes} as the recipe {recipe.name}; adm info {out} shows it")
-
-
-def _refuse(what: str, options: Mapping[str, object], cure: str = "") -> None:
-    """Raise SettingError if an option is given that is not for this kind of output."""
-    for name, value in options.items():
-        if value is not None:
-            raise out_of_range(name, f"left out for {what}", cure=cure)
 
 
 def _to_diffusers(model: str, out: Path) -> None:
@@ -112,18 +104,8 @@ def _to_diffusers(model: str, out: Path) -> None:
         say(f"outputs of its network differ by {compared:.1g} of the largest at most")
 
 
-def _publish(model: str, out: Path, images: int, scores: Path | None, public: bool) -> None:
+def _publish(model: str, out: Path, scores: Path | None, on_hub: bool) -> None:
     """Write a folder as on the hub, or a repository there."""
-    on_hub = str(out).startswith(HUB)
-    if out.suffix and not on_hub:
-        raise out_of_range(
-            "out",
-            "a name that ends in .safetensors or .pt, or without a suffix for a folder, or "
-            "hf:owner/name",
-            str(out),
-        )
-    if public and not on_hub:
-        raise out_of_range("public", "left out for a folder")
     from adm.generation.pipeline import Pipeline
     from adm.generation.pretrained import Pretrained
     from adm.models.hub import Repository, package_for
@@ -143,12 +125,12 @@ def _publish(model: str, out: Path, images: int, scores: Path | None, public: bo
         written = Pretrained(loaded, report=report)
     else:
         pipeline = Pipeline(loaded, classifier_of(model, loaded.path))
-        written = pipeline.pretrained(images, report)
+        written = pipeline.pretrained(report=report)
     if repository is None:
         written.save(out)
         say(f"{out}: {written.recipe.makes} with its model card; adm.load takes the folder")
     else:
-        say(f"{written.push(repository, not public)}: {written.recipe.makes}")
+        say(f"{written.push(repository)}: {written.recipe.makes}")
 
 
 def parsed(flags: str) -> dict[str, str]:
@@ -156,5 +138,5 @@ def parsed(flags: str) -> dict[str, str]:
     words = shlex.split(flags)
     names = [word.removeprefix("--") for word in words[::2]]
     if len(words) % 2 or not all(word.startswith("--") for word in words[::2]):
-        raise out_of_range("flags", "names and values, such as --num_heads 4", flags)
+        raise SettingError("flags", "{} takes names and values, such as --num_heads 4")
     return dict(zip(names, words[1::2], strict=True))
