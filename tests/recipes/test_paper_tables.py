@@ -6,7 +6,6 @@ import pytest
 
 from adm.networks import ClassifierConfig, HeadCount, HeadWidth, UNetConfig
 from adm.recipes import ClassifierRecipe, DiffusionRecipe, recipe
-from adm.recipes.paper import classifier128_before_upsampling
 from adm.recipes.released import GUIDED, IMPROVED, RELEASED, recipe_name
 
 
@@ -131,13 +130,6 @@ def test_a_recipe_has_the_objective_and_classes_of_the_paper(name: str) -> None:
     assert chosen.data.low_res == low
     assert low is None or not chosen.data.low_res_rounded
     assert chosen.train.ema_decay == 0.9999
-
-
-def test_the_note_of_table_12_changes_batch_and_rate_alone() -> None:
-    ours, column = classifier128_before_upsampling(), recipe("128x128-classifier")
-    assert (ours.train.batch_size, ours.train.learning_rate) == (1024, 6e-5)
-    assert ours.config == column.config
-    assert ours.train.weight_decay == column.train.weight_decay
 
 
 def test_a_model_is_guided_by_the_classifier_of_its_size_and_schedule() -> None:

@@ -29,7 +29,7 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
         emoji.emoji_upsampler,
         emoji.emoji_weak,
         *paper.released_recipes(),
-        *paper.VARIANTS,
+        paper.imagenet128_ablated,
         *ABLATIONS,
     )
 }

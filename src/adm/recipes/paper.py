@@ -1,4 +1,4 @@
-"""Tables of the paper -> Recipes: the best ablation, the released networks, and variants.
+"""Tables of the paper -> Recipes: the best ablation, and the released networks.
 
 The numbers are those of the paper's appendix I (Tables 11 to 13). Settings that it does not state
 are those of the released scripts, whose loop neither warms up the learning rate nor clips
@@ -10,21 +10,13 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 from adm.networks import HeadCount, UNetConfig
-from adm.recipes.released import RELEASED, recipe_name
-from adm.recipes.schema import (
-    ClassifierRecipe,
-    DataSettings,
-    DiffusionRecipe,
-    ProcessSettings,
-    Recipe,
-)
+from adm.recipes.released import LINEAR, RELEASED, recipe_name
+from adm.recipes.schema import ClassifierRecipe, DataSettings, DiffusionRecipe, Recipe
 from adm.samplers import Even, Sampling
 from adm.training.levels import ByLoss, Uniform
 from adm.training.settings import TrainSettings
 
 IMAGENET_CLASSES = 1000
-LINEAR = ProcessSettings(schedule="linear", steps=1000)
-SMALL_BATCH = 32
 
 
 class Trained(NamedTuple):
@@ -133,52 +125,6 @@ def imagenet128_ablated() -> DiffusionRecipe:
     )
 
 
-def imagenet64_without_dropout() -> DiffusionRecipe:
-    """ImageNet 64x64 without dropout (paper, Table 5). It was not released, nor trained here."""
-    base = released_recipe("64x64_diffusion.pt")
-    assert isinstance(base, DiffusionRecipe)
-    return replace(base, name="64x64-diffusion-nodropout", unet=replace(base.unet, dropout=0.0))
-
-
-def classifier128_before_upsampling() -> ClassifierRecipe:
-    """The classifier that guides 128x128 images meant for the upsampler to 512x512.
-
-    Batch 1024 and a learning rate of 6e-5 (paper, Table 12, note); iterations and weight decay are
-    those of the other 128x128 classifier, as the note does not state them. It was not released, nor
-    trained here.
-    """
-    base = released_recipe("128x128_classifier.pt")
-    assert isinstance(base, ClassifierRecipe)
-    train = replace(base.train, batch_size=1024, learning_rate=6e-5)
-    return replace(base, name="128x128-classifier-before-upsampling", train=train)
-
-
-def upsampler256_small_batch() -> DiffusionRecipe:
-    """The upsampler to 256x256 for one GPU: batch 32, with activation checkpointing.
-
-    Ours and not the paper's; it was not trained here. The learning rate is the paper's times the
-    square root of the ratio of the batches, 1e-4 x sqrt(32 / 256), as suits Adam; it is warmed up,
-    and gradients are clipped, because those of few images are noisy. Low-resolution images are
-    rounded to 8 bits, as they are in sampling, and training takes a quarter of the paper's images.
-    """
-    base = released_recipe("64_256_upsampler.pt")
-    assert isinstance(base, DiffusionRecipe)
-    return replace(
-        base,
-        name="64-256-upsampler-small-batch",
-        data=replace(base.data, low_res_rounded=True),
-        train=replace(
-            base.train,
-            steps=1_000_000,
-            batch_size=SMALL_BATCH,
-            learning_rate=3.5e-5,
-            warmup_steps=1000,
-            gradient_clip=1.0,
-            checkpoint_activations=True,
-        ),
-    )
-
-
 def released_recipe(file: str) -> Recipe:
     """The recipe of a released file, by the file's name."""
     released, trained = RELEASED[file], TRAINED[file]
@@ -224,11 +170,3 @@ def released_recipes() -> Iterator[Callable[[], Recipe]]:
     for file, released in RELEASED.items():
         if released.repository.trainable:
             yield _recipe_of(file)
-
-
-VARIANTS: tuple[Callable[[], Recipe], ...] = (
-    imagenet128_ablated,
-    imagenet64_without_dropout,
-    classifier128_before_upsampling,
-    upsampler256_small_batch,
-)
