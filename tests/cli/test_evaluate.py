@@ -87,7 +87,7 @@ def test_statistics_in_a_file_are_not_those_of_other_images(
 
 def test_samples_in_arrays_of_another_size_get_no_margins(with_reference: Path, adm: Adm) -> None:
     save("small.npz", spots(20, size=6))
-    message = "size must be left out for the arrays of small.npz, which are 6x6"
+    message = "size resizes image files, and small.npz is an array of 6x6 images"
     options = (*POOLED, "--size", 8)
     assert message in adm("evaluate", "small.npz", "--reference", "ref.npz", *options).refusal()
     # Real images have them, as in training.

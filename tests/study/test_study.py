@@ -98,7 +98,7 @@ def test_an_axis_is_a_name_and_values(text: str, name: str, values: tuple[Value,
 
 @pytest.mark.parametrize("text", ["scale", "scale=1,,2", "scale=1,1.0"])
 def test_what_is_no_axis_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match=r"vary.* must be "):
+    with pytest.raises(ValueError, match=r"must be of the form|give one or more different"):
         axis(text)
 
 
@@ -293,7 +293,7 @@ def test_what_cannot_be_scored_is_refused_before_sampling(
     for chosen, cure in (
         (Scoring([Scorer(features, small)]), "reference of 12x12"),
         (Scoring([Scorer(colour, rgb)]), "give images of 3 channels"),
-        (Scoring(scoring.scorers, judge, scoring.labels), r"that the model makes, \(1, 8, 8\)"),
+        (Scoring(scoring.scorers, judge, scoring.labels), "the model makes 1x8x8"),
     ):
         with pytest.raises(ValueError, match=cure):
             run(study(), chosen, tmp_path, devices=ALONE)

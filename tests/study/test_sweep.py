@@ -103,7 +103,7 @@ def test_features_of_a_released_reference_are_extracted_once(
 @pytest.mark.parametrize(
     ("words", "cure"),
     [
-        (["--vary", "seed=1", "--vary", "seed=2"], "seed is twice"),
+        (["--vary", "seed=1", "--vary", "seed=2"], "has seed twice"),
         (["--classes", "bagg"], "did you mean bag"),
     ],
 )

@@ -22,7 +22,7 @@ from adm.features.inception import inception_features
 from adm.features.vision_transformers import DEFAULT, NETWORKS, transformer_features
 from adm.models.paths import SHIPPED
 from adm.shown import shown
-from adm.spec import out_of_range
+from adm.spec import SettingError, literal
 
 PUBLISHED = ("inception", "efficientnet-lite0", "dinov2", *NETWORKS)
 
@@ -97,11 +97,10 @@ def recorded_features(name: str, place: str, device: torch.device | str = "cpu")
     """
     opener = table().get(name)
     if opener is None:
-        raise out_of_range(
+        made = f"{literal(place)} was made with the features {literal(shown(name))}"
+        raise SettingError(
             "features",
-            f"given, since {place} was made with the features {shown(name)}, which do not come "
-            "with this package, and no file names code to run or a model to open",
-            cure="give {features=MODULE:FUNCTION}, FILE.py:FUNCTION or the file of a classifier: "
-            "those that it was made with",
+            f"{made}, which a file may not open; give them as {{features=MODULE:FUNCTION}}, "
+            "FILE.py:FUNCTION or the file of a classifier",
         )
     return opener(device)

@@ -31,7 +31,7 @@ from adm.scoring.reference import (
     read_statistics,
 )
 from adm.scoring.report import Report, class_scores, scores
-from adm.spec import check_type, out_of_range
+from adm.spec import SettingError, check_type, literal, out_of_range
 from adm.store.files import user_cache
 
 DEFAULT_FEATURES = "inception"
@@ -72,7 +72,7 @@ class Comparison:
 
     def __post_init__(self) -> None:
         if self.seed < 0:
-            raise out_of_range("seed", "0 or more", self.seed)
+            raise out_of_range("seed", "at least 0", self.seed)
         if self.resamples < 2:
             raise out_of_range("resamples", "at least 2", self.resamples, "1000 is usual")
         if self.resize not in (None, *get_args(Resize)):
@@ -220,12 +220,12 @@ def check_sizes(
         size, resize: see `at_size`.
     """
     if resize is None and size not in (None, own):
-        raise out_of_range(
+        ours, theirs = ("x".join(map(str, each)) for each in (own, size))
+        raise SettingError(
             "resize",
-            f"given, since {name} has images of {own[0]}x{own[1]} and the reference of "
-            f"{size[0]}x{size[1]}",
-            cure="{resize=to-reference} resizes them, and {resize=none} leaves both to the "
-            "preprocessing of the features",
+            f"{literal(name)} has images of {ours} and the reference of {theirs}; "
+            "{resize=to-reference} resizes them, and {resize=none} leaves it to the preprocessing "
+            "of the features",
         )
 
 

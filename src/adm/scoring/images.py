@@ -22,7 +22,7 @@ from adm.generation.labels import positive
 from adm.generation.samples import Samples
 from adm.models.trained import TrainedModel
 from adm.processes import Devices
-from adm.spec import SettingError, out_of_range
+from adm.spec import SettingError, literal, out_of_range
 from adm.store.samples import ARCHIVE, read_manifest
 
 ALONE = Devices(torch.device("cpu"))
@@ -111,7 +111,7 @@ def check_shape(source: Source, model: TrainedModel[Any, Any]) -> None:
         own, theirs = ("x".join(map(str, each)) for each in (source.shape, model.shape))
         raise SettingError(
             "data",
-            f"{{}} has images of {own} (channels, height, width), and {model.name} takes images of "
+            f"{{}} has images of {own} (channels, height, width), and {literal(model.name)} takes "
             f"{theirs}; give a folder of image files, which are resized and cropped",
         )
 
@@ -191,9 +191,8 @@ def _check_unpadded(source: Source, size: tuple[int, int] | None) -> None:
     """Raise SettingError for arrays of another size than `size`, which applies to image files."""
     own = source.read(0).shape[1:]
     if size is not None and tuple(own) != size:
-        raise out_of_range(
+        raise SettingError(
             "size",
-            f"left out for the arrays of {source.name}, which are {own[0]}x{own[1]}: it is for "
-            "image files and real images",
-            cure="{resize=to-reference} resizes arrays to the reference",
+            f"{{}} resizes image files, and {literal(source.name)} is an array of "
+            f"{own[0]}x{own[1]} images; resize them by {{resize=to-reference}}",
         )

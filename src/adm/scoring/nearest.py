@@ -20,13 +20,13 @@ from PIL import Image
 from adm.data import Source
 from adm.metrics import Nearest, Score, nearest
 from adm.metrics.accuracy import wilson
-from adm.pictures import LONGEST, Row, sheet
-from adm.spec import out_of_range
+from adm.pictures import Row, sheet
+from adm.shown import count_of
+from adm.spec import SettingError, out_of_range
 
 QUANTILE = 0.01
 MOST = 10_000  # most training images whose nearest-neighbour distances set the threshold
 NEIGHBOURS = 5
-ACROSS = 16  # most characters of a line below an image in a picture
 NONE = -1  # no training image has the same pixels
 
 
@@ -169,7 +169,7 @@ def check_arguments(images: int, neighbours: int, quantile: float) -> None:
     if not 0 < quantile < 1:
         raise out_of_range("quantile", "between 0 and 1", quantile, "0.01 is usual")
     if images < 2:
-        raise out_of_range("data", "at least 2 training images", images)
+        raise SettingError("data", f"{{}} has {count_of(images, 'image')}; give at least 2")
     if not 1 <= neighbours <= images:
         raise out_of_range(
             "neighbours", f"from 1 to {images}, the number of training images", neighbours
@@ -250,7 +250,7 @@ def nearest_to_json(
 def draw_nearest(
     matches: NearestImages, samples: Source, data: Source, count: int, features: str
 ) -> Image.Image:
-    """Draw a row per sample: the sample, then its neighbours with distance, class and file.
+    """Draw a row per sample: its file, its class and the least distance; itself, its neighbours.
 
     Args:
         count: number of samples, those most likely to be copies.
@@ -258,31 +258,15 @@ def draw_nearest(
     """
     rows = []
     for index in matches.order[:count].tolist():
-        near = matches.indices[index].tolist()
-        images, _ = data.batch(near)
-        mark = "copy" if matches.equal[index] != NONE else "near" if matches.flagged[index] else ""
-        captions = [mark]
-        for image, distance in zip(near, matches.distances[index], strict=True):
-            words = [f"{distance:.3g}", _cut(_class_of(data, image) or "", ACROSS)]
-            words.append(_named(data, image, "image", ACROSS))
-            captions.append("\n".join(filter(None, words)))
-        name = [_named(samples, index, "sample", LONGEST), _class_of(samples, index) or ""]
+        file = (samples.path(index) or "").rpartition("/")[2]
+        mark = (
+            "copy " if matches.equal[index] != NONE else "near " if matches.flagged[index] else ""
+        )
+        least = f"{mark}{matches.distances[index, 0]:.3g}"
+        lines = [file or f"sample {index}", _class_of(samples, index), least]
+        neighbours, _ = data.batch(matches.indices[index].tolist())
         sample = samples.batch([index])[0][0]
-        rows.append(Row("\n".join(filter(None, name)), [sample, *images], captions))
+        rows.append(Row("\n".join(filter(None, lines)), [sample, *neighbours]))
     title = f"Nearest in {data.name} by {features}; near: below {matches.threshold:.3g}"
-    headings = [("sample", 1), ("nearest, with distances", matches.indices.shape[1])]
+    headings = [("sample", 1), ("nearest", matches.indices.shape[1])]
     return sheet(f"{title}, copy: the same pixels", headings, rows)
-
-
-def _named(source: Source, index: int, what: str, most: int) -> str:
-    """Return the name of an image's file, or its index, in up to `most` characters."""
-    name = (source.path(index) or "").rpartition("/")[2]
-    return f"{what} {index}" if name.isdecimal() or not name else _cut(name, most)
-
-
-def _cut(name: str, most: int) -> str:
-    """Shorten a name in its middle, since files often differ at their ends only."""
-    if len(name) <= most:
-        return name
-    end = most // 2
-    return f"{name[: most - end - 1]}…{name[-end:]}"

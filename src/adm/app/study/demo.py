@@ -69,7 +69,7 @@ def demo(
         SettingError: `per_class` is less than 2, or a scale is given twice.
     """
     if per_class < 2:
-        raise out_of_range("per_class", "at least 2, since scores need two images", per_class)
+        raise out_of_range("per_class", "at least 2", per_class, "scores need two images")
     guided, student = load("fashion", device=device), load(STUDENT, device=device)
     labels = [label for label in range(len(guided.classes)) for _ in range(per_class)]
     shared, count = {"seed": seed}, len(labels)

@@ -29,7 +29,7 @@ from adm.runs.watch.previews import layout, preview_sampling
 from adm.samplers import ImageNoise
 from adm.scoring.images import images_for, relabelled
 from adm.shown import short, shown
-from adm.spec import SettingError, out_of_range
+from adm.spec import SettingError, literal, out_of_range
 from adm.training.model_file import metadata_of
 
 COUNT, FEWEST = 48, 8  # images of a measurement
@@ -156,11 +156,15 @@ def open_examined(
     elif classifier is None:
         guide = examined
     else:
-        raise SettingError("classifier", f"leave out {{}}: {examined.name} is a classifier itself")
+        raise SettingError(
+            "classifier", f"leave out {{}}: {literal(examined.name)} is a classifier"
+        )
     spec = data or examined.recipe.data.source
     if data is None and spec not in BUILTIN:
         raise SettingError(
-            "data", f"give the images that {examined.name} was trained on as {{}}: {shown(spec)}"
+            "data",
+            f"give the images that {literal(examined.name)} was trained on as {{}}: "
+            f"{literal(shown(spec))}",
         )
     source = images_for(examined, spec, ("test", "train"))
     classes = examined.classes or (guide.classes if guide else ())

@@ -37,7 +37,16 @@ from adm.scoring import Score
 from adm.scoring.images import check_shape, images_for, relabelled
 from adm.scoring.manifest import versions
 from adm.shown import short
-from adm.spec import SettingError, check_type, convert, out_of_range, parse, text, to_json
+from adm.spec import (
+    SettingError,
+    check_type,
+    convert,
+    literal,
+    out_of_range,
+    parse,
+    text,
+    to_json,
+)
 from adm.store.files import write_json
 from adm.store.hashes import sha256_of
 from adm.store.work import HASHES, Arrays, Report, Work, work_in
@@ -288,11 +297,12 @@ def _with_labels(source: Source, model: DiffusionModel) -> Source:
     """Return the images with the labels of the model, by the names of their classes."""
     known = relabelled(source, model.classes)
     if known is None or len(known) < len(source):
-        theirs, ours = (short(", ".join(each)) for each in (source.classes, model.classes))
+        names = (source.name, model.name, *(", ".join(x.classes) for x in (source, model)))
+        data, own, theirs, ours = (literal(short(each)) for each in names)
         raise SettingError(
             "labels",
-            f"{source.name} has other classes than {model.name}: {theirs}, and not {ours}; measure "
-            "it without classes by {labels=none}",
+            f"{data} has other classes than {own}: {theirs}, and not {ours}; measure it without "
+            "classes by {labels=none}",
         )
     return known
 

@@ -42,7 +42,8 @@ from adm.scoring.evaluate import DEFAULT_FEATURES, Resize
 from adm.scoring.extraction import DEFAULT
 from adm.scoring.manifest import omit_labels
 from adm.scoring.report import StoredScore
-from adm.spec import out_of_range
+from adm.shown import short
+from adm.spec import SettingError, literal
 from adm.store.hashes import sha256
 from adm.store.parsed import through_json
 from adm.store.samples import ARCHIVE
@@ -92,8 +93,10 @@ class Scoring:
                 size without `resize`, or a network or a judge that does not support such images.
         """
         names = [scorer.features.name for scorer in self.scorers]
-        if not names or len({safe_names([name])[0] for name in names}) < len(names):
-            raise out_of_range("features", "at least one, each once", ", ".join(names))
+        if len({safe_names([name])[0] for name in names}) < len(names):
+            raise SettingError(
+                "features", f"give each of {{}} once, got {literal(', '.join(names))}"
+            )
         for scorer in self.scorers:
             size = scorer.reference.size
             check_sizes("the model", (shape[1], shape[2]), size, scorer.resize)
@@ -103,8 +106,11 @@ class Scoring:
             data = self.judge.recipe.data
             expected = (data.channels, *data.size)
             if expected != tuple(shape):
-                raise out_of_range(
-                    "judge", f"of the images that the model makes, {tuple(shape)}", expected
+                theirs, ours = ("x".join(map(str, each)) for each in (expected, shape))
+                raise SettingError(
+                    "judge",
+                    f"{{}} classifies images of {theirs} (channels, height, width), and the model "
+                    f"makes {ours}; give a classifier of such images",
                 )
 
 
@@ -204,11 +210,11 @@ def _scorers(
 def _judge_labels(judge: ClassifierModel, study: Study) -> list[int]:
     """Return the labels of the samples in the numbering of the judge's classes."""
     if study.labels is None:
-        raise out_of_range("judge", "left out for a model without classes")
+        raise SettingError("judge", "the model has no classes to judge; leave out {}")
     named = translate(study.labels, study.model.classes, judge.classes)
     if named is None:
-        some = ", ".join(study.model.classes[:20])
-        raise out_of_range("judge", f"a classifier of some of the classes {some}")
+        some = literal(short(", ".join(study.model.classes)))
+        raise SettingError("judge", f"{{}} lacks classes of the samples; give one of {some}")
     return named
 
 

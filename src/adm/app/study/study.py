@@ -13,7 +13,8 @@ from typing import Any, Generic, TypeAlias, TypeVar
 from adm.generation.job import Job
 from adm.generation.labels import parse_classes, positive
 from adm.generation.pipeline import Pipeline
-from adm.spec import out_of_range, split, written
+from adm.shown import shown
+from adm.spec import SettingError, out_of_range, split, written
 from adm.store.files import write_json
 from adm.store.hashes import sha256_of
 from adm.store.parsed import as_type, cached_json, through_json
@@ -39,8 +40,8 @@ class Axis:
 
     def __post_init__(self) -> None:
         if not self.values or len(set(map(written, self.values))) < len(self.values):
-            got = ",".join(map(written, self.values))
-            raise out_of_range(f"vary {self.name}", "one or more different values", got)
+            got = shown(",".join(map(written, self.values)))
+            raise ValueError(f"give one or more different values of {self.name}, got {got}")
 
     @property
     def words(self) -> str:
@@ -70,12 +71,10 @@ def axis(text: str) -> Axis:
 
     Values are separated by commas; what follows the colon of a spec is its own, see `split`.
     """
-    name, equals, rest = (part.strip() for part in text.partition("="))
-    if not equals or not name.replace("-", "_").isidentifier():
-        raise out_of_range("vary", "of the form NAME=VALUE,VALUE, as in scale=0,1,2", text)
+    name, _, rest = (part.strip() for part in text.partition("="))
     values = split(rest)
-    if not all(values):
-        raise out_of_range("vary", "values separated by commas, as in scale=0,1,2", text)
+    if not name.replace("-", "_").isidentifier() or not all(values):
+        raise out_of_range("vary", "of the form NAME=VALUE,VALUE, as in scale=0,1,2", text)
     return Axis(name.replace("-", "_"), tuple(map(_value, values))).ordered
 
 
@@ -169,9 +168,9 @@ class Study:
         names = [each.name for each in self.axes]
         if len(set(names)) < len(names):
             twice = max(names, key=names.count)
-            raise out_of_range("vary", f"given once for each setting, and {twice} is twice")
+            raise SettingError("vary", f"{{}} has {twice} twice; give all of its values in one")
         if positive("count", self.count) < 2:
-            raise out_of_range("count", "at least 2, since scores need two images", self.count)
+            raise out_of_range("count", "at least 2", self.count, "scores need two images")
         for point in self.points:
             self.job(point)
 
