@@ -95,8 +95,8 @@ def test_an_animation_holds_its_frames_and_repeats(mode: str) -> None:
 
 def test_untrusted_text_is_drawn_whatever_it_holds() -> None:
     image = torch.zeros(1, 4, 4, dtype=torch.uint8)
-    rows = [Row("caf\udce9\n\x1b[2J", [image])]
+    rows = [Row("caf\udce9\n\x1b[2J", [image], ["\udcff\nnear"])]
     drawn = sheet("\udce9" + "x" * 10**6, [("\ud800", 1)], rows)
     assert drawn.width < 10_000
-    escaped = [Row("caf\\udce9\n\\x1b[2J", [image])]
+    escaped = [Row("caf\\udce9\n\\x1b[2J", [image], ["\\udcff\nnear"])]
     assert sheet("", [("", 1)], rows).tobytes() == sheet("", [("", 1)], escaped).tobytes()

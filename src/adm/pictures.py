@@ -1,4 +1,4 @@
-"""uint8 images, names -> PIL image; PIL image, Figure -> PNG; PIL images -> GIF, WebP."""
+"""uint8 images, names, captions -> PIL image; PIL image, Figure -> PNG; PIL images -> GIF, WebP."""
 
 import io
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ if TYPE_CHECKING:  # matplotlib is slow to import, and most callers draw no figu
 
 INK, PALE, PAPER = "#1b1f24", "#6a737d", "#ffffff"
 CHECKS = ("#ffffff", "#d5d9de")  # behind transparent pixels
-SMALL, LARGE = 13, 16  # points
+SMALL, LARGE, LINE = 13, 16, 17  # points; pixels from line to line
 LEAST, MOST = 56, 256  # default limits of the longer side of a tile, in pixels
 GAP, MARGIN = 2, 12
 SQUARE = 8  # pixels of a check
@@ -30,10 +30,12 @@ class Row(NamedTuple):
     Attributes:
         name: written to the left of the images.
         images: (C, H, W) uint8 each; all are scaled to the largest of the sheet.
+        captions: one below each image, of one or more lines, or none.
     """
 
     name: str
     images: Sequence[Tensor]
+    captions: Sequence[str] = ()
 
 
 def sheet(
@@ -54,16 +56,19 @@ def sheet(
     """
     title, *texts = map(_drawable, (title, *(text for text, _ in headings)))
     headings = [(text, span) for text, (_, span) in zip(texts, headings, strict=True)]
-    rows = [Row(_drawable(row.name), row.images) for row in rows]
+    rows = [Row(_drawable(row.name), row.images, [*map(_drawable, row.captions)]) for row in rows]
     sizes = [image.shape[1:] for row in rows for image in row.images] or [(LEAST, LEAST)]
     tile = tile_size((max(h for h, _ in sizes), max(w for _, w in sizes)), least, most)
+    across = max([tile[1], *(_width(text, SMALL) + 4 for row in rows for text in row.captions)])
     left = MARGIN + max(_width(_short(row.name), SMALL) for row in rows)
     left += MARGIN if left > MARGIN else 0
-    starts = _starts(headings, tile[1], left)
+    starts = _starts(headings, across, left)
     top = MARGIN + (LARGE + MARGIN if title else 0)
     top += SMALL + 6 if any(text for text, _ in headings) else 0
-    wide = max(starts[-1] + tile[1] + MARGIN, MARGIN * 2 + _width(title, LARGE))
-    canvas = Image.new("RGB", (wide, top + len(rows) * (tile[0] + GAP) + MARGIN), PAPER)
+    lines = max((text.count("\n") + 1 for row in rows for text in row.captions), default=0)
+    under = lines * LINE + 7 if lines else 0
+    wide = max(starts[-1] + across + MARGIN, MARGIN * 2 + _width(title, LARGE))
+    canvas = Image.new("RGB", (wide, top + len(rows) * (tile[0] + under + GAP) + MARGIN), PAPER)
     pen = ImageDraw.Draw(canvas)
     pen.text((MARGIN, MARGIN), title, INK, _font(LARGE))
     column = 0
@@ -71,11 +76,10 @@ def sheet(
         pen.text((starts[column], top - SMALL - 8), text, PALE, _font(SMALL))
         column += span
     for i, row in enumerate(rows):
-        y = top + i * (tile[0] + GAP)
+        y = top + i * (tile[0] + under + GAP)
         middle = (left - MARGIN, y + tile[0] // 2)
         pen.text(middle, _short(row.name), INK, _font(SMALL), anchor="rm", align="right")
-        for x, image in zip(starts, row.images, strict=False):
-            canvas.paste(fit(image, tile), (x, y))
+        _fill(canvas, row, tile, [(x, across) for x in starts], y)
     return canvas
 
 
@@ -213,12 +217,35 @@ def _zoom(longer: int, least: int) -> int:
     return -(-least // longer)
 
 
-def _starts(headings: Sequence[tuple[str, int]], wide: int, left: int) -> list[int]:
+def _fill(
+    canvas: Image.Image, row: Row, tile: tuple[int, int], columns: Sequence[tuple[int, int]], y: int
+) -> None:
+    """Draw the images of a row at `y`, centred in their columns, and captions below them.
+
+    Args:
+        columns: (left edge, width) of each column.
+    """
+    pen = ImageDraw.Draw(canvas)
+    for (x, across), image in zip(columns, row.images, strict=False):
+        canvas.paste(fit(image, tile), (x + (across - tile[1]) // 2, y))
+    for (x, across), caption in zip(columns, row.captions, strict=False):
+        pen.text(
+            (x + across // 2, y + tile[0] + 2),
+            caption,
+            PALE,
+            _font(SMALL),
+            anchor="ma",
+            align="center",
+            spacing=LINE - SMALL,
+        )
+
+
+def _starts(headings: Sequence[tuple[str, int]], across: int, left: int) -> list[int]:
     """Return the left edge of each column; a heading wider than its columns shifts the next."""
     starts, x = [], left
     for text, span in headings:
-        starts += [x + i * (wide + GAP) for i in range(span)]
-        x += max(span * (wide + GAP), _width(text, SMALL)) + MARGIN
+        starts += [x + i * (across + GAP) for i in range(span)]
+        x += max(span * (across + GAP), _width(text, SMALL)) + MARGIN
     return starts
 
 
