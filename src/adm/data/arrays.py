@@ -8,7 +8,6 @@ import torch
 
 from adm.data.pixels import MODES
 from adm.data.source import Source, of_arrays
-from adm.data.source import in_memory as source_in_memory
 from adm.limits import MOST_CLASSES
 from adm.shown import printable, short, shown
 from adm.store.arrays import array_names, load_array, load_arrays
@@ -23,9 +22,8 @@ def read_arrays(
     path: Path,
     *,
     classes: tuple[str, ...] | None = None,
-    in_memory: bool = True,
 ) -> Source:
-    """Open an .npz file, or memory-map an .npy file of images.
+    """Open an .npz or .npy file of images, which are memory-mapped unless they are compressed.
 
     Keys are those of the released system, or names:
     `arr_0` or `images`: uint8 (N, H, W, C), or (N, H, W).
@@ -36,26 +34,20 @@ def read_arrays(
     Args:
         path: the file.
         classes: the name of each label, if the file has labels without names.
-        in_memory: whether to read an .npz file into memory. If not, arrays that are not compressed
-            are memory-mapped.
 
     Raises:
         ValueError: another kind of file, damaged, with object arrays, an array of another type or
             shape, or labels that do not fit.
     """
     if path.suffix.lower() == ".npy":
-        arrays = {IMAGES[0]: load_array(path, on_disk=True)}
+        arrays = {IMAGES[0]: load_array(path)}
     else:
-        arrays = load_arrays(path, KEYS, in_memory=in_memory)
+        arrays = load_arrays(path, KEYS)
     images = _images(path, arrays)
     numbers = _labels(path, arrays, len(images))
     if classes is not None and CLASSES not in arrays and any(key in arrays for key in LABELS):
         arrays[CLASSES] = np.array(classes)
     names = _classes(path, arrays, numbers)
-    if in_memory and path.suffix.lower() != ".npy":
-        planes = torch.from_numpy(images).permute(0, 3, 1, 2)
-        return source_in_memory(path.name, names, planes, torch.from_numpy(numbers))
-
     return of_arrays(path.name, names, images, torch.from_numpy(numbers))
 
 

@@ -12,7 +12,6 @@ from typing import Annotated
 
 from pydantic import Field
 
-from adm.data.files import Files
 from adm.data.fitting import spread
 from adm.data.source import Source, map_ahead
 from adm.store.hashes import Sha256
@@ -26,14 +25,14 @@ class Fingerprint:
 
     Attributes:
         images: their number.
-        names: hash of the names of all files, in order; None for arrays.
+        names: hash of the names of all files, in order.
         sizes: hash of the sizes of up to `fitting.CHECKED` files, spread evenly, or of the shape of
             arrays.
         pixels: hash of all images as they are stored; None if not requested.
     """
 
     images: Annotated[int, Field(ge=1)]
-    names: Sha256 | None
+    names: Sha256
     sizes: Sha256
     pixels: Sha256 | None
 
@@ -47,28 +46,13 @@ def fingerprint(source: Source, pixels: bool = False) -> Fingerprint:
     Raises:
         ValueError: a file cannot be read.
     """
-    own = _fingerprint(source, pixels)
-    if source.condition is None:
-        return own
-    both = own, _fingerprint(source.condition, pixels)
-    names, sizes, stored = (
-        _hash(str(getattr(each, field)).encode() for each in both)
-        for field in ("names", "sizes", "pixels")
+    sources = [source] if source.condition is None else [source, source.condition]
+    return Fingerprint(
+        len(source),
+        _hash(name for each in sources for name in _names(each)),
+        _hash(size for each in sources for size in _sizes(each)),
+        _hash(content for each in sources for content in _contents(each)) if pixels else None,
     )
-    return Fingerprint(own.images, names, sizes, stored if pixels else None)
-
-
-def _fingerprint(source: Source, pixels: bool) -> Fingerprint:
-    rows, files = list(map(source.row, range(len(source)))), source.files
-    if files is None:
-        names, sizes = None, [source.shape]
-    else:
-        paths = [files.path(row) for row in rows]
-        folder = os.path.commonpath((min(paths), max(paths)))
-        names = _hash(path[len(folder) :].encode("utf-8", "surrogatepass") for path in paths)
-        sizes = map_ahead(lambda index: _size(files, rows[index]), spread(len(rows)))
-    stored = _hash(_contents(source)) if pixels else None
-    return Fingerprint(len(rows), names, _hash(str(each).encode() for each in sizes), stored)
 
 
 def difference(saved: Fingerprint, current: Fingerprint) -> str | None:
@@ -93,6 +77,29 @@ def _hash(parts: Iterable[bytes]) -> str:
     return digest.hexdigest()
 
 
+def _names(source: Source) -> list[bytes]:
+    """Return the names of the files below the folder of all; none of arrays."""
+    if source.files is None:
+        return []
+    paths = [source.files.path(source.row(index)) for index in range(len(source))]
+    folder = os.path.commonpath((min(paths), max(paths)))
+    return [path[len(folder) :].encode("utf-8", "surrogatepass") for path in paths]
+
+
+def _sizes(source: Source) -> Iterator[bytes]:
+    """Yield the sizes in bytes of files that are spread evenly, or the shape of arrays."""
+    files = source.files
+    if files is None:
+        yield str(source.shape).encode()
+        return
+
+    def size(index: int) -> bytes:
+        with files.encoded(source.row(index)) as file:
+            return str(file.seek(0, os.SEEK_END)).encode()
+
+    yield from map_ahead(size, spread(len(source)))
+
+
 def _contents(source: Source) -> Iterator[bytes]:
     """Yield the stored bytes of each image."""
     indices, files = range(len(source)), source.files
@@ -107,8 +114,3 @@ def _contents(source: Source) -> Iterator[bytes]:
     for start in indices[::AT_ONCE]:
         for image in source.batch(indices[start : start + AT_ONCE])[0].numpy():
             yield image.tobytes()
-
-
-def _size(files: Files, row: int) -> int:
-    with files.encoded(row) as file:
-        return file.seek(0, os.SEEK_END)

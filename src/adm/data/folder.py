@@ -6,7 +6,7 @@ from pathlib import Path
 
 from adm.data.files import Files
 from adm.data.labels import Tree
-from adm.data.naming import MAX_BYTES, in_order, is_image, open_regular
+from adm.data.naming import MAX_BYTES, in_order, open_regular
 from adm.shown import shown_path
 
 MOST_FILES = 1 << 24  # of any kind, with the folders
@@ -19,11 +19,10 @@ def image_folder(path: Path) -> Tree:
     Each sub-folder with images is a class; without sub-folders, all images are of one class, named
     after the folder. If all sub-folders are splits (`labels.SPLITS`), the classes are within them
     and have the same numbers in all. Classes and files are in natural order (2 before 10); hidden
-    files and folders are ignored. Links to files are files; a folder that is linked is listed once.
+    files and folders are ignored. Links are followed.
 
     Raises:
-        ValueError: a folder that cannot be read, a pipe or a device with the name of an image, or
-            more than `MOST_FILES` or `MOST_DEPTH`.
+        ValueError: a folder that cannot be read, or more than `MOST_FILES` or `MOST_DEPTH`.
     """
     names, title = in_order(_names(path)), path.resolve().name
 
@@ -44,47 +43,39 @@ def image_file(path: Path) -> Tree:
 
 
 def _names(root: Path) -> Iterator[str]:
-    """Names of the files below a folder, relative to it; none if it does not exist.
+    """Names of the files below a folder, relative to it.
 
-    Each folder is listed once, by its own name if it has one below the root, or else by the first
-    link to it.
+    Each folder is listed once: links to those inside of the root, or around it, are passed over.
     """
-    waiting, links, listed, count = [""], list[str](), set[tuple[int, int]](), 0
-    while waiting or links:
-        if not waiting:
-            links.sort(reverse=True)
-            waiting.append(links.pop())
-        folder = waiting.pop()
-        start = f"{folder}/" if folder else ""
-        deep = start.count("/") > MOST_DEPTH
-        for entry in _entries(root / folder, listed):
-            count += 1
-            if deep or count > MOST_FILES:
-                raise ValueError(
-                    f"{shown_path(root)} has more than {MOST_FILES} files or, at "
-                    f"{shown_path(start + entry.name)}, more than {MOST_DEPTH} nested folders; "
-                    "give another folder, or pack the images into shards"
-                )
-            if os.path.isdir(entry):  # False for a broken link
-                (links if entry.is_symlink() else waiting).append(start + entry.name)
-                continue
-            if is_image(entry.name) and not os.path.isfile(entry) and os.path.exists(entry):
-                open_regular(entry.path)  # raises ValueError: it is a pipe or a device
-            yield start + entry.name
+    whole, listed, count = root.resolve(), set[Path](), 0
+
+    def to_list(path: Path) -> bool:
+        if path.name.startswith("."):
+            return False
+        if not path.is_symlink():
+            return True
+        target, known = path.resolve(), len(listed)
+        listed.add(target)
+        nested = target.is_relative_to(whole) or whole.is_relative_to(target)
+        return len(listed) > known and not nested
+
+    for place, folders, files in os.walk(root, onerror=_refuse, followlinks=True):
+        folder = Path(place)
+        folders[:] = [name for name in sorted(folders) if to_list(folder / name)]
+        count += len(files) + len(folders)
+        inside = folder.relative_to(root)
+        if count > MOST_FILES or len(inside.parts) > MOST_DEPTH:
+            raise ValueError(
+                f"{shown_path(root)} has more than {MOST_FILES} files or, at "
+                f"{shown_path(inside)}, more than {MOST_DEPTH} nested folders; give another "
+                "folder, or pack the images into shards"
+            )
+        start = f"{inside.as_posix()}/" if inside.parts else ""
+        yield from (start + name for name in files)
 
 
-def _entries(folder: Path, listed: set[tuple[int, int]]) -> list[os.DirEntry[str]]:
-    """The entries of a folder that are not hidden; none if it is absent or in `listed`."""
-    try:
-        facts = folder.stat()
-        if (facts.st_dev, facts.st_ino) in listed:
-            return []
-        listed.add((facts.st_dev, facts.st_ino))
-        with os.scandir(folder) as entries:
-            return [entry for entry in entries if not entry.name.startswith(".")]
-    except (FileNotFoundError, NotADirectoryError):
-        return []
-    except OSError as error:
+def _refuse(error: OSError) -> None:
+    if not isinstance(error, FileNotFoundError | NotADirectoryError):
         raise ValueError(
             f"{shown_path(error.filename)} cannot be listed ({error.strerror}); make it readable"
         ) from None

@@ -385,7 +385,7 @@ def _path_kernel(seed: int, size: int, turn: float) -> Tensor:
 
 def _kernel(path: str) -> Tensor:
     """Read a kernel."""
-    values = load_array(at_home(path), on_disk=True)
+    values = load_array(at_home(path))
     sides = values.shape
     if len(sides) != 2 or not all(side % 2 and side < LARGEST_KERNEL for side in sides):
         raise out_of_range("operator.kernel", "(h, w) of odd sides", str(values.shape))

@@ -69,7 +69,7 @@ def open_images(
     is_npz = archive.suffix.lower() == ".npz" and archive.is_file()
     if is_npz and labels is None and "train" in ([split] if isinstance(split, str) else split):
         classes = tuple(manifest.get("classes", ())) if manifest else ()
-        source = read_arrays(archive, classes=classes or None, in_memory=False)
+        source = read_arrays(archive, classes=classes or None)
         name = path.resolve().name if path.is_dir() else source.name
         pngs = archive.parent.glob("*_*.png") if is_samples else ()
         numbered = {file.stem.rpartition("_")[2]: str(file) for file in pngs}

@@ -47,21 +47,14 @@ class Header(NamedTuple):
     start: int
 
 
-def load_array(path: Path, *, on_disk: bool = False) -> np.ndarray:
-    """Read the array of an .npy file.
-
-    Args:
-        on_disk: whether to memory-map it; writing to it then changes only the copy in memory.
+def load_array(path: Path) -> np.ndarray:
+    """Memory-map the array of an .npy file; writing to it changes only the copy in memory.
 
     Raises:
         ValueError: not an .npy file, damaged, or an array of objects.
     """
     with _reading(path, ".npy", "np.save(path, array)"), path.open("rb") as file:
-        header = _header(file, path.stat().st_size)
-        if on_disk:
-            return _mapped(path, header, 0)
-        file.seek(0)
-        return _native(np.lib.format.read_array(file, allow_pickle=False))
+        return _mapped(path, _header(file, path.stat().st_size), 0)
 
 
 def array_names(path: Path) -> list[str]:
@@ -74,16 +67,11 @@ def array_names(path: Path) -> list[str]:
         return [*_entries(archive)]
 
 
-def load_arrays(
-    path: Path, keys: Collection[str], *, in_memory: bool = False
-) -> dict[str, np.ndarray]:
+def load_arrays(path: Path, keys: Collection[str]) -> dict[str, np.ndarray]:
     """Read the arrays of an .npz file with these keys; absent ones are omitted.
 
     Large ones that are not compressed are memory-mapped; writing to them changes only the copy in
     memory. All checksums are verified.
-
-    Args:
-        in_memory: whether to read large arrays into memory, too.
 
     Raises:
         ValueError: not an .npz file, damaged, with arrays of objects, or with a compressed array
@@ -94,7 +82,7 @@ def load_arrays(
         for key, info in _entries(archive).items():
             if key in keys:
                 try:
-                    arrays[key] = _member(path, archive, info, in_memory)
+                    arrays[key] = _member(path, archive, info)
                 except UNREADABLE as error:
                     raise ValueError(f"its array {key}: {_reason(error)}") from None
     return arrays
@@ -171,9 +159,7 @@ def _entries(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
     return entries
 
 
-def _member(
-    path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo, in_memory: bool
-) -> np.ndarray:
+def _member(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> np.ndarray:
     size, packed = info.file_size, info.compress_size
     if info.compress_type not in METHODS:
         raise ValueError(f"its compression is of type {info.compress_type}, expected deflate")
@@ -188,7 +174,7 @@ def _member(
     with archive.open(info) as content:
         header = _header(content, size)
     with archive.open(info) as content:
-        if in_memory or size <= SMALL or not stored:
+        if size <= SMALL or not stored:
             array = np.lib.format.read_array(content, allow_pickle=False)
             content.read(1)  # the end, where the checksum is verified
             return _native(array)
