@@ -121,7 +121,7 @@ def test_a_folder_that_is_not_empty_is_not_sampled_into(
 ) -> None:
     (tmp_path / "thesis.txt").write_text("years of work")
     line = adm("sample", models / "model.safetensors", "--out", tmp_path).refusal()
-    assert "already exists and is not empty; choose another folder" in line
+    assert "exists and is not empty; choose another folder" in line
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
     assert "is not empty and holds no run" in adm(*TRAIN, "--out", tmp_path).refusal()
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]

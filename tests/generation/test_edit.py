@@ -157,7 +157,7 @@ def test_what_cannot_be_edited_is_refused_with_the_cure(folder: Path) -> None:
     assert "convert their channels" in refused(folder, "d", colour)
     assert f"{expected}'a tensor of float32" in refused(folder, "d", IMAGES.float())
     assert f"{expected}'str'" in refused(folder, "d", "photo.png")
-    assert "`adm sample --condition` makes" in refused(folder, "up")
+    assert "by `adm sample --condition`" in refused(folder, "up")
     assert "give its teacher" in refused(folder, "s")
     for strength in ("0", "-1", "1.01", "nan"):
         message = refused(folder, "d", edit=f"noise:strength={strength}")

@@ -114,7 +114,7 @@ def test_a_gradient_of_ones_own_is_added_and_may_differentiate_the_denoiser(
     images = pulled.images(LABELS, range(5))
     assert images.float().mean() < free.images(LABELS, range(5)).float().mean()
     assert "dark" in pulled.manifest()["gradient"]
-    with pytest.raises(SettingError, match=r"gradient must be a function of the schedule .*lambda"):
+    with pytest.raises(SettingError, match=r"gradient takes the schedule .*lambda"):
         replace(free, gradient=dark(free.schedule))
 
 

@@ -101,7 +101,7 @@ def test_what_a_student_did_not_learn_is_refused(model, settings, field) -> None
 
 def test_levels_of_students_are_refused_for_others(tmp_path: Path) -> None:
     plain = load_diffusion(tiny.model(tmp_path / "d.safetensors", tiny.diffusion()))
-    with pytest.raises(SettingError, match=r"^grid must be"):
+    with pytest.raises(SettingError, match=r"^grid=distilled is for a distilled model"):
         resolve(plain, Sampling(sampler=DDIM(), grid=Distilled(steps=2)))
 
 

@@ -245,7 +245,7 @@ def test_repaint_samples_every_level_as_often_as_it_says():
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
-        ("inpaint", "operator must be inpaint with one of mask, box and random"),
+        ("inpaint", "operator=inpaint takes one of mask, box and random"),
         ("inpaint:box=2-3-50-4", "operator.box must be within 16x12"),
         ("downsample:factor=5", "operator.factor must be a divisor of 16x12, got 5"),
         ("blur:gaussian=0", "operator.gaussian must be greater than 0"),

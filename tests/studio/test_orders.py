@@ -286,7 +286,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "a gradient": ({"settings": {"gradient": "os:system"}}, "settings.gradient cannot be chosen"),
     "an unknown sampler": ({"settings": {"sampler": "os:system"}}, "sampler must be one of"),
     "steps beyond T": ({"settings": {"steps": 21}}, "steps must be in 2..20"),
-    "an unknown class": ({"classes": {"cat": 1}}, "classes must be classes of the model"),
+    "an unknown class": ({"classes": {"cat": 1}}, "there is no class 'cat'"),
 }
 
 

@@ -9,9 +9,10 @@ from torch import Tensor
 
 from adm.generation.diffusion import DiffusionGenerator
 from adm.generation.generator import Cost, Generator, OnStep
+from adm.generation.job import sized
 from adm.models.trained import DiffusionModel
 from adm.samplers import State
-from adm.spec import SettingError, out_of_range
+from adm.spec import SettingError, literal
 
 # Names of the upsampler's settings among those of a cascade.
 OF_UPSAMPLER = {"steps": "upsampler_steps", "low_res_noise": "upsampler_noise"}
@@ -40,11 +41,11 @@ class CascadeGenerator(Generator):
     def __post_init__(self) -> None:
         expected, actual = self.upsampler.input_shape, self.base.shape
         if expected != actual:
-            what = "no upsampler" if expected is None else f"one of {sized(expected)}"
-            raise out_of_range(
+            own = "is no upsampler" if expected is None else f"enlarges {sized(expected)}"
+            raise SettingError(
                 "upsampler",
-                f"a model that starts from images of {sized(actual)}, as {self.base.name} makes",
-                f"{self.upsampler.name}, {what}",
+                f"{literal(self.upsampler.name)} {own}, and {literal(self.base.name)} makes "
+                f"{sized(actual)}; give an upsampler of these",
             )
 
     @property
@@ -187,15 +188,8 @@ def translate(
         return [folded[name.casefold()] for name in used]
     if len(unknown) == len(set(used)):
         return None
-    raise out_of_range(
+    raise SettingError(
         "classes",
-        f"known to both models: {', '.join(known[:20])}",
-        ", ".join(unknown[:5]),
-        "or pass {use_labels=False}",
+        f"the other model does not know {literal(', '.join(unknown[:5]))}; ask for classes of both "
+        f"models ({literal(', '.join(known[:20]))}), or pass {{use_labels=False}}",
     )
-
-
-def sized(shape: Sequence[int]) -> str:
-    """(C, H, W) -> such as `28x28 with 1 channel`."""
-    channels, *sides = shape
-    return f"{'x'.join(map(str, sides))} with {channels} channel{'s' if channels > 1 else ''}"

@@ -25,7 +25,7 @@ from adm.restoration import Prior
 from adm.samplers import ImageNoise, Sampler, Sampling, State
 from adm.samplers.noise import START
 from adm.samplers.settings import Stage
-from adm.spec import SettingError, out_of_range, text, to_json
+from adm.spec import SettingError, literal, out_of_range, text, to_json
 
 # The process that is sampled, respaced to the levels visited -> the gradient at these levels, so
 # that it cannot be that of others.
@@ -233,7 +233,7 @@ class DiffusionGenerator(Generator):
         if stage.classes is None:
             return labels
         if labels is None:
-            raise out_of_range("classes", "given, as {then} changes them")
+            raise SettingError("classes", "{then} changes the classes; give those before as {}")
         return torch.full_like(labels, self._label_of(stage.classes))
 
     def _label_of(self, name: str) -> int:
@@ -318,9 +318,14 @@ def check_low_res_noise(level: int, *models: DiffusionModel | None) -> None:
     for model in filter(None, models):
         most = model.recipe.data.low_res_noise
         if level > most:
-            why = f"at most {most}, the level that {model.name} was trained on" if most else "0"
-            cure = "" if most else f"{model.name} was not trained on data.low_res_noise"
-            raise out_of_range("low_res_noise", why, level, cure)
+            name = literal(model.name)
+            if not most:
+                raise SettingError(
+                    "low_res_noise",
+                    f"{name} was not trained on noise (data.low_res_noise); leave {{}} out",
+                )
+            allowed = f"at most {most}, the level that {name} was trained on"
+            raise out_of_range("low_res_noise", allowed, level)
 
 
 def check_of_schedule(gradient: object, schedule: Schedule) -> None:
@@ -328,11 +333,11 @@ def check_of_schedule(gradient: object, schedule: Schedule) -> None:
     try:
         signature(gradient).bind(schedule)  # type: ignore[arg-type]  # a TypeError if not callable
     except (TypeError, ValueError):
-        raise out_of_range(
+        raise SettingError(
             "gradient",
-            "a function of the schedule that is sampled, which returns the gradient, as in "
-            "lambda schedule: scaled(classifier.gradient(labels, schedule), 2.0)",
-            _name_of(gradient),
+            f"{{}} takes the schedule that is sampled and returns the gradient, and "
+            f"{literal(_name_of(gradient))} does not; give such as lambda schedule: "
+            "scaled(classifier.gradient(labels, schedule), 2.0)",
         ) from None
 
 

@@ -19,7 +19,7 @@ from torch.nn import functional as F
 from adm.diffusion import Denoise, Schedule, process
 from adm.generation.diffusion import DiffusionGenerator
 from adm.generation.generator import Cost
-from adm.generation.job import Job, typed
+from adm.generation.job import Job, check_tensor
 from adm.generation.labels import Classes, labels_of, positive
 from adm.generation.start import FROM_IMAGE, Start
 from adm.images import to_float
@@ -28,7 +28,7 @@ from adm.models.pair import check_from_noise
 from adm.models.trained import DiffusionModel
 from adm.samplers import DDIM, ImageNoise, Levels, Sampling, encode
 from adm.samplers.sampler import Sampler
-from adm.spec import Checked, out_of_range, text
+from adm.spec import Checked, SettingError, literal, text
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -155,18 +155,16 @@ class InvertEdit(Edit):
 
     def check(self, model: DiffusionModel, sampling: Sampling) -> None:
         if sampling.sampler.random:
-            raise out_of_range(
+            raise SettingError(
                 "sampler",
-                f"one that adds no noise, which the code of {self.name} does not survive",
-                text(sampling.sampler),
-                "pass {sampler=ddim}, or {edit=noise}",
+                f"{{edit={self.name}}} needs a sampler that adds no noise, and "
+                f"{text(sampling.sampler)} adds some; use {{sampler=ddim}}, or {{edit=noise}}",
             )
         if model.network.config.classes is not None and not model.recipe.train.label_dropout:
-            raise out_of_range(
+            raise SettingError(
                 "edit",
-                f"noise, as {model.path} was trained without label dropout, so that it has no "
-                "unconditional prediction to encode with",
-                self.name,
+                f"{{edit={self.name}}} encodes images without their class, and "
+                f"{literal(str(model.path))} was trained without label dropout; use {{edit=noise}}",
             )
 
     def encoded(
@@ -265,24 +263,19 @@ def _targets(classes: Classes | None, generator: DiffusionGenerator) -> list[int
     """Return the labels of the edits of each image; None for unconditional edits."""
     if classes is None:
         if generator.classes:
-            raise out_of_range("classes", "given, as the model or a guide is conditioned on one")
+            raise SettingError("classes", "the model or a guide is conditioned on a class; give {}")
         return None
-    if not generator.classes:
-        cure = "pass {classifier} with {scale} to guide to classes"
-        raise out_of_range("classes", "left out, as sampling is unconditional", classes, cure)
     return labels_of(classes, generator.classes)[0]
 
 
 def _groups(images: Tensor, edit: Edit, generator: DiffusionGenerator) -> Tensor:
     """Return the inputs of edits: (N, *input_shape) uint8, each image or each two neighbours."""
-    expected = typed(torch.uint8, ("N", *generator.shape))
-    if not isinstance(images, Tensor):
-        raise out_of_range("images", expected, type(images).__name__)
-    if images.dtype != torch.uint8 or tuple(images.shape[1:]) != generator.shape:
-        got = typed(images.dtype, images.shape)
-        raise out_of_range("images", expected, got, "resize the images, or convert their channels")
+    cure = "resize the images, or convert their channels"
+    check_tensor("images", images, torch.uint8, generator.shape, cure)
     if len(images) < edit.images:
-        raise out_of_range("images", f"at least {edit.images} for {edit.name}", len(images))
+        raise SettingError(
+            "images", f"{{edit={edit.name}}} needs at least {edit.images} images, got {len(images)}"
+        )
     return images if edit.images == 1 else torch.stack([images[:-1], images[1:]], dim=1)
 
 

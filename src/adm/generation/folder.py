@@ -21,7 +21,8 @@ from adm.generation.job import Job
 from adm.generation.sheet import contact_sheet
 from adm.pictures import png
 from adm.processes import Devices
-from adm.spec import SettingError, out_of_range
+from adm.shown import shown_path
+from adm.spec import SettingError, literal
 from adm.store.arrays import load_arrays
 from adm.store.files import empty, new_folder, work_folder, work_path, write_bytes, write_json
 from adm.store.hashes import SUMS, damaged_parts, read_sums, seal, sha256, store_sums
@@ -172,10 +173,10 @@ def holds(out: Path, job: Job) -> bool:
     difference = first_difference(manifest, through_json(job.manifest())) or _damage(out)
     if difference is None:
         return True
-    raise _not_free(
-        out,
-        f"it holds other samples: {difference}; choose another folder, or pass {{overwrite=True}} "
-        "to replace them",
+    raise SettingError(
+        "out",
+        f"{literal(shown_path(out))} holds other samples: {literal(difference)}; choose another "
+        "folder, or pass {overwrite=True} to replace them",
     )
 
 
@@ -196,12 +197,13 @@ def check_free(out: Path, overwrite: bool = False) -> None:
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return
     if not overwrite:
-        raise _not_free(out, "it already exists and is not empty; choose another folder")
+        path = literal(shown_path(out))
+        raise SettingError("out", f"{path} exists and is not empty; choose another folder")
     if not (out / MANIFEST).is_file():
-        raise _not_free(
-            out,
-            f"it is not empty and holds no {MANIFEST}, and only a sample folder is replaced; "
-            "choose another folder",
+        raise SettingError(
+            "out",
+            f"{literal(shown_path(out))} is not empty and holds no {MANIFEST}, and only a sample "
+            "folder is replaced; choose another folder",
         )
 
 
@@ -215,10 +217,6 @@ def images_of(folder: Path, job: Job | None = None) -> Tensor:
         ValueError: the archive is damaged.
     """
     return _map_images(folder, job).contiguous().clone()
-
-
-def _not_free(out: Path, cure: str) -> SettingError:
-    return out_of_range("out", "a folder for these samples", str(out), cure)
 
 
 def _damage(out: Path) -> str | None:

@@ -17,7 +17,7 @@ from adm.models.trained import ClassifierModel, DiffusionModel, Network
 from adm.samplers import ClassifierGuide, Sampling
 from adm.samplers.guide import Weaker
 from adm.samplers.settings import Stage
-from adm.spec import out_of_range
+from adm.spec import SettingError
 from adm.training.objective import WITHHELD
 
 
@@ -115,7 +115,7 @@ class Networks:
             if model.recipe.data.paired and low_res is not None:
                 low_res = torch.full_like(low_res, WITHHELD)
             elif labels is None:
-                raise out_of_range("classes", "given for guide=free, which guides to them")
+                raise SettingError("classes", "{guide=free} guides to classes; give {}")
             labels = None
         elif weaker == "perturbed":
             evaluate = model.perturbed
@@ -137,7 +137,7 @@ class Networks:
         classifier, sampling = self.classifier, self.sampling
         assert classifier is not None
         if self.labels is None:
-            raise out_of_range("classes", f"given for scale {guide.scale:g}, which guides to them")
+            raise SettingError("classes", f"{{scale={guide.scale:g}}} guides to classes; give {{}}")
         schedule = sampling.grid.of(self.model.schedule)
         network = classifier.prepared(sampling.precision, sampling.compile)
         on = guides_on(classifier, guide.on)

@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from adm.generation.cascade import sized
 from adm.generation.generator import Cost, Generator, OnStep
-from adm.spec import out_of_range
+from adm.shown import count_of
+from adm.spec import SettingError, literal, out_of_range
 from adm.store.hashes import sha256_of
 
 
@@ -39,23 +39,23 @@ class Job:
 
     def __post_init__(self) -> None:
         expected, inputs = self.generator.input_shape, self.inputs
-        name = self.generator.name
+        name = literal(self.generator.name)
         if inputs is None:
             if expected is not None:
-                what = f"images of {sized(expected)}"
-                cure = f"`adm sample --condition`, or inputs in Python, gives it {what}"
-                raise out_of_range("model", "one that starts from noise alone", name, cure)
+                raise SettingError(
+                    "model",
+                    f"{name} starts from images of {sized(expected)}; give them by `adm sample "
+                    "--condition`, or in Python as inputs",
+                )
             return
         if expected is None:
-            raise out_of_range("inputs", f"left out, as {name} starts from noise alone")
-        kind = self.generator.input_dtype
-        if not (
-            isinstance(inputs, Tensor)
-            and (inputs.dtype, tuple(inputs.shape[1:])) == (kind, tuple(expected))
-        ):
-            raise out_of_range("inputs", typed(kind, ("N", *expected)), _type_of(inputs))
+            raise SettingError("inputs", f"{name} starts from noise alone; leave {{}} out")
+        check_tensor("inputs", inputs, self.generator.input_dtype, expected)
         if len(inputs) != self.count:
-            raise out_of_range("inputs", f"{self.count}, one for each image", len(inputs))
+            raise SettingError(
+                "inputs",
+                f"{self.count} images need as many {{}}, got {len(inputs)}; give one for each",
+            )
 
     @property
     def label_tensor(self) -> Tensor | None:
@@ -113,11 +113,25 @@ class Job:
         return sha256_of(json.dumps(self.manifest(), sort_keys=True).encode())
 
 
-def typed(dtype: torch.dtype, shape: Sequence[object]) -> str:
+def sized(shape: Sequence[int]) -> str:
+    """(C, H, W) -> such as `28x28 with 1 channel`."""
+    channels, *sides = shape
+    return f"{'x'.join(map(str, sides))} with {count_of(channels, 'channel')}"
+
+
+def check_tensor(
+    field: str, value: object, dtype: torch.dtype, shape: Sequence[int], cure: str = ""
+) -> None:
+    """Raise SettingError unless a value is a tensor (N, *shape) of a type."""
+    got = type(value).__name__
+    if isinstance(value, Tensor):
+        if (value.dtype, tuple(value.shape[1:])) == (dtype, tuple(shape)):
+            return
+        got = _typed(value.dtype, value.shape)
+    raise out_of_range(field, _typed(dtype, ("N", *shape)), got, cure)
+
+
+def _typed(dtype: torch.dtype, shape: Sequence[object]) -> str:
     """Type, shape -> such as `a tensor of uint8 (N, 3, 8, 8)`."""
     name = str(dtype).removeprefix("torch.")
     return f"a tensor of {name} ({', '.join(map(str, shape))})"
-
-
-def _type_of(value: object) -> str:
-    return typed(value.dtype, value.shape) if isinstance(value, Tensor) else type(value).__name__

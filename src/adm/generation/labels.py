@@ -1,38 +1,37 @@
 """Classes, names of classes, count -> labels, one per image."""
 
 import operator
-import sys
 from collections.abc import Iterable, Mapping, Sequence, Set
 from difflib import get_close_matches
 from itertools import islice
-from typing import TYPE_CHECKING, Any, SupportsIndex, TypeAlias, TypeGuard, Union
+from typing import Any, SupportsIndex, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 from adm.data.lists import sizes_in
 from adm.limits import MOST_IMAGES
-from adm.spec import SettingError, out_of_range
-
-if TYPE_CHECKING:  # so that classes are checked before torch is loaded
-    from torch import Tensor
+from adm.shown import shown
+from adm.spec import SettingError, literal, out_of_range
 
 MOST_DIGITS = 18  # of a number in text
 LONGEST_NAME = 200  # characters that are compared with the names of classes
 DEFAULT_COUNT = 16
+ARRAYS = (np.ndarray, Tensor)
 EXAMPLES = "'all:8', 'sneaker:16,bag:4'"
 
 # "sneaker:16,bag:4", "all:8"; {"sneaker": 16}; names or numbers, one per image; (N,) labels.
-Classes: TypeAlias = Union[
-    str,
-    int,
-    Mapping[str, int],
-    Mapping[int, int],
-    Mapping[str | int, int],
-    Sequence[str | int],
-    "Tensor",
-    NDArray[Any],
-]
+Classes: TypeAlias = (
+    str
+    | int
+    | Mapping[str, int]
+    | Mapping[int, int]
+    | Mapping[str | int, int]
+    | Sequence[str | int]
+    | Tensor
+    | NDArray[Any]
+)
 
 
 def labels_of(
@@ -58,10 +57,10 @@ def labels_of(
         count = positive("count", count)
     if not known:
         if classes is not None:
-            raise out_of_range(
+            raise SettingError(
                 "classes",
-                "left out, as sampling is unconditional",
-                cure="pass {count}, or {classifier} with {scale} to guide to classes",
+                "sampling is unconditional; leave {} out and give {count}, or guide to them with "
+                "{classifier} and {scale}",
             )
         return None, count or DEFAULT_COUNT
     if classes is None:
@@ -70,7 +69,7 @@ def labels_of(
     labels = _labels(classes, known)
     if count is not None:
         if len(labels) != 1:
-            raise out_of_range("count", "left out where {classes} says how many")
+            raise SettingError("count", "{classes} says how many; leave {} out")
         labels = labels * count
     return labels, len(labels)
 
@@ -152,25 +151,19 @@ def _labels(classes: Classes, known: Sequence[str]) -> list[int]:
         return parse_classes(classes, known)
     if isinstance(classes, Mapping):
         labels = _repeated(list(classes.items()), known)
-    elif _is_array(classes) and classes.ndim:
+    elif isinstance(classes, ARRAYS) and classes.ndim:
         _check_total(len(classes))
         labels = [_in_range(label, known) for label in classes.tolist()]
-    elif isinstance(classes, Iterable) and not (_is_array(classes) or isinstance(classes, bytes)):
+    elif isinstance(classes, Iterable) and not isinstance(classes, (*ARRAYS, bytes)):
         if isinstance(classes, Set):
-            raise out_of_range("classes", "a list, because a set has no order", classes)
+            raise SettingError("classes", "{} is a set, which has no order; give a list")
         labels = [label_of(each, known) for each in islice(classes, MOST_IMAGES + 1)]
         _check_total(len(labels))
     else:
         labels = [label_of(classes, known)]
     if not labels:
-        raise out_of_range("classes", f"one class or more, as in {EXAMPLES}")
+        raise SettingError("classes", f"{{}} names no class; give such as {EXAMPLES}")
     return labels
-
-
-def _is_array(value: object) -> "TypeGuard[Tensor | NDArray[Any]]":
-    """Whether a value is an array of NumPy or torch, which is loaded if a tensor exists."""
-    torch = sys.modules.get("torch")
-    return isinstance(value, np.ndarray) or (torch is not None and isinstance(value, torch.Tensor))
 
 
 def label_of(value: object, known: Sequence[str]) -> int:
@@ -231,10 +224,11 @@ def parse_classes(text: str, classes: Sequence[str]) -> list[int]:
         name, count = name.strip(), count.strip()
         number = int(count) if count.isdecimal() and len(count) <= MOST_DIGITS else 0
         if count and not 0 < number <= MOST_IMAGES:
-            raise out_of_range("classes", "classes with counts, as in bag:4", part)
+            got = literal(shown(part))
+            raise SettingError("classes", f"{got} is no class with a count, as bag:4 is")
         pairs.append((name, number or 1))
     if not pairs:
-        raise out_of_range("classes", f"one class or more, as in {EXAMPLES}")
+        raise SettingError("classes", f"{{}} names no class; give such as {EXAMPLES}")
     return _repeated(pairs, classes)
 
 
@@ -246,5 +240,5 @@ def _label(name: str, classes: Sequence[str]) -> int:
         return int(name)
     near = get_close_matches(name[:LONGEST_NAME].casefold(), folded, n=3, cutoff=0.5)
     hint = " or ".join(near) if near else ", ".join(list(classes)[:20])
-    cure = f"did you mean {hint}?" if hint else "it has none"
-    raise out_of_range("classes", "classes of the model", name, cure)
+    cure = f"did you mean {literal(hint)}?" if hint else "the model has none"
+    raise SettingError("classes", f"there is no class {literal(shown(name))}; {cure}")

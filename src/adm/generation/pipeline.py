@@ -30,7 +30,7 @@ from adm.progress import progress
 from adm.restoration import DPS, Method, Operator, operator_of
 from adm.samplers import ClassifierGuide, FreeGuide, Sampling, State
 from adm.shown import count_of
-from adm.spec import out_of_range, parse
+from adm.spec import SettingError, literal, parse
 
 if TYPE_CHECKING:
     from adm.generation.pretrained import Pretrained, Scored
@@ -128,7 +128,7 @@ class Pipeline:
             ValueError: a setting is unknown, or the model cannot be sampled with the settings.
         """
         for name in OF_LOAD & settings.keys():
-            raise out_of_range(name, "left out", cure="pass it to adm.load")
+            raise SettingError(name, "{} is no setting of sampling; pass it to adm.load")
         sampling = self.sampling.change(**start.settings(self.model, settings))
         needed = sampling.by_classifier and (self.guide or not self.model.student)
         guides = self.classifier if needed else None
@@ -170,7 +170,7 @@ class Pipeline:
         options = {"upsampler_steps": upsampler_steps, "upsampler_noise": upsampler_noise}
         for name, value in options.items():
             if value is not None and self.upsampler is None:
-                raise out_of_range("upsampler", f"given where {{{name}}} is")
+                raise SettingError(name, "{} needs {upsampler}")
         if self.upsampler is None:
             return job
         larger = cascade(
@@ -348,7 +348,9 @@ class Pipeline:
         """
         start = parse(EDITS, edit, "edit")
         if self.upsampler is not None:
-            raise out_of_range("upsampler", "left out", cure="upsample the edits")
+            raise SettingError(
+                "upsampler", "{} enlarges no edits; leave it out, and give it the edits as inputs"
+            )
         if classes is None:  # neither the network nor a guide is conditioned on one
             by_class, default = (ClassifierGuide, FreeGuide), self.sampling.guide
             guides = tuple(guide for guide in default if not isinstance(guide, by_class))
@@ -361,8 +363,8 @@ class Pipeline:
         from adm.generation.pretrained import Pretrained
 
         if self.upsampler is not None:
-            raise out_of_range(
-                "upsampler", "none, as a model is stored without", cure="store it alone"
+            raise SettingError(
+                "upsampler", "a model is stored without {}; leave it out, and store it by itself"
             )
         from_noise = not self.model.low_shape
         samples = self.sample(count=images) if images and from_noise else None
@@ -445,7 +447,7 @@ class Pipeline:
             repository = hub.Repository.parsed(f"{name}@{revision}" if revision else str(name))
             folder = hub.snapshot(repository, **options)
         elif revision is not None or options:
-            raise out_of_range("revision", "left out for a folder", revision)
+            raise SettingError("revision", f"{literal(str(name))} is a folder; leave {{}} out")
         return load(folder, device=device)
 
 

@@ -9,7 +9,7 @@ import torch
 from adm.models.trained import DiffusionModel
 from adm.samplers import ClassifierGuide, Distilled, Levels, Sampling
 from adm.samplers.settings import Precision
-from adm.spec import out_of_range
+from adm.spec import SettingError, out_of_range
 
 SIDE, ROUNDS = 768, 5  # of the matrices, and products of each precision, of which the best counts
 GAIN = 1.5  # how many times as fast half precision must be
@@ -42,20 +42,21 @@ def _of_student(model: DiffusionModel, sampling: Sampling) -> Levels:
     low, high = distillation.scales
     for each in sampling.in_turn:
         if not low <= each.scale <= high:
-            raise out_of_range(
-                "scale", f"from {low:g} to {high:g}, as this model is distilled", each.scale
-            )
+            allowed = f"from {low:g} to {high:g}, for which this model is distilled"
+            raise out_of_range("scale", allowed, each.scale)
         plain = tuple(ClassifierGuide(scale=guide.scale) for guide in each.by_classifier)
         if each.guide != plain:
-            raise out_of_range("guide", "a scale alone, as this model is distilled", each.guide)
+            raise SettingError("guide", "a distilled model takes a scale alone; leave {} out")
     if sampling.sampler != distillation.method.sampler():
         name = distillation.method.sampler.name
-        raise out_of_range("sampler", f"{name}, as this model is distilled", sampling.sampler)
+        raise SettingError("sampler", f"this model is distilled for {name}; leave {{}} out")
     if not sampling.use_labels:
-        raise out_of_range("use_labels", "true, as this model is distilled", False)
+        raise SettingError(
+            "use_labels", "this model is distilled with labels; leave {use_labels=False} out"
+        )
     levels = distillation.levels(model.schedule, grid.steps)
     if not isinstance(grid, Distilled) and tuple(grid.visited(model.schedule)) != levels:
-        raise out_of_range("grid", "distilled: the levels that this model has learned", grid)
+        raise SettingError("grid", "a distilled model visits its own levels; leave {} out")
     return Levels(levels=levels)
 
 

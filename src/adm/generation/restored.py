@@ -19,7 +19,7 @@ from adm.models.trained import DiffusionModel
 from adm.restoration import METHODS, Instrument, Method, Operator, Prior, operator_of
 from adm.samplers import ImageNoise, Sampler, Sampling, State
 from adm.samplers.noise import START
-from adm.spec import out_of_range, parse, text
+from adm.spec import SettingError, literal, out_of_range, parse, text
 
 MEASURED = 2  # the draw at `START` that is the noise of a measurement
 
@@ -75,7 +75,9 @@ class Problem(Start):
         if method.sampler is not None:
             default["sampler"] = method.sampler
         elif changes.get("sampler") is not None:
-            raise out_of_range("sampler", f"left out, as {method.name} takes its own steps")
+            raise SettingError(
+                "sampler", f"{{method={method.name}}} takes its own steps; leave {{}} out"
+            )
         return default | changes
 
     def instrument(self, model: DiffusionModel) -> Instrument:
@@ -92,11 +94,16 @@ class Problem(Start):
     def _fitting(self, model: DiffusionModel) -> Instrument:
         instrument, name = self.operator.on(model.shape, model.device), self.method.name
         if self.method.masks and instrument.mask is None:
-            raise out_of_range("method", "another one than repaint, which is for inpaint", name)
+            raise SettingError(
+                "method", f"{{method={name}}} is for {{operator=inpaint}}; use another method"
+            )
         if self.method.linear and instrument.adjoint is None:
             free = ", ".join(kind.name for kind in METHODS.values() if not kind.linear)
-            spec = text(self.operator)
-            raise out_of_range("method", f"one of {free}, as {spec} is not linear", name)
+            raise SettingError(
+                "method",
+                f"{{method={name}}} needs a linear operator, and {literal(text(self.operator))} is "
+                f"none; use one of {free}",
+            )
         return instrument
 
     @property
@@ -190,6 +197,8 @@ def restore_job(
     if classes is not None:
         labels, number = labels_of(classes, generator.classes)
         if number not in (1, len(y), count):
-            raise out_of_range("classes", f"one, or one for each of {len(y)} images", number)
+            raise SettingError(
+                "classes", f"{{}} must be one, or one for each of {len(y)} images, got {number}"
+            )
         labels = [label for label in labels or [] for _ in range(count // number)]
     return Job(generator, labels, count, inputs.repeat_interleave(samples, dim=0), source)

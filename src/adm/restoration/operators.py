@@ -18,7 +18,7 @@ from adm.data.files import Files
 from adm.data.naming import MAX_BYTES, at_home, open_regular
 from adm.functions import load_function
 from adm.restoration.measurement import Adjoint, Forward, Measurement, adjoint_of
-from adm.spec import Checked, out_of_range, parse
+from adm.spec import Checked, SettingError, literal, out_of_range, parse
 from adm.store.arrays import load_array
 from adm.store.hashes import sha256, sha256_of
 
@@ -115,7 +115,7 @@ class Inpaint(Operator):
     def __post_init__(self) -> None:
         super().__post_init__()
         if sum(each is not None for each in (self.mask, self.box, self.random)) != 1:
-            raise out_of_range("operator", "inpaint with one of mask, box and random")
+            raise SettingError("", "{operator=inpaint} takes one of mask, box and random")
 
     def on(self, shape: tuple[int, int, int], device: torch.device | str = "cpu") -> Instrument:
         mask = self.known(shape[1:]).to(device)
@@ -188,7 +188,7 @@ class Blur(Operator):
     def __post_init__(self) -> None:
         super().__post_init__()
         if (self.gaussian is None) == (self.kernel is None):
-            raise out_of_range("operator", "blur with one of gaussian and kernel")
+            raise SettingError("", "{operator=blur} takes one of gaussian and kernel")
 
     def forward(self, shape: tuple[int, int, int], device: torch.device) -> Forward:
         if self.gaussian is not None:
@@ -231,7 +231,10 @@ class Grey(Operator):
 
     def forward(self, shape: tuple[int, int, int], device: torch.device) -> Forward:
         if shape[0] != len(LUMA):
-            raise out_of_range("operator", "another one for images of one channel", "grey")
+            raise SettingError(
+                "operator",
+                f"{{operator=grey}} needs {len(LUMA)} channels, not {shape[0]}",
+            )
         weights = torch.tensor(LUMA, device=device).reshape(1, -1, 1, 1)
         return lambda x: (x * weights.to(x.dtype)).sum(dim=1, keepdim=True)
 
@@ -265,7 +268,7 @@ class Phase(Operator):
     def check(self, y: Tensor) -> None:
         # Noise may make a small magnitude negative, but not all of a spectrum.
         if y.numel() and float(y.mean()) < 0:
-            raise out_of_range("y", "magnitudes, which are not negative", float(y.mean()))
+            raise SettingError("y", "{} has a negative mean, and magnitudes have none")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -286,7 +289,10 @@ class Function(Operator):
         tried = compute(torch.zeros(2, *shape, device=device))
         if not isinstance(tried, Tensor) or tried.ndim < 2 or len(tried) != 2:
             got = tuple(tried.shape) if isinstance(tried, Tensor) else type(tried).__name__
-            raise out_of_range("operator", f"a function from (2, {shape}) to (2, ...)", str(got))
+            raise SettingError(
+                "operator",
+                f"{literal(self.of)} gives {got} for 2 images of {shape}; let it give (2, ...)",
+            )
         return compute
 
     def on(self, shape: tuple[int, int, int], device: torch.device | str = "cpu") -> Instrument:

@@ -10,7 +10,7 @@ from pydantic import Field
 
 from adm.diffusion import Schedule, fractional, spacing
 from adm.limits import MOST_LEVELS
-from adm.spec import Checked, out_of_range
+from adm.spec import Checked, SettingError, out_of_range
 
 Steps = Annotated[int, Field(ge=1, le=MOST_LEVELS)]
 Start = Annotated[int, Field(ge=2, le=MOST_LEVELS)]
@@ -217,8 +217,9 @@ class Distilled(Grid):
         """Nothing to check: the levels are those of the student."""
 
     def visited(self, schedule: Schedule) -> NoReturn:
-        raise out_of_range(
-            "grid", "another one", "distilled", "only a distilled model has such levels"
+        raise SettingError(
+            "grid",
+            "{grid=distilled} is for a distilled model, which has learned its levels; use another",
         )
 
 

@@ -202,8 +202,11 @@ def _with_steps(grid: Grid, steps: Any) -> Grid:
     if number == grid.steps:
         return grid
     if not any(each.name == "steps" for each in fields(grid)):  # type: ignore[arg-type]
-        cure = "leave it out, or give {grid=karras}"
-        raise out_of_range("steps", f"{grid.steps}, the number of levels", number, cure)
+        raise SettingError(
+            "steps",
+            f"{{grid={grid.name}}} has {grid.steps} levels, and {{}} is {number}; leave it out, or "
+            "give {grid=karras}",
+        )
     if number < 1:
         raise out_of_range("steps", "at least 1", number)
     return replace(grid, steps=number)  # type: ignore[type-var]
@@ -229,9 +232,10 @@ def _unknown(name: str) -> SettingError:
             if name in {each.name for each in fields(kind)}  # type: ignore[arg-type]
         ]
         if having:
-            cure = f"it is a parameter: {{{field_name}={having[0]}:{name}=...}}"
-            return out_of_range(name, "left out", cure=cure)
+            return SettingError(
+                name, f"{{}} is a parameter; write it as {{{field_name}={having[0]}:{name}=...}}"
+            )
     known = [*(each.name for each in fields(Sampling)), "steps", "scale"]
     near = " or ".join(get_close_matches(name, known))
-    cure = f"did you mean {near}?" if near else ""
-    return out_of_range(name, f"one of the settings {', '.join(sorted(known))}", cure=cure)
+    cure = f"did you mean {near}?" if near else f"there are {', '.join(sorted(known))}"
+    return SettingError(name, f"there is no setting {{}}; {cure}")

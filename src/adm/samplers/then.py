@@ -7,7 +7,7 @@ from pydantic import Field
 
 from adm.limits import MOST_LEVELS
 from adm.samplers.guide import GUIDES, Finite, Guide
-from adm.spec import Checked, SpecOf, out_of_range
+from adm.spec import Checked, SettingError, SpecOf, out_of_range
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +34,7 @@ class Then(Checked):
     def __post_init__(self) -> None:
         super().__post_init__()
         if (self.classes, self.scale, self.guide) == (None, None, None):
-            raise out_of_range("", "a change of classes, scale or guide", cure="give one of them")
+            raise SettingError("", "{} changes nothing; give it classes, scale or guide")
 
     def check(self, last: int) -> None:
         """Raise SettingError unless the level is one of a process with T = `last`."""
