@@ -20,8 +20,7 @@ REFUSED: dict[str, tuple[str, ...]] = {
     "train": ("RECIPE is missing; it comes before the options",),
     "sample fashoin": ("no model 'fashoin'",),
     "sample model.safetensors --classes snaeker:2": (
-        "--classes",
-        "did you mean sneaker?",
+        "there is no class 'snaeker'; did you mean sneaker?",
     ),
     "sample model.safetensors --sampler dim": ("--sampler must be one of ancestral, ddim, ",),
     "sample model.safetensors --sampler ddim:eta=2": ("eta of --sampler must be at most 1, got",),
@@ -37,7 +36,7 @@ REFUSED: dict[str, tuple[str, ...]] = {
     "sample model.safetensors --guide weak:scale=1.7": ("--guide weak needs --weak",),
     "sample up.safetensors": ("`adm sample --condition`",),
     "sample model.safetensors --upsampler up.safetensors --steps 3": (
-        "--upsampler must be a model that starts from images of 8x8 with 1 channel",
+        "makes 8x8 with 1 channel; give an upsampler of these",
     ),
     "sample model.safetensors --upsampler-steps 3": ("--upsampler",),
     "sample model.safetensors --condition images.npz": ("takes no images; leave --condition out",),

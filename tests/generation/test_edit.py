@@ -163,12 +163,16 @@ def test_what_cannot_be_edited_is_refused_with_the_cure(folder: Path) -> None:
         message = refused(folder, "d", edit=f"noise:strength={strength}")
         assert message.startswith("edit.strength must be "), message
     assert "one of noise, invert, interpolate" in refused(folder, "d", edit="erase")
-    assert "at least 2 for interpolate" in refused(folder, "d", IMAGES[:1], "interpolate", **QUICK)
+    assert "edit=interpolate needs at least 2 images" in refused(
+        folder, "d", IMAGES[:1], "interpolate", **QUICK
+    )
     assert "sampler=ddim" in refused(folder, "d", edit="invert", sampler="ancestral")
     assert "sampler=ddim" in refused(folder, "d", edit="invert", sampler="ddim:eta=1")
     assert "without label dropout" in refused(folder, "conditional", edit="invert", **QUICK)
     assert "sampling is unconditional" in refused(folder, "unlabelled", classes="bag", **QUICK)
     guided = {"classifier": folder / "c.safetensors", "scale": 2}
-    assert "classes must be given" in refused(folder, "d", **guided, **QUICK)
-    assert "classes must be given" in refused(folder, "unlabelled", **guided, **QUICK)
+    assert "conditioned on a class; give classes" in refused(folder, "d", **guided, **QUICK)
+    assert "conditioned on a class; give classes" in refused(
+        folder, "unlabelled", **guided, **QUICK
+    )
     assert "samples must be" in refused(folder, "d", samples=0)

@@ -192,9 +192,7 @@ def test_classes_are_allowed_where_sampling_depends_on_them(
     unconditional = adm.load(path, model.classifier)
     assert unconditional.classes == tiny.CLASSES
     for pipeline, settings in ((unconditional, {}), (model, {"use_labels": False})):
-        with pytest.raises(
-            ValueError, match="sampling is unconditional; leave classes out"
-        ):
+        with pytest.raises(ValueError, match="sampling is unconditional; leave classes out"):
             pipeline.sample("bag", **settings, **FAST)
         assert pipeline.sample(count=2, **settings, **FAST).labels is None
         guided = pipeline.sample("bag", count=2, scale=1.0, **settings, **FAST)

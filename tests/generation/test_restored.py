@@ -126,9 +126,7 @@ def test_classes_are_refused_by_a_model_without_any(tmp_path: Path) -> None:
     plain = adm.load(
         tiny.model(tmp_path / "plain.safetensors", tiny.diffusion("unet.classes=null"))
     )
-    with pytest.raises(
-        SettingError, match="sampling is unconditional; leave classes out"
-    ):
+    with pytest.raises(SettingError, match="sampling is unconditional; leave classes out"):
         plain.restore(IMAGES, OPERATOR, "ddnm", classes="bag", steps=3)
     assert len(plain.restore(IMAGES, OPERATOR, "ddnm", steps=3)) == len(IMAGES)
 

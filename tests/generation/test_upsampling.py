@@ -264,9 +264,7 @@ def test_an_upsampler_receives_the_base_s_classes_by_name(
     assert cascade(first, model, labels).translation == {0: 0, 1: 1, 2: 2}
     assert translation("Ankle Boot", "bag", "SNEAKER") == {0: 2, 1: 1, 2: 0}
     assert translation("cat", "dog", "cow") is None, "it knows none of them"
-    with pytest.raises(
-        ValueError, match=r"other model does not know ankle boot"
-    ):
+    with pytest.raises(ValueError, match=r"other model does not know ankle boot"):
         translation("sneaker", "bag", "cat")
 
 
