@@ -155,11 +155,11 @@ def test_a_spec_is_a_name_and_values_of_its_fields(field: str, spec: str, value:
         (
             "sampler",
             "ddim:eat=1",
-            "sampler must be ddim with the parameters eta, noise, clip_again, got",
+            "ddim has the parameters eta, noise, clip_again, and not 'eat=1'",
         ),
         ("sampler", "ddim:eta=2", "sampler.eta must be at most 1, got '2'"),
         ("sampler", "ddim:eta=much", "sampler.eta must be a number, got 'much'"),
-        ("threshold", "clip:quantile=1", "threshold must be clip with no parameters, got 'quan"),
+        ("threshold", "clip:quantile=1", "clip has no parameters, such as 'quan"),
         ("grid", "karras:steps=2.5", "grid.steps must be a whole number, got '2.5'"),
         ("grid", "karras", "grid.steps must be given"),
         ("grid", "levels:5,3", "grid.levels must be in ascending order"),
@@ -288,8 +288,8 @@ def test_fields_that_must_agree_are_set_in_any_order() -> None:
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
-        ("unet.drpout=0.1", "unet.drpout must be unet.dropout or "),
-        ("unet.dropout.x=1", "unet.dropout.x must be unet.dropout"),
+        ("unet.drpout=0.1", "there is no setting unet.drpout; did you mean unet.dropout or "),
+        ("unet.dropout.x=1", "there is no setting unet.dropout.x; did you mean unet.dropout"),
         ("name=other", "name is the recipe's own"),
         ("unet.dropout", "set must be a field and a value, as in unet.dropout=0.1, got"),
         ("loss=hybird", "loss must be 'simple', 'hybrid' or 'vlb', got 'hybird'"),

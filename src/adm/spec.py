@@ -201,7 +201,8 @@ class Checked:
             value = getattr(self, name)
             converted = convert(kind, value, name)
             if isinstance(value, str) and not isinstance(converted, str):  # nothing is changed here
-                raise out_of_range(name, f"such as {converted!r}", value)
+                what = f"{{}} is the text {literal(shown(value))}; give {literal(repr(converted))}"
+                raise SettingError(name, what)
 
 
 def to_json(value: Any) -> Any:
@@ -240,7 +241,7 @@ def parse(kinds: Mapping[str, type[T]], spec: str | T, field: str, current: T | 
         if not equals:
             bare.append(part)
         elif key in values:
-            raise out_of_range(f"{field}.{key}", "given once", part)
+            raise SettingError(f"{field}.{key}", "{} is given twice; leave one out")
         elif key in known:
             values[key] = text
         elif values and _takes_specs(types[last := next(reversed(values))]):
@@ -283,8 +284,8 @@ def _common_bases(kinds: Collection[type[Any]]) -> list[type[Any]]:
 
 def _unknown(field: str, name: str, known: Iterable[str], part: str) -> SettingError:
     names = ", ".join(known)
-    parameters = f"the parameters {names}" if names else "no parameters"
-    return out_of_range(field, f"{name} with {parameters}", part)
+    has = f"the parameters {names}, and not" if names else "no parameters, such as"
+    return SettingError(field, f"{name} has {has} {literal(shown(part))}")
 
 
 def text(value: Any) -> str:
@@ -350,7 +351,9 @@ def change(value: T, changes: Mapping[str, Any], field: str = "") -> T:
         place = f"{field}.{name}" if field else name
         if name not in known:
             near = get_close_matches(name, known, n=2) or known
-            raise out_of_range(place, f"one of the settings {', '.join(near)}")
+            raise SettingError(
+                place, f"there is no setting {{}}; did you mean {' or '.join(near)}?"
+            )
         converted[name] = convert(types[name], changed, place)
     try:
         return replace(value, **converted)  # type: ignore[type-var]
@@ -371,7 +374,8 @@ def assign(root: T, path: str, raw: str) -> T:
     try:
         return _assign(root, path, raw)
     except LookupError:
-        raise out_of_range(path, _named_near(root, path)) from None
+        near = _named_near(root, path)
+        raise SettingError(path, f"there is no setting {{}}; did you mean {near}?") from None
 
 
 def _assign(root: T, path: str, raw: str) -> T:

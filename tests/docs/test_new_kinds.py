@@ -125,7 +125,7 @@ def test_the_command_line_the_manifest_and_recipes_know_them(package: Path) -> N
     assert "--sampler trapezoid\n" in helped[1]
     assert "weight of the second slope" in helped[1]
     assert refused[0] == 2
-    assert "trapezoid with the parameters averaged" in refused[1]
+    assert "trapezoid has the parameters averaged" in refused[1]
 
 
 @pytest.mark.slow

@@ -67,7 +67,7 @@ def test_a_fingerprint_changes_with_level_seed_and_weights(model: Path, tmp_path
     [
         ("level=21", r"level must be in 1\.\.20, the levels of .*, got 21"),
         ("level=0", "features.level must be at least 1, got '0'"),
-        ("levels=3", "features must be noise with the parameters level, seed, got 'levels=3'"),
+        ("levels=3", "noise has the parameters level, seed, and not 'levels=3'"),
     ],
 )
 def test_settings_out_of_range_are_refused(model: Path, settings: str, message: str) -> None:
