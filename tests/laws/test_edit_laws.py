@@ -19,7 +19,7 @@ from oracle import (
 from torch import Tensor
 
 from adm.diffusion import cosine
-from adm.generation.edit import EDITS, Edit, differences, nearest, on_arc
+from adm.generation.edit import EDITS, Edit, on_arc
 from adm.samplers import Even, Sampling
 from adm.spec import parse
 
@@ -101,26 +101,3 @@ def test_an_arc_keeps_the_length_and_divides_the_angle():
         expected = torch.tensor(share, dtype=torch.float32).double() * angle(start, end)
         torch.testing.assert_close(angle(start, point), expected)
     torch.testing.assert_close(on_arc(start, 2 * start, torch.full((5,), 0.5)), 1.5 * start)
-
-
-def test_a_map_is_the_difference_where_it_is_and_blurring_keeps_its_sum():
-    images = torch.zeros(2, 3, 12, 12, dtype=torch.uint8)
-    others = images.clone()
-    others[1, :2, 5:7, 5:7] = 51
-    maps = differences(images, others)
-    assert not maps[0].any()
-    assert maps[1].nonzero().tolist() == [[5, 5], [5, 6], [6, 5], [6, 6]]
-    torch.testing.assert_close(maps[1, 5, 5], torch.tensor(0.4))
-    blurred = differences(images, others, smooth=1.0)
-    torch.testing.assert_close(blurred.sum(), maps.sum())
-    assert 0 < blurred[1, 4, 4] < blurred[1, 5, 5] < maps[1, 5, 5]
-
-
-def test_the_nearest_of_several_edits_is_found():
-    images = torch.randint(0, 200, (3, 1, 4, 4), generator=seeded(0)).byte()
-    away = torch.tensor([[3, 1, 2], [1, 2, 3], [2, 3, 1]], dtype=torch.uint8)
-    edits = images[:, None] + away[:, :, None, None, None]
-    match = nearest(images, edits.flatten(0, 1))
-    assert match.place.tolist() == [1, 0, 2]
-    assert torch.equal(match.version, images + 1)
-    torch.testing.assert_close(match.score, torch.full((3,), 1 / 255).double())

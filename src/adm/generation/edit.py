@@ -5,11 +5,10 @@ between those of two images. From there the model is sampled as always, with any
 so that an edit has all that a sample has: blocks, resuming, shards, ranks and a manifest.
 """
 
-import math
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Annotated, Any, ClassVar, NamedTuple
+from typing import Annotated, Any, ClassVar
 
 import torch
 from pydantic import Field
@@ -277,59 +276,3 @@ def _groups(images: Tensor, edit: Edit, generator: DiffusionGenerator) -> Tensor
             "images", f"{{edit={edit.name}}} needs at least {edit.images} images, got {len(images)}"
         )
     return images if edit.images == 1 else torch.stack([images[:-1], images[1:]], dim=1)
-
-
-class Nearest(NamedTuple):
-    """The edit of each image that differs least from it.
-
-    Attributes:
-        place: (N,) int64, which of the edits it is.
-        version: (N, C, H, W) uint8, the edit.
-        map: (N, H, W) float32, where it differs; see `differences`.
-        score: (N,) float64, the mean of the map.
-    """
-
-    place: Tensor
-    version: Tensor
-    map: Tensor
-    score: Tensor
-
-
-def nearest(images: Tensor, edits: Tensor, smooth: float = 0.0) -> Nearest:
-    """Return the edits that differ least from images, and where they differ.
-
-    By a model of healthy images they are the nearest healthy versions, and the maps show what is
-    anomalous (Wolleb et al. 2022; Sanchez et al. 2022).
-
-    Args:
-        images: (N, C, H, W) uint8.
-        edits: (N, K, C, H, W) uint8, the same number of each; or (N K, C, H, W), as of `Samples`.
-        smooth: as of `differences`.
-    """
-    several = edits.reshape(len(images), -1, *images.shape[1:])
-    maps = torch.stack([differences(images, each, smooth) for each in several.unbind(1)], dim=1)
-    means = maps.double().mean(dim=(2, 3))
-    place, rows = means.argmin(dim=1), torch.arange(len(images))
-    return Nearest(place, several[rows, place], maps[rows, place], means[rows, place])
-
-
-def differences(images: Tensor, others: Tensor, smooth: float = 0.0) -> Tensor:
-    """Return where images differ from others, such as their nearest healthy versions.
-
-    Args:
-        images, others: (N, C, H, W) uint8.
-        smooth: standard deviation in pixels of a Gaussian that blurs the maps; 0 for none.
-
-    Returns:
-        (N, H, W) float32: the absolute difference, summed over channels, where 1 is the whole
-        range of a channel.
-    """
-    difference = (images.float() - others.float()).abs().sum(dim=1) / 255
-    if not smooth:
-        return difference
-    reach = min(math.ceil(3 * smooth), min(difference.shape[1:]) - 1)
-    steps = torch.arange(-reach, reach + 1, dtype=torch.float32)
-    kernel = torch.exp(-0.5 * (steps / smooth) ** 2)
-    kernel = kernel / kernel.sum()
-    padded = F.pad(difference[:, None], (reach,) * 4, mode="reflect")
-    return F.conv2d(F.conv2d(padded, kernel[None, None, :, None]), kernel[None, None, None])[:, 0]
