@@ -139,11 +139,11 @@ def contents(source: Source) -> list[int]:
     return source.batch(range(len(source)))[0].flatten().tolist()
 
 
-@pytest.mark.parametrize("part", [0.2, 20, 1])
+@pytest.mark.parametrize("part", [0.2, 0.9])
 def test_training_and_held_out_images_are_the_whole(part: float) -> None:
     training, validation = hold_out(numbered(200), part, seed=3)
     assert sorted(contents(training) + contents(validation)) == list(range(200))
-    assert len(validation) == part or part < 1
+    assert len(validation) == pytest.approx(200 * part, abs=25)
     for side in (training, validation):
         assert side.labels.tolist() == [n % 2 for n in contents(side)]
         assert int(side.read(0)) == contents(side)[0]
@@ -160,7 +160,7 @@ def test_images_added_at_the_end_leave_a_share_as_it_was() -> None:
 
 def test_crops_follow_into_the_parts(photos: Path) -> None:
     source = open_source(str(photos), size=(8, 8), channels=1)
-    parts = hold_out(source, 4)
+    parts = hold_out(source, 0.4)
     decoded = [number for part in parts for number in numbers(part.batch(range(len(part)))[0])]
     assert set(decoded) == set(range(COUNT))
     for part in parts:
@@ -171,9 +171,9 @@ def test_crops_follow_into_the_parts(photos: Path) -> None:
         assert torch.equal(labels, part.batch(everything)[1])
 
 
-@pytest.mark.parametrize("part", [0, -1, 200, 201, 2.5, 1e-9])
+@pytest.mark.parametrize("part", [0, -1, 1, 20, 1e-9])
 def test_parts_that_leave_a_side_empty_are_refused(part: float) -> None:
-    with pytest.raises(ValueError, match=r"hold_out must be|leaves none on one side"):
+    with pytest.raises(ValueError, match=r"hold_out must be|leaves none to train"):
         hold_out(numbered(200), part)
 
 

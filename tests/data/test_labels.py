@@ -142,6 +142,6 @@ def test_a_list_of_the_training_split_leaves_no_test_split(tmp_path: Path, kind:
 
 
 def test_a_part_of_the_images_keeps_their_names(greys: str) -> None:
-    one, other = hold_out(open_source(greys), 2)
+    one, other = hold_out(open_source(greys), 0.5)
     names = [part.listed(i) for part in (one, other) for i in range(len(part))]
     assert sorted(names) == [f"train/{index}" for index in range(6)]
