@@ -124,8 +124,8 @@ def describe_lost_rank(error: RuntimeError) -> str | None:
         return None
     place = f"process {os.environ.get('RANK')} ({platform.node()}, pid {os.getpid()})"
     if late:
-        return f"{place} has waited too long for another, which hangs or is slow"
-    return f"{place} has lost another, which says above why, or was killed"
+        return f"{place} has waited too long for another process, which hangs or is slow"
+    return f"{place} lost contact with another process; its error is above, unless it was killed"
 
 
 def join(
@@ -166,10 +166,10 @@ def join(
         if os.environ.get(OF_AGENT) == str(True):
             store = of_attempt(store, rank, world, start)
         dist.init_process_group(backend, timeout=stall, store=store, rank=rank, world_size=world)
-    joined = Devices(place, dist.get_rank(), dist.get_world_size())
-    self_test(joined, patience_s)
+    devices = Devices(place, dist.get_rank(), dist.get_world_size())
+    self_test(devices, patience_s)
     machine = platform.node()
-    return replace(joined, local_world=joined.gather(machine).count(machine))
+    return replace(devices, local_world=devices.gather(machine).count(machine))
 
 
 def of_attempt(store: Store, rank: int, world: int, limit: timedelta) -> Store:

@@ -74,5 +74,5 @@ def test_a_process_that_is_killed_ends_the_other_with_one_line(tmp_path, when):
     assert [process.exitcode for process in started.processes] == [2, -9], output
     last = output.splitlines()[-1]
     assert last.startswith("adm: process 0 (")
-    assert "has lost another" in last
+    assert "lost contact with another process" in last
     assert "Traceback" not in output

@@ -1,7 +1,5 @@
 """Path, run folder, shipped, released or hub name -> model file."""
 
-from collections.abc import Iterator
-from contextlib import suppress
 from difflib import get_close_matches
 from pathlib import Path
 
@@ -71,22 +69,10 @@ def _missing(model: str, path: Path, shipped: list[str]) -> str:
             f"{model} is a recipe and no model; give runs/{model} after `adm train {model} --out "
             f"runs/{model}`, or the path of a released file"
         )
-    neighbours = dict(_models_in(path.parent, bool(path.suffix)))
-    near = [str(neighbours[name]) for name in get_close_matches(path.name, neighbours)]
-    near += get_close_matches(path.stem, shipped)
-    known = f"one of {', '.join(shipped)}"
     if len(path.parts) > 1 or path.suffix:
-        hint = f"did you mean {' or '.join(near)}? " if near else ""
-        return f"{model} does not exist; {hint}give the path of a model, or {known}"
-    return f"no model {model!r}; give a path of a model, or {' or '.join(near) or known}"
-
-
-def _models_in(folder: Path, suffixed: bool) -> Iterator[tuple[str, Path]]:
-    """Yield the run folders and the model files in a folder, by name with or without suffix."""
-    with suppress(OSError):  # there is no such folder, or it cannot be read
-        for each in sorted(folder.iterdir()):
-            if each.suffix in (".safetensors", *FOREIGN) or (each / FOLDER).is_dir():
-                yield each.name if suffixed else each.stem, each
+        return f"{model} does not exist; give the path of a model, or one of {', '.join(shipped)}"
+    near = get_close_matches(model, shipped) or [f"one of {', '.join(shipped)}"]
+    return f"no model {model!r}; give a path of a model, or {' or '.join(near)}"
 
 
 def is_of_run(folder: Path) -> bool:
