@@ -20,7 +20,7 @@ from adm.app.study import scoring as scoring_module
 from adm.app.study import timing
 from adm.app.study.page import title_of, write
 from adm.app.study.run import Result, run, sample_point, unbeaten
-from adm.app.study.scoring import Scorer, Scoring, alone, reference_of_study
+from adm.app.study.scoring import Scorer, Scoring, locked_study, reference_of_study
 from adm.app.study.study import Axis, Point, Study, Value, axis, balanced_labels
 from adm.features import Extracted
 from adm.features.contract import make_features
@@ -301,7 +301,7 @@ def test_what_cannot_be_scored_is_refused_before_sampling(
 
 
 def test_a_folder_has_one_writer(tmp_path: Path) -> None:
-    out, other = alone(tmp_path / "out", ALONE), alone(tmp_path / "out", ALONE)
+    out, other = locked_study(tmp_path / "out", ALONE), locked_study(tmp_path / "out", ALONE)
     with out, pytest.raises(InUse):
         other.__enter__()
     assert not (tmp_path / "out").exists()

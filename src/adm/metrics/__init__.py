@@ -10,7 +10,7 @@ from adm.metrics.kernel_distance import KernelDistance, kernel_distance, kernel_
 from adm.metrics.manifold import Membership, membership, neighbour_distances
 from adm.metrics.metric import Metric, Score, Sets
 from adm.metrics.moments import Moments, Statistics, statistics
-from adm.metrics.neighbours import Nearest, nearest, nearest_others
+from adm.metrics.neighbours import Neighbours, nearest, nearest_others
 from adm.metrics.precision_recall import PrecisionRecall, precision_recall, precision_recall_float16
 from adm.metrics.sliced_wasserstein import sliced_wasserstein
 from adm.metrics.table import METRICS, title
@@ -24,7 +24,7 @@ __all__ = [
     "Membership",
     "Metric",
     "Moments",
-    "Nearest",
+    "Neighbours",
     "PrecisionRecall",
     "Score",
     "Sets",

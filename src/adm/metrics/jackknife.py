@@ -17,7 +17,7 @@ import numpy as np
 from adm.metrics.accuracy import wilson
 from adm.metrics.bootstrap import Interval
 from adm.metrics.metric import Score
-from adm.metrics.neighbours import Nearest, Pairs
+from adm.metrics.neighbours import Neighbours, Pairs
 
 GROUPS = 20
 STUDENT = 2.093  # 97.5% quantile of Student's t with 19 degrees of freedom
@@ -35,7 +35,7 @@ class DeleteAGroup:
         covered: (N, G) bool, whether its own ball contains a fake image outside the group.
     """
 
-    def __init__(self, near: Nearest, neighbours: int, real: int, seed: int = 0) -> None:
+    def __init__(self, near: Neighbours, neighbours: int, real: int, seed: int = 0) -> None:
         """Start with no pairs.
 
         Args:
@@ -51,7 +51,7 @@ class DeleteAGroup:
         self._radii = np.stack(without, axis=1)  # (M, G)
         self.recalled, self.covered = (np.zeros((real, GROUPS), bool) for _ in range(2))
 
-    def _radii_without(self, near: Nearest, neighbours: int, group: int) -> np.ndarray:
+    def _radii_without(self, near: Neighbours, neighbours: int, group: int) -> np.ndarray:
         """(M,) squared distances to the k-th neighbour outside a group."""
         outside = np.cumsum(self.group[near.indices] != group, axis=1)
         place = np.where(outside[:, -1] < neighbours, -1, np.argmax(outside >= neighbours, axis=1))

@@ -49,7 +49,6 @@ def neighbour_distances(
     return nearest_others(features, k, device).squared
 
 
-# Seven parameters: all but the two sets are independent options with defaults.
 def membership(
     real: np.ndarray,
     fake: np.ndarray,

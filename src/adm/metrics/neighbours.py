@@ -20,7 +20,7 @@ SPARE = 13  # candidates beyond the k-th; rounding rarely puts a nearer one behi
 CHUNK = 2**17  # numbers at a time where memory limits the speed: they fit in a cache
 
 
-class Nearest(NamedTuple):
+class Neighbours(NamedTuple):
     """The k nearest neighbours of each image, nearest first.
 
     Attributes:
@@ -48,7 +48,7 @@ class Pairs(NamedTuple):
 
 def nearest(
     points: np.ndarray, others: np.ndarray, k: int = 1, device: str | torch.device = "cpu"
-) -> Nearest:
+) -> Neighbours:
     """The k nearest of `others` for each of `points`.
 
     Args:
@@ -69,7 +69,9 @@ def nearest(
     return _nearest(points, others, k, device)
 
 
-def nearest_others(features: np.ndarray, k: int = 1, device: str | torch.device = "cpu") -> Nearest:
+def nearest_others(
+    features: np.ndarray, k: int = 1, device: str | torch.device = "cpu"
+) -> Neighbours:
     """The k nearest other images of the same set for each image.
 
     An image is not a neighbour of itself, but an equal one is.
@@ -156,10 +158,10 @@ def _nearest(
     k: int,
     device: str | torch.device,
     exclude_self: bool = False,
-) -> Nearest:
+) -> Neighbours:
     """The k nearest by exact distance, then index, among the nearest k + SPARE by rounded ones."""
     width, centre = min(k + SPARE, len(others) - exclude_self), _centre(points, others)
-    nearest = Nearest(np.zeros((len(points), k), np.int64), np.zeros((len(points), k)))
+    nearest = Neighbours(np.zeros((len(points), k), np.int64), np.zeros((len(points), k)))
     for row, block in _blocks(points, centre, device):
         least, indices = block.new_empty((len(block), 0)), torch.empty((len(block), 0)).long()
         indices = indices.to(block.device)

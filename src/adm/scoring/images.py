@@ -21,11 +21,9 @@ from adm.generation.job import Job
 from adm.generation.labels import positive
 from adm.generation.samples import Samples
 from adm.models.trained import TrainedModel
-from adm.processes import Devices
 from adm.spec import SettingError, literal, out_of_range
 from adm.store.samples import ARCHIVE, read_manifest
 
-ALONE = Devices(torch.device("cpu"))
 log = logging.getLogger("adm")
 
 

@@ -18,7 +18,7 @@ import torch
 from PIL import Image
 
 from adm.data import Source
-from adm.metrics import Nearest, Score, nearest
+from adm.metrics import Neighbours, Score, nearest
 from adm.metrics.accuracy import wilson
 from adm.pictures import Row, sheet
 from adm.shown import count_of
@@ -106,7 +106,6 @@ class NearestImages:
         return text if self.copying is None else f"{text}\n{self.copying}"
 
 
-# Seven parameters: the keyword-only ones are independent and have defaults.
 def nearest_images(
     samples: np.ndarray,
     data: np.ndarray,
@@ -142,7 +141,7 @@ def nearest_images(
     return NearestImages(matches.indices, distances, equal, threshold, quantile, against_test)
 
 
-def copying(of_data: Nearest, data: int, of_test: Nearest, test: int) -> Copying:
+def copying(of_data: Neighbours, data: int, of_test: Neighbours, test: int) -> Copying:
     """Compare the nearest training images of N samples with the nearest test images.
 
     Samples that have the same nearest image are near to a training image together, or not at all.

@@ -125,7 +125,7 @@ def _page(clusters: "Clusters", source: "Source", title: str, lead: str) -> str:
     """Return the HTML page: of each cluster, the images that are nearest to its centre."""
     import numpy as np
 
-    from adm.app.report import ImageRow, Images, Note, Title, page
+    from adm.app.report import ImageGrid, ImageRow, Note, Title, page
     from adm.app.report.page import tiles
 
     rows = list[ImageRow]()
@@ -136,5 +136,5 @@ def _page(clusters: "Clusters", source: "Source", title: str, lead: str) -> str:
         rows.append(ImageRow(said, [tiles(source.batch(near.tolist())[0], ACROSS)]))
     left_out = len(clusters.sizes) - len(rows)
     quiet = [Note([f"{left_out} smaller clusters are not shown."], "quiet")] * bool(left_out)
-    pictures = Images(rows, ("nearest to the centre",), ACROSS)
+    pictures = ImageGrid(rows, ("nearest to the centre",), ACROSS)
     return page(title, [Title("Clusters, by size"), pictures, *quiet], lead=lead)

@@ -45,11 +45,11 @@ def demo(
     places.resumable(out, "a demo needs")
     from adm.app.study import demo as library
     from adm.app.study.page import PAGE
-    from adm.app.study.scoring import alone
+    from adm.app.study.scoring import locked_study
     from adm.models.device import pick
 
     plan = library.demo(scales, per_class, seed, pick(device))
-    with alone(out, library.ALONE):
+    with locked_study(out, library.CPU):
         result = library.run_demo(plan, out)
     show(result.to_json, as_json, lambda: None)
     say(f"{out / PAGE}: open it to see the samples and scores; report.csv has the numbers", as_json)

@@ -1,30 +1,29 @@
-"""Blocks -> one self-contained page, or the same as Markdown."""
+"""Blocks -> one self-contained page."""
 
 from adm.app.report.blocks import (
     Block,
     Cell,
     Figure,
     Folded,
+    ImageGrid,
     ImageRow,
-    Images,
     Note,
     Table,
     Text,
     Title,
 )
-from adm.app.report.page import markdown, page
+from adm.app.report.page import page
 
 __all__ = [
     "Block",
     "Cell",
     "Figure",
     "Folded",
+    "ImageGrid",
     "ImageRow",
-    "Images",
     "Note",
     "Table",
     "Text",
     "Title",
-    "markdown",
     "page",
 ]

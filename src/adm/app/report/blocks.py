@@ -38,21 +38,11 @@ class Cell:
         value: as text.
         detail: in small letters below it, such as an interval.
         best: whether it is marked.
-        code: whether it is a command.
-        words: whether it is sentences, which are left-aligned and wrapped.
     """
 
     value: str
     detail: str = ""
     best: bool = False
-    code: bool = False
-    words: bool = False
-
-    def __str__(self) -> str:
-        """Format the cell as Markdown: the marked ones bold, the detail in parentheses."""
-        value = f"`{self.value}`" if self.code else self.value
-        value = f"**{value}**" if self.best and value else value
-        return f"{value} ({self.detail})" if self.detail else value
 
 
 @dataclass(frozen=True)
@@ -73,7 +63,7 @@ class Figure:
     """A drawing.
 
     Attributes:
-        content: bytes of a PNG, GIF or SVG file.
+        content: bytes of a PNG or GIF file.
         about: the alternative text.
         least: width in pixels below which it scrolls in its own box.
         most: largest width in pixels.
@@ -94,16 +84,14 @@ class ImageRow:
     Attributes:
         name: at the left; may have several lines.
         pictures: bytes of PNG files.
-        captions: one below each, or none.
     """
 
     name: str
     pictures: Sequence[bytes]
-    captions: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
-class Images:
+class ImageGrid:
     """A grid of pictures.
 
     Attributes:
@@ -133,4 +121,4 @@ class Folded:
     opened: bool = False
 
 
-Block: TypeAlias = Title | Note | Table | Figure | Images | Text | Folded
+Block: TypeAlias = Title | Note | Table | Figure | ImageGrid | Text | Folded

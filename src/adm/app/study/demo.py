@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from adm.app.report import Block, Figure, ImageRow, Images, Note, Title
+from adm.app.report import Block, Figure, ImageGrid, ImageRow, Note, Title
 from adm.app.report.page import tiles
 from adm.app.study.page import grid_of, rows_of, tables, write
 from adm.app.study.run import Result, run
@@ -29,7 +29,7 @@ STUDENT, STEPS = "fashion-fast", (4, 2)  # distilled from the guided model; its 
 JUDGE, REFERENCE = "fashion-judge", "fashion-reference.npz"
 GUIDED = 2.0  # the scale of the animation, of the student and of the emoji
 SMALL, LARGE, OF_CLASS = "emoji", "emoji-large", 2  # folders; images of each class
-ALONE = Devices(torch.device("cpu"))  # where samples are scored
+CPU = Devices(torch.device("cpu"))  # where samples are scored
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,7 +101,7 @@ def run_demo(demo: Demo, out: Path) -> Result:
     for name, job in demo.emoji.items():
         with progress(f"sampling {name}", job.evaluations, "network evaluations") as advance:
             sample_into(out / SAMPLES / name, job, on_step=advance)
-    scored = partial(run, scoring=demo.scoring, out=out, devices=ALONE)
+    scored = partial(run, scoring=demo.scoring, out=out, devices=CPU)
     result, more = scored(demo.study), list[Block]()
     assert result is not None
     if demo.guided is not None and demo.student is not None:
@@ -159,5 +159,5 @@ def _emoji(job: Job, folder: Path) -> list[Block]:
                 f"{job.cost}."
             ]
         ),
-        Images(rows, sides, OF_CLASS),
+        ImageGrid(rows, sides, OF_CLASS),
     ]

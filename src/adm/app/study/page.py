@@ -10,7 +10,7 @@ import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from adm.app.report import Block, Cell, Figure, Folded, ImageRow, Images, Note, Table, Title
+from adm.app.report import Block, Cell, Figure, Folded, ImageGrid, ImageRow, Note, Table, Title
 from adm.app.report import page as page_of
 from adm.app.report.page import tiles
 from adm.app.study.curve import Line, Series, changes, sentences
@@ -31,7 +31,7 @@ ACROSS, ROWS = 4, 10  # images per row and point; most rows
 DISTANCE = "frechet"
 PLOTTED = (DISTANCE, "precision", "recall")
 LEAD = "The images of every point were sampled from the same noise and scored against real images."
-SAME_NOISE = "Images at the same place in two columns start from the same noise."
+SAME_NOISE = "ImageGrid at the same place in two columns start from the same noise."
 ALONG = (
     "Bands and bars are 95% intervals over samples of the same generator. Values are drawn at "
     "equal spacing. A ring marks a distance whose interval is below all others of its line."
@@ -205,7 +205,7 @@ def rows_of(labels: Sequence[int], classes: Sequence[str], count: int) -> dict[s
     }
 
 
-def grid_of(columns: Mapping[str, Path], rows: Mapping[str, Sequence[int]]) -> Images:
+def grid_of(columns: Mapping[str, Path], rows: Mapping[str, Sequence[int]]) -> ImageGrid:
     """Return a grid of samples.
 
     Args:
@@ -218,7 +218,7 @@ def grid_of(columns: Mapping[str, Path], rows: Mapping[str, Sequence[int]]) -> I
         ImageRow(name, [tiles(each[list(chosen)], across) for each in images])
         for name, chosen in rows.items()
     ]
-    return Images(drawn, list(columns), across)
+    return ImageGrid(drawn, list(columns), across)
 
 
 def _numbers(result: Result) -> list[Block]:

@@ -51,7 +51,7 @@ class NetworkScores(NamedTuple):
         return self.title(key).removesuffix(f" ({self.network})")
 
 
-class Scored(NamedTuple):
+class ScoredPoint(NamedTuple):
     """A point of a study with what was measured.
 
     Attributes:
@@ -97,10 +97,10 @@ class Result:
         return unbeaten(list(zip(self.seconds, costs, strict=True)))
 
     @property
-    def points(self) -> list[Scored]:
+    def points(self) -> list[ScoredPoint]:
         """The points in their order, each with its settings and scores."""
         return [
-            Scored(
+            ScoredPoint(
                 point.settings,
                 self.study.job(point).cost,
                 self.seconds[i],

@@ -145,13 +145,13 @@ def scoring_of(
     """
     judge = load_classifier(against.judge, extraction.devices.device) if against.judge else None
     labels = [] if judge is None else _judge_labels(judge, study)
-    with alone(out, extraction.devices):
+    with locked_study(out, extraction.devices):
         scorers = _scorers(against, study.model.shape, out, extraction)
         yield Scoring([replace(each, resize=against.resize) for each in scorers], judge, labels)
 
 
 @contextmanager
-def alone(out: Path, devices: Devices) -> Iterator[None]:
+def locked_study(out: Path, devices: Devices) -> Iterator[None]:
     """Hold the lock of a folder, which the ranks share; remove the folder if it is empty.
 
     Raises:
