@@ -6,7 +6,6 @@ The browser is the chromium of the system, which is not downloaded; without one,
 import base64
 import io
 import re
-import shlex
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,9 +17,7 @@ from PIL import Image
 from studio.conftest import Studio, opened
 from torch import Tensor
 
-from adm.app.cli import main
 from adm.restoration.operators import Inpaint
-from adm.store.samples import SHEET
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
@@ -239,27 +236,6 @@ def test_a_picture_is_rewound_to_another_class(page: Any, studio: Studio) -> Non
     changed = studio.pipeline.job("ankle boot", 3, scale=0.0, then=then)
     assert torch.equal(pictures(page), changed.images([2]))
     assert not torch.equal(changed.images([2]), plain.images([2]))
-
-
-def test_the_command_and_the_lines_on_the_page_make_the_picture(
-    page: Any, studio: Studio, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    page.fill("#scale", "2")
-    page.fill("#seed", "3")
-    go(page)
-    page.locator(".tile").nth(2).click()
-    tick(page, "tab", "code")
-    command, lines = page.locator("pre").all_inner_texts()
-    expected = pictures(page)[2]
-    scope: dict[str, Any] = {}
-    exec(lines, scope)
-    assert torch.equal(scope["image"], expected)
-    monkeypatch.chdir(tmp_path)
-    with pytest.raises(SystemExit) as end:
-        main(shlex.split(command)[1:])
-    assert end.value.code == 0
-    *_, last = sorted(path for path in Path("out/studio").glob("*.png") if path.name != SHEET)
-    assert torch.equal(opened(base64.b64encode(last.read_bytes()).decode()), expected)
 
 
 def test_the_nearest_training_images_are_shown(page: Any, studio: Studio) -> None:

@@ -26,7 +26,7 @@ from studio.conftest import (
 from adm.app.cli import main
 from adm.app.studio import orders
 from adm.app.studio.forms import forms
-from adm.app.studio.model_cache import MOST_LOADED, ModelCache
+from adm.app.studio.model_cache import ModelCache
 from adm.data.pixels import to_picture, to_tensor
 from adm.images import to_uint8
 from adm.restoration.operators import Inpaint
@@ -334,13 +334,6 @@ def test_a_control_fits_the_type_of_its_parameter() -> None:
     on = specs["guide"]["classifier"]["parameters"]["on"]
     assert (on["input"], on["choices"]) == ("choice", ["x_t", "x_0", "x_0_through_network"])
     assert "compile" not in forms()["settings"]
-
-
-def test_few_models_stay_in_memory(models: ModelCache) -> None:
-    names = list(models.names)[: MOST_LOADED + 1]
-    for name in names:
-        models.pipeline(name)
-    assert [*models._loaded] == names[1:]
 
 
 def test_data_of_a_model_that_is_not_offered_is_refused() -> None:
