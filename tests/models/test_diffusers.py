@@ -18,6 +18,7 @@ from torch import Tensor
 from adm.guidance import scaled
 from adm.models.convert import diffusers as converted
 from adm.models.convert.diffusers import export, read
+from adm.models.convert.scheduler import whole_levels
 from adm.models.convert.unet2d import export_state, unet2d_of
 from adm.models.load import load_classifier, load_diffusion
 from adm.models.trained import ClassifierModel, DiffusionModel
@@ -85,7 +86,7 @@ def difference(model: DiffusionModel, pipeline: Any, scheduler: Any, sampler: Sa
     pipeline.scheduler = scheduler.from_config(pipeline.scheduler.config)
     pipeline.scheduler.set_timesteps(4)
     levels = sorted(int(timestep) + 1 for timestep in pipeline.scheduler.timesteps)
-    schedule = converted._whole(model.recipe.process).respaced(levels)
+    schedule = whole_levels(model.recipe.process).respaced(levels)
     noise = ImageNoise(0, (0, 1), model.shape)
     low = None if model.low_shape is None else ImageNoise(1, (0, 1), model.low_shape).start()
     labels = None if model.network.config.classes is None else torch.tensor([0, 2])
@@ -308,6 +309,7 @@ def test_a_model_that_diffusers_has_trained_is_read(tmp_path: Path) -> None:
         ),
         (("process.prediction=edm:sigma_data=0.5",), "process.prediction must be noise"),
         (("process.variance=learned",), "process.variance must be fixed_small"),
+        (("process.schedule=karras",), "process.schedule must be linear or cosine"),
         (
             ("process.rescale_steps=true", "process.steps=50"),
             "multiple of 1000, and",

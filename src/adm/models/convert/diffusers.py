@@ -1,22 +1,18 @@
 """DiffusionModel, classifier <-> folder of a diffusers pipeline: U-Net, scheduler, classifier.
 
-    model_index.json                 the components, and the names of the classes
-    unet/                            a UNet2DModel
-    scheduler/                       a DDPMScheduler, from whose settings others derive theirs
-    classifier/                      a classifier that guides, if one is given
-    pipeline.py                      the pipeline
-    recipe.json                      our recipe, for the way back
-
-A UNet2DModel receives whole timesteps from 0 to T - 1, and so does ours unless they are rescaled.
-Then the folder has only the levels whose timesteps are whole: of 4000 every fourth, which is a
-process of T = 1000.
+model_index.json                 the components, and the names of the classes
+unet/                            a UNet2DModel
+scheduler/                       a DDPMScheduler, from whose settings others derive theirs
+classifier/                      a classifier that guides, if one is given
+pipeline.py                      the pipeline
+recipe.json                      our recipe, for the way back
 """
 
 import importlib
 import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any
@@ -27,10 +23,18 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from adm.diffusion import NOISE, VELOCITY, X_0, Schedule, Target
-from adm.diffusion.schedule import cosine
 from adm.extras import installing
-from adm.limits import MOST_CHARACTERS, MOST_LEVELS
+from adm.limits import MOST_CHARACTERS
+from adm.models.convert.scheduler import (
+    PREDICTIONS,
+    SchedulerConfig,
+    betas_of,
+    has_betas,
+    process_of,
+    read_scheduler,
+    scheduler_of,
+    whole_levels,
+)
 from adm.models.convert.unet2d import (
     UNet2D,
     check_same,
@@ -46,8 +50,8 @@ from adm.networks.unet import with_low_res
 from adm.recipes import build
 from adm.recipes.schema import DataSettings, DiffusionRecipe, ProcessSettings, from_json
 from adm.samplers import Even, ImageNoise, Sampling
-from adm.shown import printable, reason_of, short, shown
-from adm.spec import SettingError, literal, out_of_range, to_json
+from adm.shown import printable, reason_of, short
+from adm.spec import SettingError, literal, to_json
 from adm.store.files import new_folder, write_json, write_text
 from adm.store.parsed import CLASSES, as_type, read_json
 from adm.training.model_file import check_finite, save_tensors
@@ -60,28 +64,8 @@ NEWER = ("mid_block_type", "time_embedding_dim")  # with their defaults; unknown
 INDEX, RECIPE, CONFIG = "model_index.json", "recipe.json", "config.json"
 UNET, SCHEDULER, CLASSIFIER = "unet", "scheduler", "classifier"
 SCHEDULER_CONFIG, WEIGHTS = "scheduler_config.json", "diffusion_pytorch_model.safetensors"
-PREDICTIONS: dict[str, Target] = {"epsilon": NOISE, "sample": X_0, "v_prediction": VELOCITY}
-VARIANCES = ("fixed_small", "fixed_large", "learned_range")
-WHOLE = 1000  # timesteps of a process whose timesteps are rescaled
-CLOSE = 1e-4  # relative difference of betas in float32 and float64
 LARGEST_ERROR = 1e-5  # of the network's outputs, relative to the largest
-FEWEST = 20  # levels of a linear schedule, so that no beta exceeds 1
 Name = Annotated[str, Field(max_length=MOST_CHARACTERS)]
-Beta = Annotated[float, Field(ge=0, le=1)]
-
-
-@dataclass(frozen=True, kw_only=True)
-class SchedulerConfig:
-    """The process in a scheduler's configuration, with the defaults of DDPMScheduler."""
-
-    num_train_timesteps: Annotated[int, Field(ge=2, le=MOST_LEVELS)] = 1000
-    beta_schedule: Name = "linear"
-    beta_start: Beta = 0.0001
-    beta_end: Beta = 0.02
-    trained_betas: Annotated[tuple[Beta, ...], Field(max_length=MOST_LEVELS)] | None = None
-    prediction_type: Name = "epsilon"
-    variance_type: Name | None = None
-    rescale_betas_zero_snr: bool = False
 
 
 def export(
@@ -111,7 +95,7 @@ def export(
     recipe = model.recipe
     unlabelled = _unlabelled(recipe)
     unet = unet2d_of(recipe.unet, recipe.data.size, unlabelled)
-    scheduler = _scheduler_of(recipe)
+    scheduler = scheduler_of(recipe.process)
     if classifier is not None:
         check_pair(model, classifier, "x_t")
     with new_folder(folder) as new:
@@ -170,50 +154,6 @@ def _write_classifier(folder: Path, classifier: ClassifierModel) -> None:
     save_tensors(folder / WEIGHTS, weights, {"format": "pt"})
 
 
-def _scheduler_of(recipe: DiffusionRecipe) -> dict[str, Any]:
-    """Return the configuration of the DDPMScheduler of a process."""
-    process = recipe.process
-    kinds = [kind for kind, target in PREDICTIONS.items() if target == process.prediction]
-    if not kinds:
-        what = "noise, x_0 or velocity, which the schedulers of diffusers know"
-        raise out_of_range("process.prediction", what, process.prediction.name)
-    if process.variance not in VARIANCES:
-        what = f"{', '.join(VARIANCES[:-1])} or {VARIANCES[-1]}: that of diffusers is no logarithm"
-        raise out_of_range("process.variance", what, process.variance)
-    schedule = _whole(process)
-    steps = schedule.last
-    if steps < process.steps:
-        betas: dict[str, Any] = {"trained_betas": schedule.beta[1:].tolist()}
-    elif process.schedule == "cosine":
-        betas = {"beta_schedule": "squaredcos_cap_v2"}
-    else:
-        betas = {"beta_schedule": "linear", "beta_start": 0.1 / steps, "beta_end": 20 / steps}
-    return {
-        "num_train_timesteps": steps,
-        **betas,
-        "prediction_type": kinds[0],
-        "variance_type": process.variance,
-        "clip_sample": True,
-        # That of the released DDIM: equal steps, the only ones in diffusers' DDIM, and none from
-        # level T, where the signal of the cosine schedule is so weak that guidance saturates.
-        "timestep_spacing": "leading",
-    }
-
-
-def _whole(process: ProcessSettings) -> Schedule:
-    """Return the process of the levels whose timesteps are whole numbers from 0."""
-    schedule = build.schedule(process)
-    if not process.rescale_steps or process.steps == WHOLE:
-        return schedule
-    if process.steps % WHOLE:
-        raise SettingError(
-            "process.rescale_steps",
-            "the timesteps of diffusers are whole numbers: a process that rescales them must have "
-            f"a multiple of {WHOLE}, and this one has {process.steps}",
-        )
-    return schedule.respaced(range(1, process.steps + 1, process.steps // WHOLE))
-
-
 def read(folder: Path) -> tuple[DiffusionRecipe, dict[str, Tensor], tuple[str, ...]]:
     """Read the folder of a diffusers pipeline whose U-Net is a UNet2DModel.
 
@@ -230,8 +170,8 @@ def read(folder: Path) -> tuple[DiffusionRecipe, dict[str, Tensor], tuple[str, .
     with _naming(folder / UNET / CONFIG) as path:
         unet = as_type(UNet2D, _values(path))
     with _naming(folder / SCHEDULER / SCHEDULER_CONFIG) as path:
-        scheduler = _scheduler(_values(path))
-        betas = _betas(scheduler)
+        scheduler = read_scheduler(_values(path))
+        betas = betas_of(scheduler)
     if (folder / RECIPE).exists():
         with _naming(folder / RECIPE) as path:
             recipe = _stored(path, unet, scheduler, betas)
@@ -239,7 +179,8 @@ def read(folder: Path) -> tuple[DiffusionRecipe, dict[str, Tensor], tuple[str, .
         with _naming(folder / UNET / CONFIG):
             config = config_of(unet)
         with _naming(folder / SCHEDULER / SCHEDULER_CONFIG):
-            process = _process(scheduler, betas, config)
+            learned = config.out_channels == 2 * config.in_channels
+            process = process_of(scheduler, betas, learned)
         with _naming(folder):
             recipe = _new_recipe(folder.resolve().name, unet, config, process)
     with _naming(folder / UNET / WEIGHTS) as path:
@@ -271,36 +212,6 @@ def _values(path: Path) -> dict[str, Any]:
     return {name: value for name, value in values.items() if not name.startswith("_")}
 
 
-def _scheduler(values: dict[str, Any]) -> SchedulerConfig:
-    if not values.keys() & {"beta_schedule"} and not values.get("trained_betas"):
-        raise ValueError("it has no betas; give a model of DDPM's process, as of DDPMScheduler")
-    return as_type(SchedulerConfig, values)
-
-
-def _betas(scheduler: SchedulerConfig) -> Tensor:
-    """Return beta of each level, (T,) float64."""
-    kind, steps = scheduler.beta_schedule, scheduler.num_train_timesteps
-    if scheduler.rescale_betas_zero_snr:
-        raise ValueError("rescale_betas_zero_snr=true, which none of our processes has")
-    if scheduler.trained_betas is not None:
-        return torch.tensor(scheduler.trained_betas, dtype=torch.float64)
-    if kind == "linear":
-        ends = scheduler.beta_start, scheduler.beta_end
-        return torch.linspace(*ends, steps, dtype=torch.float64)
-    if kind == "squaredcos_cap_v2":
-        return cosine(steps).beta[1:]
-    raise ValueError(
-        f"beta_schedule={shown(kind)}, which none of our processes has; it must be linear or "
-        "squaredcos_cap_v2"
-    )
-
-
-def _of_process(betas: Tensor, process: ProcessSettings) -> bool:
-    """Return whether these are the betas of a process, in float32."""
-    exact = _whole(process).beta[1:]
-    return len(exact) == len(betas) and torch.allclose(betas, exact, rtol=CLOSE, atol=CLOSE**2)
-
-
 def _stored(path: Path, unet: UNet2D, scheduler: SchedulerConfig, betas: Tensor) -> DiffusionRecipe:
     """Return the recipe in a folder; raise ValueError if its U-Net or scheduler differs."""
     recipe = from_json(read_json(path))
@@ -308,34 +219,11 @@ def _stored(path: Path, unet: UNet2D, scheduler: SchedulerConfig, betas: Tensor)
         raise ValueError("it is no recipe of a diffusion model")
     build.check(recipe)
     check_same(unet, recipe.unet, _unlabelled(recipe))
-    if PREDICTIONS.get(scheduler.prediction_type) != recipe.process.prediction or not _of_process(
-        betas, recipe.process
+    if PREDICTIONS.get(scheduler.prediction_type) != recipe.process.prediction or not has_betas(
+        recipe.process, betas
     ):
         raise ValueError("the scheduler has another process; remove the recipe to read it")
     return recipe
-
-
-def _process(scheduler: SchedulerConfig, betas: Tensor, config: UNetConfig) -> ProcessSettings:
-    """Return the process of ours that has these betas."""
-    if scheduler.prediction_type not in PREDICTIONS:
-        known = ", ".join(PREDICTIONS)
-        raise ValueError(f"prediction_type={shown(scheduler.prediction_type)}, not one of {known}")
-    default = "learned_range" if config.out_channels == 2 * config.in_channels else "fixed_small"
-    variance = (scheduler.variance_type or default).replace("small_log", "small")  # the same
-    if variance not in VARIANCES:
-        raise ValueError(f"variance_type={shown(variance)}, not one of {', '.join(VARIANCES)}")
-    for kind in ("linear", "cosine"):
-        process = ProcessSettings(
-            schedule=kind,
-            steps=len(betas),
-            prediction=PREDICTIONS[scheduler.prediction_type],
-            variance=variance,
-        )
-        if (kind == "cosine" or len(betas) >= FEWEST) and _of_process(betas, process):
-            return process
-    raise ValueError(
-        "its betas are those of no process of ours: linear from 0.1 / T to 20 / T, or cosine"
-    )
 
 
 def _new_recipe(
@@ -396,7 +284,7 @@ def check(folder: Path, model: DiffusionModel) -> float:
     x, low_res = ImageNoise(0, (0, 1), model.shape, device).start(), None
     if model.low_shape is not None:
         low_res = ImageNoise(1, (0, 1), model.low_shape, device).start()
-    timestep = torch.tensor([0, _whole(model.recipe.process).last - 1], device=device)
+    timestep = torch.tensor([0, whole_levels(model.recipe.process).last - 1], device=device)
     labels = None if classes is None else torch.tensor([0, classes - 1], device=device)
     pairs = [(labels, labels)]  # ours, theirs
     if _unlabelled(model.recipe):
