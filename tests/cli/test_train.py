@@ -62,7 +62,7 @@ def test_a_student_is_trained_and_sampled(adm: Adm, tmp_path: Path) -> None:
     assert "each image took 1 call of the network" in answer.out
     refused = adm("sample", tmp_path / "run", "--steps", "3", "--out", tmp_path / "other")
     assert refused.status != 0
-    assert "--steps must be 1 or 2 or 4, as this model is distilled, got 3" in refused.err
+    assert "--steps must be 1 or 2 or 4, got 3" in refused.err
     alone = adm("train", recipe, "--teacher-classifier", guide, "--out", tmp_path / "other")
     assert "--teacher-classifier must be given together with --teacher" in alone.err
 

@@ -14,8 +14,8 @@ MOST_NAMED = 3  # files in a message
 def pair(images: Source, conditions: Source) -> Source:
     """Give each image the condition of the same name: its path in the data, without its suffix.
 
-    Images of arrays and of shards are paired by number, image 17 with condition 17, and must be as
-    many as the conditions. Of files, a condition without an image is left out.
+    Images of arrays and of shards have numbers for names: image 17 has condition 17. A condition
+    without an image is left out.
 
     Args:
         images, conditions: from `registry.find`, or at one size.
@@ -23,14 +23,6 @@ def pair(images: Source, conditions: Source) -> Source:
     Raises:
         SettingError: images without a condition, or with several; names the first of them.
     """
-    by_number = conditions.files is None and images.rows is None
-    if by_number and len(conditions) != len(images):
-        raise SettingError(
-            "condition",
-            f"{literal(images.name)} has {count_of(len(images), 'image')} and "
-            f"{literal(conditions.name)} {len(conditions)}; arrays and shards are paired by "
-            "number, so give as many",
-        )
     rows: dict[str, list[int]] = {}
     for index in range(len(conditions)):
         rows.setdefault(_stem(conditions.listed(index)), []).append(index)

@@ -196,11 +196,9 @@ def of_arrays(
     return Source(name, classes, labels, read)
 
 
-def map_ahead(
-    function: Callable[[A], B], arguments: Iterable[A], threads: int | None = None
-) -> Iterator[B]:
+def map_ahead(function: Callable[[A], B], arguments: Iterable[A]) -> Iterator[B]:
     """As map(function, arguments), in threads that work ahead of the caller."""
-    remaining, threads = iter(arguments), threads or min(processors(), MOST_THREADS)
+    remaining, threads = iter(arguments), min(processors(), MOST_THREADS)
     if threads == 1:
         yield from map(function, remaining)
         return

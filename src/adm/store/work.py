@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 import numpy as np
 
 from adm.differences import first_difference
-from adm.spec import out_of_range
+from adm.shown import shown
+from adm.spec import SettingError, literal
 from adm.store.arrays import Pieces, array_names, hashes_of, load_arrays, write_npz
 from adm.store.files import FULL, new_file, remove_leftovers, write_json
 from adm.store.hashes import sha256_of
@@ -62,11 +63,8 @@ class Share:
         """
         match = FORM.fullmatch(text.strip())
         if match is None or not 1 <= int(match[1]) <= int(match[2]):
-            raise out_of_range(
-                "part",
-                "a number from 1 to that of all parts, such as 2/4",
-                text,
-                "number four parts 1/4, 2/4, 3/4 and 4/4",
+            raise SettingError(
+                "part", f"{{}} is such as 2/4, the second of four; got {literal(shown(text))}"
             )
         return cls(int(match[1]), int(match[2]))
 
