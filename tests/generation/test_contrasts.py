@@ -54,23 +54,22 @@ def images(model: adm.Pipeline, **settings: Any) -> torch.Tensor:
     return model.sample("all:1", steps=4, **settings).images
 
 
-def calls(generator: DiffusionGenerator) -> int:
+def calls(generator: DiffusionGenerator) -> Cost:
     """Sample two images at once, and count the calls of all networks and the passes back."""
-    recorded: list[str] = []
-    model, weak = generator.model, generator.weak
-    networks = [model.prepared(), model.perturbed(), *([] if weak is None else [weak.prepared()])]
-    hooks = [
-        network.register_forward_hook(lambda *_: recorded.append("forward")) for network in networks
-    ]
-    hooks += [
-        network.register_full_backward_pre_hook(lambda *_: recorded.append("back"))
-        for network in networks
-    ]
+    network, classifier = list[str](), list[str]()
+    model, weak, guide = generator.model, generator.weak, generator.classifier
+    denoising = [model.prepared(), model.perturbed(), *([] if weak is None else [weak.prepared()])]
+    hooks = [each.register_forward_hook(lambda *_: network.append("")) for each in denoising]
+    for each in denoising:
+        hooks.append(each.register_full_backward_pre_hook(lambda *_: network.append("back")))
+    if guide is not None:
+        prepared = guide.prepared()
+        hooks.append(prepared.register_forward_hook(lambda *_: classifier.append("")))
     for _ in generator.trajectory(torch.tensor([0, 1]), [0, 1]):
         pass
     for hook in hooks:
         hook.remove()
-    return len(recorded)
+    return Cost(len(network), len(classifier))
 
 
 @pytest.mark.parametrize("sampler", ["ddim", "ancestral", "unipc"])
@@ -120,14 +119,18 @@ def test_all_contrasts_add_up_and_their_sum_is_clipped(model: adm.Pipeline, samp
 
 FREE, WEAK = FreeGuide(scale=2.0), WeakGuide(scale=2.0)
 ATTENTION, TERM = AttentionGuide(scale=2.0), ClassifierGuide(scale=2.0)
+THROUGH = replace(TERM, on="x_0_through_network")
 GUIDED: dict[str, tuple[Any, ...]] = {
+    "not": (),
+    "every fourth level, capped": (replace(TERM, every=4, cap=0.5),),
+    "at every second level of an interval": (replace(TERM, interval=(4, 14), every=2),),
+    "on x_0": (replace(TERM, on="x_0"),),
+    "through the network, every third level": (replace(THROUGH, every=3),),
+    "twice": (TERM, replace(TERM, interval=(4, 14))),
     "free": (FREE,),
     "all, and a classifier": (TERM, FREE, WEAK, ATTENTION),
-    "through the networks": (replace(TERM, on="x_0_through_network"), FREE, WEAK),
-    "through some": (
-        replace(TERM, on="x_0_through_network", every=2),
-        replace(FREE, interval=(4, 14)),
-    ),
+    "through the networks": (THROUGH, FREE, WEAK),
+    "through some": (replace(THROUGH, every=2), replace(FREE, interval=(4, 14))),
 }
 
 
@@ -136,19 +139,24 @@ GUIDED: dict[str, tuple[Any, ...]] = {
 def test_the_cost_is_the_number_of_calls_of_all_networks(
     model: adm.Pipeline, sampler: str, how: str
 ) -> None:
-    if sampler == "splitting" and "through" in how:
+    settings = {"sampler": sampler, "steps": 6, "guide": GUIDED[how]}
+    if sampler == "splitting" and ("x_0" in how or "through" in how):
+        with pytest.raises(SettingError, match=r"^splitting takes the gradient .* guidance on x_0"):
+            model.generator(**settings)
         return
-    generator = model.generator(sampler=sampler, steps=6, guide=GUIDED[how])
-    assert generator.cost.network == calls(generator)
+    generator = model.generator(**settings)
+    assert generator.cost == calls(generator)
     ahead = [generator.evaluations_of(step) for step in range(1, 7)]
-    assert sum(ahead) == generator.evaluations
-    if "through" not in how:
-        assert generator.evaluations == generator.cost.network
+    assert sum(ahead) == generator.evaluations == generator.cost.network
 
 
 @pytest.mark.parametrize(
     ("how", "cost"),
     [
+        ("not", Cost(6)),
+        ("every fourth level, capped", Cost(6, 2)),
+        ("on x_0", Cost(6, 6)),
+        ("through the network, every third level", Cost(8, 2)),
         ("free", Cost(12)),
         ("all, and a classifier", Cost(24, 6)),
         ("through the networks", Cost(36, 6)),
@@ -158,6 +166,19 @@ def test_the_cost_is_the_number_of_calls_of_all_networks(
 def test_the_cost_of_ddim_is_known(model: adm.Pipeline, how: str, cost: Cost) -> None:
     """Levels 1, 5, 9, 12, 16 and 20: three of them are in 4..14, and three in 10..20."""
     assert model.generator(sampler="ddim", steps=6, guide=GUIDED[how]).cost == cost
+
+
+def test_the_gradient_at_the_mean_costs_the_same(model: adm.Pipeline) -> None:
+    generator = model.generator(sampler="ancestral:at_mean=true", steps=6, guide=TERM)
+    assert generator.cost == calls(generator) == Cost(6, 6)
+
+
+def test_the_cost_of_a_cascade_is_that_of_both_models(model: adm.Pipeline, folder: Path) -> None:
+    larger = tiny.upsampler("data.size=16,16", "data.low_res=8,8")
+    both = replace(model, upsampler=load_diffusion(tiny.model(folder / "u.safetensors", larger)))
+    job = both.job("bag:2", scale=2.0, sampler="ddim", steps=6, upsampler_steps=5)
+    assert job.cost == Cost(11, 6)
+    assert job.evaluations == 2 * 11
 
 
 def test_a_classifier_guides_the_contrasted_model_by_algorithm_1(model: adm.Pipeline) -> None:

@@ -13,7 +13,6 @@ from samples import contents
 
 import adm
 from adm.app.cli import main
-from adm.generation import blocks
 from adm.generation.labels import labels_of
 from adm.images import to_uint8
 from adm.models.load import read
@@ -199,30 +198,6 @@ def test_classes_are_allowed_where_sampling_depends_on_them(
         assert guided.classes == tiny.CLASSES
         assert guided.labels is not None
         assert guided.labels.tolist() == [1, 1]
-
-
-def test_both_models_of_a_cascade_are_sampled_in_batches_and_report_their_steps(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(blocks, "LARGEST", 2)
-    base = tiny.model(tmp_path / "base.safetensors", tiny.diffusion("data.size=4,4"))
-    up = tiny.model(tmp_path / "up.safetensors", tiny.upsampler())
-    pipeline, progress = adm.load(base, upsampler=up), list[int]()
-    settings: dict[str, Any] = {"upsampler_steps": 2, "steps": 5}
-    pipeline.sample("bag", count=3, on_step=progress.append, **settings)
-    assert progress == [2] * 5 + [2] * 2 + [1] * 5 + [1] * 2
-    assert sum(progress) == pipeline.job("bag", count=3, **settings).evaluations
-
-
-def test_images_in_memory_have_the_requested_classes_and_number(
-    tmp_path: Path,
-) -> None:
-    up = adm.load(tiny.model(tmp_path / "up.safetensors", tiny.upsampler()))
-    low = torch.randint(0, 256, (3, 1, 4, 4), dtype=torch.uint8)
-    job = up.job(["bag", "bag", "sneaker"], inputs=low)
-    assert (job.labels, job.count) == ([1, 1, 0], 3)
-    with pytest.raises(ValueError, match="2 images need as many inputs, got 3"):
-        up.job(count=2, inputs=low)
 
 
 def test_samples_are_a_sequence_of_images(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from torch import Tensor
 from adm.diffusion import process
 from adm.generation import diffusion as generating
 from adm.generation.animation import cost
-from adm.generation.cascade import CascadeGenerator, cascade, translate
+from adm.generation.cascade import CascadeGenerator, cascade
 from adm.generation.diffusion import DiffusionGenerator
 from adm.generation.folder import sample_into
 from adm.generation.job import Job
@@ -266,8 +266,3 @@ def test_an_upsampler_receives_the_base_s_classes_by_name(
     assert translation("cat", "dog", "cow") is None, "it knows none of them"
     with pytest.raises(ValueError, match=r"other model does not know ankle boot"):
         translation("sneaker", "bag", "cat")
-
-
-def test_a_class_that_no_image_has_need_not_be_known() -> None:
-    assert translate([1, 0, 1], ["bag", "boot", "cat"], ["dog", "boot", "bag"]) == [1, 2, 1]
-    assert translate([2], ["bag", "boot", "cat"], ["dog", "boot", "bag"]) is None

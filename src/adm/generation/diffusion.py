@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
-from inspect import signature
 from typing import Any, TypeAlias
 
 import torch
@@ -68,8 +67,6 @@ class DiffusionGenerator(Generator):
             each.check(self.model.schedule.last)
             if each.classes is not None:
                 self._label_of(each.classes)
-        if self.gradient is not None:
-            check_of_schedule(self.gradient, self.schedule)
         self.start.check(self.model, self.sampling)
 
     @classmethod
@@ -186,9 +183,8 @@ class DiffusionGenerator(Generator):
         noise, x = self.noise(indices), self.x_start(indices, inputs)
         prior = Prior(denoise, self.schedule, pull, threshold)
         states = self.start.states(model, prior, sampler, x, noise, inputs)
-        differentiated = (
-            self.gradient is not None or through_network(self.sampling) or self.start.differentiates
-        )
+        through = any(each.on == "x_0_through_network" for each in self.sampling.by_classifier)
+        differentiated = self.gradient is not None or through or self.start.differentiates
         return with_grad(states) if differentiated else without_grad(states)
 
     def x_start(self, indices: Sequence[int], inputs: Tensor | None = None) -> Tensor:
@@ -328,26 +324,8 @@ def check_low_res_noise(level: int, *models: DiffusionModel | None) -> None:
             raise out_of_range("low_res_noise", allowed, level)
 
 
-def check_of_schedule(gradient: object, schedule: Schedule) -> None:
-    """Raise SettingError unless a gradient is a function of the schedule alone."""
-    try:
-        signature(gradient).bind(schedule)  # type: ignore[arg-type]  # a TypeError if not callable
-    except (TypeError, ValueError):
-        raise SettingError(
-            "gradient",
-            f"{{}} takes the schedule that is sampled and returns the gradient, and "
-            f"{literal(_name_of(gradient))} does not; give such as lambda schedule: "
-            "scaled(classifier.gradient(labels, schedule), 2.0)",
-        ) from None
-
-
 def _name_of(gradient: object) -> str:
     return getattr(gradient, "__qualname__", type(gradient).__qualname__)
-
-
-def through_network(sampling: Sampling) -> bool:
-    """Return whether the guidance differentiates the diffusion network."""
-    return any(each.on == "x_0_through_network" for each in sampling.by_classifier)
 
 
 def finite(
