@@ -23,6 +23,7 @@ from typing import Any, NamedTuple
 import steps
 import torch
 
+from adm.app.cli.training import keep_freed_memory
 from adm.runs.processor import half_precision, processor
 
 OURS, THEIRS = "adm, bfloat16", "released, float32"
@@ -59,6 +60,8 @@ def contend(line: Connection, name: str, shape: steps.Shape, args: argparse.Name
     """Take a step on each request and send its cost; runs in an implementation's process."""
     torch.set_num_threads(args.threads)
     chosen, clock = torch.device(args.device), CLOCKS[args.clock]
+    if name.startswith("adm") and chosen.type == "cpu":
+        keep_freed_memory()  # as `adm train` does
     before = 0 if chosen.type == "cuda" else resident_bytes("VmRSS")
     step, done = build(name, shape, chosen, args.released), 0
     line.send("ready")

@@ -1,6 +1,8 @@
 """TrainingData, TrainOptions -> run folder, with the progress of training printed."""
 
+import ctypes
 import math
+import platform
 import signal
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -32,6 +34,7 @@ SMOOTHING = 0.95  # of the exponential average of the printed losses
 # Entries of the log that are printed, where present.
 SHOWN = ("loss", "mse", "vlb", "accuracy", "gradient_norm")
 MOST_NAMED = 12  # classes listed
+TRIM, MMAP = -1, -3  # M_TRIM_THRESHOLD and M_MMAP_THRESHOLD of mallopt(3)
 
 
 def describe(source: Source) -> str:
@@ -68,6 +71,20 @@ def parse_renames(pairs: Sequence[str], pretrained: str | None) -> dict[str, str
     return renamed
 
 
+def keep_freed_memory() -> None:
+    """Let glibc keep freed blocks of up to 1 GiB for later ones of this process.
+
+    Otherwise it returns them to the system, and each step of `digits` on a CPU waits for 4,800 new
+    pages: for 8.6 to 9.9 of its 115 ms in 8 runs, and for 0.6 at most in 8 with this. No number
+    changes, nor does the peak of memory.
+    """
+    if platform.libc_ver()[0] == "glibc":
+        mallopt = ctypes.CDLL(None).mallopt
+        mallopt(TRIM, 2**31 - 1)  # bytes, the largest int
+        for size in (2**25, 2**30):  # older versions take the first alone
+            mallopt(MMAP, size)
+
+
 def follow(
     images: TrainingData,
     out: Path,
@@ -83,6 +100,8 @@ def follow(
         to_wandb: a Weights & Biases project, or None.
     """
     recipe, source, validation = images.recipe, images.training, images.validation
+    if devices.device.type == "cpu":
+        keep_freed_memory()
     run.check(recipe, source, devices, options)
     if devices.main:
         for line in (describe(source), *images.notes):
