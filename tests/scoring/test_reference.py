@@ -12,7 +12,7 @@ from adm.scoring import (
     load_reference,
     make_reference,
 )
-from adm.scoring.reference import Reference, read_statistics, rows_to_store
+from adm.scoring.reference import Reference, read_statistics, subset_rows
 
 COUNT = 40
 
@@ -73,7 +73,7 @@ def test_statistics_are_of_all_images_and_some_are_stored(monkeypatch: pytest.Mo
     monkeypatch.setattr("adm.scoring.reference.IMAGES", 10)
     reference = make_reference(source, blocks())
     assert np.array_equal(reference.statistics.covariance, whole.statistics.covariance)
-    rows = rows_to_store(COUNT)
+    rows = subset_rows(COUNT)
     assert len(rows) == 10
     assert np.array_equal(reference.pool, whole.pool[rows])
     images, labels = source.batch(rows.tolist())
@@ -82,10 +82,10 @@ def test_statistics_are_of_all_images_and_some_are_stored(monkeypatch: pytest.Mo
 
 
 def test_stored_rows_are_spread_over_all_in_any_order_of_classes() -> None:
-    assert np.array_equal(rows_to_store(10_000), np.arange(10_000))
-    rows = rows_to_store(60_000)
+    assert np.array_equal(subset_rows(10_000), np.arange(10_000))
+    rows = subset_rows(60_000)
     assert len(rows) == len(np.unique(rows)) == 10_000
-    assert np.array_equal(rows, rows_to_store(60_000))
+    assert np.array_equal(rows, subset_rows(60_000))
     for labels in (rows % 10, rows // 6000):
         counts = np.bincount(labels, minlength=10)
         assert counts.min() > 850

@@ -5,9 +5,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, TypeAlias, get_args
+from typing import Annotated, Any, Literal, TypeAlias
 
 import torch
+from pydantic import Field
 
 from adm.data import Source
 from adm.features import Features, open_features, recorded_features
@@ -31,7 +32,7 @@ from adm.scoring.reference import (
     read_statistics,
 )
 from adm.scoring.report import Report, class_scores, scores
-from adm.spec import SettingError, check_type, literal, out_of_range
+from adm.spec import Checked, SettingError, check_type, literal
 from adm.store.files import user_cache
 
 DEFAULT_FEATURES = "inception"
@@ -42,7 +43,7 @@ Resize: TypeAlias = Literal["to-reference", "none"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Comparison:
+class Comparison(Checked):
     """How samples and reference are made comparable, and which scores are computed.
 
     Attributes:
@@ -58,7 +59,7 @@ class Comparison:
         seed: random seed of the resamples and of the subsets of images.
 
     Raises:
-        SettingError: `seed` is negative, `resamples` is less than 2, or `resize` is unknown.
+        SettingError: one of them is out of its range.
     """
 
     split: str = "train"
@@ -67,16 +68,8 @@ class Comparison:
     count: int | None = None
     resize: Resize | None = None
     float16: bool = False
-    resamples: int = RESAMPLES
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        if self.seed < 0:
-            raise out_of_range("seed", "at least 0", self.seed)
-        if self.resamples < 2:
-            raise out_of_range("resamples", "at least 2", self.resamples, "1000 is usual")
-        if self.resize not in (None, *get_args(Resize)):
-            raise out_of_range("resize", " or ".join(get_args(Resize)), self.resize)
+    resamples: Annotated[int, Field(ge=2)] = RESAMPLES
+    seed: Annotated[int, Field(ge=0)] = 0
 
 
 def evaluate(

@@ -21,11 +21,11 @@ from adm.data import Source
 from adm.metrics import Neighbours, Score, nearest
 from adm.metrics.accuracy import wilson
 from adm.pictures import Row, sheet
+from adm.scoring.reference import subset_rows
 from adm.shown import count_of
 from adm.spec import SettingError, out_of_range
 
 QUANTILE = 0.01
-MOST = 10_000  # most training images whose nearest-neighbour distances set the threshold
 NEIGHBOURS = 5
 NONE = -1  # no training image has the same pixels
 
@@ -180,9 +180,7 @@ def own_distances(data: np.ndarray, device: str | torch.device = "cpu") -> np.nd
 
     Of more images, a random subset with a fixed seed is taken.
     """
-    rows = np.arange(len(data))
-    if len(data) > MOST:
-        rows = np.sort(np.random.default_rng(0).choice(len(data), MOST, replace=False))
+    rows = subset_rows(len(data))
     # The nearest is the image itself or an equal one, so take the second.
     return np.sqrt(nearest(data[rows], data, 2, device).squared[:, 1])
 

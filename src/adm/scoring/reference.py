@@ -180,7 +180,7 @@ def make_reference(
         The reference, equal on every rank.
     """
     real = extract(source, features, extraction)
-    rows = rows_to_store(real.count)
+    rows = subset_rows(real.count)
     return Reference(
         features=real.name,
         fingerprint=real.fingerprint,
@@ -195,8 +195,8 @@ def make_reference(
     )
 
 
-def rows_to_store(count: int) -> np.ndarray:
-    """Return the (min(count, `IMAGES`),) indices to store: all, or a random subset, sorted.
+def subset_rows(count: int) -> np.ndarray:
+    """Return (min(count, `IMAGES`),) indices: all, or a random subset with a fixed seed, sorted.
 
     A regular stride would omit classes if labels alternate.
     """
