@@ -43,12 +43,6 @@ def test_class_names_may_come_along_and_outnumber_the_labels(tmp_path: Path) -> 
     assert source.classes == ("ant", "bee", "cat", "dog")
 
 
-def test_images_that_are_read_are_writable_copies(tmp_path: Path) -> None:
-    source = arrays(saved(tmp_path, arr_0=IMAGES))
-    source.read(0).zero_()
-    assert torch.equal(source.read(0), torch.from_numpy(IMAGES[0]).permute(2, 0, 1))
-
-
 @pytest.mark.parametrize(
     ("entries", "message"),
     [

@@ -19,15 +19,6 @@ def test_the_splits_are_the_whole_set_once_with_its_labels() -> None:
     assert sorted(actual.tolist()) == sorted(expected.tolist())
 
 
-def test_the_17_levels_are_spread_evenly_over_the_bytes() -> None:
-    source = digits()
-    images = source.batch(range(len(source)))[0]
-    assert (images.dtype, images.shape[1:]) == (torch.uint8, (1, 8, 8))
-    # 255 / 16 is 15.94: the steps are 16, but one.
-    expected = [0, 16, 32, 48, 64, 80, 96, 112, 128, 143, 159, 175, 191, 207, 223, 239, 255]
-    assert images.unique().tolist() == expected
-
-
 def test_every_class_gives_a_fifth_to_the_test_split() -> None:
     train, test = (torch.bincount(digits(split=s).labels, minlength=10) for s in ("train", "test"))
     assert torch.equal(test, (train + test) // 5)

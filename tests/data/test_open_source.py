@@ -8,7 +8,6 @@ import torch
 from PIL import Image
 
 from adm.data import open_source
-from adm.data.idx import DEBIAN_FASHION_MNIST
 
 COLOURS = np.random.default_rng(0).integers(0, 256, (2, 4, 6, 3), dtype=np.uint8)
 
@@ -17,31 +16,6 @@ COLOURS = np.random.default_rng(0).integers(0, 256, (2, 4, 6, 3), dtype=np.uint8
 def archive(tmp_path: Path) -> str:
     np.savez(tmp_path / "set.npz", arr_0=COLOURS)
     return str(tmp_path / "set.npz")
-
-
-@pytest.mark.skipif(
-    not DEBIAN_FASHION_MNIST.is_dir(), reason="Debian's dataset-fashion-mnist is not installed"
-)
-def test_fashion_mnist_by_name_and_by_folder() -> None:
-    for spec in ("fashion-mnist", f"fashion-mnist:{DEBIAN_FASHION_MNIST}"):
-        source = open_source(spec, split="test", size=(32, 32), channels=1)
-        assert (len(source), source.read(5).shape) == (10_000, (1, 32, 32))
-        plain = open_source(spec, split="test").read(5)
-        assert torch.equal(source.read(5)[:, 2:30, 2:30], plain)
-        assert int(source.read(5).sum()) == int(plain.sum())
-
-
-def test_a_folder_by_path_is_rgb_by_default(tmp_path: Path) -> None:
-    Image.fromarray(COLOURS[0]).save(tmp_path / "1.png")
-    assert open_source(str(tmp_path)).read(0).shape == (3, 4, 6)
-    assert open_source(str(tmp_path), size=(2, 2), channels=1).read(0).shape == (1, 2, 2)
-
-
-def test_the_home_folder_may_be_written_as_a_tilde(
-    archive: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("HOME", str(Path(archive).parent))
-    assert len(open_source("~/set.npz")) == 2
 
 
 @pytest.mark.parametrize("size", [(4, 6), (5, 7), (9, 6), (4, 13)])

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import tiny
 import torch
 from PIL import Image
 
@@ -108,8 +107,3 @@ def test_the_fingerprint_is_of_both(tmp_path: Path, copies: Source) -> None:
     file.rename(file.with_suffix(".png"))
     again = opened(str(tmp_path / "images"), str(tmp_path / "copies"))
     assert difference(before[0], fingerprint(again)) == "the name of a file"
-
-
-def test_images_alone_have_no_condition() -> None:
-    assert tiny.stripes().pairs([1, 2])[2] is None
-    assert batch_at(tiny.stripes(), 0, 0, 3).condition is None

@@ -19,11 +19,9 @@ def shuffle(seed: int, total: int, start: int, count: int) -> list[int]:
     Each pass over the `total` images is another permutation, a function of (seed, pass). Any
     position can be computed directly, so resuming needs no state.
 
-    Raises:
-        ValueError: `total` is below 1.
+    Args:
+        total: at least 1.
     """
-    if total < 1:
-        raise ValueError(f"the data must have at least 1 image, got {total}; give other data")
     indices: list[int] = []
     while len(indices) < count:
         one_pass, place = divmod(start + len(indices), total)

@@ -49,7 +49,7 @@ def evaluate(
     Parameters
     ----------
     samples
-        A sample folder, an .npz file (arr_0), a folder of images, an archive, ...
+        A sample folder, an .npz file (arr_0), a folder of images or its .zip, ...
     reference
         A file of `adm reference`, a released file, or data to compute a reference from.
     out

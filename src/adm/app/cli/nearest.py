@@ -45,7 +45,7 @@ def nearest(
     Parameters
     ----------
     samples
-        A sample folder, an .npz file (arr_0), a folder of images, an archive, ...
+        A sample folder, an .npz file (arr_0), a folder of images or its .zip, ...
     data
         Data that the model was trained on; docs/howto/data.md lists all forms.
     test

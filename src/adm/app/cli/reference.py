@@ -36,7 +36,7 @@ def reference(
     Parameters
     ----------
     data
-        A folder, an archive, shards, an .npz file, fashion-mnist, hf:NAME, ...
+        A folder or its .zip, shards, an .npz file, fashion-mnist, hf:NAME, ...
         docs/howto/data.md lists all forms.
     out
         .npz file to write.

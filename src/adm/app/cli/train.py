@@ -68,7 +68,7 @@ def train(
     out
         Run folder to write or to resume.
     data
-        fashion-mnist[:/FOLDER], digits, a folder, an archive, shards, hf:NAME, ...
+        fashion-mnist[:/FOLDER], digits, a folder or its .zip, shards, hf:NAME, ...
         docs/howto/data.md lists all forms. The recipe's data by default.
     condition
         Images to condition the model on, one for each image of the data and of the same path, such
