@@ -52,16 +52,6 @@ def assert_same_images(
         assert torch.equal(images(order), whole[order])
 
 
-@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-@pytest.mark.parametrize("scale", [0.0, 3.0])
-def test_an_image_is_the_same_to_the_bit_in_whatever_company(
-    model, guide, monkeypatch: pytest.MonkeyPatch, scale: float, precision: str
-) -> None:
-    monkeypatch.setattr(module, "CPU_PIXELS", 8 * 64)
-    sampling = BASE.change(scale=scale, precision=precision)
-    assert_same_images(DiffusionGenerator(model, sampling, guide), LABELS)
-
-
 def test_an_upsampled_image_is_the_same_to_the_bit_in_whatever_company(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

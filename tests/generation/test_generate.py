@@ -107,17 +107,6 @@ def test_a_gradient_of_ones_own_is_added_and_may_differentiate_the_denoiser(
     assert "dark" in pulled.manifest()["gradient"]
 
 
-def test_images_are_bytes_in_order_and_every_step_is_reported(
-    model: DiffusionModel, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(blocks, "CPU_PIXELS", 2 * 8 * 8)
-    progress: list[int] = []
-    generator = DiffusionGenerator(model, BASE)
-    images = generator.images(LABELS, range(5), on_step=progress.append)
-    assert (images.dtype, tuple(images.shape)) == (torch.uint8, (5, 1, 8, 8))
-    assert progress == [2] * 5 + [2] * 5 + [1] * 5
-
-
 @pytest.mark.parametrize(
     ("changes", "field"),
     [
@@ -291,9 +280,3 @@ def test_dynamic_thresholding_is_a_setting(model: DiffusionModel, guide: Classif
         LABELS, range(5)
     )
     assert state.x.abs().max() <= 1
-
-
-def test_truncated_rounding_is_at_most_one_level_lower(model: DiffusionModel) -> None:
-    nearest = sampled(model, BASE, None).int()
-    truncated = sampled(model, BASE.change(rounding="truncated"), None).int()
-    assert set((nearest - truncated).unique().tolist()) == {0, 1}

@@ -122,21 +122,6 @@ def test_y_has_the_shape_that_the_operator_leaves(model: adm.Pipeline) -> None:
         model.restore(-torch.ones(1, 1, 16, 16), "phase", "dps")
 
 
-def test_classes_are_refused_by_a_model_without_any(tmp_path: Path) -> None:
-    plain = adm.load(
-        tiny.model(tmp_path / "plain.safetensors", tiny.diffusion("unet.classes=null"))
-    )
-    with pytest.raises(SettingError, match="sampling is unconditional; leave classes out"):
-        plain.restore(IMAGES, OPERATOR, "ddnm", classes="bag", steps=3)
-    assert len(plain.restore(IMAGES, OPERATOR, "ddnm", steps=3)) == len(IMAGES)
-
-
-def test_other_models_are_refused(tmp_path: Path) -> None:
-    up = adm.load(tiny.model(tmp_path / "up.safetensors", tiny.upsampler()))
-    with pytest.raises(SettingError, match="up starts from another image"):
-        up.restore(IMAGES, OPERATOR)
-
-
 def test_divergence_stops_with_the_step_and_what_to_lower(
     tmp_path: Path, model: adm.Pipeline
 ) -> None:

@@ -95,11 +95,6 @@ def test_the_manifest_says_everything_that_the_images_follow_from(tmp_path: Path
     }
 
 
-def test_a_classifier_that_had_no_part_is_not_named(tmp_path: Path, job: Job) -> None:
-    sample_into(tmp_path / "out", with_settings(job, scale=0.0))
-    assert json.loads((tmp_path / "out" / MANIFEST).read_text())["classifier"] is None
-
-
 def test_a_model_without_classes_leaves_no_labels(tmp_path: Path) -> None:
     path = tiny.model(tmp_path / "u.safetensors", tiny.diffusion("unet.classes=null"), ())
     generator = DiffusionGenerator(load_diffusion(path), SETTINGS.change(scale=0.0))

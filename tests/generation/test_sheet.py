@@ -22,7 +22,6 @@ from adm.generation.samples import sample
 from adm.generation.sheet import PIXELS, contact_sheet, draw, layout
 from adm.images import to_uint8
 from adm.models.load import load_diffusion
-from adm.pictures import fit
 from adm.samplers import Sampling
 from adm.scoring.images import open_images
 
@@ -134,22 +133,3 @@ def test_a_sample_folder_read_as_images_holds_the_samples_only(tmp_path: Path) -
     ):
         assert len(source) == 4
         assert torch.equal(torch.stack([source.read(i) for i in range(4)]), images)
-
-
-def test_the_sheet_holds_every_pixel_of_the_samples(tmp_path: Path) -> None:
-    images = noise(3, 1, 8)
-    picture = contact_sheet(stub([0, 1, 1], 3), images)
-    whole = torch.frombuffer(bytearray(picture.tobytes()), dtype=torch.uint8)
-    whole = whole.reshape(picture.height, picture.width, 3)
-    for image in images:
-        tile = fit(image, (112, 112))
-        expected = torch.frombuffer(bytearray(tile.tobytes()), dtype=torch.uint8).reshape(
-            112, 112, 3
-        )
-        windows = whole.unfold(0, 112, 1).unfold(1, 112, 1).permute(0, 1, 3, 4, 2)
-        assert any(
-            torch.equal(windows[y, x], expected)
-            for y in range(windows.shape[0])
-            for x in range(windows.shape[1])
-            if torch.equal(windows[y, x, 0], expected[0])
-        )
