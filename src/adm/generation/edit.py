@@ -96,6 +96,25 @@ class Edit(Checked, Start):
     def manifest(self) -> dict[str, Any]:
         return {"edit": text(self)}
 
+    def job(
+        self,
+        generator: DiffusionGenerator,
+        images: Tensor,
+        classes: Classes | None = None,
+        samples: int = 1,
+        source: str = "memory",
+    ) -> Job:
+        """Return the job of a generator that starts here; see `Pipeline.edit_job`."""
+        targets = _targets(classes, generator)
+        groups = _groups(images, self, generator)
+        per_target = positive("samples", samples) * self.together
+        per_group = per_target * (1 if targets is None else len(targets))
+        inputs = groups.repeat_interleave(per_group, dim=0)
+        labels = None
+        if targets is not None:
+            labels = [label for label in targets for _ in range(per_target)] * len(groups)
+        return Job(generator, labels, len(inputs), inputs, source)
+
     @abstractmethod
     def encoded(
         self, denoise: Denoise, x_0: Tensor, schedule: Schedule, noise: Tensor, share: Tensor
@@ -227,35 +246,6 @@ def on_arc(start: Tensor, end: Tensor, share: Tensor) -> Tensor:
     before = torch.where(flat, 1 - place, ((1 - place) * angle).sin() / whole)
     after = torch.where(flat, place, (place * angle).sin() / whole)
     return (before * one + after * other).reshape(start.shape).to(start.dtype)
-
-
-def edit_job(
-    generator: DiffusionGenerator,
-    images: Tensor,
-    classes: Classes | None = None,
-    samples: int = 1,
-    source: str = "memory",
-) -> Job:
-    """Return the job of the edits of images by a generator that starts from them.
-
-    Args:
-        images, classes, samples: as of `Pipeline.edit`.
-        source: description of the origin of the images, for the manifest.
-
-    Raises:
-        SettingError: as `Pipeline.edit`.
-    """
-    edit = generator.start
-    assert isinstance(edit, Edit)
-    targets = _targets(classes, generator)
-    groups = _groups(images, edit, generator)
-    per_target = positive("samples", samples) * edit.together
-    per_group = per_target * (1 if targets is None else len(targets))
-    inputs = groups.repeat_interleave(per_group, dim=0)
-    labels = None
-    if targets is not None:
-        labels = [label for label in targets for _ in range(per_target)] * len(groups)
-    return Job(generator, labels, len(inputs), inputs, source)
 
 
 def _targets(classes: Classes | None, generator: DiffusionGenerator) -> list[int] | None:

@@ -14,11 +14,11 @@ from adm.data.naming import at_home
 from adm.diffusion import Denoise, Schedule
 from adm.generation.cascade import cascade
 from adm.generation.diffusion import DiffusionGenerator, OfSchedule
-from adm.generation.edit import EDITS, Edit, edit_job
+from adm.generation.edit import EDITS, Edit
 from adm.generation.generator import Generator, OnStep
 from adm.generation.job import Job
 from adm.generation.labels import Classes, labels_of
-from adm.generation.restored import Problem, restore_job
+from adm.generation.restored import Problem
 from adm.generation.samples import Samples, sample
 from adm.generation.start import NOISE, Start
 from adm.models import hub, paths
@@ -264,7 +264,7 @@ class Pipeline:
         """
         default: dict[str, Any] = {"scale": 0.0} if classes is None else {}
         generator = self.generator(start=problem, **(default | settings))
-        return restore_job(generator, y, samples, classes, source)
+        return problem.job(generator, y, samples, classes, source)
 
     def measure(
         self, images: Tensor, operator: str | Operator, *, sigma: float = 0.0, seed: int = 0
@@ -356,7 +356,7 @@ class Pipeline:
             guides = tuple(guide for guide in default if not isinstance(guide, by_class))
             settings = {"use_labels": False, "guide": guides, **settings}
         generator = self.generator(start=start, **settings)
-        return edit_job(generator, images, classes, samples, source)
+        return start.job(generator, images, classes, samples, source)
 
     def pretrained(self, images: int = 16, report: "Scored | None" = None) -> "Pretrained":
         """Return what `save_pretrained` writes with these arguments, which it describes."""

@@ -172,33 +172,23 @@ class Problem(Start):
         }
         return {"restoration": restoration}
 
-
-def restore_job(
-    generator: DiffusionGenerator,
-    y: Tensor,
-    samples: int = 1,
-    classes: Classes | None = None,
-    source: str = "memory",
-) -> Job:
-    """Return the job of the images of measurements by a generator that starts from them.
-
-    Args:
-        y, samples, classes: as of `Pipeline.restore`.
-        source: description of the origin of y, for the manifest.
-
-    Raises:
-        SettingError: as `Pipeline.restore`.
-    """
-    problem = generator.start
-    assert isinstance(problem, Problem)
-    inputs = (to_float(y) if y.dtype == torch.uint8 else y).cpu().float()
-    problem.operator.check(inputs)
-    count, labels = len(y) * positive("samples", samples), None
-    if classes is not None:
-        labels, number = labels_of(classes, generator.classes)
-        if number not in (1, len(y), count):
-            raise SettingError(
-                "classes", f"{{}} must be one, or one for each of {len(y)} images, got {number}"
-            )
-        labels = [label for label in labels or [] for _ in range(count // number)]
-    return Job(generator, labels, count, inputs.repeat_interleave(samples, dim=0), source)
+    def job(
+        self,
+        generator: DiffusionGenerator,
+        y: Tensor,
+        samples: int = 1,
+        classes: Classes | None = None,
+        source: str = "memory",
+    ) -> Job:
+        """Return the job of a generator that starts here; see `Pipeline.restore_job`."""
+        inputs = (to_float(y) if y.dtype == torch.uint8 else y).cpu().float()
+        self.operator.check(inputs)
+        count, labels = len(y) * positive("samples", samples), None
+        if classes is not None:
+            labels, number = labels_of(classes, generator.classes)
+            if number not in (1, len(y), count):
+                raise SettingError(
+                    "classes", f"{{}} must be one, or one for each of {len(y)} images, got {number}"
+                )
+            labels = [label for label in labels or [] for _ in range(count // number)]
+        return Job(generator, labels, count, inputs.repeat_interleave(samples, dim=0), source)
