@@ -19,7 +19,7 @@ import adm
 from adm.generation.pretrained import Pretrained
 from adm.metrics import Score
 from adm.models import hub
-from adm.models.convert import export_state
+from adm.models.convert.released import export_state
 from adm.models.description import facts
 from adm.models.hub import CLASSIFIER, CONFIG, MODEL, PICTURE, WEAK, Repository
 from adm.models.identity import identify

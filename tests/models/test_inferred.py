@@ -8,13 +8,8 @@ import torch
 
 from adm.diffusion import NOISE, VELOCITY, X_0
 from adm.models import export
-from adm.models.convert import (
-    export_state,
-    network_of,
-    read_flags,
-    recipe_from_flags,
-    released_shapes,
-)
+from adm.models.convert.flags import network_of, read_flags, recipe_from_flags
+from adm.models.convert.released import export_state, released_shapes
 from adm.models.load import load_diffusion
 from adm.networks import ClassifierConfig, HeadCount, HeadWidth, UNet, UNetConfig
 from adm.recipes.released import RELEASED

@@ -12,7 +12,7 @@ import torch
 
 import adm
 from adm.models import export, paths
-from adm.models.convert import export_state
+from adm.models.convert.released import export_state
 from adm.models.load import load_any
 from adm.models.trained import ClassifierModel
 from adm.networks import Classifier, HeadCount, HeadWidth, UNet, UNetConfig

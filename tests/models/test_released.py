@@ -10,12 +10,11 @@ import torch
 import adm
 from adm.generation.cascade import CascadeGenerator
 from adm.models import load as loading
-from adm.models.convert import (
+from adm.models.convert.flags import network_of, read_flags
+from adm.models.convert.released import (
     export_state,
     import_state,
     load_released,
-    network_of,
-    read_flags,
     recognise,
     released_shapes,
 )

@@ -5,8 +5,8 @@ import json
 import torch
 from parity.goldens import each_file
 
-from adm.models.convert import export_state, network_of, read_flags, recognise
-from adm.models.convert.released import released_names
+from adm.models.convert.flags import network_of, read_flags
+from adm.models.convert.released import export_state, recognise, released_names
 from adm.networks import UNetConfig, on_meta
 from adm.recipes.released import RELEASED
 

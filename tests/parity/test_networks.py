@@ -9,8 +9,8 @@ from parity.goldens import assert_within, each_file, tensors
 
 from adm.diffusion import cosine
 from adm.guidance.gradients import classifier_gradient
-from adm.models.convert import export_state, import_state, network_of, read_flags
-from adm.models.convert.flags import Flags
+from adm.models.convert.flags import Flags, network_of, read_flags
+from adm.models.convert.released import export_state, import_state
 from adm.networks import Classifier, UNet, UNetConfig
 
 ANY_SCHEDULE, ANY_LEVEL = cosine(2), 1  # the cases state timesteps directly

@@ -9,16 +9,9 @@ from torch import Tensor
 
 from adm.data.naming import at_home
 from adm.diffusion import NOISE, X_0
-from adm.models.convert import (
-    diffusers,
-    export_state,
-    import_state,
-    load_released,
-    recipe_from_flags,
-    script_flags,
-)
-from adm.models.convert.flags import SCHEDULES
-from adm.models.convert.released import flattened
+from adm.models.convert import diffusers
+from adm.models.convert.flags import SCHEDULES, recipe_from_flags, script_flags
+from adm.models.convert.released import export_state, flattened, import_state, load_released
 from adm.models.load import described_by, read
 from adm.models.paths import FOREIGN, resolve
 from adm.models.pickled import read_tensors

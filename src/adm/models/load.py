@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from adm.data.naming import at_home
-from adm.models.convert import load_released
+from adm.models.convert.released import load_released
 from adm.models.device import pick
 from adm.models.paths import FOREIGN, is_of_run, resolve
 from adm.models.trained import ClassifierModel, DiffusionModel
