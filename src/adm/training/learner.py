@@ -10,6 +10,7 @@ from adm.losses import TimestepImportance
 from adm.networks import recompute
 from adm.processes import Devices
 from adm.training.ema import EMA, averages
+from adm.training.microbatch import is_out_of_memory, refusal
 from adm.training.objective import Objective
 from adm.training.optimizers import create_moments
 from adm.training.settings import TrainSettings
@@ -97,12 +98,20 @@ class Learner:
 
         Args:
             network: a network with its initial weights; it is moved to the device.
+
+        Raises:
+            MemoryError: the device has too little memory for the moments of the optimizer.
         """
         if settings.checkpoint_activations:
             recompute(network)
         runner = spread(network.train(), devices)
         optimizer = settings.optimizer.of(network, settings.learning_rate, settings.weight_decay)
-        create_moments(optimizer)
+        try:
+            create_moments(optimizer)
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+            raise MemoryError(refusal(1, None)) from None
         return cls(
             network,
             runner,

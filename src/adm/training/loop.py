@@ -5,6 +5,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeAlias
 
@@ -17,10 +18,10 @@ from adm.training import checkpoint, log
 from adm.training.batches import PLAIN, Augmentation, Batch, batch_at, batches
 from adm.training.checkpoint import Numbers
 from adm.training.learner import Learner
-from adm.training.microbatch import is_out_of_memory, largest, probe, refusal
+from adm.training.microbatch import is_out_of_memory, largest, refusal
 from adm.training.settings import TrainSettings
 from adm.training.spread import longest_share, share
-from adm.training.update import StepSettings, Update, update
+from adm.training.update import StepSettings, Update, backward, update
 
 JUDGED = "validation/loss"  # the figure of which the lowest is the best
 MOST_NAMED = 8  # images listed in a message
@@ -170,11 +171,29 @@ def _largest(run: Run) -> int:
     size, seed = run.settings.batch_size, run.settings.seed
     mine = share(size, run.devices)
     batch = batch_at(run.source, seed, mine.start, len(mine), run.augmentation)
-    trial = probe(run.learner, batch.to(run.devices.device), run.devices)
-    fitting = largest(trial, longest_share(size, run.devices))
+    fits = partial(_fits, run, batch.to(run.devices.device))
+    fitting = largest(fits, longest_share(size, run.devices))
     if fitting is None:
         raise MemoryError(refusal(1, None))
     return fitting
+
+
+def _fits(run: Run, batch: Batch, size: int) -> bool:
+    """Try both passes of the batch's first `size` images, without a step.
+
+    All processes must try the same sizes; a size fits if it fits on all of them.
+    """
+    failed = False
+    try:
+        backward(run.learner, batch.part(0, size), factor=1.0, last=False)
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        failed = True
+    run.learner.optimizer.zero_grad()
+    if run.devices.device.type == "cuda":
+        torch.cuda.empty_cache()
+    return not run.devices.any(failed)
 
 
 def _step(run: Run, batch: Batch, how: StepSettings) -> Update:
@@ -199,9 +218,9 @@ def _step(run: Run, batch: Batch, how: StepSettings) -> Update:
 def _refusal(run: Run, batch: Batch, micro_batch: int) -> str:
     """Return the message of a micro-batch that does not fit, with the largest that does."""
     run.learner.optimizer.zero_grad()
-    # Of several processes, the others are blocked in the step's collectives.
-    fits = probe(run.learner, batch, run.devices) if run.devices.world == 1 else bool
-    return refusal(micro_batch, largest(fits, micro_batch // 2))
+    if run.devices.world > 1:  # the others are blocked in the step's collectives
+        return refusal(micro_batch, micro_batch // 2 or None)
+    return refusal(micro_batch, largest(partial(_fits, run, batch), micro_batch // 2))
 
 
 def _shown(learner: Learner, taken: Update) -> dict[str, float]:

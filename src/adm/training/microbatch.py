@@ -1,13 +1,8 @@
-"""Learner, Batch -> int: the largest micro-batch that fits in memory."""
+"""Whether a size fits in memory -> int: the largest micro-batch; what a refusal says."""
 
 from collections.abc import Callable
 
 import torch
-
-from adm.processes import Devices
-from adm.training.batches import Batch
-from adm.training.learner import Learner
-from adm.training.update import backward
 
 CPU_REFUSAL = "can't allocate memory"  # in the message of PyTorch's CPU allocator
 
@@ -30,28 +25,6 @@ def largest(fits: Callable[[int], bool], limit: int) -> int | None:
     return None
 
 
-def probe(learner: Learner, batch: Batch, devices: Devices) -> Callable[[int], bool]:
-    """Return a function that tries a size: both passes of the batch's first images, without a step.
-
-    All processes must try the same sizes; a size fits if it fits on all of them.
-    """
-
-    def fits(size: int) -> bool:
-        failed = False
-        try:
-            backward(learner, batch.part(0, size), factor=1.0, last=False)
-        except (RuntimeError, MemoryError) as error:
-            if not is_out_of_memory(error):
-                raise
-            failed = True
-        learner.optimizer.zero_grad()
-        if devices.device.type == "cuda":
-            torch.cuda.empty_cache()
-        return not devices.any(failed)
-
-    return fits
-
-
 def refusal(size: int, fitting: int | None) -> str:
     """Return the error message for a micro-batch of `size` images that does not fit.
 
@@ -60,8 +33,8 @@ def refusal(size: int, fitting: int | None) -> str:
     """
     if fitting is None:
         return (
-            f"out of memory with {size} images at once, and a single image does not fit either; "
-            "set train.checkpoint_activations=true or choose a smaller network"
+            "out of memory, and not even a single image at once fits; set "
+            "train.checkpoint_activations=true or choose a smaller network"
         )
     return (
         f"out of memory with {size} images at once; a micro-batch of {fitting} would fit, with "
