@@ -111,6 +111,15 @@ def test_what_a_network_predicts_is_a_flag_and_an_unknown_schedule_is_refused() 
         recipe_from_flags(SOURCE, shapes, OPEN | {"noise_schedule": "sqrt"})
 
 
+@pytest.mark.parametrize("shape", [None, ()])
+def test_weights_of_a_part_of_a_network_are_refused(shape: tuple[int, ...] | None) -> None:
+    name = "input_blocks.1.0.out_layers.3.weight"
+    shapes = {each: sides for each, sides in released_shapes(BASE).items() if each != name}
+    shapes |= {} if shape is None else {name: shape}
+    with pytest.raises(ValueError, match=r"^mine.pt lacks weights of a released network, or some"):
+        recipe_from_flags(SOURCE, shapes, OPEN)
+
+
 def test_flags_that_contradict_the_shapes_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "mine.pt"
     torch.save(export_state(UNet(BASE).state_dict(), BASE), path)

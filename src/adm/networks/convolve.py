@@ -62,7 +62,6 @@ class Conv(nn.Conv2d):
 class Convolve(torch.autograd.Function):
     """A convolution; the gradient of its bias is summed by torch."""
 
-    # Six parameters: autograd differentiates only tensors that are arguments of their own.
     @staticmethod
     def forward(
         ctx: Any,

@@ -80,7 +80,6 @@ def grouped(
     return GroupMoments(centre if shift is None else centre - shift, rstd)
 
 
-# Seven parameters: autograd differentiates only tensors that are arguments of their own.
 def normalised(
     x: Tensor,
     gain: Tensor,

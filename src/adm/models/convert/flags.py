@@ -264,7 +264,13 @@ def recipe_from_flags(
         ValueError: a flag is unknown, or the weights are not of a released network.
         SettingError: a flag is missing; names the values that fit.
     """
-    inferred = visible_flags(shapes)
+    try:
+        inferred = visible_flags(shapes)
+    except (LookupError, TypeError, ArithmeticError):  # a tensor is missing, or has no such side
+        raise ValueError(
+            f"{path} lacks weights of a released network, or some have another shape; give the "
+            "whole state dict"
+        ) from None
     if chosen.keys() & {"num_heads", "classifier_num_heads"}:
         inferred |= {"num_head_channels": UNSET}  # which the classifier's script sets
     flags = read_flags(inferred | dict(chosen))

@@ -80,7 +80,6 @@ class ADMPipeline(DiffusionPipeline):
     model_cpu_offload_seq = "unet"
     _optional_components = ["classifier"]  # noqa: RUF012
 
-    # Five parameters: the components, and the settings in the folder.
     def __init__(
         self,
         unet: UNet2DModel,
