@@ -195,5 +195,5 @@ def test_images_of_another_shape_are_refused(
 ) -> None:
     data = npz(tmp_path, tiny.stripes(6, **changes))
     refused = adm(*words(models, data, tmp_path / "out")).refusal()
-    assert "images of 1x8x8" in refused
+    assert "takes 1x8x8; give a folder" in refused
     assert "resized and cropped" in refused

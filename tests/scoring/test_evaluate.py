@@ -190,17 +190,11 @@ def test_classes_in_other_shares_are_named(real: Reference) -> None:
     assert "circle is 90.9% of the samples and 33.3% of the reference" in warnings
 
 
-@pytest.mark.parametrize("name", ["[/x]", "dog [husky]", ":dog:", "a\\[b]", "\\"])
-def test_names_are_shown_as_they_are(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_names_are_shown_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:
     """Not read as markup, which would raise an error or drop a part of a name."""
-    manifest = {
-        "generated": {"source": f"{name} samples", "count": 3},
-        "reference": {"source": f"{name} data"},
-    }
+    name = "a\\[b] [/x] dog [husky]"
     row = ClassScores(f"{name} class", 30, 40, 1.0, 0.5, 0.25)
-    scores = {"frechet": Score(1.5, 1.0, 2.0)}
-    print_report(Report(f"{name} network", scores, manifest, [row], [f"{name} warning"]))
-    text = capsys.readouterr().out
-    for where in ("samples (3 images)", "data (number of", "class ", "warning"):
-        assert f"{name} {where}" in " ".join(text.split())
-    assert text.count(f"({name} network)") == 2  # of the score, and above the classes
+    print_report(Report("network", {"frechet": Score(1.5, 1.0, 2.0)}, {}, [row], [name]))
+    text = " ".join(capsys.readouterr().out.split())
+    assert f"{name} class" in text
+    assert f"note: {name}" in text

@@ -59,12 +59,8 @@ def test_the_file_holds_the_reference(reference: Reference, tmp_path: Path) -> N
     assert back.classes == NAMES
     assert back.manifest["labels"] == {"circle": 14, "square": 13, "star": 13}
     assert back.manifest["sha256"] == extract(spots(COUNT), blocks()).digest
-
-
-def test_the_same_data_give_the_same_bytes(tmp_path: Path) -> None:
-    for name in ("a.npz", "b.npz"):
-        make_reference(spots(COUNT), blocks()).save(tmp_path / name)
-    assert (tmp_path / "a.npz").read_bytes() == (tmp_path / "b.npz").read_bytes()
+    make_reference(spots(COUNT), blocks()).save(tmp_path / "again.npz")
+    assert (tmp_path / "again.npz").read_bytes() == path.read_bytes()
 
 
 def test_statistics_are_of_all_images_and_some_are_stored(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -143,10 +139,6 @@ BAD = {
     "without mu": ({"mu": None}, "is not a reference: it holds the arrays"),
     "one-sided sigma": ({"sigma": np.eye(16) + np.eye(16, k=1)}, "not symmetric"),
     "sigma below 0": ({"sigma": -np.eye(16)}, "has a negative variance"),
-    "a covariance beyond its variances": (
-        {"sigma": np.eye(16) + 2 * (np.eye(16, k=1) + np.eye(16, k=-1))},
-        "exceeds the product of its two deviations",
-    ),
     "not a number": ({"mu": np.full(16, np.nan, np.float32)}, "not finite"),
     "features of others": ({"features": np.zeros((12, 9), np.float32)}, r"floats \(12, 16\)"),
     "words for counts": (
@@ -162,9 +154,3 @@ def test_a_damaged_file_is_refused(tmp_path: Path, case: str) -> None:
     changes, message = BAD[case]
     with pytest.raises(ValueError, match=message):
         load_reference(released(tmp_path / "bad.npz", **changes))
-
-
-def test_features_that_move_together_are_no_damage(tmp_path: Path) -> None:
-    alike = np.random.default_rng(0).normal(size=200)[:, None] * np.arange(-8, 8)
-    path = released(tmp_path / "alike.npz", sigma=np.cov(alike.T).astype(np.float32))
-    assert load_reference(path).statistics.covariance.shape == (16, 16)

@@ -176,7 +176,8 @@ class Estimate:
         }
 
     def __str__(self) -> str:
-        terms = ", ".join(f"{name} {score.value:.4f}" for name, score in self.terms.items())
+        values = {name: score.parts([self.bits])[0] for name, score in self.terms.items()}
+        terms = ", ".join(f"{name} {value}" for name, value in values.items())
         return f"{self.bits.text()} bits per dimension by {text(self.bound)}: {terms}"
 
 

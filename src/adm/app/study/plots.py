@@ -135,10 +135,10 @@ def _best(axes: Axes, x: Sequence[float], series: Series, colour: str) -> None:
     place = lowest_of_all(series.scores)
     if place is None:
         return
-    value = series.scores[place].value
-    axes.plot(x[place], value, "o", ms=10.5, mfc="none", mec=colour, mew=1.3)
+    best = series.scores[place]
+    axes.plot(x[place], best.value, "o", ms=10.5, mfc="none", mec=colour, mew=1.3)
     below = {"textcoords": "offset points", "ha": "center", "fontsize": 8, "color": colour}
-    axes.annotate(f"{value:.3g}", (x[place], value), (0, -17), **below)
+    axes.annotate(best.parts()[0], (x[place], best.value), (0, -17), **below)
 
 
 def _path(axes: Axes, line: Line, colour: str) -> None:
