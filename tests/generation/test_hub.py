@@ -12,8 +12,6 @@ import pytest
 import tiny
 import torch
 from hubs import Hub, commit_of, files_of, serving
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 import adm
 from adm.generation.pretrained import Pretrained
@@ -124,7 +122,7 @@ def test_a_released_file_is_stored_with_its_classifier_and_scale(
 def test_what_is_not_stored_is_refused(tmp_path: Path) -> None:
     file = tiny.model(tmp_path / "m.safetensors", tiny.diffusion())
     larger = tiny.model(tmp_path / "u.safetensors", tiny.upsampler())
-    with pytest.raises(SettingError, match=r"\{?upsampler\}? must be none"):
+    with pytest.raises(SettingError, match="a model is stored without upsampler"):
         adm.load(file, upsampler=larger).save_pretrained(tmp_path / "saved")
 
 
@@ -215,32 +213,13 @@ def test_another_model_than_ours_is_refused(server: Hub, folder: Path, tmp_path:
         adm.load(SPEC).sample(count=1)
 
 
-JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.text(max_size=8),
-    lambda inner: (
-        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3)
-    ),
-    max_leaves=6,
+@pytest.mark.parametrize(
+    "content", [b"", b"\xff{", b'{"auto_map": {"AutoModel": "modeling.Evil"}}']
 )
-FOREIGN_KEYS = (
-    "recipe",
-    "classes",
-    "auto_map",
-    "_class_name",
-    "architectures",
-    "model_type",
-    "self",
-    "model",
-    "cls",
-)
-
-
-@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
-@given(st.dictionaries(st.sampled_from(FOREIGN_KEYS) | st.text(max_size=8), JSON, max_size=5))
-def test_nothing_in_a_config_has_an_effect(folder: Path, more: dict[str, Any]) -> None:
+def test_nothing_in_a_config_has_an_effect(folder: Path, content: bytes) -> None:
     config, modules = folder / CONFIG, set(sys.modules)
     original = config.read_bytes()
-    config.write_text(json.dumps(json.loads(original) | more))
+    config.write_bytes(content)
     try:
         again = adm.Pipeline.from_pretrained(folder)
     finally:
