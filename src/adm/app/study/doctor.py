@@ -84,10 +84,11 @@ class Examined:
     @property
     def checks(self) -> dict[str, Callable[[], Finding]]:
         """The checks that concern the model, by name."""
-        model, checks = self.model, {"settings": partial(check_settings, self.model)}
+        model, checks = self.model, dict[str, Callable[[], Finding]]()
+        checks["settings"] = partial(check_settings, model)
         if isinstance(model, DiffusionModel):
             if model.low_shape is None:
-                checks["start"] = partial(check_start, model, self.images(MANY * self.count)[0])
+                checks["start"] = lambda: check_start(model, self.images(MANY * self.count)[0])
                 checks["colours"] = partial(check_colours, model, self)
             if not model.student and (self.labelled or not model.classes):
                 checks["error"] = partial(check_error, model, self)
