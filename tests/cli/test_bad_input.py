@@ -139,8 +139,7 @@ ADVICE = {
     ),
     "a recipe of images of one's own without them": (
         ("train", "photos", "--out", "out"),
-        "--data must be given: photos trains on images of yours, and there is no photos here; pass "
-        "--data FOLDER",
+        "photos trains on images of yours, and there is no 'photos' here; give --data FOLDER",
     ),
     "a web page named as a model": (
         ("sample", "page.pt", "--out", "out"),
