@@ -1,7 +1,7 @@
 """Classes, names of classes, count -> labels, one per image."""
 
 import operator
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from difflib import get_close_matches
 from itertools import islice
 from typing import Any, SupportsIndex, TypeAlias
@@ -147,23 +147,48 @@ def _whole(value: object) -> int | None:
 
 
 def _labels(classes: Classes, known: Sequence[str]) -> list[int]:
-    if isinstance(classes, str):
-        return parse_classes(classes, known)
-    if isinstance(classes, Mapping):
-        labels = _repeated(list(classes.items()), known)
-    elif isinstance(classes, ARRAYS) and classes.ndim:
+    if isinstance(classes, ARRAYS) and classes.ndim:
         _check_total(len(classes))
         labels = [_in_range(label, known) for label in classes.tolist()]
-    elif isinstance(classes, Iterable) and not isinstance(classes, (*ARRAYS, bytes)):
-        if isinstance(classes, Set):
-            raise SettingError("classes", "{} is a set, which has no order; give a list")
-        labels = [label_of(each, known) for each in islice(classes, MOST_IMAGES + 1)]
-        _check_total(len(labels))
     else:
-        labels = [label_of(classes, known)]
+        chosen = [
+            (_chosen(name, known), positive("classes", number)) for name, number in _pairs(classes)
+        ]
+        _check_total(sum(len(labels) * number for labels, number in chosen))
+        labels = [label for labels, number in chosen for label in labels for _ in range(number)]
     if not labels:
         raise SettingError("classes", f"{{}} names no class; give such as {EXAMPLES}")
     return labels
+
+
+def _pairs(classes: Classes) -> Iterable[tuple[Any, int]]:
+    """Return names or numbers of classes, each with its count."""
+    if isinstance(classes, str):
+        return _parsed(classes)
+    if isinstance(classes, Mapping):
+        return classes.items()
+    if isinstance(classes, Set):
+        raise SettingError("classes", "{} is a set, which has no order; give a list")
+    if isinstance(classes, Iterable) and not isinstance(classes, (*ARRAYS, bytes)):
+        return [(each, 1) for each in islice(classes, MOST_IMAGES + 1)]
+    return [(classes, 1)]
+
+
+def _parsed(text: str) -> Iterator[tuple[str, int]]:
+    """Yield those of "sneaker:16,bag:4"; a count is 1 by default."""
+    for part in filter(None, (piece.strip() for piece in text.split(","))):
+        name, _, count = part.rpartition(":") if ":" in part else (part, "", "1")
+        count = count.strip() or "1"
+        number = int(count) if count.isdecimal() and len(count) <= MOST_DIGITS else 0
+        if not 0 < number <= MOST_IMAGES:
+            got = literal(shown(part))
+            raise SettingError("classes", f"{got} is no class with a count, as bag:4 is")
+        yield name.strip(), number
+
+
+def _chosen(name: object, known: Sequence[str]) -> Sequence[int]:
+    is_all = isinstance(name, str) and name.casefold() == "all"
+    return range(len(known)) if is_all else [label_of(name, known)]
 
 
 def label_of(value: object, known: Sequence[str]) -> int:
@@ -176,7 +201,16 @@ def label_of(value: object, known: Sequence[str]) -> int:
             "for each image",
             value,
         )
-    return _label(str(value if number is None else number), known)
+    name = str(value if number is None else number)
+    folded = [each.casefold() for each in known]
+    if name.casefold() in folded:
+        return folded.index(name.casefold())
+    if name.isdecimal() and len(name) <= MOST_DIGITS and int(name) < len(known):
+        return int(name)
+    near = get_close_matches(name[:LONGEST_NAME].casefold(), folded, n=3, cutoff=0.5)
+    hint = " or ".join(near) if near else ", ".join(list(known)[:20])
+    cure = f"did you mean {literal(hint)}?" if hint else "the model has none"
+    raise SettingError("classes", f"there is no class {literal(shown(name))}; {cure}")
 
 
 def _in_range(value: object, known: Sequence[str]) -> int:
@@ -189,56 +223,7 @@ def _in_range(value: object, known: Sequence[str]) -> int:
     return number
 
 
-def _repeated(pairs: Sequence[tuple[str | int, int]], known: Sequence[str]) -> list[int]:
-    """Return labels for names or numbers of classes, or "all", with counts."""
-    chosen = [(_chosen(name, known), positive("classes", number)) for name, number in pairs]
-    _check_total(sum(len(labels) * number for labels, number in chosen))
-    return [label for labels, number in chosen for label in labels for _ in range(number)]
-
-
-def _chosen(name: str | int, known: Sequence[str]) -> Sequence[int]:
-    is_all = isinstance(name, str) and name.casefold() == "all"
-    return range(len(known)) if is_all else [label_of(name, known)]
-
-
 def _check_total(number: int) -> None:
-    """Raise ValueError for more images than one call makes, before a list of them exists."""
+    """Raise SettingError for more images than one call makes, before a list of them exists."""
     if number > MOST_IMAGES:
         raise out_of_range("classes", f"at most {MOST_IMAGES:,} images in one call")
-
-
-def parse_classes(text: str, classes: Sequence[str]) -> list[int]:
-    """Classes spec string -> labels.
-
-    Args:
-        text: names or numbers of classes, or `all`, each with `:count`, separated by commas:
-            "sneaker:16,bag:4" or "all:8". The count is 1 by default.
-        classes: names of the model's classes, in the order of its labels.
-
-    Raises:
-        SettingError: a class is unknown (names similar ones), or a count is not positive.
-    """
-    pairs: list[tuple[str, int]] = []
-    for part in filter(None, (piece.strip() for piece in text.split(","))):
-        name, _, count = part.rpartition(":") if ":" in part else (part, "", "")
-        name, count = name.strip(), count.strip()
-        number = int(count) if count.isdecimal() and len(count) <= MOST_DIGITS else 0
-        if count and not 0 < number <= MOST_IMAGES:
-            got = literal(shown(part))
-            raise SettingError("classes", f"{got} is no class with a count, as bag:4 is")
-        pairs.append((name, number or 1))
-    if not pairs:
-        raise SettingError("classes", f"{{}} names no class; give such as {EXAMPLES}")
-    return _repeated(pairs, classes)
-
-
-def _label(name: str, classes: Sequence[str]) -> int:
-    folded = [c.casefold() for c in classes]
-    if name.casefold() in folded:
-        return folded.index(name.casefold())
-    if name.isdecimal() and len(name) <= MOST_DIGITS and int(name) < len(classes):
-        return int(name)
-    near = get_close_matches(name[:LONGEST_NAME].casefold(), folded, n=3, cutoff=0.5)
-    hint = " or ".join(near) if near else ", ".join(list(classes)[:20])
-    cure = f"did you mean {literal(hint)}?" if hint else "the model has none"
-    raise SettingError("classes", f"there is no class {literal(shown(name))}; {cure}")

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeAlias, TypeVar
 
 from adm.generation.job import Job
-from adm.generation.labels import parse_classes, positive
+from adm.generation.labels import labels_of, positive
 from adm.generation.pipeline import Pipeline
 from adm.shown import shown
 from adm.spec import SettingError, out_of_range, split, written
@@ -191,7 +191,8 @@ def study_of(
         labels: (count,) in place of those.
     """
     if labels is None and model.classes:
-        labels = balanced_labels(parse_classes(classes or "all", model.classes), count)
+        chosen, _ = labels_of(classes or "all", model.classes)
+        labels = balanced_labels(chosen or [], count)
     base = {} if any(each.name == "seed" for each in axes) else {"seed": seed}
     return Study(model.model.name, model, tuple(axes), labels, count, base)
 
