@@ -67,10 +67,8 @@ def load_pipeline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[.
     cache = "diffusers.utils.dynamic_modules_utils.HF_MODULES_CACHE"
     monkeypatch.setattr(cache, str(tmp_path / "modules"))
 
-    def load(folder: Path, **options: Any) -> Any:
-        pipeline = diffusers.DiffusionPipeline.from_pretrained(
-            str(folder), trust_remote_code=True, **options
-        )
+    def load(folder: Path) -> Any:
+        pipeline = diffusers.DiffusionPipeline.from_pretrained(str(folder), trust_remote_code=True)
         pipeline.set_progress_bar_config(disable=True)
         return pipeline
 
@@ -134,22 +132,6 @@ def test_a_folder_without_our_recipe_gives_the_same_network_and_process(tmp_path
     assert all(torch.equal(weights[n], t) for n, t in model.network.state_dict().items())
 
 
-@pytest.mark.parametrize("schedule", ["linear", "cosine"])
-def test_a_process_is_recognised_by_its_betas(schedule: str, tmp_path: Path) -> None:
-    model = build_model(tmp_path, "process.steps=1000", f"process.schedule={schedule}")
-    export(model, tmp_path / "out")
-    (tmp_path / "out/recipe.json").unlink()
-    assert read(tmp_path / "out")[0].process == model.recipe.process
-
-
-def test_the_shipped_models_are_exported_with_their_classifier(tmp_path: Path) -> None:
-    model = load_diffusion("fashion")
-    assert export(model, tmp_path / "new/out", load_classifier("fashion-classifier")) is not None
-    recipe, weights, classes = read(tmp_path / "new/out")
-    assert (recipe, classes) == (model.recipe, model.classes)
-    assert all(torch.equal(weights[n], t) for n, t in model.network.state_dict().items())
-
-
 def _by_head(state: Any, config: UNetConfig, unlabelled: bool) -> dict[str, Tensor]:
     """The rows of qkv in the released order, grouped by head first."""
     order = {}
@@ -188,15 +170,13 @@ def ours(
     return state.x.clamp(-1, 1)
 
 
-@pytest.mark.parametrize("custom", [False, True])
 def test_the_guided_pipeline_makes_our_guided_images(
-    custom: bool, tmp_path: Path, load_pipeline: Callable[..., Any]
+    tmp_path: Path, load_pipeline: Callable[..., Any]
 ) -> None:
     model, classifier = load_diffusion("fashion"), load_classifier("fashion-classifier")
     out = tmp_path / "out"
     export(model, out, classifier)
-    options = {"custom_pipeline": str(out / "pipeline.py")} if custom else {}
-    pipeline = load_pipeline(out, **options)
+    pipeline = load_pipeline(out)
     labels = torch.tensor([0, 5, 9])
     noise = ImageNoise(3, range(3), model.shape).start()
     arguments = {"num_inference_steps": 10, "latents": noise, "output_type": "pt"}
@@ -300,28 +280,10 @@ def test_a_model_that_diffusers_has_trained_is_read(tmp_path: Path) -> None:
     assert all(torch.equal(theirs[name], again[name]) for name in theirs)
 
 
-@pytest.mark.parametrize(
-    ("settings", "message"),
-    [
-        (
-            ("process.prediction=previous_mean",),
-            "process.prediction must be noise, x_0 or velocity",
-        ),
-        (("process.prediction=edm:sigma_data=0.5",), "process.prediction must be noise"),
-        (("process.variance=learned",), "process.variance must be fixed_small"),
-        (("process.schedule=karras",), "process.schedule must be linear or cosine"),
-        (
-            ("process.rescale_steps=true", "process.steps=50"),
-            "multiple of 1000, and",
-        ),
-        (("unet.resampling=plain",), "unet.resampling"),
-    ],
-)
-def test_what_is_not_exact_is_refused_and_not_written(
-    settings: tuple[str, ...], message: str, tmp_path: Path
-) -> None:
-    with pytest.raises(ValueError, match=message):
-        export(build_model(tmp_path, *settings), tmp_path / "out")
+@pytest.mark.parametrize("setting", ["process.variance=learned", "unet.resampling=plain"])
+def test_what_is_not_exact_is_refused_and_not_written(setting: str, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=setting.partition("=")[0]):
+        export(build_model(tmp_path, setting), tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
@@ -375,7 +337,6 @@ DAMAGE: dict[str, tuple[Callable[[Path], Any], str]] = {
     "no label that is trained": (_weight("class_embedding.weight", 1.0), "no label.*is not zero"),
     "another U-Net": (lambda out: _edit(out / "unet/config.json", norm_eps=1e-6), "norm_eps"),
     "another process": (_scheduler(num_train_timesteps=21), "another process"),
-    "latent diffusion": (_scheduler(beta_schedule="scaled_linear"), "scaled_linear"),
     "an index that is a list": (
         lambda out: (out / "model_index.json").write_text("[]"),
         "model_index.json: it is no JSON object",
@@ -391,26 +352,6 @@ def test_a_damaged_folder_is_refused(
     monkeypatch.setattr(converted, "find_spec", lambda name: None)
     export(build_model(tmp_path), tmp_path / "out")
     damage(tmp_path / "out")
-    with pytest.raises(ValueError, match=message):
-        read(tmp_path / "out")
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"beta_end": 0.012}, "those of no process of ours"),
-        ({"trained_betas": [0.1, 0.2]}, "those of no process of ours"),
-        ({"beta_schedule": None}, "beta_schedule"),
-    ],
-)
-def test_a_process_that_is_not_ours_is_named(
-    changes: dict[str, Any], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(converted, "find_spec", lambda name: None)
-    settings = ("process.schedule=linear", "process.steps=20")
-    export(build_model(tmp_path, *settings), tmp_path / "out")
-    (tmp_path / "out/recipe.json").unlink()
-    _scheduler(**changes)(tmp_path / "out")
     with pytest.raises(ValueError, match=message):
         read(tmp_path / "out")
 

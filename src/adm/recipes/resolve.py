@@ -54,7 +54,10 @@ def resolve(recipe: Recipe, facts: Facts, fixed: Collection[str] = ()) -> Recipe
 
     resolved = recipe
     if facts.paired:
-        _check_conditioned(recipe)
+        if not isinstance(recipe, DiffusionRecipe) or recipe.distillation is not None:
+            raise SettingError(
+                "condition", "only a diffusion model that is no student takes {}; leave it out"
+            )
         low = recipe.data.low_res or recipe.data.size
         resolved = fill(resolved, "unet", super_resolution=True)
         resolved = fill(resolved, "data", paired=True, low_res=low)
@@ -85,13 +88,6 @@ def _keep(filled: T, recipe: T, fixed: Collection[str]) -> T:
             own = _keep(now, own, (rest,))
         filled = replace(filled, **{field: own})  # type: ignore[type-var]
     return filled
-
-
-def _check_conditioned(recipe: Recipe) -> None:
-    if not isinstance(recipe, DiffusionRecipe) or recipe.distillation is not None:
-        raise SettingError(
-            "condition", "only a diffusion model that is no student takes {}; leave it out"
-        )
 
 
 def _taught(student: Recipe, teacher: DiffusionRecipe) -> Recipe:
