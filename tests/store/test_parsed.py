@@ -55,11 +55,6 @@ def test_many_errors_are_counted() -> None:
         as_type(tuple[str, ...], [1] * (MOST_ERRORS + 1))
 
 
-@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
-def test_json_of_other_programs_is_read_in_their_encoding(encoding: str) -> None:
-    assert parse_json('["grün"]'.encode(encoding)) == ["grün"]
-
-
 def test_what_was_written_is_read_back(tmp_path: Path) -> None:
     value = {"name": "grün", "size": (8, 8), "more": [None, True, 0.1]}
     write_json(tmp_path / "deep" / "file", value)

@@ -84,7 +84,7 @@ def parse_json(content: bytes | str, most: int = SETTINGS) -> Any:
     """Parse untrusted JSON, in which pydantic bounds the depth.
 
     Args:
-        content: text, or bytes in any Unicode encoding.
+        content: text, or bytes of UTF-8.
         most: as of `read_json`.
 
     Raises:
@@ -93,8 +93,6 @@ def parse_json(content: bytes | str, most: int = SETTINGS) -> Any:
     """
     if len(content) > most:
         raise ValueError(f"it has more than {most} bytes")
-    if isinstance(content, bytes):
-        content = content.decode(json.detect_encoding(content))
     return from_json(content)
 
 
