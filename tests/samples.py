@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
-from adm.data.export import file_names, write_parts
+from adm.generation.pngs import file_names, write_parts
 
 
 def save_images(

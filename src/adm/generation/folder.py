@@ -12,12 +12,12 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from adm.data.export import file_names, write_parts
 from adm.data.pixels import MODES
 from adm.differences import first_difference
 from adm.generation.animation import animation
 from adm.generation.generator import OnStep
 from adm.generation.job import Job
+from adm.generation.pngs import file_names, write_parts
 from adm.generation.sheet import contact_sheet
 from adm.pictures import png
 from adm.processes import Devices

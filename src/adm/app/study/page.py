@@ -17,8 +17,8 @@ from adm.app.study.curve import Line, Series, changes, sentences
 from adm.app.study.plots import figure
 from adm.app.study.run import JUDGE_ACCURACY, MODELS, NetworkScores, Result, lower_is_better
 from adm.app.study.study import SAMPLES, Axis, Point, Study
-from adm.data.export import safe_names
 from adm.generation.folder import images_of
+from adm.generation.pngs import safe_names
 from adm.pictures import png
 from adm.scoring import Score
 from adm.spec import written

@@ -12,11 +12,11 @@ from torch import Tensor
 
 from adm.app.study.study import POINTS, CacheFile, Study
 from adm.data import Source
-from adm.data.export import safe_names
 from adm.features import Features, open_features, recorded_features
 from adm.generation.cascade import translate
 from adm.generation.folder import images_of
 from adm.generation.generator import identity
+from adm.generation.pngs import safe_names
 from adm.images import to_float
 from adm.metrics.accuracy import accuracy
 from adm.models.load import load_classifier

@@ -11,7 +11,7 @@ from samples import contents, save_images
 
 from adm.data import open_source
 from adm.data.arrays import read_arrays
-from adm.data.export import safe_names
+from adm.generation.pngs import safe_names
 from adm.store.samples import ARCHIVE
 
 CLASSES = ("bag", "sneaker")
