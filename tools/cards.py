@@ -13,8 +13,8 @@ import adm
 from adm.generation.pretrained import Pretrained
 from adm.metrics import Score
 from adm.models.identity import identify
-from adm.models.listed import Listed, listed
 from adm.models.load import load_any
+from adm.models.named import NamedModel, named_models
 from adm.models.pair import classifier_of, weak_of
 from adm.models.paths import SHIPPED
 from adm.models.trained import ClassifierModel
@@ -69,7 +69,7 @@ def scores(name: str) -> Report | None:
     return Report(FEATURES, values, {"count": stored["count"], **sampling})
 
 
-def write(each: Listed) -> None:
+def write(each: NamedModel) -> None:
     pretrained = described(each.name)
     picture = f"images/models/{each.name}.png"
     if pretrained.samples is not None:
@@ -82,7 +82,7 @@ def write(each: Listed) -> None:
     write_text(DOCS / "models" / f"{each.name}.md", text)
 
 
-def index(models: list[Listed]) -> Iterator[str]:
+def index(models: list[NamedModel]) -> Iterator[str]:
     """Yield the lines of the list of all cards."""
     yield from ("# Models that are shipped", "")
     yield "`adm models` lists them, and those that others released. `make cards` writes this page."
@@ -95,7 +95,7 @@ def index(models: list[Listed]) -> Iterator[str]:
 
 
 def main() -> None:
-    shipped = [each for each in listed() if (SHIPPED / f"{each.name}.safetensors").is_file()]
+    shipped = [each for each in named_models() if (SHIPPED / f"{each.name}.safetensors").is_file()]
     for each in shipped:
         write(each)
     write_text(DOCS / "models" / "README.md", "\n".join(index(shipped)) + "\n")

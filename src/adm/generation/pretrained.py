@@ -18,11 +18,11 @@ from adm.metrics import Score, title
 from adm.models import hub
 from adm.models.description import DATA, describe, facts
 from adm.models.identity import identify
-from adm.models.load import AnyModel, described_by, read
+from adm.models.load import AnyModel, read, released_metadata
 from adm.models.paths import FOREIGN, SHIPPED
 from adm.models.trained import ClassifierModel, DiffusionModel
 from adm.pictures import grid, png
-from adm.recipes.released import LICENCE, Released, released_as
+from adm.recipes.released import LICENCE, Released, released_of
 from adm.recipes.schema import ClassifierRecipe, Recipe
 from adm.samplers import Sampling
 from adm.shown import count_of, printable
@@ -208,7 +208,7 @@ class Pretrained:
     @property
     def metadata(self) -> Metadata:
         path = self.model.path
-        return described_by(self.model.recipe) if path.suffix in FOREIGN else metadata_of(path)
+        return released_metadata(self.model.recipe) if path.suffix in FOREIGN else metadata_of(path)
 
 
 def _store(model: AnyModel, sampling: Sampling | None, out: Path) -> None:
@@ -248,7 +248,7 @@ def _terms(model: AnyModel, metadata: Metadata) -> Terms:
 
 def _released(model: AnyModel) -> Released | None:
     """Return the released file that a model is; None for one that was trained since."""
-    return released_as(model.recipe.name) if not model.trained_steps else None
+    return released_of(model.recipe.name) if not model.trained_steps else None
 
 
 def _usage(name: str, model: AnyModel, count: int) -> str:

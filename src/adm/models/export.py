@@ -11,13 +11,13 @@ from adm.data.naming import at_home
 from adm.diffusion import NOISE, X_0
 from adm.models.convert import diffusers
 from adm.models.convert.flags import SCHEDULES, recipe_from_flags, script_flags
-from adm.models.convert.released import export_state, flattened, import_state, load_released
-from adm.models.load import described_by, read
+from adm.models.convert.released import export_state, flatten_attention, import_state, load_released
+from adm.models.load import read, released_metadata
 from adm.models.paths import FOREIGN, resolve
 from adm.models.pickled import read_tensors
 from adm.networks import UNetConfig, shapes_of
 from adm.recipes.paper import released_recipe
-from adm.recipes.released import PUBLIC, released_as
+from adm.recipes.released import PUBLIC, released_of
 from adm.recipes.schema import DiffusionRecipe, ProcessSettings, Recipe
 from adm.shown import shown_path
 from adm.spec import SettingError, literal, out_of_range, to_json
@@ -49,7 +49,7 @@ def convert(
     path = resolve(model)
     if path.suffix in FOREIGN and (name is not None or flags is not None):
         weights, recipe = _described(path, name, flags)
-        metadata = described_by(recipe)
+        metadata = released_metadata(recipe)
     elif name is not None or flags is not None:
         what = f"{literal(shown_path(path))} says what it is; leave {{}} out"
         raise SettingError("flags" if name is None else "as", what)
@@ -64,7 +64,7 @@ def _described(
 ) -> tuple[dict[str, Tensor], Recipe]:
     """Read a file as that of a released name, or of a network that flags describe."""
     if name is None:
-        state = flattened(read_tensors(path))
+        state = flatten_attention(read_tensors(path))
         recipe, read = recipe_from_flags(path, shapes_of(state), flags or {})
         return import_state(state, recipe.config, not read.use_new_attention_order), recipe
     if name not in PUBLIC:
@@ -90,7 +90,7 @@ def convert_to_released(model: str | Path, out: Path) -> str:
     """
     _, weights, recipe, _ = read(model)
     config = recipe.config
-    written = released_as(recipe.name)
+    written = released_of(recipe.name)
     legacy = written is None or written.legacy_attention_order
     flat = written is None or written.flat_attention
     state = export_state(weights, config, legacy, flat)

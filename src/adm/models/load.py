@@ -123,7 +123,7 @@ def read(model: str | Path) -> tuple[Path, dict[str, Tensor], Recipe, Metadata]:
         # Recognised by the names and shapes of its weights.
         name, weights = load_released(path)
         recipe = released_recipe(name)
-        return path, weights, recipe, described_by(recipe)
+        return path, weights, recipe, released_metadata(recipe)
     if path.suffix == PICKLED:
         raise ValueError(
             f"{path} is a pickle, which is code that would run when it is loaded, and is refused; "
@@ -143,7 +143,7 @@ def read(model: str | Path) -> tuple[Path, dict[str, Tensor], Recipe, Metadata]:
     return path, load_weights(path), recipe, metadata
 
 
-def described_by(recipe: Recipe) -> Metadata:
+def released_metadata(recipe: Recipe) -> Metadata:
     """Return the metadata of a released file, whose classes are numbers."""
     classes = tuple(str(label) for label in range(recipe.config.classes or 0))
     return Metadata(recipe=to_json(recipe), classes=classes, data=recipe.data.source)

@@ -331,7 +331,7 @@ def recipe_name(file: str) -> str:
 PUBLIC: dict[str, str] = {public_name(file): file for file in RELEASED}  # name -> file
 
 
-def released_as(recipe: str) -> Released | None:
+def released_of(recipe: str) -> Released | None:
     """Return the released file that has the recipe of this name; None if none has."""
     file = PUBLIC.get(f"{OWNER}/{recipe}")
     return None if file is None else RELEASED[file]

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from adm.app.cli.output import AsJson, show, table
 
 if TYPE_CHECKING:
-    from adm.models.listed import Listed
+    from adm.models.named import NamedModel
 
 
 def models(*words: str, as_json: AsJson = False) -> None:
@@ -28,11 +28,11 @@ def models(*words: str, as_json: AsJson = False) -> None:
     """
     from dataclasses import asdict
 
-    from adm.models.listed import listed
+    from adm.models.named import named_models
 
     chosen = [
         each
-        for each in listed()
+        for each in named_models()
         if all(word.lower() in f"{each.name} {each.use}".lower() for word in words)
     ]
     if not chosen:
@@ -40,7 +40,7 @@ def models(*words: str, as_json: AsJson = False) -> None:
     show(lambda: [asdict(each) for each in chosen], as_json, lambda: _print(chosen))
 
 
-def _print(chosen: "list[Listed]") -> None:
+def _print(chosen: "list[NamedModel]") -> None:
     rows = [
         (
             each.name,

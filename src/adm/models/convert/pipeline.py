@@ -186,8 +186,10 @@ class ADMPipeline(DiffusionPipeline):
     def _unet_labels(self, labels: Tensor | None, count: int) -> Tensor | None:
         """Return the labels of the U-Net; its last embedding, zero, is that of no label."""
         embeddings = self.unet.config.num_class_embeds
-        if embeddings is None or labels is not None:
-            return None if embeddings is None else labels
+        if embeddings is None:
+            return None
+        if labels is not None:
+            return labels
         if embeddings == len(self.config.id2label or {}):
             raise ValueError("this model has no unconditional embedding; give class_labels")
         return torch.full((count,), embeddings - 1, device=self.device)

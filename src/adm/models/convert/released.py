@@ -111,13 +111,13 @@ def import_state(
         ValueError: names or shapes differ from those of the network; names the settings.
     """
     names = released_names(config)
-    state = flattened(state)
+    state = flatten_attention(state)
     check(shapes_of(state), released_shapes(config))
     ours = {name: state[released] for name, released in names.items()}
     return _reorder(ours, config, by_head=True) if legacy_attention_order else ours
 
 
-def flattened(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def flatten_attention(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return weights whose convolutions of attention have one dimension, as guided-diffusion's."""
     return {
         name: tensor.squeeze(-1) if PAIRS.search(name) and tensor.ndim == 4 else tensor
@@ -286,7 +286,7 @@ def load_released(path: Path, file: str | None = None) -> tuple[str, dict[str, T
             network, or those of one of several that differ in more than their weights.
     """
     try:
-        state = flattened(read_tensors(path))
+        state = flatten_attention(read_tensors(path))
     except ValueError:
         check_whole(path, file or path.name)
         raise

@@ -14,7 +14,7 @@ from adm.training.model_file import metadata_of
 
 
 @dataclass(frozen=True)
-class Listed:
+class NamedModel:
     """A model that has a name.
 
     Attributes:
@@ -34,11 +34,11 @@ class Listed:
     page: str | None = None
 
 
-def listed() -> Iterator[Listed]:
+def named_models() -> Iterator[NamedModel]:
     """Yield the shipped models, then the released ones."""
     for path in sorted(SHIPPED.glob("*.safetensors")):
         use = _use(path.stem, path, from_json(metadata_of(path).recipe))
-        yield Listed(path.stem, path.stat().st_size, "MIT", use, str(path))
+        yield NamedModel(path.stem, path.stat().st_size, "MIT", use, str(path))
     for name, file in PUBLIC.items():
         known, path = RELEASED[file], released(name, download=False)
         size = path.stat().st_size if path.is_file() else known.least_bytes
@@ -46,7 +46,7 @@ def listed() -> Iterator[Listed]:
         if known.upsampler is not None:
             use += f", enlarged by {public_name(known.upsampler)}"
         here = str(path) if path.is_file() else None
-        yield Listed(name, size, LICENCE, use, here, known.repository.page)
+        yield NamedModel(name, size, LICENCE, use, here, known.repository.page)
 
 
 def _use(name: str, file: Path, recipe: Recipe) -> str:
