@@ -16,7 +16,7 @@ from samples import contents, never
 from adm.generation import blocks
 from adm.generation.animation import cost
 from adm.generation.diffusion import DiffusionGenerator
-from adm.generation.folder import check, sample_into
+from adm.generation.folder import add_animation, check, sample_into
 from adm.generation.generator import identity
 from adm.generation.job import Job
 from adm.models.load import load_diffusion
@@ -212,10 +212,12 @@ def test_a_finished_call_is_done_and_adds_an_animation(
         assert torch.equal(sample_into(out, job), images)
     assert contents(out) == before
     progress: list[int] = []
-    sample_into(out, job, animate=True, on_step=progress.append)
+    add_animation(out, job, progress.append)
     assert sum(progress) == cost(job)
     assert damaged_parts(out) == []
-    sample_into(tmp_path / "fresh", job, animate=True)
+    sample_into(tmp_path / "fresh", job)
+    add_animation(tmp_path / "fresh", job)
+    add_animation(tmp_path / "fresh", job, never)
     assert contents(out) == contents(tmp_path / "fresh")
 
 

@@ -16,7 +16,7 @@ from adm.data.registry import open_source
 from adm.generation import blocks
 from adm.generation.animation import MOST_FRAMES, MOST_IMAGES, animation, cost
 from adm.generation.diffusion import DiffusionGenerator
-from adm.generation.folder import sample_into
+from adm.generation.folder import add_animation, sample_into
 from adm.generation.job import Job
 from adm.generation.samples import sample
 from adm.generation.sheet import PIXELS, contact_sheet, draw, layout
@@ -121,7 +121,8 @@ def test_long_samplings_and_large_sets_are_shown_in_part(tmp_path: Path) -> None
 
 def test_a_sample_folder_read_as_images_holds_the_samples_only(tmp_path: Path) -> None:
     job = replace(tiny_job(tmp_path), labels=[0] * 4)
-    images = sample_into(tmp_path / "out", job, animate=True)
+    images = sample_into(tmp_path / "out", job)
+    add_animation(tmp_path / "out", job)
     with zipfile.ZipFile(tmp_path / "out.zip", "w") as archive:
         for path in (tmp_path / "out").iterdir():
             archive.write(path, path.name)

@@ -17,7 +17,7 @@ from adm.generation import diffusion as generating
 from adm.generation.animation import cost
 from adm.generation.cascade import CascadeGenerator, cascade
 from adm.generation.diffusion import DiffusionGenerator
-from adm.generation.folder import sample_into
+from adm.generation.folder import add_animation, sample_into
 from adm.generation.job import Job
 from adm.generation.pipeline import Pipeline
 from adm.images import to_float
@@ -214,12 +214,14 @@ def test_a_cascade_is_one_model_after_the_other(
     tmp_path: Path, base: DiffusionModel, model: DiffusionModel
 ) -> None:
     job, progress = cascaded(base, model), list[int]()
-    images = sample_into(tmp_path / "both", job, on_step=progress.append, animate=True)
+    images = sample_into(tmp_path / "both", job, on_step=progress.append)
+    add_animation(tmp_path / "both", job, progress.append)
     assert sum(progress) - cost(job) == job.evaluations == 2 * 5 * SETTINGS.grid.steps
     assert isinstance(job.generator, CascadeGenerator)
     low = sample_into(tmp_path / "low", job_of(base))
     alone = Job(job.generator.upsampler, LABELS.tolist(), 5, low, "low")
-    high = sample_into(tmp_path / "high", alone, animate=True)
+    high = sample_into(tmp_path / "high", alone)
+    add_animation(tmp_path / "high", alone)
     assert torch.equal(images, high)
     both, after = contents(tmp_path / "both"), contents(tmp_path / "high")
     assert {name for name in both if both[name] != after[name]} == {MANIFEST, SUMS}

@@ -41,7 +41,6 @@ def sample_into(
     *,
     on_step: OnStep | None = None,
     overwrite: bool = False,
-    animate: bool = False,
     devices: Devices | None = None,
 ) -> Tensor:
     """Sample into a sample folder, which is renamed to `out` once it is complete.
@@ -54,7 +53,6 @@ def sample_into(
         on_step: called once with the network evaluations that an earlier call has made, and after
             every step with those that it took. Of several ranks, each counts for all.
         overwrite: whether to sample again and replace an existing sample folder.
-        animate: whether to write an animation of some images as well; see `animation`.
         devices: the ranks that share the images, all of which must call with one job and one
             folder, on a disk that all of them see; by default a single process.
 
@@ -76,7 +74,6 @@ def sample_into(
         if not devices.once(lambda: _is_complete(out, job, overwrite)):
             _run(work, job, devices, on_step)
             devices.once(lambda: _finish(out, job, work, overwrite))
-        devices.once(lambda: animate and add_animation(out, job, on_step))
         return devices.each(lambda: _map_images(out, job))
 
 
@@ -87,7 +84,6 @@ def sample_share(
     *,
     on_step: OnStep | None = None,
     overwrite: bool = False,
-    animate: bool = False,
 ) -> list[range]:
     """Sample a share of the images into the work folder beside `out`.
 
@@ -118,8 +114,6 @@ def sample_share(
         if missing := work.missing():
             return missing
         _finish(out, job, work, overwrite)
-        if animate:
-            add_animation(out, job, on_step)
     return []
 
 
@@ -150,7 +144,7 @@ def write_folder(
 
 
 def add_animation(out: Path, job: Job, on_step: OnStep | None = None) -> None:
-    """Animate the samples of a finished folder, unless it has their animation."""
+    """Animate the samples of a finished folder, unless it has their animation; see `animation`."""
     sums = read_sums(out) or {}
     if ANIMATION in sums and (out / ANIMATION).is_file():
         return

@@ -6,7 +6,7 @@ from pathlib import Path
 from adm.app.cli.output import say
 from adm.app.cli.sampling import Output
 from adm.generation.animation import cost
-from adm.generation.folder import holds, sample_into, sample_share
+from adm.generation.folder import add_animation, holds, sample_into, sample_share
 from adm.generation.job import Job
 from adm.processes import Devices
 from adm.progress import progress
@@ -27,17 +27,19 @@ def write(out: Path, job: Job, output: Output, title: str, devices: Devices) -> 
     filmed = output.animate and not (done and (out / ANIMATION).is_file())
     total = (0 if done else job.evaluations) + (cost(job) if filmed else 0)
     bar = progress(f"drawing {ANIMATION}" if done else title, total, "network evaluations")
-    options = {"overwrite": output.overwrite, "animate": output.animate}
     # Opening a finished folder as well removes the leftovers of a killed process beside it.
     with bar if devices.main and total else nullcontext() as advance:
         if share is None:
-            sample_into(out, job, devices=devices, on_step=advance, **options)
+            sample_into(out, job, devices=devices, on_step=advance, overwrite=output.overwrite)
             missing = []
         else:
-            missing = sample_share(out, job, share, on_step=advance, **options)
+            missing = sample_share(out, job, share, on_step=advance, overwrite=output.overwrite)
+        whole = not missing and (out / MANIFEST).is_file()
+        if output.animate and devices.main and whole:
+            add_animation(out, job, advance)
     if not devices.main:
         return
-    if share is not None and not done and (missing or not (out / MANIFEST).is_file()):
+    if share is not None and not done and not whole:
         say(f"part {share} of {out} is done; {_left(job, share, missing)}")
         return
     if done:

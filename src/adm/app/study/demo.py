@@ -14,7 +14,7 @@ from adm.app.study.run import Result, run
 from adm.app.study.scoring import Scorer, Scoring
 from adm.app.study.study import SAMPLES, Axis, Point, Study
 from adm.features import open_features
-from adm.generation.folder import images_of, sample_into
+from adm.generation.folder import add_animation, images_of, sample_into
 from adm.generation.job import Job
 from adm.generation.pipeline import load
 from adm.models.load import load_classifier
@@ -114,7 +114,7 @@ def run_demo(demo: Demo, out: Path) -> Result:
 
 def _film(job: Job, place: Path) -> list[Block]:
     """Return the animation of samples, which is made if missing."""
-    sample_into(place, job, animate=True)
+    add_animation(place, job)
     about = "samples of each class at every step of sampling"
     return [
         Title(f"From noise to image, scale {GUIDED:g}"),
