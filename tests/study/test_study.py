@@ -66,9 +66,7 @@ def scoring(files: Path, tmp_path_factory: pytest.TempPathFactory) -> Scoring:
 
 
 def run_alone(study: Study, scoring: Scoring, out: Path) -> Result:
-    result = run(study, scoring, out, devices=ALONE, batch_size=5)
-    assert result is not None
-    return result
+    return run(study, scoring, out, devices=ALONE, batch_size=5)
 
 
 @pytest.fixture(scope="module")
@@ -225,13 +223,12 @@ def test_processes_share_the_points_and_the_images_of_each(
         counts[threading.get_ident()] += len(span)
         return real(self, labels, span, *rest)
 
-    def act(devices: Devices) -> Result | None:
+    def act(devices: Devices) -> Result:
         return run(full, scoring, tmp_path, devices=devices, batch_size=5)
 
     monkeypatch.setattr(DiffusionGenerator, "images", counted)
     first, second = together(2, act)
-    assert second is None
-    assert first.to_json() == done[0].to_json()
+    assert first.to_json() == second.to_json() == done[0].to_json()
     assert sorted(counts.values()) == [4 * 3, 8 * 3]
 
 

@@ -87,26 +87,29 @@ def sweep(
     """
     places.resumable(out, "a study needs")
     from adm.app.study.page import PAGE
-    from adm.app.study.scoring import Against
-    from adm.app.study.study import axis, study_of
-    from adm.app.study.sweep import score_all
-    from adm.generation.labels import labels_like
+    from adm.app.study.study import axis
+    from adm.app.study.sweep import sweep as library
     from adm.generation.pipeline import load
     from adm.models.device import join_ranks
-    from adm.scoring import Extraction
 
     devices = join_ranks(device)
-    pipeline = load(model, classifier, device=devices.device, weak=weak)
-    labels = None
-    if proportions is not None:
-        labels = labels_like(proportions, classes, pipeline.classes, count)
-    axes = [axis(text) for text in vary]
-    study = study_of(pipeline, axes, count=count, seed=seed, classes=classes, labels=labels)
-    against = Against(
-        reference=reference, features=features, split=split, resize=resize, judge=judge
+    result = library(
+        load(model, classifier, device=devices.device, weak=weak),
+        vary=[axis(text) for text in vary],
+        reference=reference,
+        out=out,
+        features=features,
+        count=count,
+        classes=classes,
+        proportions=proportions,
+        judge=judge,
+        split=split,
+        resize=resize,
+        seed=seed,
+        batch_size=batch_size,
+        devices=devices,
     )
-    result = score_all(study, against, out, Extraction(devices, batch_size))
-    if result is not None:
+    if devices.main:
         show(result.to_json, as_json, lambda: _print(result))
         say(f"{out / PAGE}: open it in a browser; report.csv has the numbers", as_json)
 

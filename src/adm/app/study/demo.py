@@ -103,10 +103,8 @@ def run_demo(demo: Demo, out: Path) -> Result:
             sample_into(out / SAMPLES / name, job, on_step=advance)
     scored = partial(run, scoring=demo.scoring, out=out, devices=CPU)
     result, more = scored(demo.study), list[Block]()
-    assert result is not None
     if demo.guided is not None and demo.student is not None:
         teacher, fast = out / SAMPLES / demo.guided.name, scored(demo.student)
-        assert fast is not None
         more = [*_film(demo.study.job(demo.guided), teacher), *_student(fast, teacher, out)]
     write(result, out, [*more, *_emoji(demo.emoji[LARGE], out / SAMPLES)])
     return result

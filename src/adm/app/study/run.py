@@ -165,7 +165,7 @@ def lower_is_better(key: str) -> bool:
 
 def run(
     study: Study, scoring: Scoring, out: Path, *, devices: Devices, batch_size: int = 64
-) -> Result | None:
+) -> Result:
     """Sample and score every point, together with the other ranks.
 
     Args:
@@ -174,7 +174,7 @@ def run(
         batch_size: images per call of a network of features.
 
     Returns:
-        The result on the main rank; None on the others.
+        The result, on every rank.
 
     Raises:
         SettingError: the folder holds samples of other settings.
@@ -198,7 +198,7 @@ def run(
             return scored
 
         scored = devices.map(score, points)
-    return _collect(study, scoring, scored, timings) if devices.main else None
+    return _collect(study, scoring, scored, timings)
 
 
 def sample_point(

@@ -114,7 +114,7 @@ class Scoring:
                 )
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Against:
     """What the samples of a study are scored against, as a user names it.
 

@@ -6,8 +6,9 @@ from pathlib import Path
 from adm.app.study.page import write
 from adm.app.study.run import Result, run
 from adm.app.study.scoring import Against, scoring_of
-from adm.app.study.study import Axis, Study, Value, study_of
+from adm.app.study.study import Axis, Value, study_of
 from adm.data.naming import at_home
+from adm.generation.labels import labels_like
 from adm.generation.pipeline import Pipeline, load
 from adm.processes import Devices
 from adm.scoring import Extraction
@@ -18,17 +19,19 @@ from adm.spec import check_type
 def sweep(
     model: str | Path | Pipeline,
     *,
-    vary: Mapping[str, Sequence[Value]],
+    vary: Mapping[str, Sequence[Value]] | list[Axis],
     reference: str | Path | Sequence[str | Path],
     out: str | Path,
     features: str | Sequence[str] | None = None,
     count: int = 1000,
     classes: str | None = None,
+    proportions: str | Path | None = None,
     judge: str | None = None,
     split: str = "train",
     resize: Resize | None = None,
     seed: int = 0,
     batch_size: int = 64,
+    devices: Devices | None = None,
 ) -> Result:
     """Score samples at every combination of settings, as `adm sweep` does; resume an earlier call.
 
@@ -41,55 +44,38 @@ def sweep(
         features: features specs; by default those of the references, or "inception".
         count: images of each point.
         classes: names of the classes to sample in turn, separated by commas; by default all.
+        proportions: a list of labels in whose proportions to sample classes, in place of those.
         judge: a classifier of clean images, whose accuracy on the samples is reported as well.
         split: of the reference, if it is data: "train" or "test".
         resize: for a reference of another size than the samples; see `Comparison`.
         seed: of the noise, unless `vary` has seeds.
         batch_size: images that are scored at a time.
+        devices: the ranks that share the work, all of which must call; None for one.
 
     Returns:
-        The result; `points` are the settings with their scores.
+        The result, on every rank; `points` are the settings with their scores.
 
     Raises:
         ValueError: points that cannot be sampled or scored, or a folder of another sweep.
     """
-    check_type("vary", vary, (Mapping,), "settings with their values, as in {'scale': [0, 1, 2]}")
+    check_type(
+        "vary", vary, (Mapping, list), "settings with their values, as in {'scale': [0, 1, 2]}"
+    )
     check_type("out", out, (str, Path), "the path of a folder")
     pipeline = model if isinstance(model, Pipeline) else load(model)
-    axes = [_axis(name, values) for name, values in vary.items()]
-    study = study_of(pipeline, axes, classes=classes, count=count, seed=seed)
-    against = Against(
-        reference=_several(reference),
-        features=None if features is None else _several(features),
-        split=split,
-        resize=resize,
-        judge=judge,
-    )
-    devices = Devices(pipeline.device)
-    result = score_all(study, against, at_home(out), Extraction(devices, batch_size))
-    assert result is not None  # there is one rank
-    return result
-
-
-def score_all(study: Study, against: Against, out: Path, extraction: Extraction) -> Result | None:
-    """Sample and score all points of a study, and write its page, together with the other ranks.
-
-    Args:
-        out: the folder of the study.
-        extraction: ranks and batch size.
-
-    Returns:
-        The result on the main rank; None on the others.
-
-    Raises:
-        ValueError: points that cannot be sampled or scored, or a folder of another study.
-    """
+    given = isinstance(vary, Mapping)
+    axes = [_axis(name, values) for name, values in vary.items()] if given else vary
+    labels = None
+    if proportions is not None:
+        labels = labels_like(str(proportions), classes, pipeline.classes, count)
+    study = study_of(pipeline, axes, classes=classes, count=count, seed=seed, labels=labels)
     study.check()
-    devices, size = extraction.devices, extraction.batch_size
-    with scoring_of(study, against, out, extraction) as scoring:
-        result = run(study, scoring, out, devices=devices, batch_size=size)
-        if result is not None:
-            write(result, out)
+    extraction = Extraction(devices or Devices(pipeline.device), batch_size)
+    chosen, folder = None if features is None else _several(features), at_home(out)
+    against = Against(_several(reference), chosen, split, resize, judge)
+    with scoring_of(study, against, folder, extraction) as scoring:
+        result = run(study, scoring, folder, devices=extraction.devices, batch_size=batch_size)
+        extraction.devices.once(lambda: write(result, folder))
     return result
 
 
