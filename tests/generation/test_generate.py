@@ -206,8 +206,8 @@ def test_a_trajectory_is_the_sampler_on_the_denoiser_the_gradient_and_the_noise(
     schedule = model.schedule.respaced(sampling.grid.visited(model.schedule))
     noise = ImageNoise(11, range(5), model.shape)
     with torch.no_grad():
-        denoise = model.denoise(LABELS, schedule, clip, precision=precision)
-        gradient = scaled(guide.gradient(LABELS, schedule, precision), 2.0)
+        denoise = model.denoise(LABELS, schedule, clip, network=model.prepared(precision))
+        gradient = scaled(guide.gradient(LABELS, schedule, network=guide.prepared(precision)), 2.0)
         *_, expected = sampling.sampler(denoise, noise.start(), schedule, noise, gradient)
     *_, actual = generator.trajectory(LABELS, range(5))
     assert torch.equal(actual.x, expected.x)

@@ -143,13 +143,9 @@ class Networks:
         on = guides_on(classifier, guide.on)
         temperatures = Temperatures(*(guide.temperatures or ()))
         if on == "x_t":
-            return classifier.gradient(
-                self.labels, schedule, sampling.precision, temperatures, network
-            )
+            return classifier.gradient(self.labels, schedule, temperatures, network)
         through = on == "x_0_through_network"
-        return classifier.clean_gradient(
-            self.labels, schedule, sampling.precision, temperatures, through, network
-        )
+        return classifier.clean_gradient(self.labels, schedule, temperatures, through, network)
 
 
 def without_guides(sampling: Sampling) -> Sampling:

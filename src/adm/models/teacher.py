@@ -109,14 +109,15 @@ class Teacher:
             schedule: the levels.
             inside: lowest and highest of these levels that is guided, None for all.
         """
-        limit = clip if self.weak is None else None
-        plain = self.model.denoise(labels, schedule, limit, precision=self.precision)
-        if self.weak is not None:
-            weak = self.weak.denoise(labels, schedule, limit, precision=self.precision)
-            plain = contrasted(plain, Contrast(weak, self.weak_scale - 1))
+        model, weak, guide = self.model, self.weak, self.classifier
+        limit = clip if weak is None else None
+        plain = model.denoise(labels, schedule, limit, network=model.prepared(self.precision))
+        if weak is not None:
+            worse = weak.denoise(labels, schedule, limit, network=weak.prepared(self.precision))
+            plain = contrasted(plain, Contrast(worse, self.weak_scale - 1))
             plain = thresholded(plain, clip, schedule)
         factor = scales.reshape(-1, 1, 1, 1)
-        pull = self.classifier.gradient(labels, schedule, self.precision)
+        pull = guide.gradient(labels, schedule, network=guide.prepared(self.precision))
         pull = scaled(pull, lambda level: factor)
         return folded(plain, pull if inside is None else between(pull, *inside), schedule)
 

@@ -127,7 +127,6 @@ class DiffusionModel(TrainedModel[UNet, DiffusionRecipe]):
         schedule: Schedule | None = None,
         threshold: Threshold | None = clip,
         low_res: Tensor | None = None,
-        precision: str = "float32",
         network: Network | None = None,
         scale: float | Tensor = 0.0,
         low_res_noise: int = 0,
@@ -142,15 +141,14 @@ class DiffusionModel(TrainedModel[UNet, DiffusionRecipe]):
             schedule: a respaced process; by default the process that it was trained on.
             threshold: applied to every estimate of x_0.
             low_res: (B, C, h, w) in [-1, 1], the images that an upsampler starts from.
-            precision: precision of the network: float32, bfloat16 or float16.
-            network: what evaluates it, if not `prepared(precision)`.
+            network: what evaluates it, such as `prepared("bfloat16")`; by default in float32.
             scale: guidance scale, a number or (B,), of a distilled student, which takes steps
                 between neighbouring levels of `schedule`; no effect on any other model.
             low_res_noise: level of the noise on `low_res`, an input of an upsampler that was
                 trained on such noise.
         """
         levels = self.schedule if schedule is None else schedule
-        evaluate = self.prepared(precision) if network is None else network
+        evaluate = self.prepared() if network is None else network
         if labels is None and self.network.config.classes is not None:
             labels = torch.tensor([NO_LABEL], device=self.device)
         names = self.network.config.conditions
@@ -178,7 +176,6 @@ class ClassifierModel(TrainedModel[Classifier, ClassifierRecipe]):
         self,
         labels: Tensor,
         schedule: Schedule | None = None,
-        precision: str = "float32",
         temperatures: Temperatures = PLAIN,
         network: Logits | None = None,
     ) -> Gradient:
@@ -187,18 +184,16 @@ class ClassifierModel(TrainedModel[Classifier, ClassifierRecipe]):
         Args:
             labels: (B,) int64.
             schedule: a respaced process; by default the process that it was trained on.
-            precision: precision of the network: float32, bfloat16 or float16.
             temperatures: see `adm.guidance.Temperatures`.
-            network: what evaluates it, if not `prepared(precision)`.
+            network: what evaluates it, such as `prepared("bfloat16")`; by default in float32.
         """
-        evaluate = self.prepared(precision) if network is None else network
+        evaluate = self.prepared() if network is None else network
         return classifier_gradient(evaluate, schedule or self.schedule, labels, temperatures)
 
     def clean_gradient(
         self,
         labels: Tensor,
         schedule: Schedule,
-        precision: str = "float32",
         temperatures: Temperatures = PLAIN,
         through_network: bool = False,
         network: Logits | None = None,
@@ -210,7 +205,7 @@ class ClassifierModel(TrainedModel[Classifier, ClassifierRecipe]):
             through_network: see `adm.guidance.clean_gradient`.
             network: see `gradient`.
         """
-        evaluate = self.prepared(precision) if network is None else network
+        evaluate = self.prepared() if network is None else network
 
         def logits(x_0: Tensor) -> Tensor:
             return evaluate(x_0, self._cleanest(x_0))
