@@ -49,6 +49,7 @@ def test_the_command_leaves_figures_tables_and_a_page(swept: Callable[..., Path]
     assert (out / "report.csv").read_text().count(",ancestral,3,") == 3
     page = (out / "report.html").read_text()
     assert "is lowest at scale" in page
+    assert "Images at the same place" in page
     assert "Some points are unconditional" not in page
     numbers = page.partition("<h2>Numbers</h2>")[2].split('<table class="numbers')[1:]
     for table in numbers:

@@ -31,7 +31,7 @@ ACROSS, ROWS = 4, 10  # images per row and point; most rows
 DISTANCE = "frechet"
 PLOTTED = (DISTANCE, "precision", "recall")
 LEAD = "The images of every point were sampled from the same noise and scored against real images."
-SAME_NOISE = "ImageGrid at the same place in two columns start from the same noise."
+SAME_NOISE = "Images at the same place in two columns start from the same noise."
 ALONG = (
     "Bands and bars are 95% intervals over samples of the same generator. Values are drawn at "
     "equal spacing. A ring marks a distance whose interval is below all others of its line."
