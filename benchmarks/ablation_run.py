@@ -28,8 +28,8 @@ from adm.networks import parameters_of
 from adm.processes import Devices
 from adm.progress import Display, displayed
 from adm.recipes.schema import DataSettings
-from adm.runs.data import DataOptions, TrainingData, choose, known, open_data
-from adm.runs.processor import described
+from adm.runs.data import DataOptions, TrainingData, choose, known_facts, open_data
+from adm.runs.processor import describe_processor
 from adm.runs.run import TrainOptions, train_steps
 from adm.scoring import Reference, cached_reference, evaluate
 from adm.scoring.manifest import versions
@@ -85,7 +85,7 @@ def clock(plan: Plan, place: Path, stop: Stop = lambda: False) -> Times:
     The rows take steps in turn, so that other work on the machine slows all of them alike. Rows
     that are added later are timed beside the base, and take the base's time from before.
     """
-    times = read_times(plan, place) or Times(plan.seconds, described(), versions())
+    times = read_times(plan, place) or Times(plan.seconds, describe_processor(), versions())
     known = times.rows
     missing = [
         row
@@ -162,7 +162,7 @@ def opened(plan: Plan, row: Row, seed: int, steps: int | None, run: Path) -> Tra
     settings = [*plan.settings(row), f"train.seed={seed}"]
     settings += [] if steps is None else [f"train.steps={steps}"]
     choice = choose(plan.recipe, settings)
-    return open_data(choice, known(choice, run, CPU), DataOptions(data=plan.contest.data))
+    return open_data(choice, known_facts(choice, run, CPU), DataOptions(data=plan.contest.data))
 
 
 def work(plan: Plan, job: Job, times: Times, place: Path, stop: Stop) -> None:
@@ -222,7 +222,7 @@ def measured(
         count=plan.count,
         sampling=to_json(pipeline.sampling.change(**how)),
         scores=scores,
-        processor=described(),
+        processor=describe_processor(),
         versions=versions(),
     )
 

@@ -16,7 +16,7 @@ from results_scores import times_file
 import adm
 from adm.app.study.study import balanced_labels
 from adm.generation.pipeline import Pipeline
-from adm.runs.processor import described
+from adm.runs.processor import describe_processor
 from adm.scoring.manifest import versions
 from adm.store.files import write_json
 
@@ -54,7 +54,7 @@ def clock(contest: Contest, measured: dict[str, Any], place: Path) -> None:
     On one thread, which other work on the machine disturbs least. Times of another machine, or of
     other versions, are measured again.
     """
-    machine = {"processor": described(), "versions": versions()}
+    machine = {"processor": describe_processor(), "versions": versions()}
     file = times_file(place)
     stored = json.loads(file.read_text("utf-8")) if file.exists() else {}
     known = stored["ms"] if machine.items() <= stored.items() else {}

@@ -12,7 +12,7 @@ from typing import Any
 import results_gan
 from results_plan import FEW, Contest, Row
 
-from adm.runs.processor import described
+from adm.runs.processor import describe_processor
 from adm.scoring import Score, load_report
 from adm.scoring.manifest import versions
 from adm.scoring.report import StoredScore
@@ -83,7 +83,7 @@ def store_row(
             "options": options,
             "made": made,
             "scores": scores,
-            "processor": described(),
+            "processor": describe_processor(),
             "versions": versions(),
         },
     )

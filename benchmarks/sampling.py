@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from adm.networks import Classifier, ClassifierConfig, HeadWidth, UNet, UNetConfig, prepared
-from adm.runs.processor import described
+from adm.runs.processor import describe_processor
 
 CLOCKS = {"wall": time.perf_counter, "processor": time.process_time}
 BASE = "released, float32"
@@ -240,7 +240,7 @@ def measure(args: argparse.Namespace) -> None:
 
 
 def describe(args: argparse.Namespace) -> str:
-    name = described()
+    name = describe_processor()
     if args.device.startswith("cuda"):
         name = torch.cuda.get_device_name(args.device)
     versions = [f"torch {torch.__version__}", f"Python {platform.python_version()}"]

@@ -39,7 +39,7 @@ def test_sources_with_labels_of_their_own_can_be_used_without_them(tmp_path: Pat
         labelled, unlabelled = open_source(spec), open_source(spec, labels="none")
         assert (unlabelled.classes, unlabelled.labels.unique().tolist()) == ((title,), [0])
         assert torch.equal(unlabelled.batch([2, 0])[0], labelled.batch([2, 0])[0])
-        assert unlabelled.listed(1) == "train/1"
+        assert unlabelled.name_in_list(1) == "train/1"
 
 
 @pytest.fixture

@@ -118,14 +118,14 @@ DATA = {
 def test_the_names_of_all_images_make_a_list_of_them(tmp_path: Path, kind: str) -> None:
     spec, path = DATA[kind](tmp_path / "set"), tmp_path / "list.csv"
     source = find(spec)
-    names = [source.listed(index) for index in range(len(source))]
+    names = [source.name_in_list(index) for index in range(len(source))]
     pairs = [(name, f"c{index % 3}") for index, name in enumerate(names)]
     rows = "\n".join(f"{name},{label}" for name, label in pairs)
     path.write_text(f"file,label\n{rows}\n")
     again = find(spec, labels=str(path))
     assert again.classes == tuple(sorted({label for _, label in pairs}))
     assert again.labels.tolist() == [index % 3 for index in range(len(source))]
-    assert [again.listed(index) for index in range(len(again))] == names
+    assert [again.name_in_list(index) for index in range(len(again))] == names
     before, after = (open_source(spec, labels=labels) for labels in (None, str(path)))
     assert torch.equal(before.batch(range(len(names)))[0], after.batch(range(len(names)))[0])
 
@@ -134,7 +134,7 @@ def test_the_names_of_all_images_make_a_list_of_them(tmp_path: Path, kind: str) 
 def test_a_list_of_the_training_split_leaves_no_test_split(tmp_path: Path, kind: str) -> None:
     spec = DATA[kind](tmp_path / "set")
     source = find(spec)
-    rows = [f"{source.listed(index)},a" for index in range(len(source))]
+    rows = [f"{source.name_in_list(index)},a" for index in range(len(source))]
     path = listed(tmp_path / "l.csv", *rows)
     assert len(open_source(spec, labels=path)) == len(rows)
     with pytest.raises(NoSplit):
@@ -143,5 +143,5 @@ def test_a_list_of_the_training_split_leaves_no_test_split(tmp_path: Path, kind:
 
 def test_a_part_of_the_images_keeps_their_names(greys: str) -> None:
     one, other = hold_out(open_source(greys), 0.5)
-    names = [part.listed(i) for part in (one, other) for i in range(len(part))]
+    names = [part.name_in_list(i) for part in (one, other) for i in range(len(part))]
     assert sorted(names) == [f"train/{index}" for index in range(6)]

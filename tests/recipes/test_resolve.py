@@ -20,7 +20,7 @@ from adm.recipes import DiffusionRecipe, Recipe, build, recipe
 from adm.recipes.resolve import Facts, describe_changes, resolve
 from adm.recipes.schema import assignments, from_json, override
 from adm.runs import run
-from adm.runs.data import DataOptions, TrainingData, choose, known, open_data
+from adm.runs.data import DataOptions, TrainingData, choose, known_facts, open_data
 from adm.runs.folder import recipe_in
 from adm.spec import SettingError, paths_of, text, to_json
 
@@ -42,7 +42,7 @@ def opened_for(
 ) -> TrainingData:
     """The data and the recipe of a new run."""
     choice = choose(chosen, settings)
-    facts = known(choice, data / "no-run", Devices(torch.device("cpu")))
+    facts = known_facts(choice, data / "no-run", Devices(torch.device("cpu")))
     return open_data(choice, facts, DataOptions(data=str(data), validation=validation))
 
 

@@ -11,7 +11,7 @@ from adm.data.fingerprint import fingerprint
 from adm.processes import Devices
 from adm.recipes.resolve import resolve
 from adm.runs import processor
-from adm.runs.data import Choice, choose, known
+from adm.runs.data import Choice, choose, known_facts
 from adm.runs.folder import claim, identity
 from adm.spec import to_json
 
@@ -26,7 +26,7 @@ FLAGS = {
 
 
 def precision_of(choice: Choice, run: Path, devices: Devices = CPU) -> str:
-    facts = known(choice, run, devices)
+    facts = known_facts(choice, run, devices)
     return resolve(choice.recipe, facts, choice.fixed).train.precision
 
 

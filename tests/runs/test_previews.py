@@ -12,7 +12,7 @@ from adm.generation.diffusion import DiffusionGenerator
 from adm.models.trained import DiffusionModel
 from adm.pictures import fit, tile_size
 from adm.recipes import DiffusionRecipe, Recipe
-from adm.runs.watch import guarded
+from adm.runs.watch import guard
 from adm.runs.watch.previews import (
     preview_sampling,
     watch_previews,
@@ -89,7 +89,7 @@ def test_a_failure_is_reported_once_and_interrupts_nothing(
     def fails(done: int, learner: None) -> dict[str, float]:
         raise OSError(28, "No space left on device")
 
-    watch = guarded("the preview", fails)
+    watch = guard("the preview", fails)
     assert [watch(done, None) for done in (1, 2, 3)] == [{}, {}, {}]
     assert len(caplog.messages) == 1
     assert "the preview failed at step 1 (No space left on device)" in caplog.text
@@ -98,4 +98,4 @@ def test_a_failure_is_reported_once_and_interrupts_nothing(
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        guarded("the preview", interrupted)(1, None)
+        guard("the preview", interrupted)(1, None)

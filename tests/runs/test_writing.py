@@ -84,7 +84,7 @@ def test_a_continued_run_continues_in_wandb_without_repeating_steps(
 ) -> None:
     service = Service()
     monkeypatch.setitem(sys.modules, "wandb", service)  # type: ignore[arg-type]
-    monkeypatch.setattr(writers, "_installed", lambda extra, what: None)
+    monkeypatch.setattr(writers, "_check_installed", lambda extra, what: None)
     run = tmp_path / "digits"
     writer = writers.wandb("adm", run, {"name": "digits"})
     assert not run.exists()

@@ -285,9 +285,9 @@ def test_every_part_is_in_one_share(count: int, size: int, of: int) -> None:
 )
 def test_a_text_that_names_no_share_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r"part is such as 2/4, the second of four; got"):
-        Share.parsed(text)
+        Share.parse(text)
 
 
 def test_a_share_is_read_and_written() -> None:
-    assert Share.parsed(" 2/4 ") == Share(2, 4)
+    assert Share.parse(" 2/4 ") == Share(2, 4)
     assert str(Share(2, 4)) == "2/4"

@@ -66,7 +66,7 @@ class Files:
                 image = pixels.cover(image, self.size)
             return pixels.to_tensor(image)
 
-    def encoded(self, row: int) -> BinaryIO:
+    def open_encoded(self, row: int) -> BinaryIO:
         """Open an image without decoding it.
 
         Raises:
@@ -94,7 +94,7 @@ class Files:
             ValueError: the file cannot be opened, or the system fails to read it.
             CorruptImage: it is not an image, corrupt, or over `pixels.MAX_PIXELS`.
         """
-        path, stream = self.path(row), self.encoded(row)
+        path, stream = self.path(row), self.open_encoded(row)
         try:
             with stream, Image.open(stream, formats=FORMATS) as picture:
                 high, wide = picture.height, picture.width

@@ -94,7 +94,7 @@ def _sizes(source: Source) -> Iterator[bytes]:
         return
 
     def size(index: int) -> bytes:
-        with files.encoded(source.row(index)) as file:
+        with files.open_encoded(source.row(index)) as file:
             return str(file.seek(0, os.SEEK_END)).encode()
 
     yield from map_ahead(size, spread(len(source)))
@@ -106,7 +106,7 @@ def _contents(source: Source) -> Iterator[bytes]:
     if files is not None:
 
         def read(index: int) -> bytes:
-            with files.encoded(source.row(index)) as file:
+            with files.open_encoded(source.row(index)) as file:
                 return file.read()
 
         yield from map_ahead(read, indices)

@@ -103,13 +103,13 @@ def _fit_arrays(source: Source, size: tuple[int, int] | None, channels: int | No
     def read(rows: list[int]) -> Tensor:
         images = stored(rows)
         if channels is not None and convert:
-            images = _converted(images, channels)
+            images = _convert(images, channels)
         return F.pad(images, margins) if margins else images
 
     return replace(source, images=read)
 
 
-def _converted(images: Tensor, channels: int) -> Tensor:
+def _convert(images: Tensor, channels: int) -> Tensor:
     """(B, C, H, W) -> (B, channels, H, W), both of 1, 3 or 4 channels."""
     if images.shape[1] == 1 and channels == 3:
         return images.expand(-1, channels, -1, -1).contiguous()

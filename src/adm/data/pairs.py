@@ -25,8 +25,8 @@ def pair(images: Source, conditions: Source) -> Source:
     """
     rows: dict[str, list[int]] = {}
     for index in range(len(conditions)):
-        rows.setdefault(_stem(conditions.listed(index)), []).append(index)
-    names = list(map(images.listed, range(len(images))))
+        rows.setdefault(_stem(conditions.name_in_list(index)), []).append(index)
+    names = list(map(images.name_in_list, range(len(images))))
     matches = [rows.get(_stem(name), []) for name in names]
     wrong = [name for name, match in zip(names, matches, strict=True) if len(match) != 1]
     if wrong:

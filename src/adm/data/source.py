@@ -89,7 +89,7 @@ class Source:
         names = self.names if self.files is None else self.files.path
         return None if names is None else names(self.row(index))
 
-    def listed(self, index: int) -> str:
+    def name_in_list(self, index: int) -> str:
         """Return the name of an image in a list of labels."""
         if self.names is None:
             raise ValueError(f"the images of {self.name} have no names; open them by a data spec")

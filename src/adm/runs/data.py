@@ -114,7 +114,7 @@ def choose(recipe: str | Path | Recipe, settings: Sequence[str] = ()) -> Choice:
     return Choice(chosen, fixed, "user" if Path(recipe).suffix == ".json" else "model")
 
 
-def known(
+def known_facts(
     choice: Choice,
     run: Path,
     devices: Devices,
@@ -160,7 +160,7 @@ def open_data(choice: Choice, facts: Facts, options: DataOptions) -> TrainingDat
     """Open the images to train on and, if there are any, those to validate on.
 
     Args:
-        facts: those that are `known` before.
+        facts: those that are `known_facts` before.
 
     Raises:
         ValueError: the data cannot be opened, or the recipe does not fit them.
@@ -174,23 +174,23 @@ def open_data(choice: Choice, facts: Facts, options: DataOptions) -> TrainingDat
     recipe = resolve(choice.recipe, facts, choice.fixed)
     build.check(recipe)
 
-    def sized(data: Source, split: str = "train") -> Source:
-        fit = partial(at_one_size, channels=recipe.data.channels)
-        images = fit(data, size=recipe.data.size)
+    def fit(data: Source, split: str = "train") -> Source:
+        at_size = partial(at_one_size, channels=recipe.data.channels)
+        images = at_size(data, size=recipe.data.size)
         if options.condition is None:
             return images
         others = find(options.condition, split=split, labels=NO_LABELS)
-        return pair(images, fit(others, size=recipe.data.low_res))
+        return pair(images, at_size(others, size=recipe.data.low_res))
 
-    training, validation = spec if isinstance(spec, Source) else sized(data), None
+    training, validation = spec if isinstance(spec, Source) else fit(data), None
     name = training.name
     if options.hold_out is not None:
         training, validation = hold_out(training, options.hold_out, recipe.train.seed)
     elif options.validation is not None:
-        validation = sized(_find(options.validation, options))
+        validation = fit(_find(options.validation, options))
     elif not isinstance(spec, Source):
         try:
-            validation = sized(_find(spec, options, "test"), "test")
+            validation = fit(_find(spec, options, "test"), "test")
         except NoSplit:
             validation = None
     if facts.deviation is None:

@@ -23,7 +23,7 @@ def half_precision() -> list[str]:
     return [extension for extension in EXTENSIONS if extension in words]
 
 
-def described() -> str:
+def describe_processor() -> str:
     """Return the name with the extensions: virtual machines often share a name without a model."""
     return ", ".join([processor(), *half_precision()])
 

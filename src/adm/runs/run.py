@@ -20,7 +20,7 @@ from adm.processes import Devices
 from adm.progress import progress
 from adm.recipes import build
 from adm.recipes.schema import DiffusionRecipe, Recipe
-from adm.runs.data import DataOptions, check_source, choose, known, open_data
+from adm.runs.data import DataOptions, check_source, choose, known_facts, open_data
 from adm.runs.folder import CheckData, check_claim, claim, identity, sole_writer, start_of
 from adm.runs.watch import watching
 from adm.runs.watch.watched import Watched
@@ -112,7 +112,7 @@ def train(
         condition=None if condition is None else str(condition),
     )
     choice = choose(recipe, overrides)
-    facts = known(choice, folder, devices, paired=condition is not None)
+    facts = known_facts(choice, folder, devices, paired=condition is not None)
     with sole_writer(folder, devices):
         fitted, source, validation, _ = open_data(choice, facts, paths)
         check(fitted, source, devices, options)

@@ -154,7 +154,7 @@ def names_of(source: Source) -> list[str]:
     Raises:
         ValueError: a name cannot be written to a list.
     """
-    names = list(map(source.listed, range(len(source))))
+    names = list(map(source.name_in_list, range(len(source))))
     for name in names:
         try:
             survives = parse_list(to_csv([name], ["any"]), "the list") == [(name, "any")]

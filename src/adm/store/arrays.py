@@ -54,7 +54,7 @@ def load_array(path: Path) -> np.ndarray:
         ValueError: not an .npy file, damaged, or an array of objects.
     """
     with _reading(path, ".npy", "np.save(path, array)"), path.open("rb") as file:
-        return _mapped(path, _header(file, path.stat().st_size), 0)
+        return _map(path, _header(file, path.stat().st_size), 0)
 
 
 def array_names(path: Path) -> list[str]:
@@ -63,7 +63,7 @@ def array_names(path: Path) -> list[str]:
     Raises:
         ValueError: not an .npz file, or damaged.
     """
-    with _opened(path) as archive:
+    with _open_zip(path) as archive:
         return [*_entries(archive)]
 
 
@@ -78,7 +78,7 @@ def load_arrays(path: Path, keys: Collection[str]) -> dict[str, np.ndarray]:
             larger than `MOST_INFLATED` allows.
     """
     arrays = {}
-    with _opened(path) as archive:
+    with _open_zip(path) as archive:
         for key, info in _entries(archive).items():
             if key in keys:
                 try:
@@ -136,7 +136,7 @@ def _reading(path: Path, form: str, cure: str) -> Iterator[None]:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[zipfile.ZipFile]:
+def _open_zip(path: Path) -> Iterator[zipfile.ZipFile]:
     with _reading(path, ".npz", "np.savez(path, arr_0=images)"), zipfile.ZipFile(path) as archive:
         yield archive
 
@@ -180,7 +180,7 @@ def _member(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> np.n
             return _native(array)
         while content.read(PIECE):
             pass
-    return _mapped(path, header, _start(path, info))
+    return _map(path, header, _start(path, info))
 
 
 def _start(path: Path, info: zipfile.ZipInfo) -> int:
@@ -211,7 +211,7 @@ def _header(file: IO[bytes], size: int) -> Header:
     return Header(shape, by_columns, dtype, start)
 
 
-def _mapped(path: Path, header: Header, offset: int) -> np.ndarray:
+def _map(path: Path, header: Header, offset: int) -> np.ndarray:
     """Memory-map the array of an .npy file that begins at `offset` of a file."""
     shape, by_columns, dtype, start = header
     if not math.prod(shape) * dtype.itemsize:  # which cannot be mapped

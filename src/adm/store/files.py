@@ -47,8 +47,8 @@ def new_file(path: Path, *, sync: bool = True) -> Iterator[Path]:
         return
     target = Path(os.path.realpath(path)) if path.is_symlink() else path  # a circle of links, too
     part = _beside(target, "part")
-    alone = locked(target.parent, _beside(target, "lock").name, wait_s=WAIT_S, of=target)
-    with naming(path, part), alone:
+    lock = locked(target.parent, _beside(target, "lock").name, wait_s=WAIT_S, of=target)
+    with naming(path, part), lock:
         remove(part)
         try:
             part.mkdir()

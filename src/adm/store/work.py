@@ -55,7 +55,7 @@ class Share:
     of: int
 
     @classmethod
-    def parsed(cls, text: str) -> "Share":
+    def parse(cls, text: str) -> "Share":
         """Read a text such as 2/4.
 
         Raises:
@@ -175,7 +175,7 @@ class Work:
             ValueError: a part is missing or damaged.
         """
         for span in self.spans:
-            yield self._stored(span, [name])[name]
+            yield self._read_made(span, [name])[name]
 
     def assemble(self, devices: "Devices") -> Arrays:
         """Join the arrays of all parts in one file of the folder, in constant memory.
@@ -189,12 +189,12 @@ class Work:
         whole = self.folder / WHOLE
 
         def join() -> None:
-            joined = {
+            whole_arrays = {
                 name: Pieces(array.dtype, (self.count, *array.shape[1:]), self.arrays(name))
-                for name, array in self._stored(self.spans[0]).items()
+                for name, array in self._read_made(self.spans[0]).items()
             }
             with new_file(whole, sync=False) as file:
-                write_npz(file, joined)
+                write_npz(file, whole_arrays)
 
         devices.once(join)
         # No rank may return, and remove the folder, before all have opened the file.
@@ -216,7 +216,7 @@ class Work:
         stored = sorted(name for name in stored if name != JOB)
         return arrays if job is not None and job.tolist() == [self._fingerprint, *stored] else None
 
-    def _stored(self, span: range, names: Sequence[str] | None = None) -> Arrays:
+    def _read_made(self, span: range, names: Sequence[str] | None = None) -> Arrays:
         """Return arrays of a part, all or those of these names, or raise ValueError."""
         arrays = self._read(span, names)
         if arrays is None or not arrays.keys() >= set(names or ()):

@@ -20,7 +20,7 @@ MOST_NAMED = 8  # parts in a message
 
 def write(out: Path, job: Job, output: Output, title: str, devices: Devices) -> None:
     """Sample a job, or a share of it, unless `out` holds it; print the files."""
-    share = None if output.part is None else Share.parsed(output.part)
+    share = None if output.part is None else Share.parse(output.part)
     if share is not None and devices.world > 1:
         raise SettingError("part", "{} and torchrun each distribute the images; leave one out")
     done = devices.once(lambda: not output.overwrite and holds(out, job))

@@ -122,7 +122,7 @@ def train(
     from adm.processes import STALL
     from adm.recipes import build
     from adm.recipes.resolve import resolve
-    from adm.runs.data import DataOptions, choose, known, open_data
+    from adm.runs.data import DataOptions, choose, known_facts, open_data
     from adm.runs.folder import sole_writer
     from adm.runs.run import TrainOptions
 
@@ -132,7 +132,7 @@ def train(
     guided = None if teacher is None else Teacher.load(teacher, *guides)
     teaching = None if guided is None else guided.model.recipe
     choice = choose(name, settings)
-    facts = known(choice, out, devices, teacher=teaching, paired=condition is not None)
+    facts = known_facts(choice, out, devices, teacher=teaching, paired=condition is not None)
     recipe = resolve(choice.recipe, facts, choice.fixed)
     build.check(recipe)
     build.check_sampling(recipe)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from adm.generation.generator import OnStep
 from adm.generation.job import Job
-from adm.runs.processor import described
+from adm.runs.processor import describe_processor
 
 clock = time.perf_counter
 
@@ -72,6 +72,10 @@ def machine_of(device: torch.device) -> str:
     if device.type == "cuda":
         name = torch.cuda.get_device_name(device)
     else:
-        name = described() if device.type == "cpu" else f"{described()}, {device.type}"
+        name = (
+            describe_processor()
+            if device.type == "cpu"
+            else f"{describe_processor()}, {device.type}"
+        )
     threads = torch.get_num_threads()
     return f"{name}, {threads} thread{'s' if threads > 1 else ''}, torch {torch.__version__}"

@@ -34,8 +34,8 @@ def watching(run: Watched, on_picture: Sequence[OnPicture] = ()) -> Watch:
         watches.append(watch_validation(run, run.held_out))
     if run.recipe.watch.images and isinstance(run.recipe, DiffusionRecipe):
         previews = watch_previews(run, run.recipe, on_picture)
-        watches.append(guarded("the preview", previews))
-    drawn = guarded("progress.png", watch_curves(run))
+        watches.append(guard("the preview", previews))
+    drawn = guard("progress.png", watch_curves(run))
 
     def watch(done: int, learner: Learner) -> dict[str, float]:
         figures: dict[str, float] = {}
@@ -46,7 +46,7 @@ def watching(run: Watched, on_picture: Sequence[OnPicture] = ()) -> Watch:
     return watch
 
 
-def guarded(
+def guard(
     what: str, watch: Callable[[int, Argument], dict[str, float]]
 ) -> Callable[[int, Argument], dict[str, float]]:
     """Return a watch that reports its first exception and returns no figures if `watch` fails.

@@ -165,7 +165,7 @@ def _scale(axes: Axes, name: str) -> None:
         axes.yaxis.set_minor_formatter(NullFormatter())
 
 
-def _trained(name: str) -> Paint:
+def _in_training(name: str) -> Paint:
     """Draw a figure in training and in validation."""
 
     def paint(axes: Axes, log: Columns) -> None:
@@ -226,9 +226,9 @@ def _colours(what: str) -> Paint:
 
 
 PANELS: tuple[tuple[str, str, Paint], ...] = (  # title, the figure that it needs, how it is drawn
-    ("loss", "loss", _trained("loss")),
+    ("loss", "loss", _in_training("loss")),
     ("held-out loss", "validation/loss_q4", _quarters("loss")),
-    ("accuracy", "accuracy", _trained("accuracy")),
+    ("accuracy", "accuracy", _in_training("accuracy")),
     ("held-out accuracy", "validation/accuracy_q4", _quarters("accuracy")),
     ("gap to training images", "validation/gap", _gap),
     ("gradient norm", "gradient_norm", _norm),

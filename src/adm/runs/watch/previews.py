@@ -60,7 +60,9 @@ def watch_previews(
         recipe: that of the run.
         on_picture: each is called with every preview, such as a writer's `picture`.
     """
-    draw = upsampled(run, recipe) if recipe.unet.super_resolution else samples(run, recipe)
+    draw = (
+        draw_upsampled(run, recipe) if recipe.unet.super_resolution else draw_samples(run, recipe)
+    )
     warned = False
 
     def watch(done: int, learner: Learner) -> dict[str, float]:
@@ -81,7 +83,7 @@ def watch_previews(
     return watch
 
 
-def samples(run: Watched, recipe: DiffusionRecipe) -> Draw:
+def draw_samples(run: Watched, recipe: DiffusionRecipe) -> Draw:
     """Return a function that draws samples of the raw weights beside those of the average.
 
     If the network takes labels, a row shows one class: all classes, or ten at equal distances.
@@ -113,7 +115,7 @@ def samples(run: Watched, recipe: DiffusionRecipe) -> Draw:
     return draw
 
 
-def upsampled(run: Watched, recipe: DiffusionRecipe) -> Draw:
+def draw_upsampled(run: Watched, recipe: DiffusionRecipe) -> Draw:
     """Return a function that draws up to eight held-out images, downsampled and upsampled again.
 
     Of pairs, they are sampled from their conditions. Every preview uses the same images and noise.

@@ -44,11 +44,11 @@ def tensorboard(folder: Path) -> Writer:
     Raises:
         ValueError: the extra is not installed.
     """
-    _installed("tensorboard", "TensorBoard")
+    _check_installed("tensorboard", "TensorBoard")
 
     open_now: list[Any] = []
 
-    def opened(step: int) -> Any:  # on demand: the folder of a new run must be empty
+    def open_service(step: int) -> Any:  # on demand: the folder of a new run must be empty
         from torch.utils.tensorboard import SummaryWriter
 
         if not open_now:
@@ -57,11 +57,11 @@ def tensorboard(folder: Path) -> Writer:
 
     def figures(step: int, values: dict[str, float]) -> None:
         for name, value in _finite(values).items():
-            opened(step).add_scalar(name, value, step)
+            open_service(step).add_scalar(name, value, step)
 
     def picture(step: int, name: str, image: Image.Image) -> None:
         pixels = np.asarray(image.convert("RGB"))
-        opened(step).add_image(name, pixels, step, dataformats="HWC")
+        open_service(step).add_image(name, pixels, step, dataformats="HWC")
 
     def close() -> None:
         for each in open_now:
@@ -84,10 +84,10 @@ def wandb(project: str, run: Path, settings: dict[str, Any] | None = None) -> Wr
     Raises:
         ValueError: the extra is not installed.
     """
-    _installed("wandb", "Weights & Biases")
+    _check_installed("wandb", "Weights & Biases")
 
     @cache
-    def opened() -> tuple[Any, int]:  # and the first step that the service lacks
+    def open_service() -> tuple[Any, int]:  # and the first step that the service lacks
         service = import_module("wandb")
         name = run.resolve().name
         session = service.init(
@@ -101,16 +101,16 @@ def wandb(project: str, run: Path, settings: dict[str, Any] | None = None) -> Wr
         return session, session.step
 
     def figures(step: int, values: dict[str, float]) -> None:
-        session, free = opened()
+        session, free = open_service()
         if step >= free:
             session.log(_finite(values), step=step)
 
     def picture(step: int, name: str, image: Image.Image) -> None:
-        session, free = opened()
+        session, free = open_service()
         if step >= free:
             session.log({name: import_module("wandb").Image(image)}, step=step)
 
-    return Writer(figures, picture, lambda: opened()[0].finish())
+    return Writer(figures, picture, lambda: open_service()[0].finish())
 
 
 def record(progress: Iterator[Progress], writers: Sequence[Writer]) -> Iterator[Progress]:
@@ -138,7 +138,7 @@ def _finite(values: dict[str, float]) -> dict[str, float]:
     return {name: value for name, value in values.items() if math.isfinite(value)}
 
 
-def _installed(extra: str, what: str) -> None:
+def _check_installed(extra: str, what: str) -> None:
     spec = find_spec(extra)
     if spec is None or spec.origin is None:  # a folder of that name is a namespace package
         raise ValueError(f"{what} is not installed; run {installing(extra)}, or use only log.jsonl")
