@@ -27,7 +27,7 @@ def test_a_process_that_hangs_ends_the_run_in_time(tmp_path, how):
         "log.write = hang\n"
         "import datetime\n"
         "from adm import processes\n"
-        "processes.join.__kwdefaults__['stall'] = datetime.timedelta(seconds=9)\n"
+        "processes.STALL = datetime.timedelta(seconds=9)\n"
     )
     recipe = tiny.diffusion("train.steps=8", "train.save_every_steps=2", "watch.images=0")
     run, source = tmp_path / "run", tiny.stripes()
