@@ -47,9 +47,9 @@ def draw(axes: Axes, sweep: Sweep, key: str, features: str, colour: str) -> None
     """Draw a score of a sweep over its recall, with the truncation or scale at each point."""
     x, y = sweep.values("recall", features), sweep.values(key, features)
     axes.plot(x, y, "o-", color=colour, ms=4, lw=1.4, label=sweep.name)
-    for *place, point in zip(x, y, sweep.points, strict=True):
-        text = f"{strength(point):g}"
-        axes.annotate(text, place, (4, 4), textcoords="offset points", fontsize=7, color=colour)
+    aside: Any = {"xytext": (4, 4), "textcoords": "offset points", "fontsize": 7, "color": colour}
+    for recall, value, point in zip(x, y, sweep.points, strict=True):
+        axes.annotate(f"{strength(point):g}", (recall, value), **aside)
     axes.set_title(title(key, features))
     axes.set_xlabel("recall")
     axes.grid(color=FAINT, lw=0.8)
