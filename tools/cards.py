@@ -44,7 +44,7 @@ FEATURES = "efficientnet-lite0"  # of the scores that are shown
 SAMPLING = ("sampler", "grid", "guide", "precision", "seed")  # shown with them
 
 
-def described(name: str) -> Pretrained:
+def describe(name: str) -> Pretrained:
     """Return what a shipped model's repository would hold; an upsampler enlarges its model's."""
     model = load_any(name, "cpu")
     if isinstance(model, ClassifierModel):
@@ -70,7 +70,7 @@ def scores(name: str) -> Report | None:
 
 
 def write(each: NamedModel) -> None:
-    pretrained = described(each.name)
+    pretrained = describe(each.name)
     picture = f"images/models/{each.name}.png"
     if pretrained.samples is not None:
         write_bytes(DOCS / picture, pretrained.picture())
