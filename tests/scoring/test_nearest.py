@@ -77,7 +77,7 @@ def test_the_answer_states_its_rule_files_and_classes():
 
 
 def test_what_cannot_be_compared_is_refused():
-    with pytest.raises(ValueError, match="cannot be chosen from 1 images; give more"):
+    with pytest.raises(ValueError, match="cannot be chosen from 1 other images; give more"):
         nearest_images(drawn(3, 0), drawn(1, 0), neighbours=1)
     with pytest.raises(ValueError, match="use the same extractor"):
         nearest_images(drawn(3, 0), drawn(9, 0)[:, :4], neighbours=1)

@@ -61,11 +61,7 @@ def nearest(
         ValueError: not comparable, or fewer than k others.
     """
     check_comparable(points, others, minimum=1)
-    if not 1 <= k <= len(others):
-        raise ValueError(
-            f"{k} neighbours cannot be chosen from {len(others)} images; "
-            "give more images, or ask for fewer neighbours"
-        )
+    _check_count(k, len(others))
     return _nearest(points, others, k, device)
 
 
@@ -84,11 +80,7 @@ def nearest_others(
     Raises:
         ValueError: fewer than k others, or features that cannot be scored.
     """
-    if not 1 <= k < len(check_features(features, minimum=1)):
-        raise ValueError(
-            f"features must be (N, D) with N > {k} neighbours >= 1, got {features.shape}; "
-            "give more images, or ask for fewer neighbours"
-        )
+    _check_count(k, len(check_features(features, minimum=1)) - 1)
     return _nearest(features, features, k, device, exclude_self=True)
 
 
@@ -150,6 +142,14 @@ def exact_distances(
         difference = np.subtract(points[rows[part]], others[columns[part]], dtype=np.float64)
         squared[part] = np.square(difference, out=difference).sum(axis=1)
     return squared
+
+
+def _check_count(k: int, others: int) -> None:
+    if not 1 <= k <= others:
+        raise ValueError(
+            f"{k} neighbours cannot be chosen from {others} other images; "
+            "give more images, or ask for fewer neighbours"
+        )
 
 
 def _nearest(
