@@ -246,7 +246,9 @@ def _check_low_res(recipe: DiffusionRecipe) -> None:
             "data.low_res is for upsamplers; set it to null, or set unet.super_resolution=true"
         )
     if recipe.data.paired and low is None:
-        raise SettingError("data.paired", "{data.paired=True} needs {data.low_res}, their size")
+        raise SettingError(
+            "data.paired", "{data.paired=True} needs {data.low_res}, the size of its other images"
+        )
     if recipe.data.paired and recipe.data.crop == "random" and low != size:
         raise SettingError(
             "data.crop",
