@@ -121,7 +121,7 @@ def test_a_part_says_what_is_missing_and_the_last_one_writes_the_folder(
     assert "6 images, samples.npz" in adm(*words, "--part", "3/3").out
     assert contents(tmp_path / "out") == contents(tmp_path / "whole")
     assert "is complete" in adm(*words, "--part", "3/3").out
-    assert "number from 1" in adm(*words, "--part", "0/3").refusal()
+    assert "is no part: --part 2/4 is the second of four" in adm(*words, "--part", "0/3").refusal()
 
 
 @pytest.mark.parametrize("name", ["digits", "imagenet128-ablated"])

@@ -284,7 +284,7 @@ def test_every_part_is_in_one_share(count: int, size: int, of: int) -> None:
     "text", ["0/4", "5/4", "1/0", "4", "a/b", "1/4/2", "-1/4", "1.5/4", "", "9" * 99]
 )
 def test_a_text_that_names_no_share_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match=r"part is such as 2/4, the second of four; got"):
+    with pytest.raises(ValueError, match=r"is no part: part=2/4 is the second of four"):
         Share.parse(text)
 
 

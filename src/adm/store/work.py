@@ -64,7 +64,7 @@ class Share:
         match = FORM.fullmatch(text.strip())
         if match is None or not 1 <= int(match[1]) <= int(match[2]):
             raise SettingError(
-                "part", f"{{}} is such as 2/4, the second of four; got {literal(shown(text))}"
+                "part", f"{literal(shown(text))} is no part: {{part=2/4}} is the second of four"
             )
         return cls(int(match[1]), int(match[2]))
 
