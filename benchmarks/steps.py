@@ -101,7 +101,6 @@ def weights(shape: Shape) -> dict[str, Tensor]:
     return network.state_dict()
 
 
-# Five parameters, of which the last two have defaults.
 def ours(
     shape: Shape,
     device: torch.device,
@@ -148,7 +147,6 @@ def released_code(checkout: Path) -> SimpleNamespace:
     return SimpleNamespace(**code)
 
 
-# Five parameters, of which the last has a default.
 def theirs(
     shape: Shape, device: torch.device, precision: Precision, checkout: Path, half: bool = False
 ) -> Step:

@@ -18,7 +18,6 @@ CPU = Devices(torch.device("cpu"))
 NOWHERE = Path("run")
 
 
-# Five parameters: those of `Watched`, with defaults.
 def watched(
     chosen: Recipe,
     held_out: Source | None = None,

@@ -69,10 +69,6 @@ class Distillation:
         lesson = Lesson(process, levels, self.steps, self.scales, teach, student, self.interval)
         return self.method.stages(lesson)
 
-    def stage(self, step: int) -> int:
-        """Return the stage of an optimizer step."""
-        return self.method.stage(step)
-
     def levels(self, schedule: Schedule, steps: int) -> tuple[float, ...]:
         """Return the levels of a student of `steps` steps, ascending.
 

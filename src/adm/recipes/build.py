@@ -100,7 +100,7 @@ def learner(
     stages = objectives(recipe, devices.device, _levels(recipe, losses), teach)
     return Learner.of(
         network,
-        lambda step: stages[0 if how is None else how.stage(step)],
+        lambda step: stages[0 if how is None else how.method.stage(step)],
         recipe.train,
         devices,
         losses,
