@@ -3,7 +3,6 @@
 import errno
 import os
 import tempfile
-from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
@@ -24,15 +23,6 @@ def file(path: Path, flag: str, example: str, holds: str | None = None) -> None:
         raise ValueError(
             f"the {holds} is {kind}, got {flag} {path}; give {flag} {path.name}{suffix}"
         )
-
-
-def outside(path: Path, flag: str, read: Iterable[Path]) -> None:
-    """Refuse a path in a folder that is read, where it would become a part of the data."""
-    for each in read:
-        if each.is_dir() and Path(os.path.realpath(path)).is_relative_to(os.path.realpath(each)):
-            raise ValueError(
-                f"{flag} {path} is in {each}, which is read; choose another place for it"
-            )
 
 
 def folder(out: Path, holds: str | None = None) -> None:

@@ -1,5 +1,6 @@
 """adm train RECIPE --out DIR -> run folder: checkpoints/, log.jsonl, previews/, progress.png."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -8,7 +9,7 @@ from cyclopts import Parameter
 from adm.app.cli import places
 from adm.app.cli.options import FLAG, SEVERAL, Device, Labels
 from adm.app.cli.output import OUT, print_json
-from adm.spec import out_of_range, to_json
+from adm.spec import SettingError, to_json
 
 
 def train(
@@ -110,12 +111,16 @@ def train(
         Print the recipe with all changes as JSON, and exit.
     """
     places.resumable(out, "a run needs")
-    for option, given in (("classifier", teacher_classifier), ("weak", teacher_weak)):
-        if given is not None and teacher is None:
-            raise out_of_range(
-                f"teacher_{option}", "given together with {teacher}, which it guides"
-            )
-    from adm.app.cli import training
+    for field, given in (
+        ("teacher_classifier", teacher is None and teacher_classifier),
+        ("teacher_weak", teacher is None and teacher_weak),
+    ):
+        if given:
+            raise SettingError(field, "{} needs {teacher}, which it guides")
+    renamed = _renamed(rename)
+    if renamed and pretrained is None:
+        raise SettingError("rename", "{} needs {pretrained}, whose classes it renames")
+    from adm.app.cli.training import follow
     from adm.models.device import join_ranks
     from adm.models.teacher import Teacher
     from adm.networks import on_meta
@@ -127,25 +132,17 @@ def train(
     from adm.runs.run import TrainOptions
 
     settings = list(set or []) + ([f"train.steps={steps}"] if steps is not None else [])
-    devices = join_ranks(device, STALL)
-    guides = (teacher_classifier, teacher_weak, devices.device)
-    guided = None if teacher is None else Teacher.load(teacher, *guides)
+    devices, guided = join_ranks(device, STALL), None
+    if teacher is not None:
+        guided = Teacher.load(teacher, teacher_classifier, teacher_weak, devices.device)
     teaching = None if guided is None else guided.model.recipe
     choice = choose(name, settings)
     facts = known_facts(choice, out, devices, teacher=teaching, paired=condition is not None)
     recipe = resolve(choice.recipe, facts, choice.fixed)
     build.check(recipe)
     build.check_sampling(recipe)
-    taught_by = None if guided is None else guided.of(recipe)
-    if teacher_weak is not None and taught_by is not None and taught_by.weak is None:
-        expected = "another scale than 1 for {teacher_weak} to guide"
-        raise out_of_range("distillation.weak_scale", expected, 1)
     options = DataOptions(
-        data=data,
-        condition=condition,
-        labels=labels,
-        validation=validation,
-        hold_out=hold_out,
+        data=data, condition=condition, labels=labels, validation=validation, hold_out=hold_out
     )
     if dry_run:
         shown = recipe if data is None else open_data(choice, facts, options).recipe
@@ -153,12 +150,28 @@ def train(
         print_json(to_json(shown))
         return
     how = TrainOptions(
-        micro_batch=training.parse_micro_batch(micro_batch),
+        micro_batch=_micro_batch(micro_batch),
         pretrained=pretrained,
-        renamed=training.parse_renames(rename, pretrained),
-        teacher=taught_by,
+        renamed=renamed,
+        teacher=None if guided is None else guided.of(recipe),
         check_data=check_data,
     )
     with sole_writer(out, devices):
-        images = open_data(choice, facts, options)
-        training.follow(images, out, devices, how, tensorboard, wandb)
+        follow(open_data(choice, facts, options), out, devices, how, tensorboard, wandb)
+
+
+def _micro_batch(text: str | None) -> int | Literal["auto"] | None:
+    if text is None or text == "auto":
+        return text
+    if not text.isdecimal() or not int(text):
+        raise SettingError("micro_batch", "{} takes a positive number, or auto")
+    return int(text)
+
+
+def _renamed(pairs: Sequence[str]) -> dict[str, str]:
+    """['old=new', ...] -> {old: new}."""
+    parts = [pair.partition("=") for pair in pairs]
+    for old, _, new in parts:
+        if not (old and new):
+            raise SettingError("rename", "{} takes the old name and the new one: {rename=old=new}")
+    return {old: new for old, _, new in parts}

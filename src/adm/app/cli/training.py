@@ -4,7 +4,7 @@ import ctypes
 import math
 import platform
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -26,9 +26,9 @@ from adm.runs.watch import watching
 from adm.runs.watch.watched import Watched
 from adm.runs.watch.writers import Writer, record, tensorboard, wandb
 from adm.shown import abbreviated, count_of
-from adm.spec import out_of_range, to_json
+from adm.spec import to_json
 from adm.training import checkpoint
-from adm.training.loop import MicroBatch, Progress
+from adm.training.loop import Progress
 
 SMOOTHING = 0.95  # of the exponential average of the printed losses
 # Entries of the log that are printed, where present.
@@ -43,32 +43,6 @@ def describe(source: Source) -> str:
     pairs = [f"{name} {count}" for name, count in zip(source.classes, counts, strict=False)]
     images, classes = count_of(len(source), "image"), count_of(len(pairs), "class", "classes")
     return f"{source.name}: {images} of {classes}: {abbreviated(pairs, MOST_NAMED)}"
-
-
-def parse_micro_batch(text: str | None) -> MicroBatch:
-    """Parse a positive number or auto; raise ValueError for anything else."""
-    if text is None or text == "auto":
-        return text
-    if not text.isdecimal() or int(text) < 1:
-        raise out_of_range("micro_batch", "a positive number or auto", text)
-    return int(text)
-
-
-def parse_renames(pairs: Sequence[str], pretrained: str | None) -> dict[str, str]:
-    """['old=new', ...] -> {old: new}.
-
-    Raises:
-        ValueError: a pair has another form, or there is no pretrained model.
-    """
-    if pairs and pretrained is None:
-        raise out_of_range("rename", "given together with {pretrained}, whose classes it renames")
-    renamed = {}
-    for pair in pairs:
-        old, equals, new = pair.partition("=")
-        if not (equals and old and new):
-            raise out_of_range("rename", "of the form old=new", pair)
-        renamed[old] = new
-    return renamed
 
 
 def keep_freed_memory() -> None:
