@@ -133,10 +133,9 @@ def write_emoji(
                 if group is None or pixels in seen:
                     continue
                 seen.add(pixels)
-                name = f"{package.style}-{code}.png"
-                place = folder / split_of(code) / group
-                place.mkdir(parents=True, exist_ok=True)
-                picture.save(place / name)
+                name = f"{split_of(code)}/{group}/{package.style}-{code}.png"
+                (folder / name).parent.mkdir(parents=True, exist_ok=True)
+                picture.save(folder / name)
                 styles.append((name, package.style))
                 counts[package.style] += 1
             terms.append(f"{package.style}: {package.name} {package.version}, {package.terms}")
