@@ -30,7 +30,9 @@ def test_it_names_what_is_missing(
 def test_it_refuses_what_it_cannot_serve(
     studio: Studio, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert "--data must be MODEL=DATA" in refused(capsys, "fashion", "--data", "fashion-mnist")
+    assert "--data takes a model and its data" in refused(
+        capsys, "fashion", "--data", "fashion-mnist"
+    )
     assert "--data names 'a', which is not offered" in refused(capsys, "fashion", "--data", "a=b")
     assert "no model 'fashio'; " in refused(capsys, "fashio")
     assert "holds no checkpoint" in refused(capsys, str(tmp_path))

@@ -9,7 +9,8 @@ from dataclasses import fields, is_dataclass
 from typing import Any, get_type_hints
 
 from adm.app.cli.output import AsJson, show
-from adm.app.kinds import attributes, describe, parameter
+from adm.app.parameters import attributes, describe, parameter
+from adm.shown import shown
 from adm.spec import SpecOf, alternatives
 
 WIDTH = 100
@@ -58,7 +59,9 @@ def help(topic: str | None = None, /, *, as_json: AsJson = False) -> None:
         print("\n".join(f"adm help {name:10} values of {words}" for name, words in TOPICS.items()))
         return
     if topic not in TOPICS:
-        raise ValueError(f"no topic {topic!r}; give one of {', '.join(TOPICS)}, or adm VERB --help")
+        raise ValueError(
+            f"no topic {shown(topic)}; give one of {', '.join(TOPICS)}, or adm VERB --help"
+        )
     from adm.app.study.bounds import BOUNDS
     from adm.diffusion import TARGETS
     from adm.distillation import METHODS as DISTILLATIONS

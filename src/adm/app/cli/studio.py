@@ -6,7 +6,7 @@ from typing import Annotated
 
 from adm.app.cli.options import FLAG, SEVERAL, Device
 from adm.app.cli.output import say
-from adm.spec import out_of_range
+from adm.spec import SettingError
 
 
 def studio(
@@ -51,7 +51,7 @@ def studio(
     pairs = [each.partition("=") for each in data]
     for model, equals, spec in pairs:
         if not (model and equals and spec):
-            raise out_of_range("data", "MODEL=DATA, as in emoji=./emoji", model)
+            raise SettingError("data", "{} takes a model and its data: {data=emoji=./emoji}")
     # Imported here, so that --help does not load torch.
     try:
         from adm.app.studio.server import address, application, listen, new_token, server

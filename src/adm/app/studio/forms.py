@@ -9,7 +9,7 @@ from dataclasses import fields
 from types import NoneType
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
-from adm.app.kinds import bounds, describe
+from adm.app.parameters import bounds, describe
 from adm.generation.edit import EDITS
 from adm.restoration import METHODS
 from adm.samplers.settings import KINDS, Sampling
