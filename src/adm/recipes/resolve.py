@@ -67,10 +67,21 @@ def resolve(recipe: Recipe, facts: Facts, fixed: Collection[str] = ()) -> Recipe
         resolved = fill(resolved, "data", channels=facts.channels)
         resolved = fill(resolved, recipe.section, **_dependent(resolved))
     if facts.classes is not None and recipe.config.classes is not None:
-        resolved = fill(resolved, recipe.section, classes=_classes(recipe, facts.classes))
+        if facts.classes == 1 and recipe.section == "classifier":
+            raise ValueError(
+                "a classifier needs images of two classes or more, and the data have one; put the "
+                "images of each class into a sub-folder of its own, or give their labels"
+            )
+        classes = facts.classes if facts.classes > 1 else None
+        resolved = fill(resolved, recipe.section, classes=classes)
     if facts.precision is not None:
         resolved = fill(resolved, "train", precision=facts.precision)
-    return resolved if facts.deviation is None else _measured(resolved, facts.deviation)
+    if facts.deviation is not None and isinstance(resolved, DiffusionRecipe):
+        target = resolved.process.prediction
+        if isinstance(target, EDM) and target.sigma_data is None:
+            known = replace(target, sigma_data=facts.deviation())
+            resolved = replace(resolved, process=replace(resolved.process, prediction=known))
+    return resolved
 
 
 def describe_changes(before: Recipe, after: Recipe) -> str:
@@ -113,24 +124,3 @@ def _dependent(recipe: Recipe) -> dict[str, Any]:
             "conditions": build.conditions(recipe),
         }
     return fields | {"size": recipe.data.size}
-
-
-def _classes(recipe: Recipe, count: int) -> int | None:
-    """Return the number of classes of a network of data with `count`: None for a single one."""
-    if count == 1 and recipe.section == "classifier":
-        raise ValueError(
-            "a classifier needs images of two classes or more, and the data have one; put the "
-            "images of each class into a sub-folder of its own, or give their labels"
-        )
-    return count if count > 1 else None
-
-
-def _measured(recipe: Recipe, deviation: Callable[[], float]) -> Recipe:
-    """Return a recipe that states the deviation of the data, if its prediction needs it."""
-    if not isinstance(recipe, DiffusionRecipe):
-        return recipe
-    target = recipe.process.prediction
-    if not isinstance(target, EDM) or target.sigma_data is not None:
-        return recipe
-    known = replace(target, sigma_data=deviation())
-    return replace(recipe, process=replace(recipe.process, prediction=known))

@@ -185,20 +185,18 @@ def override(recipe: Recipe, settings: Iterable[str]) -> Recipe:
     """
     remaining = assignments(settings)
     while remaining:
-        path, recipe = _first_set(recipe, remaining)
-        del remaining[path]
+        refused = list[ValueError]()
+        for path, value in remaining.items():  # some must agree, and are given in any order
+            try:
+                recipe = assign(recipe, path, value)
+            except ValueError as error:
+                refused.append(error)
+            else:
+                del remaining[path]
+                break
+        else:
+            raise refused[0]
     return recipe
-
-
-def _first_set(recipe: Recipe, values: dict[str, str]) -> tuple[str, Recipe]:
-    """Set the first field that can be: some must agree, and are given in any order."""
-    refused = list[ValueError]()
-    for path, value in values.items():
-        try:
-            return path, assign(recipe, path, value)
-        except ValueError as error:
-            refused.append(error)
-    raise refused[0]
 
 
 def from_json(values: Any) -> Recipe:
