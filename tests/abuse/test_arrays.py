@@ -133,7 +133,7 @@ def test_damaged_references_are_refused_in_a_line(
 
 @pytest.mark.parametrize("name", TEXTS)
 def test_no_name_in_a_file_opens_anything(name: str) -> None:
-    with pytest.raises(ValueError, match="which do not come with this package"):
+    with pytest.raises(ValueError, match="which a file may not open"):
         recorded_features(name, "ref.npz")
 
 
