@@ -6,14 +6,10 @@ import sys
 from pathlib import Path
 
 import launch
-import numpy as np
 import pytest
-import torch
 from answers import Adm
-from samples import archive, save_images
+from samples import archive
 from scoring.stubs import spots
-
-from adm.store.files import write_json
 
 POOL = """
 from pathlib import Path
@@ -48,17 +44,6 @@ def test_a_picture_and_a_summary(workdir: Path, adm: Adm) -> None:
     assert "1 are exact copies" in answer.out
     assert "deep/n.png: the 6 samples most likely to be copies" in answer.out
     assert Path("deep/n.png").read_bytes().startswith(b"\x89PNG")
-
-
-def test_every_number_and_the_file_and_class_of_a_sample(workdir: Path, adm: Adm) -> None:
-    images = torch.from_numpy(np.load("samples.npz")["arr_0"]).permute(0, 3, 1, 2)
-    save_images(workdir / "made", images, torch.arange(6) % 2, ["ant", "bee"], 5)
-    write_json(workdir / "made" / "samples.json", {"classes": ["ant", "bee"]})
-    answer = adm.done("nearest", "made", *WORDS[2:], "--json", "--count", "1")
-    nearest = json.loads(answer.out)["nearest"]
-    assert nearest[0]["same_pixels_as"] == 7
-    assert [Path(one["file"]).name[:3] for one in nearest[:2]] == ["ant", "bee"]
-    assert nearest[1]["class"] == "bee"
 
 
 def test_copies_are_weighed_against_images_that_were_not_trained_on(
