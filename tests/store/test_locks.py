@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from adm.store.locks import FILE, InUse, locked
 
@@ -47,6 +48,23 @@ def test_a_folder_is_created_and_stays_if_it_is_written_to(tmp_path: Path, writt
         if written:
             (folder / "file").write_text("")
     assert folder.exists() == written
+
+
+def test_a_folder_that_its_last_holder_removes_meanwhile_is_created_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, acquire, removed = tmp_path / "work", FileLock.acquire, []
+
+    def acquire_late(lock: FileLock, *args: object, **options: object) -> object:
+        if not removed:
+            removed.append(folder.rmdir())
+        return acquire(lock, *args, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(FileLock, "acquire", acquire_late)
+    with locked(folder):
+        assert (folder / FILE).exists()
+    assert removed
+    assert not folder.exists()
 
 
 def test_an_existing_empty_folder_stays(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 FILE = ".lock"
+ATTEMPTS = 100  # of creating a folder that others remove as soon as it is empty
 
 
 class InUse(ValueError):
@@ -35,8 +36,7 @@ def locked(
     # Not of a thread: a generator that holds it may be closed by another one.
     lock = FileLock(path, timeout=wait_s, thread_local=False)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock.acquire()
+        _acquire(lock, folder)
     except Timeout:
         raise InUse(
             f"{of} is in use by another process; wait until that ends, stop it, or choose "
@@ -59,6 +59,18 @@ def locked(
         if created:
             with suppress(OSError):  # it is not empty
                 folder.rmdir()
+
+
+def _acquire(lock: FileLock, folder: Path) -> None:
+    """Create the folder and acquire a lock in it, again if its last holder removes it between."""
+    for attempt in range(ATTEMPTS):
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            lock.acquire()
+            return
+        except FileNotFoundError:
+            if attempt == ATTEMPTS - 1:
+                raise
 
 
 def _remove_left(folder: Path) -> None:
