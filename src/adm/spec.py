@@ -317,7 +317,7 @@ def written(value: Any, separator: str = ",") -> str:
         return text(value) if _is_spec(value) else ",".join(pairs)
     if isinstance(value, tuple | list):
         specs = any(_is_spec(each) for each in value)
-        return ("+" if specs else separator).join(written(each, "-") for each in value) or "[]"
+        return ("+" if specs else separator).join(written(each, "-") for each in value) or "none"
     if isinstance(value, bool):
         return str(value).lower()
     if value is None:
@@ -469,7 +469,7 @@ def _read(kind: Any, raw: str, separator: str = "-") -> Any:
     """Return a text in the form that pydantic converts to a type: None, a list, or the text."""
     kinds = alternatives(kind)
     is_none = raw.lower() in ("none", "null")
-    if is_none and NoneType in kinds:
+    if is_none and NoneType in kinds and not _takes_specs(kind):  # for which none is an empty list
         return None
     lists = [each for each in kinds if get_origin(each) is tuple or each is tuple]
     if not lists:

@@ -13,6 +13,7 @@ from samples import contents
 
 import adm
 from adm.app.cli import main
+from adm.generation import pipeline as pipelines
 from adm.generation.labels import labels_of
 from adm.images import to_uint8
 from adm.models.load import read
@@ -182,18 +183,30 @@ def test_a_classifier_is_opened_only_to_guide(tmp_path: Path) -> None:
         pipeline.sample("bag", count=1, scale=1.0, **FAST)
 
 
-def test_classes_are_allowed_where_sampling_depends_on_them(
-    model: adm.Pipeline, tmp_path: Path
+def test_classes_label_images_that_depend_on_none(
+    model: adm.Pipeline, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A class-conditional network, or a classifier that guides."""
+    """As at scale 0 of a model without labels, which is compared with scale 4."""
     chosen = tiny.diffusion("unet.classes=null")
     path = tiny.model(tmp_path / "u.safetensors", chosen, classes=())
     unconditional = adm.load(path, model.classifier)
     assert unconditional.classes == tiny.CLASSES
     for pipeline, settings in ((unconditional, {}), (model, {"use_labels": False})):
-        with pytest.raises(ValueError, match="sampling is unconditional; leave classes out"):
-            pipeline.sample("bag", **settings, **FAST)
-        assert pipeline.sample(count=2, **settings, **FAST).labels is None
+        caplog.clear()
+        with caplog.at_level("INFO", "adm"):
+            plain, named = (
+                pipeline.sample(classes, count=2, scale=0, **settings, **FAST)
+                for classes in (None, "bag")
+            )
+        assert caplog.messages == [pipelines.ONLY_LABELS]
+        assert torch.equal(plain.images, named.images)
+        assert plain.labels is None
+        assert named.labels is not None
+        assert named.labels.tolist() == [1, 1]
+        restored = pipeline.restore(
+            plain.images, "inpaint:random=0.5", "ddnm", classes="bag", steps=3
+        )
+        assert restored.labels is not None
         guided = pipeline.sample("bag", count=2, scale=1.0, **settings, **FAST)
         assert guided.classes == tiny.CLASSES
         assert guided.labels is not None
@@ -226,7 +239,8 @@ def test_a_shipped_model_is_guided_by_default(name: str, spec: str) -> None:
     by_classifier, _, weak = spec.partition(", ")
     assert by_classifier.startswith("classifier")
     assert model.generator(scale=0).guidance == weak
-    assert model.generator(guide="none").guidance == ""
+    for none in ("none", None, ()):
+        assert model.generator(guide=none).guidance == ""
     other = "attention:scale=1"
     if not name.endswith("-fast"):
         assert model.generator(guide=other).guidance == other

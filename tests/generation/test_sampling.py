@@ -39,7 +39,7 @@ RICH = Sampling(
 
 def test_omitted_settings_stay_and_none_changes_nothing() -> None:
     assert RICH.change() == RICH
-    assert RICH.change(steps=None, scale=None, sampler=None, guide=None) == RICH
+    assert RICH.change(steps=None, scale=None, sampler=None) == RICH
     assert RICH.change(sampler="ddim", grid="quadratic", steps=17) == RICH
     assert RICH.change(sampler="ddim:eta=0.5").sampler == DDIM(eta=0.5, clip_again=True)
     assert RICH.change(sampler="ancestral").sampler == Ancestral()
@@ -57,7 +57,7 @@ def test_a_scale_is_that_of_the_classifier_and_0_removes_it() -> None:
 
 def test_guides_replace_those_before_and_a_scale_is_added_to_them() -> None:
     assert RICH.change(guide="weak:scale=2").guide == (WeakGuide(scale=2.0),)
-    assert RICH.change(guide="none").guide == RICH.change(guide=[]).guide == ()
+    assert RICH.change(guide="none").guide == RICH.change(guide=None).guide == ()
     both = Sampling().change(guide=["classifier:scale=1,every=2", FreeGuide(scale=1.5)], scale=3)
     assert both.guide == (ClassifierGuide(scale=3.0, every=2), FreeGuide(scale=1.5))
 

@@ -217,6 +217,10 @@ def test_a_change_is_a_setting_like_others(change):
     assert Sampling(then=(change,)) == convert(Sampling, to_json(Sampling(then=(change,))))
 
 
+def test_none_ends_all_guidance_on_the_way():
+    assert Sampling().change(then="at:9,guide=none").then == (Then(level=9, guide=()),)
+
+
 def test_a_level_is_a_parameter_of_a_change():
     with pytest.raises(SettingError, match=r"level is a parameter; write it as then=at:level="):
         Sampling().change(level=9)

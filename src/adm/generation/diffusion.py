@@ -43,6 +43,7 @@ class DiffusionGenerator(Generator):
         weak: the weak model of autoguidance, if `sampling` has that.
         gradient: guidance of the caller's, which is added to the classifier's; see `OfSchedule`.
         start: where sampling starts: noise, an image, a measurement.
+        names: classes that label the images, if these depend on none.
 
     Raises:
         ValueError: the model cannot be sampled with these settings, or guided by these models.
@@ -54,6 +55,7 @@ class DiffusionGenerator(Generator):
     weak: DiffusionModel | None = None
     gradient: OfSchedule | None = None
     start: Start = NOISE
+    names: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.sampling.compile:
@@ -116,7 +118,7 @@ class DiffusionGenerator(Generator):
         """The classes that the model is conditioned on, or else those of the classifier."""
         if (self.conditional and self.model.classes) or self.sampling.by_classifier:
             return classes_of(self.model, self.classifier)
-        return ()
+        return self.names
 
     @property
     def conditional(self) -> bool:

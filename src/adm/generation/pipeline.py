@@ -1,5 +1,6 @@
 """Model name or path -> Pipeline; Classes, settings -> Samples."""
 
+import logging
 from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
@@ -35,7 +36,9 @@ from adm.spec import SettingError, literal, parse
 if TYPE_CHECKING:
     from adm.generation.pretrained import Pretrained, Scored
 
+log = logging.getLogger("adm")
 OF_LOAD = {"model", "classifier", "weak", "device"}  # arguments that are no settings
+ONLY_LABELS = "the classes only label the images: neither the model nor a guide depends on them"
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,6 +117,7 @@ class Pipeline:
         *,
         gradient: OfSchedule | None = None,
         start: Start = NOISE,
+        classes: Classes | None = None,
         **settings: Any,
     ) -> DiffusionGenerator:
         """Return the generator with these settings, (labels, indices) -> images.
@@ -123,6 +127,8 @@ class Pipeline:
             gradient: guidance of the caller's, added to the classifier's: a function of the
                 schedule that is sampled, which returns the gradient. It may differentiate the
                 denoiser; the manifest has only its name.
+            classes: those that will be sampled. Where images depend on no class, as those of a
+                model without labels at scale 0, they label the images alone.
 
         Raises:
             ValueError: a setting is unknown, or the model cannot be sampled with the settings.
@@ -133,7 +139,11 @@ class Pipeline:
         needed = sampling.by_classifier and (self.guide or not self.model.student)
         guides = self.classifier if needed else None
         weak = self.weaker if any(g.against == "weak" for g in sampling.by_contrast) else None
-        return DiffusionGenerator.of(self.model, sampling, guides, weak, gradient, start)
+        generator = DiffusionGenerator.of(self.model, sampling, guides, weak, gradient, start)
+        if classes is None or generator.classes or not self.classes:
+            return generator
+        log.info(ONLY_LABELS)
+        return replace(generator, names=self.classes)
 
     def job(
         self,
@@ -156,7 +166,7 @@ class Pipeline:
         Raises:
             ValueError: as `sample`.
         """
-        base = _job(self.generator(**settings), classes, count, inputs)
+        base = _job(self.generator(classes=classes, **settings), classes, count, inputs)
         return self.enlarged(base, upsampler_steps, upsampler_noise)
 
     def enlarged(
@@ -263,7 +273,7 @@ class Pipeline:
             source: description of the origin of y, for the manifest.
         """
         default: dict[str, Any] = {"scale": 0.0} if classes is None else {}
-        generator = self.generator(start=problem, **(default | settings))
+        generator = self.generator(start=problem, classes=classes, **(default | settings))
         return problem.job(generator, y, samples, classes, source)
 
     def measure(
@@ -296,7 +306,7 @@ class Pipeline:
             State after every step; `prediction.x_0` is the guided estimate of the images, and `x`
             of the last one is (B, C, H, W), the images in [-1, 1].
         """
-        generator = self.generator(**settings)
+        generator = self.generator(classes=classes, **settings)
         job = _job(generator, classes, count, inputs)
         return generator.trajectory(job.label_tensor, range(job.count), inputs)
 
@@ -355,7 +365,7 @@ class Pipeline:
             by_class, default = (ClassifierGuide, FreeGuide), self.sampling.guide
             guides = tuple(guide for guide in default if not isinstance(guide, by_class))
             settings = {"use_labels": False, "guide": guides, **settings}
-        generator = self.generator(start=start, **settings)
+        generator = self.generator(start=start, classes=classes, **settings)
         return start.job(generator, images, classes, samples, source)
 
     def pretrained(self, images: int = 16, report: "Scored | None" = None) -> "Pretrained":

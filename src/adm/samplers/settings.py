@@ -124,7 +124,8 @@ class Sampling(Checked):
         settings = list[Sampling]()
         settings.append(replace(self, then=()) if self.then else self)
         for each in self.then:
-            settings.append(settings[-1].change(guide=each.guide, scale=each.scale))
+            guide = {} if each.guide is None else {"guide": each.guide}
+            settings.append(settings[-1].change(scale=each.scale, **guide))
         return tuple(settings)
 
     def stages(self, levels: Sequence[float]) -> list[Stage]:
@@ -168,20 +169,20 @@ class Sampling(Checked):
         Args:
             settings: fields of `Sampling`, where `sampler`, `grid`, `guide`, `then` and `threshold`
                 may be specs, such as "ddim:eta=0.5"; `steps`, those of the grid; and `scale`, that
-                of guidance by a classifier, 0 for none. None changes nothing.
+                of guidance by a classifier, 0 for none. A `guide` or `then` of None, "none" or ()
+                is none at all; other settings that are None are left as they are.
 
         Raises:
             SettingError: a setting is unknown, or its value is out of range.
         """
-        changes = {name: value for name, value in settings.items() if value is not None}
+        lists = {"guide": GUIDES, "then": THENS}
+        changes = {name: v for name, v in settings.items() if v is not None or name in lists}
         steps, scale = changes.pop("steps", None), changes.pop("scale", None)
         for name, kinds in (("sampler", SAMPLERS), ("grid", GRIDS), ("threshold", THRESHOLDS)):
             if name in changes:
                 changes[name] = parse(kinds, changes[name], name, getattr(self, name))
-        if "guide" in changes:
-            changes["guide"] = _several(GUIDES, changes["guide"], "guide")
-        if "then" in changes:
-            changes["then"] = _several(THENS, changes["then"], "then")
+        for name in lists.keys() & changes.keys():
+            changes[name] = _several(lists[name], changes[name], name)
         if unknown := changes.keys() - {each.name for each in fields(self)}:
             raise _unknown(min(unknown))
         new = change(self, changes)
@@ -191,10 +192,10 @@ class Sampling(Checked):
 
 
 def _several(kinds: Mapping[str, type[Any]], specs: Any, name: str) -> tuple[Any, ...]:
-    """Return the dataclasses of specs or objects; none for "none"."""
+    """Return the dataclasses of specs or objects; none for None or "none"."""
     several = isinstance(specs, Sequence) and not isinstance(specs, str)
     items: list[Any] = [*specs] if several else [specs]
-    return () if items == ["none"] else tuple(parse(kinds, item, name) for item in items)
+    return () if items in ([None], ["none"]) else tuple(parse(kinds, item, name) for item in items)
 
 
 def _with_steps(grid: Grid, steps: Any) -> Grid:

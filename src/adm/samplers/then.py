@@ -22,7 +22,7 @@ class Then(Checked):
             process that the model was trained on, as in 500.
         classes: the class that all images change to, by name or number.
         scale: guidance scale of the classifier; 0 is no guidance by it.
-        guide: other guides, joined by +; each begins with its scale.
+        guide: other guides, joined by +; each begins with its scale. `none` is no guidance at all.
     """
 
     level: Annotated[float, Field(ge=0, le=MOST_LEVELS, allow_inf_nan=False)]

@@ -75,7 +75,7 @@ def restore(
     samples
         Images for each input.
     classes
-        Class of all images, or one for each; by default sampling is unconditional and unguided.
+        Class of all images, or one for each; by default sampling depends on no class.
     features
         Features of the perceptual distance to the truth; efficientnet-lite0 if it is installed.
     """

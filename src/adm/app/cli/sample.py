@@ -96,6 +96,8 @@ def sample(
     else:
         size, channels = condition_size(pipeline.model, shrink), pipeline.shape[0]
         images = open_images(condition, size=size, channels=channels).source
-        base = conditioned_job(pipeline.generator(**overrides), images, of, count, shrink)
+        base = conditioned_job(
+            pipeline.generator(classes=of, **overrides), images, of, count, shrink
+        )
         job = pipeline.enlarged(base, **upsampling)
     write(out, job, output, f"sampling {job.count} images", devices)

@@ -18,7 +18,8 @@ class Settings:
     Parameters
     ----------
     scale
-        Guidance scale: 0 is no guidance, above 1 sharpens the class. Shipped models have a default.
+        Guidance scale of the classifier: 0 is none by it, above 1 sharpens the class. --guide none
+        is no guidance at all. Shipped models have a default.
     steps
         Number of noise levels to visit; for most samplers also that of network calls.
     sampler
@@ -27,7 +28,7 @@ class Settings:
         Noise levels to visit, as in karras:steps=10,end=3; `adm help grid` lists the grids.
     guide
         Guidance, as in classifier:scale=2,every=2,interval=300-980 or free:scale=1.5; may be
-        given several times. `adm help guide` lists the kinds.
+        given several times. none switches all guides off. `adm help guide` lists the kinds.
     then
         Change of class, scale or guide from a level down, as in at:700,classes=sneaker,scale=4; may
         be given several times. `adm help then` lists the parameters.

@@ -65,7 +65,8 @@ def sweep(
     vary
         A setting of sampling and its values, by default scale=0,0.5,1,2,4,8; may be given several
         times, and with one value for a setting of all points. What follows a colon belongs to one
-        value, as in grid=karras:end=3,levels:3,40,980.
+        value, as in grid=karras:end=3,levels:3,40,980. scale=0 is no guidance by the classifier,
+        and guide=none no guidance at all.
     reference
         References to score samples against: files of `adm reference`, one for each of the features;
         or data, from which references are computed once and stored in the folder. Several are
