@@ -9,11 +9,11 @@ import multiprocessing
 import os
 import socket
 import sys
-import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from textwrap import indent
 from typing import NamedTuple
 
 import torch
@@ -33,7 +33,7 @@ FORKS.set_forkserver_preload(
         ),  # imported by an optimizer and a figure
     ]
 )
-START_S = 60  # for the imports of a process, on a busy machine
+LONGEST_S = 600  # no event takes so long: then a test fails, rather than wait forever
 
 
 def files(folder: Path, recipe: Recipe, source: Source) -> tuple[Path, Path]:
@@ -59,21 +59,27 @@ class Launched(NamedTuple):
         for process in self.processes:
             process.kill()
 
-    def wait(self, timeout_s: float = 300) -> int:
+    def wait(self) -> int:
         """Return 0, or the first other exit status, after killing the other processes."""
-        pending = {each.sentinel: each for each in self.processes}
-        end = time.monotonic() + timeout_s
         status = 0
+        for code in self.ends():
+            if code and not status:
+                status = code
+                self.kill()
+        return status
+
+    def ends(self) -> Iterator[int | None]:
+        """Yield the exit status of each process, in the order in which they end."""
+        pending = {each.sentinel: each for each in self.processes}
         while pending:
-            ended = wait(pending, max(end - time.monotonic(), 0))
-            assert ended, self.output.read_text()
+            ended = wait(pending, LONGEST_S)
+            if not ended:
+                self.kill()  # or Python would wait for them at its end
+                raise AssertionError(self.output.read_text())
             for each in ended:
                 process = pending.pop(each)  # type: ignore[arg-type]
                 process.join()
-                if process.exitcode and not status:
-                    status = process.exitcode
-                    self.kill()
-        return status
+                yield process.exitcode
 
 
 def train(
@@ -133,17 +139,23 @@ def _run(words: Sequence[str], before: str, output: Path, variables: dict[str, s
         atexit._run_exitfuncs()  # skipped by a fork
 
 
-def at_step(step: int, signal: str) -> str:
-    """Python for `before`: a signal to the process itself, before it logs a step."""
+def at_step(step: int, act: str, after: str = "", rank: int = 0) -> str:
+    """Python for `before`: what a rank does before it logs a step, and after it has."""
     return (
-        "import os, signal\n"
+        "import os, signal, time\n"
         "from adm.training import log\n"
-        "written = log.write\n"
-        "def write(lines, done, shown):\n"
-        f"    done == {step} and os.kill(os.getpid(), signal.{signal})\n"
+        "def write(lines, done, shown, written=log.write):\n"
+        f"    due = done == {step} and os.environ.get('RANK', '0') == '{rank}'\n"
+        f"    if due:\n{indent(act or 'pass', 8 * ' ')}\n"
         "    written(lines, done, shown)\n"
+        f"    if due:\n{indent(after or 'pass', 8 * ' ')}\n"
         "log.write = write\n"
     )
+
+
+def itself(signal: str) -> str:
+    """Python that sends a signal to the process that runs it."""
+    return f"os.kill(os.getpid(), signal.{signal})"
 
 
 def finish(started: Launched, status: int = 0) -> str:

@@ -2,14 +2,13 @@
 
 import os
 import pty
+import select
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import launch
-import psutil
 import pytest
 import tiny
 
@@ -28,10 +27,11 @@ def call(words, **how):
     with locked(Path("run")), new_folder(Path("folder")), new_file(Path("run/file")):
         try:
             print("ready", flush=True)
-            time.sleep(60)
+            while True:
+                time.sleep(0.01)
         finally:
             print("cleaning", flush=True)
-            time.sleep(0.3)
+            sys.stdin.readline()
 
 cli.command_line = lambda words: call
 signal.signal(signal.SIGINT, signal.default_int_handler)  # shells ignore it in background jobs
@@ -45,7 +45,7 @@ cli.program()
 def started(workdir: Path, *words: str) -> subprocess.Popen[str]:
     command = [sys.executable, "-c", PROGRAM, *words]
     pipe = subprocess.PIPE
-    child = subprocess.Popen(command, cwd=workdir, stdout=pipe, stderr=pipe, text=True)
+    child = subprocess.Popen(command, cwd=workdir, stdin=pipe, stdout=pipe, stderr=pipe, text=True)
     assert child.stdout is not None
     assert child.stdout.readline() == "ready\n"
     return child
@@ -65,7 +65,9 @@ def test_a_stopped_command_leaves_nothing_and_says_how_to_go_on(
         assert child.stdout.readline() == "cleaning\n"
         child.send_signal(number)
         child.send_signal(signal.SIGTERM)
-    assert child.communicate()[1] == "adm: stopped; run the same command again to resume\n"
+    assert (
+        child.communicate("cleaned\n")[1] == "adm: stopped; run the same command again to resume\n"
+    )
     assert child.returncode == 128 + number
     assert list(tmp_path.rglob("*")) == []
 
@@ -100,16 +102,20 @@ def test_a_closed_terminal_ends_a_run_with_a_checkpoint(tmp_path: Path) -> None:
     recipe, source, run = tiny.diffusion("train.steps=9"), tiny.stripes(), tmp_path / "run"
     terminal, other = pty.openpty()
     setup = (  # a session of its own, in which the terminal is opened
-        f"import os\nos.setsid()\nterminal = os.open({os.ttyname(other)!r}, os.O_RDWR)\n"
+        f"import os, signal\nos.setsid()\nterminal = os.open({os.ttyname(other)!r}, os.O_RDWR)\n"
         "for stream in (1, 2):\n    os.dup2(terminal, stream)\n"
+        "arrival, of_signals = os.pipe()\n"
+        "os.set_blocking(of_signals, False)\n"
+        "signal.set_wakeup_fd(of_signals)\n"
     )
-    started = launch.train(
-        tmp_path, recipe, source, run, before=setup + launch.at_step(3, "SIGSTOP")
-    )
-    process = psutil.Process(started.processes[0].pid)
-    while process.status() != psutil.STATUS_STOPPED:
-        time.sleep(0.01)
-    for end in (other, terminal):  # SIGHUP and SIGCONT follow, as at the end of an SSH connection
+    # Whichever thread a signal interrupts, Python writes its number at once.
+    wait = "os.write(terminal, b'waiting')\nassert os.read(arrival, 1)[0] == signal.SIGHUP"
+    started = launch.train(tmp_path, recipe, source, run, before=setup + launch.at_step(3, wait))
+    shown = b""
+    while b"waiting" not in shown:
+        assert select.select([terminal], [], [], launch.LONGEST_S)[0]
+        shown += os.read(terminal, 1 << 16)
+    for end in (other, terminal):  # SIGHUP follows, as at the end of an SSH connection
         os.close(end)
     assert started.wait() == STATUS
     assert checkpoints_of(run) == ["step-0000003"]

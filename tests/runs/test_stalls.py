@@ -1,34 +1,28 @@
 """a rank that hangs, or is killed -> the run ends in time, with a sentence."""
 
 import re
-from textwrap import indent
 
 import launch
 import pytest
 import tiny
 
 HANGS = {
-    "a thread sleeps": "time.sleep(600)",
-    "the process is stopped": "os.kill(os.getpid(), signal.SIGSTOP)",
+    "a thread sleeps": "while True:\n    time.sleep(60)",
+    "the process is stopped": launch.itself("SIGSTOP"),
 }
+# For the calls after that step, of which the hanging rank answers none, however slow it is.
+SOON = """
+from datetime import timedelta
+from torch.distributed import distributed_c10d
+distributed_c10d._set_pg_timeout(timedelta(seconds=1), distributed_c10d._get_default_group())
+"""
 
 
-@pytest.mark.launcher
+@pytest.mark.slow
 @pytest.mark.parametrize("how", HANGS)
 def test_a_process_that_hangs_ends_the_run_in_time(tmp_path, how):
-    before = (
-        "import os, signal, time\n"
-        "from adm.training import log\n"
-        "write = log.write\n"
-        "def hang(lines, done, shown):\n"
-        "    write(lines, done, shown)\n"
-        "    if done == 3 and os.environ['RANK'] == '1':\n"
-        f"        {HANGS[how]}\n"
-        "log.write = hang\n"
-        "import datetime\n"
-        "from adm import processes\n"
-        "processes.STALL = datetime.timedelta(seconds=9)\n"
-    )
+    hang = launch.at_step(3, "", HANGS[how], rank=1)
+    before = launch.at_step(3, "", SOON) + hang
     recipe = tiny.diffusion("train.steps=8", "train.save_every_steps=2", "watch.images=0")
     run, source = tmp_path / "run", tiny.stripes()
     files = tmp_path / "files"
@@ -40,14 +34,14 @@ def test_a_process_that_hangs_ends_the_run_in_time(tmp_path, how):
 
 
 KILLED = {
-    "in a step": launch.at_step(3, "SIGKILL"),
+    "in a step": launch.at_step(3, launch.itself("SIGKILL"), rank=1),
     "before the first step": (
-        "import signal\n"
+        "import os, signal\n"
         "from adm.processes import Devices\n"
         "share, calls = Devices.share_failure, []\n"
         "def killed(self, failure):\n"
         "    calls.append(failure)\n"
-        "    if len(calls) == 3:\n"
+        "    if len(calls) == 3 and os.environ['RANK'] == '1':\n"
         "        os.kill(os.getpid(), signal.SIGKILL)\n"
         "    share(self, failure)\n"
         "Devices.share_failure = killed\n"
@@ -58,7 +52,6 @@ KILLED = {
 @pytest.mark.slow
 @pytest.mark.parametrize("when", KILLED)
 def test_a_process_that_is_killed_ends_the_other_with_one_line(tmp_path, when):
-    killed = f"if os.environ['RANK'] == '1':\n{indent(KILLED[when], '    ')}"
     recipe = tiny.diffusion("train.steps=8", "watch.images=0")
     started = launch.train(
         tmp_path / "a",
@@ -66,10 +59,9 @@ def test_a_process_that_is_killed_ends_the_other_with_one_line(tmp_path, when):
         tiny.stripes(),
         tmp_path / "run",
         processes=2,
-        before=f"import os\n{killed}",
+        before=KILLED[when],
     )
-    for process in started.processes:
-        process.join(launch.START_S)
+    assert len([*started.ends()]) == 2
     output = started.output.read_text()
     assert [process.exitcode for process in started.processes] == [2, -9], output
     last = output.splitlines()[-1]

@@ -1,9 +1,7 @@
 """a run killed, signalled or out of space -> a whole checkpoint, and the same outcome at last."""
 
-import random
 import resource
 import signal
-import time
 
 import launch
 import pytest
@@ -12,50 +10,32 @@ import tiny
 from adm.models.load import load_diffusion
 from adm.store.locks import FILE
 
-KILLS = 2
 SETTINGS = (
-    "train.steps=40",
+    "train.steps=14",
     "train.save_every_steps=3",
     "unet.dropout=0.1",
     "levels=by-loss",
     "train.ema_others=0.9",
     "watch.images=0",
-    "watch.every_steps=20",
+    "watch.every_steps=7",
     "watch.validation_images=8",
 )
 
 
 @pytest.mark.slow
-def test_a_run_killed_at_random_moments_ends_like_an_uninterrupted_one(tmp_path):
+def test_a_run_that_is_killed_ends_like_an_uninterrupted_one(tmp_path):
     recipe, source = tiny.diffusion(*SETTINGS), tiny.stripes()
     options = ("--hold-out", "0.2")
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     launch.finish(launch.train(tmp_path / "a", recipe, source, whole, *options))
-    chance = random.Random("diffusion")
-    for _ in range(KILLS):
-        process = launch.train(tmp_path / "b", recipe, source, broken, *options)
-        _wait_for_steps(process, broken, chance.randint(1, 9))
-        time.sleep(chance.uniform(0, 0.05))
-        process.kill()
-        assert process.wait() == -signal.SIGKILL, "it ended before it was killed"
+    for step in (5, 12):  # after a checkpoint, and in the step whose log is a checkpoint's last
+        killed = launch.at_step(step, launch.itself("SIGKILL"))
+        process = launch.train(tmp_path / "b", recipe, source, broken, *options, before=killed)
+        launch.finish(process, status=-signal.SIGKILL)
     printed = launch.finish(launch.train(tmp_path / "b", recipe, source, broken, *options))
     assert "continuing" in printed
     assert launch.outcome(broken) == launch.outcome(whole)
     assert not (broken / FILE).exists()  # the lock that each kill had left
-
-
-def _wait_for_steps(process, run, count):
-    """Wait until the process has taken so many steps, wherever it began."""
-    first, deadline = None, time.monotonic() + launch.START_S
-    while process.running and time.monotonic() < deadline:
-        time.sleep(0.002)
-        if not (run / "log.jsonl").exists():
-            continue
-        lines = (run / "log.jsonl").read_bytes().count(b"\n")
-        if first is None or lines < first:  # resuming cuts lines after the checkpoint
-            first = lines
-        if lines >= first + count:
-            return
 
 
 STEPS = ("train.steps=12", "train.anneal=false", "train.save_every_steps=5", "watch.images=0")
