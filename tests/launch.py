@@ -51,10 +51,6 @@ class Launched(NamedTuple):
     processes: list[BaseProcess]
     output: Path
 
-    @property
-    def running(self) -> bool:
-        return any(process.is_alive() for process in self.processes)
-
     def kill(self) -> None:
         for process in self.processes:
             process.kill()
@@ -139,13 +135,13 @@ def _run(words: Sequence[str], before: str, output: Path, variables: dict[str, s
         atexit._run_exitfuncs()  # skipped by a fork
 
 
-def at_step(step: int, act: str, after: str = "", rank: int = 0) -> str:
-    """Python for `before`: what a rank does before it logs a step, and after it has."""
+def at_step(step: int, act: str, after: str = "", rank: int | None = 0) -> str:
+    """Python for `before`: what a rank, or each, does before it logs a step, and after it has."""
     return (
         "import os, signal, time\n"
         "from adm.training import log\n"
         "def write(lines, done, shown, written=log.write):\n"
-        f"    due = done == {step} and os.environ.get('RANK', '0') == '{rank}'\n"
+        f"    due = done == {step} and {rank} in (None, int(os.environ.get('RANK', '0')))\n"
         f"    if due:\n{indent(act or 'pass', 8 * ' ')}\n"
         "    written(lines, done, shown)\n"
         f"    if due:\n{indent(after or 'pass', 8 * ' ')}\n"

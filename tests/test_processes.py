@@ -1,6 +1,6 @@
 """ranks of an attempt -> their own store, whatever earlier attempts have left."""
 
-import time
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
@@ -10,16 +10,24 @@ import torch.distributed as dist
 from adm.processes import of_attempt
 
 WORLD = 3
-SOON = timedelta(seconds=10)
+LIMIT = timedelta(minutes=10)
 
 
 def attempt(server: dist.TCPStore) -> list[dist.Store]:
     """Let ranks join, each with its own connection, rank 0 first."""
+    asked = threading.Event()
+
+    class Connection(dist.TCPStore):
+        def check(self, keys: list[str]) -> bool:
+            found = super().check(keys)
+            asked.set()
+            return found
 
     def join(rank: int) -> dist.Store:
-        time.sleep(0.2 * rank)
-        own = dist.TCPStore("127.0.0.1", server.port, is_master=False, timeout=SOON)
-        return of_attempt(own, rank, WORLD, SOON)
+        if rank:
+            asked.wait()
+        own = Connection("127.0.0.1", server.port, is_master=False, timeout=LIMIT)
+        return of_attempt(own, rank, WORLD, LIMIT)
 
     with ThreadPoolExecutor(WORLD) as pool:
         return list(pool.map(join, range(WORLD)))
@@ -28,7 +36,7 @@ def attempt(server: dist.TCPStore) -> list[dist.Store]:
 @pytest.fixture
 def server() -> dist.TCPStore:
     """The store of a launcher, which outlives the attempts."""
-    return dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False, timeout=SOON)
+    return dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False, timeout=LIMIT)
 
 
 def test_ranks_of_an_attempt_share_a_store_without_the_keys_of_others(server):

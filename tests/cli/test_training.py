@@ -32,4 +32,4 @@ print(default, fresh_pages())
 def test_freed_blocks_are_used_again() -> None:
     printed = subprocess.check_output([sys.executable, "-c", PROGRAM], text=True)
     default, kept = map(int, printed.split())
-    assert default > 20 > kept  # at least one a huge page of 2 MiB
+    assert kept < default / 2  # at least one a huge page of 2 MiB

@@ -11,18 +11,18 @@ from filelock import FileLock
 from adm.store.locks import FILE, InUse, locked
 
 HOLDER = """
-import sys, time
+import sys
 from pathlib import Path
 from adm.store.locks import locked
 with locked(Path(sys.argv[1])):
     print("held", flush=True)
-    time.sleep(60)
+    sys.stdin.read()
 """
 
 
 def lock_elsewhere(folder: Path) -> subprocess.Popen[str]:
     start = [sys.executable, "-c", HOLDER, str(folder)]
-    holder = subprocess.Popen(start, stdout=subprocess.PIPE, text=True)
+    holder = subprocess.Popen(start, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert holder.stdout is not None
     assert holder.stdout.readline() == "held\n"
     return holder

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import tiny
 import torch
+from launch import LONGEST_S
 from PIL import Image
 from torch import Tensor
 
@@ -39,7 +40,7 @@ class Studio:
         return self.models.pipeline(self.model)
 
     def connect(self) -> http.client.HTTPConnection:
-        return http.client.HTTPConnection("localhost", self.port, timeout=60)
+        return http.client.HTTPConnection("localhost", self.port, timeout=LONGEST_S)
 
     def get(self, path: str, **headers: str) -> http.client.HTTPResponse:
         connection = self.connect()
@@ -132,7 +133,7 @@ def studio(models: ModelCache) -> Iterator[Studio]:
         thread.start()
         yield Studio(models, listening.getsockname()[1], models.names[0])
         serving.should_exit = True
-        thread.join(20)
+        thread.join(LONGEST_S)
 
 
 @pytest.fixture

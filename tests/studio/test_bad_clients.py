@@ -1,4 +1,4 @@
-"""200 bad clients -> a studio that answers as before, and holds no more memory."""
+"""Bad clients -> a studio that answers as before, and holds nothing of theirs."""
 
 import json
 import random
@@ -8,25 +8,27 @@ import socket
 import struct
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import psutil
 import pytest
 import torch
+from launch import LONGEST_S
 from studio.conftest import QUICK, Studio, images
 
 from adm.app.studio.model_cache import ModelCache
 from adm.app.studio.orders import MOST_BODY
 
-CLIENTS, TOGETHER = 200, 20
-MOST_GROWTH = 32 << 20  # bytes; a leak of some bodies of megabytes would exceed it
+CLIENTS, TOGETHER, ATTACKS = 100, 20, 8
+BODIES = MOST_BODY * CLIENTS // 5  # bytes that one attack sends in valid or oversized bodies
 HEAD = b"POST /order HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
 
 
 def send(studio: Studio, content: bytes, read: int = 1 << 16, reset: bool = False) -> bytes:
     """Send bytes, read some, and go away: in order, or by a reset in the middle."""
-    with socket.create_connection(("localhost", studio.port), timeout=30) as wire:
+    with socket.create_connection(("localhost", studio.port), timeout=LONGEST_S) as wire:
         try:
             wire.sendall(content)
             answer = wire.recv(read) if read else b""
@@ -125,7 +127,7 @@ def running(studio: Studio, models: ModelCache) -> Iterator[tuple[Studio, psutil
         assert match is not None
         yield Studio(models, int(match[1]), models.names[0]), psutil.Process(process.pid)
         process.send_signal(signal.SIGINT)
-        assert process.wait(60) == 0
+        assert process.wait(LONGEST_S) == 0
 
 
 @pytest.mark.slow
@@ -135,13 +137,16 @@ def test_after_bad_clients_it_answers_as_before_and_has_not_grown(
     studio, process = running
     expected = images(studio.ask(**studio.sample(count=3)))
     assert torch.equal(expected, studio.pipeline.sample(count=3, **QUICK).images)
-    attack(studio, CLIENTS)  # for what is allocated once
-    assert torch.equal(images(studio.ask(**studio.sample(count=3))), expected)
-    threads, memory = process.num_threads(), process.memory_info().rss
-    attack(studio, CLIENTS)
-    assert torch.equal(images(studio.ask(**studio.sample(count=3))), expected)
+    held = [process.memory_info().rss]
+    # What is kept of each client is kept in every attack; what is allocated once, in some of them.
+    for _ in range(ATTACKS):
+        attack(studio, CLIENTS)
+        assert torch.equal(images(studio.ask(**studio.sample(count=3))), expected)
+        held.append(process.memory_info().rss)
+        if held[-1] - held[-2] < BODIES / 10:
+            break
+    else:
+        pytest.fail(f"bytes after each attack: {held}")
     assert studio.get("/").status == 200
-    print(f"grown by {(process.memory_info().rss - memory) >> 10} KiB of {memory >> 20} MiB")
-    assert process.memory_info().rss - memory < MOST_GROWTH
-    assert process.num_threads() <= threads
-    assert len(process.net_connections()) < TOGETHER
+    while len(process.net_connections()) > TOGETHER:
+        time.sleep(0.01)

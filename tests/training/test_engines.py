@@ -17,15 +17,18 @@ import yaml
 from samples import contents
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
-STEPS = 60  # several times as long as it takes to interrupt a run after its first checkpoint
-SETTINGS = (f"train.steps={STEPS}", "train.precision=float32", "watch.images=0")
+SETTINGS = (
+    "train.steps=12",
+    "train.save_every_steps=5",
+    "train.precision=float32",
+    "watch.images=0",
+)
 MACHINE = {
     "NUM_NODES": "1",
     "NODE_RANK": "0",
     "NODE_IPS": "127.0.0.1",
     "NUM_GPUS_PER_NODE": "2",
 }
-FIRST = "checkpoints/step-0000010"
 pytestmark = pytest.mark.xdist_group("engines")
 
 
@@ -73,7 +76,7 @@ def start(place, *words, **variables):
 def finish(place, *started):
     """Wait until processes succeed, and return their output."""
     for each in started:
-        assert each.wait(timeout=300) == 0, (place / "printed").read_text()
+        assert each.wait(timeout=launch.LONGEST_S) == 0, (place / "printed").read_text()
     return (place / "printed").read_text()
 
 
@@ -125,13 +128,31 @@ def test_ray_s_workers_train_the_same_weights_and_its_tasks_sample_the_same_imag
     assert contents(tmp_path / "out") == alone.images
 
 
+WAITING = launch.at_step(
+    7,
+    "open('waiting-' + os.environ['RANK'], 'w').close()\nwhile True:\n    time.sleep(0.01)",
+    rank=None,
+)
+ON_SLURM = f"""
+import sys
+from pathlib import Path
+import slurm
+class Waiting(slurm.Work):
+    def __call__(self):
+        Path("run/checkpoints").exists() or exec({WAITING!r}, {{}})
+        super().__call__()
+slurm.Work = Waiting
+slurm.submit(1, 2, sys.argv[1:]).results()
+"""
+
+
 @pytest.mark.launcher
 @pytest.mark.skipif(shutil.which("srun") is not None, reason="would queue a job of Slurm")
 def test_a_job_of_submitit_that_is_preempted_ends_with_the_same_weights(alone, tmp_path):
     pytest.importorskip("submitit", reason="submitit is not installed")
     words = (*alone.train, "--device", "cpu", "--out", "run")
-    job = start(tmp_path, sys.executable, EXAMPLES / "slurm.py", 1, 2, *words)
-    until((tmp_path / "run" / FIRST).exists, job)
+    job = start(tmp_path, sys.executable, "-c", ON_SLURM, *words)
+    until(lambda: len([*tmp_path.glob("waiting-*")]) == 2, job)
     for task in job.children(recursive=True):
         if "submitit.core._submit" in task.cmdline():
             task.send_signal(signal.SIGUSR2)  # as Slurm
@@ -153,10 +174,14 @@ def test_a_task_of_an_array_that_is_preempted_is_queued_again(alone, tmp_path):
         own = {"SLURM_ARRAY_TASK_ID": f"{number}", "SLURM_ARRAY_TASK_COUNT": "2"}
         return start(tmp_path, *words, "--out", "out", SLURM_JOB_ID=f"7{number}", **own)
 
+    work = tmp_path / "python"  # which would take long
+    work.write_text("#!/bin/bash\necho > started\nexec sleep infinity\n")
+    work.chmod(0o755)
     preempted = task(2)
-    until(lambda: any("adm" in each.cmdline() for each in preempted.children()), preempted)
+    until((tmp_path / "started").exists, preempted)
     preempted.send_signal(signal.SIGUSR1)
     finish(tmp_path, preempted)
+    work.unlink()
     assert (tmp_path / "queued").read_text() == "requeue 72\n"
     assert not (tmp_path / "out").exists()
     finish(tmp_path, task(1), task(2))

@@ -101,7 +101,7 @@ def test_a_process_that_never_starts_is_reported_in_time(tmp_path):
     started = launch.train(tmp_path, recipe, tiny.stripes(), run, processes=2, before=before)
     printed = launch.finish(started, status=2)
     assert "adm: process 0 of 2 could not meet the others (Timed out" in printed
-    assert "1/2 clients joined.); check that all of them run" in printed
+    assert "clients joined.); check that all of them run" in printed
 
 
 def test_a_process_that_does_not_answer_ends_the_others_in_time(tmp_path):
@@ -111,7 +111,7 @@ def test_a_process_that_does_not_answer_ends_the_others_in_time(tmp_path):
         "devices.PATIENCE_S = 2.0\n"
         "devices.join.__kwdefaults__['patience_s'] = 2.0\n"
         "if os.environ['RANK'] == '1':\n"
-        "    devices.self_test = lambda *_: time.sleep(600)\n"
+        "    devices.self_test = lambda *_: time.sleep(10_000)\n"
     )
     recipe, run = recipe_of("diffusion"), tmp_path / "run"
     started = launch.train(tmp_path, recipe, tiny.stripes(), run, processes=2, before=before)
