@@ -36,3 +36,23 @@ def test_a_line_has_unit_and_time_left(clock: Clock, capsys: pytest.CaptureFixtu
         "reading: 2,000 of 4,000 images, 0:00:40 left  loss 1",
         "reading: 4,000 of 4,000 images, 0:00:00 left",
     ]
+
+
+def test_work_within_other_work_has_its_own_bar_and_does_not_count_for_the_speed(
+    clock: Clock, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with progress("training", 4, "steps") as advance:
+        advance(1)
+        clock.now += 20
+        advance(1)
+        with progress("validating", 100, "images") as validated:
+            validated(50)
+            clock.now += 105
+            validated(25)
+        clock.now += 20
+        advance(1)
+    assert capsys.readouterr().err.splitlines() == [
+        "training: 2 of 4 steps, 0:00:40 left",
+        "validating: 75 of 100 images, 0:01:45 left",
+        "training: 3 of 4 steps, 0:00:20 left",
+    ]

@@ -99,11 +99,14 @@ def test_the_progress_of_training_is_shown_on_a_terminal(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def shown(steps: int, **more: Any) -> str:
-        recipe = tiny.diffusion(f"train.steps={steps}", "watch.images=0")
-        adm.train(recipe, out=tmp_path / "run", data=tiny.stripes(), device="cpu", **more)
+        recipe = tiny.diffusion(f"train.steps={steps}", "watch.images=4", "unet.classes=10")
+        adm.train(recipe, out=tmp_path / "run", data="digits", device="cpu", **more)
         return capsys.readouterr().err
 
     assert shown(1) == ""  # no terminal
     monkeypatch.setenv("FORCE_COLOR", "1")  # which rich treats as one
-    assert "2 of 2 steps" in shown(2)
+    lines = shown(2)
+    assert "2 of 2 steps" in lines
+    assert "validating on digits" in lines
+    assert "drawing previews" in lines
     assert shown(3, on_progress=lambda progress: None) == ""

@@ -17,7 +17,7 @@ from adm.models.device import pick
 from adm.models.finetune import start_from
 from adm.models.teacher import Teacher
 from adm.processes import Devices
-from adm.progress import progress
+from adm.progress import displayed, progress, silent
 from adm.recipes import build
 from adm.recipes.schema import DiffusionRecipe, Recipe
 from adm.runs.data import DataOptions, check_source, choose, known_facts, open_data
@@ -117,10 +117,9 @@ def train(
         fitted, source, validation, _ = open_data(choice, facts, paths)
         check(fitted, source, devices, options)
         watch = watching(Watched(fitted, source, validation, folder, devices, options.teach))
-        shown = nullcontext(on_progress) if on_progress else _bar(fitted, folder)
-        with shown as report:
+        with displayed(silent) if on_progress else nullcontext(), _bar(fitted, folder) as advance:
             for step in start(fitted, source, folder, devices, replace(options, watch=watch)):
-                report(step)
+                (on_progress or advance)(step)
     return folder
 
 

@@ -35,7 +35,7 @@ class Progress(NamedTuple):
     Attributes:
         step: optimizer steps done.
         shown: the figures of the step's line in the log, by name.
-        images_per_second: throughput of the step, over all processes.
+        images_per_second: throughput of the step, over all processes, without `watch`.
         saved: the checkpoint folder, if one was saved after this step.
     """
 
@@ -126,6 +126,8 @@ def _resumed(run: Run, micro_batch: MicroBatch, newest: Numbers | None) -> Itera
         started = time.monotonic()
         for batch in stream:
             shown = _shown(learner, _step(run, batch, how))
+            # From the last yield, to include the time that is spent waiting for images.
+            speed = settings.batch_size / (time.monotonic() - started)
             done = learner.step
             shown |= run.watch(done, learner)
             log.write(lines, done, shown)
@@ -137,11 +139,9 @@ def _resumed(run: Run, micro_batch: MicroBatch, newest: Numbers | None) -> Itera
             if leaving or settings.saves(done):
                 log.flush(lines)
                 saved = _save(run, Numbers.of(learner, micro, judged))
-            # Measured from yield to yield, to include the time that is spent waiting for images.
-            previous, started = started, time.monotonic()
-            speed = settings.batch_size / (started - previous)
             if ended:
                 _log_end(run)
+            started = time.monotonic()
             yield Progress(done, shown, speed, saved)
             if leaving:
                 return

@@ -17,6 +17,7 @@ from adm.generation.diffusion import DiffusionGenerator
 from adm.images import to_float, to_uint8
 from adm.models.trained import DiffusionModel
 from adm.pictures import Row, sheet
+from adm.progress import progress
 from adm.recipes import DiffusionRecipe, build
 from adm.runs.watch.drift import Colours, figures_of, moments, reference, warning_of
 from adm.runs.watch.watched import Watched, Weights
@@ -96,8 +97,7 @@ def draw_samples(run: Watched, recipe: DiffusionRecipe) -> Draw:
     data = cache(lambda: reference(run.training, labels))
 
     def sample(model: DiffusionModel) -> Tensor:
-        generator = DiffusionGenerator.of(model, preview_sampling(model.recipe))
-        return generator.images(labels, range(total))
+        return _sample(model, labels, range(total))
 
     def draw(done: int, weights: Weights) -> Drawn:
         raw, mean = (sample(run.model(each, done)) for each in weights)
@@ -135,8 +135,7 @@ def draw_upsampled(run: Watched, recipe: DiffusionRecipe) -> Draw:
             columns = {"low resolution": inputs, "bicubic": to_uint8(bicubic)}
         given = labels if recipe.unet.classes is not None else None
         for column, each in zip(COLUMNS, weights, strict=True):
-            generator = DiffusionGenerator.of(run.model(each, done), preview_sampling(recipe))
-            columns[column] = generator.images(given, range(count), inputs)
+            columns[column] = _sample(run.model(each, done), given, range(count), inputs)
         columns["original"] = originals
         names = [held_out.classes[label] for label in labels.tolist()]
         rows = [Row(name, images) for name, *images in zip(names, *columns.values(), strict=True)]
@@ -156,6 +155,15 @@ def preview_sampling(recipe: DiffusionRecipe) -> Sampling:
         return replace(recipe.sample, seed=SEED, precision="float32")
     start = recipe.sample.grid.start or recipe.process.steps
     return Sampling(sampler=DDIM(), grid=Even(steps=min(STEPS, start), start=start), seed=SEED)
+
+
+def _sample(
+    model: DiffusionModel, labels: Tensor | None, indices: range, inputs: Tensor | None = None
+) -> Tensor:
+    generator = DiffusionGenerator.of(model, preview_sampling(model.recipe))
+    total = len(indices) * generator.evaluations
+    with progress("drawing previews", total, "network evaluations") as advance:
+        return generator.images(labels, indices, inputs, advance)
 
 
 def layout(classes: int | None, count: int) -> tuple[Tensor | None, int]:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from adm.data import Source, shuffle
 from adm.processes import Devices
+from adm.progress import progress, silent
 from adm.recipes import build
 from adm.runs.data import check_source
 from adm.runs.watch.watched import Watched
@@ -93,15 +94,18 @@ def measure(
     count = -(-count // QUARTERS) * QUARTERS
     mine, order = share(count, devices), shuffle(SEED, len(source), 0, count)
     sums = torch.zeros(2, len(NAMES), QUARTERS, dtype=torch.float64)  # of values, and of images
-    for start in range(mine.start, mine.stop, batch_size):
-        stop = min(start + batch_size, mine.stop)
-        outcome = objective(network, _batch(source, order, start, stop).to(devices.device))
-        quarter = torch.arange(start, stop) % QUARTERS
-        for name, values in outcome.shown.items():
-            if name in NAMES:
-                row = NAMES.index(name)
-                sums[0, row].index_add_(0, quarter, values.cpu().double())
-                sums[1, row].index_add_(0, quarter, torch.ones(stop - start).double())
+    opened = progress if devices.main else silent
+    with opened(f"validating on {source.name}", len(mine), "images") as advance:
+        for start in range(mine.start, mine.stop, batch_size):
+            stop = min(start + batch_size, mine.stop)
+            outcome = objective(network, _batch(source, order, start, stop).to(devices.device))
+            quarter = torch.arange(start, stop) % QUARTERS
+            for name, values in outcome.shown.items():
+                if name in NAMES:
+                    row = NAMES.index(name)
+                    sums[0, row].index_add_(0, quarter, values.cpu().double())
+                    sums[1, row].index_add_(0, quarter, torch.ones(stop - start).double())
+            advance(stop - start)
     values, images = torch.stack(devices.gather(sums)).sum(0)
     means = zip(NAMES, values / images, images, strict=True)
     return {name: mean for name, mean, of in means if of.sum() > 0}
