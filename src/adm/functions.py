@@ -1,22 +1,94 @@
-"""`module:function` or `file.py:function` -> a function of the user's, and its module."""
+"""A function, `module:function` or `file.py:function` -> Function, whose errors say where."""
 
 import importlib
 import importlib.util
+import inspect
 import itertools
 import os
 import sys
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from torch import Tensor
+
+from adm.spec import SettingError, literal
+
 NUMBERS = itertools.count()  # of the files that were opened
 
 
-def load_function(spec: str, of: str) -> tuple[Callable[..., Any], ModuleType]:
-    """Return a function of the user's and its module. This runs the user's code.
+@dataclass(frozen=True)
+class Function:
+    """A function of the user's, or what it returns; all calls of either are through this.
+
+    Attributes:
+        name: what manifests and errors call it.
+        compute: the function.
+        source: that of its module, or of itself; None if there is none, as of a builtin.
+    """
+
+    name: str
+    compute: Callable[..., Any] = field(compare=False)
+    source: str | None = None
+
+    @classmethod
+    def of(cls, compute: Callable[..., Any]) -> "Function":
+        """Return a function that was given as such, and not by its name."""
+        named = compute if hasattr(compute, "__qualname__") else type(compute)
+        return cls(f"{named.__module__}:{named.__qualname__}", compute, _source(named))
+
+    def __str__(self) -> str:
+        return self.name
+
+    def __call__(self, *arguments: Any) -> Any:
+        """Call it.
+
+        Raises:
+            ValueError: it raises an error, or exits.
+        """
+        with _explain(f"{self.name} fails when it is called"):
+            return self.compute(*arguments)
+
+    def floats(self, field: str, shape: tuple[Any, ...], images: Tensor, *others: Any) -> Tensor:
+        """Call it with images and other arguments, and return its tensor.
+
+        Args:
+            field: of a refusal.
+            shape: of the tensor; a last `...` stands for any further dimensions, at least one.
+
+        Raises:
+            SettingError: it returns anything else.
+            ValueError: it raises an error, or exits.
+        """
+        value = self(images, *others)
+        got = type(value).__name__
+        if isinstance(value, Tensor):
+            known = [each for each in shape if each is not ...]
+            whole = (value.ndim > len(known)) == (... in shape)
+            fits = whole and [*value.shape[: len(known)]] == known
+            if fits and value.is_floating_point():
+                return value
+            got = f"{str(value.dtype).removeprefix('torch.')} {tuple(value.shape)}"
+        wanted = ", ".join("..." if each is ... else str(each) for each in shape)
+        raise SettingError(
+            field,
+            f"{{}} {literal(self.name)} returns {got} for images {tuple(images.shape)}; let it "
+            f"return a tensor of floats ({wanted})",
+        )
+
+
+def _source(of: Any) -> str | None:
+    with suppress(TypeError, OSError):
+        return inspect.getsource(of)
+    return None
+
+
+def load_function(spec: str, of: str) -> Function:
+    """Return a function of the user's by its name. This runs the user's code.
 
     Args:
         spec: `module:function`, of a module that can be imported from the current folder, or
@@ -34,7 +106,7 @@ def load_function(spec: str, of: str) -> tuple[Callable[..., Any], ModuleType]:
         compute = getattr(compute, part, None)
     if not callable(compute):
         raise ValueError(f"no function {attribute!r} in {place}; give MODULE:FUNCTION")
-    return compute, module
+    return Function(spec, compute, _source(module))
 
 
 def _module(place: str, spec: str, of: str) -> ModuleType:
@@ -42,9 +114,10 @@ def _module(place: str, spec: str, of: str) -> ModuleType:
     if path.suffix == ".py":
         if not path.is_file():
             raise ValueError(f"no file {place} for {of} {spec!r}")
-        with _importing_from(path.parent), _explain(place):
+        with _importing_from(path.parent), _explain(f"{place} cannot be loaded"):
             return _load_file(path)
-    with _importing_from(Path.cwd()), _explain(place):  # as `python -m` does
+    explained = _explain(f"{place} cannot be loaded")
+    with _importing_from(Path.cwd()), explained:  # as `python -m` does
         try:
             return importlib.import_module(place)
         except ModuleNotFoundError as error:
@@ -84,16 +157,17 @@ def _importing_from(folder: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _explain(place: str) -> Iterator[None]:
-    """Raise an error of the user's code as a ValueError that says where it occurred."""
+def _explain(what: str) -> Iterator[None]:
+    """Raise an error of the user's code as a ValueError that says where in it that occurred."""
     try:
         yield
     except (Exception, SystemExit) as error:
         ours = ("<frozen ", __file__, importlib.__file__)
         frames = traceback.extract_tb(error.__traceback__)
         theirs = [each for each in frames if not each.filename.startswith(ours)]
-        where = f", {theirs[-1].filename} line {theirs[-1].lineno}" if theirs else ""
+        within = [each for each in theirs if each.filename == theirs[0].filename]
+        where = f", {within[-1].filename} line {within[-1].lineno}" if within else ""
         raise ValueError(
-            f"{place} cannot be loaded ({type(error).__name__}: {error}{where}); fix it, so that "
-            "Python runs it without an error"
+            f"{what} ({type(error).__name__}: {error}{where}); fix it, so that Python runs it "
+            "without an error"
         ) from error

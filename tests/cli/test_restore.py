@@ -76,6 +76,12 @@ def test_measurements_that_cannot_be_are_refused(
     model, out = models / "model.safetensors", ("--out", tmp_path / "out")
     Image.new("L", (6, 6)).save(tmp_path / "small.png")
     np.save(tmp_path / "nan.npy", np.full((1, 1, 8, 8), np.nan))
+    np.save(tmp_path / "none.npy", np.zeros((0, 1, 8, 8)))
+    (tmp_path / "camera.py").write_text(
+        "import torch\n\ndef spectrum(x):\n    return torch.fft.fft2(x)\n\n"
+        "def cut(x):\n    return x.detach()\n\ndef exits(x):\n    raise SystemExit(7)\n"
+    )
+    mine = ("--truth", truth, "--operator")
     mask = f"inpaint:mask={tmp_path}/small.png"
     for words, message in (
         ((*BOX,), "there is nothing to restore; give IMAGES or --truth"),
@@ -84,6 +90,10 @@ def test_measurements_that_cannot_be_are_refused(
             "IMAGES has the shape (1, 6, 6), and --operator leaves (1, 8, 8)",
         ),
         ((tmp_path / "nan.npy", *BOX), "IMAGES holds numbers that are not finite"),
+        ((tmp_path / "none.npy", *BOX), "y has no measurements; give at least one"),
+        ((*mine, f"{tmp_path}/camera.py:spectrum"), "spectrum returns complex64 (2, 1, 8, 8)"),
+        ((*mine, f"{tmp_path}/camera.py:cut"), "cut cannot be differentiated"),
+        ((*mine, f"{tmp_path}/camera.py:exits"), "SystemExit: 7"),
         (("--truth", truth, "--operator", mask), "must be a picture of 8x8, got '6x6'"),
         (("--truth", truth, "--operator", "phase", "--method", "ddnm"), "one of dps, daps"),
         (

@@ -213,6 +213,30 @@ def test_classes_label_images_that_depend_on_none(
         assert guided.labels.tolist() == [1, 1]
 
 
+def exits(*_: object) -> Any:
+    raise SystemExit(7)
+
+
+@pytest.mark.parametrize(
+    ("gradient", "message"),
+    [
+        (3, "gradient must be a function of the schedule, got 3"),
+        (lambda schedule: 3, "returns 3; let it return a function of x_t, level and prediction"),
+        (lambda schedule: lambda x, level, p: x.sum(), r"returns float32 \(\) for images"),
+        (lambda schedule: lambda x, level, p: x[:, :, :1], r"floats \(\d+, 1, 8, 8\)"),
+        (lambda schedule: lambda x, level, p: x.long(), "returns int64"),
+        (lambda schedule: lambda x, level, p: None, "returns NoneType"),
+        (lambda schedule: exits, r"exits fails when it is called \(SystemExit: 7, .* line \d"),
+        (exits, r"exits fails when it is called \(SystemExit: 7, .* line \d"),
+    ],
+)
+def test_a_gradient_that_is_none_is_refused(
+    model: adm.Pipeline, gradient: Any, message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        model.sample("bag", gradient=gradient, **FAST)
+
+
 def test_samples_are_a_sequence_of_images(tmp_path: Path) -> None:
     model = adm.load(tiny.model(tmp_path / "d.safetensors", tiny.diffusion()))
     samples = model.sample(count=3)

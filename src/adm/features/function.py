@@ -4,16 +4,13 @@ The function maps images, uint8 (B, C, H, W), to a tensor or an array (B, D). It
 attributes `name` (str), `dim` (int) and `fingerprint` (str).
 """
 
-import inspect
-from collections.abc import Callable
-from types import ModuleType
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from adm.features.contract import Extracted, Features, make_features
-from adm.functions import load_function
+from adm.functions import Function, load_function
 from adm.store.hashes import sha256_of
 
 HOW = "function 1"
@@ -33,14 +30,14 @@ def function_features(spec: str, device: torch.device | str = "cpu") -> Features
         ValueError: no such module or function, an attribute that is not callable, a file that
             cannot be loaded, or a module without source.
     """
-    compute, module = load_function(spec, "the features")
+    function = load_function(spec, "the features")
 
     def extract(images: Tensor) -> Extracted:
-        return Extracted(_as_tensor(compute(images), spec))
+        return Extracted(_as_tensor(function(images), spec))
 
-    name = str(getattr(compute, "name", spec))
-    dim = getattr(compute, "dim", None)
-    return make_features(name, dim, extract, _fingerprint(compute, module, spec), device)
+    name = str(getattr(function.compute, "name", spec))
+    dim = getattr(function.compute, "dim", None)
+    return make_features(name, dim, extract, _fingerprint(function), device)
 
 
 def _as_tensor(output: Any, spec: str) -> Tensor:
@@ -58,14 +55,12 @@ def _as_tensor(output: Any, spec: str) -> Tensor:
     return tensor
 
 
-def _fingerprint(compute: Callable[..., Any], module: ModuleType, spec: str) -> str:
-    attribute = spec.rpartition(":")[2]
-    declared = getattr(compute, "fingerprint", None)
-    try:
-        source = inspect.getsource(module) if declared is None else str(declared)
-    except (TypeError, OSError):
+def _fingerprint(function: Function) -> str:
+    place, _, attribute = function.name.rpartition(":")
+    source = getattr(function.compute, "fingerprint", function.source)
+    if source is None:
         raise ValueError(
-            f"{module.__name__} has no source from which to fingerprint {attribute}; call it in a "
-            "function in a file of yours"
-        ) from None
+            f"{place} has no source from which to fingerprint {attribute}; call it in a function "
+            "in a file of yours"
+        )
     return sha256_of(f"{HOW}\n{attribute}\n{source}".encode())[:16]

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from adm.diffusion import Denoise, Schedule, Threshold, process
+from adm.functions import Function
 from adm.generation.blocks import block_size, blocks
 from adm.generation.generator import Cost, Generator, OnStep, identity
 from adm.generation.guides import Networks, calls, in_stages, without_guides
@@ -24,6 +25,7 @@ from adm.restoration import Prior
 from adm.samplers import ImageNoise, Sampler, Sampling, State
 from adm.samplers.noise import START
 from adm.samplers.settings import Stage
+from adm.shown import shown
 from adm.spec import SettingError, literal, out_of_range, text, to_json
 
 # The process that is sampled, respaced to the levels visited -> the gradient at these levels, so
@@ -58,6 +60,8 @@ class DiffusionGenerator(Generator):
     names: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        if self.gradient is not None and not callable(self.gradient):
+            raise out_of_range("gradient", "a function of the schedule", self.gradient)
         if self.sampling.compile:
             check_compiles(self.model.device)
         self.sampling.grid.check(self.model.schedule.last)
@@ -219,7 +223,7 @@ class DiffusionGenerator(Generator):
         denoise, pull = in_stages(self.sampling, self.model.schedule, part)
         if self.gradient is None:
             return denoise, pull
-        extra = self.gradient(self.schedule)
+        extra = _of_caller(self.gradient, self.schedule)
         return denoise, extra if pull is None else total(pull, extra)
 
     def ends(self, labels: Tensor | None) -> Tensor | None:
@@ -328,6 +332,25 @@ def check_low_res_noise(level: int, *models: DiffusionModel | None) -> None:
 
 def _name_of(gradient: object) -> str:
     return getattr(gradient, "__qualname__", type(gradient).__qualname__)
+
+
+def _of_caller(gradient: OfSchedule, schedule: Schedule) -> Gradient:
+    """Return a gradient of the caller's, which refuses what is none.
+
+    Raises:
+        ValueError: it fails, or returns no function.
+    """
+    function = Function.of(gradient)
+    compute = function(schedule)
+    if not callable(compute):
+        raise SettingError(
+            "gradient",
+            f"{{}} {literal(function.name)} returns {literal(shown(compute))}; let it return a "
+            "function of x_t, level and prediction",
+        )
+    return lambda x_t, level, prediction: Function.of(compute).floats(
+        "gradient", tuple(x_t.shape), x_t, level, prediction
+    )
 
 
 def finite(

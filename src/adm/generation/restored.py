@@ -181,6 +181,8 @@ class Problem(Start):
         source: str = "memory",
     ) -> Job:
         """Return the job of a generator that starts here; see `Pipeline.restore_job`."""
+        if not len(y):
+            raise SettingError("y", "{} has no measurements; give at least one")
         inputs = (to_float(y) if y.dtype == torch.uint8 else y).cpu().float()
         self.operator.check(inputs)
         count, labels = len(y) * positive("samples", samples), None

@@ -1,22 +1,20 @@
 """Operator, (C, H, W) -> forward, adjoint and mask of a Measurement."""
 
-import inspect
 import math
 from abc import abstractmethod
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 import torch
-from pydantic import Field
+from pydantic import Field, PlainSerializer, PlainValidator
 from torch import Tensor
 from torch.nn import functional as F
 
 from adm.data.files import Files
 from adm.data.naming import MAX_BYTES, at_home, open_regular
-from adm.functions import load_function
+from adm.functions import Function, load_function
 from adm.restoration.measurement import Adjoint, Forward, Measurement, adjoint_of
 from adm.spec import Checked, SettingError, literal, out_of_range, parse
 from adm.store.arrays import load_array
@@ -271,8 +269,12 @@ class Phase(Operator):
             raise SettingError("y", "{} has a negative mean, and magnitudes have none")
 
 
+def _user_function(value: Any) -> Function:
+    return value if isinstance(value, Function) else load_function(value, "an operator")
+
+
 @dataclass(frozen=True, kw_only=True)
-class Function(Operator):
+class Custom(Operator):
     """A custom function: (B, C, H, W) in [-1, 1] -> (B, ...), each image by itself.
 
     It must be differentiable. Whether it is linear is measured, and its adjoint is derived.
@@ -281,19 +283,21 @@ class Function(Operator):
         of: module:function, or path/file.py:function.
     """
 
-    of: str
+    of: Annotated[Function, PlainValidator(_user_function), PlainSerializer(str)]
     name: ClassVar[str] = "function"
 
+    @torch.inference_mode(False)
+    @torch.enable_grad()
     def forward(self, shape: tuple[int, int, int], device: torch.device) -> Forward:
-        compute = load_function(self.of, "an operator")[0]
-        tried = compute(torch.zeros(2, *shape, device=device))
-        if not isinstance(tried, Tensor) or tried.ndim < 2 or len(tried) != 2:
-            got = tuple(tried.shape) if isinstance(tried, Tensor) else type(tried).__name__
+        images = torch.zeros(2, *shape, device=device, requires_grad=True)
+        tried = self.of.floats("operator", (2, ...), images)
+        if not tried.requires_grad:
             raise SettingError(
                 "operator",
-                f"{literal(self.of)} gives {got} for 2 images of {shape}; let it give (2, ...)",
+                f"{{}} {literal(self.of.name)} cannot be differentiated; compute it in torch, "
+                "without detach() or no_grad()",
             )
-        return compute
+        return self.of
 
     def on(self, shape: tuple[int, int, int], device: torch.device | str = "cpu") -> Instrument:
         instrument = super().on(shape, device)
@@ -301,26 +305,26 @@ class Function(Operator):
         return instrument if linear else instrument._replace(adjoint=None)
 
     def manifest(self) -> dict[str, Any]:
-        """The hash of the module's source, if it has one."""
-        module = load_function(self.of, "an operator")[1]
-        with suppress(TypeError, OSError):
-            return {"sha256": sha256_of(inspect.getsource(module).encode())}
-        return {}
+        """The hash of its source, if it has one."""
+        source = self.of.source
+        return {} if source is None else {"sha256": sha256_of(source.encode())}
 
 
 OPERATORS: dict[str, type[Operator]] = {
-    kind.name: kind for kind in (Inpaint, Downsample, Blur, Motion, Grey, Phase, Function)
+    kind.name: kind for kind in (Inpaint, Downsample, Blur, Motion, Grey, Phase, Custom)
 }
 
 
-def operator_of(spec: str | Operator) -> Operator:
-    """Return the operator of a spec; module:function is a custom one.
+def operator_of(spec: str | Operator | Callable[[Tensor], Tensor]) -> Operator:
+    """Return the operator of a spec; a function, or its module:function, is a custom one.
 
     Raises:
         SettingError: there is no such operator, or a parameter is out of range.
     """
     if isinstance(spec, str) and ":" in spec and spec.partition(":")[0].strip() not in OPERATORS:
-        return Function(of=spec.strip())
+        return Custom(of=load_function(spec.strip(), "an operator"))
+    if callable(spec) and not isinstance(spec, Operator):
+        return Custom(of=Function.of(spec))
     return parse(OPERATORS, spec, "operator")
 
 
