@@ -103,11 +103,12 @@ def test_all_levels_that_are_drawn_are_the_whole(models: Path, measured: Path) -
 
 
 def test_parts_of_another_seed_are_not_taken(models: Path, tmp_path: Path) -> None:
-    """Nor of another draw of the same images."""
+    """Nor of other noise on the same images, in whatever order."""
     model, bound = models / "model.safetensors", "variational:drawn=3"
+    alike = in_memory("alike", SOURCE.classes, *SOURCE.batch([0] * 7)[:2])
 
     def images(seed: int, out: Path) -> list[float]:
-        report = front.likelihood(model, SOURCE, bound=bound, seed=seed, out=out)
+        report = front.likelihood(model, alike, bound=bound, seed=seed, out=out)
         return report.to_json()["estimates"][0]["images"]
 
     one, other = images(0, tmp_path / "both"), images(1, tmp_path / "both")

@@ -206,6 +206,21 @@ def affine(network, schedule, labels, scales):
     return jump
 
 
+def test_a_step_learns_from_its_own_loss_alone():
+    """And not from what later steps make of where it leads."""
+    top, middle = len(LEVELS), len(LEVELS) // 2
+    (objective,) = Trajectory().stages(lesson_of(steps=(2,), student=affine))
+    learnt = []
+    for later in (0.0, 1.5):
+        network = Affine(top)
+        network.factor.data[middle, 0] = later
+        objective(network, batch(16)).loss.mean().backward()
+        learnt.append(network.factor.grad[top, middle])
+        assert network.factor.grad[middle, 0].abs() > 0
+    assert learnt[0].abs() > 0
+    torch.testing.assert_close(learnt[0], learnt[1], rtol=0, atol=0)
+
+
 SLANTED = torch.tensor([0.5, -0.3, 0.0, 0.2]).double().reshape(1, *SHAPE)
 
 

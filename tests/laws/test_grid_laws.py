@@ -56,6 +56,9 @@ def test_more_levels_end_nearer_to_the_clean_image(name: str) -> None:
     ends = [GRIDS[name](steps=n).visited(cosine(1000))[0] for n in (2, 5, 10, 100, 900)]
     assert ends == sorted(ends, reverse=True)
     assert ends[-1] == 1
+    # Two levels end where image and noise weigh the same, unless they start below.
+    assert cosine(1000).log_snr_at(ends[:1]).item() == pytest.approx(0)
+    assert GRIDS[name](steps=2, start=30).visited(cosine(1000)) == [1, 30]  # type: ignore[call-arg]
 
 
 def test_karras_is_equation_5() -> None:

@@ -21,9 +21,11 @@ from torch.nn import functional as F
 
 from adm.diffusion import Schedule, cosine, fractional, process
 from adm.guidance import scaled
+from adm.images import to_float, to_uint8
 from adm.restoration import (
     DPS,
     METHODS,
+    MMPS,
     Measurement,
     Prior,
     RePaint,
@@ -165,6 +167,65 @@ def test_a_correction_is_the_least_change_that_agrees(ridge):
     if not ridge:
         null = torch.linalg.svd(MATRIX).Vh[2:]
         assert rms((x - x_0).flatten(1) @ null.T) < 1e-5
+
+
+def test_no_measurement_is_exacter_than_8_bits():
+    x = torch.linspace(-1, 1, 100_001, dtype=torch.float64)
+    error = (to_float(to_uint8(x)).double() - x).square().mean()
+    assert measurement(sigma=0.0).variance == pytest.approx(float(error), rel=1e-3)
+
+
+@pytest.mark.parametrize("level", [1, 5, 20, 40])
+def test_a_step_of_ddnm_takes_at_most_half_of_its_noise_from_that_of_a_measurement(level):
+    """Along each singular vector: none in the last one, which adds no noise that would hide it."""
+    data, schedule = one_gaussian(0.3), levels(40)
+    left, _, right = torch.linalg.svd(MATRIX)
+    x = normal((2, 1, 2, 2), 0)
+
+    def mean(y):
+        clear = Measurement(by_matrix, y, SIGMA, adjoint_of(by_matrix, (1, 2, 2)))
+        p = parse(METHODS, "ddnm", "method").denoiser(data.denoise(schedule), clear, schedule)
+        return process.posterior(schedule, p(x, level).x_0, x, level).mean.flatten(1)
+
+    noise = SIGMA * left.T  # a standard deviation along each vector
+    moved = (mean(Y + noise) - mean(Y.expand(2, -1))) @ right[:2].T
+    most = schedule.posterior_variance[level].sqrt() / 2
+    assert moved.abs().max() <= most * (1 + 1e-4)
+    assert (moved.abs().max() > 0) == (level > 1)
+
+
+def test_known_pixels_of_repaint_have_the_noise_of_their_level():
+    """As much of it is added to a measurement as its own noise is short of."""
+    data, schedule = one_gaussian(0.3), levels(40)
+    clean, sigma = masked().y, 0.2
+    y = clean + sigma * MASK * normal((COUNT, 1, 2, 2), 9)
+    prior, measured = Prior(data.denoise(schedule), schedule), replace(masked(sigma), y=y)
+    start, noise = normal((COUNT, 1, 2, 2), 1), noise_like(clean)
+    known = MASK.bool().expand_as(clean)
+    for state in RePaint(times=1).sample(prior, measured, start, noise, sampler_of("ancestral")):
+        signal, spread = schedule.signal[state.level], schedule.sigma[state.level]
+        if spread > signal * sigma:
+            away = (state.x - signal * clean)[known]
+            assert rms(away) == pytest.approx(float(spread), rel=0.05), state.level
+
+
+def test_conjugate_gradients_of_mmps_are_exact_in_as_many_iterations_as_measured_values():
+    data, schedule, level = one_gaussian(0.3), levels(40), 20
+    x = normal((COUNT, 1, 2, 2), 0).requires_grad_()
+
+    def pull(iterations):
+        p = data.denoise(schedule)(x, level)
+        method = MMPS(iterations=iterations)
+        return method.gradient(measurement(), schedule)(x, level, p).detach()
+
+    p = data.denoise(schedule)(x, level)
+    signal = float(schedule.signal[level])
+    spread = 0.3 * signal**2 + 1 - signal**2
+    within = 0.3 * (1 - signal**2) / spread * MATRIX @ MATRIX.T + SIGMA**2 * torch.eye(2).double()
+    residual = measurement().residual(p.x_0.detach())
+    exact = 0.3 * signal / spread * residual @ torch.linalg.solve(within, MATRIX)
+    torch.testing.assert_close(pull(2).flatten(1), exact)
+    assert rms(pull(1).flatten(1) - exact) > 0.01 * rms(exact)
 
 
 EXACT = (

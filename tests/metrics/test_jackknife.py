@@ -3,9 +3,11 @@
 import numpy as np
 import pytest
 
-from adm.metrics import membership, neighbour_distances
+from adm.metrics import Sets, membership, neighbour_distances, statistics
 from adm.metrics.accuracy import wilson
+from adm.metrics.density_coverage import COVERAGE
 from adm.metrics.jackknife import GROUPS, jackknife_interval
+from adm.metrics.precision_recall import RECALL
 
 RANDOM = np.random.default_rng(0)
 REAL, FAKE = RANDOM.normal(size=(300, 8)), RANDOM.normal(0.3, 0.9, size=(240, 8))
@@ -52,6 +54,17 @@ def test_a_share_that_no_group_moves_is_certain_but_near_0_and_1() -> None:
         (1.0, (1 - unseen, 1)),
     ):
         assert jackknife_interval(value, np.full(GROUPS, value), 100) == pytest.approx(interval)
+
+
+@pytest.mark.parametrize("metric", [RECALL, COVERAGE])
+def test_few_fake_images_that_reach_no_real_one_leave_room_however_many_are_real(metric) -> None:
+    """Of M that reach none, up to Wilson's share may: the rule of three."""
+    for real in (REAL, REAL[:100]):
+        given = {"fake": FAKE + 100, "real": real}
+        known = {f"{name}_statistics": statistics(each) for name, each in given.items()}
+        score = metric.score(Sets(**given, **known))
+        assert (score.value, score.low) == (0, 0)
+        assert score.high == pytest.approx(wilson(0, len(FAKE)).high)
 
 
 def test_the_interval_of_a_mean_is_the_standard_error_s() -> None:

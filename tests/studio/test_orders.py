@@ -2,6 +2,7 @@
 
 import base64
 import io
+import json
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
@@ -94,6 +95,19 @@ def test_images_of_several_blocks_are_those_of_the_library() -> None:
     assert [len(step["places"]) for step in named(received, "step")] == [16, 16, 1, 1]
 
 
+def test_the_most_calls_of_an_order_are_of_the_network_whatever_guides_it(
+    models: ModelCache, studio: Studio, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(orders, "MOST_CALLS", 4)
+    longer = {**QUICK, "steps": 5}
+    few, more = (
+        orders.parse(json.dumps(studio.sample(settings=each)).encode()) for each in (QUICK, longer)
+    )
+    assert few.checked(models)[1].cost.classifier == 4
+    with pytest.raises(SettingError, match=r"at most 4 calls of the network, got 5"):
+        more.checked(models)
+
+
 def test_a_grid_has_the_images_of_its_settings(studio: Studio) -> None:
     received = studio.ask(
         kind="grid",
@@ -140,7 +154,9 @@ def test_the_way_of_an_image_begins_in_its_noise_and_ends_in_it(studio: Studio) 
     assert torch.equal(to_tensor(last), job.images([3])[0])
     visited = job.generator.sampling.grid.visited(job.generator.model.schedule)
     assert film["levels"] == [*reversed(visited[:-1]), 0]
-    assert opened(film["estimates"]).shape == opened(film["noisy"]).shape == (1, 8, 32)
+    estimates = opened(film["estimates"])
+    assert estimates.shape == opened(film["noisy"]).shape == (1, 8, 32)
+    assert torch.equal(estimates[..., -8:], job.images([3])[0])  # its own, of its block
 
 
 def test_a_picture_is_edited_as_by_the_library(studio: Studio, picture: Image.Image) -> None:

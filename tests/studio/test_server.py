@@ -164,6 +164,42 @@ def test_more_orders_than_it_holds_are_refused(
     assert all(answer.read() == b"" for answer in [*answers[:3], *answers[4:], last])
 
 
+def test_orders_that_have_not_arrived_whole_are_among_those_it_holds(models: ModelCache) -> None:
+    service, stalled = library.Orders(models), list[object]()
+    headers = {"content-type": "application/json", "content-length": "99"}
+    scope = {"type": "http", "headers": [(k.encode(), v.encode()) for k, v in headers.items()]}
+
+    async def half() -> dict[str, object]:
+        if (task := asyncio.current_task()) in stalled:
+            await asyncio.Event().wait()
+        stalled.append(task)
+        return {"type": "http.request", "body": b"{", "more_body": True}
+
+    async def whole() -> dict[str, object]:
+        return {"type": "http.request", "body": b"{"}
+
+    async def status(receive: object) -> int:
+        sent = list[dict[str, object]]()
+
+        async def send(message: dict[str, object]) -> None:
+            sent.append(message)
+
+        await service(scope, receive, send)
+        return sent[0]["status"]  # type: ignore[return-value]
+
+    async def ask() -> list[int]:
+        halves = [asyncio.create_task(status(half)) for _ in range(MOST_ORDERS)]
+        while len(stalled) < MOST_ORDERS:
+            await asyncio.sleep(0)
+        refused = await status(whole)
+        for each in halves:
+            each.cancel()
+        await asyncio.gather(*halves, return_exceptions=True)
+        return [refused, await status(whole)]
+
+    assert asyncio.run(ask()) == [503, 400]
+
+
 def test_a_reader_who_lags_misses_steps_and_no_images() -> None:
     done = threading.Event()
 
