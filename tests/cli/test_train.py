@@ -77,6 +77,22 @@ def photographs(folder: Path, count: int, size: int = 8) -> list[Path]:
     return paths
 
 
+def test_a_run_names_the_data_that_it_was_trained_on(
+    adm: Adm, words: list[str], tmp_path: Path
+) -> None:
+    photographs(tmp_path / "mine", 12)
+    data = ("--data", tmp_path / "mine", "--set", "data.channels=1", "unet.classes=null")
+    plan = adm.done(*words, *data, "--dry-run")
+    assert len(plan.out.splitlines()) < 10
+    assert "mine: 12 images" in plan.out
+    whole = json.loads(adm.done(*words, *data, "--dry-run", "--json").out)
+    assert not (tmp_path / "run").exists()
+    adm.done(*words, *data)
+    stored = json.loads(adm.done("info", tmp_path / "run", "--recipe").out)
+    assert stored["data"]["source"] == whole["data"]["source"] == "mine"
+    assert adm("doctor", tmp_path / "run").err.strip().endswith("as --data: 'mine'")
+
+
 def test_validation_is_measured_and_the_best_is_named(
     adm: Adm, tmp_path: Path, words: list[str]
 ) -> None:

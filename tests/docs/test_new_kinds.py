@@ -109,7 +109,7 @@ def run(package: Path, *commands: tuple[str, ...]) -> list[tuple[int, str]]:
 def test_the_command_line_the_manifest_and_recipes_know_them(package: Path) -> None:
     sampler, grid, guide = SPECS
     options = ("--sampler", sampler, "--grid", grid, "--guide", guide, "--classes", "bag:2")
-    stated = ("--set", f"sample.sampler={sampler}", f"sample.grid={grid}", "--dry-run")
+    stated = ("--set", f"sample.sampler={sampler}", f"sample.grid={grid}", "--dry-run", "--json")
     commands = [
         ("sample", "fashion", *options, "--out", "out"),
         ("train", "digits", "--out", "run", *stated, "-q"),

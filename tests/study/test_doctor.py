@@ -25,6 +25,7 @@ from adm.diffusion import Level, Schedule
 from adm.diffusion.targets import Velocity
 from adm.models.load import load_classifier, load_diffusion
 from adm.models.trained import ClassifierModel, DiffusionModel
+from adm.recipes import recipe
 from adm.spec import assign
 from adm.training.model_file import entries_of, save_model
 
@@ -202,6 +203,16 @@ def test_the_start_reports_the_shift_of_the_estimated_brightness() -> None:
     assert stated == pytest.approx(shift, rel=0.05)
     noisier = int(finding.cures[0].rpartition("=")[2].strip("."))
     assert not check_start(starting(model, f"karras:steps=10,start={noisier}"), images).cures
+
+
+def test_photographs_are_sampled_from_where_no_brightness_is_left() -> None:
+    """Of bright ones: the mean is 0.4, the deviation over images that of photographs, 0.3."""
+    model = load_diffusion("emoji")
+    model = replace(model, recipe=replace(model.recipe, sample=recipe("photos").sample))
+    brightness = 0.4 + 0.3 * torch.randn(1000, generator=torch.Generator().manual_seed(0))
+    images = brightness[:, None, None, None].expand(-1, *model.shape)
+    assert model.shape == (3, 32, 32)
+    assert not check_start(model, images).cures
 
 
 def test_a_student_is_distilled_again_to_start_at_a_noisier_level(fashion: Examined) -> None:

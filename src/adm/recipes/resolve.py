@@ -27,6 +27,7 @@ class Facts:
         paired: whether the data are pairs, which the model is then conditioned on.
         teacher: the recipe of the model that a recipe of distillation distils.
         precision: of training; None leaves that of the recipe.
+        source: name of the data; None leaves those that the recipe names.
     """
 
     channels: int | None = None
@@ -35,6 +36,7 @@ class Facts:
     paired: bool = False
     teacher: DiffusionRecipe | None = None
     precision: Literal["float32", "bfloat16", "float16"] | None = None
+    source: str | None = None
 
 
 def resolve(recipe: Recipe, facts: Facts, fixed: Collection[str] = ()) -> Recipe:
@@ -66,6 +68,8 @@ def resolve(recipe: Recipe, facts: Facts, fixed: Collection[str] = ()) -> Recipe
     elif facts.channels is not None:
         resolved = fill(resolved, "data", channels=facts.channels)
         resolved = fill(resolved, recipe.section, **_dependent(resolved))
+    if facts.source is not None:
+        resolved = fill(resolved, "data", source=facts.source)
     if facts.classes is not None and recipe.config.classes is not None:
         if facts.classes == 1 and recipe.section == "classifier":
             raise ValueError(

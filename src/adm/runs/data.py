@@ -168,7 +168,8 @@ def open_data(choice: Choice, facts: Facts, options: DataOptions) -> TrainingDat
     expected = resolve(choice.recipe, facts, choice.fixed)
     spec = _own_data(expected, choice, facts) if options.data is None else options.data
     data = spec if isinstance(spec, Source) else _find(spec, options)
-    channels = channels_of(data)
+    channels, facts = channels_of(data), replace(facts, source=data.name)
+    expected = resolve(choice.recipe, facts, choice.fixed)
     if facts.channels is not None and expected.distillation is None:
         facts = replace(facts, channels=channels, classes=len(data.classes))
     recipe = resolve(choice.recipe, facts, choice.fixed)

@@ -8,7 +8,7 @@ from cyclopts import Parameter
 
 from adm.app.cli import places
 from adm.app.cli.options import FLAG, SEVERAL, Device, Labels
-from adm.app.cli.output import OUT, print_json
+from adm.app.cli.output import OUT, AsJson, show, table
 from adm.spec import SettingError, to_json
 
 
@@ -35,6 +35,7 @@ def train(
     wandb: str | None = None,
     device: Device = None,
     dry_run: Annotated[bool, FLAG] = False,
+    as_json: AsJson = False,
 ) -> None:
     r"""Train a diffusion model, a noisy classifier or an upsampler, or distil a sampler.
 
@@ -79,8 +80,8 @@ def train(
     hold_out
         Fraction of the training images to validate on instead of training on them.
     set
-        Fields of the recipe to change, as field=value, separated by spaces. The list of fields is
-        printed by --dry-run.
+        Fields of the recipe to change, as field=value, separated by spaces. `adm help recipe`
+        lists the fields.
     steps
         Total number of optimizer steps; the recipe's value by default.
     micro_batch
@@ -108,8 +109,11 @@ def train(
     wandb
         Weights & Biases project to log to.
     dry_run
-        Print the recipe with all changes as JSON, and exit.
+        Print what would be trained, with its time and memory, or with --json the whole recipe with
+        all changes, and exit.
     """
+    if as_json and not dry_run:
+        raise SettingError("json", "{} prints the recipe of a {dry_run}; leave it out")
     places.resumable(out, "a run needs")
     for field, given in (
         ("teacher_classifier", teacher is None and teacher_classifier),
@@ -120,7 +124,7 @@ def train(
     renamed = _renamed(rename)
     if renamed and pretrained is None:
         raise SettingError("rename", "{} needs {pretrained}, whose classes it renames")
-    from adm.app.cli.training import follow
+    from adm.app.cli.training import follow, plan
     from adm.models.device import join_ranks
     from adm.models.teacher import Teacher
     from adm.networks import on_meta
@@ -145,9 +149,11 @@ def train(
         data=data, condition=condition, labels=labels, validation=validation, hold_out=hold_out
     )
     if dry_run:
-        shown = recipe if data is None else open_data(choice, facts, options).recipe
+        opened = None if data is None else open_data(choice, facts, options)
+        shown = recipe if opened is None else opened.recipe
         on_meta(shown.config)  # raises if the network cannot be built
-        print_json(to_json(shown))
+        rows = plan(shown, None if opened is None else opened.training)
+        show(lambda: to_json(shown), as_json, lambda: table(rows.items()))
         return
     how = TrainOptions(
         micro_batch=_micro_batch(micro_batch),

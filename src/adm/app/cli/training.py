@@ -1,8 +1,10 @@
 """TrainingData, TrainOptions -> run folder, with the progress of training printed."""
 
 import ctypes
+import inspect
 import math
 import platform
+import re
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,8 +19,9 @@ from adm.app.cli.stopping import handling
 from adm.app.notices import notice
 from adm.app.progress import progress
 from adm.data import Source
+from adm.networks import parameters_of
 from adm.processes import Devices
-from adm.recipes import Recipe
+from adm.recipes import RECIPES, Recipe
 from adm.runs import run
 from adm.runs.data import TrainingData
 from adm.runs.run import TrainOptions
@@ -34,6 +37,7 @@ SMOOTHING = 0.95  # of the exponential average of the printed losses
 # Entries of the log that are printed, where present.
 SHOWN = ("loss", "mse", "vlb", "accuracy", "gradient_norm")
 MOST_NAMED = 12  # classes listed
+STATE = 20  # bytes a parameter: weight, gradient, two moments and an average in float32
 TRIM, MMAP = -1, -3  # M_TRIM_THRESHOLD and M_MMAP_THRESHOLD of mallopt(3)
 
 
@@ -43,6 +47,28 @@ def describe(source: Source) -> str:
     pairs = [f"{name} {count}" for name, count in zip(source.classes, counts, strict=False)]
     images, classes = count_of(len(source), "image"), count_of(len(pairs), "class", "classes")
     return f"{source.name}: {images} of {classes}: {abbreviated(pairs, MOST_NAMED)}"
+
+
+def plan(recipe: Recipe, source: Source | None) -> dict[str, str]:
+    """Describe what would be trained, on these images or on those that a recipe names, unopened."""
+    parameters, make = parameters_of(recipe.config), RECIPES.get(recipe.name)
+    text = "" if make is None else " ".join((inspect.getdoc(make) or "").split())
+    time, named = re.search(r" Time: (.+?)[;.](?: |$)", text), (make() if make else recipe).train
+    height, width = recipe.data.size
+    return {
+        "data": f"{recipe.data.source}; --data names others"
+        if source is None
+        else describe(source),
+        "model": f"{recipe.makes} of {height}x{width} images in "
+        f"{count_of(recipe.data.channels, 'channel')}, of {parameters:,} parameters",
+        "steps": f"{recipe.train.steps:,} of {recipe.train.batch_size} images",
+        "time": f"for {named.steps:,} steps of {named.batch_size}: {time[1]}"
+        if time
+        else "unknown; the first steps show it",
+        "memory": f"{parameters * STATE / 1e9:.1g} GB, and what the images of a pass need; see "
+        "--micro-batch auto",
+        "settings": "--dry-run --json shows all, and `adm help recipe` explains them",
+    }
 
 
 def keep_freed_memory() -> None:
