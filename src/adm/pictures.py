@@ -84,11 +84,17 @@ def sheet(
 
 
 def grid(
-    images: Tensor, columns: int, *, zoom: int | None = None, gap: int = 1, most: int | None = None
+    images: Tensor,
+    columns: int,
+    *,
+    zoom: int | None = None,
+    gap: int = 1,
+    most: int | None = None,
+    clear: bool = False,
 ) -> Image.Image:
     """Arrange images in rows, all enlarged by one integer factor.
 
-    The picture is grey, RGB or RGBA like the images. Unused tiles are white.
+    The picture is grey, RGB or RGBA like the images. Gaps and unused tiles are white.
 
     Args:
         images: (N, C, H, W) uint8, N at least 1.
@@ -96,6 +102,7 @@ def grid(
         zoom: the factor; by default the smallest that gives a tile at least `LEAST` pixels.
         gap: pixels between images, before they are enlarged.
         most: most pixels of the longer side of an image; if it is longer, the picture is reduced.
+        clear: whether gaps and unused tiles are transparent, in a picture with an alpha channel.
 
     Raises:
         ValueError: there are no images, or `columns` is less than 1.
@@ -108,7 +115,11 @@ def grid(
     down = -(-len(images) // columns)
     size = (columns * (width + gap) - gap, down * (height + gap) - gap)
     tiles = [_visible(image) for image in images]
-    canvas = Image.new(tiles[0].mode, size, "white")
+    mode = tiles[0].mode
+    if clear:
+        canvas = Image.new("LA" if mode == "L" else "RGBA", size)
+    else:
+        canvas = Image.new(mode, size, "white")
     for i, tile in enumerate(tiles):
         canvas.paste(tile, (i % columns * (width + gap), i // columns * (height + gap)))
     longer = max(height, width)

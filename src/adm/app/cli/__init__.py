@@ -33,7 +33,7 @@ GROUPS = {  # purpose -> verbs and their summaries
         "edit": "Edit images: resample them from noise, encode and change them, or interpolate.",
         "restore": "Restore images: fill in, enlarge, deblur, colour.",
         "studio": "Sample, guide, paint and compare on a page in the browser.",
-        "demo": "Sample the shipped model at several guidance scales, and write a report.",
+        "demo": "Show what guidance does, with the shipped models, on a page that fills itself.",
     },
     "Train": {
         "train": "Train a diffusion model, a noisy classifier or an upsampler.",

@@ -1,44 +1,44 @@
-"""adm demo --out DIR -> report.html, samples/ at several guidance scales."""
+"""adm demo --out DIR -> report.html, which fills itself, and samples/."""
 
 from pathlib import Path
 from typing import Annotated
 
 from adm.app.cli import places
-from adm.app.cli.options import Device, separated
+from adm.app.cli.options import Device
 from adm.app.cli.output import OUT, AsJson, say, show
 
 
 def demo(
     *,
     out: Annotated[Path, OUT] = Path("out/demo"),
-    per_class: int = 10,
-    scales: Annotated[tuple[float, ...], separated(float)] = (0.0, 2.0, 8.0),
+    per_class: int | None = None,
     seed: int = 0,
     device: Device = None,
     as_json: AsJson = False,
 ) -> None:
-    """Sweep the guidance scale of the shipped Fashion-MNIST model, which needs no data.
+    """Show what guidance does, with the shipped models, on a page that fills itself.
 
-    Writes what `adm sweep` does: report.html, a single self-contained file, its tables and scores,
-    and samples/ with a sample folder for each scale. The page also compares the model with a
-    student of it, which takes fewer steps from the same noise, and shows a cascade of two models of
-    emoji in colour. The same command gives the same images, bit for bit. An interrupted command
-    resumes when it is run again.
+    Writes report.html, a single self-contained file that a browser can show from the first seconds
+    on: it refreshes itself while the demo runs. It shows a model without labels guided to one class
+    at several scales, emoji with guidance and without, how they come from noise, larger ones and
+    those of a student, and then scores. samples/ has a sample folder for each.
+
+    The first images are timed, and as many others follow as fit in about 15 seconds; a faster
+    computer makes more of the same images. The same command gives the same images, bit for bit, and
+    resumes if it was interrupted. `adm sweep` compares other settings.
 
     Examples:
 
         adm demo
 
-        adm demo --per-class 50 --scales 0,0.5,1,2 --seed 7 --out out/finer
+        adm demo --per-class 10 --seed 7 --out out/more
 
     Parameters
     ----------
     out
         Folder to write.
     per_class
-        Images per class and scale, at least 2.
-    scales
-        Guidance scales to sample at, separated by commas; 0 is no guidance.
+        Images per class, at least 2; by default as many as fit.
     seed
         Random seed. Each image depends on the seed and its index only.
     """
@@ -48,8 +48,12 @@ def demo(
     from adm.app.study.scoring import locked_study
     from adm.models.device import pick
 
-    plan = library.demo(scales, per_class, seed, pick(device))
+    def tell(line: str) -> None:
+        say(line, as_json)
+
+    plan = library.Demo(out, seed, pick(device), per_class, tell)
     with locked_study(out, library.CPU):
-        result = library.run_demo(plan, out)
+        tell(f"{out / PAGE}: open it now; pictures appear there while the demo runs")
+        result = plan.run()
     show(result.to_json, as_json, lambda: None)
-    say(f"{out / PAGE}: open it to see the samples and scores; report.csv has the numbers", as_json)
+    tell(f"{out / PAGE}: complete; report.csv has the scores")

@@ -21,6 +21,7 @@ def page(
     lead: str = "",
     facts: Sequence[tuple[str, str]] = (),
     settings: object = None,
+    refresh: int | None = None,
 ) -> str:
     """Return a self-contained page; all text is escaped.
 
@@ -28,6 +29,7 @@ def page(
         lead: a sentence below the title.
         facts: (name, value), listed below it.
         settings: all that the page depends on, as JSON values, folded at its end; None for none.
+        refresh: seconds after which a browser reads the file again; None for never.
     """
     if settings is not None:
         values = Text(json.dumps(settings, indent=1))
@@ -37,12 +39,13 @@ def page(
     environment.filters |= {"source": _source, "kind": lambda block: type(block).__name__}
     template = environment.from_string(folder.joinpath("page.html").read_text("utf-8"))
     style = folder.joinpath("style.css").read_text("utf-8")
-    return template.render(title=title, blocks=blocks, lead=lead, facts=facts, style=style)
+    given = {"title": title, "lead": lead, "facts": facts, "refresh": refresh}
+    return template.render(blocks=blocks, style=style, **given)
 
 
 def _source(content: bytes) -> str:
     """Return the bytes of an image as the source of an HTML image."""
-    kind = "gif" if content.startswith(b"GIF8") else "png"
+    kind = {b"GIF8": "gif", b"RIFF": "webp"}.get(content[:4], "png")
     return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
 
 
@@ -50,6 +53,6 @@ MOST = 128  # most pixels of the longer side of an image
 
 
 def tiles(images: Tensor, across: int) -> bytes:
-    """Return images (N, C, H, W) uint8 in rows of `across`, as a PNG file."""
+    """Return images (N, C, H, W) uint8 in rows of `across`, as a PNG file; gaps are transparent."""
     zoom = max(1, LEAST // max(images.shape[2:]))
-    return png(grid(images, across, zoom=zoom, most=MOST))
+    return png(grid(images, across, zoom=zoom, most=MOST, clear=True))

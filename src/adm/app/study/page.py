@@ -9,6 +9,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TypeAlias
 
 from adm.app.report import Block, Cell, Figure, Folded, ImageGrid, ImageRow, Note, Table, Title
 from adm.app.report import page as page_of
@@ -24,8 +25,11 @@ from adm.scoring import Score
 from adm.spec import written
 from adm.store import files
 
+Column: TypeAlias = tuple[str | Cell, Sequence[str | Cell]]  # of a table: heading, cells
+
 WIDE = 820  # pixels below which a figure of several panels scrolls
 LOWER = "lower is better"
+PAID = f"per image; {LOWER}"
 PAGE = "report.html"
 ACROSS, ROWS = 4, 10  # images per row and point; most rows
 DISTANCE = "frechet"
@@ -46,24 +50,24 @@ UNBEATEN = (
 )
 
 
-def write(result: Result, out: Path, more: Sequence[Block] = ()) -> list[Path]:
-    """Write report.html, report.json, report.csv and a PNG file per figure into `out`.
-
-    Args:
-        more: blocks below those of the study.
-    """
+def write(result: Result, out: Path) -> list[Path]:
+    """Write report.html, report.json, report.csv and a PNG file per figure into `out`."""
     drawn = {each.network: figures(result, each) for each in result.networks}
-    blocks = [*_results(result, drawn), *_samples(result, out), *_numbers(result), *more]
+    blocks = [*_results(result, drawn), *_samples(result, out), *_numbers(result)]
     html = page_of(
         title_of(result), blocks, lead=LEAD, facts=_facts(result), settings=result.manifest
     )
     written = {name: figure.content for of in drawn.values() for name, figure in of.items()}
-    written["report.json"] = (json.dumps(result.to_json(), indent=1) + "\n").encode()
-    written["report.csv"] = _csv(result)
-    written[PAGE] = html.encode()
+    written |= data_files(result) | {PAGE: html.encode()}
     for name, content in written.items():
         files.write_bytes(out / name, content)
     return [out / name for name in written]
+
+
+def data_files(result: Result) -> dict[str, bytes]:
+    """Return what programs read, by file name: report.json and report.csv."""
+    document = json.dumps(result.to_json(), indent=1) + "\n"
+    return {"report.json": document.encode(), "report.csv": _csv(result)}
 
 
 def _csv(result: Result) -> bytes:
@@ -135,11 +139,11 @@ def _results(result: Result, drawn: Mapping[str, Mapping[str, Figure]]) -> list[
         blocks += [Title(f"By {network.network}", 3), *drawn[network.network].values()]
         for axis in figure_axes(result.study):
             if axis.is_strength:
-                blocks += _claims(result, network, axis)
+                blocks += claims(result, network, axis)
     return [Title("Results"), *blocks, Note([ALONG], "quiet")] if blocks else []
 
 
-def _claims(result: Result, network: NetworkScores, axis: Axis) -> list[Block]:
+def claims(result: Result, network: NetworkScores, axis: Axis) -> list[Block]:
     """Return what the scores say on a strength, for each line of its figure."""
     by_point = dict(zip(result.study.points, network.scores, strict=True))
     notes: list[Block] = []
@@ -230,26 +234,47 @@ def _numbers(result: Result) -> list[Block]:
 
 
 def tables(result: Result) -> list[Block]:
-    """Return a table per network: a row per point, a column per score, the best ones marked."""
+    """Return the scores by each network: a row per point, a column per score, the best ones marked.
+
+    What is drawn and the judge's accuracy stand beside the costs, and the others are folded below:
+    a page is too narrow for all.
+    """
     blocks: list[Block] = []
-    axes, several = result.study.varied, len(result.study.points) > 1
-    costs = [Cell(f"{kind} calls", f"per image; {LOWER}") for kind in ("network", "classifier")]
-    costs.append(Cell("seconds", f"per image; {LOWER}"))
+    study, several = result.study, len(result.study.points) > 1
+    lead: list[Column] = [
+        (axis.words, [point.text(axis.name) for point in study.points]) for axis in study.varied
+    ]
+    lead = lead or [("model", [study.name])]
+    costs: list[Column] = [
+        (Cell("network calls", PAID), [f"{done.calls.network:,}" for done in result.points]),
+        (Cell("classifier calls", PAID), [f"{done.calls.classifier:,}" for done in result.points]),
+        (
+            Cell("seconds", PAID),
+            [
+                Cell(seconds_text(done.seconds), best=several and done.unbeaten)
+                for done in result.points
+            ],
+        ),
+    ]
     for network in result.networks:
-        keys = network.keys
-        scores = [Cell(network.short_title(key), better(key)) for key in keys]
-        columns = {key: [row[key] for row in network.scores] for key in keys}
-        best = {key: marks(key, column) for key, column in columns.items()}
-        rows = []
-        for i, (point, done) in enumerate(zip(result.study.points, result.points, strict=True)):
-            lead = [point.text(axis.name) for axis in axes] or [result.study.name]
-            calls = (f"{done.calls.network:,}", f"{done.calls.classifier:,}")
-            taken = Cell(seconds_text(done.seconds), best=several and done.unbeaten)
-            cells = [Cell(*columns[key][i].parts(columns[key]), best[key][i]) for key in keys]
-            rows.append([*lead, *calls, taken, *cells])
-        headings = [*([axis.words for axis in axes] or ["model"]), *costs, *scores]
-        blocks += [Title(f"By {network.network}", 3), Table(headings, rows)]
+        first = [key for key in network.keys if key in (*PLOTTED, JUDGE_ACCURACY)] or network.keys
+        others = [_column(network, key) for key in network.keys if key not in first]
+        scores = [_column(network, key) for key in first]
+        blocks += [Title(f"By {network.network}", 3), _table([*lead, *costs, *scores])]
+        blocks += [Folded("More scores", [_table([*lead, *others])])] * bool(others)
     return blocks
+
+
+def _column(network: NetworkScores, key: str) -> Column:
+    scores = [row[key] for row in network.scores]
+    cells = zip(scores, marks(key, scores), strict=True)
+    heading = Cell(network.short_title(key), better(key))
+    return heading, [Cell(*score.parts(scores), best) for score, best in cells]
+
+
+def _table(columns: Sequence[Column]) -> Table:
+    headings, cells = zip(*columns, strict=True)
+    return Table(headings, list(zip(*cells, strict=True)))
 
 
 def seconds_text(seconds: float) -> str:
