@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from adm.app.study.timing import TimedJob
 from adm.features import open_features
 from adm.generation.folder import holds, images_of, sample_into
 from adm.generation.job import Job
-from adm.generation.pipeline import load
+from adm.generation.pipeline import Pipeline, load
 from adm.images import to_uint8
 from adm.models.load import load_classifier
 from adm.models.paths import SHIPPED
@@ -166,7 +167,7 @@ class Demo:
 
     def _guidance(self) -> TimedJob:
         """Show a model without labels guided to one class; return the job of the largest scale."""
-        model = load(UNLABELLED, classifier=CLASSIFIER, device=self.device)
+        model = self._unlabelled
         rows = list[ImageRow]()
         for scale in SCALES:
             classes = [GUIDED_TO] * BOOTS if scale else None
@@ -230,7 +231,7 @@ class Demo:
 
     def _numbers(self, plan: Plan) -> Result:
         """Show the scores of the model without labels, guided to every class at each scale."""
-        model = load(UNLABELLED, classifier=CLASSIFIER, device=self.device)
+        model = self._unlabelled
         labels = balanced_labels(range(len(model.classes)), len(model.classes) * plan.per_class)
         axis = Axis("scale", SCALES)
         study = Study(UNLABELLED, model, (axis,), labels, len(labels), self._how)
@@ -242,6 +243,10 @@ class Demo:
         scores = [*claims(result, result.networks[0], axis), *tables(result)]
         self._show("In numbers", about, *scores, Note(result.notes, "quiet"))
         return result
+
+    @cached_property
+    def _unlabelled(self) -> Pipeline:
+        return load(UNLABELLED, classifier=CLASSIFIER, device=self.device)
 
     @property
     def _how(self) -> dict[str, Any]:
