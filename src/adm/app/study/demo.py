@@ -167,18 +167,16 @@ class Demo:
 
     def _guidance(self) -> TimedJob:
         """Show a model without labels guided to one class; return the job of the largest scale."""
-        model = self._unlabelled
-        rows = list[ImageRow]()
+        jobs, rows = dict[float, TimedJob](), list[ImageRow]()
         for scale in SCALES:
             classes = [GUIDED_TO] * BOOTS if scale else None
             count = None if scale else BOOTS  # of any class
-            job = TimedJob.of(model.job(classes, count, scale=scale, **self._how))
-            images = self._sample(f"{GUIDED_TO}-{scale:g}", job)
-            rows.append(
-                ImageRow(f"scale {scale:g}", [tiles(x, ACROSS) for x in images.split(ACROSS)])
-            )
+            job = self._unlabelled.job(classes, count, scale=scale, **self._how)
+            jobs[scale] = TimedJob.of(job)
+            lines = self._sample(f"{GUIDED_TO}-{scale:g}", jobs[scale]).split(ACROSS)
+            rows.append(ImageRow(f"scale {scale:g}", [tiles(line, ACROSS) for line in lines]))
             self._show("What guidance does", ABOUT_GUIDANCE, ImageGrid(rows, across=ACROSS))
-        return job
+        return jobs[max(SCALES)]
 
     def _plan(self, job: TimedJob) -> Plan:
         """Return the plan of an earlier call, or one by what the user says, or by a job's time."""
@@ -196,8 +194,8 @@ class Demo:
         model = load(EMOJI, device=self.device)
         chosen = [label for label, name in enumerate(model.classes) if name != LEFT_OUT]
         labels = balanced_labels(chosen, len(chosen) * min(per_class, MOST_EMOJI))
-        how = self._how | {"sampler": ODE}
-        free, guided = model.job(labels, guide="none", **how), model.job(labels, **how)
+        free = model.job(labels, guide="none", sampler=ODE, **self._how)
+        guided = model.job(labels, sampler=ODE, **self._how)
         names = ", ".join(model.classes[label] for label in chosen)
         title, about = "With guidance and without", ABOUT_EMOJI.format(names=names)
         pictures = [("without guidance", tiles(self._sample("emoji-unguided", free), ACROSS))]
