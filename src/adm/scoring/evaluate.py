@@ -35,7 +35,6 @@ from adm.scoring.report import Report, class_scores, scores
 from adm.spec import Checked, SettingError, check_type, literal
 from adm.store.files import user_cache
 
-DEFAULT_FEATURES = "inception"
 USUAL_COUNT = 50_000  # samples in published scores
 SHARES_DIFFER = 0.05  # least difference of the fractions of a class for a warning
 
@@ -48,7 +47,8 @@ class Comparison(Checked):
 
     Attributes:
         split: split of the reference, if it is data: "train" or "test".
-        size: (H, W) to which image files of samples and reference are resized and cropped.
+        size: (H, W) to which image files of samples and reference are resized and cropped; None
+            for those of the samples.
         channels: 1, 3 or 4; by default 3 for image files, while arrays keep theirs.
         count: number of samples to score, the first ones; None for all.
         resize: for images of another size than those of the reference: "to-reference" resizes
@@ -89,9 +89,9 @@ def evaluate(
         reference: a reference; a file of `adm reference`, a released file or its public name such
             as openai/imagenet256-reference, or a data spec, whose reference is computed once and
             cached for the user; or samples, or a job, which is sampled into memory.
-        features: an extractor or its spec: "inception", "efficientnet-lite0", "dinov2", a
-            classifier, or "module:function"; by default those of the reference if they come with
-            this package, or "inception". A function or classifier of the caller's must be given.
+        features: an extractor or its spec, see `open_features`; by default those of the reference
+            if they come with this package, or those that are installed. A function or classifier of
+            the caller's must be given.
         comparison: sizes, channels and scores; defaults if None.
         extraction: device, batch size, cache folder and progress.
 
@@ -118,7 +118,7 @@ def evaluate(
     devices = extraction.devices
     opened = _open(samples, options, devices)
     source = opened.source if options.count is None else first(opened.source, options.count)
-    against = _reference(reference, options, devices)
+    against = _reference(reference, options, devices, source)
     size = against.size if isinstance(against, Reference) else against.shape[1:]
     source = at_size(source, size, options.resize)
     make = partial(cached_reference, folder=user_cache("references"))
@@ -147,8 +147,9 @@ def _reference(
     reference: str | Path | Reference | Samples | Job,
     options: Comparison,
     devices: Devices,
+    like: Source,
 ) -> Reference | Source:
-    """Open a reference, or the images to compute it from."""
+    """Open a reference, or the images to compute it from, with the size of images `like` these."""
     if isinstance(reference, Reference):
         return reference
     if isinstance(reference, str):
@@ -159,7 +160,7 @@ def _reference(
         return open_samples(reference).source
     if is_reference(reference):
         return load_reference(reference)
-    settings = {"size": options.size, "channels": options.channels}
+    settings = {"size": options.size, "channels": options.channels, "like": like}
     return open_images(str(reference), split=options.split, **settings).source
 
 
@@ -174,7 +175,7 @@ def _with_features(
     if features is None and isinstance(against, Reference):
         features = recorded_features(against.features, against.name, device)
     if not isinstance(features, Features):
-        features = open_features(features or DEFAULT_FEATURES, device)
+        features = open_features(features, device)
     if isinstance(against, Reference):
         return features, complete_reference(against, features, extraction)
     return features, make(against, features, extraction=extraction)

@@ -47,6 +47,7 @@ def open_images(
     channels: int | None = None,
     labels: str | None = None,
     pad: bool = True,
+    like: Source | None = None,
 ) -> Opened:
     """Open samples or real images.
 
@@ -57,6 +58,7 @@ def open_images(
         size, channels, labels: see `open_source`.
         pad: whether to pad arrays smaller than `size` with black, as in training. Pass False for
             samples, which must be scored unchanged.
+        like: what they are compared with, whose size image files have without a `size`.
     """
     path = at_home(spec)
     archive = path / ARCHIVE if path.is_dir() else path
@@ -78,6 +80,8 @@ def open_images(
         manifest, source = None, find(spec, split=split, labels=labels)
     if source.files is None and not pad:
         _check_unpadded(source, size)
+    if size is None and like and source.files is not None:
+        size = like.shape[1:]
     source = at_one_size(source, size=size, channels=channels)
     return Opened(source, manifest)
 

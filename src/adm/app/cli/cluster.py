@@ -50,9 +50,7 @@ def cluster(
     data
         Data, in any of the forms of `adm train --data`.
     features
-        Features to cluster: diffusion:MODEL[@level=100], efficientnet-lite0, dinov2, inception, a
-        classifier's file or module:function; see docs/concepts/features.md. Score samples by
-        other ones.
+        Features to cluster; `adm help features` lists them. Score samples by other ones.
     clusters
         Number of clusters. By default, of 10, 20, 50, 100 and so on, up to a cluster for 20 images,
         the number with the largest silhouette, the mean over up to 5,000 images.

@@ -32,6 +32,8 @@ def convert(
 
     Examples:
 
+        adm convert fashion --to diffusers --out fashion-in-diffusers
+
         adm convert 256x256_diffusion_uncond.pt --out uncond.safetensors
 
         adm convert ema_0.9999_200000.pt --out mine.safetensors --flags "--num_heads 4 ..."
@@ -39,8 +41,6 @@ def convert(
         adm convert runs/imagenet64 --out imagenet64.pt
 
         adm convert runs/digits --scores report.json --out hf:me/digits
-
-        adm convert fashion --to diffusers --out fashion-in-diffusers
 
     Parameters
     ----------

@@ -14,7 +14,7 @@ from adm.shown import count_of
 
 EXAMPLES = """For example:
 
-    adm data pack photos --out shards --size 64
+    adm data pack fashion-mnist --out shards
 """
 data = App(name="data", help=VERBS["data"], help_epilogue=EXAMPLES, help_format="markdown")
 
@@ -40,7 +40,7 @@ def pack(
 
     Examples:
 
-        adm data pack photos --out shards --size 64
+        adm data pack fashion-mnist --out shards
 
         adm data pack photos --split test --out shards --size 64
 

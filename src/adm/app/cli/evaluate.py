@@ -38,7 +38,7 @@ def evaluate(
 
     Examples:
 
-        adm evaluate out/samples --reference VIRTUAL_imagenet64_labeled.npz --out report.json
+        adm evaluate out/pairs --reference fashion-mnist --features fashion-judge --out report.json
 
         adm evaluate samples.npz --reference fashion.npz
 

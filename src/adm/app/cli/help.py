@@ -22,6 +22,7 @@ TOPICS = {  # the words before a kind, or before a setting, on the command line
     "threshold": "--set threshold=",
     "bound": "adm likelihood --bound ",
     "edit": "adm edit --edit ",
+    "features": "--features ",
     "sampling": "adm sample --set ",
     "recipe": "adm train --set ",
     "prediction": "adm train --set process.prediction=",
@@ -52,8 +53,8 @@ def help(topic: str | None = None, /, *, as_json: AsJson = False) -> None:
     ----------
     topic
         sampler, grid, guide, then, threshold or sampling; edit of `adm edit`; operator, method or
-        preset of `adm restore`; bound of `adm likelihood`; recipe, and of one prediction, levels,
-        optimizer or distillation.
+        preset of `adm restore`; features, which compare images; bound of `adm likelihood`; recipe,
+        and of one prediction, levels, optimizer or distillation.
     """
     if topic is None:
         print("\n".join(f"adm help {name:10} values of {words}" for name, words in TOPICS.items()))
@@ -65,6 +66,7 @@ def help(topic: str | None = None, /, *, as_json: AsJson = False) -> None:
     from adm.app.study.bounds import BOUNDS
     from adm.diffusion import TARGETS
     from adm.distillation import METHODS as DISTILLATIONS
+    from adm.features import FORMS
     from adm.generation.edit import EDITS
     from adm.recipes import ClassifierRecipe, DiffusionRecipe
     from adm.restoration import METHODS, OPERATORS
@@ -73,6 +75,10 @@ def help(topic: str | None = None, /, *, as_json: AsJson = False) -> None:
     from adm.training.levels import LEVELS
     from adm.training.optimizers import OPTIMIZERS
 
+    if topic == "features":
+        forms = {form: {"summary": text, "parameters": {}} for form, text in FORMS.items()}
+        show(lambda: forms, as_json, lambda: _print_kinds(TOPICS[topic], forms))
+        return
     of_several = {
         "sampling": (Sampling,),
         "recipe": (DiffusionRecipe, ClassifierRecipe),
@@ -132,7 +138,8 @@ def _is_spec(hint: Any) -> bool:
 def _print_kinds(words: str, kinds: Mapping[str, Any]) -> None:
     for name, kind in kinds.items():
         print(f"{words}{name}")
-        print(textwrap.indent(textwrap.fill(kind["summary"], WIDTH - 4), "    "))
+        text = textwrap.fill(kind["summary"], WIDTH - 4, break_on_hyphens=False)
+        print(textwrap.indent(text, "    "))
         _print_parameters(kind["parameters"])
         print()
 

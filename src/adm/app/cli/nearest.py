@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Annotated
 
 from adm.app.cli import places
-from adm.app.cli.options import DEFAULT_FEATURES, FEATURES, IMAGES, ImageOptions, Resize
+from adm.app.cli.options import FEATURES, IMAGES, ImageOptions, Resize
 from adm.app.cli.output import OUT, AsJson, print_lines, say, show
 from adm.spec import SettingError, out_of_range
 from adm.store.files import new_file
@@ -16,7 +16,7 @@ def nearest(
     /,
     *,
     test: str | None = None,
-    features: Annotated[str, FEATURES] = DEFAULT_FEATURES,
+    features: Annotated[str | None, FEATURES] = None,
     count: int = 16,
     neighbours: int = 5,
     quantile: float = 0.01,
@@ -36,7 +36,7 @@ def nearest(
 
     Examples:
 
-        adm nearest out/samples fashion-mnist --features fashion-judge --out nearest.png
+        adm nearest out/pairs fashion-mnist --features fashion-judge --out nearest.png
 
         adm nearest out/samples fashion-mnist --test fashion-mnist --features fashion-judge
 
@@ -75,10 +75,11 @@ def nearest(
     )
 
     devices = join_ranks(images.device)
-    theirs = open_images(data, split=images.split, **images.form).source
     others = [open_images(samples, pad=False, **images.form).source]
+    like = others[0]
+    theirs = open_images(data, split=images.split, like=like, **images.form).source
     if test is not None:
-        others.append(open_images(test, split=("test", "train"), **images.form).source)
+        others.append(open_images(test, split=("test", "train"), like=like, **images.form).source)
     for other in others:
         if other.shape[0] != theirs.shape[0]:
             raise ValueError(

@@ -47,13 +47,12 @@ def _size(type_: Any, tokens: Sequence[Token]) -> tuple[int, int]:
 Size = Annotated[tuple[int, int] | None, Parameter(converter=_size, n_tokens=1, negative="")]
 SEVERAL = Parameter(negative="", show_default=False)  # each value has the option before it
 FLAG = Parameter(negative="", show_default=False)
-DEFAULT_FEATURES = "inception"
 FEATURES = Parameter(
-    help="Features to compare images by: inception, efficientnet-lite0, dinov2, clip, a "
-    "classifier's file or module:function; see docs/concepts/features.md."
+    help="Features to compare images by; `adm help features` lists them. By default inception, or "
+    "efficientnet-lite0 if that alone is installed."
 )
 THEIR_FEATURES = Parameter(
-    help=f"{FEATURES.help} Those of the reference by default, if they come with adm."
+    help=f"{FEATURES.help} A file of `adm reference` has its own, if they come with adm."
 )
 Model = Annotated[
     str, Parameter(help="A path (a file or a run folder) or a shipped name, such as fashion.")
@@ -100,7 +99,7 @@ class ImageOptions:
     ----------
     size
         Image size: H,W, HxW or one number. Image files are resized and cropped to it, and smaller
-        arrays of real images are padded. By default sizes are unchanged.
+        arrays of real images are padded. By default image files are of the size of the samples.
     channels
         Number of channels: 1, 3 or 4. By default 3 for image files, and unchanged for arrays.
     work

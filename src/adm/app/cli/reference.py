@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Annotated
 
 from adm.app.cli import places
-from adm.app.cli.options import DEFAULT_FEATURES, FEATURES, IMAGES, ImageOptions, Labels
+from adm.app.cli.options import FEATURES, IMAGES, ImageOptions, Labels
 from adm.app.cli.output import OUT, AsJson, say, show
 
 
@@ -13,7 +13,7 @@ def reference(
     /,
     *,
     out: Annotated[Path, OUT],
-    features: Annotated[str, FEATURES] = DEFAULT_FEATURES,
+    features: Annotated[str | None, FEATURES] = None,
     labels: Labels = None,
     count: int | None = None,
     images: ImageOptions = IMAGES,
@@ -27,7 +27,7 @@ def reference(
 
     Examples:
 
-        adm reference imagenet/ --size 64 --out imagenet64.npz
+        adm reference fashion-mnist --features fashion-judge --out judge.npz
 
         adm reference fashion-mnist --split test --features efficientnet-lite0 --out fashion.npz
 

@@ -40,9 +40,9 @@ def restore(
 
     Examples:
 
-        adm restore fashion hole.png --operator inpaint:mask=mask.png --samples 4 --out out/filled
-
         adm restore fashion --truth fashion-mnist --operator downsample --count 16 --out out/large
+
+        adm restore fashion hole.png --operator inpaint:mask=mask.png --samples 4 --out out/filled
 
         adm restore emoji blurred/ --operator blur:gaussian=2 --method diffpir --out out/sharp
 

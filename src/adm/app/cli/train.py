@@ -48,7 +48,7 @@ def train(
 
     Examples:
 
-        adm train digits --out runs/digits
+        adm train fashion --out runs/fashion
 
         adm train photos --data photos/ --out runs/photos
 

@@ -38,7 +38,7 @@ from adm.scoring import (
     load_report,
     open_images,
 )
-from adm.scoring.evaluate import DEFAULT_FEATURES, Resize
+from adm.scoring.evaluate import Resize
 from adm.scoring.extraction import DEFAULT
 from adm.scoring.manifest import omit_labels
 from adm.scoring.report import StoredScore
@@ -120,7 +120,7 @@ class Against:
 
     Attributes:
         reference: files of `adm reference`, one for each of the features; or one data set.
-        features: features specs; by default those that the files record, or Inception's.
+        features: features specs; by default those of the files, or those installed.
         split: of the data set.
         resize: for a reference of another size than the samples; see `Comparison`.
         judge: a classifier of clean images whose accuracy on the samples is reported as well.
@@ -185,7 +185,7 @@ def _scorers(
         )
     opened, device = [load_reference(file) for file in files], extraction.devices.device
     if requested or not files:
-        networks = [open_features(name, device) for name in requested or [DEFAULT_FEATURES]]
+        networks = [open_features(name, device) for name in requested or [None]]
     else:
         networks = [recorded_features(each.features, each.name, device) for each in opened]
     if not files:

@@ -41,7 +41,7 @@ def sweep(
         reference: data, whose references are cached in the folder; or a file of `adm reference`, or
             one for each of the features.
         out: the folder, which gets report.html.
-        features: features specs; by default those of the references, or "inception".
+        features: features specs; by default those of the references, or those that are installed.
         count: images of each point.
         classes: names of the classes to sample in turn, separated by commas; by default all.
         proportions: a list of labels in whose proportions to sample classes, in place of those.
