@@ -179,10 +179,11 @@ def _parsed(text: str) -> Iterator[tuple[str, int]]:
     for part in filter(None, (piece.strip() for piece in text.split(","))):
         name, _, count = part.rpartition(":") if ":" in part else (part, "", "1")
         count = count.strip() or "1"
-        number = int(count) if count.isdecimal() and len(count) <= MOST_DIGITS else 0
-        if not 0 < number <= MOST_IMAGES:
+        if not count.isdecimal() or not count.strip("0"):
             got = literal(shown(part))
             raise SettingError("classes", f"{got} is no class with a count, as bag:4 is")
+        number = int(count) if len(count) <= MOST_DIGITS else MOST_IMAGES + 1
+        _check_total(number)
         yield name.strip(), number
 
 

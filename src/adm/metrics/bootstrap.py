@@ -5,6 +5,7 @@ with as many other images of the same generator, against the same real ones. It 
 bias that all such scores share, such as that of a Fréchet distance from few images.
 """
 
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -28,7 +29,8 @@ def mean_interval(
     """(N,) values, one per image -> the percentile interval of their mean.
 
     For density, the values are `manifold.Membership.balls`. Values that are all equal give an
-    interval of width 0, which is too narrow for a proportion of 0 or 1: see `accuracy.wilson`.
+    interval of width 0, which is too narrow for a proportion of 0 or 1: see `accuracy.wilson`. That
+    of a single value is unknown: NaN.
 
     Raises:
         ValueError: not (N,), no image, not finite, or a level outside (0, 1).
@@ -36,6 +38,8 @@ def mean_interval(
     values = np.asarray(values, dtype=np.float64)
     if values.ndim != 1 or not len(values) or not np.isfinite(values).all():
         raise ValueError(f"an interval needs (N,) finite values, N >= 1, got {values.shape}")
+    if len(values) == 1:
+        return Interval(math.nan, math.nan)
     at_once = max(1, MAX_DRAWS // len(values))
     random, means = np.random.default_rng(seed), []
     for start in range(0, resamples, at_once):

@@ -1,5 +1,6 @@
 """Device name or None -> torch.device; Devices of the ranks that were launched together."""
 
+from collections.abc import Callable
 from datetime import timedelta
 
 import torch
@@ -19,9 +20,13 @@ def pick(name: str | torch.device | None) -> torch.device:
         if torch.cuda.is_available():
             return torch.device("cuda")
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    return _checked(name, lambda device: torch.empty(0, device=device))
+
+
+def _checked(name: str | torch.device, use: Callable[[torch.device], object]) -> torch.device:
     try:
         device = torch.device(name)
-        torch.empty(0, device=device)
+        use(device)
     except (RuntimeError, AssertionError, TypeError) as error:
         reason = str(error).splitlines()[0]
         raise ValueError(f"cannot use device {name!r} ({reason}); use device='cpu'") from None
@@ -40,4 +45,5 @@ def join_ranks(device: str | None, wait: timedelta = LONGEST_WAIT) -> Devices:
     """
     if not launched():
         return Devices(pick(device))
-    return join(None if device is None else torch.device(device), stall=wait)
+    # Not used here: each rank has a device of its own.
+    return join(None if device is None else _checked(device, lambda _: None), stall=wait)

@@ -35,9 +35,14 @@ class NamedModel:
 
 
 def named_models() -> Iterator[NamedModel]:
-    """Yield the shipped models, then the released ones."""
-    for path in sorted(SHIPPED.glob("*.safetensors")):
-        use = _use(path.stem, path, from_json(metadata_of(path).recipe))
+    """Yield the shipped models, first what is guided and last what guides; then the released."""
+    recipes = {path: from_json(metadata_of(path).recipe) for path in SHIPPED.glob("*.safetensors")}
+
+    def place(path: Path) -> tuple[object, ...]:
+        return recipes[path].kind == "classifier", not guides_of(path, guided=True), path.stem
+
+    for path in sorted(recipes, key=place):
+        use = _use(path.stem, path, recipes[path])
         yield NamedModel(path.stem, path.stat().st_size, "MIT", use, str(path))
     for name, file in PUBLIC.items():
         known, path = RELEASED[file], released(name, download=False)

@@ -70,7 +70,7 @@ def _missing(model: str, path: Path, shipped: list[str]) -> str:
             f"runs/{model}`, or the path of a released file"
         )
     if len(path.parts) > 1 or path.suffix:
-        return f"{model} does not exist; give the path of a model, or one of {', '.join(shipped)}"
+        return f"{model} does not exist; check the path, or give a name that `adm models` lists"
     near = get_close_matches(model, shipped) or [f"one of {', '.join(shipped)}"]
     return f"no model {model!r}; give a path of a model, or {' or '.join(near)}"
 

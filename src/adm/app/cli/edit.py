@@ -7,6 +7,7 @@ from adm.app.cli import places
 from adm.app.cli.options import Split
 from adm.app.cli.output import OUT
 from adm.app.cli.sampling import MODELS, OUTPUT, SETTINGS, Models, Output, Settings
+from adm.shown import count_of
 from adm.store.samples import MANIFEST
 
 
@@ -73,4 +74,4 @@ def edit(
     source = open_images(images, **how).source
     pixels = read_first(source, count)
     job = pipeline.edit_job(pixels, edit, classes, samples, source.name, **settings.overrides)
-    write(out, job, output, f"editing {len(pixels)} images", devices)
+    write(out, job, output, f"editing {count_of(len(pixels), 'image')}", devices)

@@ -16,7 +16,8 @@ from adm.store.files import of_system
 LONGEST_WORD, LONGEST_LINE = 400, 2000  # characters
 AROUND = 20  # characters shown before and after one that is not UTF-8
 LONG = re.compile(rf"\S{{{LONGEST_WORD},}}")
-SPECS = ("sampler", "grid", "guide", "threshold", "bound")  # options whose values have parameters
+# Options whose values have parameters.
+SPECS = ("sampler", "grid", "guide", "threshold", "bound", "operator", "method", "edit", "then")
 OF_SETTINGS = ("set", "vary")  # options that take any setting, by name
 # Options of guided-diffusion and of diffusers -> ours.
 ELSEWHERE = {

@@ -46,7 +46,7 @@ def write(out: Path, job: Job, output: Output, title: str, devices: Devices) -> 
         say(f"{out} is complete: it holds these images; add --overwrite to sample again")
     else:
         guided = f"guided by {by}" if (by := job.generator.guidance) else "not guided"
-        say(f"{out}: {job.count} images, {ARCHIVE}, {MANIFEST}")
+        say(f"{out}: {count_of(job.count, 'image')}, {ARCHIVE}, {MANIFEST}")
         say(f"each image took {job.cost}, {guided}")
     if output.animate:
         say(f"{out / ANIMATION}: the images at every step, from noise to sample")

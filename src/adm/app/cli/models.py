@@ -51,4 +51,4 @@ def _print(chosen: "list[NamedModel]") -> None:
         )
         for each in chosen
     ]
-    table(rows, ("name", ">MB", "licence", "here", "what it is for"), width=120)
+    table(rows, ("name", ">MB", "licence", "here", "what it is for"))

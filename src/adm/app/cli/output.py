@@ -14,6 +14,7 @@ from rich.text import Text
 from adm.app.notices import notice
 from adm.shown import printable, printable_lines
 
+WIDTH = 120  # characters of a line of a table in a file; on a terminal, its own
 OUT = Parameter(name=("--out", "-o"))
 AsJson = Annotated[
     bool, Parameter(name="--json", negative="", help="Print the result as one JSON document.")
@@ -36,13 +37,11 @@ def table(
     rows: Iterable[Sequence[str | Text]],
     headings: Sequence[str] = (),
     title: str = "",
-    width: int | None = 100,
 ) -> None:
     """Print a table of literal text: rich would read [husky] and :dog: as markup.
 
     Args:
         headings: of the columns; one that starts with > is to the right.
-        width: characters of a line, in which long text is broken; None for those of the terminal.
     """
     above = Text(printable(title), style="table.title") if title else None
     grid = Table(title=above, title_justify="left", box=SIMPLE_HEAD if headings else None)
@@ -51,7 +50,7 @@ def table(
         grid.add_column(name.lstrip(">"), justify="right" if name.startswith(">") else "left")
     for row in rows:
         grid.add_row(*(each if isinstance(each, Text) else Text(printable(each)) for each in row))
-    Console(width=width).print(grid)
+    Console(width=None if sys.stdout.isatty() else WIDTH).print(grid)
 
 
 def print_json(value: Any) -> None:

@@ -7,6 +7,7 @@ from adm.app.cli import places
 from adm.app.cli.options import Split
 from adm.app.cli.output import OUT, say
 from adm.app.cli.sampling import MODELS, OUTPUT, SETTINGS, Models, Output, Settings
+from adm.shown import count_of
 from adm.spec import SettingError, out_of_range
 from adm.store.samples import MANIFEST, RESTORED
 
@@ -122,7 +123,7 @@ def restore(
         )
     job = pipeline.restore_job(y, problem, samples, classes, source=name, **overrides)
     compared = None if known is None else perceptual_features(features, devices.device)
-    write(out, job, output, f"restoring {job.count} images", devices)
+    write(out, job, output, f"restoring {count_of(job.count, 'image')}", devices)
     if devices.main and (out / MANIFEST).is_file():
         restored = Restored(job, images_of(out, job), samples, known, compared)
         restored.save(out)

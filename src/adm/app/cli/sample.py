@@ -7,6 +7,7 @@ from adm.app.cli import places
 from adm.app.cli.options import FLAG, Model
 from adm.app.cli.output import OUT
 from adm.app.cli.sampling import MODELS, OUTPUT, SETTINGS, Models, Output, Settings
+from adm.shown import count_of
 from adm.spec import SettingError
 from adm.store.samples import MANIFEST
 
@@ -100,4 +101,4 @@ def sample(
             pipeline.generator(classes=of, **overrides), images, of, count, shrink
         )
         job = pipeline.enlarged(base, **upsampling)
-    write(out, job, output, f"sampling {job.count} images", devices)
+    write(out, job, output, f"sampling {count_of(job.count, 'image')}", devices)

@@ -132,4 +132,4 @@ def _print(result: "Result") -> None:
         for point, each in zip(result.study.points, points, strict=True)
     ]
     title = f"{first} by point; no other beats those with a *"
-    table(rows, ("point", ">calls", ">seconds", ">score"), title, None)
+    table(rows, ("point", ">calls", ">seconds", ">score"), title)

@@ -145,6 +145,9 @@ def train(
     recipe = resolve(choice.recipe, facts, choice.fixed)
     build.check(recipe)
     build.check_sampling(recipe)
+    if teacher_weak and recipe.distillation and recipe.distillation.weak_scale == 1:
+        cure = "leave it out, or give {distillation.weak_scale=1.5}"
+        raise SettingError("teacher_weak", f"{{}} is not used at the scale 1; {cure}")
     options = DataOptions(
         data=data, condition=condition, labels=labels, validation=validation, hold_out=hold_out
     )
