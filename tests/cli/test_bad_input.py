@@ -40,6 +40,12 @@ REFUSED: dict[str, tuple[str, ...]] = {
     ),
     "sample model.safetensors --upsampler-steps 3": ("--upsampler",),
     "sample model.safetensors --condition images.npz": ("takes no images; leave --condition out",),
+    "sample model.safetensors --classes sneaker:99999999": ("at most 10,000,000 images",),
+    "restore model.safetensors images.npz --operator inpaint:random=2": ("random of --operator",),
+    "edit model.safetensors images.npz --edit noise:strength=9": ("strength of --edit must",),
+    "sample none.safetensors": (
+        "does not exist; check the path, or give a name that `adm models`",
+    ),
     "sample up.safetensors --shrink": ("--shrink needs --condition",),
 }
 

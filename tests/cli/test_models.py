@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from answers import Adm
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from adm.models.paths import SHIPPED
 from adm.recipes.released import RELEASED, public_name
@@ -17,6 +17,7 @@ def test_all_models_that_have_a_name_are_listed_with_where_they_are(adm: Adm) ->
     listed = {each["name"]: each for each in json.loads(adm("models", "--json").out)}
     shipped = {path.stem for path in SHIPPED.glob("*.safetensors")}
     assert listed.keys() == shipped | {public_name(file) for file in RELEASED}
+    assert next(iter(listed)) == "emoji"  # what is guided is first, and what guides is last
     assert Path(listed["fashion"]["path"]).is_file()
     known = listed["openai/256x256-diffusion-uncond"]
     assert known["bytes"] == 2_211_383_297
@@ -41,9 +42,26 @@ REFUSED = {
         ("fashion", "--out", "x.safetensors", "--flags=--num_heads 4"),
         r"says what it is; leave --flags out",
     ),
-    "no such network": (("fashion", "--out", "x.pt"), r"32 normalisation groups"),
+    "no such network": (
+        ("fashion", "--out", "x.pt"),
+        r"unet.norm_groups=32, and this one has 8; .*--set",
+    ),
     "a pickle": (("edm.pkl", "--out", "x.safetensors"), r"would run when it is loaded.*adm models"),
 }
+
+
+def test_a_classifier_that_does_not_come_back_from_diffusers_is_named(
+    adm: Adm, tmp_path: Path
+) -> None:
+    there, back = tmp_path / "there", tmp_path / "back.safetensors"
+    adm.done("convert", "fashion", "--to", "diffusers", "--out", there)
+    assert f"{there / 'classifier'} is left out" in adm.done("convert", there, "--out", back).err
+    file = there / "unet/diffusion_pytorch_model.safetensors"
+    weights = load_file(file)
+    weights["spare"] = weights.pop("conv_out.bias")
+    save_file(weights, file)
+    refused = adm("convert", there, "--out", back).refusal()
+    assert "the weights differ: conv_out.bias missing; spare unexpected" in refused
 
 
 @pytest.mark.parametrize("kind", REFUSED)

@@ -6,7 +6,7 @@ from adm.networks.dropout import Dropout, key_dropout
 from adm.networks.inference import Prepared, prepared
 from adm.networks.perturbed import perturbed
 from adm.networks.recompute import recompute
-from adm.networks.shapes import Config, Shapes, on_meta, parameters_of, shapes_of
+from adm.networks.shapes import Config, Shapes, differing_tensors, on_meta, parameters_of, shapes_of
 from adm.networks.unet import (
     CONDITIONS,
     NO_LABEL,
@@ -31,6 +31,7 @@ __all__ = [
     "Shapes",
     "UNet",
     "UNetConfig",
+    "differing_tensors",
     "key_dropout",
     "on_meta",
     "parameters_of",

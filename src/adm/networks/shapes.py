@@ -9,7 +9,9 @@ from torch import Tensor
 
 from adm.networks.classifier import Classifier, ClassifierConfig
 from adm.networks.unet import UNet, UNetConfig
+from adm.shown import abbreviated
 
+MOST_NAMED = 3  # tensors of a kind in a message
 Config: TypeAlias = UNetConfig | ClassifierConfig
 Shapes: TypeAlias = Mapping[str, Sequence[int]]
 
@@ -24,6 +26,17 @@ def on_meta(config: Config) -> UNet | Classifier:
 def parameters_of(config: Config) -> int:
     """Return the number of parameters."""
     return sum(parameter.numel() for parameter in on_meta(config).parameters())
+
+
+def differing_tensors(got: Shapes, expected: Shapes) -> str:
+    """Name tensors that are missing, unexpected or of another shape; empty if there are none."""
+    kinds = {
+        "missing": expected.keys() - got.keys(),
+        "unexpected": got.keys() - expected.keys(),
+        "of another shape": {n for n in got.keys() & expected.keys() if got[n] != expected[n]},
+    }
+    named = (f"{abbreviated(sorted(names), MOST_NAMED)} {k}" for k, names in kinds.items() if names)
+    return "; ".join(named)
 
 
 def shapes_of(state: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:

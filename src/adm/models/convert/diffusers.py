@@ -187,6 +187,8 @@ def read(folder: Path) -> tuple[DiffusionRecipe, dict[str, Tensor], tuple[str, .
         weights = import_state(_load(path), recipe.unet, _unlabelled(recipe))
     weights = {name: tensor.float() for name, tensor in weights.items()}
     check_finite(folder / UNET / WEIGHTS, weights, "copy it again")
+    if (folder / CLASSIFIER).is_dir():
+        log.warning(f"the classifier in {folder / CLASSIFIER} is left out; keep the original of it")
     with _naming(folder / INDEX) as path:
         return recipe, weights, _classes(recipe.unet.classes or 0, path)
 

@@ -24,7 +24,7 @@ from adm.networks.classifier import Pool
 from adm.recipes.paper import Trained, as_released, imagenet
 from adm.recipes.schema import ClassifierRecipe, DiffusionRecipe, ProcessSettings, Recipe
 from adm.shown import shown_path
-from adm.spec import SettingError, literal, out_of_range
+from adm.spec import SettingError, literal, out_of_range, written
 
 IMAGENET_CLASSES = 1000
 UNSET = -1  # how the released flags say "not given"
@@ -266,14 +266,22 @@ def recipe_from_flags(
     """
     try:
         inferred = visible_flags(shapes)
-    except (LookupError, TypeError, ArithmeticError):  # a tensor is missing, or has no such side
+    except (LookupError, TypeError, ArithmeticError) as error:  # or a tensor has no such side
+        named = f", such as {error.args[0]}" if isinstance(error, KeyError) else ""
         raise ValueError(
-            f"{path} lacks weights of a released network, or some have another shape; give the "
-            "whole state dict"
+            f"{path} lacks weights of a released network{named}, or some have another shape; give "
+            "the whole state dict"
         ) from None
+    seen, visible = read_flags(inferred), set(inferred)
     if chosen.keys() & {"num_heads", "classifier_num_heads"}:
         inferred |= {"num_head_channels": UNSET}  # which the classifier's script sets
     flags = read_flags(inferred | dict(chosen))
+    fit = {name: getattr(seen, name) for name in chosen.keys() & visible}
+    wrong = [name for name in sorted(fit) if getattr(flags, name) != fit[name]]
+    if wrong:
+        listed = ", ".join(f"{name} {written(fit[name])}" for name in wrong)
+        what = f"the weights in {literal(shown_path(path))} have {listed}, not what {{}} says"
+        raise SettingError("flags", what)
     if missing := open_flags(inferred, chosen):
         listed = "; ".join(f"{name} ({values})" for name, values in missing.items())
         what = f"the weights in {literal(shown_path(path))} leave open {listed}; give them in {{}}"

@@ -12,11 +12,11 @@ from pathlib import Path
 from torch import Tensor
 
 from adm.models.pickled import read_tensors
-from adm.networks import Config, Shapes, on_meta, shapes_of
+from adm.networks import Config, Shapes, UNetConfig, differing_tensors, on_meta, shapes_of
 from adm.networks.blocks import Attention
 from adm.recipes.released import RELEASED, public_name
 from adm.shown import abbreviated, shown_path
-from adm.spec import SettingError, literal
+from adm.spec import SettingError, literal, written
 
 MOST_NAMED = 3  # tensors in a message
 # Ours -> released, matched in order: PLACES at the start of a name, then LAYERS within it. The
@@ -66,12 +66,14 @@ def released_names(config: Config) -> dict[str, str]:
     Raises:
         ValueError: the released system does not support this network.
     """
-    if config.rescale_residual or config.norm_groups != 32:
-        raise ValueError(
-            "the released networks have 32 normalisation groups and unscaled residuals, got "
-            f"norm_groups={config.norm_groups}, rescale_residual={config.rescale_residual}; "
-            "save this network in the format of this package instead"
-        )
+    for field, released in (("norm_groups", 32), ("rescale_residual", False)):
+        if (own := getattr(config, field)) != released:
+            setting = f"{'unet' if isinstance(config, UNetConfig) else 'classifier'}.{field}"
+            raise ValueError(
+                f"the released networks have {setting}={written(released)}, and this one has "
+                f"{written(own)}; write it as .safetensors or for diffusers, or train it with "
+                f"--set {setting}={written(released).lower()}"
+            )
     names = list(on_meta(config).state_dict())
     attends = {
         match[1] for name in names if (match := re.match(r"decoder\.(\d+)\.attention", name))
@@ -198,12 +200,11 @@ def differences(got: Shapes, expected: Shapes) -> list[str]:
     if got == expected:
         return []
     ours, theirs = visible_settings(got), visible_settings(expected)
-    names = sorted(name for name in {*got, *expected} if got.get(name) != expected.get(name))
     return [
         f"{name}: {ours[name]}, expected {theirs[name]}"
         for name in ours
         if ours[name] != theirs[name]
-    ] or [f"{abbreviated(names, MOST_NAMED)} missing, unexpected or of another shape"]
+    ] or [differing_tensors(got, expected)]
 
 
 def visible_settings(shapes: Shapes) -> dict[str, object]:

@@ -14,12 +14,11 @@ from typing import Annotated, ClassVar
 from pydantic import ConfigDict, Field
 from torch import Tensor, cat
 
-from adm.networks import HeadCount, HeadWidth, UNetConfig, on_meta, shapes_of
+from adm.networks import HeadCount, HeadWidth, UNetConfig, differing_tensors, on_meta, shapes_of
 from adm.networks.encoder import LARGEST, MOST_CLASSES, MOST_RESOLUTIONS
-from adm.shown import abbreviated, shown
+from adm.shown import shown
 from adm.spec import SettingError
 
-MOST_NAMED = 3  # tensors in a message
 Text = Annotated[str, Field(max_length=100)]
 Count = Annotated[int, Field(gt=0, le=LARGEST["channels"])]
 Names = Annotated[tuple[Text, ...], Field(max_length=MOST_RESOLUTIONS)]
@@ -282,9 +281,7 @@ def import_state(
     expected = shapes_of(export_state(ours, config, unlabelled))
     got = shapes_of(state)
     if got != expected:
-        differing = sorted(name for name in got | expected if got.get(name) != expected.get(name))
-        named = abbreviated(differing, MOST_NAMED)
-        raise ValueError(f"weights are missing, unexpected or of another shape, such as {named}")
+        raise ValueError(f"the weights differ: {differing_tensors(got, expected)}; copy it again")
     imported = dict[str, Tensor]()
     for name, theirs in _names(config).items():
         joined = cat([state[each] for each in theirs])
