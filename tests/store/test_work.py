@@ -214,6 +214,7 @@ def test_a_damaged_part_is_made_again(
     run(work)
     path = work.path(work.spans[2])
     path.write_bytes(damage(path.read_bytes()))
+    assert work.missing() == [work.spans[2]]
     with pytest.raises(ValueError, match=rf"{path.name} is missing or damaged; run the same"):
         work.assemble(ALONE)
     run(work)

@@ -99,6 +99,12 @@ def test_features_of_a_released_reference_are_extracted_once(
     calls.unlink()
     adm.done(*words)
     assert calls.read_text().split() == ["2"]  # of noise, to check that it takes such images
+    archive = max((out / "samples").glob("*/samples.npz"))
+    whole = archive.read_bytes()
+    archive.write_bytes(whole[:-1])
+    (out / "report.json").unlink()
+    assert f"{archive.parent} is damaged, and sampled again" in adm.done(*words).err
+    assert archive.read_bytes() == whole
 
 
 @pytest.mark.parametrize(

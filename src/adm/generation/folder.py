@@ -164,7 +164,7 @@ def holds(out: Path, job: Job) -> bool:
     if manifest is None:
         check_free(out)
         return False
-    difference = first_difference(manifest, through_json(job.manifest())) or _damage(out)
+    difference = first_difference(manifest, through_json(job.manifest())) or damage(out)
     if difference is None:
         return True
     raise SettingError(
@@ -213,7 +213,7 @@ def images_of(folder: Path, job: Job | None = None) -> Tensor:
     return _map_images(folder, job).contiguous().clone()
 
 
-def _damage(out: Path) -> str | None:
+def damage(out: Path) -> str | None:
     """Describe the damage of a file on which the others depend; None if there is none."""
     try:
         damaged = damaged_parts(out, (ARCHIVE, MANIFEST))

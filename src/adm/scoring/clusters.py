@@ -120,11 +120,13 @@ def find_clusters(images: FeatureSet, clusters: int | None = None, seed: int = 0
                     fits[count] = fit
                 advance(1)
             found = len(np.unique(fits[count].labels_))
+            if found < 2:
+                raise ValueError("all images are alike in these features; choose other features")
             if found < count:
                 raise SettingError(
                     "clusters",
                     f"only {found} of {count} clusters have images, as too few images differ in "
-                    f"these features; give {{clusters={max(found, 2)}}}, or choose other features",
+                    f"these features; give {{clusters={found}}}, or choose other features",
                 )
             subset = fits[count].labels_[:SUBSET]  # a random one, as the order is that of hashes
             several = 1 < len(np.unique(subset)) < len(subset)

@@ -106,8 +106,8 @@ class Work:
         return self.folder / f"{span.start:08d}-{span.stop:08d}.npz"
 
     def missing(self) -> list[range]:
-        """Return the parts that nobody has made. Of those that are there only the ends are read."""
-        return [span for span in self.spans if self._read(span, ()) is None]
+        """Return the parts that nobody has made, or that are damaged: all are read."""
+        return [span for span in self.spans if self._read(span) is None]
 
     def run(
         self,
@@ -150,7 +150,7 @@ class Work:
         def act() -> None:
             for span, values in _ahead(inputs or (lambda span: None), own):
                 hashes = {} if inputs is None else {HASHES: hashes_of(values)}
-                stored = None if span in absent else self._read(span)
+                stored = None if span in absent else self._read(span, [*hashes])
                 if stored is not None and all(
                     np.array_equal(stored.get(name, ()), each) for name, each in hashes.items()
                 ):

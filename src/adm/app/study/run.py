@@ -4,7 +4,9 @@ Each point's samples and scores are saved as soon as they exist, so that the sam
 an interruption. The ranks share the images of every point, and then the points to score.
 """
 
+import logging
 import math
+import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -14,14 +16,16 @@ from typing import Any, NamedTuple
 from adm.app.study.scoring import Scoring, judge_accuracy, judge_name, score_point
 from adm.app.study.study import POINTS, SAMPLES, CacheFile, Point, Study, Value
 from adm.app.study.timing import TimedJob, Timing, machine_of
-from adm.generation.folder import holds, sample_into
+from adm.generation.folder import damage, holds, sample_into
 from adm.generation.generator import Cost, OnStep
 from adm.metrics import METRICS
 from adm.processes import Devices
 from adm.progress import progress, silent
 from adm.scoring import Extraction, Report, Score, title
 from adm.scoring.manifest import versions
+from adm.store.samples import MANIFEST
 
+log = logging.getLogger("adm")
 JUDGE_ACCURACY = "judge accuracy"  # key of the judge's score
 MODELS = ("model", "classifier", "weak", "upsampler")  # of a sampling manifest
 
@@ -182,6 +186,7 @@ def run(
     """
     scoring.check(study.model.shape)
     points, opened = study.points, progress if devices.main else silent
+    devices.once(lambda: _check(study, out))
     evaluations = {point: study.job(point).evaluations for point in points}
     done = sum(evaluations[point] for point in points if _place(point, out).exists())
     total = sum(evaluations.values())
@@ -199,6 +204,16 @@ def run(
 
         scored = devices.map(score, points)
     return _collect(study, scoring, scored, timings)
+
+
+def _check(study: Study, out: Path) -> None:
+    """Refuse a folder of other samples before any are made; remove damaged ones, to make again."""
+    for point in study.points:
+        place = _place(point, out)
+        if (place / MANIFEST).is_file() and damage(place):
+            log.warning(f"{place} is damaged, and sampled again")
+            shutil.rmtree(place)
+        holds(place, study.job(point))
 
 
 def sample_point(
