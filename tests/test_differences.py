@@ -10,7 +10,8 @@ from adm.differences import first_difference
     [
         ({"a": 1}, {"a": 1}, None),
         ({"a": 1, "b": {"c": 2, "d": 3}}, {"a": 1, "b": {"c": 2, "d": 4}}, "b.d is 3 there and 4"),
-        ({"a": 1}, {"a": 1, "b": 2}, "b is None there and 2 here"),
+        ({"a": 1}, {"a": 1, "b": 2}, "b is nothing there and 2 here"),
+        ({"a": {"b": 1}}, {"a": None}, "a.b is 1 there and nothing here"),
         ({"a": [1, 2]}, {"a": [1, 3]}, "a is [1, 2] there and [1, 3] here"),
         ({"a": [{"b": 1}]}, {"a": [{"b": 2}]}, "a[0].b is 1 there and 2 here"),
         ({"a": [0] * 9}, {"a": [0] * 8 + [7]}, "a[8] is 0 there and 7 here"),

@@ -21,6 +21,9 @@ def first_difference(
     """
     if path in free or stored == requested:
         return None
+    # An entry that one side lacks differs in the first of its own, such as `classifier.recipe`.
+    if None in (stored, requested) and (one := stored or requested) and isinstance(one, dict):
+        stored, requested = stored or {}, requested or {}
     if isinstance(stored, dict) and isinstance(requested, dict):
         for key in {**stored, **requested}:
             inner = f"{path}.{key}" if path else str(key)
@@ -41,6 +44,8 @@ def _comparable(stored: list[Any], requested: list[Any]) -> bool:
 
 def _shown(value: object) -> str:
     """Return a value for a message, shortened if it is long."""
+    if value is None:
+        return "nothing"
     if isinstance(value, list) and len(value) > MOST_ENTRIES:
         return f"a list of {len(value)}"
     return shown(value)

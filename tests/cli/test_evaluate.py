@@ -7,6 +7,7 @@ import launch
 import numpy as np
 import pytest
 from answers import Adm
+from PIL import Image
 from samples import archive
 from scoring.stubs import spots
 
@@ -46,6 +47,20 @@ def with_reference(workdir: Path, adm: Adm) -> Path:
 
 def save(name: str, source) -> None:
     archive(name, *source.batch(range(len(source))), source.classes)
+
+
+def test_photographs_have_the_size_of_the_samples(workdir: Path, adm: Adm) -> None:
+    for i in range(20):
+        pixels = np.random.default_rng(i).integers(0, 256, (20, 30, 3), np.uint8)
+        (workdir / "photos").mkdir(exist_ok=True)
+        Image.fromarray(pixels).save(f"photos/{i}.png")
+    report = json.loads(
+        adm.done("evaluate", "samples.npz", "--reference", "photos", "--json", *POOLED).out
+    )
+    sides = [report["manifest"][side]["size"] for side in ("generated", "reference")]
+    assert sides == [[8, 8], [8, 8]]
+    features = ("--features", "pool.py:pool", "--device", "cpu", "--channels", "3")
+    adm.done("nearest", "samples.npz", "photos", *features)
 
 
 POOLED = ("--features", "pool.py:pool", "--device", "cpu", "--resamples", 20)

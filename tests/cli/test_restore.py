@@ -23,6 +23,13 @@ def truth(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+def test_one_image_has_no_interval(adm: Adm, models: Path, truth: Path, tmp_path: Path) -> None:
+    words = ("--truth", truth, "--count", 1, *BOX, *STEPS, "--out", tmp_path / "out")
+    answer = adm.done("restore", models / "model.safetensors", *words)
+    assert ": 1 image, samples.npz" in answer.out
+    assert " to " not in next(line for line in answer.out.splitlines() if "samples: PSNR" in line)
+
+
 def test_truth_is_measured_restored_and_scored(
     adm: Adm, models: Path, truth: Path, tmp_path: Path
 ) -> None:

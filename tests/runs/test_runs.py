@@ -24,7 +24,10 @@ A = {"a": "b"}
     ("setting", "message"),
     [
         ("train.learning_rate=0.5", r"recipe\.train\.learning_rate is 0\.01 there and 0\.5 here"),
-        ("unet.heads.heads=2", r"recipe\.unet\.heads\.channels_per_head is 8 there and None here"),
+        (
+            "unet.heads.heads=2",
+            r"recipe\.unet\.heads\.channels_per_head is 8 there and nothing here",
+        ),
     ],
 )
 def test_a_changed_setting_is_named_with_both_values(

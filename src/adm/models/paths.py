@@ -71,7 +71,7 @@ def _missing(model: str, path: Path, shipped: list[str]) -> str:
         )
     if len(path.parts) > 1 or path.suffix:
         return f"{model} does not exist; check the path, or give a name that `adm models` lists"
-    near = get_close_matches(model, shipped) or [f"one of {', '.join(shipped)}"]
+    near = get_close_matches(model, shipped) or ["a name that `adm models` lists"]
     return f"no model {model!r}; give a path of a model, or {' or '.join(near)}"
 
 
