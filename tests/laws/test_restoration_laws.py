@@ -192,6 +192,10 @@ def test_a_step_of_ddnm_takes_at_most_half_of_its_noise_from_that_of_a_measureme
     most = schedule.posterior_variance[level].sqrt() / 2
     assert moved.abs().max() <= most * (1 + 1e-4)
     assert (moved.abs().max() > 0) == (level > 1)
+    if level == 1:  # also where a mask leaves residuals of 0
+        x, exact = normal((COUNT, 1, 2, 2), 0), data.denoise(schedule)
+        last_step = parse(METHODS, "ddnm", "method").denoiser(exact, masked(SIGMA), schedule)
+        assert torch.equal(last_step(x, level).x_0, exact(x, level).x_0)
 
 
 def test_known_pixels_of_repaint_have_the_noise_of_their_level():

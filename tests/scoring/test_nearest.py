@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from adm.data.source import in_memory
+from adm.metrics.accuracy import wilson
 from adm.scoring.nearest import (
     NONE,
     equal_pixels,
@@ -120,6 +121,15 @@ def test_the_interval_knows_that_few_images_are_the_nearest_of_many_samples() ->
     inside = [one.copied.low <= 0 <= one.copied.high for one in estimates if one is not None]
     assert np.mean(inside) >= 0.85
     assert abs(np.mean([one.copied.value for one in estimates if one is not None])) < 0.05
+
+
+def test_samples_spread_evenly_over_all_images_count_each() -> None:
+    """Then the share is the same, whichever images are held out."""
+    data, test = drawn(80, 0), drawn(20, 1)
+    samples = np.concatenate([data, test] * 3)
+    copying = nearest_images(samples + 1e-3 * drawn(300, 2), data, test=test).copying
+    assert copying is not None
+    assert copying.share == pytest.approx(wilson(240, 300))
 
 
 def test_an_image_in_both_sets_says_nothing() -> None:
