@@ -43,6 +43,9 @@ REFUSED: dict[str, tuple[str, ...]] = {
     "sample model.safetensors --classes sneaker:99999999": ("at most 10,000,000 images",),
     "restore model.safetensors images.npz --operator inpaint:random=2": ("random of --operator",),
     "edit model.safetensors images.npz --edit noise:strength=9": ("strength of --edit must",),
+    "sample model.safetensors --part 1/2 --overwrite": (
+        "--overwrite and --part exclude each other; remove the folder first",
+    ),
     "train fashion-distilled --teacher fashion --teacher-weak fashion": (
         "--teacher-weak is not used at the scale 1; leave it out",
     ),

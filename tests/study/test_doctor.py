@@ -25,7 +25,7 @@ from adm.diffusion import Level, Schedule
 from adm.diffusion.targets import Velocity
 from adm.models.load import load_classifier, load_diffusion
 from adm.models.trained import ClassifierModel, DiffusionModel
-from adm.recipes import recipe
+from adm.recipes.photos import photos
 from adm.spec import assign
 from adm.training.model_file import entries_of, save_model
 
@@ -208,7 +208,7 @@ def test_the_start_reports_the_shift_of_the_estimated_brightness() -> None:
 def test_photographs_are_sampled_from_where_no_brightness_is_left() -> None:
     """Of bright ones: the mean is 0.4, the deviation over images that of photographs, 0.3."""
     model = load_diffusion("emoji")
-    model = replace(model, recipe=replace(model.recipe, sample=recipe("photos").sample))
+    model = replace(model, recipe=replace(model.recipe, sample=photos().sample))
     brightness = 0.4 + 0.3 * torch.randn(1000, generator=torch.Generator().manual_seed(0))
     images = brightness[:, None, None, None].expand(-1, *model.shape)
     assert model.shape == (3, 32, 32)

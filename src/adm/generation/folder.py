@@ -83,7 +83,6 @@ def sample_share(
     share: Share,
     *,
     on_step: OnStep | None = None,
-    overwrite: bool = False,
 ) -> list[range]:
     """Sample a share of the images into the work folder beside `out`.
 
@@ -105,15 +104,15 @@ def sample_share(
     """
     work = _work(out, job)
     with work_folder(out, STARTING_S):
-        if _is_complete(out, job, overwrite):
+        if _is_complete(out, job):
             return []
     _run(work, job, Devices(torch.device("cpu")), on_step, share)
     with suppress(InUse), work_folder(out, STARTING_S):  # unless another one writes the folder
-        if not overwrite and _is_complete(out, job, overwrite):
+        if _is_complete(out, job):
             return []
         if missing := work.missing():
             return missing
-        _finish(out, job, work, overwrite)
+        _finish(out, job, work)
     return []
 
 
@@ -224,7 +223,7 @@ def damage(out: Path) -> str | None:
     return f"{damaged[0] if damaged else SUMS} is missing or damaged there"
 
 
-def _is_complete(out: Path, job: Job, overwrite: bool) -> bool:
+def _is_complete(out: Path, job: Job, overwrite: bool = False) -> bool:
     """Return whether a folder holds the samples of a job; no parts are needed then."""
     if overwrite:
         check_free(out, overwrite)
@@ -252,7 +251,7 @@ def _run(
     work.run(make, devices, on_step or (lambda evaluations: None), cost=cost, share=share)
 
 
-def _finish(out: Path, job: Job, work: Work, overwrite: bool) -> None:
+def _finish(out: Path, job: Job, work: Work, overwrite: bool = False) -> None:
     """Write the sample folder from all parts."""
     write_folder(out, job, map(torch.from_numpy, work.arrays(IMAGES)), overwrite, work.folder)
 

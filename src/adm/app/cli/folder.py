@@ -23,6 +23,8 @@ def write(out: Path, job: Job, output: Output, title: str, devices: Devices) -> 
     share = None if output.part is None else Share.parse(output.part)
     if share is not None and devices.world > 1:
         raise SettingError("part", "{} and torchrun each distribute the images; leave one out")
+    if share is not None and output.overwrite:  # each would replace what another has finished
+        raise SettingError("overwrite", "{} and {part} exclude each other; remove the folder first")
     done = devices.once(lambda: not output.overwrite and holds(out, job))
     filmed = output.animate and not (done and (out / ANIMATION).is_file())
     total = (0 if done else job.evaluations) + (cost(job) if filmed else 0)
@@ -33,7 +35,7 @@ def write(out: Path, job: Job, output: Output, title: str, devices: Devices) -> 
             sample_into(out, job, devices=devices, on_step=advance, overwrite=output.overwrite)
             missing = []
         else:
-            missing = sample_share(out, job, share, on_step=advance, overwrite=output.overwrite)
+            missing = sample_share(out, job, share, on_step=advance)
         whole = not missing and (out / MANIFEST).is_file()
         if output.animate and devices.main and whole:
             add_animation(out, job, advance)
