@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from datetime import timedelta
 
@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from adm.app.notices import notice, quiet
-from adm.progress import Advance
+from adm.progress import Advance, silent
 from adm.shown import printable
 
 LINE_SECONDS = 10.0  # between lines without a terminal
@@ -97,12 +97,8 @@ def progress(what: str, total: float, unit: str, done: float = 0) -> Iterator[Ad
             _open.set(outer)
 
 
-@contextmanager
-def watched(what: str, total: float, unit: str, done: float = 0) -> Iterator[Advance]:
+def watched(what: str, total: float, unit: str, done: float = 0) -> AbstractContextManager[Advance]:
     """Show progress as `progress` does, if a terminal or a notebook displays it."""
     console = Console(stderr=True)
-    if console.is_terminal or console.is_jupyter:
-        with progress(what, total, unit, done) as advance:
-            yield advance
-    else:
-        yield lambda amount, note="": None
+    display = progress if console.is_terminal or console.is_jupyter else silent
+    return display(what, total, unit, done)

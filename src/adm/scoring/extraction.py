@@ -41,7 +41,6 @@ class Extraction:
         work: cache folder that all ranks can read and write, from which the same call resumes.
             Cached features are used only for images with the same bytes. One process, or one group
             of ranks, uses it at a time. By default it is a temporary folder.
-        silent: whether progress is not displayed.
 
     Raises:
         SettingError: `batch_size` is less than 1.
@@ -50,7 +49,6 @@ class Extraction:
     devices: Devices = field(default_factory=lambda: Devices(torch.device("cpu")))
     batch_size: int = 64
     work: Path | None = None
-    silent: bool = False
 
     def __post_init__(self) -> None:
         if self.batch_size < 1:
@@ -198,7 +196,7 @@ def extract(source: Source, features: Features, extraction: Extraction = DEFAULT
         )
 
     what = f"extracting features of {source.name} by {features.name}"
-    opened = progress if devices.main and not extraction.silent else silent
+    opened = progress if devices.main else silent
     with work_in(extraction.work, devices) as folder, opened(what, len(source), "images") as report:
         work = Work(folder, len(source), PART, {"features": features.fingerprint})
         work.run(make, devices, report, inputs=lambda span: source.batch(span)[0])

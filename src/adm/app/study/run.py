@@ -20,7 +20,7 @@ from adm.generation.folder import damage, holds, sample_into
 from adm.generation.generator import Cost, OnStep
 from adm.metrics import METRICS
 from adm.processes import Devices
-from adm.progress import progress, silent
+from adm.progress import displayed, progress, silent
 from adm.scoring import Extraction, Report, Score, title
 from adm.scoring.manifest import versions
 from adm.store.samples import MANIFEST
@@ -193,9 +193,9 @@ def run(
     with opened("sampling", total, "network evaluations", done) as advance:
         timings = [sample_point(study, point, out, devices, advance) for point in points]
     # One rank scores a point, since most of its scores are computed by one rank alone.
-    extraction = Extraction(Devices(devices.device), batch_size, silent=True)
+    extraction = Extraction(Devices(devices.device), batch_size)
     own = points[devices.rank :: devices.world]
-    with opened("scoring", len(own), "points") as advance:
+    with opened("scoring", len(own), "points") as advance, displayed(silent):
 
         def score(point: Point) -> tuple[list[Report], Score | None]:
             scored = _score(scoring, point, out, extraction)
