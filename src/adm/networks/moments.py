@@ -9,6 +9,7 @@ cache; of bfloat16 features, only they are read from memory and written to it.
 Letters: B images, C channels, G groups, L = H x W positions.
 """
 
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import torch
@@ -16,7 +17,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-IN_CACHE = 2**19  # elements in memory as float32 at a time
+IN_CACHE = 2**18  # elements in memory as float32 at a time
 
 
 class ChannelMoments(NamedTuple):
@@ -30,12 +31,16 @@ class ChannelMoments(NamedTuple):
     def of(cls, x: Tensor) -> "ChannelMoments":
         """The moments of features (B, C, H, W)."""
         share, moments = 1 / (x.shape[2] * x.shape[3]), []
-        for few in parts(x):
-            whole = x[few].float()
-            mean = whole.sum((2, 3), keepdim=True) * share
+        for (few,) in parts(x):
+            whole = few.float()
+            mean = whole.sum((2, 3), keepdim=True).mul_(share)
             # (x - mean)^2 in one operation; torch's own variance takes ten times as long.
-            square = torch.ops.aten.mse_loss(whole, mean.expand_as(whole), 0)
-            moments.append((mean.flatten(1), square.sum((2, 3)) * share))
+            square = torch.ops.aten.mse_loss(
+                whole, mean, 0, **_out(None if whole is few else whole)
+            )
+            moments.append((mean.flatten(1), square.sum((2, 3)).mul_(share)))
+        if len(moments) == 1:
+            return cls(*moments[0])
         return cls(*(torch.cat(each) for each in zip(*moments, strict=True)))
 
     def concatenate(self, other: "ChannelMoments") -> "ChannelMoments":
@@ -73,7 +78,7 @@ def grouped(
         shift: (B, C).
     """
     mean = moments.mean if shift is None else moments.mean + shift
-    centre = mean @ means
+    centre = torch.mm(mean, means)
     between = mean - centre
     variance = torch.addcmul(moments.variance, between, between)
     rstd = torch.addmm(eps, variance, means).rsqrt_()
@@ -129,9 +134,8 @@ class Normalise(torch.autograd.Function):
         x, *of_channels, means = ctx.saved_tensors
         dx, count = torch.empty_like(x), x.shape[2] * x.shape[3]
         sums = []
-        for few in parts(x):
-            factor, offset, centre, rstd = (each[few] for each in of_channels)
-            whole, dz = x[few].float(), gradient[few].float()
+        for few, dy, out, factor, offset, centre, rstd in parts(x, gradient, dx, *of_channels):
+            whole, dz = few.float(), dy.float()
             if ctx.silu:
                 dz = torch.ops.aten.silu_backward(dz, _affine(whole, factor, offset))
             # dx = factor dz - mean(factor dz) - rstd^2 (x - mean) mean(factor dz (x - mean)).
@@ -140,17 +144,19 @@ class Normalise(torch.autograd.Function):
             mean = (factor * total) @ means / count
             slope = -rstd * rstd * ((factor * product) @ means) / count
             part = _affine(whole, slope, -mean - slope * centre)
-            dx[few] = part.addcmul_(dz, factor[:, :, None, None])
+            out.copy_(part.addcmul_(dz, factor[:, :, None, None]))
             sums.append((rstd * product, total))
         grad_gain, grad_bias = (torch.cat(each) for each in zip(*sums, strict=True))
         needed = ctx.needs_input_grad
         return dx, grad_gain if needed[1] else None, grad_bias if needed[2] else None, *[None] * 5
 
 
-def parts(x: Tensor) -> list[slice]:
-    """A few images at a time, whose features in float32 stay in the processor's cache."""
-    few = max(1, IN_CACHE // x[0].numel())
-    return [slice(start, start + few) for start in range(0, len(x), few)]
+def parts(x: Tensor, *others: Tensor) -> Iterable[tuple[Tensor, ...]]:
+    """A few images of each at a time, so that those of x in float32 stay in the cache."""
+    few, all_of_them = IN_CACHE * len(x) // x.numel(), (x, *others)
+    if few >= len(x):
+        return [all_of_them]
+    return zip(*(each.split(max(few, 1)) for each in all_of_them), strict=True)
 
 
 def _affine_factors(
@@ -163,11 +169,21 @@ def _affine_factors(
 
 def _applied(x: Tensor, factor: Tensor, offset: Tensor, silu: bool, dtype: torch.dtype) -> Tensor:
     y = torch.empty_like(x, dtype=dtype)
-    for few in parts(x):
-        z = _affine(x[few].float(), factor[few], offset[few])
-        y[few] = F.silu(z, inplace=True) if silu else z
+    for few, out, *by in parts(x, y, factor, offset):
+        whole = few.float()
+        z = _affine(whole, *by, **_out(out if dtype == torch.float32 else whole))
+        if silu:
+            F.silu(z, inplace=True)
+        if z is not out:
+            out.copy_(z)
     return y
 
 
-def _affine(x: Tensor, factor: Tensor, offset: Tensor) -> Tensor:
-    return torch.addcmul(offset[:, :, None, None], x, factor[:, :, None, None])
+def _affine(x: Tensor, factor: Tensor, offset: Tensor, **out: Any) -> Tensor:
+    b, c = factor.shape
+    return torch.addcmul(offset.view(b, c, 1, 1), x, factor.view(b, c, 1, 1), **out)
+
+
+def _out(memory: Tensor | None) -> dict[str, Any]:
+    """Memory for a result; torch.compile finds its own, and refuses any with channels last."""
+    return {} if memory is None or torch.compiler.is_compiling() else {"out": memory}
