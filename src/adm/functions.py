@@ -9,7 +9,6 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -21,7 +20,6 @@ from adm.spec import SettingError, literal
 NUMBERS = itertools.count()  # of the files that were opened
 
 
-@dataclass(frozen=True)
 class Function:
     """A function of the user's, or what it returns; all calls of either are through this.
 
@@ -31,9 +29,15 @@ class Function:
         source: that of its module, or of itself; None if there is none, as of a builtin.
     """
 
-    name: str
-    compute: Callable[..., Any] = field(compare=False)
-    source: str | None = None
+    def __init__(self, name: str, compute: Callable[..., Any], source: str | None = None) -> None:
+        self.name, self.compute, self.source = name, compute, source
+
+    def __eq__(self, other: object) -> bool:
+        mine = (self.name, self.source)
+        return isinstance(other, Function) and (other.name, other.source) == mine
+
+    def __hash__(self) -> int:
+        return hash((self.name, self.source))
 
     @classmethod
     def of(cls, compute: Callable[..., Any]) -> "Function":

@@ -97,7 +97,7 @@ def test_measurements_that_cannot_be_are_refused(
             "IMAGES has the shape (1, 6, 6), and --operator leaves (1, 8, 8)",
         ),
         ((tmp_path / "nan.npy", *BOX), "IMAGES holds numbers that are not finite"),
-        ((tmp_path / "none.npy", *BOX), "y has no measurements; give at least one"),
+        ((tmp_path / "none.npy", *BOX), "IMAGES has no measurements; give at least one"),
         ((*mine, f"{tmp_path}/camera.py:spectrum"), "spectrum returns complex64 (2, 1, 8, 8)"),
         ((*mine, f"{tmp_path}/camera.py:cut"), "cut cannot be differentiated"),
         ((*mine, f"{tmp_path}/camera.py:exits"), "SystemExit: 7"),

@@ -1,16 +1,21 @@
 """Measurements, Problem -> images: resuming, blocks, refusals."""
 
+import inspect
 from pathlib import Path
 
+import numpy as np
 import pytest
 import tiny
 import torch
+from PIL import Image
 from samples import contents
 
 import adm
 from adm.generation.folder import sample_into
 from adm.generation.restored import Problem
+from adm.generation.samples import Samples
 from adm.spec import SettingError
+from adm.store.hashes import sha256_of
 
 OPERATOR = "inpaint:box=2-2-4-4"
 METHODS = ("mmps:iterations=2", "pgdm", "dps", "ddnm", "diffpir", "repaint:jump=2,times=2", "daps")
@@ -116,10 +121,57 @@ def test_unfit_settings_are_refused(
 
 
 def test_y_has_the_shape_that_the_operator_leaves(model: adm.Pipeline) -> None:
-    with pytest.raises(SettingError, match=r"inputs must be a tensor of float32 \(N, 1, 4, 4\)"):
-        model.restore(IMAGES, "downsample:factor=2")
+    for y, message in (
+        (IMAGES, r"each of y has the shape \(1, 8, 8\), and operator=... leaves \(1, 4, 4\)"),
+        (IMAGES[:0, :, :4, :4], "y has no measurements"),
+        (torch.full((1, 1, 4, 4), torch.nan), "y holds numbers that are not finite"),
+        (3, "y must be a path, PIL images"),
+    ):
+        with pytest.raises(SettingError, match=message):
+            model.restore(y, "downsample:factor=2")
     with pytest.raises(SettingError, match="y has a negative mean"):
         model.restore(-torch.ones(1, 1, 16, 16), "phase", "dps")
+
+
+def halved(x: torch.Tensor) -> torch.Tensor:
+    return x[:, :, ::2] / 2
+
+
+def test_a_function_is_an_operator(tmp_path: Path, model: adm.Pipeline) -> None:
+    (tmp_path / "camera.py").write_text(f"import torch\n\n{inspect.getsource(halved)}")
+    named = f"{tmp_path}/camera.py:halved"
+    one, other = (
+        model.restore(model.measure(IMAGES, of), of, "ddnm", steps=3) for of in (halved, named)
+    )
+    assert torch.equal(one.images, other.images)
+    restoration = one.job.manifest()["restoration"]
+    assert restoration["operator"] == f"function:of={__name__}:halved"
+    assert restoration["sha256"] == sha256_of(inspect.getsource(halved).encode())
+
+
+def test_images_are_given_in_many_ways(tmp_path: Path, model: adm.Pipeline) -> None:
+    """To be edited, measured and restored: files, PIL images, arrays, samples."""
+    arrays = IMAGES.permute(0, 2, 3, 1).numpy()
+    pictures = [Image.fromarray(each[..., 0]) for each in arrays]
+    for number, picture in enumerate(pictures):
+        picture.save(tmp_path / f"{number}.png")
+    samples = Samples(model.job(count=len(IMAGES)), IMAGES)
+    expected = model.edit(IMAGES, steps=3).images
+    y = model.measure(IMAGES, OPERATOR)
+    for given in (tmp_path, str(tmp_path), pictures, arrays, arrays[..., 0], samples):
+        assert torch.equal(model.edit(given, steps=3).images, expected)
+        assert torch.equal(model.measure(given, OPERATOR), y)
+        restored = model.restore(given, "inpaint:box=2-2-4-4", "ddnm", steps=3).images
+        assert torch.equal(restored, model.restore(IMAGES, OPERATOR, "ddnm", steps=3).images)
+    assert torch.equal(model.edit(pictures[0], steps=3).images, expected[:1])
+    assert model.edit(pictures[0].resize((32, 20)), steps=3).images.shape == (1, 1, 8, 8)
+    for measured in (y.numpy(), tmp_path / "y.npy"):
+        np.save(tmp_path / "y.npy", y.numpy())
+        again = model.restore(measured, OPERATOR, "ddnm", steps=3).images
+        assert torch.equal(again, model.restore(y, OPERATOR, "ddnm", steps=3).images)
+    for given in (None, [3], [], arrays.astype(float)):
+        with pytest.raises(ValueError, match=r"must be a path|none; give|expected uint8"):
+            model.edit(given)
 
 
 def test_divergence_stops_with_the_step_and_what_to_lower(

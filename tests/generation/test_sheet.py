@@ -17,13 +17,13 @@ from adm.generation import blocks
 from adm.generation.animation import MOST_FRAMES, MOST_IMAGES, animation, cost
 from adm.generation.diffusion import DiffusionGenerator
 from adm.generation.folder import add_animation, sample_into
+from adm.generation.inputs import open_images
 from adm.generation.job import Job
 from adm.generation.samples import sample
 from adm.generation.sheet import PIXELS, contact_sheet, draw, layout
 from adm.images import to_uint8
 from adm.models.load import load_diffusion
 from adm.samplers import Sampling
-from adm.scoring.images import open_images
 
 
 def stub(labels: list[int] | None, count: int) -> Job:

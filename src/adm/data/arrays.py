@@ -43,7 +43,13 @@ def read_arrays(
         arrays = {IMAGES[0]: load_array(path)}
     else:
         arrays = load_arrays(path, KEYS)
-    images = _images(path, arrays)
+    stored = _first(arrays, IMAGES)
+    if stored is None:
+        raise ValueError(
+            f"{path} has no images: its arrays are {list_arrays(path)}; save it with "
+            "np.savez(path, arr_0=images, arr_1=labels), images uint8 (N, H, W, C)"
+        )
+    images = check_images(stored, str(path))
     numbers = _labels(path, arrays, len(images))
     if classes is not None and CLASSES not in arrays and any(key in arrays for key in LABELS):
         arrays[CLASSES] = np.array(classes)
@@ -55,17 +61,19 @@ def _first(arrays: dict[str, np.ndarray], keys: tuple[str, ...]) -> np.ndarray |
     return next((arrays[key] for key in keys if key in arrays), None)
 
 
-def _images(path: Path, arrays: dict[str, np.ndarray]) -> np.ndarray:
-    """(N, H, W, C) uint8."""
-    images = _first(arrays, IMAGES)
-    if images is None:
-        raise ValueError(
-            f"{path} has no images: its arrays are {list_arrays(path)}; save it with "
-            "np.savez(path, arr_0=images, arr_1=labels), images uint8 (N, H, W, C)"
-        )
+def check_images(images: np.ndarray, name: str) -> np.ndarray:
+    """Return images as (N, H, W, C) uint8.
+
+    Args:
+        images: as those, or (N, H, W).
+        name: of the array, in errors.
+
+    Raises:
+        ValueError: an array of another type or shape.
+    """
     if images.dtype != np.uint8:
         raise ValueError(
-            f"{path}: images are {images.dtype}, expected uint8 in 0..255; if they are in 0..1, "
+            f"{name}: images are {images.dtype}, expected uint8 in 0..255; if they are in 0..1, "
             "save (255 * images).round().astype('uint8')"
         )
     if images.ndim == 3:
@@ -73,7 +81,7 @@ def _images(path: Path, arrays: dict[str, np.ndarray]) -> np.ndarray:
     second = images.ndim == 4 and images.shape[1] in MODES and images.shape[3] not in MODES
     if images.ndim != 4 or not images.size or second:
         raise ValueError(
-            f"{path}: images have shape {images.shape}, expected (N, H, W, C) with N > 0, or "
+            f"{name}: images have shape {images.shape}, expected (N, H, W, C) with N > 0, or "
             "(N, H, W); if channels come second, save images.transpose(0, 2, 3, 1)"
         )
     return images

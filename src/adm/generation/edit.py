@@ -18,6 +18,7 @@ from torch.nn import functional as F
 from adm.diffusion import Denoise, Schedule, process
 from adm.generation.diffusion import DiffusionGenerator
 from adm.generation.generator import Cost
+from adm.generation.inputs import Images, read_images
 from adm.generation.job import Job, check_tensor
 from adm.generation.labels import Classes, labels_of, positive
 from adm.generation.start import FROM_IMAGE, Start
@@ -99,21 +100,22 @@ class Edit(Checked, Start):
     def job(
         self,
         generator: DiffusionGenerator,
-        images: Tensor,
+        images: Images,
         classes: Classes | None = None,
         samples: int = 1,
-        source: str = "memory",
+        source: str | None = None,
     ) -> Job:
         """Return the job of a generator that starts here; see `Pipeline.edit_job`."""
         targets = _targets(classes, generator)
-        groups = _groups(images, self, generator)
+        pixels, name = read_images("images", images, generator.shape)
+        groups = _groups(pixels, self, generator)
         per_target = positive("samples", samples) * self.together
         per_group = per_target * (1 if targets is None else len(targets))
         inputs = groups.repeat_interleave(per_group, dim=0)
         labels = None
         if targets is not None:
             labels = [label for label in targets for _ in range(per_target)] * len(groups)
-        return Job(generator, labels, len(inputs), inputs, source)
+        return Job(generator, labels, len(inputs), inputs, source or name)
 
     @abstractmethod
     def encoded(

@@ -17,6 +17,7 @@ from adm.generation.cascade import cascade
 from adm.generation.diffusion import DiffusionGenerator, OfSchedule
 from adm.generation.edit import EDITS, Edit
 from adm.generation.generator import Generator, OnStep
+from adm.generation.inputs import Images, read_images
 from adm.generation.job import Job
 from adm.generation.labels import Classes, labels_of
 from adm.generation.restored import Problem
@@ -29,6 +30,7 @@ from adm.models.pair import classifier_of, guides_of, weak_of
 from adm.models.trained import ClassifierModel, DiffusionModel
 from adm.progress import progress
 from adm.restoration import DPS, Method, Operator, operator_of
+from adm.restoration.measurement import Forward
 from adm.samplers import ClassifierGuide, FreeGuide, Sampling, State
 from adm.shown import count_of
 from adm.spec import SettingError, literal, parse
@@ -224,8 +226,8 @@ class Pipeline:
 
     def restore(
         self,
-        y: Tensor,
-        operator: str | Operator,
+        y: Images,
+        operator: str | Operator | Forward,
         method: str | Method = "mmps",
         *,
         sigma: float = 0.0,
@@ -237,9 +239,13 @@ class Pipeline:
         """Sample the images that were measured as y = operator(image) + sigma noise.
 
         Args:
-            y: (N, ...) measurements in units of [-1, 1], or uint8 images; see `measure`.
+            y: measurements: numbers (N, ...) in units of [-1, 1], as `measure` returns them, in a
+                tensor, an array or a .npy file; or images as of `edit`, in the size of the
+                measurement.
             operator: a spec, such as "inpaint:box=4-4-10-10", "downsample:factor=4",
-                "blur:gaussian=3" or "module:function"; `adm help operator` lists them.
+                "blur:gaussian=3" or "module:function", which `adm help operator` lists; or a
+                differentiable function of (B, C, H, W) images in [-1, 1], of which the manifest has
+                the name and the source.
             method: a spec, such as "mmps", "dps:step=0.3" or "ddnm"; `adm help method` lists them.
             sigma: standard deviation of the noise of y, in units of [-1, 1].
             samples: images for each measurement.
@@ -260,32 +266,40 @@ class Pipeline:
 
     def restore_job(
         self,
-        y: Tensor,
+        y: Images,
         problem: Problem,
         samples: int = 1,
         classes: Classes | None = None,
-        source: str = "memory",
+        source: str | None = None,
         **settings: Any,
     ) -> Job:
         """Return the job of a call of `restore` with the same arguments, without running it.
 
         Args:
-            source: description of the origin of y, for the manifest.
+            source: description of the origin of y, for the manifest; by default its path, or
+                "memory".
         """
         default: dict[str, Any] = {"scale": 0.0} if classes is None else {}
         generator = self.generator(start=problem, classes=classes, **(default | settings))
         return problem.job(generator, y, samples, classes, source)
 
     def measure(
-        self, images: Tensor, operator: str | Operator, *, sigma: float = 0.0, seed: int = 0
+        self,
+        images: Images,
+        operator: str | Operator | Forward,
+        *,
+        sigma: float = 0.0,
+        seed: int = 0,
     ) -> Tensor:
-        """Measure images, (N, C, H, W) uint8 -> (N, ...) float32, as `restore` takes them.
+        """Measure images -> (N, ...) float32, as `restore` takes them.
 
         Args:
+            images: as of `edit`.
             operator, sigma: as for `restore`.
             seed: of the noise, with the index of an image.
         """
-        return Problem(operator_of(operator), DPS(), sigma).measure(images, seed)
+        pixels, _ = read_images("images", images, self.shape)
+        return Problem(operator_of(operator), DPS(), sigma).measure(pixels, seed)
 
     def trajectory(
         self,
@@ -312,7 +326,7 @@ class Pipeline:
 
     def edit(
         self,
-        images: Tensor,
+        images: Images,
         edit: str | Edit = "noise",
         classes: Classes | None = None,
         samples: int = 1,
@@ -323,7 +337,9 @@ class Pipeline:
         """Sample from images: noised, encoded or between two; `adm help edit` lists the kinds.
 
         Args:
-            images: (N, C, H, W) uint8, of the model's shape.
+            images: a path of images, or of any data that `adm train` takes; one or several PIL
+                images; a NumPy array (N, H, W, C), a tensor (N, C, H, W), both uint8; or Samples.
+                Files and PIL images are resized and cropped to the model's size.
             edit: such as "noise:strength=0.5", "invert" or "interpolate:count=7".
             classes: those to which each image is changed, as of `sample`: "bag", "all", "bag:4".
                 By default neither the network nor a classifier is conditioned on one.
@@ -340,21 +356,22 @@ class Pipeline:
             FloatingPointError: sampling gave NaN or infinity.
         """
         job = self.edit_job(images, edit, classes, samples, **settings)
-        return self._watched(job, f"editing {count_of(len(images), 'image')}", on_step)
+        return self._watched(job, f"sampling {count_of(job.count, 'edit')}", on_step)
 
     def edit_job(
         self,
-        images: Tensor,
+        images: Images,
         edit: str | Edit = "noise",
         classes: Classes | None = None,
         samples: int = 1,
-        source: str = "memory",
+        source: str | None = None,
         **settings: Any,
     ) -> Job:
         """Return the job of a call of `edit` with the same arguments, without running it.
 
         Args:
-            source: description of the origin of the images, for the manifest.
+            source: description of the origin of the images, for the manifest; by default their
+                path, or "memory".
         """
         start = parse(EDITS, edit, "edit")
         if self.upsampler is not None:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from adm.generation.diffusion import DiffusionGenerator
 from adm.generation.generator import Cost
+from adm.generation.inputs import Images, read_measurements
 from adm.generation.job import Job
 from adm.generation.labels import Classes, labels_of, positive
 from adm.generation.start import Start
@@ -17,6 +18,7 @@ from adm.images import to_float, to_uint8
 from adm.models.pair import check_from_noise
 from adm.models.trained import DiffusionModel
 from adm.restoration import METHODS, Instrument, Method, Operator, Prior, operator_of
+from adm.restoration.measurement import Forward
 from adm.samplers import ImageNoise, Sampler, Sampling, State
 from adm.samplers.noise import START
 from adm.spec import SettingError, literal, out_of_range, parse, text
@@ -53,7 +55,7 @@ class Problem(Start):
 
     @classmethod
     def parsed(
-        cls, operator: str | Operator, method: str | Method, sigma: float = 0.0
+        cls, operator: str | Operator | Forward, method: str | Method, sigma: float = 0.0
     ) -> "Problem":
         """Return the problem of specs or objects."""
         return cls(operator_of(operator), parse(METHODS, method, "method"), sigma)
@@ -175,22 +177,24 @@ class Problem(Start):
     def job(
         self,
         generator: DiffusionGenerator,
-        y: Tensor,
+        y: Images,
         samples: int = 1,
         classes: Classes | None = None,
-        source: str = "memory",
+        source: str | None = None,
     ) -> Job:
         """Return the job of a generator that starts here; see `Pipeline.restore_job`."""
-        if not len(y):
-            raise SettingError("y", "{} has no measurements; give at least one")
-        inputs = (to_float(y) if y.dtype == torch.uint8 else y).cpu().float()
+        measured, name = read_measurements("y", y, self.instrument(generator.model).shape)
+        inputs = to_float(measured) if measured.dtype == torch.uint8 else measured
         self.operator.check(inputs)
-        count, labels = len(y) * positive("samples", samples), None
+        count, labels = len(inputs) * positive("samples", samples), None
         if classes is not None:
             labels, number = labels_of(classes, generator.classes)
-            if number not in (1, len(y), count):
+            if number not in (1, len(inputs), count):
                 raise SettingError(
-                    "classes", f"{{}} must be one, or one for each of {len(y)} images, got {number}"
+                    "classes",
+                    f"{{}} must be one, or one for each of {len(inputs)} images, got {number}",
                 )
             labels = [label for label in labels or [] for _ in range(count // number)]
-        return Job(generator, labels, count, inputs.repeat_interleave(samples, dim=0), source)
+        return Job(
+            generator, labels, count, inputs.repeat_interleave(samples, dim=0), source or name
+        )

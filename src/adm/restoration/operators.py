@@ -2,7 +2,7 @@
 
 import math
 from abc import abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
@@ -315,7 +315,7 @@ OPERATORS: dict[str, type[Operator]] = {
 }
 
 
-def operator_of(spec: str | Operator | Callable[[Tensor], Tensor]) -> Operator:
+def operator_of(spec: str | Operator | Forward) -> Operator:
     """Return the operator of a spec; a function, or its module:function, is a custom one.
 
     Raises:

@@ -1,9 +1,10 @@
 """Samples, reference, features -> Report: scores with intervals; nearest images; clusters."""
 
+from adm.generation.inputs import Opened, open_images
 from adm.metrics import Score, title
 from adm.scoring.evaluate import Comparison, at_size, check_sizes, evaluate
 from adm.scoring.extraction import Extraction, FeatureSet, extract, resumable
-from adm.scoring.images import Opened, open_images, resize_to
+from adm.scoring.images import resize_to
 from adm.scoring.reference import (
     Reference,
     cached_reference,

@@ -12,6 +12,7 @@ from pydantic import Field
 
 from adm.data import Source
 from adm.features import Features, open_features, recorded_features
+from adm.generation.inputs import Opened, open_images
 from adm.generation.job import Job
 from adm.generation.samples import Samples, sample
 from adm.metrics import METRICS, Score, title
@@ -19,7 +20,7 @@ from adm.metrics.bootstrap import RESAMPLES
 from adm.metrics.manifold import DENSITY_NEIGHBOURS
 from adm.processes import Devices
 from adm.scoring.extraction import DEFAULT, Extraction, FeatureSet, extract
-from adm.scoring.images import Opened, first, open_images, open_samples, resize_to
+from adm.scoring.images import first, open_samples, resize_to
 from adm.scoring.manifest import omit_labels, versions
 from adm.scoring.reference import (
     Reference,

@@ -11,7 +11,6 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from adm.data.naming import at_home
 from adm.features import Features, open_features
 from adm.generation.diffusion import DiffusionGenerator
 from adm.generation.job import Job
@@ -21,9 +20,7 @@ from adm.metrics import Score
 from adm.metrics.bootstrap import mean_interval
 from adm.metrics.similarity import psnr, ssim
 from adm.pictures import Row, png, sheet
-from adm.scoring.images import open_images, read_first
-from adm.spec import SettingError
-from adm.store.arrays import load_array, write_npz
+from adm.store.arrays import write_npz
 from adm.store.files import write_bytes, write_json
 from adm.store.samples import RESTORED
 
@@ -172,42 +169,6 @@ class Restored:
         maps["measured"] = np.ascontiguousarray(self.y.numpy())
         write_npz(folder / MAPS, maps)
         write_json(folder / SCORES, self.to_json())
-
-
-def open_measurements(
-    spec: str, shape: tuple[int, ...], count: int | None = None
-) -> tuple[Tensor, str]:
-    """Open measurements: images of any form of data, or the numbers of a .npy file.
-
-    Args:
-        shape: that of a measurement.
-        count: the first so many; by default all.
-
-    Returns:
-        (N, *shape) uint8, or float32 of a .npy file; and their name.
-
-    Raises:
-        SettingError: they have another shape, or are not finite.
-    """
-    if spec.endswith(".npy"):
-        array = load_array(at_home(spec))
-        if array.dtype.kind not in "fiu" or not np.isfinite(array).all():
-            raise SettingError("images", "{} holds numbers that are not finite and real")
-        y, name = torch.from_numpy(array.astype(np.float32))[:count], at_home(spec).name
-    elif len(shape) != 3 or shape[0] not in (1, 3, 4):
-        raise SettingError(
-            "images", f"{{operator}} leaves no images; give a .npy file (N, {shape})"
-        )
-    else:
-        source = open_images(spec, channels=shape[0], pad=False).source
-        y, name = read_first(source, count), source.name
-    if tuple(y.shape[1:]) != tuple(shape):
-        raise SettingError(
-            "images",
-            f"each of {{}} has the shape {tuple(y.shape[1:])}, and {{operator}} leaves "
-            f"{tuple(shape)} of the images of the model; give another of the two",
-        )
-    return y, name
 
 
 def perceptual_features(spec: str | None, device: torch.device) -> Features | None:

@@ -63,15 +63,12 @@ def edit(
     """
     places.folder(out, MANIFEST)
     from adm.app.cli.folder import write
+    from adm.generation.inputs import read_images
     from adm.generation.pipeline import load
     from adm.models.device import join_ranks
-    from adm.scoring.images import open_images, read_first
 
     devices = join_ranks(models.device)
     pipeline = load(model, models.classifier, None, devices.device, models.weak)
-    channels, height, width = pipeline.shape
-    how = {"split": split, "size": (height, width), "channels": channels}
-    source = open_images(images, **how).source
-    pixels = read_first(source, count)
-    job = pipeline.edit_job(pixels, edit, classes, samples, source.name, **settings.overrides)
+    pixels, name = read_images("images", images, pipeline.shape, split, count)
+    job = pipeline.edit_job(pixels, edit, classes, samples, name, **settings.overrides)
     write(out, job, output, f"editing {count_of(len(pixels), 'image')}", devices)

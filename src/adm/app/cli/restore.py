@@ -85,12 +85,12 @@ def restore(
         raise SettingError("images", "there is nothing to restore; give {} or {truth}")
     from adm.app.cli.folder import write
     from adm.generation.folder import images_of
+    from adm.generation.inputs import read_images, read_measurements
     from adm.generation.pipeline import load
     from adm.generation.restored import Problem
     from adm.models.device import join_ranks
     from adm.restoration.presets import PRESETS
-    from adm.scoring.images import open_images, read_first
-    from adm.scoring.restored import Restored, open_measurements, perceptual_features
+    from adm.scoring.restored import Restored, perceptual_features
 
     overrides = settings.overrides
     if preset is not None:
@@ -106,17 +106,15 @@ def restore(
     devices = join_ranks(models.device)
     pipeline = load(model, models.classifier, None, devices.device, models.weak)
     problem = Problem.parsed(operator, method or "mmps", sigma or 0.0)
-    real, known, (channels, *size) = None, None, pipeline.shape
+    known, name = None, ""
     if truth is not None:
-        how = {"split": (split, "train"), "size": tuple(size), "channels": channels}
-        real = open_images(truth, **how).source
-        known = read_first(real, count)
+        known, name = read_images("truth", truth, pipeline.shape, (split, "train"), count)
     if images is not None:
-        y, name = open_measurements(images, problem.instrument(pipeline.model).shape, count)
+        shape = problem.instrument(pipeline.model).shape
+        y, name = read_measurements("images", images, shape, count)
     else:
-        assert real is not None
         assert known is not None
-        y, name = problem.measure(known, overrides.get("seed", 0)), f"{real.name}, measured"
+        y, name = problem.measure(known, overrides.get("seed", 0)), f"{name}, measured"
     if known is not None and len(known) != len(y):
         raise SettingError(
             "truth", f"{{}} has {len(known)} images and {{images}} {len(y)}; give one for each"
