@@ -243,6 +243,12 @@ def test_samples_are_a_sequence_of_images(tmp_path: Path) -> None:
     assert [tuple(image.shape) for image in samples] == [samples.images.shape[1:]] * 3
     assert torch.equal(samples[1], samples.images[1])
     assert torch.equal(samples[:2], samples.images[:2])
+    assert [each.size for each in samples.pil] == [(8, 8)] * 3
+    assert np.array_equal(np.asarray(samples.pil[1]), samples.images[1, 0].numpy())
+    assert torch.equal(model.sample(count=3, progress=False).images, samples.images)
+    for theirs, ours in (("guidance_scale", "scale"), ("num_inference_steps", "steps")):
+        with pytest.raises(SettingError, match=f"{theirs} is called {ours}=... here"):
+            model.sample(**{theirs: 3})
     first = next(iter(model.trajectory(count=2)))
     assert repr(first) == f"State(x of {tuple(first.x.shape)}, level={first.level})"
 

@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import Iterator
-from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -196,6 +195,7 @@ class Pipeline:
         count: int | None = None,
         *,
         on_step: OnStep | None = None,
+        progress: bool = True,
         **settings: Any,
     ) -> Samples:
         """Sample images.
@@ -205,6 +205,7 @@ class Pipeline:
                 one label per image; by default all classes take turns.
             count: number of images, if `classes` has no counts.
             on_step: called after every step with the network evaluations that it took.
+            progress: whether progress is displayed, in a terminal or a notebook.
             settings: settings to change, by name; `inputs`, `upsampler_steps`, `upsampler_noise`,
                 see `job`; and `gradient`, see `generator`.
 
@@ -216,12 +217,13 @@ class Pipeline:
             FloatingPointError: sampling gave NaN or infinity.
         """
         job = self.job(classes, count, **settings)
-        return self._watched(job, f"sampling {count_of(job.count, 'image')}", on_step)
+        return self._watched(job, f"sampling {count_of(job.count, 'image')}", on_step, progress)
 
-    def _watched(self, job: Job, what: str, on_step: OnStep | None) -> Samples:
-        """Sample a job with `on_step`, or by default with its progress reported."""
-        bar = progress(what, job.evaluations, "network evaluations")
-        with nullcontext(on_step) if on_step else bar as advance:
+    def _watched(self, job: Job, what: str, on_step: OnStep | None, shown: bool) -> Samples:
+        """Sample a job with `on_step`, or by default with its progress reported if it is shown."""
+        if on_step or not shown:
+            return sample(job, on_step)
+        with progress(what, job.evaluations, "network evaluations") as advance:
             return sample(job, advance)
 
     def restore(
@@ -234,6 +236,7 @@ class Pipeline:
         samples: int = 1,
         classes: Classes | None = None,
         on_step: OnStep | None = None,
+        progress: bool = True,
         **settings: Any,
     ) -> Samples:
         """Sample the images that were measured as y = operator(image) + sigma noise.
@@ -250,7 +253,7 @@ class Pipeline:
             sigma: standard deviation of the noise of y, in units of [-1, 1].
             samples: images for each measurement.
             classes: one class for all images, or one each; by default sampling is unconditional.
-            on_step: as for `sample`.
+            on_step, progress: as for `sample`.
             settings: of `Sampling`, by name, to change those of the method.
 
         Returns:
@@ -262,7 +265,7 @@ class Pipeline:
         """
         problem = Problem.parsed(operator, method, sigma)
         job = self.restore_job(y, problem, samples, classes, **settings)
-        return self._watched(job, f"restoring {count_of(job.count, 'image')}", on_step)
+        return self._watched(job, f"restoring {count_of(job.count, 'image')}", on_step, progress)
 
     def restore_job(
         self,
@@ -332,6 +335,7 @@ class Pipeline:
         samples: int = 1,
         *,
         on_step: OnStep | None = None,
+        progress: bool = True,
         **settings: Any,
     ) -> Samples:
         """Sample from images: noised, encoded or between two; `adm help edit` lists the kinds.
@@ -344,7 +348,7 @@ class Pipeline:
             classes: those to which each image is changed, as of `sample`: "bag", "all", "bag:4".
                 By default neither the network nor a classifier is conditioned on one.
             samples: number of edits of each image for each of `classes`.
-            on_step: as of `sample`.
+            on_step, progress: as of `sample`.
             settings: settings to change, by name.
 
         Returns:
@@ -356,7 +360,7 @@ class Pipeline:
             FloatingPointError: sampling gave NaN or infinity.
         """
         job = self.edit_job(images, edit, classes, samples, **settings)
-        return self._watched(job, f"sampling {count_of(job.count, 'edit')}", on_step)
+        return self._watched(job, f"sampling {count_of(job.count, 'edit')}", on_step, progress)
 
     def edit_job(
         self,

@@ -10,6 +10,7 @@ from PIL import Image
 from torch import Tensor
 
 from adm.data.naming import at_home
+from adm.data.pixels import to_picture
 from adm.generation.animation import animation
 from adm.generation.folder import add_animation, check_free, write_folder
 from adm.generation.generator import OnStep
@@ -50,6 +51,11 @@ class Samples:
     def __iter__(self) -> Iterator[Tensor]:
         """Yield the images, (C, H, W) uint8."""
         return iter(self.images)
+
+    @property
+    def pil(self) -> list[Image.Image]:
+        """The images as PIL images, which `images` holds as a tensor."""
+        return [to_picture(image) for image in self.images]
 
     def __repr__(self) -> str:
         return f"Samples({len(self)} images of (C, H, W) = {tuple(self.images.shape[1:])})"

@@ -51,6 +51,15 @@ KINDS: dict[str, Mapping[str, type[Checked]]] = {
 }
 
 
+# Arguments of diffusers -> ours.
+ELSEWHERE = {
+    "guidance_scale": "scale",
+    "num_inference_steps": "steps",
+    "num_images_per_prompt": "count",
+    "generator": "seed",
+}
+
+
 class Stage(NamedTuple):
     """Settings of one part of the way from noise to the image.
 
@@ -226,6 +235,8 @@ def _with_scale(guides: tuple[Guide, ...], scale: Any) -> tuple[Guide, ...]:
 
 def _unknown(name: str) -> SettingError:
     """Return the error of a setting that does not exist, with the kinds that have it."""
+    if name in ELSEWHERE:
+        return SettingError(name, f"{{}} is called {{{ELSEWHERE[name]}}} here")
     for field_name, kinds in KINDS.items():
         having = [
             kind.name
