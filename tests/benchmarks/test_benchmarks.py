@@ -1,5 +1,6 @@
 """Each benchmark that is taken again, at its smallest size, as far as it needs no other code."""
 
+import os
 import subprocess
 import sys
 from importlib import import_module
@@ -26,6 +27,19 @@ def test_a_benchmark_starts(name: str, tmp_path: Path) -> None:
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "usage" in done.stdout
+
+
+@pytest.mark.parametrize("name", ["sampling", "training"])
+def test_a_step_is_timed_beside_the_released_code(name: str) -> None:
+    if not (checkout := os.environ.get("ADM_RELEASED")):
+        pytest.skip("set ADM_RELEASED to a checkout of github.com/openai/guided-diffusion")
+    smallest = ["--released", checkout, "--shapes", "28", "--rounds", "2", "--threads", "1"]
+    if name == "training":
+        smallest += ["--batch-size", "2"]
+    command = [sys.executable, str(BENCHMARKS / f"{name}.py"), *smallest]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "| adm, float32 | " in done.stdout
 
 
 def test_a_step_of_sampling_is_timed(module: Any) -> None:

@@ -171,7 +171,8 @@ def _applied(x: Tensor, factor: Tensor, offset: Tensor, silu: bool, dtype: torch
     y = torch.empty_like(x, dtype=dtype)
     for few, out, *by in parts(x, y, factor, offset):
         whole = few.float()
-        z = _affine(whole, *by, **_out(out if dtype == torch.float32 else whole))
+        own = None if whole is few else whole
+        z = _affine(whole, *by, **_out(out if dtype == torch.float32 else own))
         if silu:
             F.silu(z, inplace=True)
         if z is not out:
