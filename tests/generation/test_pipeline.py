@@ -288,6 +288,15 @@ def test_a_pipeline_its_job_and_samples_are_copied_and_pickled(model: adm.Pipeli
         assert duplicate(job).manifest() == job.manifest()
 
 
+def test_a_pipeline_is_moved_to_a_device(model: adm.Pipeline) -> None:
+    moved = model.to("cpu")
+    expected = model.sample("bag", 2, scale=1.0, **FAST)
+    assert torch.equal(moved.sample("bag", 2, scale=1.0, **FAST).images, expected.images)
+    assert moved.model.network is not model.model.network
+    with pytest.raises(ValueError, match="device"):
+        model.to("nowhere")
+
+
 def test_guidance_works_in_inference_mode(tmp_path: Path, model: adm.Pipeline) -> None:
     expected = model.sample("bag", 2, scale=2.0).images
     with torch.inference_mode():

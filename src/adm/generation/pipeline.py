@@ -26,7 +26,7 @@ from adm.models import hub, paths
 from adm.models.device import pick
 from adm.models.load import load_classifier, load_diffusion
 from adm.models.pair import classifier_of, guides_of, weak_of
-from adm.models.trained import ClassifierModel, DiffusionModel
+from adm.models.trained import ClassifierModel, DiffusionModel, TrainedModel
 from adm.progress import progress
 from adm.restoration import DPS, Method, Operator, operator_of
 from adm.restoration.measurement import Forward
@@ -77,6 +77,13 @@ class Pipeline:
     @property
     def device(self) -> torch.device:
         return self.model.device
+
+    def to(self, device: str | torch.device) -> "Pipeline":
+        """Return the models on a device, such as "cuda:1"; this pipeline stays where it is."""
+        place = pick(device)
+        models = {each: getattr(self, each) for each in ("model", "guide", "upsampler", "weak")}
+        loaded = {each: m for each, m in models.items() if isinstance(m, TrainedModel)}
+        return replace(self, **{each: model.to(place) for each, model in loaded.items()})
 
     @property
     def schedule(self) -> Schedule:

@@ -2,10 +2,11 @@
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from copy import deepcopy
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Generic, TypeAlias, TypeVar
+from typing import Any, Generic, Self, TypeAlias, TypeVar
 
 import torch
 from torch import Tensor
@@ -67,6 +68,10 @@ class TrainedModel(Generic[AnyNetwork, AnyRecipe]):
     @property
     def device(self) -> torch.device:
         return next(self.network.parameters()).device
+
+    def to(self, device: torch.device) -> Self:
+        """Return the model on a device; this one stays where it is."""
+        return replace(self, network=deepcopy(self.network).to(device))
 
     @cached_property
     def schedule(self) -> Schedule:

@@ -13,7 +13,7 @@ from adm.generation.pipeline import Pipeline, load
 from adm.processes import Devices
 from adm.scoring import Extraction
 from adm.scoring.evaluate import Resize
-from adm.spec import check_type
+from adm.spec import check_type, out_of_range
 
 
 def sweep(
@@ -62,6 +62,9 @@ def sweep(
         "vary", vary, (Mapping, list), "settings with their values, as in {'scale': [0, 1, 2]}"
     )
     check_type("out", out, (str, Path), "the path of a folder")
+    if not isinstance(reference, str | Path | list | tuple):
+        allowed = "data, such as 'fashion-mnist', or the file of a reference"
+        raise out_of_range("reference", allowed, type(reference).__name__)
     pipeline = model if isinstance(model, Pipeline) else load(model)
     given = isinstance(vary, Mapping)
     axes = [_axis(name, values) for name, values in vary.items()] if given else vary
