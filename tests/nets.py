@@ -42,4 +42,5 @@ def filled(network: Module) -> Module:
 
 def error(actual: torch.Tensor, expected: torch.Tensor) -> float:
     """Relative error, of the norms."""
+    actual = actual.detach()
     return float((actual.double() - expected.double()).norm() / expected.double().norm())
