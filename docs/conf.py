@@ -3,9 +3,12 @@
 import os
 import re
 from contextlib import redirect_stdout
+from functools import cached_property
 from html import unescape
+from importlib import import_module
 from io import StringIO
 from pathlib import Path
+from types import FunctionType
 from xml.etree import ElementTree
 
 import jupytext
@@ -13,11 +16,13 @@ from cyclopts import App, Parameter
 from docutils import nodes
 from docutils.utils.math.latex2mathml import tex2mathml
 from sphinx.application import Sphinx
+from sphinx.errors import ConfigError
 
 from adm.app.cli import GROUPS
 from adm.app.cli.help import TOPICS
 from adm.app.cli.help import help as explain
 from adm.app.cli.options import converted
+from adm.data import open_source
 
 ROOT = Path(__file__).parents[1]
 OUT = ROOT / "out"
@@ -32,6 +37,7 @@ copyright = "the contributors of adm"
 extensions = [
     "myst_nb",
     "sphinx.ext.autodoc",
+    "sphinx.ext.autosummary",
     "sphinx.ext.napoleon",
     "sphinx.ext.viewcode",
     "sphinx_copybutton",
@@ -64,6 +70,9 @@ autodoc_member_order = "bysource"
 autodoc_typehints = "description"
 autodoc_typehints_description_target = "documented"
 autodoc_default_options = {"members": True}
+autodoc_preserve_defaults = True
+autosummary_generate = False  # tables alone: a page holds a part, not a name
+toc_object_entries_show_parents = "hide"
 napoleon_google_docstring = True
 napoleon_use_rtype = False
 napoleon_use_ivar = True
@@ -75,6 +84,8 @@ MARK = re.compile(r"^<!-- adm: (\w+) ?(.*?) -->$", re.MULTILINE)
 DIRECTIVE = re.compile(r"^```\{(?!code-cell).*?^```$", re.MULTILINE | re.DOTALL)
 PICTURE = re.compile(r"^!\[.*?\]\(.*?\)$", re.MULTILINE)
 LINK = re.compile(r"\[([^\]]+)\]\((?!https:)[^)]+\)")
+ALIGNED = re.compile(r"\S {2,}\S")  # columns
+PAGES = "```{toctree}\n:hidden:\n:glob:\n\n*\n```"
 PAGE_IN_HELP = re.compile(r"\bdocs/(\w[\w/-]*)\.md\b")
 
 
@@ -107,6 +118,30 @@ def topics() -> str:
     return "\n\n".join(f"## {topic}\n\n{kinds(topic)}" for topic in TOPICS)
 
 
+def overview(name: str) -> str:
+    """A table of what a module or a class has, with the first line that each says of itself."""
+    module, _, last = name.rpartition(".")
+    it = getattr(import_module(module), last) if last[0].isupper() else import_module(name)
+    own = [
+        each
+        for each, value in vars(it).items()
+        if isinstance(it, type) or getattr(value, "__module__", None) == name
+    ]
+    kinds = (FunctionType, type, property, cached_property)
+    names = [each for each in getattr(it, "__all__", own) if isinstance(getattr(it, each), kinds)]
+    rows = "\n".join(f"   ~{name}.{each}" for each in names if each[0] != "_")
+    return f"```{{eval-rst}}\n.. autosummary::\n   :nosignatures:\n\n{rows}\n```"
+
+
+def part(names: str) -> str:
+    """The overview of some modules, and what each has."""
+    parts = []
+    for name in names.split():
+        imported = "\n   :imported-members:" if hasattr(import_module(name), "__all__") else ""
+        parts.append(f"```{{eval-rst}}\n.. automodule:: {name}{imported}\n```")
+    return "\n\n".join([*(overview(name) for name in names.split()), *parts])
+
+
 def notebook(page: str) -> str:
     """Where the page is offered as a notebook."""
     path = OUT / "notebooks" / f"{Path(page).name}.ipynb"
@@ -127,16 +162,36 @@ def write_notebooks(app: Sphinx) -> None:
 def fill(app: Sphinx, page: str, source: list[str]) -> None:
     """Replace the marks of a page by what the program says."""
     makers = {"verbs": lambda _: verbs(), "topics": lambda _: topics(), "kinds": kinds}
+    makers |= {"overview": overview, "part": part, "pages": lambda _: PAGES}
     makers["notebook"] = lambda _: notebook(page)
     source[0] = MARK.sub(lambda found: makers[found[1]](found[2]), source[0])
 
 
+def check_data(app: Sphinx) -> None:
+    """Refuse a build, before any page runs, without the images that pages read."""
+    try:
+        open_source("fashion-mnist", split="test")
+    except ValueError as error:
+        raise ConfigError(
+            f"pages need Fashion-MNIST, and {error}; or install Debian's dataset-fashion-mnist"
+        ) from None
+
+
 def escape(app: Sphinx, what: str, name: str, thing: object, options: object, lines: list[str]):
-    """Keep |x| and *names of docstrings as they are; what is between backticks is code."""
+    """Keep columns of modules, |x| and *names of docstrings; what is between backticks is code."""
+    if what == "module" and any(ALIGNED.search(line) for line in lines):
+        lines[1:1] = ["", "::", ""]
+        lines[4:] = [f"   {line}" for line in lines[4:]]
+        return
     for number, line in enumerate(lines):
         parts = line.split("`")
         parts[::2] = [re.sub(r"(?<!:)[|*]", r"\\\g<0>", part) for part in parts[::2]]
         lines[number] = "`".join(parts)
+
+
+def skip(app: Sphinx, what: str, name: str, thing: object, skipped: bool, options: object) -> bool:
+    """Leave out fields of named tuples that say nothing of themselves."""
+    return skipped or (getattr(thing, "__doc__", None) or "").startswith("Alias for field")
 
 
 def mathml(text: str, **options: bool) -> str:
@@ -168,7 +223,9 @@ def visit_math_block(writer, node: nodes.math_block) -> None:
 
 
 def setup(app: Sphinx) -> None:
+    app.connect("builder-inited", check_data)
     app.connect("builder-inited", write_notebooks)
     app.connect("source-read", fill)
     app.connect("autodoc-process-docstring", escape)
+    app.connect("autodoc-skip-member", skip)
     app.add_html_math_renderer("mathml", (visit_math, None), (visit_math_block, None))

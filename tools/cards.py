@@ -92,6 +92,7 @@ def index(models: list[NamedModel]) -> Iterator[str]:
         for guide in filter(None, (classifier_of(each.name), weak_of(each.name))):
             linked = linked.replace(str(guide), f"[{guide}]({guide}.md)")
         yield f"| [{each.name}]({each.name}.md) | {each.bytes / 1e6:.1f} | {linked} |"
+    yield from ("", "<!-- adm: pages -->")  # of this folder, in the site's list
 
 
 def main() -> None:
