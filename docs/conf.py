@@ -8,13 +8,17 @@ from html import unescape
 from importlib import import_module
 from io import StringIO
 from pathlib import Path
+from textwrap import dedent
 from types import FunctionType
+from typing import ClassVar
 from xml.etree import ElementTree
 
 import jupytext
 from cyclopts import App, Parameter
 from docutils import nodes
 from docutils.utils.math.latex2mathml import tex2mathml
+from pygments.lexer import RegexLexer
+from pygments.token import Name, Text
 from sphinx.application import Sphinx
 from sphinx.errors import ConfigError
 
@@ -44,7 +48,7 @@ extensions = [
 ]
 exclude_patterns = ["training"]
 smartquotes = False  # --options keep their hyphens
-highlight_language = "text"  # a block without a language is of the shell
+highlight_language = "command"  # a block without a language is of the shell
 html_theme = "furo"
 html_title = "adm"
 html_static_path = ["static"]
@@ -86,7 +90,14 @@ PICTURE = re.compile(r"^!\[.*?\]\(.*?\)$", re.MULTILINE)
 LINK = re.compile(r"\[([^\]]+)\]\((?!https:)[^)]+\)")
 ALIGNED = re.compile(r"\S {2,}\S")  # columns
 PAGES = "```{toctree}\n:hidden:\n:glob:\n\n*\n```"
+EXAMPLES = re.compile(r"(?<=:\n\n)(?: {4}.*\n+)+")
 PAGE_IN_HELP = re.compile(r"\bdocs/(\w[\w/-]*)\.md\b")
+
+
+class Command(RegexLexer):
+    """Commands, in which a line is not broken within the name of an option."""
+
+    tokens: ClassVar = {"root": [(r"(?<!\S)--?[a-zA-Z][\w-]*", Name.Attribute), (r"\S+|\s+", Text)]}
 
 
 def verbs() -> str:
@@ -103,8 +114,14 @@ def verbs() -> str:
             app.command(f"adm.app.cli.{verb}:{verb}", name=verb)
             text = app.generate_docs(output_format="markdown", heading_level=2)
             text = text[text.index(f"### adm {verb}") :]
+            text = EXAMPLES.sub(lambda found: fenced(found[0]), text)
             parts.append(PAGE_IN_HELP.sub(r"[\1](../\1.md)", text))
     return "\n".join(parts)
+
+
+def fenced(indented: str) -> str:
+    """Examples of a help, without the lines between them."""
+    return f"```\n{dedent(indented).replace(chr(10) * 2, chr(10))}```\n\n"
 
 
 def kinds(topic: str) -> str:
@@ -223,6 +240,7 @@ def visit_math_block(writer, node: nodes.math_block) -> None:
 
 
 def setup(app: Sphinx) -> None:
+    app.add_lexer("command", Command)
     app.connect("builder-inited", check_data)
     app.connect("builder-inited", write_notebooks)
     app.connect("source-read", fill)
