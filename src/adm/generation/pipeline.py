@@ -92,7 +92,7 @@ class Pipeline:
 
     @property
     def sampling(self) -> Sampling:
-        """The default settings: the recipe's, with the guides of a shipped or a released model."""
+        """The default settings, the recipe's with the guides of a shipped or a released model."""
         default = self.model.recipe.sample
         if not default.guide:
             return replace(default, guide=guides_of(self.model.path, self.guide is not None))
