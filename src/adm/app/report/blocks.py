@@ -60,21 +60,17 @@ class Table:
 
 @dataclass(frozen=True)
 class Figure:
-    """A drawing.
+    """A drawing on white, which is dark on a dark page.
 
     Attributes:
-        content: bytes of a PNG or GIF file.
+        content: bytes of a PNG file.
         about: the alternative text.
         least: width in pixels below which it scrolls in its own box.
-        most: largest width in pixels.
-        drawn: whether its background is white, and dark on a dark page; False for photographs.
     """
 
     content: bytes
     about: str
     least: int = 280
-    most: int = 1240
-    drawn: bool = True
 
 
 @dataclass(frozen=True)
@@ -83,7 +79,7 @@ class ImageRow:
 
     Attributes:
         name: at the left; may have several lines.
-        pictures: bytes of PNG files.
+        pictures: bytes of PNG or WebP files.
     """
 
     name: str

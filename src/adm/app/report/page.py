@@ -45,7 +45,7 @@ def page(
 
 def _source(content: bytes) -> str:
     """Return the bytes of an image as the source of an HTML image."""
-    kind = {b"GIF8": "gif", b"RIFF": "webp"}.get(content[:4], "png")
+    kind = "webp" if content.startswith(b"RIFF") else "png"
     return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
 
 
