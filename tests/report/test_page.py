@@ -1,6 +1,10 @@
 """Blocks -> a self-contained page, whose text is escaped."""
 
+import io
 from html.parser import HTMLParser
+
+import torch
+from PIL import Image
 
 from adm.app.report import (
     Cell,
@@ -14,6 +18,7 @@ from adm.app.report import (
     Title,
     page,
 )
+from adm.app.report.page import tiles
 
 EVIL = "<script>alert('\"&')</script>"
 PNG, WEBP = b"\x89PNG....", b"RIFF...."
@@ -88,3 +93,10 @@ def test_a_value_below_the_others_on_a_narrow_page_has_its_heading() -> None:
     parsed = Parsed(page("title", [Title("b"), grid]))
     labels = [attributes["data-of"] for tag, attributes in parsed.tags if tag == "td"]
     assert labels == ["left", "right"]
+
+
+def test_what_lies_between_pictures_is_the_page() -> None:
+    with Image.open(io.BytesIO(tiles(torch.zeros(3, 1, 56, 56, dtype=torch.uint8), 2))) as picture:
+        alpha = picture.getchannel("A")
+        clear = [alpha.getpixel(place) for place in ((0, 0), (56, 0), (57, 57))]
+    assert clear == [255, 0, 0]

@@ -60,6 +60,7 @@ def test_the_command_leaves_figures_tables_and_a_page(swept: Callable[..., Path]
         assert all(len(decimals) == 1 for decimals in columns.values()), columns
         headings = {*re.findall(r'<td data-of="([^"]+)"', table)} - {"scale", "sampler"}
         assert all(heading.endswith(" is better") for heading in headings), headings
+        assert len(headings) <= 8, "as many as fit the page"
 
 
 def test_an_unconditional_model_is_swept_with_the_classifier_s_classes_in_given_proportions(
