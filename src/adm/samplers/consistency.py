@@ -6,15 +6,13 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from adm.diffusion import Denoise, Schedule, Threshold, clip, process
-from adm.guidance import Gradient
-from adm.samplers.sampler import Sampler
-from adm.samplers.solver import guided_denoiser
+from adm.diffusion import Denoise, Schedule, process
+from adm.samplers.solver import Solver
 from adm.samplers.state import Noise, State
 
 
 @dataclass(frozen=True, kw_only=True)
-class Consistency(Sampler):
+class Consistency(Solver):
     """Multistep consistency sampling (Song et al. 2023, Algorithm 1).
 
     It is for students that map x_t to an image at once. The denoiser of another model predicts the
@@ -27,16 +25,10 @@ class Consistency(Sampler):
     def random(self) -> bool:
         return True
 
-    def __call__(
-        self,
-        denoise: Denoise,
-        x: Tensor,
-        schedule: Schedule,
-        noise: Noise,
-        gradient: Gradient | None = None,
-        threshold: Threshold = clip,
+    def solve(
+        self, denoise: Denoise, x: Tensor, schedule: Schedule, noise: Noise
     ) -> Iterator[State]:
-        return consistency(guided_denoiser(denoise, gradient, schedule, None), x, schedule, noise)
+        return consistency(denoise, x, schedule, noise)
 
 
 def consistency(denoise: Denoise, x: Tensor, schedule: Schedule, noise: Noise) -> Iterator[State]:

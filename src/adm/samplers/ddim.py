@@ -8,16 +8,15 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from adm.diffusion import Denoise, Schedule, Threshold, clip
+from adm.diffusion import Denoise, Schedule
 from adm.diffusion.schedule import at
-from adm.guidance import Gradient
 from adm.samplers.sampler import Stochastic
-from adm.samplers.solver import guided_denoiser
+from adm.samplers.solver import Solver
 from adm.samplers.state import Noise, State
 
 
 @dataclass(frozen=True, kw_only=True)
-class DDIM(Stochastic):
+class DDIM(Stochastic, Solver):
     """DDIM (Song et al. 2021; guided, Algorithm 2 of the paper).
 
     Attributes:
@@ -30,16 +29,9 @@ class DDIM(Stochastic):
     clip_again: bool = False
     name: ClassVar[str] = "ddim"
 
-    def __call__(
-        self,
-        denoise: Denoise,
-        x: Tensor,
-        schedule: Schedule,
-        noise: Noise,
-        gradient: Gradient | None = None,
-        threshold: Threshold = clip,
+    def solve(
+        self, denoise: Denoise, x: Tensor, schedule: Schedule, noise: Noise
     ) -> Iterator[State]:
-        denoise = guided_denoiser(denoise, gradient, schedule, self.late_threshold(threshold))
         return ddim(denoise, x, schedule, noise, self.etas(schedule.last))
 
 

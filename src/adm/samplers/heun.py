@@ -6,15 +6,13 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from adm.diffusion import Denoise, Schedule, Threshold, clip
-from adm.guidance import Gradient
-from adm.samplers.sampler import Sampler
-from adm.samplers.solver import Tables, guided_denoiser
+from adm.diffusion import Denoise, Schedule
+from adm.samplers.solver import Solver, Tables
 from adm.samplers.state import Noise, State
 
 
 @dataclass(frozen=True, kw_only=True)
-class Heun(Sampler):
+class Heun(Solver):
     """Heun's method of order 2 (Karras et al. 2022, Algorithm 1).
 
     Attributes:
@@ -28,17 +26,10 @@ class Heun(Sampler):
         """Return the network evaluations per image: two for each step but the last."""
         return 2 * steps - 1
 
-    def __call__(
-        self,
-        denoise: Denoise,
-        x: Tensor,
-        schedule: Schedule,
-        noise: Noise,
-        gradient: Gradient | None = None,
-        threshold: Threshold = clip,
+    def solve(
+        self, denoise: Denoise, x: Tensor, schedule: Schedule, noise: Noise
     ) -> Iterator[State]:
-        limit = self.late_threshold(threshold)
-        return heun(guided_denoiser(denoise, gradient, schedule, limit), x, schedule)
+        return heun(denoise, x, schedule)
 
 
 def heun(denoise: Denoise, x: Tensor, schedule: Schedule) -> Iterator[State]:

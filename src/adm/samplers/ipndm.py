@@ -8,9 +8,8 @@ from typing import Annotated, ClassVar
 from pydantic import Field
 from torch import Tensor
 
-from adm.diffusion import Denoise, Prediction, Schedule, Threshold, clip
-from adm.guidance import Gradient
-from adm.samplers.solver import Multistep, Tables, adams, guided_denoiser, orders, weighted
+from adm.diffusion import Denoise, Prediction, Schedule
+from adm.samplers.solver import Multistep, Tables, adams, orders, weighted
 from adm.samplers.state import Noise, State
 
 
@@ -32,16 +31,9 @@ class IPNDM(Multistep):
     clip_again: bool = False
     name: ClassVar[str] = "ipndm"
 
-    def __call__(
-        self,
-        denoise: Denoise,
-        x: Tensor,
-        schedule: Schedule,
-        noise: Noise,
-        gradient: Gradient | None = None,
-        threshold: Threshold = clip,
+    def solve(
+        self, denoise: Denoise, x: Tensor, schedule: Schedule, noise: Noise
     ) -> Iterator[State]:
-        denoise = guided_denoiser(denoise, gradient, schedule, self.late_threshold(threshold))
         adams_bashforth = AdamsBashforth(schedule, self.order, self.even, self.lower_order_final)
         return ipndm(denoise, x, schedule.last, adams_bashforth)
 

@@ -64,10 +64,6 @@ class Sampler(Checked):
         """
         return self
 
-    def late_threshold(self, threshold: Threshold) -> Threshold | None:
-        """Return the threshold after guidance, of a sampler with `clip_again`; None without."""
-        return threshold if getattr(self, "clip_again", False) else None
-
     @abstractmethod
     def __call__(
         self,

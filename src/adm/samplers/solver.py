@@ -9,17 +9,18 @@ a device.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from abc import abstractmethod
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from adm.diffusion import Denoise, Schedule, Threshold
+from adm.diffusion import Denoise, Schedule, Threshold, clip
 from adm.guidance import Gradient, folded, thresholded
 from adm.samplers.sampler import Sampler
-from adm.samplers.state import Noise
+from adm.samplers.state import Noise, State
 from adm.spec import out_of_range
 
 # Gauss-Legendre points and weights on [-1, 1]: exact for polynomials, and to 1e-12 for polynomials
@@ -51,18 +52,30 @@ class Tables:
         return cls(signal, sigma, ratio, _floats(schedule.log_snr / 2))
 
 
-def guided_denoiser(
-    denoise: Denoise, gradient: Gradient | None, schedule: Schedule, threshold: Threshold | None
-) -> Denoise:
-    """Return the denoiser that a solver integrates: guided by Algorithm 2, then thresholded.
+@dataclass(frozen=True, kw_only=True)
+class Solver(Sampler):
+    """A sampler that evaluates nothing but a denoiser, into which guidance is folded."""
 
-    Args:
-        gradient: gradient of log p(y | x_t), scaled; None for no guidance.
-        threshold: applied to x_0 after guidance; None for no threshold.
-    """
-    if gradient is not None:
-        denoise = folded(denoise, gradient, schedule)
-    return denoise if threshold is None else thresholded(denoise, threshold, schedule)
+    def __call__(
+        self,
+        denoise: Denoise,
+        x: Tensor,
+        schedule: Schedule,
+        noise: Noise,
+        gradient: Gradient | None = None,
+        threshold: Threshold = clip,
+    ) -> Iterator[State]:
+        if gradient is not None:
+            denoise = folded(denoise, gradient, schedule)  # Algorithm 2
+        if getattr(self, "clip_again", False):
+            denoise = thresholded(denoise, threshold, schedule)
+        return self.solve(denoise, x, schedule, noise)
+
+    @abstractmethod
+    def solve(
+        self, denoise: Denoise, x: Tensor, schedule: Schedule, noise: Noise
+    ) -> Iterator[State]:
+        """Sample one batch with the guided denoiser; see `Sampler.__call__`."""
 
 
 def orders(order: int, last: int, lower_order_final: bool) -> list[int]:
@@ -76,8 +89,8 @@ def orders(order: int, last: int, lower_order_final: bool) -> list[int]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Multistep(Sampler):
-    """A sampler whose steps extrapolate from the values at the latest `order` levels."""
+class Multistep(Solver):
+    """A solver whose steps extrapolate from the values at the latest `order` levels."""
 
     order: int
 

@@ -8,10 +8,9 @@ from typing import Annotated, ClassVar
 from pydantic import Field
 from torch import Tensor
 
-from adm.diffusion import Denoise, Schedule, Threshold, clip
-from adm.guidance import Gradient
+from adm.diffusion import Denoise, Schedule
 from adm.samplers.sampler import Stochastic
-from adm.samplers.solver import ExponentialSteps, Multistep, guided_denoiser, orders
+from adm.samplers.solver import ExponentialSteps, Multistep, orders
 from adm.samplers.state import Noise, State
 
 
@@ -30,16 +29,9 @@ class UniPC(Stochastic, Multistep):
     clip_again: bool = False
     name: ClassVar[str] = "unipc"
 
-    def __call__(
-        self,
-        denoise: Denoise,
-        x: Tensor,
-        schedule: Schedule,
-        noise: Noise,
-        gradient: Gradient | None = None,
-        threshold: Threshold = clip,
+    def solve(
+        self, denoise: Denoise, x: Tensor, schedule: Schedule, noise: Noise
     ) -> Iterator[State]:
-        denoise = guided_denoiser(denoise, gradient, schedule, self.late_threshold(threshold))
         steps = ExponentialSteps(schedule, self.etas(schedule.last), noise)
         return unipc(denoise, x, steps, self.order)
 
