@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 
+from adm.elsewhere import ELSEWHERE
 from adm.limits import MOST_LEVELS
 from adm.samplers.ancestral import Ancestral
 from adm.samplers.consistency import Consistency
@@ -48,15 +49,6 @@ KINDS: dict[str, Mapping[str, type[Checked]]] = {
     "guide": GUIDES,
     "then": THENS,
     "threshold": THRESHOLDS,
-}
-
-
-# Arguments of diffusers -> ours.
-ELSEWHERE = {
-    "guidance_scale": "scale",
-    "num_inference_steps": "steps",
-    "num_images_per_prompt": "count",
-    "generator": "seed",
 }
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from cyclopts import CycloptsError, MissingArgumentError, UnknownOptionError
 
+from adm.elsewhere import ELSEWHERE
 from adm.shown import printable, short, shown
 from adm.store.files import of_system
 
@@ -19,21 +20,6 @@ LONG = re.compile(rf"\S{{{LONGEST_WORD},}}")
 # Options whose values have parameters.
 SPECS = ("sampler", "grid", "guide", "threshold", "bound", "operator", "method", "edit", "then")
 OF_SETTINGS = ("set", "vary")  # options that take any setting, by name
-# Options of guided-diffusion and of diffusers -> ours.
-ELSEWHERE = {
-    "cfg": "--guide free:scale=1.5",
-    "cfg-scale": "--guide free:scale=1.5",
-    "classifier-path": "--classifier",
-    "classifier-scale": "--scale",
-    "ddim-eta": "--sampler ddim:eta=0.5",
-    "guidance-scale": "--scale",
-    "model-path": "MODEL",
-    "num-inference-steps": "--steps",
-    "num-samples": "--count",
-    "timestep-respacing": "--steps",
-    "use-ddim": "--sampler ddim",
-    "use-fp16": "--precision float16",
-}
 # What the system refuses; {it} is the path, and {again} how the command goes on.
 SENTENCES = {
     errno.ENOSPC: "the disk that holds {it} is full; free space, then {again}",
@@ -73,7 +59,7 @@ def _message(error: BaseException, again: str, arguments: Arguments) -> str:
         named = arguments()
         return error.text(option(error.field, None, named), partial(option, named=named))
     if isinstance(error, CycloptsError):
-        return of_words(error)
+        return of_words(error, arguments())
     if isinstance(error, OSError):
         return of_disk(error, again)
     if isinstance(error, MemoryError):
@@ -120,12 +106,14 @@ def of_disk(error: OSError, again: str) -> str:
     return sentence + TEMPORARY * (is_full and Path(it) == Path(tempfile.gettempdir()))
 
 
-def of_words(error: CycloptsError) -> str:
-    """Describe words that are no command line."""
+def of_words(error: CycloptsError, named: Mapping[str, str]) -> str:
+    """Describe words that are no command line; `named` is as of `option`."""
     if isinstance(error, UnknownOptionError):
         unknown = error.token.keyword or ""
-        if ours := ELSEWHERE.get(unknown.lstrip("-").replace("_", "-")):
-            return f"Unknown option: {unknown}. It is called {ours} here."
+        if ours := ELSEWHERE.get(unknown.lstrip("-").replace("-", "_")):
+            name, _, value = ours.partition("=")
+            word = option(name, value or None, named)
+            return f"Unknown option: {unknown}. It is called {word} here."
     name = "-" if error.argument is None else error.argument.name
     if isinstance(error, MissingArgumentError) and not name.startswith("-"):
         return f"{name} is missing; it comes before the options"
