@@ -1,10 +1,9 @@
-"""logits -> accuracy, scores -> area under the ROC curve, and their intervals."""
+"""logits -> accuracy, and its interval."""
 
-import numpy as np
 import pytest
 import torch
 
-from adm.metrics.accuracy import accuracy, roc_area, wilson
+from adm.metrics.accuracy import accuracy, wilson
 
 
 @pytest.mark.parametrize("count", [1, 2, 49, 1000])
@@ -36,28 +35,3 @@ def test_accuracy_counts_the_most_likely_class() -> None:
     assert accuracy(logits, torch.tensor([0, 1, 1, 0])).value == 0.75
     with pytest.raises(ValueError, match="at least one image"):
         accuracy(logits[:0], torch.zeros(0, dtype=torch.long))
-
-
-def test_the_roc_area_is_the_share_of_pairs_in_order() -> None:
-    random = np.random.default_rng(0)
-    scores, positive = random.integers(0, 6, 60).astype(float), random.random(60) < 0.4
-    own, others = scores[positive][:, None], scores[~positive]
-    expected = ((own > others) + (own == others) / 2).mean()
-    area = roc_area(scores, positive)
-    assert area.value == pytest.approx(expected)
-    assert area.low < expected < area.high
-    assert roc_area(np.exp(scores), positive) == area
-    assert roc_area(scores, ~positive).value == pytest.approx(1 - expected)
-    assert tuple(roc_area(positive.astype(float), positive)) == (1, 1, 1)
-    with pytest.raises(ValueError, match="both kinds"):
-        roc_area(scores, np.ones(60, bool))
-
-
-def test_the_interval_of_a_roc_area_contains_the_truth_as_often_as_stated() -> None:
-    """Normal scores a standard deviation apart have an area of Phi(1 / sqrt(2))."""
-    random, positive = np.random.default_rng(0), np.arange(120) < 60
-    contained = 0
-    for _ in range(150):
-        area = roc_area(random.normal(size=120) + positive, positive, resamples=200)
-        contained += area.low <= 0.7602 <= area.high
-    assert 0.88 <= contained / 150 <= 0.99
