@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from adm.models.finetune import Started, match_classes, start_from
 from adm.networks import NO_LABEL
 from adm.recipes import Recipe, build
-from adm.training.model_file import load_model
+from adm.training.model_file import load_weights
 
 STEP = torch.tensor([3.0, 700.0])
 POOLS = ("attention", "adaptive", "spatial", "spatial_v2")
@@ -25,7 +25,7 @@ def images(channels: int = 1, size: tuple[int, int] = (8, 8)) -> Tensor:
 def load_network(path: Path, chosen: Recipe) -> nn.Module:
     """The original model, loaded without the code under test."""
     network = build.network(chosen)
-    network.load_state_dict(load_model(path)[0])
+    network.load_state_dict(load_weights(path))
     return network.eval()
 
 

@@ -13,7 +13,7 @@ from adm.training import model_file
 def test_the_hash_is_of_weights_and_recipe_alone(tmp_path: Path) -> None:
     path = tiny.model(tmp_path / "m.safetensors", tiny.diffusion())
     original = identify(path)
-    weights, metadata = model_file.load_model(path)
+    weights, metadata = model_file.load_weights(path), model_file.entries_of(path)
 
     def with_recipe(*settings: str) -> str:
         changed = {**metadata, "recipe": to_json(tiny.diffusion(*settings))}

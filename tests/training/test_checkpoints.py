@@ -25,7 +25,8 @@ def test_a_failing_save_leaves_the_checkpoint_before_it_whole(
     chosen = tiny.diffusion("train.save_every_steps=2", "unet.dropout=0.2")
     source, run = tiny.stripes(), tmp_path / "run"
     tiny.steps(chosen, source, run, count=2)
-    before = model_file.load_model(run / "checkpoints/step-0000002/model.safetensors")
+    saved = run / "checkpoints/step-0000002/model.safetensors"
+    before, metadata = model_file.load_weights(saved), model_file.entries_of(saved)
 
     def full(tensors: Any, path: Path, *rest: Any) -> None:
         if path.name == f"{file}.safetensors":
@@ -42,9 +43,9 @@ def test_a_failing_save_leaves_the_checkpoint_before_it_whole(
     latest = checkpoint.latest(run)
     assert latest is not None
     assert latest.name == "step-0000002"
-    after = model_file.load_model(latest / "model.safetensors")
-    assert all(torch.equal(before[0][key], after[0][key]) for key in before[0])
-    assert before[1] == after[1]
+    after = model_file.load_weights(latest / "model.safetensors")
+    assert all(torch.equal(before[key], after[key]) for key in before)
+    assert model_file.entries_of(latest / "model.safetensors") == metadata
     tiny.steps(chosen, source, run)
     tiny.steps(chosen, source, tmp_path / "whole")
     finished = [
@@ -84,7 +85,7 @@ def test_weights_may_be_read_by_whoever_may_read_other_files(tmp_path: Path) -> 
 
 def test_weights_of_another_shape_than_the_recipe_s_are_refused(tmp_path: Path) -> None:
     path = tiny.model(tmp_path / "model.safetensors", tiny.diffusion())
-    weights, metadata = model_file.load_model(path)
+    weights, metadata = model_file.load_weights(path), model_file.entries_of(path)
     weights.popitem()
     model_file.save_model(path, weights, metadata)
     with pytest.raises(ValueError, match="do not match its recipe"):

@@ -74,7 +74,7 @@ def test_losses_that_stay_not_finite_end_the_run_with_names_and_its_last_checkpo
         looped(tmp_path, Recorder(3, 4, with_=value), tiny.stripes())
     latest = checkpoint.latest(tmp_path)
     assert latest is not None
-    weights, _ = model_file.load_model(latest / "raw.safetensors")
+    weights = model_file.load_weights(latest / "raw.safetensors")
     assert all(value.isfinite().all() for value in weights.values())
 
 

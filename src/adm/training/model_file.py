@@ -134,19 +134,6 @@ def save_tensors(
         raise OSError(number, reason, str(path)) from None
 
 
-def load_model(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Read a model file written by `save_model`.
-
-    Returns:
-        Float32 weights by name, and the metadata as JSON values.
-
-    Raises:
-        ValueError: the file is damaged, or adm did not write it.
-    """
-    metadata = entries_of(path)
-    return load_weights(path), metadata
-
-
 def load_weights(path: Path) -> dict[str, Tensor]:
     """Read the weights of a model file as float32, by name.
 
