@@ -161,7 +161,7 @@ def test_an_upsampler_may_gain_the_level_of_its_input(tmp_path: Path) -> None:
     new, _ = start(source, noisy, tiny.CLASSES)
     expected = load_network(source, plain)(images(), STEP, label, small)
     assert torch.equal(new(images(), STEP, label, small, level), expected)
-    with pytest.raises(ValueError, match=r"unet\.conditions is low_res .* and \[\] here"):
+    with pytest.raises(ValueError, match=r"unet\.conditions is low_res .* and none here"):
         start(tiny.model(tmp_path / "noisy.safetensors", noisy), plain, tiny.CLASSES)
 
 
