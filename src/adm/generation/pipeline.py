@@ -76,7 +76,7 @@ class Pipeline:
 
     @property
     def device(self) -> torch.device:
-        """Where the networks are; `to` moves them."""
+        """Where the networks are."""
         return self.model.device
 
     def to(self, device: str | torch.device) -> "Pipeline":
