@@ -10,12 +10,14 @@ from adm.app.studio.model_cache import ModelCache
 from adm.app.studio.server import application, listen, server
 
 OUT = Path(__file__).parents[1] / "docs" / "images" / "studio.png"
-SIZE = {"width": 1200, "height": 680}
+SIZE = {"width": 1400, "height": 600}
 
 
 def main() -> None:
     with listen("localhost", 0) as listening, sync_playwright() as started:
-        serving = server(application(ModelCache()))
+        models = ModelCache()
+        models.warm()
+        serving = server(application(models))
         thread = threading.Thread(target=serving.run, args=([listening],))
         thread.start()
         path = shutil.which("chromium")
@@ -25,9 +27,6 @@ def main() -> None:
         page.goto(f"http://localhost:{listening.getsockname()[1]}/")
         page.wait_for_selector(".tile:not([disabled]) img")
         page.wait_for_selector('#go:has-text("Sample")')
-        page.fill("#scale", "2")
-        page.click("#go")
-        page.wait_for_selector('#status:has-text("scale=2")')
         page.screenshot(path=OUT)
         browser.close()
         serving.should_exit = True

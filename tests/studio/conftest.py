@@ -6,6 +6,7 @@ import io
 import json
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -125,6 +126,12 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> ModelCache:
 def studio(models: ModelCache) -> Iterator[Studio]:
     for name in ("starlette", "uvicorn"):
         pytest.importorskip(name, reason="the extra [studio] is not installed")
+    with serve(models) as served:
+        yield served
+
+
+@contextmanager
+def serve(models: ModelCache) -> Iterator[Studio]:
     from adm.app.studio.server import application, listen, server
 
     with listen("localhost", 0) as listening:

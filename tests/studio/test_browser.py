@@ -12,11 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import tiny
 import torch
 from PIL import Image
-from studio.conftest import Studio, opened
+from studio.conftest import Studio, opened, serve
 from torch import Tensor
 
+from adm.app.studio.model_cache import ModelCache
+from adm.generation.pipeline import load
 from adm.restoration.operators import Inpaint
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
@@ -34,6 +37,8 @@ NAMELESS = """() => [...document.querySelectorAll("button, input, select, a, can
   .filter((each) => ![each.ariaLabel, each.textContent.trim(), each.labels?.[0]?.textContent.trim()]
     .some(Boolean))
   .map((each) => each.outerHTML)"""
+CUT = """() => [...document.querySelectorAll("th, .tile span")]
+  .filter((each) => each.scrollWidth > each.clientWidth).map((each) => each.textContent)"""
 FILE = """([name, content]) => {
   const bytes = Uint8Array.from(atob(content), (each) => each.charCodeAt(0));
   const moved = new DataTransfer();
@@ -117,8 +122,34 @@ def expand(page: Any) -> None:
 
 def test_the_first_pictures_are_those_of_the_model(page: Any, studio: Studio) -> None:
     assert torch.equal(pictures(page), studio.pipeline.sample(count=3, scale=0.0).images)
-    assert "4 calls of the network each" in page.inner_text("#status")
+    assert "4 calls of the network each" in page.get_attribute("#status", "title")
     assert page.locator(".tile").first.get_attribute("aria-label") == "sneaker, picture 0, seed 0"
+
+
+def test_it_opens_on_what_guidance_does(browser: Any) -> None:
+    with serve(ModelCache(device="cpu")) as shipped:
+        for page in _open(browser, shipped, viewport={"width": 1400, "height": 900}):
+            done(page)
+            assert page.locator(".group h2").all_inner_texts() == [
+                "Without guidance",
+                "Guided to ankle-boot, scale 4",
+            ]
+            pipeline = load("fashion-unlabelled", "fashion-classifier", device="cpu")
+            plain = pipeline.sample(count=10, guide="none").images
+            assert torch.equal(pictures(page, ".group:nth-child(1)"), plain)
+            guided = pipeline.sample({"ankle-boot": 10}, scale=4).images
+            assert torch.equal(pictures(page, ".group:nth-child(2)"), guided)
+            page.locator(".tile").last.click()
+            tick(page, "tab", "code")
+            assert "--classifier fashion-classifier" in page.inner_text("#panel")
+
+
+def test_another_model_takes_the_place_of_the_pictures(page: Any, studio: Studio) -> None:
+    page.select_option("#model", f"{studio.model}-fast")
+    assert page.locator(".tile").count() == 0 or page.locator(".tile.live").count() > 0
+    done(page)
+    taught = studio.models.pipeline(f"{studio.model}-fast").sample(count=3, scale=0.0).images
+    assert torch.equal(pictures(page), taught)
 
 
 def test_the_chosen_settings_are_sampled(page: Any, studio: Studio) -> None:
@@ -176,9 +207,12 @@ def test_it_is_live_and_stops_at_once(page: Any, studio: Studio) -> None:
 
 def test_a_click_on_a_cell_of_scale_and_class_applies_it(page: Any, studio: Studio) -> None:
     tick(page, "view", "class")
+    assert page.locator(".group").count() == 0  # of the view before
+    done(page)
     page.fill("#scales", "0, 3")
     go(page)
     assert page.locator("td .tile img").count() == 6
+    assert page.locator("th").all_inner_texts() == ["class", "scale", *tiny.CLASSES, "0", "3"]
     page.get_by_role("button", name="scale 3, class bag").click()
     done(page)
     assert (page.input_value("#scale"), page.input_value("#slider")) == ("3", "3")
@@ -187,10 +221,11 @@ def test_a_click_on_a_cell_of_scale_and_class_applies_it(page: Any, studio: Stud
 
 
 def test_a_click_on_a_cell_of_scale_and_steps_applies_it(page: Any, studio: Studio) -> None:
+    choose(page, "bag")
     tick(page, "view", "steps")
+    done(page)
     page.fill("#scales", "0, 2")
     page.fill("#steps", "2, 5, 40")
-    choose(page, "bag")
     go(page)
     assert page.locator(".tile.refused").count() == 2  # T is 20
     page.get_by_role("button", name="scale 2, steps 5").click()
@@ -200,18 +235,22 @@ def test_a_click_on_a_cell_of_scale_and_steps_applies_it(page: Any, studio: Stud
 
 
 def test_two_are_side_by_side(page: Any, studio: Studio) -> None:
-    tick(page, "view", "sides")
-    page.fill("#scale", "2")
-    go(page)
     first, second = (f".group:nth-child({place})" for place in (1, 2))
-    guided = studio.pipeline.sample(count=3, scale=2.0).images
-    assert torch.equal(pictures(page, first), guided)
-    plain = studio.pipeline.sample(count=3, scale=0.0).images
-    assert torch.equal(pictures(page, second), plain)
+    expand(page)
+    page.click("text=Another guide")
+    page.fill("#scale", "2")
+    tick(page, "view", "sides")
+    done(page)
+    guides = {"guide": ["free:scale=1.5"], "scale": 2.0}
+    assert torch.equal(pictures(page, second), studio.pipeline.sample(count=3, **guides).images)
+    plain = studio.pipeline.sample(count=3, guide="none").images
+    assert torch.equal(pictures(page, first), plain)
+    assert "guided" not in page.get_attribute("#status", "title").split(";")[0]
+    page.click("text=Remove it")
     student = f"{studio.model}-fast"
     page.select_option("#other", student)
     go(page)
-    assert torch.equal(pictures(page, first), guided)
+    assert torch.equal(pictures(page, first), studio.pipeline.sample(count=3, scale=2.0).images)
     taught = studio.models.pipeline(student).sample(count=3, scale=2.0).images
     assert torch.equal(pictures(page, second), taught)
 
@@ -225,7 +264,7 @@ def test_a_picture_is_rewound_to_another_class(page: Any, studio: Studio) -> Non
     frames = Image.open(io.BytesIO(base64.b64decode(_content(film))))
     assert frames.n_frames == 5
     page.locator("#under input").fill("2")
-    level = re.fullmatch(r"Step 2 of 4: level ([\d.]+)", page.inner_text("#where"))
+    level = re.fullmatch(r"Step 2 of 4: noise level ([\d.]+)", page.inner_text("#where"))
     assert level is not None
     page.locator("#panel").get_by_label("Class", exact=True).select_option("sneaker")
     page.click("text=Go on from here")
@@ -258,6 +297,8 @@ def test_a_painted_region_is_filled(page: Any, studio: Studio, tmp_path: Path) -
     page.locator("#layer").focus()
     for key in ("ArrowRight", "ArrowRight", " "):
         page.keyboard.press(key)
+    assert "iterations" not in page.inner_text("#panel")
+    page.click("#panel summary")
     page.get_by_label("Method", exact=True).select_option("ddnm")
     page.locator("#panel").get_by_label("Pictures", exact=True).fill("2")
     before = pictures(page)[0]
@@ -292,8 +333,7 @@ def test_a_picture_is_varied_and_dragged_onto_another(page: Any, studio: Studio)
     assert torch.equal(pictures(page), before)
     page.locator(".tile").first.click()
     tick(page, "tab", "vary")
-    page.get_by_label("strength", exact=True).fill("0.7")
-    page.get_by_label("strength", exact=True).blur()
+    page.get_by_label("How much changes", exact=True).fill("0.7")
     page.locator("#panel").get_by_label("Class", exact=True).select_option("bag")
     page.locator("#panel").get_by_label("Pictures", exact=True).fill("2")
     page.click("text=Start from it")
@@ -417,10 +457,11 @@ def test_a_phone_shows_it_in_the_dark_without_scrolling_sideways(
     assert phone.evaluate(OVERFLOW) <= 0
     for view in ("class", "steps", "sides"):
         tick(phone, "view", view)
-        go(phone)
+        done(phone)
         assert phone.evaluate(OVERFLOW) <= 0
+        assert phone.evaluate(CUT) == []
     tick(phone, "view", "pictures")
-    go(phone)
+    done(phone)
     phone.locator(".tile").first.tap()
     phone.wait_for_selector(".shots")
     for tab in ("vary", "paint", "code", "nearest"):

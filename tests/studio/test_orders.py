@@ -62,8 +62,7 @@ def test_every_step_shows_the_guided_estimate_of_the_images(studio: Studio) -> N
         shown = torch.stack([strip[:, :, 8 * i : 8 * i + 8] for i in range(5)])
         assert step["places"] == [*range(5)]
         assert torch.equal(shown, to_uint8(state.prediction.x_0[:5]))
-    counted = [(step["step"], step["network"], step["classifier"]) for step in steps]
-    assert counted == [(i, i, i) for i in range(1, 5)]
+    assert [(step["step"], step["steps"]) for step in steps] == [(i, 4) for i in range(1, 5)]
 
 
 def test_the_command_and_the_lines_make_the_image(
@@ -256,12 +255,12 @@ def test_a_training_image_is_named_a_copy(studio: Studio) -> None:
     other = only(studio.ask(kind="nearest", picture=sent(Image.new("L", (8, 8), 255))), "nearest")
     assert (other["copy"], other["near"]) == (False, False)
     missing = studio.ask(kind="nearest", model="emoji-fast", picture=sent(to_picture(image)))
-    assert "--data emoji-fast=FOLDER" in only(missing, "error")["message"]
+    sentence = "its training images are not on this machine; start the studio with --data"
+    assert only(missing, "error")["message"] == f"{sentence} emoji-fast=FOLDER"
 
 
-def test_a_model_is_described_with_its_student_and_its_own_settings(studio: Studio) -> None:
+def test_a_model_is_described_with_its_own_settings(studio: Studio) -> None:
     chosen = only(studio.ask(kind="choose"), "chosen")
-    assert chosen["student"] == f"{studio.model}-fast"
     assert chosen["about"].startswith("digits 8x8: class-conditional diffusion model, trained")
     assert (chosen["kind"], chosen["shape"], chosen["classes"]) == (
         "diffusion",
@@ -269,7 +268,7 @@ def test_a_model_is_described_with_its_student_and_its_own_settings(studio: Stud
         [*tiny.CLASSES],
     )
     assert chosen["settings"]["grid"] == "even:steps=4"
-    student = only(studio.ask(kind="choose", model=chosen["student"]), "chosen")
+    student = only(studio.ask(kind="choose", model=f"{studio.model}-fast"), "chosen")
     assert (student["kind"], student["steps"], student["scales"]) == ("student", [1, 2, 4], [0, 4])
 
 

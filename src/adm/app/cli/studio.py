@@ -29,15 +29,14 @@ def studio(
 
         adm studio emoji --data emoji=./emoji --open
 
-        adm studio runs/photos runs/photos-fast --data runs/photos=photos.zip
+        adm studio runs/photos --data runs/photos=photos.zip
 
         adm studio --host 0.0.0.0 --port 8080
 
     Parameters
     ----------
     models
-        Paths (files or run folders) or names, beside the shipped models. The first is shown first;
-        one called NAME-fast is taken for a student of NAME.
+        Paths (files or run folders) or names, beside the shipped models. The first is shown first.
     port
         Port to listen at; 0 for a free one.
     host

@@ -44,24 +44,21 @@ def observe(generator: Generator, see: See) -> Generator:
 
 
 class Clock:
-    """Counts the steps of a job, its time and its calls.
+    """Counts the steps of a job, and its time.
 
     Attributes:
         step: of the present block.
     """
 
     def __init__(self, job: Job) -> None:
-        self.cost, self.began, self.step = job.cost, time.perf_counter(), 0
-        self.steps = job.generator.steps
+        self.began, self.step, self.steps = time.perf_counter(), 0, job.generator.steps
 
     def read(self) -> dict[str, Any]:
-        """Return the step, the seconds, and the calls per image so far, as JSON values."""
+        """Return the step and the seconds so far, as JSON values."""
         return {
             "step": self.step,
             "steps": self.steps,
             "seconds": round(time.perf_counter() - self.began, 3),
-            "network": self.cost.network * self.step // self.steps,
-            "classifier": self.cost.classifier * self.step // self.steps,
         }
 
 

@@ -33,8 +33,9 @@ from adm.store.files import user_cache
 from adm.training.model_file import metadata_of
 
 MOST_LOADED = 4  # models in memory
-FIRST = "fashion"  # of the shipped models
-FAST = "-fast"  # the end of the name of a model's student, as of a shipped one
+FIRST = "fashion-unlabelled"  # of the shipped models: it shows best what guidance does
+# The classifiers that guide in place of a model's own, whose classes are numbered clusters.
+CLASSIFIERS = {FIRST: "fashion-classifier"}
 JUDGE = "-judge"  # and of the classifier in whose features images are compared
 
 
@@ -123,17 +124,15 @@ class ModelCache:
         if name not in self.names:
             raise out_of_range("model", f"one of {', '.join(self.names)}", name)
         if name not in self._loaded:
-            self._loaded[name] = load(name, device=self.device)
+            self._loaded[name] = load(name, CLASSIFIERS.get(name), device=self.device)
         self._loaded.move_to_end(name)
         while len(self._loaded) > MOST_LOADED:
             self._loaded.popitem(last=False)
         return self._loaded[name]
 
     def warm(self) -> None:
-        """Load the first model and its student, and take the first steps, which are the slowest."""
-        for name in (self.names[0] + FAST, self.names[0]):
-            if name in self.names:
-                self.pipeline(name).job(count=1, steps=2).images([0])
+        """Load the first model, and take its first steps, which are the slowest."""
+        self.pipeline(self.names[0]).job(count=1, steps=2).images([0])
 
     def offered(self, model: str) -> str | None:
         """Return the model that a picture names, as the page calls it; None if it has none."""
@@ -142,19 +141,19 @@ class ModelCache:
     def describe(self, name: str) -> dict[str, Any]:
         """Return what a page knows of a model, as JSON values."""
         pipeline = self.pipeline(name)
-        model, fast = pipeline.model, name + FAST
+        model = pipeline.model
         distillation = model.recipe.distillation
         return {
             "model": name,
             "kind": "student" if model.student else "diffusion",
             "shape": list(pipeline.shape),
             "classes": list(pipeline.classes),
+            "labelled": bool(model.classes),
             "settings": to_json(pipeline.sampling),
             "guided": model.student or pipeline.guide is not None,
             "steps": list(distillation.steps) if distillation else [],
             "scales": list(distillation.scales) if distillation else [],
             "levels": pipeline.schedule.last,
-            "student": fast if fast in self.names else None,
             "about": f"{describe(model.recipe)}, trained for {model.trained_steps:,} steps.",
         }
 
@@ -178,11 +177,11 @@ class ModelCache:
         try:
             size, channels = settings.size, settings.channels
             source = open_images(spec, size=size, channels=channels).source
-        except (ValueError, OSError) as error:
-            raise ValueError(
-                f"the training images of {name} are not on this machine ({error}); start the "
-                f"studio with --data {name}=FOLDER"
-            ) from None
+        except (ValueError, OSError):
+            if name in self._data:
+                raise
+            sentence = "its training images are not on this machine; start the studio with --data"
+            raise ValueError(f"{sentence} {name}=FOLDER") from None
         features = _features(settings, str(self.device))
         work = user_cache("studio") / re.sub(r"\W+", "-", f"{source.name} {features.name}")
         with displayed(partial(_emitted, emit)):

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from adm.app.studio import live, pictures, provenance
 from adm.app.studio.forms import CLOSED
-from adm.app.studio.model_cache import ModelCache
+from adm.app.studio.model_cache import CLASSIFIERS, ModelCache
 from adm.app.studio.worker import Emit
 from adm.data.pixels import MODES, to_picture
 from adm.generation.job import Job
@@ -101,6 +101,11 @@ class Images(OfModel):
     def overrides(self) -> dict[str, Any]:
         """The settings, as `Pipeline` takes them."""
         return dict(self.settings)
+
+    @property
+    def guided_by(self) -> dict[str, str | None]:
+        """The classifier that guides, as an option; None for the model's own."""
+        return {"classifier": CLASSIFIERS.get(self.model)}
 
     @abstractmethod
     def job(self, pipeline: Pipeline) -> Job:
@@ -195,7 +200,7 @@ class Sample(Images):
         return self.model_copy(update={"classes": classes, "count": None, "only": index})
 
     def command(self, job: Job, index: int) -> str:
-        options = {"classes": class_of(job, index), "count": index + 1}
+        options = self.guided_by | {"classes": class_of(job, index), "count": index + 1}
         return provenance.shell(["adm", "sample", self.model], options, self.settings, {"out": OUT})
 
     def lines(self, job: Job, index: int) -> str:
@@ -203,7 +208,7 @@ class Sample(Images):
         classes = [] if named is None else [named]
         arguments = provenance.call(classes, {"count": index + 1, **self.settings})
         return (
-            f"import adm\n\nmodel = adm.load({provenance.call([self.model], {})})\n"
+            f"import adm\n\nmodel = adm.load({provenance.call([self.model], self.guided_by)})\n"
             f"image = model.job({arguments}).images([{index}])[0]\n"
         )
 
@@ -234,7 +239,7 @@ class FromPictures(Images):
 
     def command(self, job: Job, index: int) -> str:
         verb, source, _, options = self.words()
-        options |= {"classes": self.classes, "samples": self.samples}
+        options |= self.guided_by | {"classes": self.classes, "samples": self.samples}
         words = ["adm", verb, self.model, source]
         return provenance.shell(words, options, self.settings, {"out": OUT})
 
@@ -244,7 +249,7 @@ class FromPictures(Images):
         channels, *size = job.generator.shape
         return (
             "import adm\nfrom adm.data import open_source\n\n"
-            f"model = adm.load({provenance.call([self.model], {})})\n"
+            f"model = adm.load({provenance.call([self.model], self.guided_by)})\n"
             f'data = open_source("{source}", size={tuple(size)}, channels={channels})\n'
             f"pictures, _ = data.batch({[*range(count)]})\n"
             f"image = model.{verb}(pictures, {provenance.call([], options | self.settings)})"

@@ -31,6 +31,14 @@ function parse(spec, kinds) {
   return [name, values];
 }
 
+/** "name:key=value" with one more value. */
+export const adding = (spec, key, value) =>
+  `${spec}${spec.includes(":") ? "," : ":"}${key}=${value}`;
+
+/** What a visitor need not see, folded. */
+export const advanced = (...children) =>
+  make("details", {}, make("summary", { textContent: "Advanced" }), ...children);
+
 /** A parameter -> a labelled control; its value is text, and empty where it is the default. */
 export function control(name, about, value, changed) {
   let input;

@@ -1,6 +1,6 @@
 /** A picture -> a sheet on which it is rewound, varied, painted, compared and explained. */
 
-import { chooser, field, make, option } from "./forms.js";
+import { adding, advanced, chooser, field, make, option } from "./forms.js";
 import { order, sent, source } from "./wire.js";
 
 const $ = (id) => document.getElementById(id);
@@ -123,7 +123,7 @@ export class Sheet {
     const last = levels.length;
     const slider = make("input", { type: "range", min: 0, max: last, step: 1, value: last });
     const where = make("p", { className: "quiet", id: "where" });
-    const small = make("img", { alt: "x_t, what the network sees there" });
+    const small = make("img", { alt: "what the network sees there" });
     slider.setAttribute("aria-label", "Step");
     const strips = {};
     const cut = async (strip, place) => {
@@ -137,7 +137,7 @@ export class Sheet {
     const move = async () => {
       const step = Number(slider.value);
       const level = step ? levels[step - 1] : this.app.model.levels;
-      const text = step === last ? "the picture itself" : `level ${+level.toFixed(1)}`;
+      const text = step === last ? "the picture itself" : `noise level ${+level.toFixed(1)}`;
       where.textContent = `Step ${step} of ${last}: ${text}`;
       slider.setAttribute("aria-valuetext", where.textContent);
       button.disabled = step === last;
@@ -175,11 +175,11 @@ export class Sheet {
     const shots = make(
       "div",
       { className: "shots" },
-      figure(small, "x_t at this step"),
+      figure(small, "what the network sees"),
       figure(make("img", { src: source(noise), alt: "its noise" }), "its noise"),
       figure(
         make("img", { src: address, alt: "its way from noise, animated" }),
-        make("a", { href: address, download: "way.webp", textContent: "its way, WebP" }),
+        make("a", { href: address, download: "way.webp", textContent: "its way from noise" }),
       ),
     );
     return [shots, make("h3", { textContent: "From this step on" }), classes, scale, button];
@@ -188,17 +188,23 @@ export class Sheet {
   vary(record) {
     const { specs } = this.app.known;
     const { interpolate, ...kinds } = specs.edit;
-    const how = chooser("Start from", kinds, "noise:strength=0.5");
+    const how = chooser("Way", kinds, "noise", ["strength"]);
+    const range = { type: "range", min: 0.05, max: 1, step: 0.05, value: 0.5 };
+    const strength = make("input", range);
     const [classes, chosen] = this.classes("none");
     const [count, number] = this.number("Pictures", 4, { min: 1, max: 64 });
     const order = (more) => this.app.edit({ classes: chosen(), ...more });
     const start = this.go(
       "Start from it",
       () => `From ${record.title}`,
-      () => order({ pictures: [sent(record.png)], edit: how.spec, samples: number() }),
+      () => {
+        const edit = adding(how.spec, "strength", strength.value);
+        return order({ pictures: [sent(record.png)], edit, samples: number() });
+      },
     );
+    const own = [field("How much changes", strength), classes, count, advanced(how), start];
     const others = this.app.records().filter((each) => each !== record);
-    if (!others.length) return [how, classes, count, start];
+    if (!others.length) return own;
     const other = make("select", {}, ...others.map((each, place) => option(place, each.title)));
     const between = this.go(
       "Interpolate",
@@ -208,7 +214,7 @@ export class Sheet {
     const title = make("h3", { textContent: "Between it and another" });
     const label = field("The other", other);
     const note = words("Or drag one picture onto another on the page.");
-    return [how, classes, count, start, title, label, between, note];
+    return [...own, title, label, between, note];
   }
 
   paint(record) {
@@ -243,7 +249,7 @@ export class Sheet {
       field("Brush", size),
       make("button", { type: "button", textContent: "Clear", onclick: clear }),
     );
-    return [words("Paint on the picture what is to be filled."), classes, count, method, fill];
+    return [words("Paint on the picture what is to be filled."), classes, count, advanced(method), fill];
   }
 
   brushing() {

@@ -1,6 +1,6 @@
 /** The page: what is chosen, what runs, and where its pictures go. */
 
-import { chooser, control, field, make, option } from "./forms.js";
+import { adding, chooser, control, field, make, option } from "./forms.js";
 import { Sheet } from "./sheet.js";
 import { Group, Matrix } from "./tiles.js";
 import { order, read, sent, source } from "./wire.js";
@@ -9,6 +9,7 @@ const $ = (id) => document.getElementById(id);
 const numbers = (text) => text.split(/[\s,;]+/).filter(Boolean).map(Number);
 const STORED = "adm studio kept";
 const MOST_KEPT = 100;
+const STRONG = 4; // scale at which a classifier alone makes the class
 
 const app = {
   known: null,
@@ -63,7 +64,7 @@ app.between = (one, other) =>
 
 /** @param own settings that differ from the model's, such as those of a picture */
 function drawControls(own = {}) {
-  const { about, classes, settings, guided, steps, scales } = app.model;
+  const { about, classes, labelled, settings, guided, steps, scales } = app.model;
   $("about").textContent = about;
   $("classes").hidden = !classes.length;
   const chip = (value) =>
@@ -72,7 +73,9 @@ function drawControls(own = {}) {
   $("guided").hidden = !guided;
   const guides = [own.guide ?? settings.guide ?? []].flat();
   const guide = guides.find((each) => each.startsWith("classifier:"));
-  setScale(own.scale ?? (guide ? Number(guide.match(/scale=([^,]+)/)[1]) : 0));
+  const usual = guide ? Number(guide.match(/scale=([^,]+)/)[1]) : 0;
+  setScale(own.scale ?? (labelled ? usual : STRONG));
+  if (!labelled) check(classes.at(-1));
   $("slider").max = scales[1] ?? 10;
   $("settings").replaceChildren(...more(own));
   $("steps").value = steps.length ? steps.join(", ") : "4, 8, 16, 32";
@@ -137,8 +140,7 @@ function several(name, own, fresh, title) {
   };
   const specs = () =>
     [...list.children].map(({ spec: text }) => {
-      if (text.split(":")[0] !== "classifier") return text;
-      return `${text}${text.includes(":") ? "," : ":"}scale=${$("scale").value}`;
+      return text.startsWith("classifier") ? adding(text, "scale", $("scale").value) : text;
     });
   usual.forEach(add);
   const untouched = [...list.children].map((each) => each.spec).join();
@@ -167,7 +169,7 @@ async function perform(what, act) {
   $("go").textContent = "Stop";
   $("trouble").textContent = "";
   for (const each of document.querySelectorAll("[aria-invalid]")) each.removeAttribute("aria-invalid");
-  $("status").textContent = what;
+  Object.assign($("status"), { textContent: what, title: "" });
   $("progress").classList.add("running");
   try {
     await act(own.signal);
@@ -193,25 +195,23 @@ async function perform(what, act) {
 function stage(...groups) {
   app.groups = groups;
   $("stage").replaceChildren(...groups.map((each) => each.element));
-  $("stage").classList.toggle("sides", groups.length > 1);
   fit();
 }
 
 const fit = () => app.groups.forEach((each) => each.fit());
 
 function onStep(group, event) {
-  const { step, steps, seconds, network, classifier } = event;
+  const { step, steps, seconds } = event;
   group.step(event);
   $("progress").value = step;
   $("progress").max = steps;
-  const calls = classifier ? `${network} + ${classifier} calls` : `${network} calls`;
-  $("count").textContent = `step ${step} of ${steps} · ${seconds.toFixed(1)} s · ${calls}`;
+  $("count").textContent = `step ${step} of ${steps} · ${seconds.toFixed(1)} s`;
 }
 
 const title = (label, index, seed) =>
   [label, `picture ${index}`, `seed ${seed}`].filter(Boolean).join(", ");
 
-/** Run an order of pictures into a group that `place` puts on the stage; say what it took. */
+/** Run an order of pictures into a group that `place` puts on the stage; return what it took. */
 async function into(body, signal, place) {
   let group, begun, known, spent;
   const image = ({ place: at, index, ...made }) => {
@@ -227,13 +227,19 @@ async function into(body, signal, place) {
     done: ({ seconds }) => (spent = seconds),
   };
   await order(body, handlers, signal);
-  const { count, cost, guidance } = begun;
-  const what = `${count} ${count === 1 ? "picture" : "pictures"} in ${spent.toFixed(1)} s`;
-  return `${what}: ${cost} each${guidance ? `, guided by ${guidance}` : ""}.`;
+  return { ...begun, spent };
 }
 
-const groupOf = (heading, { shape, labels, count }) =>
-  new Group(heading, shape, labels, count, (record) => sheet.open(record));
+/** Say what orders took; whoever points at it reads the calls and the guides. */
+function report(...taken) {
+  const [count, spent] = ["count", "spent"].map((key) => taken.reduce((sum, each) => sum + each[key], 0));
+  $("status").textContent = `${count} ${count === 1 ? "picture" : "pictures"} in ${spent.toFixed(1)} s`;
+  const words = ({ cost, guidance }) => `${cost} each${guidance ? `, guided by ${guidance}` : ""}`;
+  $("status").title = taken.map(words).join("; ");
+}
+
+const groupOf = (heading, { shape, labels, count }, compared = false) =>
+  new Group(heading, shape, labels, count, (record) => sheet.open(record), compared);
 
 const placed = (heading) => (begun) => {
   const group = groupOf(heading, begun);
@@ -244,35 +250,22 @@ const placed = (heading) => (begun) => {
 /** Run an order of pictures, such as one of the sheet. */
 app.run = (body, heading = "") =>
   perform("Sampling…", async (signal) => {
-    $("status").textContent = await into(body, signal, placed(heading));
+    report(await into(body, signal, placed(heading)));
   });
 
-/** Show the chosen model: its student's pictures at once, if it has one, then its own. */
-function first() {
-  const body = sample();
-  const { student } = app.model;
-  return perform("Sampling…", async (signal) => {
-    let group = null;
-    if (student) {
-      const settings = { seed: body.settings.seed };
-      $("status").textContent = `A draft by ${student}…`;
-      await into({ ...body, model: student, settings }, signal, (begun) => {
-        group = placed("")(begun);
-        return group;
-      });
-      $("status").textContent = "Sampling…";
-      group.tiles.forEach((tile) => tile.again());
-    }
-    $("status").textContent = await into(body, signal, (begun) => group ?? placed("")(begun));
-  });
+/** The same order by no guide at all; a model without labels then depends on no class. */
+function unguided({ classes, ...own }) {
+  const { scale, ...settings } = own.settings;
+  const what = app.model.labelled && classes ? { classes } : { count: Number($("images").value) };
+  return { ...own, ...what, settings: { ...settings, guide: "none" } };
 }
 
 function sides() {
   const own = sample();
   const beside = $("other").value;
   return perform("Sampling…", async (signal) => {
-    let other = { ...own, settings: { ...own.settings, scale: 0 } };
-    let name = "without guidance";
+    let other = unguided(own);
+    let name = "Without guidance";
     if (beside) {
       let described;
       await order({ kind: "choose", model: beside }, { chosen: (event) => (described = event) }, signal);
@@ -284,13 +277,16 @@ function sides() {
     }
     const groups = [];
     const add = (heading) => (begun) => {
-      groups.push(groupOf(heading, begun));
+      groups.push(groupOf(heading, begun, true));
       stage(...groups);
       return groups.at(-1);
     };
-    const lines = [await into(own, signal, add(beside ? own.model : `scale ${own.settings.scale}`))];
-    lines.push(await into(other, signal, add(name)));
-    $("status").textContent = lines.join(" ");
+    const towards = chosen().length ? ` to ${chosen().join(", ")}` : "";
+    const guided = [own, beside ? own.model : `Guided${towards}, scale ${own.settings.scale}`];
+    const both = beside ? [guided, [other, name]] : [[other, name], guided];
+    const taken = [];
+    for (const [body, heading] of both) taken.push(await into(body, signal, add(heading)));
+    report(...taken);
   });
 }
 
@@ -306,7 +302,7 @@ function grid(kind) {
   const { scale, steps, ...settings } = body.settings;
   const rest = { ...settings, ...(kind === "steps" || steps === undefined ? {} : { steps }) };
   return perform("Sampling from one noise…", async (signal) => {
-    const matrix = new Matrix(app.model.shape, rows.values, columns.values, keepCell);
+    const matrix = new Matrix(app.model.shape, rows, columns, keepCell);
     stage(matrix);
     await order(
       { kind: "grid", of: { ...body, classes: null, count: null, settings: rest }, rows, columns, label },
@@ -322,7 +318,7 @@ function grid(kind) {
       },
       signal,
     );
-    $("status").textContent = "One noise. Choose a picture to keep its settings.";
+    $("status").textContent = "The same noise everywhere. Choose a picture to keep its settings.";
   });
 }
 
@@ -330,15 +326,16 @@ function keepCell({ settings, label }) {
   if (settings.scale !== undefined) setScale(settings.scale);
   if (settings.steps !== undefined && $("number")) $("number").value = settings.steps;
   check(label);
-  document.querySelector("[name=view][value=pictures]").checked = true;
-  onView();
+  turn("pictures");
   act();
 }
 
 const view = () => document.querySelector("[name=view]:checked").value;
 
-function onView() {
-  const now = view();
+/** Show the controls of a view, and none of another's pictures. */
+function turn(now) {
+  document.querySelector(`[name=view][value=${now}]`).checked = true;
+  stage();
   $("varied").hidden = now === "pictures";
   $("scales-of").hidden = now === "sides";
   $("steps-of").hidden = now !== "steps";
@@ -396,6 +393,7 @@ async function again(from) {
   drawControls(from.settings);
   $("seed").value = from.settings.seed ?? 0;
   if (from.kind === "sample") check(Object.keys(from.classes ?? {})[0]);
+  turn("pictures");
   app.run(from, "Made again");
 }
 
@@ -409,10 +407,15 @@ app.restore = ({ order: { kind, model, settings }, label, index }) =>
 /* The page ------------------------------------------------------------------------------------ */
 
 async function choose(name) {
+  stage();
   $("model").value = name;
   await order({ kind: "choose", model: name }, { chosen: (event) => (app.model = event) });
   drawControls();
-  onView();
+  const { guided } = app.model;
+  for (const input of document.getElementsByName("view")) {
+    input.disabled = !guided && input.value !== "pictures";
+  }
+  turn(guided ? view() : "pictures");
 }
 
 const sheet = new Sheet(app);
@@ -421,7 +424,7 @@ async function begin() {
   app.known = await (await fetch("known")).json();
   const names = app.known.models.map((each) => [option(each), option(each)]);
   $("model").replaceChildren(...names.map(([one]) => one));
-  $("other").replaceChildren(option("", "without guidance"), ...names.map(([, other]) => other));
+  $("other").replaceChildren(option("", "no guidance"), ...names.map(([, other]) => other));
   try {
     app.kept = JSON.parse(localStorage.getItem(STORED) ?? "[]");
   } catch {
@@ -429,13 +432,14 @@ async function begin() {
   }
   drawKept();
   await choose(app.known.models[0]);
+  if (app.model.settings.guide.length) turn("sides");
 }
 
 /** Load, and then show the first pictures. */
-async function load(act) {
+async function load(what) {
   const before = app.model;
-  await perform("Loading…", act);
-  if (app.model !== before) first();
+  await perform("Loading…", what);
+  if (app.model !== before) act();
 }
 
 const another = () => {
@@ -453,7 +457,12 @@ $("slider").addEventListener("input", () => ($("scale").value = $("slider").valu
 $("scale").addEventListener("input", () => ($("slider").value = $("scale").value));
 $("reseed").addEventListener("click", another);
 $("usual").addEventListener("click", () => drawControls());
-for (const input of document.getElementsByName("view")) input.addEventListener("change", onView);
+for (const input of document.getElementsByName("view")) {
+  input.addEventListener("change", () => {
+    turn(input.value);
+    act();
+  });
+}
 $("file").addEventListener("change", async () => recall(await read($("file").files[0])));
 window.addEventListener("resize", fit);
 window.addEventListener("keydown", (event) => {

@@ -4,7 +4,7 @@ import { make } from "./forms.js";
 import { source } from "./wire.js";
 
 const GAP = 10;
-const LEAST = 100; // pixels of a side
+const LEAST = 90; // pixels of a side
 const CAPTION = 26;
 const MARGIN = 24; // below
 
@@ -27,8 +27,6 @@ export class Tile {
 
   draw(picture, place) {
     if (this.record) return;
-    if (this.element.firstChild !== this.canvas) this.element.firstChild.replaceWith(this.canvas);
-    this.element.classList.remove("draft");
     const from = [place * this.width, 0, this.width, this.height];
     this.canvas.getContext("2d").drawImage(picture, ...from, 0, 0, this.width, this.height);
   }
@@ -37,18 +35,10 @@ export class Tile {
     this.record = record;
     const image = make("img", { src: source(record.png), alt: "", draggable: false });
     this.element.firstChild.replaceWith(image);
-    this.element.classList.remove("live", "draft");
+    this.element.classList.remove("live");
     this.element.disabled = false;
     this.element.draggable = true;
     this.element.setAttribute("aria-label", record.title);
-  }
-
-  /** Show a draft until the steps of the picture itself arrive. */
-  again() {
-    this.record = null;
-    this.element.classList.add("draft");
-    this.element.disabled = true;
-    this.element.draggable = false;
   }
 
   fail(message) {
@@ -71,25 +61,27 @@ export function drawStrip(png, tiles) {
  *
  * Where they would be too small to see, they fill the width, and the page is scrolled.
  */
-export function layout(count, width, height, caption) {
-  const most = Math.max(1, Math.min(count, Math.floor((width + GAP) / (LEAST + GAP))));
+export function layout(count, width, height, caption, least = LEAST) {
+  const most = Math.max(1, Math.min(count, Math.floor((width + GAP) / (least + GAP))));
   const full = (columns) => (width - (columns - 1) * GAP) / columns;
   let best = [0, most, full(most)];
   for (let columns = 1; columns <= count; columns++) {
     const rows = Math.ceil(count / columns);
     const side = Math.min(full(columns), (height - (rows - 1) * GAP) / rows - caption);
     const worth = (side * count) / (rows * columns);
-    if (side >= LEAST && worth > best[0]) best = [worth, columns, side];
+    if (side >= least && worth > best[0]) best = [worth, columns, side];
   }
   return best.slice(1);
 }
 
 /** Pictures in rows, as large as the window allows. */
 export class Group {
-  constructor(heading, shape, labels, count, open) {
-    const names = Array.from({ length: count }, (_, place) => labels[place] ?? "");
-    this.tiles = names.map((name) => new Tile(shape, name, open));
-    this.captioned = names.some(Boolean);
+  /** @param compared whether another group is shown with it, of which each picture has its place. */
+  constructor(heading, shape, labels, count, open, compared) {
+    this.compared = compared;
+    this.captioned = new Set(labels).size > 1; // one class is named beside them
+    const name = (place) => (this.captioned ? labels[place] : "");
+    this.tiles = Array.from({ length: count }, (_, place) => new Tile(shape, name(place), open));
     this.list = make("div", { className: "tiles" }, ...this.tiles.map((tile) => tile.element));
     const title = heading ? [make("h2", { textContent: heading })] : [];
     this.element = make("section", { className: "group" }, ...title, this.list);
@@ -97,9 +89,11 @@ export class Group {
 
   fit() {
     const top = this.list.getBoundingClientRect().top + window.scrollY;
-    const height = window.innerHeight - top - MARGIN;
+    const width = this.list.clientWidth;
+    const height = this.compared ? 0 : window.innerHeight - top - MARGIN;
+    const least = this.compared ? Math.min(LEAST, width / 5 - GAP) : LEAST; // few rows on a phone
     const caption = this.captioned ? CAPTION : 0;
-    const [columns, side] = layout(this.tiles.length, this.list.clientWidth, height, caption);
+    const [columns, side] = layout(this.tiles.length, width, height, caption, least);
     this.list.style.setProperty("--columns", columns);
     this.list.style.setProperty("--side", `${Math.floor(side)}px`);
   }
@@ -113,12 +107,15 @@ export class Group {
   }
 }
 
-/** Pictures whose rows and columns are values of two settings. */
+/** Pictures whose rows and columns are values of two settings, each {name, values}. */
 export class Matrix {
   constructor(shape, rows, columns, open) {
-    this.tiles = rows.map(() => columns.map(() => new Tile(shape, "", open)));
-    const head = make("tr", {}, make("td"), ...columns.map((each) => heading(each, "col")));
-    const body = rows.map((each, row) =>
+    this.tiles = rows.values.map(() => columns.values.map(() => new Tile(shape, "", open)));
+    const over = { colSpan: columns.values.length, className: "axis" };
+    const names = make("tr", {}, make("td"), heading(columns.name, "colgroup", over));
+    const corner = heading(rows.name, "col", { className: "axis" });
+    const head = make("tr", {}, corner, ...columns.values.map((each) => heading(each, "col")));
+    const body = rows.values.map((each, row) =>
       make(
         "tr",
         {},
@@ -126,8 +123,8 @@ export class Matrix {
         ...this.tiles[row].map((tile) => make("td", {}, tile.element)),
       ),
     );
-    this.element = make("div", { className: "wide" }, make("table", {}, head, ...body));
-    this.element.style.setProperty("--columns", columns.length);
+    this.element = make("div", { className: "wide" }, make("table", {}, names, head, ...body));
+    this.element.style.setProperty("--columns", columns.values.length);
   }
 
   fit() {}
@@ -145,4 +142,4 @@ export class Matrix {
   }
 }
 
-const heading = (text, scope) => make("th", { scope, textContent: text });
+const heading = (text, scope, more = {}) => make("th", { scope, textContent: text, ...more });
