@@ -73,17 +73,6 @@ def test_a_result_is_one_json_document(workdir: Path, adm: Adm, name: str) -> No
         assert place in answer.err  # the notice that names it
 
 
-def test_scores_in_float16_are_added_to_the_others(workdir: Path, adm: Adm) -> None:
-    words = ("evaluate", "samples.npz", "--reference", "real.npz", "--resamples", 20, *FEATURES)
-    default, half = (document(adm(*words, *more, "--json")) for more in ((), ("--float16",)))
-    added = half["scores"].keys() - default["scores"].keys()
-    assert added == {"precision_float16", "recall_float16"}
-    assert all(half["scores"][name] == score for name, score in default["scores"].items())
-    for name in added:
-        expected = default["scores"][name.removesuffix("_float16")]["value"]
-        assert half["scores"][name]["value"] == pytest.approx(expected, abs=0.1)
-
-
 QUIET: dict[str, tuple[tuple[object, ...], str]] = {
     "sample": (("model.safetensors", "--count", 2, "--steps", 2, "-o", "out"), ""),
     "evaluate": (

@@ -8,7 +8,6 @@ from adm.metrics import (
     membership,
     neighbour_distances,
     precision_recall,
-    precision_recall_float16,
 )
 from adm.metrics.manifold import Membership
 
@@ -62,7 +61,7 @@ def test_known_distances_must_be_this_set_s() -> None:
             membership(REAL, FAKE, real_distances=wrong)
 
 
-@pytest.mark.parametrize("score", [precision_recall, density_coverage, precision_recall_float16])
+@pytest.mark.parametrize("score", [precision_recall, density_coverage])
 def test_what_cannot_be_scored_is_refused(score) -> None:
     with pytest.raises(ValueError, match="fewer neighbours"):
         score(REAL[:3], FAKE)
@@ -73,21 +72,3 @@ def test_what_cannot_be_scored_is_refused(score) -> None:
     for none in (FAKE[:0], FAKE[:, :0], FAKE[0]):
         with pytest.raises(ValueError, match="must be"):
             score(REAL, none)
-
-
-def test_half_precision_moves_a_share_and_overflow_goes_back_to_float32() -> None:
-    # Far from the origin float16 leaves little of a distance; float32 still tells them apart.
-    real, fake = REAL + 30, FAKE + 30
-    exact, half = precision_recall(real, fake), precision_recall_float16(real, fake)
-    assert half != exact
-    # Squares beyond 65504 overflow, and the whole block is done in float32.
-    real, fake = REAL * 300, FAKE * 300
-    assert precision_recall_float16(real, fake) == precision_recall(real, fake)
-
-
-def test_half_precision_excludes_a_point_itself_by_index(monkeypatch) -> None:
-    # Three equal points: the nearest two of each are at 0, in whatever block they come.
-    points = np.concatenate([np.zeros((3, 2)), RANDOM.normal(5, 1, size=(40, 2))])
-    whole = precision_recall_float16(points, points[:20])
-    monkeypatch.setitem(precision_recall_float16.__globals__, "FLOAT16_BLOCK", 7)
-    assert precision_recall_float16(points, points[:20]) == whole

@@ -11,7 +11,7 @@ from adm.metrics.manifold import Membership, membership, neighbour_distances
 from adm.metrics.metric import Metric, Score, Sets
 from adm.metrics.moments import Moments, Statistics, statistics
 from adm.metrics.neighbours import Neighbours, nearest, nearest_others
-from adm.metrics.precision_recall import PrecisionRecall, precision_recall, precision_recall_float16
+from adm.metrics.precision_recall import PrecisionRecall, precision_recall
 from adm.metrics.sliced_wasserstein import sliced_wasserstein
 from adm.metrics.table import METRICS, title
 
@@ -48,7 +48,6 @@ __all__ = [
     "nearest_others",
     "neighbour_distances",
     "precision_recall",
-    "precision_recall_float16",
     "resample",
     "sliced_wasserstein",
     "statistics",

@@ -125,7 +125,6 @@ class Metric:
             theirs; None for `title`.
         lower_is_better: whether a lower score is better, or a higher one.
         score: computes the score of sets; None if they lack what it needs, or are too small.
-        usual: whether every report has it, or only those that request all.
     """
 
     key: str
@@ -134,4 +133,3 @@ class Metric:
     of_clip: str | None = None
     lower_is_better: bool
     score: Callable[[Sets], Score | None]
-    usual: bool = True

@@ -7,7 +7,7 @@ from adm.metrics.gaussian_kernel import GAUSSIAN_KERNEL
 from adm.metrics.inception_score import INCEPTION_SCORE
 from adm.metrics.kernel_distance import KERNEL_DISTANCE
 from adm.metrics.metric import CLIP, INCEPTION, Metric
-from adm.metrics.precision_recall import PRECISION, PRECISION_FLOAT16, RECALL, RECALL_FLOAT16
+from adm.metrics.precision_recall import PRECISION, RECALL
 from adm.metrics.sliced_wasserstein import SLICED_WASSERSTEIN
 
 METRICS: dict[str, Metric] = {
@@ -24,8 +24,6 @@ METRICS: dict[str, Metric] = {
         KERNEL_DISTANCE,
         SLICED_WASSERSTEIN,
         GAUSSIAN_KERNEL,
-        PRECISION_FLOAT16,
-        RECALL_FLOAT16,
     )
 }
 

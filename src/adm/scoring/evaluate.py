@@ -15,7 +15,7 @@ from adm.features import Features, open_features, recorded_features
 from adm.generation.inputs import Opened, open_images
 from adm.generation.job import Job
 from adm.generation.samples import Samples, sample
-from adm.metrics import METRICS, Score, title
+from adm.metrics import Score, title
 from adm.metrics.bootstrap import RESAMPLES
 from adm.metrics.manifold import DENSITY_NEIGHBOURS
 from adm.processes import Devices
@@ -54,8 +54,6 @@ class Comparison(Checked):
         count: number of samples to score, the first ones; None for all.
         resize: for images of another size than those of the reference: "to-reference" resizes
             them, "none" leaves them to the preprocessing of the features; None refuses them.
-        float16: whether to add precision and recall computed in float16, as the released evaluator
-            does.
         resamples: bootstrap resamples for each interval.
         seed: random seed of the resamples and of the subsets of images.
 
@@ -68,7 +66,6 @@ class Comparison(Checked):
     channels: int | None = None
     count: int | None = None
     resize: Resize | None = None
-    float16: bool = False
     resamples: Annotated[int, Field(ge=2)] = RESAMPLES
     seed: Annotated[int, Field(ge=0)] = 0
 
@@ -237,7 +234,6 @@ def _report(
     scored = scores(
         generated,
         reference,
-        only=[key for key, each in METRICS.items() if each.usual or options.float16],
         resamples=options.resamples,
         seed=options.seed,
         device=computing,

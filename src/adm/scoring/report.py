@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,7 +16,6 @@ from adm.scoring.reference import Reference
 from adm.store.files import write_text
 from adm.store.parsed import CLASSES, as_type, read_json
 
-USUAL = tuple(key for key, metric in METRICS.items() if metric.usual)
 LEAST = 20  # images per class in each set; with fewer, scores of neighbours are unreliable
 
 
@@ -24,7 +23,7 @@ def scores(
     generated: FeatureSet,
     reference: Reference,
     *,
-    only: Sequence[str] = USUAL,
+    only: Collection[str] = METRICS.keys(),
     resamples: int = RESAMPLES,
     seed: int = 0,
     device: str = "cpu",
@@ -37,7 +36,7 @@ def scores(
     Args:
         generated: features of at least 2 samples.
         reference: of the same features.
-        only: keys of the scores to compute; `USUAL` are all but those in half precision.
+        only: keys of the scores to compute; by default all.
         resamples: number of bootstrap resamples for each interval.
         seed: of the resamples, and of the subsets for kernel distance and extrapolation.
         device: computes the distances between features.

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from adm.app.cli import places
-from adm.app.cli.options import FLAG, IMAGES, THEIR_FEATURES, ImageOptions, Resize
+from adm.app.cli.options import IMAGES, THEIR_FEATURES, ImageOptions, Resize
 from adm.app.cli.output import OUT, AsJson, say, show, table
 
 if TYPE_CHECKING:  # so that --help does not load torch
@@ -24,7 +24,6 @@ def evaluate(
     count: int | None = None,
     images: ImageOptions = IMAGES,
     resamples: int = 1000,
-    float16: Annotated[bool, FLAG] = False,
     seed: int = 0,
     as_json: AsJson = False,
 ) -> None:
@@ -59,8 +58,6 @@ def evaluate(
         Score only the first COUNT images.
     resamples
         Bootstrap resamples for each interval.
-    float16
-        Add precision and recall computed in float16, as the released evaluator does on a GPU.
     seed
         Random seed of the resamples and of the subsets of images.
     """
@@ -75,7 +72,6 @@ def evaluate(
         **images.form,
         count=count,
         resize=resize,
-        float16=float16,
         resamples=resamples,
         seed=seed,
     )
