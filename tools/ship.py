@@ -37,7 +37,8 @@ EVERY = 20  # steps averaged into one line of the stored log
 
 def ship(name: str, run: Path) -> None:
     """Store the averaged weights and the log of a run under a name."""
-    weights, metadata = model_file.load_model(resolve(run))
+    trained = resolve(run)
+    weights, metadata = model_file.load_weights(trained), model_file.entries_of(trained)
     if name in RECIPES:
         metadata |= {"recipe": current(name, metadata["recipe"])}
     if (start := metadata.get("start")) is not None:  # a path is of this machine alone
@@ -67,7 +68,7 @@ def current(name: str, stored: dict[str, Any]) -> dict[str, Any]:
 def update_settings(name: str) -> None:
     """Give a shipped model the sampling settings of its recipe; its weights and its hash stay."""
     file = file_of(name)
-    weights, metadata = model_file.load_model(file)
+    weights, metadata = model_file.load_weights(file), model_file.entries_of(file)
     settings = {"sample": to_json(recipe(name))["sample"]}
     save(file, weights, metadata | {"recipe": metadata["recipe"] | settings})
     print(f"{file.name}: {settings}")
