@@ -28,20 +28,11 @@ class Consistency(Solver):
     def solve(
         self, denoise: Denoise, x: Tensor, schedule: Schedule, noise: Noise
     ) -> Iterator[State]:
-        return consistency(denoise, x, schedule, noise)
+        """Sample an image at every level, and diffuse it with new noise to the next.
 
-
-def consistency(denoise: Denoise, x: Tensor, schedule: Schedule, noise: Noise) -> Iterator[State]:
-    """Sample an image at every level, and diffuse it with new noise to the next.
-
-    Args:
-        x: (B, C, H, W) pure noise.
-        noise: evaluated once per level, although the last step does not use it.
-
-    Yields:
-        State after every step.
-    """
-    for t in range(schedule.last, 0, -1):
-        p = denoise(x, t)
-        x = process.diffuse(schedule, p.x_0, noise(t), t - 1)
-        yield State(x, t - 1, p)
+        Noise is evaluated once per level, although the last step does not use it.
+        """
+        for t in range(schedule.last, 0, -1):
+            p = denoise(x, t)
+            x = process.diffuse(schedule, p.x_0, noise(t), t - 1)
+            yield State(x, t - 1, p)

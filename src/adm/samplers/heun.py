@@ -29,27 +29,20 @@ class Heun(Solver):
     def solve(
         self, denoise: Denoise, x: Tensor, schedule: Schedule, noise: Noise
     ) -> Iterator[State]:
-        return heun(denoise, x, schedule)
+        """Average the slopes at both ends of each step (Karras et al. 2022, Algorithm 1).
 
+        The derivative of x / signal with respect to ratio = sigma / signal is the noise. The last
+        step is Euler's, because the clean image has no slope.
 
-def heun(denoise: Denoise, x: Tensor, schedule: Schedule) -> Iterator[State]:
-    """Average the slopes at both ends of each step (Karras et al. 2022, Algorithm 1).
-
-    The derivative of x / signal with respect to ratio = sigma / signal is the noise. The last step
-    is Euler's, because the clean image has no slope.
-
-    Args:
-        x: (B, C, H, W) pure noise.
-
-    Yields:
-        State after every step, with the prediction at the start of the step.
-    """
-    table = Tables.of(schedule)
-    for t in range(schedule.last, 0, -1):
-        p = denoise(x, t)
-        x = table.signal[t - 1] * p.x_0 + table.sigma[t - 1] * p.noise  # lines 4 and 5
-        if t > 1:
-            width = table.ratio[t - 1] - table.ratio[t]
-            change = denoise(x, t - 1).noise - p.noise
-            x = x + table.signal[t - 1] * width / 2 * change  # lines 7 and 8
-        yield State(x, t - 1, p)
+        Yields:
+            State after every step, with the prediction at the start of the step.
+        """
+        table = Tables.of(schedule)
+        for t in range(schedule.last, 0, -1):
+            p = denoise(x, t)
+            x = table.signal[t - 1] * p.x_0 + table.sigma[t - 1] * p.noise  # lines 4 and 5
+            if t > 1:
+                width = table.ratio[t - 1] - table.ratio[t]
+                change = denoise(x, t - 1).noise - p.noise
+                x = x + table.signal[t - 1] * width / 2 * change  # lines 7 and 8
+            yield State(x, t - 1, p)

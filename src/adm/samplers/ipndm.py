@@ -9,12 +9,12 @@ from pydantic import Field
 from torch import Tensor
 
 from adm.diffusion import Denoise, Prediction, Schedule
-from adm.samplers.solver import Multistep, Tables, adams, orders, weighted
+from adm.samplers.solver import Multistep, Solver, Tables, adams, orders, weighted
 from adm.samplers.state import Noise, State
 
 
 @dataclass(frozen=True, kw_only=True)
-class IPNDM(Multistep):
+class IPNDM(Multistep, Solver):
     """iPNDM, Adams-Bashforth in sigma / signal (Liu et al. 2022; Zhang and Chen 2023).
 
     Attributes:
@@ -35,7 +35,10 @@ class IPNDM(Multistep):
         self, denoise: Denoise, x: Tensor, schedule: Schedule, noise: Noise
     ) -> Iterator[State]:
         adams_bashforth = AdamsBashforth(schedule, self.order, self.even, self.lower_order_final)
-        return ipndm(denoise, x, schedule.last, adams_bashforth)
+        for t in range(schedule.last, 0, -1):
+            p = denoise(x, t)
+            x = adams_bashforth.step(p, t)
+            yield State(x, t - 1, p)
 
 
 class AdamsBashforth:
@@ -71,20 +74,3 @@ class AdamsBashforth:
             width = ratio[t - 1] - ratio[t]
             return [width * weight for weight in adams([-float(n) for n in range(order)], 0, 1)]
         return adams(ratio[t : t + order], ratio[t], ratio[t - 1])
-
-
-def ipndm(
-    denoise: Denoise, x: Tensor, last: int, adams_bashforth: AdamsBashforth
-) -> Iterator[State]:
-    """Sample by Adams-Bashforth on the noise of the denoiser, from level `last`.
-
-    Args:
-        x: (B, C, H, W) pure noise.
-
-    Yields:
-        State after every step.
-    """
-    for t in range(last, 0, -1):
-        p = denoise(x, t)
-        x = adams_bashforth.step(p, t)
-        yield State(x, t - 1, p)

@@ -89,8 +89,8 @@ def orders(order: int, last: int, lower_order_final: bool) -> list[int]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Multistep(Solver):
-    """A solver whose steps extrapolate from the values at the latest `order` levels."""
+class Multistep(Sampler):
+    """A sampler whose steps extrapolate from the values at the latest `order` levels."""
 
     order: int
 
@@ -140,20 +140,17 @@ class ExponentialSteps:
 
     Args:
         schedule: the levels visited.
-        etas: eta of the step that leaves each level, for levels 0..T; None for the ODE.
-        noise: evaluated once for each step with an eta above 0; None for the ODE.
+        etas: eta of the step that leaves each level, for levels 0..T; 0 for the ODE.
+        noise: evaluated once for each step with an eta above 0.
     """
 
-    def __init__(
-        self, schedule: Schedule, etas: Sequence[float] | None = None, noise: Noise | None = None
-    ) -> None:
+    def __init__(self, schedule: Schedule, etas: Sequence[float], noise: Noise) -> None:
         self.table, self.last = Tables.of(schedule), schedule.last
-        self.etas = [0.0] * (schedule.last + 1) if etas is None else etas
-        self.noise = noise
+        self.etas, self.noise = etas, noise
 
     def drawn(self, t: int) -> Tensor | None:
         """Return the noise of the step that leaves level t; None if it has none."""
-        return self.noise(t) if self.noise is not None and self.etas[t] else None
+        return self.noise(t) if self.etas[t] else None
 
     def step(
         self, x: Tensor, t: int, x_0: Sequence[Tensor], newest: int, drawn: Tensor | None

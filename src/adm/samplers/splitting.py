@@ -41,46 +41,33 @@ class Splitting(Multistep):
         gradient: Gradient | None = None,
         threshold: Threshold = clip,
     ) -> Iterator[State]:
+        """Take Euler's step along the gradient, then a step on the unguided noise, at each level.
+
+        The derivative of x / signal with respect to ratio = sigma / signal is noise - sigma
+        gradient, and each step solves the second term first. The network is evaluated once, between
+        the two.
+
+        Yields:
+            State after every step. Its prediction is that of the network shifted by the gradient as
+            in Algorithm 2 of the paper, so that `prediction.x_0` is the guided estimate.
+
+        Raises:
+            ValueError: the gradient depends on the prediction.
+        """
         adams_bashforth = AdamsBashforth(schedule, self.order, self.even, self.lower_order_final)
-        return splitting(denoise, x, schedule, gradient, adams_bashforth)
-
-
-def splitting(
-    denoise: Denoise,
-    x: Tensor,
-    schedule: Schedule,
-    gradient: Gradient | None,
-    adams_bashforth: AdamsBashforth,
-) -> Iterator[State]:
-    """Take Euler's step along the gradient, then a step on the unguided noise, at each level.
-
-    The derivative of x / signal with respect to ratio = sigma / signal is noise - sigma gradient,
-    and each step solves the second term first. The network is evaluated once, between the two.
-
-    Args:
-        x: (B, C, H, W) pure noise.
-        gradient: gradient of log p(y | x_t), scaled; None for no guidance.
-
-    Yields:
-        State after every step. Its prediction is that of the network shifted by the gradient as in
-        Algorithm 2 of the paper, so that `prediction.x_0` is the guided estimate.
-
-    Raises:
-        ValueError: the gradient depends on the prediction.
-    """
-    table = adams_bashforth.table
-    for t in range(schedule.last, 0, -1):
-        if gradient is None:
-            p = denoise(x, t)
-            x = adams_bashforth.step(p, t)
-        else:
-            pull = gradient(x.detach(), t, _Unevaluated()).detach()
-            width = table.signal[t] * table.sigma[t] * (table.ratio[t] - table.ratio[t - 1])
-            moved = x.detach() + width * pull
-            p = denoise(moved, t).detached()
-            x = adams_bashforth.step(p, t)
-            p = shifted(p, pull, schedule, moved, t)
-        yield State(x, t - 1, p)
+        table = adams_bashforth.table
+        for t in range(schedule.last, 0, -1):
+            if gradient is None:
+                p = denoise(x, t)
+                x = adams_bashforth.step(p, t)
+            else:
+                pull = gradient(x.detach(), t, _Unevaluated()).detach()
+                width = table.signal[t] * table.sigma[t] * (table.ratio[t] - table.ratio[t - 1])
+                moved = x.detach() + width * pull
+                p = denoise(moved, t).detached()
+                x = adams_bashforth.step(p, t)
+                p = shifted(p, pull, schedule, moved, t)
+            yield State(x, t - 1, p)
 
 
 class _Unevaluated(Prediction):

@@ -10,12 +10,12 @@ from torch import Tensor
 
 from adm.diffusion import Denoise, Schedule
 from adm.samplers.sampler import Stochastic
-from adm.samplers.solver import ExponentialSteps, Multistep, orders
+from adm.samplers.solver import ExponentialSteps, Multistep, Solver, orders
 from adm.samplers.state import Noise, State
 
 
 @dataclass(frozen=True, kw_only=True)
-class UniPC(Stochastic, Multistep):
+class UniPC(Stochastic, Multistep, Solver):
     """UniPC (Zhao et al. 2023): each evaluation also corrects the step that led to it.
 
     With an eta above 0 it is SA-Solver (Xue et al. 2023).
@@ -32,33 +32,25 @@ class UniPC(Stochastic, Multistep):
     def solve(
         self, denoise: Denoise, x: Tensor, schedule: Schedule, noise: Noise
     ) -> Iterator[State]:
+        """Predict each level, evaluate there, and correct (Zhao et al. 2023, Algorithms 5 to 8).
+
+        Both replace x_0 by a polynomial in lambda: the predictor through its latest `order` values,
+        the corrector through the value at the end of the step as well, with the noise of the
+        prediction (Xue et al. 2023, Algorithm 1). The weights are those of the papers; of Zhao et
+        al. with B_2(h), and where their linear systems have more than one unknown, B(h) cancels.
+
+        Yields:
+            State after every step, with x as predicted.
+        """
         steps = ExponentialSteps(schedule, self.etas(schedule.last), noise)
-        return unipc(denoise, x, steps, self.order)
-
-
-def unipc(denoise: Denoise, x: Tensor, steps: ExponentialSteps, order: int) -> Iterator[State]:
-    """Predict each level, evaluate there, and correct (Zhao et al. 2023, Algorithms 5 to 8).
-
-    Both replace x_0 by a polynomial in lambda: the predictor through its latest `order` values, the
-    corrector through the value at the end of the step as well, with the noise of the prediction
-    (Xue et al. 2023, Algorithm 1). The weights are those of the papers; of Zhao et al. with B_2(h),
-    and where their linear systems have more than one unknown, B(h) cancels.
-
-    Args:
-        x: (B, C, H, W) pure noise.
-        order: see `UniPC`.
-
-    Yields:
-        State after every step, with x as predicted.
-    """
-    taken = orders(order, steps.last, lower_order_final=True)
-    latest: deque[Tensor] = deque(maxlen=order + 1)  # x_0, the latest first
-    before, drawn = x, None  # at level t + 1, as corrected, and the noise of the step from there
-    for t in range(steps.last, 0, -1):
-        p = denoise(x, t)
-        latest.appendleft(p.x_0)
-        if t < steps.last:
-            x = steps.step(before, t + 1, list(latest)[: taken[t + 1] + 1], t, drawn)
-        before, drawn = x, steps.drawn(t)
-        x = steps.step(before, t, list(latest)[: taken[t]], t, drawn)
-        yield State(x, t - 1, p)
+        taken = orders(self.order, steps.last, lower_order_final=True)
+        latest: deque[Tensor] = deque(maxlen=self.order + 1)  # x_0, the latest first
+        before, drawn = x, None  # at level t + 1, as corrected, and the noise of the step from it
+        for t in range(steps.last, 0, -1):
+            p = denoise(x, t)
+            latest.appendleft(p.x_0)
+            if t < steps.last:
+                x = steps.step(before, t + 1, list(latest)[: taken[t + 1] + 1], t, drawn)
+            before, drawn = x, steps.drawn(t)
+            x = steps.step(before, t, list(latest)[: taken[t]], t, drawn)
+            yield State(x, t - 1, p)
