@@ -6,14 +6,12 @@ from adm.samplers.ddim import DDIM, ddim, encode
 from adm.samplers.dpm_solver import DPMSolver
 from adm.samplers.grid import (
     GRIDS,
-    DDIMQuadratic,
     Distilled,
     Even,
     Grid,
     Karras,
     Levels,
     LogSNR,
-    Quadratic,
     Strided,
 )
 from adm.samplers.guide import (
@@ -49,7 +47,6 @@ __all__ = [
     "Clip",
     "Consistency",
     "ContrastGuide",
-    "DDIMQuadratic",
     "DPMSolver",
     "Distilled",
     "Dynamic",
@@ -63,7 +60,6 @@ __all__ = [
     "Levels",
     "LogSNR",
     "Noise",
-    "Quadratic",
     "Sampler",
     "Sampling",
     "Splitting",
