@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-LEVEL = 0.95
+LEVEL = 0.95  # of every interval
 RESAMPLES = 1000
 MAX_DRAWS = 4_000_000  # rows drawn at a time
 
@@ -23,9 +23,7 @@ class Interval(NamedTuple):
     high: float
 
 
-def mean_interval(
-    values: np.ndarray, resamples: int = RESAMPLES, level: float = LEVEL, seed: int = 0
-) -> Interval:
+def mean_interval(values: np.ndarray, resamples: int = RESAMPLES, seed: int = 0) -> Interval:
     """(N,) values, one per image -> the percentile interval of their mean.
 
     For density, the values are `manifold.Membership.balls`. Values that are all equal give an
@@ -33,7 +31,7 @@ def mean_interval(
     of a single value is unknown: NaN.
 
     Raises:
-        ValueError: not (N,), no image, not finite, or a level outside (0, 1).
+        ValueError: not (N,), no image, or not finite.
     """
     values = np.asarray(values, dtype=np.float64)
     if values.ndim != 1 or not len(values) or not np.isfinite(values).all():
@@ -45,7 +43,7 @@ def mean_interval(
     for start in range(0, resamples, at_once):
         shape = (min(at_once, resamples - start), len(values))
         means.append(values[random.integers(len(values), size=shape)].mean(axis=1))
-    return _percentiles(np.concatenate(means), level)
+    return _percentiles(np.concatenate(means))
 
 
 def resample(
@@ -69,25 +67,25 @@ def resample(
     return np.array([score(random.integers(count, size=count)) for _ in range(resamples)])
 
 
-def centred_interval(estimate: float, scores: np.ndarray, level: float = LEVEL) -> Interval:
+def centred_interval(estimate: float, scores: np.ndarray) -> Interval:
     """Resampled scores -> an interval around the estimate.
 
     Resampled sets repeat images, which biases their scores towards those of fewer images. So only
     the spread of the scores is used, centred on the estimate.
 
     Raises:
-        ValueError: no scores, one that is not finite, or a level outside (0, 1).
+        ValueError: no scores, or one that is not finite.
     """
     scores = np.asarray(scores, dtype=np.float64)
     if not len(scores) or not np.isfinite(scores).all():
         raise ValueError(
             "an interval needs finite scores; give more images, or features of a lower dimension"
         )
-    low, high = _percentiles(scores - scores.mean(), level)
+    low, high = _percentiles(scores - scores.mean())
     return Interval(estimate + low, estimate + high)
 
 
-def subset_interval(values: np.ndarray, size: int, count: int, level: float = LEVEL) -> Interval:
+def subset_interval(values: np.ndarray, size: int, count: int) -> Interval:
     """Scores of random subsets -> an interval for their mean (Politis and Romano 1994).
 
     The variance of a score over subsets of `size` of `count` images, drawn without replacement, is
@@ -109,11 +107,9 @@ def subset_interval(values: np.ndarray, size: int, count: int, level: float = LE
         )
     values = np.asarray(values, dtype=np.float64)
     spread = (values - values.mean()) * np.sqrt(size / (count - size))
-    return centred_interval(float(values.mean()), spread, level)
+    return centred_interval(float(values.mean()), spread)
 
 
-def _percentiles(values: np.ndarray, level: float) -> Interval:
-    if not 0 < level < 1:
-        raise ValueError(f"a confidence level must lie between 0 and 1, got {level}")
-    low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
+def _percentiles(values: np.ndarray) -> Interval:
+    low, high = np.quantile(values, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return Interval(float(low), float(high))

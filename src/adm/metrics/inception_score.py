@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from adm.metrics.bootstrap import LEVEL, Interval, centred_interval
+from adm.metrics.bootstrap import Interval, centred_interval
 from adm.metrics.metric import Metric, Score, Sets
 
 SPLIT_SIZE = 5000  # images, in the released evaluator
@@ -30,7 +30,6 @@ def inception_score_interval(
     probabilities: np.ndarray,
     split_size: int = SPLIT_SIZE,
     resamples: int = RESAMPLES,
-    level: float = LEVEL,
     seed: int = 0,
 ) -> Interval:
     """An interval for `inception_score`, with images resampled within each split.
@@ -45,7 +44,7 @@ def inception_score_interval(
         weights = np.stack([np.bincount(rows, minlength=count) for rows in drawn]) / count
         scores.append(np.exp(weights @ _p_log_p(p).sum(axis=1) - _p_log_p(weights @ p).sum(axis=1)))
     estimate = inception_score(probabilities, split_size)
-    return centred_interval(estimate, np.mean(scores, axis=0), level)
+    return centred_interval(estimate, np.mean(scores, axis=0))
 
 
 def probabilities_of(logits: np.ndarray) -> np.ndarray:

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from adm.metrics.bootstrap import LEVEL, Interval, subset_interval
+from adm.metrics.bootstrap import Interval, subset_interval
 from adm.metrics.checks import as_tensor, check_comparable
 from adm.metrics.metric import Metric, Score, Sets
 
@@ -36,13 +36,13 @@ class KernelDistance(NamedTuple):
     size: int
     images: int
 
-    def interval(self, level: float = LEVEL) -> Interval:
-        """Confidence interval of the value; see `subset_interval`.
+    def interval(self) -> Interval:
+        """95% interval of the value; see `subset_interval`.
 
         Raises:
             ValueError: each subset has all images.
         """
-        return subset_interval(self.subsets, self.size, self.images, level)
+        return subset_interval(self.subsets, self.size, self.images)
 
 
 def kernel_distance(

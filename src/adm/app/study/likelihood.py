@@ -310,4 +310,4 @@ def _with_labels(source: Source, model: DiffusionModel) -> Source:
 
 def _mean_of(values: NDArray[np.float32]) -> Score:
     bits = values.astype(np.float64)
-    return Score(float(bits.mean()), *(mean_interval(bits) if len(bits) > 1 else ()))
+    return Score(float(bits.mean()), *mean_interval(bits))
