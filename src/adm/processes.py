@@ -128,20 +128,12 @@ def describe_lost_rank(error: RuntimeError) -> str | None:
     return f"{place} lost contact with another process; its error is above, unless it was killed"
 
 
-def join(
-    device: torch.device | None,
-    *,
-    patience_s: float = PATIENCE_S,
-    start: timedelta = START,
-    stall: timedelta = STALL,
-) -> Devices:
+def join(device: torch.device | None, *, stall: timedelta = STALL) -> Devices:
     """Join the ranks that were launched together, and test that all of them respond.
 
     Args:
         device: device of a single process, by default the CPU. Each of several ranks uses the GPU
             of its local rank, or the CPU if `device` is the CPU or there is no GPU.
-        patience_s: time limit of the test in seconds.
-        start: longest time from the first rank's start to the last one's.
         stall: longest time that a rank may wait for the others.
 
     Raises:
@@ -156,7 +148,7 @@ def join(
     if not dist.is_initialized():
         backend = "gloo" if place.type == "cpu" else "nccl"
         try:
-            store, rank, world = next(rendezvous("env://", timeout=start))
+            store, rank, world = next(rendezvous("env://", timeout=START))
         except dist.DistError as error:
             rank, world = os.environ["RANK"], os.environ["WORLD_SIZE"]
             reason = str(error).partition("\n")[0]
@@ -164,10 +156,10 @@ def join(
                 f"process {rank} of {world} could not meet the others ({reason}); {REACH}"
             ) from error
         if os.environ.get(OF_AGENT) == str(True):
-            store = of_attempt(store, rank, world, start)
+            store = of_attempt(store, rank, world, START)
         dist.init_process_group(backend, timeout=stall, store=store, rank=rank, world_size=world)
     devices = Devices(place, dist.get_rank(), dist.get_world_size())
-    self_test(devices, patience_s)
+    self_test(devices, PATIENCE_S)
     machine = platform.node()
     return replace(devices, local_world=devices.gather(machine).count(machine))
 

@@ -50,7 +50,7 @@ AFTER = ("Mixed_6d", "Mixed_6e", "Mixed_7a", "Mixed_7b", "Mixed_7c", "AvgPool")
 
 
 def inception_features(
-    file: str | Path | None = None, device: torch.device | str = "cpu", download: bool = False
+    device: torch.device | str = "cpu", file: str | Path | None = None, download: bool = False
 ) -> Features:
     """The reference suite's network.
 

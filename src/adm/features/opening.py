@@ -53,15 +53,11 @@ def table() -> dict[str, Open]:
     shipped = {file.stem: file for file in sorted(SHIPPED.glob("*.safetensors"))}
     return {
         **{name: partial(classifier_features, file) for name, file in shipped.items()},
-        **{name: partial(_transformer, name) for name in NETWORKS},
-        "inception": lambda device: inception_features(device=device),
+        **{name: partial(transformer_features, name) for name in NETWORKS},
+        "inception": inception_features,
         "efficientnet-lite0": efficientnet_features,
-        "dinov2": partial(_transformer, DEFAULT),
+        "dinov2": partial(transformer_features, DEFAULT),
     }
-
-
-def _transformer(name: str, device: torch.device | str) -> Features:
-    return transformer_features(name, device=device)
 
 
 def open_features(spec: str | None, device: torch.device | str = "cpu") -> Features:
@@ -83,11 +79,11 @@ def open_features(spec: str | None, device: torch.device | str = "cpu") -> Featu
     if spec in PUBLISHED:
         return table()[spec](device)
     if name in ("inception", "inception+download"):
-        return inception_features(rest or None, device, download=name != "inception")
+        return inception_features(device, rest or None, download=name != "inception")
     if rest and name == KIND:
         return diffusion_features(rest, device)
     if rest and (name == "dinov2" or name in NETWORKS):
-        return transformer_features(DEFAULT if name == "dinov2" else name, rest, device)
+        return transformer_features(DEFAULT if name == "dinov2" else name, device, rest)
     if spec in table() or (spec and Path(os.path.expanduser(spec)).exists()):
         return classifier_features(spec, device)
     if name and rest:

@@ -93,7 +93,7 @@ DEFAULT = "dinov2-vitl14"  # of the DINOv2
 
 
 def transformer_features(
-    name: str = DEFAULT, file: str | Path | None = None, device: torch.device | str = "cpu"
+    name: str = DEFAULT, device: torch.device | str = "cpu", file: str | Path | None = None
 ) -> Features:
     """One of the published networks.
 

@@ -84,23 +84,17 @@ def open_images(
         source = replace(source, name=name, names=files.__getitem__ if complete else source.names)
     else:
         manifest, source = None, find(spec, split=split, labels=labels)
-    if source.files is None and not pad:
-        _check_unpadded(source, size)
+    if source.files is None and not pad and size not in (None, source.shape[1:]):
+        height, width = source.shape[1:]
+        raise SettingError(
+            "size",
+            f"{{}} resizes image files, and {literal(source.name)} is an array of "
+            f"{height}x{width} images; resize them by {{resize=to-reference}}",
+        )
     if size is None and like and source.files is not None:
         size = like.shape[1:]
     source = at_one_size(source, size=size, channels=channels)
     return Opened(source, manifest)
-
-
-def _check_unpadded(source: Source, size: tuple[int, int] | None) -> None:
-    """Raise SettingError for arrays of another size than `size`, which applies to image files."""
-    own = source.read(0).shape[1:]
-    if size is not None and tuple(own) != size:
-        raise SettingError(
-            "size",
-            f"{{}} resizes image files, and {literal(source.name)} is an array of "
-            f"{own[0]}x{own[1]} images; resize them by {{resize=to-reference}}",
-        )
 
 
 def read_first(source: Source, count: int | None) -> Tensor:

@@ -21,6 +21,7 @@ from adm.store.arrays import load_array
 from adm.store.hashes import sha256, sha256_of
 
 LARGEST_KERNEL = 1 << 10  # side of a kernel
+ROUNDING = 1e-3  # of a linear function, as a share of what it returns
 LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 Share = Annotated[float, Field(gt=0, lt=1)]
@@ -328,19 +329,14 @@ def operator_of(spec: str | Operator | Forward) -> Operator:
     return parse(OPERATORS, spec, "operator")
 
 
-def is_linear(
-    forward: Forward,
-    shape: Sequence[int],
-    device: torch.device | str = "cpu",
-    tolerance: float = 1e-3,
-) -> bool:
+def is_linear(forward: Forward, shape: Sequence[int], device: torch.device | str = "cpu") -> bool:
     """Return whether forward(a u + v) is a forward(u) + forward(v) for some random images."""
     drawn = torch.Generator().manual_seed(0)
     u, v = (torch.randn(1, *shape, generator=drawn).to(device) for _ in range(2))
     with torch.no_grad():
         one, other, both = forward(u), forward(v), forward(0.7 * u + v)
     size = float(both.norm()) + float(one.norm())
-    return float((both - 0.7 * one - other).norm()) <= tolerance * size
+    return float((both - 0.7 * one - other).norm()) <= ROUNDING * size
 
 
 def _convolution(kernel: Tensor, shape: tuple[int, int, int], device: torch.device) -> Forward:
