@@ -15,13 +15,14 @@ import torch
 from torch import Tensor, nn
 
 from adm.diffusion import Threshold
+from adm.functions import Function
 from adm.generation.pipeline import Pipeline
 from adm.models.pair import check_from_noise
 from adm.models.trained import DiffusionModel
 from adm.networks import NO_LABEL
 from adm.restoration import Operator
 from adm.restoration.measurement import Forward
-from adm.restoration.operators import Function
+from adm.restoration.operators import Custom
 from adm.spec import out_of_range
 
 LEAST = 0.1  # sigma / signal at azula's time 0, of that at level 1
@@ -161,15 +162,8 @@ def from_azula(forward: Forward, name: str = "") -> Operator:
             it is linear is measured, and its adjoint is derived.
         name: what manifests call it; by default its own name.
     """
-
-    class Wrapped(Function):
-        def forward(self, shape: tuple[int, int, int], device: torch.device) -> Forward:
-            return forward
-
-        def manifest(self) -> dict[str, Any]:  # its name is no path of code
-            return {}
-
-    return Wrapped(of=name or getattr(forward, "__qualname__", type(forward).__qualname__))
+    name = name or getattr(forward, "__qualname__", type(forward).__qualname__)
+    return Custom(of=Function(name, forward))
 
 
 def from_deepinv(physics: Any, y: Tensor) -> Measured:

@@ -158,11 +158,11 @@ def test_the_data_and_the_changes_are_reported(tmp_path: Path) -> None:
     assert plain.recipe.config.in_channels == 1
 
 
-def test_a_recipe_object_does_not_follow_the_data(tmp_path: Path) -> None:
-    colours = folder(tmp_path / "colours", "RGB")
-    opened = opened_for(tiny.diffusion(), colours)
+def test_a_recipe_object_follows_the_data_in_their_name_alone(tmp_path: Path) -> None:
+    colours, own = folder(tmp_path / "colours", "RGB"), tiny.diffusion()
+    opened = opened_for(own, colours)
     assert opened.training.shape == (1, 8, 8)
-    assert opened.recipe == tiny.diffusion()
+    assert opened.recipe == replace(own, data=replace(own.data, source="colours"))
 
 
 def test_validation_images_are_read_as_the_training_images(tmp_path: Path) -> None:
