@@ -2,6 +2,7 @@
 
 import math
 import re
+from fractions import Fraction
 from itertools import pairwise
 
 import pytest
@@ -161,6 +162,43 @@ def test_a_count_without_a_stride_names_counts_that_have_one(total, data):
         assert len(spacing.strided(total, suggested)) == suggested
 
 
+@settings(deadline=None)
+@given(total_and_count())
+def test_quadratic_spacing_is_dense_near_the_clean_image(case):
+    total, count = case
+    levels, even = spacing.quadratic(total, count), spacing.even(total, count)
+    assert len(levels) == count
+    assert levels[0] == 1
+    assert all(a < b for a, b in pairwise(levels))
+    assert levels[-1] == (total if count > 1 else 1)
+    assert all(q <= e for q, e in zip(levels, even, strict=True))
+
+
+@settings(deadline=None)
+@given(st.integers(1, 1200), st.data())
+def test_ddims_quadratic_spacing_is_its_equation_up_to_the_last_level(total, data):
+    count = data.draw(st.integers(1, math.isqrt(total)))
+    levels = spacing.ddim_quadratic(total, count)
+    c = Fraction(total, count**2)
+    assert levels == [math.floor(c * i**2) for i in range(1, count + 1)]
+    assert levels[0] >= 1
+    assert all(a < b for a, b in pairwise(levels))
+    assert levels[-1] == total
+
+
+@settings(deadline=None)
+@given(st.integers(1, 1200))
+def test_the_largest_count_of_ddims_quadratic_spacing_is_named_and_is_the_largest(total):
+    with pytest.raises(ValueError, match=r"quadratic spacing, which takes any count") as error:
+        spacing.ddim_quadratic(total, total + 1)
+    named = re.search(r"use 1 to (\d+)", str(error.value))
+    assert named is not None
+    largest = int(named[1])
+    assert len(set(spacing.ddim_quadratic(total, largest))) == largest
+    beyond = [total * i**2 // (largest + 1) ** 2 for i in range(1, largest + 2)]
+    assert len(set(beyond) - {0}) <= largest
+
+
 def test_text_gives_the_spacing_it_names():
     assert spacing.parse(10, "") == list(range(1, 11))
     assert spacing.parse(1000, "25") == spacing.even(1000, 25)
@@ -174,6 +212,9 @@ def test_text_gives_the_spacing_it_names():
         (lambda: spacing.even(10, 11), "use 1 to 10"),
         (lambda: spacing.sections(10, [2, 6]), "section 2 of 2 .* use 0 to 5"),
         (lambda: spacing.sections(10, []), "at least one section"),
+        (lambda: spacing.quadratic(10, 0), "use 1 to 10"),
+        (lambda: spacing.ddim_quadratic(1000, 0), "use 1 to 31, or quadratic"),
+        (lambda: spacing.ddim_quadratic(1000, 32), "use 1 to 31, or quadratic"),
         (lambda: spacing.strided(1000, 60), r"use \d+ or \d+, or even spacing"),
         (lambda: spacing.parse(1000, "ten"), "write 25, or sections 10,15,20, or ddim25"),
         (lambda: spacing.parse(1000, "ddim"), "write 25, or sections 10,15,20, or ddim25"),

@@ -1,6 +1,9 @@
 """T, count -> list[int], the levels of 1..T that a shorter process visits, ascending."""
 
+import math
 from collections.abc import Sequence
+
+import numpy as np
 
 
 def even(total: int, count: int) -> list[int]:
@@ -68,6 +71,42 @@ def strided(total: int, count: int) -> list[int]:
             f"use {' or '.join(map(str, near))}, or even spacing, which takes any count"
         )
     return list(range(1, total + 1, counts[count]))
+
+
+def quadratic(total: int, count: int) -> list[int]:
+    """Return `count` levels at squares of an even grid, dense near the clean image.
+
+    They are 1 + (T - 1) (i / (count - 1))^2 for i = 0..count - 1, rounded; a repeated level moves
+    up to the next free one, so that any count works. `ddim_quadratic` is the DDIM paper's.
+
+    Raises:
+        ValueError: `count` is not in 1..T.
+    """
+    if not 1 <= count <= total:
+        raise ValueError(f"cannot select {count} of {total} levels; use 1 to {total}")
+    # Rounded squares repeat the smallest levels; move each beyond the one before it.
+    rounded = 1 + (np.linspace(0, 1, count) ** 2 * (total - 1)).round().astype(int)
+    offsets = np.maximum.accumulate(rounded - np.arange(count))
+    return [int(level) for level in np.minimum(offsets, total - count + 1) + np.arange(count)]
+
+
+def ddim_quadratic(total: int, count: int) -> list[int]:
+    """Return DDIM's quadratic spacing: floor(c i^2) for i = 1..count (DDIM, appendix D.2).
+
+    The paper chooses c so that the last level is close to T; with c = T / count^2 it is T. (The
+    code released with the paper stops at 0.8 T.) With more than sqrt(T) levels, 31 of 1000, the
+    first would be level 0, the clean image, and with many more some would repeat.
+
+    Raises:
+        ValueError: `count` is not in 1..sqrt(T); names the largest valid count.
+    """
+    largest = math.isqrt(total)
+    if not 1 <= count <= largest:
+        raise ValueError(
+            f"floor(c i^2) does not give {count} different levels of 1..{total}; use 1 to "
+            f"{largest}, or quadratic spacing, which takes any count"
+        )
+    return [total * i**2 // count**2 for i in range(1, count + 1)]
 
 
 def parse(total: int, text: str) -> list[int]:

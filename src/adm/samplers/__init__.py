@@ -6,12 +6,14 @@ from adm.samplers.ddim import DDIM, ddim, encode
 from adm.samplers.dpm_solver import DPMSolver
 from adm.samplers.grid import (
     GRIDS,
+    DDIMQuadratic,
     Distilled,
     Even,
     Grid,
     Karras,
     Levels,
     LogSNR,
+    Quadratic,
     Strided,
 )
 from adm.samplers.guide import (
@@ -47,6 +49,7 @@ __all__ = [
     "Clip",
     "Consistency",
     "ContrastGuide",
+    "DDIMQuadratic",
     "DPMSolver",
     "Distilled",
     "Dynamic",
@@ -60,6 +63,7 @@ __all__ = [
     "Levels",
     "LogSNR",
     "Noise",
+    "Quadratic",
     "Sampler",
     "Sampling",
     "Splitting",

@@ -104,6 +104,22 @@ class Strided(Whole):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Quadratic(Whole):
+    """Levels at squares of an even grid, dense near the clean image."""
+
+    name: ClassVar[str] = "quadratic"
+    spacing = staticmethod(spacing.quadratic)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DDIMQuadratic(Whole):
+    """The quadratic spacing of DDIM, appendix D.2, of at most sqrt(T) levels."""
+
+    name: ClassVar[str] = "ddim-quadratic"
+    spacing = staticmethod(spacing.ddim_quadratic)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Fractional(Spaced):
     """A grid of fractional levels, for few steps.
 
@@ -217,6 +233,8 @@ GRIDS: dict[str, type[Grid]] = {
     for kind in (
         Even,
         Strided,
+        Quadratic,
+        DDIMQuadratic,
         LogSNR,
         Karras,
         Levels,
