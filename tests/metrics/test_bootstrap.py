@@ -80,8 +80,8 @@ def score(seed: int) -> tuple[float, tuple[float, float]]:
 
 def kid(seed: int) -> tuple[float, tuple[float, float]]:
     real, features = fakes(seed + 10_000) - 0.3, fakes(seed)
-    distance = kernel_distance(real, features, subsets=60, seed=seed)
-    return kernel_distance_of_all(real, features), distance.interval()
+    _, *interval = kernel_distance(real, features, subsets=60, seed=seed)
+    return kernel_distance_of_all(real, features), tuple(interval)
 
 
 def share(seed: int) -> tuple[float, tuple[float, float]]:

@@ -34,8 +34,7 @@ def test_a_shift_is_known_in_closed_form() -> None:
     expected = np.array([1, 3, 3, 1]) @ np.square(moments[0] - moments[1])
     x, y = RANDOM.normal(size=(count, 1)), RANDOM.normal(m, 1, size=(count, 1))
     distance = kernel_distance(x, y, size=500)
-    low, high = distance.interval()
-    assert low < expected < high
+    assert distance.low < expected < distance.high
     assert distance.value == pytest.approx(expected, rel=0.1)
 
 
@@ -59,22 +58,15 @@ def test_blocks_do_not_show(block: int, monkeypatch) -> None:
 
 def test_subsets_are_the_seed_s_and_agree_with_all() -> None:
     x, y = RANDOM.normal(size=(600, 6)), RANDOM.normal(0.5, 1, size=(500, 6))
-    distance, again = kernel_distance(x, y, seed=3), kernel_distance(x, y, seed=3)
-    np.testing.assert_array_equal(distance.subsets, again.subsets)
+    distance = kernel_distance(x, y, seed=3)
+    assert kernel_distance(x, y, SUBSETS, 250, seed=3) == distance
     assert kernel_distance(x, y, seed=4).value != distance.value
-    assert (len(distance.subsets), distance.size, distance.images) == (SUBSETS, 250, 500)
-    low, high = distance.interval()
-    assert low < kernel_distance_of_all(x, y) < high
-    # A subset of all images is all images, in another order.
-    whole = kernel_distance(x[:500], y, subsets=3, size=500)
-    np.testing.assert_allclose(whole.subsets, kernel_distance_of_all(x[:500], y), rtol=1e-10)
-    with pytest.raises(ValueError, match="smaller subsets"):
-        whole.interval()
+    assert distance.low < kernel_distance_of_all(x, y) < distance.high
 
 
-@pytest.mark.parametrize("size", [1, 51])
+@pytest.mark.parametrize("size", [1, 50])
 def test_impossible_subsets_are_refused(size: int) -> None:
-    with pytest.raises(ValueError, match="of 2 to 50"):
+    with pytest.raises(ValueError, match="of 2 to 49"):
         kernel_distance(np.zeros((50, 3)), np.zeros((60, 3)), size=size)
     with pytest.raises(ValueError, match="not finite"):
         kernel_distance(np.full((50, 3), np.nan), np.zeros((60, 3)))

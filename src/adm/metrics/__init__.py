@@ -6,7 +6,7 @@ from adm.metrics.extrapolation import Extrapolated, at_infinity, frechet_at_infi
 from adm.metrics.frechet import frechet_distance, frechet_of_few, frechet_score, frechet_to
 from adm.metrics.gaussian_kernel import gaussian_kernel_distance
 from adm.metrics.inception_score import inception_score, inception_score_interval
-from adm.metrics.kernel_distance import KernelDistance, kernel_distance, kernel_distance_of_all
+from adm.metrics.kernel_distance import kernel_distance, kernel_distance_of_all
 from adm.metrics.manifold import Membership, membership, neighbour_distances
 from adm.metrics.metric import Metric, Score, Sets
 from adm.metrics.moments import Moments, Statistics, statistics
@@ -20,7 +20,6 @@ __all__ = [
     "DensityCoverage",
     "Extrapolated",
     "Interval",
-    "KernelDistance",
     "Membership",
     "Metric",
     "Moments",

@@ -4,45 +4,17 @@ The unbiased estimate of the squared maximum mean discrepancy with the kernel (x
 (Bińkowski et al. 2018, section 4): few images make it noisier, but not larger on average.
 """
 
-from typing import NamedTuple
-
 import numpy as np
 import torch
 from torch import Tensor
 
-from adm.metrics.bootstrap import Interval, subset_interval
+from adm.metrics.bootstrap import subset_interval
 from adm.metrics.checks import as_tensor, check_comparable
 from adm.metrics.metric import Metric, Score, Sets
 
 SUBSETS, SUBSET_SIZE = 100, 1000
 FEWEST = 6  # images of each set of a report; subsets of fewer say nothing
 BLOCK = 2048
-
-
-class KernelDistance(NamedTuple):
-    """The kernel distance, averaged over random subsets of both sets.
-
-    Attributes:
-        value: the mean over subsets; may be below 0 where the sets are alike.
-        deviation: standard deviation over subsets.
-        subsets: (subsets,) float64, the distance of each.
-        size: images in a subset.
-        images: images in the smaller set.
-    """
-
-    value: float
-    deviation: float
-    subsets: np.ndarray
-    size: int
-    images: int
-
-    def interval(self) -> Interval:
-        """95% interval of the value; see `subset_interval`.
-
-        Raises:
-            ValueError: each subset has all images.
-        """
-        return subset_interval(self.subsets, self.size, self.images)
 
 
 def kernel_distance(
@@ -52,30 +24,32 @@ def kernel_distance(
     size: int | None = None,
     seed: int = 0,
     device: str | torch.device = "cpu",
-) -> KernelDistance:
-    """(N, D) and (M, D) features -> the mean over subsets, each drawn without replacement.
+) -> Score:
+    """(N, D) and (M, D) features -> the mean over subsets of both, and its interval.
+
+    Each subset is drawn without replacement. The mean may be below 0 where the sets are alike.
 
     Args:
         size: images in a subset; None for 1,000, or half of the smaller set if that is less.
         seed: of the random subsets.
 
     Raises:
-        ValueError: not comparable, a subset of fewer than 2 images or of more than there are.
+        ValueError: not comparable, a subset of fewer than 2 images or of all that there are.
     """
     check_comparable(real, fake)
     count = min(len(real), len(fake))
     size = max(2, min(SUBSET_SIZE, count // 2)) if size is None else size
-    if not 2 <= size <= count or subsets < 1:
+    if not 2 <= size < count or subsets < 1:
         raise ValueError(
             f"cannot draw {subsets} subsets of {size} from sets of {len(real)} and {len(fake)} "
-            f"images; ask for at least one, of 2 to {count}"
+            f"images; ask for at least one, of 2 to {count - 1}, or give more"
         )
     random = np.random.default_rng(seed)
     values = np.empty(subsets)
     for subset in range(subsets):
         chosen = (s[random.choice(len(s), size, replace=False)] for s in (real, fake))
         values[subset] = kernel_distance_of_all(*chosen, device=device)
-    return KernelDistance(float(values.mean()), float(values.std()), values, size, count)
+    return Score(float(values.mean()), *subset_interval(values, size, count))
 
 
 def kernel_distance_of_all(
@@ -115,8 +89,7 @@ def _kernel(a: Tensor, b: Tensor) -> float:
 def _score(sets: Sets) -> Score | None:
     if sets.real is None or not sets.more_than(FEWEST - 1):
         return None
-    distance = kernel_distance(sets.real, sets.fake, seed=sets.seed, device=sets.device)
-    return Score(distance.value, *distance.interval())
+    return kernel_distance(sets.real, sets.fake, seed=sets.seed, device=sets.device)
 
 
 KERNEL_DISTANCE = Metric(
