@@ -94,7 +94,7 @@ def test_a_process_that_never_starts_is_reported_in_time(tmp_path):
     before = (
         "import os, datetime\n"
         "from adm import processes\n"
-        "processes.join.__kwdefaults__['start'] = datetime.timedelta(seconds=2)\n"
+        "processes.START = datetime.timedelta(seconds=2)\n"
         "os.environ['RANK'] == '1' and os._exit(0)\n"
     )
     recipe, run = recipe_of("diffusion"), tmp_path / "run"
@@ -109,7 +109,6 @@ def test_a_process_that_does_not_answer_ends_the_others_in_time(tmp_path):
         "import os, time\n"
         "import adm.processes as devices\n"
         "devices.PATIENCE_S = 2.0\n"
-        "devices.join.__kwdefaults__['patience_s'] = 2.0\n"
         "if os.environ['RANK'] == '1':\n"
         "    devices.self_test = lambda *_: time.sleep(10_000)\n"
     )
