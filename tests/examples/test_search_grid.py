@@ -14,7 +14,7 @@ from torch import Tensor
 import adm
 from adm.diffusion import cosine
 from adm.diffusion.fractional import karras
-from adm.samplers import Even, Grid, Levels, LogSNR, ddim
+from adm.samplers import DDIM, Even, Grid, Levels, LogSNR
 
 SCHEDULE, START = cosine(1000), 980
 X = normal((24, 1, 2, 2), 0)
@@ -51,7 +51,7 @@ def test_the_cheapest_way_is_the_best_of_all(example: Any, steps: int, coefficie
 
 def sampled(grid: Grid) -> Tensor:
     schedule = grid.of(SCHEDULE)
-    return last(ddim(MIXTURE.denoise(schedule), X, schedule, noise_like(X)))
+    return last(DDIM()(MIXTURE.denoise(schedule), X, schedule, noise_like(X)))
 
 
 @pytest.mark.parametrize("steps", [5, 8])
@@ -60,7 +60,7 @@ def test_searched_levels_lead_nearer_to_the_ode_than_those_of_a_spacing(
 ) -> None:
     teacher = Levels(levels=tuple(karras(SCHEDULE, 1.0, START, 60)))
     schedule = teacher.of(SCHEDULE)
-    states = ddim(MIXTURE.denoise(schedule), X, schedule, noise_like(X))
+    states = DDIM()(MIXTURE.denoise(schedule), X, schedule, noise_like(X))
     cost = example.deviations(X, states, schedule)
     assert cost.diagonal(-1).max() < 1e-9  # a step of the teacher leaves it nowhere
     chosen = example.cheapest(cost, steps)

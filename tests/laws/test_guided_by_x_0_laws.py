@@ -18,7 +18,7 @@ from adm.guidance import (
     scaled,
     thresholded,
 )
-from adm.samplers import ClassifierGuide, ddim
+from adm.samplers import DDIM, ClassifierGuide
 
 DATA, SCHEDULE = four_modes(), cosine(1000)
 LABEL = torch.arange(9) % DATA.classes
@@ -124,7 +124,7 @@ def sampled(steps, *, scale=2.0, **fields):
     term = ClassifierGuide(scale=scale, **fields)
     pull = term.apply(DATA.gradient(schedule, LABEL), levels)
     denoise = folded(DATA.denoise(schedule), pull, schedule)
-    return last(ddim(denoise, x, schedule, lambda *_: torch.zeros_like(x)))
+    return last(DDIM()(denoise, x, schedule, lambda *_: torch.zeros_like(x)))
 
 
 @pytest.mark.parametrize("count", [2, 4])

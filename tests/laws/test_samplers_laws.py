@@ -27,7 +27,7 @@ from scipy.integrate import solve_ivp
 
 from adm.diffusion import Schedule, cosine
 from adm.guidance import classifier_gradient, folded, scaled
-from adm.samplers import SAMPLERS, Ancestral, ImageNoise, ancestral
+from adm.samplers import SAMPLERS, Ancestral, ImageNoise
 
 
 class Facts(NamedTuple):
@@ -302,7 +302,7 @@ def test_an_exact_classifier_makes_any_other_sampler_conditional_in_the_limit(na
 def test_the_gradient_is_evaluated_at_its_image_and_level(at_mean, levels):
     schedule, calls = cosine(3), []
     x = normal((2, 1, 2, 2), 0)
-    plain = list(ancestral(DATA.denoise(schedule), x, schedule, noise_like(x)))
+    plain = list(Ancestral()(DATA.denoise(schedule), x, schedule, noise_like(x)))
 
     def gradient(x_t, level, prediction):
         calls.append((x_t, level))
@@ -355,7 +355,7 @@ def test_a_state_shows_the_guided_estimate_where_the_paper_takes_the_gradient():
     constant = normal((64, 1, 2, 2), 4)
     denoise, noise = DATA.denoise(schedule), noise_like(x)
     runs = [
-        ancestral(denoise, x, schedule, noise, lambda x_t, level, p: constant, at_mean)
+        Ancestral(at_mean=at_mean)(denoise, x, schedule, noise, lambda x_t, level, p: constant)
         for at_mean in (False, True)
     ]
     for one, other in zip(*runs, strict=True):
@@ -370,7 +370,7 @@ def test_ancestral_sampling_of_a_gaussian_is_exact_in_any_number_of_steps(steps)
     alpha_bar = schedule.alpha_bar[-1]
     noise = unit_noise(steps)
     start = schedule.signal[-1] * data.means + (alpha_bar * 0.2 + 1 - alpha_bar).sqrt() * noise(0)
-    samples = last(ancestral(data.denoise(schedule), start, schedule, noise))
+    samples = last(Ancestral()(data.denoise(schedule), start, schedule, noise))
     torch.testing.assert_close(samples[-1:], data.means)
     # The last step returns its mean: the variance that it would add is left out.
     left_out = data.denoise(schedule)(start[:1], 1).variance.value[0]

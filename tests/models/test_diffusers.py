@@ -23,7 +23,7 @@ from adm.models.convert.unet2d import export_state, unet2d_of
 from adm.models.load import load_classifier, load_diffusion
 from adm.models.trained import ClassifierModel, DiffusionModel
 from adm.networks import UNetConfig, on_meta, shapes_of
-from adm.samplers import DDIM, DPMSolver, ImageNoise, Sampler, ancestral
+from adm.samplers import DDIM, Ancestral, DPMSolver, ImageNoise, Sampler
 from adm.store.parsed import read_json
 
 diffusers = pytest.importorskip("diffusers")
@@ -208,7 +208,7 @@ def test_ddpm_uses_the_learned_variance(tmp_path: Path, load_pipeline: Callable[
 
     denoise = model.denoise(torch.tensor([0, 2]), schedule)
     with torch.no_grad():
-        *_, state = ancestral(denoise, start, schedule, noise)
+        *_, state = Ancestral()(denoise, start, schedule, noise)
     actual = pipeline(
         [0, 2],
         num_inference_steps=5,

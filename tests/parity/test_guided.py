@@ -15,7 +15,7 @@ from parity.test_networks import load_network
 from adm.diffusion import denoiser, process
 from adm.guidance import classifier_gradient, scaled
 from adm.images import to_uint8_truncated
-from adm.samplers import DDIM, ancestral
+from adm.samplers import DDIM, Ancestral
 
 LIMIT = 2e-4
 
@@ -83,7 +83,7 @@ class Replay:
 
         start, gradient = shared["x_init"].clone(), self._gradient()
         if run["sampler"] == "ancestral":
-            states = ancestral(denoise, start, schedule, noise, gradient)
+            states = Ancestral()(denoise, start, schedule, noise, gradient)
         else:
             assert run["sampler"] == "ddim"
             sampler = DDIM(eta=run["eta"])

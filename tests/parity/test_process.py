@@ -19,10 +19,9 @@ from adm.diffusion.likelihood import (
     bits_per_dimension,
     kl,
 )
-from adm.guidance import folded
 from adm.losses import TimestepImportance
 from adm.networks.blocks import sinusoidal
-from adm.samplers import ancestral, ddim, encode
+from adm.samplers import DDIM, Ancestral, encode
 
 PRED_XSTART = {"x0": 1e-5, "epsilon": 1e-4, "x_prev": 1e-3}
 
@@ -140,11 +139,9 @@ def sampler_of(case, denoise, schedule, arrays, gradient):
         return noise[schedule.last - level]
 
     if case["kind"] == "ancestral":
-        return ancestral(denoise, x, schedule, drawn, gradient)
+        return Ancestral()(denoise, x, schedule, drawn, gradient)
     assert case["kind"] == "ddim"
-    if gradient is not None:
-        denoise = folded(denoise, gradient, schedule)
-    return ddim(denoise, x, schedule, drawn, eta=case["eta"] or 0.0)
+    return DDIM(eta=case["eta"] or 0.0)(denoise, x, schedule, drawn, gradient)
 
 
 @each_entry("process/sampling.json")

@@ -1,8 +1,8 @@
 """Denoise, Tensor, Schedule, Noise -> Iterator[State]; settings by name -> Sampling."""
 
-from adm.samplers.ancestral import Ancestral, ancestral
+from adm.samplers.ancestral import Ancestral
 from adm.samplers.consistency import Consistency
-from adm.samplers.ddim import DDIM, ddim, encode
+from adm.samplers.ddim import DDIM, encode
 from adm.samplers.dpm_solver import DPMSolver
 from adm.samplers.grid import (
     GRIDS,
@@ -72,7 +72,5 @@ __all__ = [
     "Then",
     "UniPC",
     "WeakGuide",
-    "ancestral",
-    "ddim",
     "encode",
 ]

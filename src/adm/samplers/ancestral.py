@@ -43,43 +43,28 @@ class Ancestral(Sampler):
         gradient: Gradient | None = None,
         threshold: Threshold = clip,
     ) -> Iterator[State]:
-        return ancestral(denoise, x, schedule, noise, gradient, self.at_mean)
+        """Draw each x_(t-1) from p(x_(t-1) | x_t) with its mean shifted by variance x gradient.
 
+        Noise is evaluated once per level, level 1 included, although the last step adds none.
 
-def ancestral(
-    denoise: Denoise,
-    x: Tensor,
-    schedule: Schedule,
-    noise: Noise,
-    gradient: Gradient | None = None,
-    at_mean: bool = False,
-) -> Iterator[State]:
-    """Draw each x_(t-1) from p(x_(t-1) | x_t) with its mean shifted by variance x gradient.
-
-    Args:
-        x: (B, C, H, W) pure noise.
-        noise: evaluated once per level, level 1 included, although the last step adds no noise.
-        gradient: gradient of log p(y | x_t), scaled; None for no guidance.
-        at_mean: see `Ancestral`.
-
-    Yields:
-        State after every step. Its prediction is shifted by the gradient as in Algorithm 2, so that
-        `prediction.x_0` is the guided estimate.
-    """
-    for t in range(schedule.last, 0, -1):
-        if gradient is None:
-            p = denoise(x, t)
-            mean = process.posterior(schedule, p.x_0, x, t).mean
-        elif at_mean:
-            p = denoise(x, t)
-            mean = process.posterior(schedule, p.x_0, x, t).mean
-            # Noisy classifiers are not trained at level 0; level 1 is closest to it.
-            pull = gradient(mean, max(t - 1, 1), p)
-            p, mean = shifted(p, pull, schedule, x, t), mean + p.variance.value * pull
-        else:
-            p, pull = evaluate(denoise, gradient, x, t)
-            mean = process.posterior(schedule, p.x_0, x, t).mean + p.variance.value * pull
-            p = shifted(p, pull, schedule, x, t)
-        drawn = noise(t)
-        x = mean + torch.exp(0.5 * p.variance.log) * drawn if t > 1 else mean
-        yield State(x, t - 1, p)
+        Yields:
+            State after every step. Its prediction is shifted by the gradient as in Algorithm 2, so
+            that `prediction.x_0` is the guided estimate.
+        """
+        for t in range(schedule.last, 0, -1):
+            if gradient is None:
+                p = denoise(x, t)
+                mean = process.posterior(schedule, p.x_0, x, t).mean
+            elif self.at_mean:
+                p = denoise(x, t)
+                mean = process.posterior(schedule, p.x_0, x, t).mean
+                # Noisy classifiers are not trained at level 0; level 1 is closest to it.
+                pull = gradient(mean, max(t - 1, 1), p)
+                p, mean = shifted(p, pull, schedule, x, t), mean + p.variance.value * pull
+            else:
+                p, pull = evaluate(denoise, gradient, x, t)
+                mean = process.posterior(schedule, p.x_0, x, t).mean + p.variance.value * pull
+                p = shifted(p, pull, schedule, x, t)
+            drawn = noise(t)
+            x = mean + torch.exp(0.5 * p.variance.log) * drawn if t > 1 else mean
+            yield State(x, t - 1, p)

@@ -1,6 +1,6 @@
 """Denoise, x_T, Schedule, Noise -> Iterator[State]; Denoise, x_0 -> Iterator[State] to x_T."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
@@ -32,40 +32,19 @@ class DDIM(Stochastic, Solver):
     def solve(
         self, denoise: Denoise, x: Tensor, schedule: Schedule, noise: Noise
     ) -> Iterator[State]:
-        return ddim(denoise, x, schedule, noise, self.etas(schedule.last))
+        """Sample with DDIM (Song et al. 2021, equation 12).
 
-
-def ddim(
-    denoise: Denoise,
-    x: Tensor,
-    schedule: Schedule,
-    noise: Noise,
-    eta: float | Sequence[float] = 0.0,
-) -> Iterator[State]:
-    """Sample with DDIM (Song et al. 2021, equation 12).
-
-    Args:
-        x: (B, C, H, W) pure noise.
-        noise: evaluated once per level, although eta = 0 does not use it.
-        eta: see `DDIM`; of all steps, or of the step that leaves each level, for levels 0..T.
-
-    Yields:
-        State after every step.
-
-    Raises:
-        ValueError: eta is outside [0, 1].
-    """
-    shares = torch.as_tensor(eta, dtype=torch.float64)
-    if not ((shares >= 0) & (shares <= 1)).all():
-        raise ValueError(f"eta must be in [0, 1], got {eta}")
-    stdev = shares * schedule.posterior_variance.sqrt()
-    for t in range(schedule.last, 0, -1):
-        p = denoise(x, t)
-        drawn = noise(t)
-        towards = (1 - schedule.alpha_bar[t - 1] - stdev[t] ** 2).clamp(min=0).sqrt()
-        x = at(schedule.signal, t - 1, x) * p.x_0 + towards.to(x.dtype) * p.noise
-        x = x + at(stdev, t, x) * drawn if t > 1 else x
-        yield State(x, t - 1, p)
+        Noise is evaluated once per level, although eta = 0 does not use it.
+        """
+        etas = torch.tensor(self.etas(schedule.last), dtype=torch.float64)
+        stdev = etas * schedule.posterior_variance.sqrt()
+        for t in range(schedule.last, 0, -1):
+            p = denoise(x, t)
+            drawn = noise(t)
+            towards = (1 - schedule.alpha_bar[t - 1] - stdev[t] ** 2).clamp(min=0).sqrt()
+            x = at(schedule.signal, t - 1, x) * p.x_0 + towards.to(x.dtype) * p.noise
+            x = x + at(stdev, t, x) * drawn if t > 1 else x
+            yield State(x, t - 1, p)
 
 
 def encode(denoise: Denoise, x: Tensor, schedule: Schedule) -> Iterator[State]:
