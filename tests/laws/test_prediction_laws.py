@@ -19,10 +19,10 @@ from adm.diffusion import (
     clip,
     cosine,
     denoiser,
-    dynamic,
     linear,
     process,
 )
+from adm.samplers import Dynamic
 
 TARGETS = {"noise": NOISE, "x_0": X_0, "velocity": VELOCITY, "previous mean": PREVIOUS_MEAN}
 RULES = {"small": FIXED_SMALL, "large": FIXED_LARGE, "learned": LEARNED, "range": LEARNED_RANGE}
@@ -62,7 +62,7 @@ def test_dynamic_thresholding_shrinks_an_image_by_its_99_5_percent_quantile():
     """Of 1,001 evenly spaced magnitudes up to 4 it is 3.98; those beyond it are clipped."""
     x_0 = torch.linspace(-4, 4, 2001, dtype=torch.float64).repeat(2, 1)
     x_0[1] /= 5  # within [-1, 1]
-    outside, inside = dynamic(x_0.reshape(2, 3, 23, 29)).reshape(2, 2001)
+    outside, inside = Dynamic()(x_0.reshape(2, 3, 23, 29)).reshape(2, 2001)
     torch.testing.assert_close(outside, (x_0[0] / 3.98).clamp(-1, 1))
     assert torch.equal(inside, x_0[1])
 
@@ -71,7 +71,7 @@ def test_dynamic_thresholding_clips_what_the_quantile_leaves_out():
     x_0 = torch.zeros(1, 3, 20, 20)
     x_0[0, 0, 0] = 0.5
     x_0[0, 0, 0, 0] = 7
-    assert torch.equal(dynamic(x_0), x_0.clamp(max=1))
+    assert torch.equal(Dynamic()(x_0), x_0.clamp(max=1))
 
 
 def test_clipping_moves_the_mean_unless_the_output_is_the_mean():

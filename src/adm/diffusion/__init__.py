@@ -12,7 +12,6 @@ from adm.diffusion.prediction import (
     Variance,
     clip,
     denoiser,
-    dynamic,
 )
 from adm.diffusion.schedule import Level, Schedule, cosine, karras, linear
 from adm.diffusion.targets import (
@@ -49,7 +48,6 @@ __all__ = [
     "clip",
     "cosine",
     "denoiser",
-    "dynamic",
     "karras",
     "linear",
 ]

@@ -180,20 +180,6 @@ def clip(x_0: Tensor) -> Tensor:
     return x_0.clamp(-1, 1)
 
 
-def dynamic(x_0: Tensor, quantile: float = 0.995) -> Tensor:
-    """Shrink an estimate of x_0 to [-1, 1] by dynamic thresholding (Saharia et al. 2022, 2.3).
-
-    Each image is clipped to [-s, s] and divided by s, a quantile of its magnitudes, which
-    changes no image with s <= 1 but by the clip. It preserves contrast that `clip` saturates, which
-    is meant for images of several channels: where most pixels are black or white by nature, as in
-    drawings, s exceeds 1 by the noise of the estimate alone.
-    """
-    magnitude = x_0.flatten(1).abs().float()
-    s = magnitude.quantile(quantile, dim=1).clamp(min=1).to(x_0.dtype)
-    s = s.reshape(-1, *[1] * (x_0.dim() - 1))
-    return x_0.clamp(-s, s) / s
-
-
 def denoiser(
     output: Callable[[Tensor, Tensor], Tensor],
     schedule: Schedule,

@@ -1,6 +1,5 @@
 """Lesson, steps -> Objective: the student follows the points of the teacher's trajectory."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, TypeAlias
 
@@ -19,7 +18,6 @@ from adm.training.objective import Objective, Outcome
 
 # The points of a batch's trajectories by level, from the noise of its draws to images
 Points: TypeAlias = dict[int, Tensor]
-Solve: TypeAlias = Callable[[Batch], Points]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,47 +41,32 @@ class Trajectory(Method):
     noised: ClassVar[bool] = False
 
     def stages(self, lesson: Lesson) -> tuple[Objective, ...]:
-        """Return the objective of the only stage."""
-        return (trajectory(lesson, self.order),)
+        """Return the objective of the only stage, of a student of all its numbers of steps.
 
+        The loss is the mean over all steps that it takes, so that every step counts alike.
+        """
+        schedule, teacher = lesson.schedule, lesson.teacher(lesson.levels)
+        solver = DPMSolver(order=self.order)
 
-def _solver(lesson: Lesson, order: int) -> Solve:
-    """Return the teacher's solver, of this order, from the noise of a batch to images."""
-    schedule, teacher = lesson.schedule, lesson.teacher(lesson.levels)
-    solver = DPMSolver(order=order)
+        @torch.no_grad()
+        def solve(x: Tensor, labels: Tensor, scales: Tensor) -> Points:
+            """Return the points of the teacher, from the noise of a batch to images."""
+            # The ODE draws no noise.
+            states = solver(teacher(labels, scales), x, schedule, lambda *_: x)
+            return {schedule.last: x} | {state.level: state.x for state in states}
 
-    @torch.no_grad()
-    def solve(batch: Batch) -> Points:
-        x = batch.draws.noise
-        denoise = teacher(batch.labels, lesson.draw_scales(batch.draws, x))
-        states = solver(denoise, x, schedule, lambda *_: x)  # the ODE, which draws no noise
-        return {schedule.last: x} | {state.level: state.x for state in states}
+        def objective(network: nn.Module, batch: Batch) -> Outcome:
+            x, labels = batch.draws.noise, batch.labels
+            scales = lesson.draw_scales(batch.draws, x)
+            points = solve(x, labels, scales)
+            jump = lesson.student(network, schedule, labels, scales)
+            walks = {n: _walk(jump, points, schedule, n) for n in lesson.steps}
+            loss = torch.cat(list(walks.values())).mean(dim=0)
+            shown = {"loss": loss.detach()}
+            shown |= {f"loss_{n}": each.mean(dim=0).detach() for n, each in walks.items()}
+            return Outcome(loss, shown, torch.full_like(labels, schedule.last))
 
-    return solve
-
-
-def trajectory(lesson: Lesson, order: int) -> Objective:
-    """Return the objective of a student of all its numbers of steps.
-
-    The loss is the mean over all steps that it takes, so that every step counts alike.
-
-    Args:
-        order: of the teacher's solver.
-    """
-    solve = _solver(lesson, order)
-
-    def objective(network: nn.Module, batch: Batch) -> Outcome:
-        points, labels = solve(batch), batch.labels
-        scales = lesson.draw_scales(batch.draws, batch.draws.noise)
-        jump = lesson.student(network, lesson.schedule, labels, scales)
-        walks = {n: _walk(jump, points, lesson.schedule, n) for n in lesson.steps}
-        loss = torch.cat(list(walks.values())).mean(dim=0)
-        shown = {"loss": loss.detach()}
-        shown |= {f"loss_{n}": each.mean(dim=0).detach() for n, each in walks.items()}
-        start = torch.full_like(labels, lesson.schedule.last)
-        return Outcome(loss, shown, start)
-
-    return objective
+        return (objective,)
 
 
 def _walk(jump: Jump, points: Points, schedule: Schedule, steps: int) -> Tensor:

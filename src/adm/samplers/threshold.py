@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar
 from pydantic import Field
 from torch import Tensor
 
-from adm.diffusion import clip, dynamic
+from adm.diffusion import clip
 from adm.spec import Checked
 
 
@@ -40,7 +40,17 @@ class Dynamic(Thresholding):
     name: ClassVar[str] = "dynamic"
 
     def __call__(self, x_0: Tensor) -> Tensor:
-        return dynamic(x_0, self.quantile)
+        """Shrink an estimate of x_0 to [-1, 1] (Saharia et al. 2022, section 2.3).
+
+        Each image is clipped to [-s, s] and divided by s, a quantile of its magnitudes, which
+        changes no image with s <= 1 but by the clip. It preserves contrast that `Clip` saturates,
+        which is meant for images of several channels: where most pixels are black or white by
+        nature, as in drawings, s exceeds 1 by the noise of the estimate alone.
+        """
+        magnitude = x_0.flatten(1).abs().float()
+        s = magnitude.quantile(self.quantile, dim=1).clamp(min=1).to(x_0.dtype)
+        s = s.reshape(-1, *[1] * (x_0.dim() - 1))
+        return x_0.clamp(-s, s) / s
 
 
 THRESHOLDS: dict[str, type[Thresholding]] = {kind.name: kind for kind in (Clip, Dynamic)}
