@@ -125,19 +125,6 @@ def test_even_spacing_keeps_both_ends_and_steps_evenly(case):
 
 
 @settings(deadline=None)
-@given(st.lists(st.integers(0, 12), min_size=1, max_size=6), st.integers(0, 5))
-def test_sections_are_spaced_evenly_each_on_its_own(counts, extra):
-    size = max(*counts, 1)
-    total = size * len(counts) + min(extra, len(counts) - 1)
-    levels, start = spacing.sections(total, counts), 0
-    for i, count in enumerate(counts):
-        length = size + (i < total % len(counts))
-        within = [level - start for level in levels if start < level <= start + length]
-        assert within == (spacing.even(length, count) if count else [])
-        start += length
-
-
-@settings(deadline=None)
 @given(st.integers(2, 1200), st.data())
 def test_strided_spacing_takes_the_smallest_stride_that_gives_the_count(total, data):
     count = len(range(0, total, data.draw(st.integers(1, total - 1))))
@@ -199,26 +186,14 @@ def test_the_largest_count_of_ddims_quadratic_spacing_is_named_and_is_the_larges
     assert len(set(beyond) - {0}) <= largest
 
 
-def test_text_gives_the_spacing_it_names():
-    assert spacing.parse(10, "") == list(range(1, 11))
-    assert spacing.parse(1000, "25") == spacing.even(1000, 25)
-    assert spacing.parse(1000, "10,15,20") == spacing.sections(1000, [10, 15, 20])
-    assert spacing.parse(1000, "ddim25") == list(range(1, 1001, 40))
-
-
 @pytest.mark.parametrize(
     ("call", "cure"),
     [
         (lambda: spacing.even(10, 11), "use 1 to 10"),
-        (lambda: spacing.sections(10, [2, 6]), "section 2 of 2 .* use 0 to 5"),
-        (lambda: spacing.sections(10, []), "at least one section"),
         (lambda: spacing.quadratic(10, 0), "use 1 to 10"),
         (lambda: spacing.ddim_quadratic(1000, 0), "use 1 to 31, or quadratic"),
         (lambda: spacing.ddim_quadratic(1000, 32), "use 1 to 31, or quadratic"),
         (lambda: spacing.strided(1000, 60), r"use \d+ or \d+, or even spacing"),
-        (lambda: spacing.parse(1000, "ten"), "write 25, or sections 10,15,20, or ddim25"),
-        (lambda: spacing.parse(1000, "ddim"), "write 25, or sections 10,15,20, or ddim25"),
-        (lambda: spacing.parse(1000, "ddim60"), r"use \d+ or \d+"),
     ],
 )
 def test_an_impossible_spacing_names_the_cure(call, cure):

@@ -30,10 +30,22 @@ VARIANCES = {
 
 
 def levels_of(total: int, section_counts: str | list[int]) -> list[int]:
-    """A spacing in the form of the released system: text, or counts."""
+    """The levels of a spacing of the released system: text, or the counts of equal sections."""
+    if section_counts == "":
+        return list(range(1, total + 1))
     if isinstance(section_counts, str):
-        return spacing.parse(total, section_counts)
-    return spacing.sections(total, section_counts)
+        if section_counts.startswith("ddim"):
+            return spacing.strided(total, int(section_counts.removeprefix("ddim")))
+        section_counts = [int(count) for count in section_counts.split(",")]
+    if not section_counts:
+        raise ValueError("no section")
+    size, extra = divmod(total, len(section_counts))  # the first ones are one level longer
+    levels, start = list[int](), 0
+    for i, count in enumerate(section_counts):
+        length = size + (i < extra)
+        levels += [start + level for level in spacing.even(length, count)] if count else []
+        start += length
+    return levels
 
 
 def schedule_of(case: Case) -> Schedule:

@@ -1,54 +1,26 @@
 """T, count -> list[int], the levels of 1..T that a shorter process visits, ascending."""
 
 import math
-from collections.abc import Sequence
 
 import numpy as np
 
 
 def even(total: int, count: int) -> list[int]:
-    """Return `count` evenly spaced levels of 1..T, both ends included.
+    """Return `count` evenly spaced levels of 1..T, both ends included (Improved DDPM, section 4).
+
+    Half integers round to even.
 
     Raises:
         ValueError: `count` is not in 1..T.
     """
     if not 1 <= count <= total:
         raise ValueError(f"cannot select {count} of {total} levels; use 1 to {total}")
-    return sections(total, [count])
-
-
-def sections(total: int, counts: Sequence[int]) -> list[int]:
-    """Divide 1..T into equal sections, and select evenly spaced levels of each.
-
-    Improved DDPM, section 4. If T is not divisible, the first sections are one level longer. Half
-    integers round to even. A section may have no level.
-
-    Args:
-        counts: number of levels of each section.
-
-    Raises:
-        ValueError: there is no section, or a count exceeds the levels of its section.
-    """
-    if not counts:
-        raise ValueError("counts must have at least one section, such as [25], got none")
-    size, extra = divmod(total, len(counts))
-    levels: list[int] = []
-    start = 1
-    for i, count in enumerate(counts):
-        length = size + (i < extra)
-        if not 0 <= count <= length:
-            raise ValueError(
-                f"section {i + 1} of {len(counts)} has {length} levels, got a count of {count}; "
-                f"use 0 to {length}"
-            )
-        stride = (length - 1) / (count - 1) if count > 1 else 1.0
-        # The released system accumulates the stride rather than multiplying it; the two round
-        # differently for a few counts.
-        position = 0.0
-        for _ in range(count):
-            levels.append(start + round(position))
-            position += stride
-        start += length
+    stride, position, levels = (total - 1) / max(1, count - 1), 0.0, list[int]()
+    # The released system accumulates the stride rather than multiplying it; the two round
+    # differently for a few counts.
+    for _ in range(count):
+        levels.append(1 + round(position))
+        position += stride
     return levels
 
 
@@ -107,24 +79,3 @@ def ddim_quadratic(total: int, count: int) -> list[int]:
             f"{largest}, or quadratic spacing, which takes any count"
         )
     return [total * i**2 // count**2 for i in range(1, count + 1)]
-
-
-def parse(total: int, text: str) -> list[int]:
-    """Parse a spacing: "" is all levels, "25" is even, "10,15,20" sections, "ddim25" strided.
-
-    Raises:
-        ValueError: the text has none of these forms, or the process has no such spacing.
-    """
-    if not text:
-        return list(range(1, total + 1))
-    try:
-        if text.startswith("ddim"):
-            return strided(total, int(text.removeprefix("ddim")))
-        counts = [int(part) for part in text.split(",")]
-    except ValueError as error:
-        if "invalid literal" not in str(error):
-            raise
-        raise ValueError(
-            f"cannot read the spacing {text!r}; write 25, or sections 10,15,20, or ddim25"
-        ) from None
-    return sections(total, counts)
