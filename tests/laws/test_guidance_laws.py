@@ -10,10 +10,11 @@ from torch import nn
 
 from adm.diffusion import clip, cosine, process
 from adm.guidance import (
+    Contrast,
     between,
     capped,
     classifier_gradient,
-    contrast,
+    contrasted,
     evaluate,
     every,
     folded,
@@ -185,7 +186,7 @@ def test_algorithm_2_with_the_exact_gradient_is_the_conditional_model():
     "guided",
     [
         folded(DENOISE, scaled(EXACT, 5.0), SCHEDULE),
-        contrast(DATA.denoise(SCHEDULE, LABEL), DENOISE, 4.0),
+        contrasted(DATA.denoise(SCHEDULE, LABEL), Contrast(DENOISE, 3.0)),
         thresholded(DENOISE, clip, SCHEDULE),
         thresholded(folded(DENOISE, scaled(EXACT, 50.0), SCHEDULE), clip, SCHEDULE),
     ],
@@ -199,10 +200,10 @@ def test_every_derived_denoiser_is_consistent(guided):
     torch.testing.assert_close(process.diffuse(SCHEDULE, p.x_0, p.noise, levels), noisy(levels))
 
 
-def test_a_contrast_of_scale_1_is_the_strong_denoiser_and_of_scale_0_the_weak_one():
+def test_a_contrast_of_factor_0_is_the_strong_denoiser_and_of_minus_1_the_weak_one():
     strong, weak, x_t = DATA.denoise(SCHEDULE, LABEL), DENOISE, noisy(10)
-    for scale, same in ((1.0, strong), (0.0, weak)):
-        actual = contrast(strong, weak, scale)(x_t, 10)
+    for factor, same in ((0.0, strong), (-1.0, weak)):
+        actual = contrasted(strong, Contrast(weak, factor))(x_t, 10)
         torch.testing.assert_close(actual.x_0, same(x_t, 10).x_0)
         torch.testing.assert_close(actual.noise, same(x_t, 10).noise)
         torch.testing.assert_close(actual.variance.log, strong(x_t, 10).variance.log)

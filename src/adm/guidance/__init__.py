@@ -8,7 +8,6 @@ denoisers   Denoise, Gradient -> Denoise; Denoise, weaker ones -> Denoise
 from adm.guidance.combine import between, capped, every, scaled, switched, total
 from adm.guidance.denoisers import (
     Contrast,
-    contrast,
     contrasted,
     folded,
     shifted,
@@ -33,7 +32,6 @@ __all__ = [
     "capped",
     "classifier_gradient",
     "clean_gradient",
-    "contrast",
     "contrasted",
     "evaluate",
     "every",

@@ -2,7 +2,6 @@
 
 from typing import NamedTuple
 
-import torch
 from torch import Tensor
 
 from adm.diffusion import Denoise, Level, Prediction, Schedule, Threshold
@@ -35,23 +34,6 @@ def folded(denoise: Denoise, gradient: Gradient, schedule: Schedule) -> Denoise:
     return guided
 
 
-def contrast(strong: Denoise, weak: Denoise, scale: float) -> Denoise:
-    """Extrapolate from a weak denoiser beyond a strong one: weak + scale (strong - weak).
-
-    With a conditional and an unconditional model this is classifier-free guidance (Ho and Salimans
-    2022), with a better and a worse model it is autoguidance (Karras et al. 2024), and with two
-    conditions the weak one is a negative prompt. Scale 1 gives the strong denoiser, 0 the weak one.
-    x_0 and noise are extrapolated alike; the variance is that of the strong denoiser.
-    """
-
-    def guided(x_t: Tensor, level: Level) -> Prediction:
-        one, other = strong(x_t, level), weak(x_t, level)
-        x_0 = torch.lerp(other.x_0, one.x_0, scale)
-        return Prediction(x_0, torch.lerp(other.noise, one.noise, scale), one.variance)
-
-    return guided
-
-
 class Contrast(NamedTuple):
     """A weaker denoiser, and the weight of its contrast.
 
@@ -78,10 +60,13 @@ class Contrast(NamedTuple):
 
 
 def contrasted(strong: Denoise, *contrasts: Contrast) -> Denoise:
-    """Extrapolate from several weak denoisers at once: strong + sum of factor (strong - weak).
+    """Extrapolate from weak denoisers beyond a strong one: strong + sum of factor (strong - weak).
 
-    One contrast of factor s - 1 is `contrast` of scale s. The strong denoiser is evaluated once,
-    and a weak one only where its factor is not 0. The variance is that of the strong one.
+    With a conditional and an unconditional model this is classifier-free guidance (Ho and Salimans
+    2022), with a better and a worse model it is autoguidance (Karras et al. 2024), and with two
+    conditions the weak one is a negative prompt. Factor 0 gives the strong denoiser, -1 the weak
+    one. x_0 and noise are extrapolated alike; the variance is that of the strong denoiser. That is
+    evaluated once, and a weak one only where its factor is not 0.
     """
 
     def guided(x_t: Tensor, level: Level) -> Prediction:
