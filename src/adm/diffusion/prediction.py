@@ -29,7 +29,7 @@ class Prediction:
 
     x_0 and noise satisfy x_t = signal x_0 + sigma noise, so that a sampler can use either.
     `from_x_0` and `from_noise` build a prediction from one and derive the other. The mean of
-    p(x_s | x_t) is not included: each sampler derives it from x_0 (see `process.bridge`).
+    p(x_s | x_t) is not included: each sampler derives it from x_0 (see `process.posterior`).
 
     Attributes:
         x_0: (B, C, H, W) the estimate of the clean image.

@@ -51,26 +51,6 @@ def posterior_coefficients(schedule: Schedule) -> tuple[Tensor, Tensor]:
     return torch.cat([one, to_x_0]), torch.cat([zero, to_x_t])
 
 
-def bridge(schedule: Schedule, x_0: Tensor, x_t: Tensor, level: int, earlier: int) -> Gaussian:
-    """Return q(x_s | x_t, x_0) for any s < t, the posterior of a process without levels between.
-
-    Args:
-        level: t.
-        earlier: s.
-
-    Raises:
-        ValueError: s is not in 0..t - 1.
-    """
-    if not 0 <= earlier < level:
-        raise ValueError(f"the earlier level must be in 0..{level - 1}, got {earlier}")
-    s, t = schedule.alpha_bar[earlier], schedule.alpha_bar[level]
-    step = 1 - t / s
-    to_x_0, to_x_t = step * s.sqrt() / (1 - t), (1 - s) * (1 - step).sqrt() / (1 - t)
-    variance = step * (1 - s) / (1 - t)
-    mean = to_x_0.to(x_0.dtype) * x_0 + to_x_t.to(x_t.dtype) * x_t
-    return Gaussian(mean, variance.to(x_t.dtype), variance.log().to(x_t.dtype))
-
-
 def x_0_from_noise(schedule: Schedule, x_t: Tensor, noise: Tensor, level: Level) -> Tensor:
     """Solve x_t for x_0 (DDPM, equation 15)."""
     recip, ratio = schedule.per_signal, schedule.noise_to_signal
