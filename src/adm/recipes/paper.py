@@ -7,6 +7,7 @@ gradients. docs/reference/recipes.md gives the source of each number, and where 
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from typing import Any, NamedTuple
 
 from adm.networks import HeadCount, UNetConfig
@@ -156,17 +157,11 @@ def released_recipe(file: str) -> Recipe:
     )
 
 
-def _recipe_of(file: str) -> Callable[[], Recipe]:
-    def recipe() -> Recipe:
-        return released_recipe(file)
-
-    what = "classifier" if "classifier" in file else "network"
-    recipe.__doc__ = f"The {what} of the released {file}. It was not trained here."
-    return recipe
-
-
 def released_recipes() -> Iterator[Callable[[], Recipe]]:
     """Yield a function per released file that returns its recipe."""
     for file, released in RELEASED.items():
         if released.repository.trainable:
-            yield _recipe_of(file)
+            recipe = partial(released_recipe, file)
+            what = "classifier" if "classifier" in file else "network"
+            recipe.__doc__ = f"The {what} of the released {file}. It was not trained here."
+            yield recipe
