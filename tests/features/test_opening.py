@@ -62,7 +62,8 @@ def test_any_classifier_of_ours_is_opened(pool: str, tmp_path: Path) -> None:
     x_0 = to_float(images)
     step = model.schedule.timestep(1, x_0)  # the least noise that it was trained on
     assert features.name == recipe.name
-    assert torch.allclose(extracted.pool, model.network.features(x_0, step), atol=1e-6)
+    encoded = model.network.encoder(x_0, model.network.step_embedding(step))
+    assert torch.allclose(extracted.pool, model.network.head.embed(encoded), atol=1e-6)
     assert extracted.logits is not None
     assert extracted.logits.shape == (3, 3)
     with pytest.raises(ValueError, match=r"\(1, 8, 8\), got \(3, 8, 8\); resize"):

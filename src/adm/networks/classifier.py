@@ -142,7 +142,3 @@ class Classifier(nn.Module):
         self.config.check_images(x_t.shape[2:])
         features = self.encoder(x_t, self.step_embedding(timestep))
         return self.head(features).to(x_t.dtype)
-
-    def features(self, x_t: Tensor, timestep: Tensor) -> Tensor:
-        """Pooled features, (B, D) float32, for distances between sets of images."""
-        return self.head.embed(self.encoder(x_t, self.step_embedding(timestep))).float()

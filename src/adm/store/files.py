@@ -168,14 +168,14 @@ def write_bytes(path: Path, content: bytes, *, sync: bool = True) -> None:
         part.write_bytes(content)
 
 
-def write_text(path: Path, text: str, *, sync: bool = True) -> None:
+def write_text(path: Path, text: str) -> None:
     """Write a UTF-8 file through `new_file`."""
-    write_bytes(path, text.encode(), sync=sync)
+    write_bytes(path, text.encode())
 
 
-def write_json(path: Path, value: Any, *, sync: bool = True) -> None:
+def write_json(path: Path, value: Any) -> None:
     """Write a JSON file through `new_file`, with indent 1 and a newline at the end."""
-    write_text(path, json.dumps(value, indent=1) + "\n", sync=sync)
+    write_text(path, json.dumps(value, indent=1) + "\n")
 
 
 def link(path: Path, target: str) -> None:

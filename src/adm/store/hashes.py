@@ -32,7 +32,7 @@ def sha256_of(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def seal(folder: Path, *, sync: bool = True) -> None:
+def seal(folder: Path) -> None:
     """Hash all files in a folder, once they are written, and write its SHA256SUMS.
 
     Of many files, only the names are in memory.
@@ -40,20 +40,20 @@ def seal(folder: Path, *, sync: bool = True) -> None:
     below = len(folder.as_posix()) + 1
     walked = ((Path(place).as_posix(), names) for place, _, names in os.walk(folder))
     paths = sorted(f"{place}/{name}"[below:] for place, names in walked for name in names)
-    with new_file(folder / SUMS, sync=sync) as part, part.open("w", encoding="utf-8") as file:
+    with new_file(folder / SUMS) as part, part.open("w", encoding="utf-8") as file:
         for name in paths:
             if name != SUMS and (folder / name).is_file():
                 file.write(f"{sha256(folder / name)}  {name}\n")
 
 
-def store_sums(folder: Path, sums: dict[str, str], *, sync: bool = True) -> None:
+def store_sums(folder: Path, sums: dict[str, str]) -> None:
     """Write the SHA256SUMS of a folder, atomically.
 
     Args:
         sums: the hash of each file, by its path relative to the folder, with forward slashes.
     """
     lines = "".join(f"{digest}  {name}\n" for name, digest in sorted(sums.items()))
-    write_text(folder / SUMS, lines, sync=sync)
+    write_text(folder / SUMS, lines)
 
 
 def read_sums(folder: Path) -> dict[str, str] | None:
