@@ -51,7 +51,11 @@ def displayed(by: Display) -> Iterator[None]:
 
 
 def progress(
-    what: str, total: float, unit: str, done: float = 0
+    what: str, total: float, unit: str, done: float = 0, *, shown: bool = True
 ) -> AbstractContextManager[Advance]:
-    """Open the progress of work: what is done, in units, of a total, from `done` on."""
-    return _display(what, total, unit, done)
+    """Open the progress of work: what is done, in units, of a total, from `done` on.
+
+    Args:
+        shown: whether it may be displayed, as that of the main rank is.
+    """
+    return (_display if shown else silent)(what, total, unit, done)

@@ -21,7 +21,7 @@ from adm.data import Source
 from adm.features import Extracted, Features
 from adm.metrics import Moments, Statistics, statistics
 from adm.processes import Devices
-from adm.progress import progress, silent
+from adm.progress import progress
 from adm.shown import count_of
 from adm.spec import out_of_range
 from adm.store.work import Arrays, Report, Work, holding, work_in
@@ -196,8 +196,8 @@ def extract(source: Source, features: Features, extraction: Extraction = DEFAULT
         )
 
     what = f"extracting features of {source.name} by {features.name}"
-    opened = progress if devices.main else silent
-    with work_in(extraction.work, devices) as folder, opened(what, len(source), "images") as report:
+    bar = progress(what, len(source), "images", shown=devices.main)
+    with work_in(extraction.work, devices) as folder, bar as report:
         work = Work(folder, len(source), PART, {"features": features.fingerprint})
         work.run(make, devices, report, inputs=lambda span: source.batch(span)[0])
         arrays = work.assemble(devices)

@@ -1,6 +1,5 @@
 """Job, Output -> sample folder, with its progress and its files printed."""
 
-from contextlib import nullcontext
 from pathlib import Path
 
 from adm.app.cli.output import say
@@ -28,9 +27,9 @@ def write(out: Path, job: Job, output: Output, title: str, devices: Devices) -> 
     done = devices.once(lambda: not output.overwrite and holds(out, job))
     filmed = output.animate and not (done and (out / ANIMATION).is_file())
     total = (0 if done else job.evaluations) + (cost(job) if filmed else 0)
-    bar = progress(f"drawing {ANIMATION}" if done else title, total, "network evaluations")
+    what, shown = f"drawing {ANIMATION}" if done else title, devices.main and total > 0
     # Opening a finished folder as well removes the leftovers of a killed process beside it.
-    with bar if devices.main and total else nullcontext() as advance:
+    with progress(what, total, "network evaluations", shown=shown) as advance:
         if share is None:
             sample_into(out, job, devices=devices, on_step=advance, overwrite=output.overwrite)
             missing = []

@@ -17,10 +17,10 @@ from adm.app.cli import Saved
 from adm.app.cli.output import say
 from adm.app.cli.stopping import handling
 from adm.app.notices import notice
-from adm.app.progress import progress
 from adm.data import Source
 from adm.networks import parameters_of
 from adm.processes import Devices
+from adm.progress import progress
 from adm.recipes import RECIPES, Recipe
 from adm.runs import run
 from adm.runs.data import TrainingData
@@ -137,12 +137,8 @@ def follow(
 
 def show(steps: Iterator[Progress], name: str, total: int, devices: Devices, done: int) -> None:
     """Print the progress of a run from step `done` to `total`, on the main rank only."""
-    if not devices.main:
-        for _ in steps:
-            pass
-        return
     speed, smooth = 0.0, dict[str, float]()
-    with progress(name, total, "steps", done) as advance:
+    with progress(name, total, "steps", done, shown=devices.main) as advance:
         for state in steps:
             for key in SHOWN:
                 if math.isfinite(value := state.shown.get(key, math.nan)):

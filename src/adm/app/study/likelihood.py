@@ -30,7 +30,7 @@ from adm.metrics.bootstrap import mean_interval
 from adm.models.pair import check_from_noise
 from adm.models.trained import DiffusionModel
 from adm.processes import Devices
-from adm.progress import progress, silent
+from adm.progress import progress
 from adm.samplers import ImageNoise
 from adm.samplers.settings import Seed
 from adm.scoring import Score
@@ -264,9 +264,9 @@ def likelihood(
 
     folder = None if out is None else at_home(out)
     total = count * sum(each.evaluations(last) for each in bounds)
-    opened = progress if devices.main else silent
     what = f"measuring {count:,} images of {source.name}"
-    with work_in(folder, devices) as parts, opened(what, total, "network evaluations") as report:
+    bar = progress(what, total, "network evaluations", shown=devices.main)
+    with work_in(folder, devices) as parts, bar as report:
         estimates = list[Estimate]()
         for each in bounds:
             work, make = task.work(each, parts), partial(task.measure, each)

@@ -185,17 +185,18 @@ def run(
         ValueError: it holds images that cannot be scored.
     """
     scoring.check(study.model.shape)
-    points, opened = study.points, progress if devices.main else silent
+    points = study.points
     devices.once(lambda: _check(study, out))
     evaluations = {point: study.job(point).evaluations for point in points}
     done = sum(evaluations[point] for point in points if _place(point, out).exists())
     total = sum(evaluations.values())
-    with opened("sampling", total, "network evaluations", done) as advance:
+    with progress("sampling", total, "network evaluations", done, shown=devices.main) as advance:
         timings = [sample_point(study, point, out, devices, advance) for point in points]
     # One rank scores a point, since most of its scores are computed by one rank alone.
     extraction = Extraction(Devices(devices.device), batch_size)
     own = points[devices.rank :: devices.world]
-    with opened("scoring", len(own), "points") as advance, displayed(silent):
+    bar = progress("scoring", len(own), "points", shown=devices.main)
+    with bar as advance, displayed(silent):
 
         def score(point: Point) -> tuple[list[Report], Score | None]:
             scored = _score(scoring, point, out, extraction)

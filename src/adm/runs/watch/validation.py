@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from adm.data import Source, shuffle
 from adm.processes import Devices
-from adm.progress import progress, silent
+from adm.progress import progress
 from adm.recipes import build
 from adm.runs.data import check_source
 from adm.runs.watch.watched import Watched
@@ -94,8 +94,8 @@ def measure(
     count = -(-count // QUARTERS) * QUARTERS
     mine, order = share(count, devices), shuffle(SEED, len(source), 0, count)
     sums = torch.zeros(2, len(NAMES), QUARTERS, dtype=torch.float64)  # of values, and of images
-    opened = progress if devices.main else silent
-    with opened(f"validating on {source.name}", len(mine), "images") as advance:
+    what = f"validating on {source.name}"
+    with progress(what, len(mine), "images", shown=devices.main) as advance:
         for start in range(mine.start, mine.stop, batch_size):
             stop = min(start + batch_size, mine.stop)
             outcome = objective(network, _batch(source, order, start, stop).to(devices.device))
