@@ -41,26 +41,18 @@ class Recomputable(nn.Module):
         return any(m.keys is None and m.p > 0 for m in self.modules() if isinstance(m, Dropout))
 
 
-def recompute(network: Module, on: bool = True) -> Module:
-    """Turn activation checkpointing of every stage on or off.
+def recompute(network: Module) -> Module:
+    """Turn on activation checkpointing of every stage.
 
     This changes no number: on a CPU, gradients are the same bit for bit.
 
     Args:
         network: a U-Net or a classifier; modified in place.
-        on: whether activations are recomputed.
 
     Returns:
         The network.
-
-    Raises:
-        ValueError: the network has no stage.
     """
-    stages = [module for module in network.modules() if isinstance(module, Recomputable)]
-    if not stages:
-        raise ValueError(
-            f"{type(network).__name__} has no stage to recompute; give a UNet or a Classifier"
-        )
-    for stage in stages:
-        stage.recomputes = on
+    for module in network.modules():
+        if isinstance(module, Recomputable):
+            module.recomputes = True
     return network
