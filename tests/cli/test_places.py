@@ -80,9 +80,9 @@ GOOD: list[tuple[Callable[[Path], None], str]] = [
     (lambda path: places.file(path, "--out", "a.json"), "/dev/null"),
     (lambda path: places.resumable(path, "a run needs"), "run"),
     (lambda path: places.resumable(path, "a run needs"), "."),
-    (places.replaceable, "dangling"),
-    (places.replaceable, "deep/er"),
-    (places.replaceable, "../" + "n" * 240),
+    (places.folder, "dangling"),
+    (places.folder, "deep/er"),
+    (places.folder, "../" + "n" * 240),
 ]
 
 

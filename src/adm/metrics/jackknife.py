@@ -82,14 +82,9 @@ def jackknife_interval(value: float, without: np.ndarray, count: int) -> Interva
 
     Args:
         value: the proportion, in 0..1.
-        without: (G,) the same without each group.
+        without: (`GROUPS`,) the same without each group.
         count: number of fake images.
-
-    Raises:
-        ValueError: another number of groups than `GROUPS`.
     """
-    if without.shape != (GROUPS,):
-        raise ValueError(f"expected one value for each of {GROUPS} groups, got {without.shape}")
     spread = np.sqrt((GROUPS - 1) / GROUPS * ((without - without.mean()) ** 2).sum())
     half, unseen = float(STUDENT * spread), wilson(0, count).high
     low, high = min(value - half, 1 - unseen), max(value + half, unseen)

@@ -1,7 +1,6 @@
 """Learner, Batch -> Update: one optimizer step, which is skipped if a number is not finite."""
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -68,8 +67,10 @@ def update(learner: Learner, batch: Batch, how: StepSettings) -> Update:
     scale, outcomes = learner.scale, []
     # The average over processes divides the sum of gradients by their number.
     factor = scale.value * how.devices.world / how.batch_size
-    for part, last in _parts(batch, how.micro_batch):
-        outcomes.append(backward(learner, part, factor, last))
+    for start in range(0, batch.size, how.micro_batch):
+        stop = start + how.micro_batch
+        part = batch.part(start, stop)
+        outcomes.append(backward(learner, part, factor, last=stop >= batch.size))
     level, values = _gather(outcomes, how)
     gradients = [p.grad for p in learner.network.parameters() if p.grad is not None]
     norm = float(get_total_norm(gradients)) / scale.value
@@ -105,11 +106,6 @@ def backward(learner: Learner, batch: Batch, factor: float, last: bool) -> Outco
         outcome = learner.objective(learner.runner, batch)
         (outcome.loss.sum() * factor).backward()
     return outcome.detached()
-
-
-def _parts(batch: Batch, size: int) -> Iterator[tuple[Batch, bool]]:
-    for start in range(0, batch.size, size):
-        yield batch.part(start, start + size), start + size >= batch.size
 
 
 def _gather(outcomes: list[Outcome], how: StepSettings) -> tuple[Tensor, dict[str, Tensor]]:

@@ -27,7 +27,12 @@ def file(path: Path, flag: str, example: str, holds: str | None = None) -> None:
 
 def folder(out: Path, holds: str | None = None) -> None:
     """Refuse a folder that cannot be written, or that is not empty and lacks the file `holds`."""
-    replaceable(out)
+    writable(out)
+    if Path.cwd().is_relative_to(os.path.realpath(out)):
+        raise ValueError(
+            f"{out} is or holds the current folder, which stays; choose another --out, such as "
+            f"{out / 'out'}"
+        )
     ours = holds is not None and (out / holds).exists()
     full = out.is_dir() and any(out.iterdir()) and not ours
     if full or (out.exists() and not out.is_dir()):
@@ -44,16 +49,6 @@ def resumable(out: Path, what: str) -> None:
             f"such as {out / 'out'}"
         )
     writable(out)
-
-
-def replaceable(out: Path) -> None:
-    """Refuse a folder that cannot be written, or replaced by a new one."""
-    writable(out)
-    if Path.cwd().is_relative_to(os.path.realpath(out)):
-        raise ValueError(
-            f"{out} is or holds the current folder, which stays; choose another --out, such as "
-            f"{out / 'out'}"
-        )
 
 
 def writable(path: Path) -> None:

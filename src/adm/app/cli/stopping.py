@@ -30,7 +30,7 @@ def stoppable(clock: Callable[[], float] = time.monotonic) -> Iterator[None]:
     Ranks that a launcher has started are left to it: while they wait for each other, only the
     system can end them.
     """
-    if _launched():
+    if os.environ.get("WORLD_SIZE", "1") != "1":
         yield
         return
     process, arrived = os.getpid(), list[tuple[float, Stopped]]()
@@ -80,10 +80,6 @@ def handling(handler: Callable[[int, Any], None]) -> Iterator[dict[int, Any]]:
     finally:
         for number, previous in before.items():
             signal.signal(number, previous)
-
-
-def _launched() -> bool:
-    return os.environ.get("WORLD_SIZE", "1") != "1"
 
 
 def status(stop: KeyboardInterrupt) -> int:
