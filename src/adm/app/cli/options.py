@@ -1,17 +1,14 @@
 """Words of the command line -> values of the options that several verbs have."""
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar, get_args
+from typing import Annotated, Any, Literal, get_args
 
 from cyclopts import Parameter, Token, convert
 
 from adm.data.naming import at_home
-from adm.shown import format_number
-
-T = TypeVar("T")
 
 
 def converted(type_: Any, tokens: Sequence[Token]) -> Any:
@@ -21,20 +18,11 @@ def converted(type_: Any, tokens: Sequence[Token]) -> Any:
     return convert(type_, tokens)
 
 
-def separated(parse: Callable[[str], T] = str) -> Parameter:
-    """Return the form of an option that takes several values, separated by commas."""
-
-    def read(type_: Any, tokens: Sequence[Token]) -> tuple[T, ...]:
-        parts = [part.strip() for token in tokens for part in token.value.split(",")]
-        if not all(parts):
-            raise ValueError("a value is empty; separate values by single commas")
-        return tuple(parse(part) for part in parts)
-
-    return Parameter(converter=read, negative="", show_default=_written)
-
-
-def _written(values: Sequence[float | str] | None) -> str:
-    return ",".join(v if isinstance(v, str) else format_number(v) for v in values or ())
+def _parts(type_: Any, tokens: Sequence[Token]) -> tuple[str, ...]:
+    parts = [part.strip() for token in tokens for part in token.value.split(",")]
+    if not all(parts):
+        raise ValueError("a value is empty; separate values by single commas")
+    return tuple(parts)
 
 
 def _size(type_: Any, tokens: Sequence[Token]) -> tuple[int, int]:
@@ -45,6 +33,7 @@ def _size(type_: Any, tokens: Sequence[Token]) -> tuple[int, int]:
 
 
 Size = Annotated[tuple[int, int] | None, Parameter(converter=_size, n_tokens=1, negative="")]
+SEPARATED = Parameter(converter=_parts, negative="")  # several values, with commas between
 SEVERAL = Parameter(negative="", show_default=False)  # each value has the option before it
 FLAG = Parameter(negative="", show_default=False)
 FEATURES = Parameter(

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from adm.app.cli import places
 from adm.app.cli.options import (
+    SEPARATED,
     SEVERAL,
     THEIR_FEATURES,
     Classifier,
@@ -13,7 +14,6 @@ from adm.app.cli.options import (
     Resize,
     Split,
     Weak,
-    separated,
 )
 from adm.app.cli.output import OUT, AsJson, say, show, table
 
@@ -28,14 +28,14 @@ def sweep(
     /,
     *,
     vary: Annotated[tuple[str, ...], SEVERAL] = (SCALES,),
-    reference: Annotated[tuple[str, ...], separated()],
+    reference: Annotated[tuple[str, ...], SEPARATED],
     out: Annotated[Path, OUT],
     classifier: Classifier = None,
     weak: Weak = None,
     count: int = 1000,
     classes: str | None = None,
     proportions: str | None = None,
-    features: Annotated[tuple[str, ...] | None, separated(), THEIR_FEATURES] = None,
+    features: Annotated[tuple[str, ...] | None, SEPARATED, THEIR_FEATURES] = None,
     resize: Resize = None,
     split: Split = "train",
     judge: str | None = None,

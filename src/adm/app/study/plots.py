@@ -1,8 +1,7 @@
 """Scores -> matplotlib Figure: distance, precision and recall over a setting."""
 
 import math
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any
 
 import matplotlib
@@ -44,7 +43,8 @@ def figure(lines: Sequence[Line], what: str, distance: str, features: str) -> Fi
         features: their name, written once at the top.
     """
     with matplotlib.rc_context(STYLE):
-        drawn = _paper(12.6, 3.9, f"By {features}")
+        drawn = Figure(figsize=(12.6, 3.9), dpi=144, layout="constrained")  # inches
+        drawn.suptitle(f"By {features}", x=0.006, ha="left", fontsize=9, color=PALE)
         left, middle, right = drawn.subplots(1, 3)
         values = list(dict.fromkeys(value for line in lines for value in line.x))
         for line, colour in zip(lines, [*LINES] * 8, strict=False):
@@ -58,7 +58,10 @@ def figure(lines: Sequence[Line], what: str, distance: str, features: str) -> Fi
         for line in lines:
             _label(right, line)
         for axes in (left, middle):
-            _ticks(axes, values, what)
+            axes.set_xticks(range(len(values)), values)
+            axes.set_xlabel(what)
+            axes.grid(axis="y", color=FAINT, lw=0.8)
+            axes.set_axisbelow(True)
         left.set_title(distance)
         _fit(left, math.inf)
         several = "  (recall dashed)" if len(lines) > 1 else ""
@@ -72,42 +75,6 @@ def figure(lines: Sequence[Line], what: str, distance: str, features: str) -> Fi
         else:
             middle.legend(fontsize=8)
     return drawn
-
-
-@contextmanager
-def panels(
-    titles: Sequence[str], x: str, size: tuple[float, float]
-) -> Iterator[tuple[Figure, Sequence[Axes]]]:
-    """Yield a figure of this size in inches, and a panel for each title to draw in.
-
-    Args:
-        x: name of the axis that all share.
-    """
-    with matplotlib.rc_context(STYLE):
-        drawn = Figure(figsize=size, dpi=144, layout="constrained")
-        places = drawn.subplots(1, len(titles), squeeze=False)[0]
-        yield drawn, places
-        for axes, title in zip(places, titles, strict=True):
-            axes.set_title(title)
-            axes.set_xlabel(x)
-            axes.grid(color=FAINT, lw=0.8)
-            axes.set_axisbelow(True)
-            if axes.get_legend_handles_labels()[0]:
-                axes.legend(fontsize=8)
-
-
-def _paper(width: float, height: float, heading: str) -> Figure:
-    """Return an empty figure of this size in inches, with a heading."""
-    drawn = Figure(figsize=(width, height), dpi=144, layout="constrained")
-    drawn.suptitle(heading, x=0.006, ha="left", fontsize=9, color=PALE)
-    return drawn
-
-
-def _ticks(axes: Axes, values: Sequence[str], what: str) -> None:
-    axes.set_xticks(range(len(values)), values)
-    axes.set_xlabel(what)
-    axes.grid(axis="y", color=FAINT, lw=0.8)
-    axes.set_axisbelow(True)
 
 
 def _band(
