@@ -88,7 +88,7 @@ def test_a_run_names_the_data_that_it_was_trained_on(
     whole = json.loads(adm.done(*words, *data, "--dry-run", "--json").out)
     assert not (tmp_path / "run").exists()
     adm.done(*words, *data)
-    stored = json.loads(adm.done("info", tmp_path / "run", "--recipe").out)
+    stored = json.loads(adm.done("info", tmp_path / "run", "--json").out)["recipe"]
     assert stored["data"]["source"] == whole["data"]["source"] == "mine"
     assert adm("doctor", tmp_path / "run").err.strip().endswith("as --data: 'mine'")
 

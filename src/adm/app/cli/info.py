@@ -1,31 +1,18 @@
 """adm info MODEL -> table of the recipe, process, classes and weights of a model file."""
 
-from typing import Annotated
-
-from adm.app.cli.options import FLAG, Model
-from adm.app.cli.output import AsJson, print_json, show, table
+from adm.app.cli.options import Model
+from adm.app.cli.output import AsJson, show, table
 from adm.spec import to_json
 
 
-def info(
-    model: Model,
-    /,
-    *,
-    recipe: Annotated[bool, FLAG] = False,
-    as_json: AsJson = False,
-) -> None:
+def info(model: Model, /, *, as_json: AsJson = False) -> None:
     """Show the contents of a model file.
 
     Examples:
 
         adm info fashion
 
-        adm info runs/digits --recipe
-
-    Parameters
-    ----------
-    recipe
-        Print the whole recipe as JSON.
+        adm info runs/digits --json
     """
     from adm.models.description import facts
     from adm.models.load import read
@@ -34,10 +21,6 @@ def info(
     from adm.recipes import DiffusionRecipe
 
     path, _, chosen, metadata = read(model)
-    stored = to_json(chosen)
-    if recipe:
-        print_json(stored)
-        return
     size, guide = path.stat().st_size, classifier_of(model, path)
     document = {
         "file": str(path),
@@ -49,5 +32,5 @@ def info(
     rows = {"file": f"{path} ({size / 1e6:.1f} MB)"} | facts(chosen, metadata)
     if isinstance(chosen, DiffusionRecipe) and chosen.distillation is None:
         rows["classifier"] = str(guide or "none found")
-    whole = document | metadata.entries() | {"recipe": stored}
+    whole = document | metadata.entries() | {"recipe": to_json(chosen)}
     show(lambda: whole, as_json, lambda: table(rows.items()))
