@@ -8,7 +8,6 @@ gradients. docs/reference/recipes.md gives the source of each number, and where 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
-from typing import Any, NamedTuple
 
 from adm.networks import HeadCount, UNetConfig
 from adm.recipes.released import LINEAR, RELEASED, recipe_name
@@ -20,58 +19,64 @@ from adm.training.settings import TrainSettings
 IMAGENET_CLASSES = 1000
 
 
-class Trained(NamedTuple):
-    """How a network was trained, as stated in the paper."""
+def as_released(
+    iterations: int, batch_size: int, learning_rate: float, weight_decay: float = 0.0
+) -> TrainSettings:
+    """The settings of the released loop, which saves a checkpoint every 10,000 steps."""
+    return TrainSettings(
+        steps=iterations,
+        batch_size=batch_size,
+        learning_rate=learning_rate,
+        weight_decay=weight_decay,
+        ema_decay=0.9999,
+        gradient_clip=None,
+        save_every_steps=10_000,
+    )
 
-    iterations: int
-    batch_size: int
-    learning_rate: float
-    weight_decay: float = 0.0
 
-
-TRAINED: dict[str, Trained] = {
+TRAINED: dict[str, TrainSettings] = {  # as stated in the paper
     # Table 11. Its one column for 256x256 is the conditional model's; that the unconditional one
     # was trained alike is inferred: Table 4 has 2 million iterations for both.
-    "64x64_diffusion.pt": Trained(540_000, 2048, 3e-4),
-    "128x128_diffusion.pt": Trained(4_360_000, 256, 1e-4),
-    "256x256_diffusion.pt": Trained(1_980_000, 256, 1e-4),
-    "256x256_diffusion_uncond.pt": Trained(1_980_000, 256, 1e-4),
-    "512x512_diffusion.pt": Trained(1_940_000, 256, 1e-4),
-    "lsun_bedroom.pt": Trained(500_000, 256, 1e-4),
-    "lsun_cat.pt": Trained(200_000, 256, 1e-4),
-    "lsun_horse.pt": Trained(250_000, 256, 1e-4),
-    "lsun_horse_nodropout.pt": Trained(250_000, 256, 1e-4),
+    "64x64_diffusion.pt": as_released(540_000, 2048, 3e-4),
+    "128x128_diffusion.pt": as_released(4_360_000, 256, 1e-4),
+    "256x256_diffusion.pt": as_released(1_980_000, 256, 1e-4),
+    "256x256_diffusion_uncond.pt": as_released(1_980_000, 256, 1e-4),
+    "512x512_diffusion.pt": as_released(1_940_000, 256, 1e-4),
+    "lsun_bedroom.pt": as_released(500_000, 256, 1e-4),
+    "lsun_cat.pt": as_released(200_000, 256, 1e-4),
+    "lsun_horse.pt": as_released(250_000, 256, 1e-4),
+    "lsun_horse_nodropout.pt": as_released(250_000, 256, 1e-4),
     # Table 13.
-    "64_256_upsampler.pt": Trained(500_000, 256, 1e-4),
-    "128_512_upsampler.pt": Trained(1_050_000, 256, 1e-4),
+    "64_256_upsampler.pt": as_released(500_000, 256, 1e-4),
+    "128_512_upsampler.pt": as_released(1_050_000, 256, 1e-4),
     # Table 12.
-    "64x64_classifier.pt": Trained(300_000, 1024, 6e-4, 0.2),
-    "128x128_classifier.pt": Trained(300_000, 256, 3e-4, 0.05),
-    "256x256_classifier.pt": Trained(500_000, 256, 3e-4, 0.05),
-    "512x512_classifier.pt": Trained(500_000, 256, 3e-4, 0.05),
+    "64x64_classifier.pt": as_released(300_000, 1024, 6e-4, 0.2),
+    "128x128_classifier.pt": as_released(300_000, 256, 3e-4, 0.05),
+    "256x256_classifier.pt": as_released(500_000, 256, 3e-4, 0.05),
+    "512x512_classifier.pt": as_released(500_000, 256, 3e-4, 0.05),
     # The README of Improved DDPM.
-    "imagenet64_uncond_100M_1500K.pt": Trained(1_500_000, 128, 1e-4),
-    "imagenet64_uncond_vlb_100M_1500K.pt": Trained(1_500_000, 128, 1e-4),
-    "imagenet64_cond_270M_250K.pt": Trained(250_000, 2048, 3e-4),
-    "cifar10_uncond_50M_500K.pt": Trained(500_000, 128, 1e-4),
-    "cifar10_uncond_vlb_50M_500K.pt": Trained(500_000, 128, 1e-4),
-    "upsample_cond_500K.pt": Trained(500_000, 256, 3e-4),
-    "lsun_uncond_100M_1200K_bs128.pt": Trained(1_200_000, 128, 1e-4),
-    "lsun_uncond_100M_2400K_bs64.pt": Trained(2_400_000, 64, 2e-5),
+    "imagenet64_uncond_100M_1500K.pt": as_released(1_500_000, 128, 1e-4),
+    "imagenet64_uncond_vlb_100M_1500K.pt": as_released(1_500_000, 128, 1e-4),
+    "imagenet64_cond_270M_250K.pt": as_released(250_000, 2048, 3e-4),
+    "cifar10_uncond_50M_500K.pt": as_released(500_000, 128, 1e-4),
+    "cifar10_uncond_vlb_50M_500K.pt": as_released(500_000, 128, 1e-4),
+    "upsample_cond_500K.pt": as_released(500_000, 256, 3e-4),
+    "lsun_uncond_100M_1200K_bs128.pt": as_released(1_200_000, 128, 1e-4),
+    "lsun_uncond_100M_2400K_bs64.pt": as_released(2_400_000, 64, 2e-5),
     # The scripts of Consistency Models, which do not state the steps of the EDM models: those of
     # the models that were distilled from them stand here.
-    "edm_imagenet64_ema.pt": Trained(600_000, 4096, 1e-4),
-    "cd_imagenet64_l2.pt": Trained(600_000, 2048, 8e-6),
-    "cd_imagenet64_lpips.pt": Trained(600_000, 2048, 8e-6),
-    "ct_imagenet64.pt": Trained(800_000, 2048, 1e-4),
-    "edm_bedroom256_ema.pt": Trained(600_000, 256, 1e-4),
-    "cd_bedroom256_l2.pt": Trained(600_000, 256, 1e-5),
-    "cd_bedroom256_lpips.pt": Trained(600_000, 256, 1e-5),
-    "ct_bedroom256.pt": Trained(1_000_000, 256, 5e-5),
-    "edm_cat256_ema.pt": Trained(600_000, 256, 1e-4),
-    "cd_cat256_l2.pt": Trained(600_000, 256, 1e-5),
-    "cd_cat256_lpips.pt": Trained(600_000, 256, 1e-5),
-    "ct_cat256.pt": Trained(1_000_000, 256, 5e-5),
+    "edm_imagenet64_ema.pt": as_released(600_000, 4096, 1e-4),
+    "cd_imagenet64_l2.pt": as_released(600_000, 2048, 8e-6),
+    "cd_imagenet64_lpips.pt": as_released(600_000, 2048, 8e-6),
+    "ct_imagenet64.pt": as_released(800_000, 2048, 1e-4),
+    "edm_bedroom256_ema.pt": as_released(600_000, 256, 1e-4),
+    "cd_bedroom256_l2.pt": as_released(600_000, 256, 1e-5),
+    "cd_bedroom256_lpips.pt": as_released(600_000, 256, 1e-5),
+    "ct_bedroom256.pt": as_released(1_000_000, 256, 5e-5),
+    "edm_cat256_ema.pt": as_released(600_000, 256, 1e-4),
+    "cd_cat256_l2.pt": as_released(600_000, 256, 1e-5),
+    "cd_cat256_lpips.pt": as_released(600_000, 256, 1e-5),
+    "ct_cat256.pt": as_released(1_000_000, 256, 5e-5),
 }
 
 
@@ -83,20 +88,6 @@ def attention_at(image_side: int, *resolutions: int) -> tuple[int, ...]:
 def imagenet(side: int) -> DataSettings:
     """ImageNet, mirrored at random as by the released loader."""
     return DataSettings(source="imagenet/", size=(side, side), channels=3, flip=True)
-
-
-def as_released(trained: Trained, **others: Any) -> TrainSettings:
-    """The settings of the released loop, which saves a checkpoint every 10,000 steps."""
-    return TrainSettings(
-        steps=trained.iterations,
-        batch_size=trained.batch_size,
-        learning_rate=trained.learning_rate,
-        weight_decay=trained.weight_decay,
-        ema_decay=0.9999,
-        gradient_clip=None,
-        save_every_steps=10_000,
-        **others,
-    )
 
 
 def imagenet128_ablated() -> DiffusionRecipe:
@@ -121,7 +112,7 @@ def imagenet128_ablated() -> DiffusionRecipe:
             heads=HeadCount(4),
             classes=IMAGENET_CLASSES,
         ),
-        train=as_released(Trained(1_200_000, 256, 1e-4)),
+        train=as_released(1_200_000, 256, 1e-4),
         sample=Sampling(grid=Even(steps=250), precision="auto"),
     )
 
@@ -143,7 +134,7 @@ def released_recipe(file: str) -> Recipe:
             data=data,
             process=released.process,
             unet=released.config,
-            train=as_released(trained),
+            train=trained,
             loss="vlb" if by_bound else "hybrid",
             levels=ByLoss() if by_bound else Uniform(),
             sample=released.sample,
@@ -153,7 +144,7 @@ def released_recipe(file: str) -> Recipe:
         data=replace(data, crop="random"),  # section 4.3
         process=released.process,
         classifier=released.config,
-        train=as_released(trained, anneal=True),
+        train=replace(trained, anneal=True),
     )
 
 

@@ -21,7 +21,7 @@ from adm.diffusion import NOISE, X_0
 from adm.models.convert.released import visible_settings
 from adm.networks import ClassifierConfig, HeadCount, HeadWidth, Shapes, UNetConfig
 from adm.networks.classifier import Pool
-from adm.recipes.paper import Trained, as_released, imagenet
+from adm.recipes.paper import as_released, imagenet
 from adm.recipes.schema import ClassifierRecipe, DiffusionRecipe, ProcessSettings, Recipe
 from adm.shown import shown_path
 from adm.spec import SettingError, literal, out_of_range, written
@@ -247,7 +247,7 @@ def _as_flags(flags: Mapping[str, Any]) -> str:
 SCHEDULES = ("linear", "cosine")
 HEADS = "num_heads or num_head_channels"
 # A checkpoint does not state how it was trained.
-UNKNOWN = as_released(Trained(1, 1, 1e-4))
+UNKNOWN = as_released(1, 1, 1e-4)
 
 
 def recipe_from_flags(
