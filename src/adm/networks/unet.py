@@ -57,8 +57,6 @@ class UNetConfig(EncoderConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_range("out_channels", self.out_channels, 2 * LARGEST["in_channels"])
-        if self.classes is not None and self.classes < 1:
-            raise ValueError(f"classes must be at least 1, or None, got {self.classes}")
         if self.classes is not None:
             check_range("classes", self.classes, MOST_CLASSES)
         if len(set(self.conditions)) < len(self.conditions):
