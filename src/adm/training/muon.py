@@ -83,7 +83,8 @@ def orthogonal(matrices: Sequence[Tensor]) -> list[Tensor]:
     polynomial of X is a polynomial of X X^T, times X: its rounds are taken on the Gram matrices of
     the shorter sides alone, those of one size together.
     """
-    wide = [_of_unit_norm(matrix.T if _is_tall(matrix) else matrix) for matrix in matrices]
+    wide = [matrix.T if _is_tall(matrix) else matrix for matrix in matrices]
+    wide = [each / each.norm().clamp(min=torch.finfo(each.dtype).tiny) for each in wide]
     by_side: dict[int, list[int]] = defaultdict(list)
     for number, matrix in enumerate(wide):
         by_side[len(matrix)].append(number)
@@ -98,10 +99,6 @@ def orthogonal(matrices: Sequence[Tensor]) -> list[Tensor]:
 
 def _is_tall(matrix: Tensor) -> bool:
     return matrix.shape[0] > matrix.shape[1]
-
-
-def _of_unit_norm(matrix: Tensor) -> Tensor:
-    return matrix / matrix.norm().clamp(min=torch.finfo(matrix.dtype).tiny)
 
 
 def _factors(gram: Tensor) -> Tensor:

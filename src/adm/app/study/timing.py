@@ -72,10 +72,6 @@ def machine_of(device: torch.device) -> str:
     if device.type == "cuda":
         name = torch.cuda.get_device_name(device)
     else:
-        name = (
-            describe_processor()
-            if device.type == "cpu"
-            else f"{describe_processor()}, {device.type}"
-        )
+        name = describe_processor() + ("" if device.type == "cpu" else f", {device.type}")
     threads = torch.get_num_threads()
     return f"{name}, {threads} thread{'s' if threads > 1 else ''}, torch {torch.__version__}"
