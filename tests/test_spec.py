@@ -137,8 +137,8 @@ def test_settings_are_the_same_through_json(data: Any) -> None:
         ("guide", "free:1.5", FreeGuide(scale=1.5)),
         (
             "guide",
-            "classifier:scale=2,interval=300-980,temperatures=1-0.5,cap=none",
-            ClassifierGuide(scale=2.0, interval=(300, 980), temperatures=(1.0, 0.5)),
+            "classifier:scale=2,interval=300-980,every=2,cap=none",
+            ClassifierGuide(scale=2.0, interval=(300, 980), every=2),
         ),
         ("guide", "classifier:scale=-1e-05", ClassifierGuide(scale=-1e-05)),
     ],

@@ -9,8 +9,6 @@ from oracle import Mixture, four_modes, last, normal, rms, seeded
 
 from adm.diffusion import clip, cosine, process
 from adm.guidance import (
-    Temperatures,
-    classifier_gradient,
     clean_gradient,
     evaluate,
     every,
@@ -92,19 +90,6 @@ def test_an_estimate_that_is_clipped_has_no_gradient_through_the_network():
     gradient = clean_gradient(exact_logits, SCHEDULE, LABEL, through_network=True)
     clipped = thresholded(DATA.denoise(SCHEDULE), lambda x: clip(1e9 * x), SCHEDULE)
     assert evaluate(clipped, gradient, noisy(1), 1)[1].abs().max() == 0
-
-
-@pytest.mark.parametrize(("joint", "marginal"), [(1.0, 1.0), (1.0, 0.5), (2.0, 0.0)])
-def test_temperatures_weigh_the_joint_and_the_marginal_term(joint, marginal):
-    """joint log p(y, x) - log sum p(y, x)^marginal, for a classifier of either kind."""
-    heat, x = Temperatures(joint, marginal), noisy(5).requires_grad_()
-    joined = DATA.logits(SCHEDULE, x, 5)
-    log_p = joint * joined.gather(1, LABEL[:, None]) - (marginal * joined).logsumexp(1, True)
-    expected = torch.autograd.grad(log_p.sum(), x)[0]
-    actual = classifier_gradient(DATA.classifier(SCHEDULE), SCHEDULE, LABEL, heat)(x, 5, None)
-    torch.testing.assert_close(actual.double(), expected, rtol=1e-4, atol=1e-4)
-    of_estimate = of_x_0(5, temperatures=heat)
-    assert torch.equal(of_estimate, of_x_0(5)) == (joint == marginal)
 
 
 def test_a_gradient_of_the_estimate_does_not_depend_on_the_batch():

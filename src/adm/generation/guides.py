@@ -11,7 +11,7 @@ from adm.diffusion import Denoise, Level, Prediction, Schedule, Threshold
 from adm.diffusion.prediction import Variance
 from adm.diffusion.schedule import at
 from adm.generation.generator import Cost
-from adm.guidance import Gradient, Temperatures, contrasted, switched, thresholded, total
+from adm.guidance import Gradient, contrasted, switched, thresholded, total
 from adm.models.pair import guides_on
 from adm.models.trained import ClassifierModel, DiffusionModel, Network
 from adm.samplers import ClassifierGuide, Sampling
@@ -141,11 +141,10 @@ class Networks:
         schedule = sampling.grid.of(self.model.schedule)
         network = classifier.prepared(sampling.precision, sampling.compile)
         on = guides_on(classifier, guide.on)
-        temperatures = Temperatures(*(guide.temperatures or ()))
         if on == "x_t":
-            return classifier.gradient(self.labels, schedule, temperatures, network)
+            return classifier.gradient(self.labels, schedule, network)
         through = on == "x_0_through_network"
-        return classifier.clean_gradient(self.labels, schedule, temperatures, through, network)
+        return classifier.clean_gradient(self.labels, schedule, through, network)
 
 
 def without_guides(sampling: Sampling) -> Sampling:

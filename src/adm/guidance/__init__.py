@@ -14,9 +14,7 @@ from adm.guidance.denoisers import (
     thresholded,
 )
 from adm.guidance.gradients import (
-    PLAIN,
     Gradient,
-    Temperatures,
     classifier_gradient,
     clean_gradient,
     evaluate,
@@ -24,10 +22,8 @@ from adm.guidance.gradients import (
 )
 
 __all__ = [
-    "PLAIN",
     "Contrast",
     "Gradient",
-    "Temperatures",
     "between",
     "capped",
     "classifier_gradient",

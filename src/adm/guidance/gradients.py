@@ -1,7 +1,7 @@
 """Logits, Schedule, labels -> Gradient; Denoise, Gradient, x_t, level -> Prediction, Tensor."""
 
 from collections.abc import Callable
-from typing import NamedTuple, TypeAlias
+from typing import TypeAlias
 
 import torch
 from torch import Tensor
@@ -14,26 +14,8 @@ from adm.diffusion.schedule import at
 Gradient: TypeAlias = Callable[[Tensor, Level, Prediction], Tensor]
 
 
-class Temperatures(NamedTuple):
-    """Factors of the logits in log p(y given x) (Ma et al. 2024).
-
-    log p(y given x) = joint f_y - log sum_i exp(marginal f_i), where f are the logits. With 1 and 1
-    it is the log-probability. A smaller `marginal` follows the logit of the class, the joint
-    log p(y, x), more than its advantage over the other classes; Ma et al. take 0.5.
-    """
-
-    joint: float = 1.0
-    marginal: float = 1.0
-
-
-PLAIN = Temperatures()
-
-
 def classifier_gradient(
-    logits: Callable[[Tensor, Tensor], Tensor],
-    schedule: Schedule,
-    label: Tensor,
-    temperatures: Temperatures = PLAIN,
+    logits: Callable[[Tensor, Tensor], Tensor], schedule: Schedule, label: Tensor
 ) -> Gradient:
     """Return the gradient of log p(y | x_t) of a noisy classifier (paper, section 4).
 
@@ -41,14 +23,13 @@ def classifier_gradient(
         logits: (x_t, timestep) -> (B, classes) logits of the classifier.
         schedule: gives the timestep of each level.
         label: (B,) int64, the class to guide each image to.
-        temperatures: see `Temperatures`.
     """
 
     def gradient(x_t: Tensor, level: Level, prediction: Prediction) -> Tensor:
         def classified(x: Tensor) -> Tensor:
             return logits(x, schedule.timestep(level, x))
 
-        return _of_class(classified, x_t, label, temperatures)
+        return _of_class(classified, x_t, label)
 
     return gradient
 
@@ -57,7 +38,6 @@ def clean_gradient(
     logits: Callable[[Tensor], Tensor],
     schedule: Schedule,
     label: Tensor,
-    temperatures: Temperatures = PLAIN,
     through_network: bool = False,
 ) -> Gradient:
     """Return the gradient of log p(y | x_0) at the estimate of x_0, with respect to x_t.
@@ -73,13 +53,13 @@ def clean_gradient(
     Args:
         logits: x_0 -> (B, classes) logits of a classifier of clean images.
         schedule: gives the signal of each level.
-        label, temperatures: see `classifier_gradient`.
+        label: see `classifier_gradient`.
         through_network: multiply by the Jacobian of the network instead, by a backward pass; see
             `through_denoiser`.
     """
 
     def gradient(x_t: Tensor, level: Level, prediction: Prediction) -> Tensor:
-        pull = _of_class(logits, prediction.x_0, label, temperatures)
+        pull = _of_class(logits, prediction.x_0, label)
         if not through_network:
             return at(schedule.signal, level, x_t) * pull
         # The derivative of an inner product with a constant is the product with the Jacobian.
@@ -88,15 +68,11 @@ def clean_gradient(
     return gradient
 
 
-def _of_class(
-    logits: Callable[[Tensor], Tensor], image: Tensor, label: Tensor, temperatures: Temperatures
-) -> Tensor:
+def _of_class(logits: Callable[[Tensor], Tensor], image: Tensor, label: Tensor) -> Tensor:
     """(B, C, H, W) gradient of log p(label | image) with respect to the image; builds no graph."""
-    joint, marginal = temperatures
     with torch.enable_grad():
         x = image.detach().requires_grad_()
-        scores = logits(x).float()
-        log_p = (marginal * scores).log_softmax(dim=1) + (joint - marginal) * scores
+        log_p = logits(x).float().log_softmax(dim=1)
         # A sum and not a mean: the gradient of an image must not depend on its batch.
         chosen = log_p.gather(1, label[:, None]).sum()
         return torch.autograd.grad(chosen, x)[0].float()

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from adm.diffusion import Denoise, Level, Parameterization, Prediction, Schedule, Threshold, clip
 from adm.distillation import conditions
-from adm.guidance import PLAIN, Gradient, Temperatures, classifier_gradient, clean_gradient
+from adm.guidance import Gradient, classifier_gradient, clean_gradient
 from adm.models.compiled import Compiled
 from adm.models.hub import MODEL, repository_of
 from adm.networks import NO_LABEL, Classifier, Prepared, UNet, perturbed, prepared
@@ -181,7 +181,6 @@ class ClassifierModel(TrainedModel[Classifier, ClassifierRecipe]):
         self,
         labels: Tensor,
         schedule: Schedule | None = None,
-        temperatures: Temperatures = PLAIN,
         network: Logits | None = None,
     ) -> Gradient:
         """Return the gradient of log p(label | x_t) with respect to x_t, without a scale.
@@ -189,17 +188,15 @@ class ClassifierModel(TrainedModel[Classifier, ClassifierRecipe]):
         Args:
             labels: (B,) int64.
             schedule: a respaced process; by default the process that it was trained on.
-            temperatures: see `adm.guidance.Temperatures`.
             network: what evaluates it, such as `prepared("bfloat16")`; by default in float32.
         """
         evaluate = self.prepared() if network is None else network
-        return classifier_gradient(evaluate, schedule or self.schedule, labels, temperatures)
+        return classifier_gradient(evaluate, schedule or self.schedule, labels)
 
     def clean_gradient(
         self,
         labels: Tensor,
         schedule: Schedule,
-        temperatures: Temperatures = PLAIN,
         through_network: bool = False,
         network: Logits | None = None,
     ) -> Gradient:
@@ -215,7 +212,7 @@ class ClassifierModel(TrainedModel[Classifier, ClassifierRecipe]):
         def logits(x_0: Tensor) -> Tensor:
             return evaluate(x_0, self._cleanest(x_0))
 
-        return clean_gradient(logits, schedule, labels, temperatures, through_network)
+        return clean_gradient(logits, schedule, labels, through_network)
 
     def classify(self, x_0: Tensor) -> Tensor:
         """(B, C, H, W) clean images in [-1, 1] -> (B, classes) logits.

@@ -18,7 +18,6 @@ from adm.spec import Checked
 
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 On = Literal["x_t", "x_0", "x_0_through_network"]
-Temperature = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Weaker = Literal["unlabelled", "weak", "perturbed"]
 
 
@@ -59,14 +58,11 @@ class ClassifierGuide(Guide):
             estimate of the clean image; see `clean_gradient`. `x_0_through_network` differentiates
             the model too, which costs a backward pass of its network. By default x_t with a noisy
             classifier, and x_0 with one of clean images.
-        temperatures: factors of the logits in the joint and in the marginal term of
-            log p(y given x), as in 1-0.5 (Ma et al. 2024); 1-1 by default, the log-probability.
     """
 
     every: Annotated[int, Field(ge=1)] = 1
     cap: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
     on: On | None = None
-    temperatures: tuple[Temperature, Temperature] | None = None
     name: ClassVar[str] = "classifier"
     neutral: ClassVar[float] = 0.0
 
