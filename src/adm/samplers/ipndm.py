@@ -21,20 +21,18 @@ class IPNDM(Multistep, Solver):
         order: 1 (DDIM) to 4.
         even: use the weights of even steps, as the papers do, whatever the steps are. Otherwise the
             weights are those of the actual steps (rhoAB-DEIS of Zhang and Chen).
-        lower_order_final: lower the order in the last steps.
         clip_again: apply the threshold after guidance as well.
     """
 
     order: Annotated[int, Field(ge=1, le=4)] = 4
     even: bool = False
-    lower_order_final: bool = False
     clip_again: bool = False
     name: ClassVar[str] = "ipndm"
 
     def solve(
         self, denoise: Denoise, x: Tensor, schedule: Schedule, noise: Noise
     ) -> Iterator[State]:
-        adams_bashforth = AdamsBashforth(schedule, self.order, self.even, self.lower_order_final)
+        adams_bashforth = AdamsBashforth(schedule, self.order, self.even)
         for t in range(schedule.last, 0, -1):
             p = denoise(x, t)
             x = adams_bashforth.step(p, t)
@@ -49,12 +47,12 @@ class AdamsBashforth:
 
     Args:
         schedule: the levels visited.
-        order, even, lower_order_final: see `IPNDM`.
+        order, even: see `IPNDM`.
     """
 
-    def __init__(self, schedule: Schedule, order: int, even: bool, lower_order_final: bool) -> None:
+    def __init__(self, schedule: Schedule, order: int, even: bool) -> None:
         self.table, self.even = Tables.of(schedule), even
-        self.orders = orders(order, schedule.last, lower_order_final)
+        self.orders = orders(order, schedule.last, lower_order_final=False)
         self.latest: deque[Tensor] = deque(maxlen=order)  # noise, the latest first
 
     def step(self, prediction: Prediction, t: int) -> Tensor:

@@ -23,12 +23,10 @@ class Splitting(Multistep):
     Attributes:
         order: order of the step on the unguided noise, 1 to 4.
         even: use the weights of even steps, as the paper does; see `IPNDM`.
-        lower_order_final: lower the order in the last steps.
     """
 
     order: Annotated[int, Field(ge=1, le=4)] = 4
     even: bool = False
-    lower_order_final: bool = False
     name: ClassVar[str] = "splitting"
     splits: ClassVar[bool] = True
 
@@ -54,7 +52,7 @@ class Splitting(Multistep):
         Raises:
             ValueError: the gradient depends on the prediction.
         """
-        adams_bashforth = AdamsBashforth(schedule, self.order, self.even, self.lower_order_final)
+        adams_bashforth = AdamsBashforth(schedule, self.order, self.even)
         table = adams_bashforth.table
         for t in range(schedule.last, 0, -1):
             if gradient is None:
