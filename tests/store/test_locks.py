@@ -1,5 +1,7 @@
 """A folder is locked by one living process, and free again however it ends."""
 
+import errno
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -56,8 +58,9 @@ def test_a_folder_that_its_last_holder_removes_meanwhile_is_created_again(
     folder, acquire, removed = tmp_path / "work", FileLock.acquire, []
 
     def acquire_late(lock: FileLock, *args: object, **options: object) -> object:
-        if not removed:
+        if not removed:  # between the library's own look at the folder and its file's opening
             removed.append(folder.rmdir())
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(folder / FILE))
         return acquire(lock, *args, **options)  # type: ignore[arg-type]
 
     monkeypatch.setattr(FileLock, "acquire", acquire_late)
