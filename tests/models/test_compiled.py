@@ -1,5 +1,6 @@
 """Network -> the same function, compiled by torch; or an early error without a compiler."""
 
+import importlib
 import logging
 import re
 from functools import partial
@@ -57,6 +58,23 @@ def test_a_form_of_inputs_is_compiled_once_and_logged(caplog: pytest.LogCaptureF
     leaf = x.clone().requires_grad_()
     assert torch.equal(torch.autograd.grad(network(leaf).sum(), leaf)[0], 2 * torch.ones_like(x))
     assert torch.equal(network(x, x), 3 * x)
+
+
+@pytest.mark.parametrize(("capability", "bits"), [("AVX2", 256), ("AVX512", 512)])
+def test_kept_code_is_of_one_width_of_registers(
+    monkeypatch: pytest.MonkeyPatch, capability: str, bits: int
+) -> None:
+    """All settings of torch's compiler are part of the name of what it keeps."""
+    widths = []
+
+    def generate(graph: torch.fx.GraphModule, inputs: object) -> object:
+        widths.append(importlib.import_module("torch._inductor.config").cpp.simdlen)
+        return graph.forward
+
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=generate))
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
+    Compiled(Scaled(), "network")(torch.ones(2))
+    assert widths == [bits]
 
 
 @pytest.mark.usefixtures("traced")

@@ -20,6 +20,9 @@ from adm.spec import SettingError, literal
 
 LOG = logging.getLogger(__name__)
 MOST_FORMS = 256  # after so many compilations of one function torch refuses another; 8 by default
+# Of a register. Unless told, torch takes code that it kept for another width, as on another machine
+# with the same home folder, and compiles it for its own: that computes nonsense.
+BITS = {"AVX512": 512, "AVX2": 256}
 # Of each input of a call: its shape and type, and whether a gradient passes to it.
 Form: TypeAlias = tuple[tuple[torch.Size, torch.dtype, bool] | None, ...]
 
@@ -83,9 +86,14 @@ class Compiled:
             "than one later"
         )
         dynamo = importlib.import_module("torch._dynamo")  # takes seconds to import
+        inductor = importlib.import_module("torch._inductor.config")
+        width = BITS.get(torch.backends.cpu.get_cpu_capability())
         began = time.perf_counter()
         try:
-            with dynamo.config.patch(cache_size_limit=MOST_FORMS):
+            with (
+                dynamo.config.patch(cache_size_limit=MOST_FORMS),
+                inductor.patch({"cpp.simdlen": width}),
+            ):
                 output = self._call(*inputs)
                 if output.requires_grad:  # the backward pass is compiled when it is first needed
                     leaves = [each for each in inputs if each is not None and each.requires_grad]
