@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from adm.app import openmp
-from adm.app.openmp import Cores, configure, usable_cores, variables
+from adm.app.openmp import Cores, busy_cores, configure, usable_cores, variables
 
 OWN = ("OMP_", "GOMP_", "KMP_", "MKL_", "LOCAL_WORLD_SIZE")
 BOUNDED = f"GOMP_SPINCOUNT = '({openmp.SPINS}|{openmp.SPINS_UNDER_LOAD})'"
@@ -47,6 +47,15 @@ def test_a_quota_is_rounded_down_to_at_least_one_core(tmp_path):
     for allowed in ("20000", "100000", "190000"):
         (tmp_path / "cpu.max").write_text(f"{allowed} 100000\n")
         assert usable_cores(tmp_path / "cpu.max") == 1
+
+
+def test_threads_spin_shorter_beside_work_that_runs_and_not_after_work_that_ended(tmp_path):
+    (tmp_path / "loadavg").write_text("1.90 0.80 0.30 1/84 1234\n")
+    idle = Cores(2, 2, busy_cores(tmp_path / "loadavg"))
+    assert variables({}, idle)["GOMP_SPINCOUNT"] == str(openmp.SPINS)
+    (tmp_path / "loadavg").write_text("0.00 0.00 0.00 2/84 1234\n")
+    beside = Cores(2, 2, busy_cores(tmp_path / "loadavg"))
+    assert variables({}, beside)["GOMP_SPINCOUNT"] == str(openmp.SPINS_UNDER_LOAD)
 
 
 def test_fewer_than_one_thread_is_refused():

@@ -13,6 +13,7 @@ command line calls it; a program that uses the library has its own threads.
 
 import os
 import sys
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -23,14 +24,15 @@ MOST_THREADS = 1024  # more than the system would start
 BLOCK_TIME = 1  # ms, the shortest of LLVM's runtime that is not zero
 WAITING = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")
 QUOTA = Path("/sys/fs/cgroup/cpu.max")  # of the container
+LOAD = Path("/proc/loadavg")
 
 
 class Cores(NamedTuple):
-    """The cores of this machine: those that this process may use, all, and the load on them."""
+    """The cores of this machine: those that this process may use, all, and those in use."""
 
     usable: int
     present: int
-    load: float
+    busy: int
 
 
 def configure(threads: int | None = None) -> None:
@@ -51,8 +53,7 @@ def configure(threads: int | None = None) -> None:
         if threads is not None:
             torch.set_num_threads(threads)
         return
-    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0  # Windows lacks it
-    cores = Cores(usable_cores(), os.cpu_count() or 1, load)
+    cores = Cores(usable_cores(), os.cpu_count() or 1, busy_cores())
     os.environ.update(variables(os.environ, cores, threads))
 
 
@@ -67,7 +68,7 @@ def variables(
     """
     chosen = {}
     if not any(name in environment for name in WAITING):
-        spins = SPINS if cores.usable + cores.load <= cores.present else SPINS_UNDER_LOAD
+        spins = SPINS if cores.usable + cores.busy <= cores.present else SPINS_UNDER_LOAD
         chosen |= {"GOMP_SPINCOUNT": str(spins), "KMP_BLOCKTIME": str(BLOCK_TIME)}
     local_world = environment.get("LOCAL_WORLD_SIZE", "1")  # processes that a launcher starts here
     share = max(cores.usable // max(int(local_world) if local_world.isdecimal() else 1, 1), 1)
@@ -90,3 +91,19 @@ def usable_cores(quota: Path = QUOTA) -> int:
     except (OSError, ValueError):  # no container, or "max"
         return cores
     return max(min(cores, allowed // period), 1)
+
+
+def busy_cores(load: Path = LOAD) -> int:
+    """Return how many threads of other processes run, now: averages would count those that ended.
+
+    The least of three readings leaves out what woke for a moment. Zero where there is no /proc.
+    """
+    readings = []
+    for _ in range(3):
+        try:
+            running, _ = load.read_text().split()[3].split("/")
+        except OSError:
+            return 0
+        readings.append(int(running) - 1)
+        time.sleep(0.002)
+    return max(min(readings), 0)
