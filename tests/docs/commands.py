@@ -45,7 +45,9 @@ SHORTER = (
     (r"adm sample .*--condition", "--count 4"),
     (r"adm evaluate", "--resamples 20"),
     (r"adm sweep", "--count 20"),
-    (r"adm likelihood", "--count 20"),
+    (r"adm sweep fashion --reference", "--vary scale=0,2"),
+    (r"adm restore fashion --truth", "--steps 10"),
+    (r"adm likelihood", "--count 8"),
     (r"adm doctor", "--count 8"),
 )
 
