@@ -2,23 +2,18 @@
 
 import re
 import shlex
-import struct
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import pytest
 from answers import Adm
 from cyclopts import App, Parameter
 
 from adm.app.cli import VERBS, main
 from adm.app.cli.options import converted
-from adm.data import idx
-from adm.data.idx import STEMS
 from docs import commands, pages
 
-COUNT = 80  # images of each split
 WHOLE = ("demo", "studio")  # which run for long, and have tests of their own
 OF_EXTRAS = ("cluster",)  # which is scikit-learn's K-means
 EXTRAS = ("sklearn", "torch_fidelity", "timm", "diffusers", "huggingface_hub", "tensorboard")
@@ -49,17 +44,10 @@ def test_every_verb_has_examples_of_itself(verb: str) -> None:
 
 @pytest.mark.slow
 def test_the_first_example_of_every_help_needs_no_extra_and_no_file_of_the_reader(
-    adm: Adm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    adm: Adm, garments: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In the order of `adm --help`, in one folder; of Fashion-MNIST, which is downloaded, a few."""
-    for stem in STEMS.values():
-        pixels, labels = np.random.default_rng(0).bytes(COUNT * 28 * 28), bytes(range(10)) * 8
-        shape = struct.pack(">4xIII", COUNT, 28, 28)
-        (tmp_path / f"{stem}-images-idx3-ubyte").write_bytes(b"\0\0\x08\x03" + shape[4:] + pixels)
-        header = b"\0\0\x08\x01" + struct.pack(">I", COUNT)
-        (tmp_path / f"{stem}-labels-idx1-ubyte").write_bytes(header + labels)
-    monkeypatch.setattr(idx, "DEBIAN_FASHION_MNIST", tmp_path)
-    monkeypatch.chdir(tmp_path)
+    monkeypatch.chdir(garments)
     for module in EXTRAS:
         monkeypatch.setitem(sys.modules, module, None)
     for verb in VERBS:

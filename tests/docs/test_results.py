@@ -1,13 +1,18 @@
 """docs/results/ -> scores of the shipped models, and the tables of results.md made of them."""
 
 import json
+import runpy
 import shutil
+import sys
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
+from answers import Adm
 
 from adm.models.identity import identify
 from adm.models.paths import SHIPPED
@@ -143,3 +148,54 @@ def test_stored_scores_are_read_as_they_were_written(modules: Any, tmp_path: Pat
     assert measured[row.name]["count"] == 7
     assert measured[row.name]["options"] == {"scale": 2.0}
     assert measured[row.name]["scores"]["some"]["frechet"].value == 2.5
+
+
+@pytest.mark.slow
+def test_the_command_samples_and_scores_what_is_left_and_writes_the_page(
+    modules: Any, adm: Adm, garments: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The GAN, a sweep of its truncation, the model and a student; the processes are this one."""
+    command, docs = import_module("results"), tmp_path / "docs"
+    commands: list[str] = []
+
+    def run_adm(_: Any, *words: object) -> None:
+        commands.append(" ".join(map(str, words)))
+        adm.done(*words)
+
+    def run_python(_: Any, *words: object) -> None:
+        commands.append(" ".join(map(str, words)))
+        with monkeypatch.context() as patch:
+            patch.setattr(sys, "argv", [str(word) for word in words])
+            runpy.run_path(sys.argv[0], run_name="__main__")
+
+    monkeypatch.setattr(command.Runner, "adm", run_adm)
+    monkeypatch.setattr(command.Runner, "python", run_python)
+    monkeypatch.setattr(command, "TRUNCATIONS", (2,))
+    monkeypatch.setattr(command, "SCALES", (0, 4))
+    monkeypatch.setattr(modules.costs, "ROUNDS", 3)
+    monkeypatch.setattr(modules.costs, "BLOCKS", {True: 1, False: 1})
+    whole = modules.plan.contests()["fashion"]
+    rows = [
+        replace(row, options=row.options | ({"steps": 2} if row.name == "guided-few" else {}))
+        for row in whole.rows
+        if row.name in ("real", "gan-truncated", "guided-few", "student")
+    ]
+    contest = replace(whole, rows=tuple(rows), features=(whole.judge,))
+    monkeypatch.setattr(command, "contests", lambda: {"fashion": contest})
+    (docs / "results").mkdir(parents=True)
+    (docs / "images").mkdir()
+    shutil.copy(ROOT / "docs" / modules.page.PAGE, docs / modules.page.PAGE)
+    words = ["results", "--out", tmp_path / "out", "--rehearse", 10, "--docs", docs]
+    monkeypatch.setattr(sys, "argv", [str(word) for word in words])
+    threads = torch.get_num_threads()
+    command.main()
+    needed = commands.copy()
+    command.main()
+    torch.set_num_threads(threads)
+    assert commands == needed  # the second call has nothing to do
+    measured = modules.scores.read_rows(contest, tmp_path / "out" / "fashion")
+    assert list(measured) == [row.name for row in rows]
+    assert all(own["count"] == 10 for own in measured.values())
+    text = (docs / modules.page.PAGE).read_text("utf-8")
+    assert (tmp_path / "out" / "fashion" / "table.md").read_text("utf-8").strip() in text
+    assert (docs / "images" / "curve-fashion.png").stat().st_size > 0
