@@ -16,6 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from adm.app.study.demo import JUDGE, REFERENCE
@@ -52,8 +53,10 @@ def ship(name: str, run: Path) -> None:
     store_log(log, LOGS / f"{name}.jsonl")
     if name == JUDGE:
         test = open_source("fashion-mnist", split="test")
-        reference = make_reference(test, classifier_features(JUDGE), images=POOL)
-        replace(reference, images=None, labels=None, classes=()).save(SHIPPED / REFERENCE)
+        whole = make_reference(test, classifier_features(JUDGE))
+        rows = np.sort(np.random.default_rng(0).choice(len(test), POOL, replace=False))
+        own = replace(whole, pool=whole.pool[rows], images=None, labels=None, classes=())
+        own.save(SHIPPED / REFERENCE)
 
 
 def current(name: str, stored: dict[str, Any]) -> dict[str, Any]:

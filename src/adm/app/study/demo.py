@@ -52,7 +52,7 @@ MOST_EMOJI = 4  # of each class
 OF_EMOJI, OF_SCALES = 4.5, 3.8
 
 TITLE = "adm: diffusion models, and their guidance"
-LEAD = "Sampled on this computer by the models that come with adm; nothing was selected."
+LEAD = "Sampled on this computer by the models that come with adm; no image was selected."
 RUNNING = "The demo is running. This page refreshes itself until all is there."
 STOPPED = "The demo was stopped. The same command goes on from here."
 ABOUT_GUIDANCE = (
@@ -61,8 +61,8 @@ ABOUT_GUIDANCE = (
     "place start from the same noise."
 )
 ABOUT_EMOJI = (
-    "This model knows the classes, a column each: {names}. A classifier and a contrast with a "
-    "weaker model guide it to clearer images of them, from the same noise."
+    "This model knows classes, all but one shown, a column each: {names}. A classifier and a "
+    "contrast with a weaker model guide it to clearer images of them, from the same noise."
 )
 ABOUT_LARGER = (
     "{about} A second model, the upsampler, makes an image of {sides} of the small one, in {cost}."
