@@ -55,6 +55,7 @@ def ship(name: str, run: Path) -> None:
         test = open_source("fashion-mnist", split="test")
         whole = make_reference(test, classifier_features(JUDGE))
         rows = np.sort(np.random.default_rng(0).choice(len(test), POOL, replace=False))
+        assert whole.pool is not None
         own = replace(whole, pool=whole.pool[rows], images=None, labels=None, classes=())
         own.save(SHIPPED / REFERENCE)
 
