@@ -1,10 +1,8 @@
 """TrainingData, TrainOptions -> run folder, with the progress of training printed."""
 
 import ctypes
-import inspect
 import math
 import platform
-import re
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,7 +19,7 @@ from adm.data import Source
 from adm.networks import parameters_of
 from adm.processes import Devices
 from adm.progress import progress
-from adm.recipes import RECIPES, Recipe
+from adm.recipes import Recipe
 from adm.runs import run
 from adm.runs.data import TrainingData
 from adm.runs.run import TrainOptions
@@ -51,10 +49,7 @@ def describe(source: Source) -> str:
 
 def plan(recipe: Recipe, source: Source | None) -> dict[str, str]:
     """Describe what would be trained, on these images or on those that a recipe names, unopened."""
-    parameters, make = parameters_of(recipe.config), RECIPES.get(recipe.name)
-    text = "" if make is None else " ".join((inspect.getdoc(make) or "").split())
-    time, named = re.search(r" Time: (.+?)[;.](?: |$)", text), (make() if make else recipe).train
-    height, width = recipe.data.size
+    parameters, (height, width) = parameters_of(recipe.config), recipe.data.size
     return {
         "data": f"{recipe.data.source}; --data names others"
         if source is None
@@ -62,9 +57,7 @@ def plan(recipe: Recipe, source: Source | None) -> dict[str, str]:
         "model": f"{recipe.makes} of {height}x{width} images in "
         f"{count_of(recipe.data.channels, 'channel')}, of {parameters:,} parameters",
         "steps": f"{recipe.train.steps:,} of {recipe.train.batch_size} images",
-        "time": f"for {named.steps:,} steps of {named.batch_size}: {time[1]}"
-        if time
-        else "unknown; the first steps show it",
+        "time": "the first steps show it; adm recipes NAME says what was measured",
         "memory": f"{parameters * STATE / 1e9:.1g} GB, and what the images of a pass need; see "
         "--micro-batch auto",
         "settings": "--dry-run --json shows all, and `adm help recipe` explains them",
