@@ -128,9 +128,11 @@ GUIDED: dict[str, tuple[Any, ...]] = {
     "through the network, every third level": (replace(THROUGH, every=3),),
     "twice": (TERM, replace(TERM, interval=(4, 14))),
     "free": (FREE,),
+    "every second, every third": (replace(FREE, every=2), replace(WEAK, every=3)),
     "all, and a classifier": (TERM, FREE, WEAK, ATTENTION),
     "through the networks": (THROUGH, FREE, WEAK),
     "through some": (replace(THROUGH, every=2), replace(FREE, interval=(4, 14))),
+    "through those that are not reused": (THROUGH, replace(FREE, every=2)),
 }
 
 
@@ -158,6 +160,7 @@ def test_the_cost_is_the_number_of_calls_of_all_networks(
         ("on x_0", Cost(6, 6)),
         ("through the network, every third level", Cost(8, 2)),
         ("free", Cost(12)),
+        ("every second, every third", Cost(11)),
         ("all, and a classifier", Cost(24, 6)),
         ("through the networks", Cost(36, 6)),
         ("through some", Cost(14, 3)),

@@ -1,12 +1,14 @@
 """Strong and weak denoisers -> one denoiser: guidance without a classifier, on the oracle."""
 
+from dataclasses import replace
+
 import pytest
 import torch
-from oracle import counted, fixed_variance, four_modes, normal, seeded
+from oracle import counted, fixed_variance, four_modes, last, noise_like, normal, rms, seeded
 
 from adm.diffusion import cosine, process
-from adm.guidance import Contrast, contrasted, folded, scaled
-from adm.samplers import AttentionGuide, FreeGuide, WeakGuide
+from adm.guidance import Contrast, contrasted, every, folded, scaled
+from adm.samplers import DDIM, AttentionGuide, FreeGuide, WeakGuide
 
 DATA = four_modes()
 SCHEDULE = cosine(40).respaced(range(2, 41, 2))
@@ -25,7 +27,7 @@ def noisy(level):
 def free(scale, interval=None):
     """Classifier-free guidance by the exact denoisers."""
     term = FreeGuide(scale=scale, interval=interval)
-    return contrasted(CONDITIONAL, term.apply(UNCONDITIONAL, range(1, SCHEDULE.last + 1)))
+    return contrasted(CONDITIONAL, term.apply(UNCONDITIONAL, range(1, SCHEDULE.last + 1), SCHEDULE))
 
 
 @pytest.mark.parametrize("scale", [0.0, 0.5, 2.0, 4.0])
@@ -41,7 +43,7 @@ def test_free_guidance_is_that_of_the_exact_classifier_at_scale_less_1(scale, le
 @pytest.mark.parametrize("kind", [FreeGuide, WeakGuide, AttentionGuide])
 def test_a_weak_model_that_is_the_strong_one_changes_nothing(kind):
     term, x_t = kind(scale=3.0), noisy(10)
-    same = contrasted(CONDITIONAL, term.apply(CONDITIONAL, range(1, SCHEDULE.last + 1)))
+    same = contrasted(CONDITIONAL, term.apply(CONDITIONAL, range(1, SCHEDULE.last + 1), SCHEDULE))
     assert torch.equal(same(x_t, 10).x_0, CONDITIONAL(x_t, 10).x_0)
     assert torch.equal(same(x_t, 10).noise, CONDITIONAL(x_t, 10).noise)
 
@@ -91,3 +93,37 @@ def test_images_may_be_at_levels_of_their_own():
     assert torch.equal(actual.x_0[inside], whole.x_0[inside])
     guided(x_t, torch.full((5,), 4))
     assert len(calls) == 1
+
+
+def test_a_difference_is_reused_at_the_levels_between():
+    """That of the noise, from which x_0 follows, so that a sampler may read either."""
+    weak, calls = counted(UNCONDITIONAL)
+    guided = contrasted(CONDITIONAL, Contrast(weak, 2.0, (3, 19), every=2, schedule=SCHEDULE))
+    shifts = {}
+    for level in (20, 19, 18, 17, 16, 2):
+        x_t = noisy(level)
+        p = guided(x_t, level)
+        torch.testing.assert_close(process.diffuse(SCHEDULE, p.x_0, p.noise, level), x_t)
+        shifts[level] = p.noise - CONDITIONAL(x_t, level).noise
+    assert calls == [19, 17]
+    assert shifts[20].abs().max() == shifts[2].abs().max() == 0
+    for level, before in ((18, 19), (16, 17)):
+        assert shifts[level].abs().max() > 0.1
+        torch.testing.assert_close(shifts[level], shifts[before])
+
+
+@pytest.mark.parametrize("kind", [FreeGuide, WeakGuide])
+def test_a_reused_difference_is_closer_than_a_reused_weak_prediction(kind):
+    schedule, label = cosine(1000).respaced(range(40, 1001, 40)), torch.arange(500) % 3
+    worse = replace(DATA, variances=4 * DATA.variances)
+    strong = DATA.denoise(schedule, label)
+    weak = worse.denoise(schedule, label) if kind is WeakGuide else DATA.denoise(schedule)
+    x = normal((500, 1, 2, 2), 5)
+
+    def sampled(weak, **changes):
+        guide = kind(scale=2.0, **changes)
+        guided = contrasted(strong, guide.apply(weak, range(1, 26), schedule))
+        return last(DDIM()(guided, x, schedule, noise_like(x)))
+
+    whole, held = sampled(weak), every(weak, 2)  # the latest prediction of the weak denoiser
+    assert rms(sampled(weak, every=2) - whole) < 0.5 * rms(sampled(held) - whole)

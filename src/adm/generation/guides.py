@@ -41,10 +41,11 @@ def with_guides(
     Args:
         process: the process that the model was trained on.
     """
-    levels = sampling.grid.visited(process)
+    levels, schedule = sampling.grid.visited(process), sampling.grid.of(process)
     denoise = networks.denoise()
     contrasts = [
-        each.apply(networks.denoise(each.against), levels) for each in sampling.by_contrast
+        each.apply(networks.denoise(each.against), levels, schedule)
+        for each in sampling.by_contrast
     ]
     if contrasts:
         denoise = contrasted(denoise, *contrasts)

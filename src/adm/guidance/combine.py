@@ -54,12 +54,12 @@ def between(gradient: Gradient, low: int, high: int) -> Gradient:
     return combined
 
 
-def every(gradient: Gradient, count: int) -> Gradient:
-    """Evaluate a gradient at every `count`-th visited level, and reuse it in between.
+def every(function: OfLevel, count: int) -> OfLevel:
+    """Evaluate a gradient, or another function, at every `count`-th visited level, and reuse it.
 
     A sampler that evaluates a level twice visits it once. What is reused is the gradient itself,
     so apply a scale that depends on the level, and an interval, outside: `scaled(every(gradient,
-    2), scale)`. The returned function stores the latest gradient: create one for each trajectory.
+    2), scale)`. The returned function stores the latest value: create one for each trajectory.
 
     Raises:
         ValueError: count is less than 1.
@@ -67,18 +67,18 @@ def every(gradient: Gradient, count: int) -> Gradient:
     if count < 1:
         raise ValueError(f"count must be at least 1, got {count}")
     visited, latest = -1, None
-    cached = torch.empty(0)
+    cached: Any = None
 
-    def combined(x_t: Tensor, level: Level, prediction: Prediction) -> Tensor:
+    def combined(x_t: Tensor, level: Level, *others: Any) -> Any:
         nonlocal visited, latest, cached
         # A sampler may evaluate the same level several times within one step.
         if latest is None or not _same(latest, level):
             visited, latest = visited + 1, level
         if visited % count == 0:
-            cached = gradient(x_t, level, prediction)
+            cached = function(x_t, level, *others)
         return cached
 
-    return combined
+    return cast("OfLevel", combined)
 
 
 def total(*gradients: Gradient) -> Gradient:

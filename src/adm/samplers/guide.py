@@ -11,7 +11,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from adm.diffusion import Denoise
+from adm.diffusion import Denoise, Schedule
 from adm.guidance import Contrast, Gradient, between, capped, every, scaled
 from adm.samplers.interval import Interval, check_within, visited_within
 from adm.spec import Checked
@@ -29,11 +29,14 @@ class Guide(Checked):
         scale: its strength.
         interval: lowest and highest level of guidance, in levels of the process that the model was
             trained on; None for all levels.
+        every: it is evaluated at every `every`-th visited level of the interval, and reused in
+            between.
         neutral: the scale that changes nothing.
     """
 
     scale: Finite
     interval: Interval | None = None
+    every: Annotated[int, Field(ge=1)] = 1
     neutral: ClassVar[float]
 
     def check(self, last: int) -> None:
@@ -60,7 +63,6 @@ class ClassifierGuide(Guide):
             classifier, and x_0 with one of clean images.
     """
 
-    every: Annotated[int, Field(ge=1)] = 1
     cap: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
     on: On | None = None
     name: ClassVar[str] = "classifier"
@@ -98,13 +100,15 @@ class ContrastGuide(Guide):
         """Factor of the difference, prediction - weaker one, which is added to the prediction."""
         return self.scale - self.neutral
 
-    def apply(self, weaker: Denoise, levels: Sequence[float]) -> Contrast:
+    def apply(self, weaker: Denoise, levels: Sequence[float], schedule: Schedule) -> Contrast:
         """Return the contrast with a weaker denoiser.
 
         Args:
             levels: as for `ClassifierGuide.apply`.
+            schedule: of these levels.
         """
-        return Contrast(weaker, self.factor, visited_within(self.interval, levels))
+        inside = visited_within(self.interval, levels)
+        return Contrast(weaker, self.factor, inside, self.every, schedule)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,6 +123,8 @@ class FreeGuide(ContrastGuide):
             model; any finite number. w of Ho and Salimans is scale - 1.
         interval: lowest and highest level of guidance; all levels by default. At other levels the
             network is evaluated once.
+        every: the unlabelled prediction is evaluated at every `every`-th visited level of the
+            interval, and its difference reused in between; see `adm.guidance.Contrast`.
     """
 
     name: ClassVar[str] = "free"
@@ -136,6 +142,8 @@ class WeakGuide(ContrastGuide):
         scale: 1 is the model itself, above 1 leads away from what the weak model does worse, and 0
             is the weak model; any finite number.
         interval: lowest and highest level of guidance; all levels by default.
+        every: the weak model is evaluated at every `every`-th visited level of the interval, and
+            its difference reused in between.
     """
 
     name: ClassVar[str] = "weak"
@@ -153,6 +161,8 @@ class AttentionGuide(ContrastGuide):
     Attributes:
         scale: factor of the difference, so that here 0 is the model itself; any finite number.
         interval: lowest and highest level of guidance; all levels by default.
+        every: the disturbed model is evaluated at every `every`-th visited level of the interval,
+            and its difference reused in between.
     """
 
     name: ClassVar[str] = "attention"
