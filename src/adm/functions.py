@@ -15,7 +15,9 @@ from typing import Any
 
 from torch import Tensor
 
+from adm.shown import shown
 from adm.spec import SettingError, literal
+from adm.store.hashes import sha256_of
 
 NUMBERS = itertools.count()  # of the files that were opened
 
@@ -47,6 +49,11 @@ class Function:
 
     def __str__(self) -> str:
         return self.name
+
+    @property
+    def sha256(self) -> str | None:
+        """The hash of its source, if it has one."""
+        return None if self.source is None else sha256_of(self.source.encode())
 
     def __call__(self, *arguments: Any) -> Any:
         """Call it.
@@ -104,6 +111,8 @@ def load_function(spec: str, of: str) -> Function:
             cannot be loaded.
     """
     place, _, attribute = spec.rpartition(":")
+    if not place:
+        raise ValueError(f"{shown(spec)} names no function for {of}; give MODULE:FUNCTION")
     module = _module(place, spec, of)
     compute: Any = module
     for part in attribute.split("."):

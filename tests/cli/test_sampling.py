@@ -1,13 +1,17 @@
 """adm sample by all guides, of upsamplers -> the folders of any diffusion model."""
 
 import json
+import runpy
 from pathlib import Path
 
 import numpy as np
 import pytest
+import tiny
 from answers import Adm
 from samples import archive
 from scoring.stubs import spots
+
+from adm import load
 
 
 def test_all_kinds_guide_at_once(adm: Adm, models: Path, tmp_path: Path) -> None:
@@ -24,6 +28,56 @@ def test_all_kinds_guide_at_once(adm: Adm, models: Path, tmp_path: Path) -> None
     assert manifest["weak"]["recipe"] == "digits"
     names = [spec.partition(":")[0] for spec in manifest["sampling"]["guide"]]
     assert names == ["classifier", "free", "attention", "weak"]
+
+
+GUIDES = """
+from pathlib import Path
+from adm.guidance import through_denoiser
+
+Path(__file__).with_suffix(".ran").touch()
+
+def darker(schedule):
+    return through_denoiser(lambda p, level: -(p.x_0 + 1).square().flatten(1).sum(1))
+
+def flatter(schedule):
+    return lambda x_t, level, p: -p.x_0
+"""
+
+
+def test_a_gradient_of_ones_own_guides_as_in_python(adm: Adm, models: Path, tmp_path: Path) -> None:
+    (tmp_path / "guides.py").write_text(GUIDES)
+    names = [f"{tmp_path}/guides.py:{name}" for name in ("darker", "flatter")]
+    guides = ("attention:scale=1", "gradient:scale=2,interval=4-14,every=2,by=flatter")
+    chosen = [word for name in names for word in ("--gradient", name)]
+    chosen += [word for guide in guides for word in ("--guide", guide)]
+    model, out = models / "model.safetensors", tmp_path / "out"
+    adm.done("sample", model, *chosen, "--classes", "all:1", "--out", out)
+    functions = runpy.run_path(str(tmp_path / "guides.py"))
+    gradients = [functions["darker"], functions["flatter"]]
+    images = load(model).sample("all:1", gradient=gradients, guide=[*guides]).images
+    assert np.array_equal(arrays(out)["arr_0"], images.permute(0, 2, 3, 1).numpy())
+    plain = load(model).sample("all:1", guide=guides[0]).images
+    assert images.float().mean() < plain.float().mean() - 5
+    manifest = json.loads((out / "samples.json").read_text())
+    assert [*manifest["gradient"]] == names
+    assert manifest["sampling"]["guide"] == [*guides, f"gradient:by={names[0]}"]
+
+
+def test_no_stored_name_of_a_function_is_loaded(adm: Adm, models: Path, tmp_path: Path) -> None:
+    """A model's recipe may say how a function guides, and only --gradient which one."""
+    (tmp_path / "guides.py").write_text(GUIDES)
+    name, model = f"{tmp_path}/guides.py:darker", tmp_path / "m.safetensors"
+    tiny.model(model, tiny.diffusion(f"sample.guide=gradient:by={name}"))
+    refused = adm("sample", model, "--out", tmp_path / "out").refusal()
+    assert "--guide gradient needs --gradient: a function, as in --gradient guides.py" in refused
+    other = adm("sample", model, "--gradient", "os:getcwd", "--out", tmp_path / "out").refusal()
+    assert "by of --guide must be one of getcwd, got" in other
+    assert not (tmp_path / "guides.ran").exists()
+    adm.done("sample", model, "--gradient", name, "--count", 1, "--out", tmp_path / "out")
+    assert (tmp_path / "guides.ran").exists()
+    for none in ("darker", "guides.py"):
+        words = ("sample", model, "--gradient", none, "--out", tmp_path / "none")
+        assert f"'{none}' names no function for a gradient" in adm(*words).refusal()
 
 
 def test_an_upsampler_is_guided_by_its_attention(adm: Adm, models: Path, tmp_path: Path) -> None:

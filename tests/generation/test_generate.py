@@ -11,12 +11,13 @@ import torch
 from torch import Tensor
 
 from adm.diffusion import Schedule, clip
+from adm.functions import Function
 from adm.generation import blocks
 from adm.generation.diffusion import DiffusionGenerator
 from adm.guidance import Gradient, scaled, through_denoiser
 from adm.models.load import load_classifier, load_diffusion
 from adm.models.trained import ClassifierModel, DiffusionModel
-from adm.samplers import DDIM, ClassifierGuide, Even, ImageNoise, Sampling
+from adm.samplers import DDIM, ClassifierGuide, Even, GradientGuide, ImageNoise, Sampling
 from adm.spec import SettingError
 
 LABELS = torch.tensor([0, 1, 2, 0, 1])
@@ -95,7 +96,10 @@ def test_a_gradient_of_ones_own_is_added_and_may_differentiate_the_denoiser(
         levels.extend(schedule.timesteps.tolist())
         return through_denoiser(lambda p, level: -0.5 * (p.x_0 + 1).square().flatten(1).sum(1))
 
-    pulled = replace(free, gradient=dark)
+    guides = (*free.sampling.guide, GradientGuide())
+    pulled = replace(
+        free, sampling=replace(free.sampling, guide=guides), gradients=[Function.of(dark)]
+    )
     (*_, plain), (*_, last) = (
         generator.trajectory(LABELS, range(5)) for generator in (free, pulled)
     )
@@ -104,7 +108,9 @@ def test_a_gradient_of_ones_own_is_added_and_may_differentiate_the_denoiser(
     assert levels == free.schedule.timesteps.tolist()
     images = pulled.images(LABELS, range(5))
     assert images.float().mean() < free.images(LABELS, range(5)).float().mean()
-    assert "dark" in pulled.manifest()["gradient"]
+    ((name, sha256),) = pulled.manifest()["gradient"].items()
+    assert name.endswith("dark")
+    assert len(sha256) == 64
 
 
 @pytest.mark.parametrize(

@@ -301,6 +301,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "a model that is not offered": ({"model": "/etc/passwd"}, "model must be one of"),
     "compiling": ({"settings": {"compile": True}}, "settings.compile cannot be chosen"),
     "a gradient": ({"settings": {"gradient": "os:system"}}, "settings.gradient cannot be chosen"),
+    "a gradient of one's own": ({"settings": {"guide": "gradient:by=os:system"}}, "needs gradient"),
     "an unknown sampler": ({"settings": {"sampler": "os:system"}}, "sampler must be one of"),
     "steps beyond T": ({"settings": {"steps": 21}}, "steps must be in 2..20"),
     "an unknown class": ({"classes": {"cat": 1}}, "there is no class 'cat'"),

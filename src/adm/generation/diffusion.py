@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
-from typing import Any, TypeAlias
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -16,21 +16,17 @@ from adm.generation.guides import Networks, calls, in_stages, without_guides
 from adm.generation.labels import label_of
 from adm.generation.resolve import resolve
 from adm.generation.start import NOISE, Start
-from adm.guidance import Gradient, total
+from adm.guidance import Gradient
 from adm.images import ROUNDING, to_float
 from adm.models.compiled import check_compiles
 from adm.models.pair import check_guides, classes_of
 from adm.models.trained import ClassifierModel, DiffusionModel
 from adm.restoration import Prior
-from adm.samplers import ImageNoise, Sampler, Sampling, State
+from adm.samplers import ByGradient, ClassifierGuide, ImageNoise, Sampler, Sampling, State
 from adm.samplers.noise import START
 from adm.samplers.settings import Stage
-from adm.shown import shown
 from adm.spec import SettingError, literal, out_of_range, text, to_json
 
-# The process that is sampled, respaced to the levels visited -> the gradient at these levels, so
-# that it cannot be that of others.
-OfSchedule: TypeAlias = Callable[[Schedule], Gradient]
 LOW_RES = 1  # the draw at `START` that is added to the images that an upsampler starts from
 
 
@@ -43,7 +39,7 @@ class DiffusionGenerator(Generator):
         sampling: the sampler and everything else that images depend on, resolved; see `of`.
         classifier: the classifier that guides, if `sampling` has guidance by one.
         weak: the weak model of autoguidance, if `sampling` has that.
-        gradient: guidance of the caller's, which is added to the classifier's; see `OfSchedule`.
+        gradients: functions of the caller's by which `sampling` has guidance; see `OfSchedule`.
         start: where sampling starts: noise, an image, a measurement.
         names: classes that label the images, if these depend on none.
 
@@ -55,19 +51,17 @@ class DiffusionGenerator(Generator):
     sampling: Sampling
     classifier: ClassifierModel | None = None
     weak: DiffusionModel | None = None
-    gradient: OfSchedule | None = None
+    gradients: Sequence[Function] = ()
     start: Start = NOISE
     names: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        if self.gradient is not None and not callable(self.gradient):
-            raise out_of_range("gradient", "a function of the schedule", self.gradient)
         if self.sampling.compile:
             check_compiles(self.model.device)
         self.sampling.grid.check(self.model.schedule.last)
         self.sampling.sampler.evaluations(self.steps)
         self.sampling.sampler.check(self.model.schedule.last)
-        check_guides(self.model, self.sampling, self.classifier, self.weak)
+        check_guides(self.model, self.sampling, self.classifier, self.weak, self.gradients)
         check_low_res_noise(self.sampling.low_res_noise or 0, self.model, self.weak)
         for each in self.sampling.then:
             each.check(self.model.schedule.last)
@@ -82,12 +76,12 @@ class DiffusionGenerator(Generator):
         sampling: Sampling,
         classifier: ClassifierModel | None = None,
         weak: DiffusionModel | None = None,
-        gradient: OfSchedule | None = None,
+        gradients: Sequence[Function] = (),
         start: Start = NOISE,
     ) -> "DiffusionGenerator":
         """Return the generator of settings that are yet to be resolved, and moved by the start."""
         resolved = start.moved(resolve(model, sampling), model.schedule)
-        return cls(model, resolved, classifier, weak, gradient, start)
+        return cls(model, resolved, classifier, weak, gradients, start)
 
     @property
     def name(self) -> str:
@@ -120,7 +114,7 @@ class DiffusionGenerator(Generator):
     @property
     def classes(self) -> tuple[str, ...]:
         """The classes that the model is conditioned on, or else those of the classifier."""
-        if (self.conditional and self.model.classes) or self.sampling.by_classifier:
+        if (self.conditional and self.model.classes) or self.sampling.by(ClassifierGuide):
             return classes_of(self.model, self.classifier)
         return self.names
 
@@ -189,9 +183,8 @@ class DiffusionGenerator(Generator):
         noise, x = self.noise(indices), self.x_start(indices, inputs)
         prior = Prior(denoise, self.schedule, pull, threshold)
         states = self.start.states(model, prior, sampler, x, noise, inputs)
-        through = any(each.on == "x_0_through_network" for each in self.sampling.by_classifier)
-        differentiated = self.gradient is not None or through or self.start.differentiates
-        return with_grad(states) if differentiated else without_grad(states)
+        through = any(each.differentiates for each in self.sampling.by(ByGradient))
+        return with_grad(states) if through or self.start.differentiates else without_grad(states)
 
     def x_start(self, indices: Sequence[int], inputs: Tensor | None = None) -> Tensor:
         """Return x_t of one batch from which sampling starts, (B, C, H, W)."""
@@ -217,14 +210,10 @@ class DiffusionGenerator(Generator):
         def part(stage: Stage) -> tuple[Denoise, Gradient | None]:
             stage_labels = self._in_stage(labels, stage)
             network_labels = stage_labels if self.conditional else None
-            models = (self.model, self.classifier, self.weak, stage.sampling)
+            models = (self.model, self.classifier, self.weak, self.gradients, stage.sampling)
             return Networks(*models, stage_labels, network_labels, low_res, threshold).with_guides()
 
-        denoise, pull = in_stages(self.sampling, self.model.schedule, part)
-        if self.gradient is None:
-            return denoise, pull
-        extra = _of_caller(self.gradient, self.schedule)
-        return denoise, extra if pull is None else total(pull, extra)
+        return in_stages(self.sampling, self.model.schedule, part)
 
     def ends(self, labels: Tensor | None) -> Tensor | None:
         stages = self.sampling.stages(self.sampling.grid.visited(self.model.schedule))
@@ -303,13 +292,17 @@ class DiffusionGenerator(Generator):
 
     def manifest(self) -> dict[str, Any]:
         """Everything besides labels and indices that the images depend on, as JSON values."""
-        guides = self.classifier if self.sampling.by_classifier else None
+        guides = self.classifier if self.sampling.by(ClassifierGuide) else None
         weak = {} if self.weak is None else {"weak": identity(self.weak)}
         return {
             "model": identity(self.model),
             "classifier": None if guides is None else identity(guides),
             **weak,
-            **({} if self.gradient is None else {"gradient": _name_of(self.gradient)}),
+            **(
+                {"gradient": {of.name: of.sha256 for of in self.gradients}}
+                if self.gradients
+                else {}
+            ),
             "sampling": to_json(self.sampling),
             **self.start.manifest(),
         }
@@ -328,29 +321,6 @@ def check_low_res_noise(level: int, *models: DiffusionModel | None) -> None:
                 )
             allowed = f"at most {most}, the level that {name} was trained on"
             raise out_of_range("low_res_noise", allowed, level)
-
-
-def _name_of(gradient: object) -> str:
-    return getattr(gradient, "__qualname__", type(gradient).__qualname__)
-
-
-def _of_caller(gradient: OfSchedule, schedule: Schedule) -> Gradient:
-    """Return a gradient of the caller's, which refuses what is none.
-
-    Raises:
-        ValueError: it fails, or returns no function.
-    """
-    function = Function.of(gradient)
-    compute = function(schedule)
-    if not callable(compute):
-        raise SettingError(
-            "gradient",
-            f"{{}} {literal(function.name)} returns {literal(shown(compute))}; let it return a "
-            "function of x_t, level and prediction",
-        )
-    return lambda x_t, level, prediction: Function.of(compute).floats(
-        "gradient", tuple(x_t.shape), x_t, level, prediction
-    )
 
 
 def finite(

@@ -1,8 +1,8 @@
-"""Sampling, models, labels -> Denoise with contrasts, Gradient; their calls -> Cost."""
+"""Sampling, models, functions, labels -> Denoise with contrasts, Gradient; their calls -> Cost."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 import torch
 from torch import Tensor
@@ -10,15 +10,21 @@ from torch import Tensor
 from adm.diffusion import Denoise, Level, Prediction, Schedule, Threshold
 from adm.diffusion.prediction import Variance
 from adm.diffusion.schedule import at
+from adm.functions import Function, load_function
 from adm.generation.generator import Cost
 from adm.guidance import Gradient, contrasted, switched, thresholded, total
-from adm.models.pair import guides_on
+from adm.models.pair import given_by, guides_on
 from adm.models.trained import ClassifierModel, DiffusionModel, Network
-from adm.samplers import ClassifierGuide, Sampling
+from adm.samplers import ByGradient, ClassifierGuide, GradientGuide, Sampling
 from adm.samplers.guide import Weaker
 from adm.samplers.settings import Stage
-from adm.spec import SettingError
+from adm.shown import shown
+from adm.spec import SettingError, literal, out_of_range
 from adm.training.objective import WITHHELD
+
+# The process that is sampled, respaced to the levels visited -> the gradient at these levels, so
+# that it cannot be that of others.
+OfSchedule: TypeAlias = Callable[[Schedule], Gradient]
 
 
 class Evaluates(Protocol):
@@ -28,8 +34,8 @@ class Evaluates(Protocol):
         """Return the denoiser of the model, or the weaker one of a contrast."""
         ...
 
-    def gradient(self, guide: ClassifierGuide) -> Gradient:
-        """Return the gradient of a classifier, without a scale."""
+    def gradient(self, guide: ByGradient) -> Gradient:
+        """Return the gradient of a classifier or a function, without a scale."""
         ...
 
 
@@ -49,7 +55,7 @@ def with_guides(
     ]
     if contrasts:
         denoise = contrasted(denoise, *contrasts)
-    pulls = [each.apply(networks.gradient(each), levels) for each in sampling.by_classifier]
+    pulls = [each.apply(networks.gradient(each), levels) for each in sampling.by(ByGradient)]
     return denoise, total(*pulls) if len(pulls) > 1 else next(iter(pulls), None)
 
 
@@ -83,6 +89,7 @@ class Networks:
         model: the diffusion model.
         classifier: the classifier that guides, if there is one.
         weak: the weak model of autoguidance, if there is one.
+        gradients: functions of the schedule that return a gradient.
         labels: (B,) int64 that the classifier guides to.
         network_labels: (B,) int64 that the diffusion networks are conditioned on; None for none.
         low_res: (B, C, h, w) images in [-1, 1] that the model is conditioned on, with their noise.
@@ -93,6 +100,7 @@ class Networks:
     model: DiffusionModel
     classifier: ClassifierModel | None
     weak: DiffusionModel | None
+    gradients: Sequence[Function]
     sampling: Sampling
     labels: Tensor | None
     network_labels: Tensor | None
@@ -134,12 +142,15 @@ class Networks:
             low_res_noise=sampling.low_res_noise or 0,
         )
 
-    def gradient(self, guide: ClassifierGuide) -> Gradient:
+    def gradient(self, guide: ByGradient) -> Gradient:
         classifier, sampling = self.classifier, self.sampling
+        schedule = sampling.grid.of(self.model.schedule)
+        if isinstance(guide, GradientGuide):
+            return _of_function(given_by(guide, self.gradients), schedule)
+        assert isinstance(guide, ClassifierGuide)
         assert classifier is not None
         if self.labels is None:
             raise SettingError("classes", f"{{scale={guide.scale:g}}} guides to classes; give {{}}")
-        schedule = sampling.grid.of(self.model.schedule)
         network = classifier.prepared(sampling.precision, sampling.compile)
         on = guides_on(classifier, guide.on)
         if on == "x_t":
@@ -149,8 +160,52 @@ class Networks:
 
 
 def without_guides(sampling: Sampling) -> Sampling:
-    """Return the settings without guides: a student takes the scale as an input."""
-    return replace(sampling, guide=(), then=())
+    """Return the settings without models that guide: a student takes the scale as an input."""
+    return replace(sampling, guide=sampling.in_turn[0].by(GradientGuide), then=())
+
+
+def functions_of(gradient: OfSchedule | str | Sequence[OfSchedule | str] | None) -> list[Function]:
+    """Return the functions of one or several, given as such or by name. This loads the latter.
+
+    Raises:
+        SettingError: it is no function.
+        ValueError: as `load_function`.
+    """
+    given = [*gradient] if isinstance(gradient, list | tuple) else [gradient]
+    functions = list[Function]()
+    for each in given if gradient is not None else []:
+        if isinstance(each, str):
+            functions.append(load_function(each, "a gradient"))
+        elif callable(each):
+            functions.append(Function.of(each))
+        else:
+            raise out_of_range("gradient", "a function of the schedule", each)
+    return functions
+
+
+def with_functions(sampling: Sampling, gradients: Sequence[Function]) -> Sampling:
+    """Return the settings in which functions that no guide names guide at scale 1."""
+    named = {given_by(guide, gradients) for guide in sampling.by(GradientGuide)}
+    others = (GradientGuide(by=each.name) for each in gradients if each not in named)
+    return replace(sampling, guide=(*sampling.guide, *others))
+
+
+def _of_function(function: Function, schedule: Schedule) -> Gradient:
+    """Return a gradient of the caller's, which refuses what is none.
+
+    Raises:
+        ValueError: it fails, or returns no function.
+    """
+    compute = function(schedule)
+    if not callable(compute):
+        raise SettingError(
+            "gradient",
+            f"{{}} {literal(function.name)} returns {literal(shown(compute))}; let it return a "
+            "function of x_t, level and prediction",
+        )
+    return lambda x_t, level, prediction: Function.of(compute).floats(
+        "gradient", tuple(x_t.shape), x_t, level, prediction
+    )
 
 
 class Counter:
@@ -159,7 +214,7 @@ class Counter:
     Attributes:
         network: number of evaluations of networks that denoise, the weaker ones included.
         backward: number of backward passes through them.
-        classifier: number of gradients.
+        classifier: number of gradients of classifiers.
     """
 
     def __init__(self, schedule: Schedule) -> None:
@@ -186,13 +241,17 @@ class Counter:
 
         return denoise
 
-    def gradient(self, guide: ClassifierGuide) -> Gradient:
-        """Return a gradient that counts its evaluations, and the backward passes of networks."""
+    def gradient(self, guide: ByGradient) -> Gradient:
+        """Return a gradient that counts its evaluations, and the backward passes of networks.
+
+        What a function of the user's evaluates is not known.
+        """
 
         def gradient(x_t: Tensor, level: Level, prediction: Prediction) -> Tensor:
-            self.classifier += 1
-            if guide.on == "x_0_through_network":  # of all that made the prediction
-                self.backward += self.network - self._before
+            if isinstance(guide, ClassifierGuide):
+                self.classifier += 1
+                if guide.differentiates:  # all that made the prediction
+                    self.backward += self.network - self._before
             return torch.zeros_like(x_t)
 
         return gradient

@@ -1,7 +1,7 @@
 """Model name or path -> Pipeline; Classes, settings -> Samples."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -13,9 +13,10 @@ from torch import Tensor
 from adm.data.naming import at_home
 from adm.diffusion import Denoise, Schedule
 from adm.generation.cascade import cascade
-from adm.generation.diffusion import DiffusionGenerator, OfSchedule
+from adm.generation.diffusion import DiffusionGenerator
 from adm.generation.edit import EDITS, Edit
 from adm.generation.generator import Generator, OnStep
+from adm.generation.guides import OfSchedule, functions_of, with_functions
 from adm.generation.inputs import Images, read_images
 from adm.generation.job import Job
 from adm.generation.labels import Classes, labels_of
@@ -124,7 +125,7 @@ class Pipeline:
     def generator(
         self,
         *,
-        gradient: OfSchedule | None = None,
+        gradient: OfSchedule | str | Sequence[OfSchedule | str] | None = None,
         start: Start = NOISE,
         classes: Classes | None = None,
         **settings: Any,
@@ -133,9 +134,10 @@ class Pipeline:
 
         Args:
             start: where sampling starts; it may have default settings of its own.
-            gradient: guidance of the caller's, added to the classifier's: a function of the
-                schedule that is sampled, which returns the gradient. It may differentiate the
-                denoiser; the manifest has only its name.
+            gradient: guidance of the caller's, as `guide="gradient:scale=2"` scales and limits it:
+                a function of the schedule that is sampled, which returns the gradient, or its
+                module:function; or several. Those that no guide names are added at scale 1. It may
+                differentiate the denoiser; the manifest has its name and the hash of its source.
             classes: those that will be sampled. Where images depend on no class, as those of a
                 model without labels at scale 0, they label the images alone.
 
@@ -144,11 +146,13 @@ class Pipeline:
         """
         for name in OF_LOAD & settings.keys():
             raise SettingError(name, "{} is no setting of sampling; pass it to adm.load")
+        functions = functions_of(gradient)
         sampling = self.sampling.change(**start.settings(self.model, settings))
-        needed = sampling.by_classifier and (self.guide or not self.model.student)
+        sampling = with_functions(sampling, functions)
+        needed = sampling.by(ClassifierGuide) and (self.guide or not self.model.student)
         guides = self.classifier if needed else None
         weak = self.weaker if any(g.against == "weak" for g in sampling.by_contrast) else None
-        generator = DiffusionGenerator.of(self.model, sampling, guides, weak, gradient, start)
+        generator = DiffusionGenerator.of(self.model, sampling, guides, weak, functions, start)
         if classes is None or generator.classes or not self.classes:
             return generator
         log.info(ONLY_LABELS)

@@ -7,7 +7,7 @@ from functools import cache
 import torch
 
 from adm.models.trained import DiffusionModel
-from adm.samplers import ClassifierGuide, Distilled, Levels, Sampling
+from adm.samplers import ClassifierGuide, Distilled, GradientGuide, Levels, Sampling
 from adm.samplers.settings import Precision
 from adm.spec import SettingError, out_of_range
 
@@ -44,8 +44,8 @@ def _of_student(model: DiffusionModel, sampling: Sampling) -> Levels:
         if not low <= each.scale <= high:
             allowed = f"from {low:g} to {high:g}, for which this model is distilled"
             raise out_of_range("scale", allowed, each.scale)
-        plain = tuple(ClassifierGuide(scale=guide.scale) for guide in each.by_classifier)
-        if each.guide != plain:
+        plain = tuple(ClassifierGuide(scale=guide.scale) for guide in each.by(ClassifierGuide))
+        if tuple(guide for guide in each.guide if not isinstance(guide, GradientGuide)) != plain:
             raise SettingError("guide", "a distilled model takes a scale alone; leave {} out")
     if sampling.sampler != distillation.method.sampler():
         name = distillation.method.sampler.name

@@ -1,17 +1,18 @@
 """Models, Sampling -> classes, or SettingError if they do not fit each other."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from adm.data.naming import at_home
+from adm.functions import Function
 from adm.models.hub import CLASSIFIER, MODEL, WEAK
 from adm.models.paths import SHIPPED
 from adm.models.trained import ClassifierModel, DiffusionModel
 from adm.recipes.released import PUBLIC, RELEASED, public_name
-from adm.samplers import ClassifierGuide, Sampling, WeakGuide
+from adm.samplers import ClassifierGuide, GradientGuide, Sampling, WeakGuide
 from adm.samplers.guide import Guide, On
 from adm.shown import short
-from adm.spec import SettingError, literal
+from adm.spec import SettingError, literal, out_of_range
 
 # Of shipped models: those with the lowest distances, and of equal distances the most accurate; see
 # docs/results/results.md and docs/howto/without-labels.md.
@@ -106,15 +107,41 @@ def guides_on(classifier: ClassifierModel, on: On | None) -> On:
     return on or ("x_t" if classifier.recipe.noised else "x_0")
 
 
+def given_by(guide: GradientGuide, given: Sequence[Function]) -> Function:
+    """Return the function that a guide names, by default the first.
+
+    Raises:
+        SettingError: none or several are called so.
+    """
+    if not given:
+        raise SettingError(
+            "gradient", "{guide=gradient} needs {}: a function, as in {gradient=guides.py:darker}"
+        )
+    if guide.by is None:
+        return given[0]
+    named = [each for each in given if guide.by in (each.name, each.name.rpartition(":")[2])]
+    if len(named) > 1:
+        raise SettingError(
+            "guide.by", f"{{}}={literal(guide.by)} is the name of several; rename one"
+        )
+    if not named:
+        names = ", ".join(each.name.rpartition(":")[2] for each in given)
+        raise out_of_range("guide.by", f"one of {literal(names)}", guide.by)
+    return named[0]
+
+
 def check_guides(
     model: DiffusionModel,
     sampling: Sampling,
     classifier: ClassifierModel | None,
     weak: DiffusionModel | None,
+    gradients: Sequence[Function] = (),
 ) -> None:
     """Raise ValueError unless these models can be sampled together with these settings."""
     for guide in sampling.guides:
         guide.check(model.schedule.last)
+        if isinstance(guide, GradientGuide):
+            given_by(guide, gradients)
     against = {guide.against for guide in sampling.by_contrast}
     if "unlabelled" in against:
         _check_unlabelled(model, sampling)
@@ -166,7 +193,7 @@ def _check_classifier(
     model: DiffusionModel, sampling: Sampling, classifier: ClassifierModel | None
 ) -> None:
     """Raise SettingError unless the classifier can guide the model with these settings."""
-    guides, sampler, name = sampling.by_classifier, sampling.sampler, literal(model.name)
+    guides, sampler, name = sampling.by(ClassifierGuide), sampling.sampler, literal(model.name)
     if classifier is None:
         # Not their sum: guides of opposite scales act at different levels.
         strongest = max((guide.scale for guide in guides), key=abs, default=0.0)

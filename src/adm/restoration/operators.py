@@ -18,7 +18,7 @@ from adm.functions import Function, load_function
 from adm.restoration.measurement import Adjoint, Forward, Measurement, adjoint_of
 from adm.spec import Checked, SettingError, literal, out_of_range, parse
 from adm.store.arrays import load_array
-from adm.store.hashes import sha256, sha256_of
+from adm.store.hashes import sha256
 
 LARGEST_KERNEL = 1 << 10  # side of a kernel
 ROUNDING = 1e-3  # of a linear function, as a share of what it returns
@@ -307,8 +307,7 @@ class Custom(Operator):
 
     def manifest(self) -> dict[str, Any]:
         """The hash of its source, if it has one."""
-        source = self.of.source
-        return {} if source is None else {"sha256": sha256_of(source.encode())}
+        return {} if self.of.sha256 is None else {"sha256": self.of.sha256}
 
 
 OPERATORS: dict[str, type[Operator]] = {

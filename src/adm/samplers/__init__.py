@@ -19,9 +19,11 @@ from adm.samplers.grid import (
 from adm.samplers.guide import (
     GUIDES,
     AttentionGuide,
+    ByGradient,
     ClassifierGuide,
     ContrastGuide,
     FreeGuide,
+    GradientGuide,
     Guide,
     WeakGuide,
 )
@@ -45,6 +47,7 @@ __all__ = [
     "THRESHOLDS",
     "Ancestral",
     "AttentionGuide",
+    "ByGradient",
     "ClassifierGuide",
     "Clip",
     "Consistency",
@@ -55,6 +58,7 @@ __all__ = [
     "Dynamic",
     "Even",
     "FreeGuide",
+    "GradientGuide",
     "Grid",
     "Guide",
     "Heun",

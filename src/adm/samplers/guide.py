@@ -1,8 +1,9 @@
 """Guide: what steers sampling, by a classifier's gradient or by contrast with a weaker prediction.
 
-Each contrast moves the prediction of a model away from a weaker one of the same images: that of the
-model without the label, of a worse model, or of the model with its attention disturbed. All guides
-of a sampling add up.
+A gradient is that of a classifier, or the user's own. Each contrast moves the prediction of a model
+away from a weaker one of the same images: that of the model without the label, of a worse model, or
+of the model with its attention disturbed. All guides of a sampling add up, each in its interval. A
+spec holds no path and no code: models and functions are given beside it, and it names them.
 """
 
 from collections.abc import Sequence
@@ -27,8 +28,8 @@ class Guide(Checked):
 
     Attributes:
         scale: its strength.
-        interval: lowest and highest level of guidance, in levels of the process that the model was
-            trained on; None for all levels.
+        interval: lowest and highest level of guidance, as in 300-980, in levels of the process that
+            the model was trained on; all levels by default.
         every: it is evaluated at every `every`-th visited level of the interval, and reused in
             between.
         neutral: the scale that changes nothing.
@@ -45,28 +46,20 @@ class Guide(Checked):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ClassifierGuide(Guide):
-    """Guidance by a classifier (the paper, section 4).
+class ByGradient(Guide):
+    """Guidance by a gradient with respect to x_t.
 
     Attributes:
-        scale: factor of the gradient; any finite number. Values above 1 sharpen the class.
-        interval: lowest and highest level of guidance, as in 300-980; all levels by default.
-        every: the gradient is evaluated at every `every`-th visited level of the interval, and
-            reused in between. What is reused is the gradient with respect to x_t, without a scale:
-            the sampler multiplies it by the factor of the level that it is at. On the exact
-            classifier of a Gaussian mixture this is closer to full guidance than to reuse the
-            shift of the noise or of x_0.
         cap: largest L2 norm of the scaled gradient of an image; none for no limit.
-        on: the input of the classifier. `x_t` needs a noisy classifier. `x_0` is the model's
-            estimate of the clean image; see `clean_gradient`. `x_0_through_network` differentiates
-            the model too, which costs a backward pass of its network. By default x_t with a noisy
-            classifier, and x_0 with one of clean images.
     """
 
     cap: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
-    on: On | None = None
-    name: ClassVar[str] = "classifier"
     neutral: ClassVar[float] = 0.0
+
+    @property
+    def differentiates(self) -> bool:
+        """Whether it may differentiate the prediction of the network."""
+        return False
 
     def apply(self, gradient: Gradient, levels: Sequence[float]) -> Gradient:
         """Apply reuse, scale, cap and interval to a gradient.
@@ -84,12 +77,60 @@ class ClassifierGuide(Guide):
 
 
 @dataclass(frozen=True, kw_only=True)
+class ClassifierGuide(ByGradient):
+    """Guidance by a classifier (the paper, section 4).
+
+    Attributes:
+        scale: factor of the gradient; any finite number. Values above 1 sharpen the class.
+        every: the gradient is evaluated at every `every`-th visited level of the interval, and
+            reused in between. What is reused is the gradient with respect to x_t, without a scale:
+            the sampler multiplies it by the factor of the level that it is at. On the exact
+            classifier of a Gaussian mixture this is closer to full guidance than to reuse the
+            shift of the noise or of x_0.
+        on: the input of the classifier. `x_t` needs a noisy classifier. `x_0` is the model's
+            estimate of the clean image; see `clean_gradient`. `x_0_through_network` differentiates
+            the model too, which costs a backward pass of its network. By default x_t with a noisy
+            classifier, and x_0 with one of clean images.
+    """
+
+    on: On | None = None
+    name: ClassVar[str] = "classifier"
+
+    @property
+    def differentiates(self) -> bool:
+        return self.on == "x_0_through_network"
+
+
+@dataclass(frozen=True, kw_only=True)
+class GradientGuide(ByGradient):
+    """Guidance by a gradient of one's own, the function that `--gradient` gives.
+
+    It takes the schedule that is sampled, and returns a function of (x_t, level, prediction): the
+    gradient with respect to x_t, which may differentiate the prediction.
+
+    Attributes:
+        scale: factor of the gradient; any finite number.
+        by: the name of the function, without its module, if several are given.
+    """
+
+    scale: Finite = 1.0
+    by: Annotated[str, Field(min_length=1)] | None = None
+    name: ClassVar[str] = "gradient"
+
+    @property
+    def differentiates(self) -> bool:
+        return True
+
+
+@dataclass(frozen=True, kw_only=True)
 class ContrastGuide(Guide):
     """Guidance without a classifier, by contrast with a weaker prediction.
 
     Attributes:
         against: the weaker prediction: of the model without the label, of a weak model, or of the
             model without its innermost attention.
+        every: the weaker prediction is evaluated at every `every`-th visited level of the interval,
+            and its difference reused in between; see `adm.guidance.Contrast`.
     """
 
     against: ClassVar[Weaker]
@@ -104,7 +145,7 @@ class ContrastGuide(Guide):
         """Return the contrast with a weaker denoiser.
 
         Args:
-            levels: as for `ClassifierGuide.apply`.
+            levels: as for `ByGradient.apply`.
             schedule: of these levels.
         """
         inside = visited_within(self.interval, levels)
@@ -121,10 +162,6 @@ class FreeGuide(ContrastGuide):
     Attributes:
         scale: 1 is the model itself, above 1 it follows the label more, and 0 is the unconditional
             model; any finite number. w of Ho and Salimans is scale - 1.
-        interval: lowest and highest level of guidance; all levels by default. At other levels the
-            network is evaluated once.
-        every: the unlabelled prediction is evaluated at every `every`-th visited level of the
-            interval, and its difference reused in between; see `adm.guidance.Contrast`.
     """
 
     name: ClassVar[str] = "free"
@@ -141,9 +178,6 @@ class WeakGuide(ContrastGuide):
     Attributes:
         scale: 1 is the model itself, above 1 leads away from what the weak model does worse, and 0
             is the weak model; any finite number.
-        interval: lowest and highest level of guidance; all levels by default.
-        every: the weak model is evaluated at every `every`-th visited level of the interval, and
-            its difference reused in between.
     """
 
     name: ClassVar[str] = "weak"
@@ -160,9 +194,6 @@ class AttentionGuide(ContrastGuide):
 
     Attributes:
         scale: factor of the difference, so that here 0 is the model itself; any finite number.
-        interval: lowest and highest level of guidance; all levels by default.
-        every: the disturbed model is evaluated at every `every`-th visited level of the interval,
-            and its difference reused in between.
     """
 
     name: ClassVar[str] = "attention"
@@ -174,6 +205,7 @@ GUIDES: dict[str, type[Guide]] = {
     kind.name: kind
     for kind in (
         ClassifierGuide,
+        GradientGuide,
         FreeGuide,
         WeakGuide,
         AttentionGuide,

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from difflib import get_close_matches
 from itertools import pairwise
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple, TypeVar
 
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 
@@ -26,6 +26,7 @@ from adm.samplers.threshold import THRESHOLDS, Clip, Thresholding
 from adm.samplers.unipc import UniPC
 from adm.spec import Checked, SettingError, SpecOf, change, convert, out_of_range, parse
 
+AnyGuide = TypeVar("AnyGuide", bound=Guide)
 Precision = Literal["float32", "bfloat16", "float16", "auto"]
 Rounding = Literal["nearest", "truncated"]
 Seed = Annotated[int, Field(ge=0, lt=2**64)]
@@ -76,8 +77,8 @@ class Sampling(Checked):
     Attributes:
         sampler: the algorithm, with its parameters.
         grid: the noise levels visited.
-        guide: what steers: a classifier's gradient, and contrasts with weaker predictions, whose
-            differences add up; empty for no guidance.
+        guide: what steers: gradients of classifiers or of the user's own, and contrasts with weaker
+            predictions, which all add up; empty for no guidance.
         then: what changes on the way, from a level down, the highest first; empty for nothing.
         use_labels: whether a class-conditional model receives the class; otherwise only the
             guidance depends on it.
@@ -148,21 +149,19 @@ class Sampling(Checked):
         """All that steer at some time, those of `then` included."""
         return tuple(guide for each in self.in_turn for guide in each.guide)
 
-    @property
-    def by_classifier(self) -> tuple[ClassifierGuide, ...]:
-        """Those of `guides` that are a classifier's gradient."""
-        return tuple(each for each in self.guides if isinstance(each, ClassifierGuide))
+    def by(self, kind: type[AnyGuide]) -> tuple[AnyGuide, ...]:
+        """Return those of `guides` of a kind."""
+        return tuple(each for each in self.guides if isinstance(each, kind))
 
     @property
     def by_contrast(self) -> tuple[ContrastGuide, ...]:
         """Those of `guides` that contrast with a weaker prediction, unless of no effect."""
-        contrasts = (each for each in self.guides if isinstance(each, ContrastGuide))
-        return tuple(each for each in contrasts if each.factor)
+        return tuple(each for each in self.by(ContrastGuide) if each.factor)
 
     @property
     def scale(self) -> float:
         """Sum of the scales of a classifier's guidance, at first; 0 for none."""
-        return sum(each.scale for each in self.in_turn[0].by_classifier)
+        return sum(each.scale for each in self.in_turn[0].by(ClassifierGuide))
 
     def change(self, **settings: Any) -> "Sampling":
         """Return the settings with some changed by name.

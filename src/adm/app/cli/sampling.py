@@ -29,6 +29,9 @@ class Settings:
     guide
         Guidance, as in classifier:scale=2,every=2,interval=300-980 or free:scale=1.5; may be
         given several times. none switches all guides off. `adm help guide` lists the kinds.
+    gradient
+        Gradient of your own that guides, as in guides.py:darker or module:function, a function of
+        the schedule; may be given several times. --guide gradient:scale=2,interval=1-500 scales it.
     then
         Change of class, scale or guide from a level down, as in at:700,classes=sneaker,scale=4; may
         be given several times. `adm help then` lists the parameters.
@@ -46,6 +49,7 @@ class Settings:
     sampler: str | None = None
     grid: str | None = None
     guide: Annotated[tuple[str, ...], SEVERAL] = ()
+    gradient: Annotated[tuple[str, ...], SEVERAL] = ()
     then: Annotated[tuple[str, ...], SEVERAL] = ()
     seed: int | None = None
     precision: str | None = None

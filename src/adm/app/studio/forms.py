@@ -12,11 +12,13 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 from adm.app.parameters import bounds, describe
 from adm.generation.edit import EDITS
 from adm.restoration import METHODS
+from adm.samplers import GUIDES, GradientGuide
 from adm.samplers.settings import KINDS, Sampling
 from adm.spec import alternatives
 
-# What the page chooses by a spec; `KINDS` are fields of `Sampling`.
+# What the page chooses by a spec; `KINDS` are fields of `Sampling`. No page names a function.
 SPECS: dict[str, Mapping[str, type[Any]]] = {**KINDS, "edit": EDITS, "method": METHODS}
+SPECS["guide"] = {name: kind for name, kind in GUIDES.items() if kind is not GradientGuide}
 # What a page does not choose: it would take minutes, and is only for an upsampler.
 CLOSED = ("compile", "low_res_noise")
 
