@@ -30,6 +30,43 @@ def test_all_kinds_guide_at_once(adm: Adm, models: Path, tmp_path: Path) -> None
     assert names == ["classifier", "free", "attention", "weak"]
 
 
+def test_several_classifiers_guide_in_their_own_intervals(
+    adm: Adm, models: Path, tmp_path: Path
+) -> None:
+    """`boots` has the weights of `guide`, and other classes; label 2 is the ankle boot, or boot."""
+    model, guide, boots = (models / f"{name}.safetensors" for name in ("model", "guide", "boots"))
+    both = ("sample", model, "--classifier", guide, "--classifier", boots, "--classes", "2:2")
+
+    def sampled(name: str, *guides: str) -> np.ndarray:
+        chosen = [word for guide in guides for word in ("--guide", guide)]
+        adm.done(*both, *chosen, "--out", tmp_path / name)
+        return arrays(tmp_path / name)["arr_0"].astype(int)
+
+    other = "by=boots,classes=boot"
+    one = sampled("one", "classifier:scale=6")
+    added = sampled("added", "classifier:scale=2", f"classifier:scale=4,{other}")
+    above = f"classifier:scale=6,interval=10-20,{other}"
+    apart = sampled("apart", "classifier:scale=6,interval=1-9", above)
+    plain = sampled("plain", "none")
+    for images in (added, apart):
+        assert abs(images - one).max() <= 1, "the same, to rounding"
+    assert abs(plain - one).mean() > 3
+    assert not np.array_equal(sampled("above", above), one)
+    assert not np.array_equal(sampled("bag", "classifier:scale=6,by=boots,classes=bag"), one)
+    manifest = json.loads((tmp_path / "added" / "samples.json").read_text())
+    assert [each["file"] for each in manifest["classifier"]] == [guide.name, boots.name]
+    for spec, message in (
+        ("scale=1,by=other", "by of --guide must be one of guide, boots, got 'other'"),
+        (
+            "scale=1,by=boots",
+            "or name a class of its own, as in --guide classifier:scale=1,classes=NAME",
+        ),
+        (f"scale=1,{other}s", "there is no class 'boots'; did you mean boot"),
+    ):
+        words = (*both, "--guide", f"classifier:{spec}", "--out", tmp_path / "refused")
+        assert message in adm(*words).refusal()
+
+
 GUIDES = """
 from pathlib import Path
 from adm.guidance import through_denoiser

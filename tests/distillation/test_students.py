@@ -181,7 +181,7 @@ def test_a_teacher_is_the_guided_sampler(
         teacher = replace(teacher, weak=weak).of(recipe)
         guides += (WeakGuide(scale=1.5),)
     sampling = Sampling(sampler=DDIM(), grid=Even(steps=5), guide=guides)
-    generator = DiffusionGenerator(teacher.model, sampling, teacher.classifier, teacher.weak)
+    generator = DiffusionGenerator(teacher.model, sampling, [teacher.classifier], teacher.weak)
     state = next(generator.trajectory(labels, range(3)))
     x = generator.noise(range(3)).start()
     taught = teacher.teach(generator.schedule, labels, torch.full((3,), scale))(x, 5)

@@ -67,7 +67,7 @@ def test_an_image_of_the_shipped_model_is_the_same_to_the_bit(scale: float) -> N
     """Without blocks, it differs by a level in some pixels."""
     model, guide = load_diffusion("fashion"), load_classifier("fashion-classifier")
     sampling = model.recipe.sample.change(steps=2, scale=scale)
-    assert_same_images(DiffusionGenerator(model, sampling, guide), torch.arange(COUNT) % 10)
+    assert_same_images(DiffusionGenerator(model, sampling, [guide]), torch.arange(COUNT) % 10)
 
 
 def test_an_index_may_have_several_labels(model) -> None:

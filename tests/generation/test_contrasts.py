@@ -57,7 +57,7 @@ def images(model: adm.Pipeline, **settings: Any) -> torch.Tensor:
 def calls(generator: DiffusionGenerator) -> Cost:
     """Sample two images at once, and count the calls of all networks and the passes back."""
     network, classifier = list[str](), list[str]()
-    model, weak, guide = generator.model, generator.weak, generator.classifier
+    model, weak, guide = generator.model, generator.weak, next(iter(generator.classifiers), None)
     denoising = [model.prepared(), model.perturbed(), *([] if weak is None else [weak.prepared()])]
     hooks = [each.register_forward_hook(lambda *_: network.append("")) for each in denoising]
     for each in denoising:

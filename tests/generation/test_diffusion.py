@@ -57,4 +57,4 @@ def test_a_scale_that_is_too_large_is_named_as_the_cause(
     sampling = BASE.change(scale=1e38, precision="float16")
     message = "in bfloat16 or float32, or guide with a smaller scale"
     with pytest.raises(FloatingPointError, match=message):
-        DiffusionGenerator(model, sampling, guide).images(LABELS, range(3))
+        DiffusionGenerator(model, sampling, [guide]).images(LABELS, range(3))

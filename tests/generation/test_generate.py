@@ -45,7 +45,7 @@ def last(
     images: Sequence[int] = range(5),
 ) -> Tensor:
     """The finished images as floats, before 8 bits hide small differences."""
-    generator = DiffusionGenerator(model, sampling, guide)
+    generator = DiffusionGenerator(model, sampling, [guide])
     *_, state = generator.trajectory(LABELS[list(images)], images)
     return state.x
 
@@ -57,7 +57,7 @@ def sampled(
     labels: Tensor | None = LABELS,
     **options: Any,
 ) -> Tensor:
-    generator = DiffusionGenerator(model, sampling, guide)
+    generator = DiffusionGenerator(model, sampling, [guide] if guide else [])
     return generator.images(labels, range(5), **options)
 
 
@@ -66,7 +66,7 @@ def test_an_image_is_the_same_whatever_the_batch_size(
     model: DiffusionModel, guide: ClassifierModel, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     monkeypatch.setattr(blocks, "CPU_PIXELS", 2 * 8 * 8)
-    generator = DiffusionGenerator(model, RUNS[name], guide)
+    generator = DiffusionGenerator(model, RUNS[name], [guide])
     alone = [generator.images(LABELS[[i]], [i]) for i in range(5)]
     assert torch.equal(torch.cat(alone), generator.images(LABELS, range(5)))
 
@@ -89,7 +89,7 @@ def test_an_unconditional_model_is_guided_by_the_classifier_alone(
 def test_a_gradient_of_ones_own_is_added_and_may_differentiate_the_denoiser(
     model: DiffusionModel, guide: ClassifierModel, sampler: str
 ) -> None:
-    free = DiffusionGenerator(model, BASE.change(sampler=sampler, scale=1.0), guide)
+    free = DiffusionGenerator(model, BASE.change(sampler=sampler, scale=1.0), [guide])
     levels: list[float] = []
 
     def dark(schedule: Schedule) -> Gradient:
@@ -155,7 +155,7 @@ def test_a_classifier_of_other_things_is_refused(
     path = tiny.model(tmp_path / "c.safetensors", tiny.classifier(*settings), classes)
     other = load_classifier(path)
     with pytest.raises(SettingError, match=r"^d has the .*, and c has .*; train a classifier"):
-        DiffusionGenerator(model, BASE.change(scale=1.0), other)
+        DiffusionGenerator(model, BASE.change(scale=1.0), [other])
 
 
 def test_a_clean_classifier_guides_through_the_estimate_of_x_0(
@@ -179,14 +179,14 @@ def test_a_clean_classifier_guides_through_the_estimate_of_x_0(
     torch.testing.assert_close(noisy, one, rtol=0, atol=1e-3)
     assert not torch.allclose(last(model, guided, guide), noisy, atol=1e-3)
     with pytest.raises(ValueError, match="trained on clean images, and cannot"):
-        DiffusionGenerator(model, guided.change(guide="classifier:scale=3,on=x_t"), clean())
+        DiffusionGenerator(model, guided.change(guide="classifier:scale=3,on=x_t"), [clean()])
     with pytest.raises(ValueError, match=r"has the size of images \(8, 8\)"):
-        DiffusionGenerator(model, guided, clean("data.size=16,16", "classifier.size=16,16"))
+        DiffusionGenerator(model, guided, [clean("data.size=16,16", "classifier.size=16,16")])
     at_mean = BASE.change(
         sampler="ancestral:at_mean=true", guide="classifier:scale=3,on=x_0_through_network"
     )
     with pytest.raises(SettingError, match=r"at_mean=true and .* exclude each other"):
-        DiffusionGenerator(model, at_mean, clean())
+        DiffusionGenerator(model, at_mean, [clean()])
 
 
 @pytest.mark.parametrize("on", ["x_0", "x_0_through_network"])
@@ -208,7 +208,7 @@ def test_a_trajectory_is_the_sampler_on_the_denoiser_the_gradient_and_the_noise(
 ) -> None:
     """Composed by hand, with the respaced process and the precision in every part."""
     sampling = BASE.change(sampler=sampler, precision=precision, scale=2.0, seed=11)
-    generator = DiffusionGenerator(model, sampling, guide)
+    generator = DiffusionGenerator(model, sampling, [guide])
     schedule = model.schedule.respaced(sampling.grid.visited(model.schedule))
     noise = ImageNoise(11, range(5), model.shape)
     with torch.no_grad():
@@ -253,7 +253,7 @@ def test_guidance_by_a_classifier_records_no_graph_of_the_network(
         lambda *_: enabled.append(torch.is_grad_enabled())
     )
     try:
-        for state in DiffusionGenerator(model, RUNS["ddim, guided"], guide).trajectory(
+        for state in DiffusionGenerator(model, RUNS["ddim, guided"], [guide]).trajectory(
             LABELS, range(5)
         ):
             assert torch.is_grad_enabled(), "the caller's own mode"
@@ -282,7 +282,7 @@ def test_dynamic_thresholding_is_a_setting(model: DiffusionModel, guide: Classif
         sampled(model, base.change(threshold=name), guide) for name in ("clip", "dynamic")
     )
     assert not torch.equal(clipped, dynamic)
-    *_, state = DiffusionGenerator(model, base.change(threshold="dynamic"), guide).trajectory(
+    *_, state = DiffusionGenerator(model, base.change(threshold="dynamic"), [guide]).trajectory(
         LABELS, range(5)
     )
     assert state.x.abs().max() <= 1

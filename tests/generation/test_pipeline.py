@@ -300,7 +300,7 @@ def test_a_pipeline_is_moved_to_a_device(model: adm.Pipeline) -> None:
 def test_guidance_works_in_inference_mode(tmp_path: Path, model: adm.Pipeline) -> None:
     expected = model.sample("bag", 2, scale=2.0).images
     with torch.inference_mode():
-        fresh = adm.load(model.model.path, classifier=model.guide)
+        fresh = adm.load(model.model.path, classifier=model.guides)
         assert torch.equal(fresh.sample("bag", 2, scale=2.0).images, expected)
         *_, last = model.trajectory(torch.tensor([1, 1]), scale=2.0)
     assert torch.equal(to_uint8(last.x), expected)

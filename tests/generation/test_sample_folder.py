@@ -39,7 +39,7 @@ NAMES = [
 
 @pytest.fixture(scope="module")
 def job(model: DiffusionModel, guide: ClassifierModel) -> Job:
-    return Job(DiffusionGenerator(model, SETTINGS, guide), [0, 1, 2, 0, 1], 5)
+    return Job(DiffusionGenerator(model, SETTINGS, [guide]), [0, 1, 2, 0, 1], 5)
 
 
 @pytest.fixture(autouse=True)
@@ -86,7 +86,7 @@ def test_the_manifest_says_everything_that_the_images_follow_from(tmp_path: Path
     assert isinstance(generator, DiffusionGenerator)
     assert json.loads((tmp_path / "out" / MANIFEST).read_text()) == {
         "model": identity(generator.model),
-        "classifier": identity(generator.classifier),
+        "classifier": identity(generator.classifiers[0]),
         "sampling": to_json(SETTINGS),
         "count": 5,
         "labels": [0, 1, 2, 0, 1],

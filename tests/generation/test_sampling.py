@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import torch
 
+from adm.diffusion import cosine
 from adm.generation.resolve import fastest_precision, resolve
 from adm.models.load import load_diffusion
 from adm.samplers import (
@@ -13,6 +14,7 @@ from adm.samplers import (
     GUIDES,
     Ancestral,
     AttentionGuide,
+    ByGradient,
     ClassifierGuide,
     FreeGuide,
     Quadratic,
@@ -97,13 +99,13 @@ def test_an_interval_of_the_models_levels_holds_at_any_number_of_steps(
         evaluated.append(level)
         return x
 
-    applied = guide.apply(gradient, levels)
     numbered = range(len(levels), 0, -1)
-    if name == "classifier":
+    if issubclass(GUIDES[name], ByGradient):
+        applied = guide.apply(gradient, levels)
         for level in numbered:
             applied(torch.ones(1, 1, 2, 2), level, None)
     else:
-        low, high = applied.interval
+        low, high = guide.apply(gradient, levels, cosine(1000)).interval
         evaluated = [level for level in numbered if low <= level <= high]
     expected = [i for i, level in enumerate(levels, start=1) if 300 <= level <= 700]
     assert evaluated == expected[::-1]

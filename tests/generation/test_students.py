@@ -73,7 +73,7 @@ def test_a_classifier_is_neither_needed_nor_taken(model: DiffusionModel, tmp_pat
     guide = load_classifier(tiny.model(tmp_path / "c.safetensors", tiny.classifier()))
     sampling = generator_of(model, scale=2.0).sampling
     with pytest.raises(SettingError, match="is distilled from a guided model"):
-        DiffusionGenerator(model, sampling, guide)
+        DiffusionGenerator(model, sampling, [guide])
     samples = adm.load(model.path, device="cpu").sample("all:1", scale=2.0)
     assert len(samples.images) == 3
 

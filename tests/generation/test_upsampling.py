@@ -59,7 +59,7 @@ def last(
     low: Tensor = LOW,
 ) -> Tensor:
     rows = list(images)
-    generator = DiffusionGenerator(model, sampling, guide)
+    generator = DiffusionGenerator(model, sampling, [guide] if guide else [])
     *_, state = generator.trajectory(LABELS[rows], images, low[rows])
     return state.x
 

@@ -5,10 +5,22 @@ from itertools import pairwise
 
 import pytest
 import torch
-from oracle import by_angle, counted, four_modes, mean_of, normal, seeded
+from oracle import (
+    Mixture,
+    by_angle,
+    counted,
+    fixed_variance,
+    four_modes,
+    last,
+    mean_of,
+    noise_like,
+    normal,
+    seeded,
+)
 from torch import nn
 
 from adm.diffusion import clip, cosine, process
+from adm.generation.guides import with_guides
 from adm.guidance import (
     Contrast,
     between,
@@ -24,6 +36,7 @@ from adm.guidance import (
     through_denoiser,
     total,
 )
+from adm.samplers import DDIM, Sampling
 
 DATA, SCHEDULE = four_modes(), cosine(40)
 LABEL = torch.tensor([0, 1, 2, 1, 0])
@@ -113,6 +126,42 @@ def test_gradients_add_up_to_that_of_both_conditions():
     torch.testing.assert_close(thrice, at(EXACT, 10) + 2 * at(other, 10))
     with pytest.raises(ValueError, match="at least one"):
         total()
+
+
+@pytest.mark.parametrize("sampler", ["ddim", "ancestral", "dpm-solver:order=2", "splitting"])
+def test_two_independent_classifiers_sample_the_product_posterior(sampler):
+    """Of independent pixels, each classified by itself: log p(y, z | x_t) is the sum, exactly."""
+    of_pixels = torch.tensor([-0.7, 0.6], dtype=torch.float64)
+    means = torch.cartesian_prod(of_pixels, of_pixels - 0.2).reshape(4, 1, 1, 2)
+    weights = torch.outer(torch.tensor([0.3, 0.7]), torch.tensor([0.6, 0.4])).flatten().double()
+    pairs = Mixture(means, torch.full((4,), 0.04).double(), weights, torch.arange(4))
+    left, right = (replace(pairs, labels=torch.tensor(y)) for y in ([0, 0, 1, 1], [0, 1, 0, 1]))
+    label = torch.tensor([0, 1, 2, 3, 2, 0])
+    schedule = cosine(1000).respaced(range(50, 1001, 50))
+    sampling = Sampling().change(
+        sampler=sampler,
+        grid=f"levels:{','.join(map(str, range(50, 1001, 50)))}",
+        guide=["classifier:scale=1,by=left", "classifier:scale=1,by=right"],
+    )
+
+    class Exact:
+        """The exact denoiser and gradients, by the names of guides."""
+
+        def denoise(self, weaker=None):
+            return fixed_variance(pairs.denoise(schedule), schedule)
+
+        def gradient(self, guide):
+            of = {"left": (left, label // 2), "right": (right, label % 2)}
+            return of[guide.by][0].gradient(schedule, of[guide.by][1])
+
+    denoise, pull = with_guides(sampling, cosine(1000), Exact())
+    x = normal((6, 1, 1, 2), 3)
+    exact, y = pairs.gradient(schedule, label), noise_like(x)
+    expected = last(sampling.sampler(Exact().denoise(), x, schedule, y, exact))
+    torch.testing.assert_close(last(sampling.sampler(denoise, x, schedule, y, pull)), expected)
+    if sampler == "ddim":  # its guided denoiser is that of the posterior
+        posterior = last(DDIM()(pairs.denoise(schedule, label), x, schedule, y))
+        torch.testing.assert_close(expected, posterior)
 
 
 def test_an_interval_guides_inside_and_evaluates_nothing_outside():

@@ -100,7 +100,7 @@ def test_compiled_networks_make_the_same_guided_images(
     labels, indices = torch.tensor([0, 1, 2]), [0, 1, 2]
     plain = model.recipe.sample.change(guide=["classifier:scale=2", "attention:scale=1"], steps=2)
     generators = [
-        DiffusionGenerator(model, plain.change(compile=compiles), guide)
+        DiffusionGenerator(model, plain.change(compile=compiles), [guide])
         for compiles in (False, True)
     ]
     images = [each.images(labels, indices).int() for each in generators]

@@ -19,10 +19,19 @@ from adm.generation.start import NOISE, Start
 from adm.guidance import Gradient
 from adm.images import ROUNDING, to_float
 from adm.models.compiled import check_compiles
-from adm.models.pair import check_guides, classes_of
+from adm.models.pair import check_guides, classes_of, given_by
 from adm.models.trained import ClassifierModel, DiffusionModel
 from adm.restoration import Prior
-from adm.samplers import ByGradient, ClassifierGuide, ImageNoise, Sampler, Sampling, State
+from adm.samplers import (
+    ByGradient,
+    ClassifierGuide,
+    Guide,
+    ImageNoise,
+    Sampler,
+    Sampling,
+    State,
+    WeakGuide,
+)
 from adm.samplers.noise import START
 from adm.samplers.settings import Stage
 from adm.spec import SettingError, literal, out_of_range, text, to_json
@@ -37,7 +46,7 @@ class DiffusionGenerator(Generator):
     Attributes:
         model: the network, its recipe and its process.
         sampling: the sampler and everything else that images depend on, resolved; see `of`.
-        classifier: the classifier that guides, if `sampling` has guidance by one.
+        classifiers: those that guide, if `sampling` has guidance by one; see `given_by`.
         weak: the weak model of autoguidance, if `sampling` has that.
         gradients: functions of the caller's by which `sampling` has guidance; see `OfSchedule`.
         start: where sampling starts: noise, an image, a measurement.
@@ -49,7 +58,7 @@ class DiffusionGenerator(Generator):
 
     model: DiffusionModel
     sampling: Sampling
-    classifier: ClassifierModel | None = None
+    classifiers: Sequence[ClassifierModel] = ()
     weak: DiffusionModel | None = None
     gradients: Sequence[Function] = ()
     start: Start = NOISE
@@ -61,12 +70,16 @@ class DiffusionGenerator(Generator):
         self.sampling.grid.check(self.model.schedule.last)
         self.sampling.sampler.evaluations(self.steps)
         self.sampling.sampler.check(self.model.schedule.last)
-        check_guides(self.model, self.sampling, self.classifier, self.weak, self.gradients)
+        check_guides(self.model, self.sampling, self.classifiers, self.weak, self.gradients)
+        for guide in self.sampling.by(ClassifierGuide):
+            if guide.classes is not None and self.classifiers:
+                known = given_by(guide, self.classifiers).classes
+                label_of(guide.classes, known, "guide.classes")
         check_low_res_noise(self.sampling.low_res_noise or 0, self.model, self.weak)
         for each in self.sampling.then:
             each.check(self.model.schedule.last)
             if each.classes is not None:
-                self._label_of(each.classes)
+                label_of(each.classes, self.classes, "then.classes")
         self.start.check(self.model, self.sampling)
 
     @classmethod
@@ -74,14 +87,14 @@ class DiffusionGenerator(Generator):
         cls,
         model: DiffusionModel,
         sampling: Sampling,
-        classifier: ClassifierModel | None = None,
+        classifiers: Sequence[ClassifierModel] = (),
         weak: DiffusionModel | None = None,
         gradients: Sequence[Function] = (),
         start: Start = NOISE,
     ) -> "DiffusionGenerator":
         """Return the generator of settings that are yet to be resolved, and moved by the start."""
         resolved = start.moved(resolve(model, sampling), model.schedule)
-        return cls(model, resolved, classifier, weak, gradients, start)
+        return cls(model, resolved, classifiers, weak, gradients, start)
 
     @property
     def name(self) -> str:
@@ -113,9 +126,10 @@ class DiffusionGenerator(Generator):
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """The classes that the model is conditioned on, or else those of the classifier."""
-        if (self.conditional and self.model.classes) or self.sampling.by(ClassifierGuide):
-            return classes_of(self.model, self.classifier)
+        """The classes that the model is conditioned on, or else those of a classifier."""
+        to_labels = any(each.classes is None for each in self.sampling.by(ClassifierGuide))
+        if (self.conditional and self.model.classes) or to_labels:
+            return classes_of(self.model, self.sampling, self.classifiers)
         return self.names
 
     @property
@@ -125,10 +139,15 @@ class DiffusionGenerator(Generator):
 
     @property
     def guidance(self) -> str:
-        models = {"classifier": self.classifier, "weak": self.weak}
-        used = [(text(guide), models.get(guide.name)) for guide in self.sampling.guide]
+        used = [(text(guide), self._model_of(guide)) for guide in self.sampling.guide]
         specs = [f"{spec} ({model.name})" if model else spec for spec, model in used]
         return ", ".join([*specs, *(f"then {text(each)}" for each in self.sampling.then)])
+
+    def _model_of(self, guide: Guide) -> ClassifierModel | DiffusionModel | None:
+        """Return the model that was given for a guide; None for none."""
+        if isinstance(guide, ClassifierGuide) and self.classifiers:
+            return given_by(guide, self.classifiers)
+        return self.weak if isinstance(guide, WeakGuide) else None
 
     @property
     def shared(self) -> dict[str, Any]:
@@ -210,7 +229,7 @@ class DiffusionGenerator(Generator):
         def part(stage: Stage) -> tuple[Denoise, Gradient | None]:
             stage_labels = self._in_stage(labels, stage)
             network_labels = stage_labels if self.conditional else None
-            models = (self.model, self.classifier, self.weak, self.gradients, stage.sampling)
+            models = (self.model, self.classifiers, self.weak, self.gradients, stage.sampling)
             return Networks(*models, stage_labels, network_labels, low_res, threshold).with_guides()
 
         return in_stages(self.sampling, self.model.schedule, part)
@@ -225,14 +244,7 @@ class DiffusionGenerator(Generator):
             return labels
         if labels is None:
             raise SettingError("classes", "{then} changes the classes; give those before as {}")
-        return torch.full_like(labels, self._label_of(stage.classes))
-
-    def _label_of(self, name: str) -> int:
-        """Return the label of a class of `then`."""
-        try:
-            return label_of(name, self.classes)
-        except SettingError as error:
-            raise error.within("then") from None
+        return torch.full_like(labels, label_of(stage.classes, self.classes, "then.classes"))
 
     def _diffused(self, inputs: Tensor | None, indices: Sequence[int]) -> Tensor | None:
         """Diffuse images (B, C, h, w) uint8 to the level of `low_res_noise`, of an upsampler."""
@@ -292,11 +304,12 @@ class DiffusionGenerator(Generator):
 
     def manifest(self) -> dict[str, Any]:
         """Everything besides labels and indices that the images depend on, as JSON values."""
-        guides = self.classifier if self.sampling.by(ClassifierGuide) else None
+        guides = dict.fromkeys(map(self._model_of, self.sampling.by(ClassifierGuide)))
+        classifiers = [identity(each) for each in guides if each is not None]
         weak = {} if self.weak is None else {"weak": identity(self.weak)}
         return {
             "model": identity(self.model),
-            "classifier": None if guides is None else identity(guides),
+            "classifier": classifiers[0] if len(classifiers) == 1 else classifiers or None,
             **weak,
             **(
                 {"gradient": {of.name: of.sha256 for of in self.gradients}}

@@ -12,6 +12,7 @@ from adm.diffusion.prediction import Variance
 from adm.diffusion.schedule import at
 from adm.functions import Function, load_function
 from adm.generation.generator import Cost
+from adm.generation.labels import label_of
 from adm.guidance import Gradient, contrasted, switched, thresholded, total
 from adm.models.pair import given_by, guides_on
 from adm.models.trained import ClassifierModel, DiffusionModel, Network
@@ -87,7 +88,7 @@ class Networks:
 
     Attributes:
         model: the diffusion model.
-        classifier: the classifier that guides, if there is one.
+        classifiers: those that guide.
         weak: the weak model of autoguidance, if there is one.
         gradients: functions of the schedule that return a gradient.
         labels: (B,) int64 that the classifier guides to.
@@ -98,7 +99,7 @@ class Networks:
     """
 
     model: DiffusionModel
-    classifier: ClassifierModel | None
+    classifiers: Sequence[ClassifierModel]
     weak: DiffusionModel | None
     gradients: Sequence[Function]
     sampling: Sampling
@@ -143,20 +144,23 @@ class Networks:
         )
 
     def gradient(self, guide: ByGradient) -> Gradient:
-        classifier, sampling = self.classifier, self.sampling
+        sampling, labels = self.sampling, self.labels
         schedule = sampling.grid.of(self.model.schedule)
         if isinstance(guide, GradientGuide):
             return _of_function(given_by(guide, self.gradients), schedule)
         assert isinstance(guide, ClassifierGuide)
-        assert classifier is not None
-        if self.labels is None:
+        classifier = given_by(guide, self.classifiers)
+        if guide.classes is not None:
+            label = label_of(guide.classes, classifier.classes)
+            labels = torch.tensor([label], device=self.model.device)
+        if labels is None:
             raise SettingError("classes", f"{{scale={guide.scale:g}}} guides to classes; give {{}}")
         network = classifier.prepared(sampling.precision, sampling.compile)
         on = guides_on(classifier, guide.on)
         if on == "x_t":
-            return classifier.gradient(self.labels, schedule, network)
+            return classifier.gradient(labels, schedule, network)
         through = on == "x_0_through_network"
-        return classifier.clean_gradient(self.labels, schedule, through, network)
+        return classifier.clean_gradient(labels, schedule, through, network)
 
 
 def without_guides(sampling: Sampling) -> Sampling:

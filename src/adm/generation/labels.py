@@ -192,12 +192,12 @@ def _chosen(name: object, known: Sequence[str]) -> Sequence[int]:
     return range(len(known)) if is_all else [label_of(name, known)]
 
 
-def label_of(value: object, known: Sequence[str]) -> int:
-    """Return the label of a class by its name or number."""
+def label_of(value: object, known: Sequence[str], field: str = "classes") -> int:
+    """Return the label of a class by its name or number; `field` is that of a refusal."""
     number = _whole(value)
     if number is None and not isinstance(value, str):
         raise out_of_range(
-            "classes",
+            field,
             f"names or whole numbers, as in {EXAMPLES}, a dictionary with counts, or a list of one "
             "for each image",
             value,
@@ -211,7 +211,7 @@ def label_of(value: object, known: Sequence[str]) -> int:
     near = get_close_matches(name[:LONGEST_NAME].casefold(), folded, n=3, cutoff=0.5)
     hint = " or ".join(near) if near else ", ".join(list(known)[:20])
     cure = f"did you mean {literal(hint)}?" if hint else "the model has none"
-    raise SettingError("classes", f"there is no class {literal(shown(name))}; {cure}")
+    raise SettingError(field, f"there is no class {literal(shown(name))}; {cure}")
 
 
 def _in_range(value: object, known: Sequence[str]) -> int:

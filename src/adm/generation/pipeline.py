@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import torch
 from torch import Tensor
@@ -39,6 +39,9 @@ if TYPE_CHECKING:
     from adm.generation.pretrained import Pretrained, Scored
 
 log = logging.getLogger("adm")
+OneOrSeveral: TypeAlias = (
+    ClassifierModel | str | Path | Sequence[ClassifierModel | str | Path] | None
+)
 OF_LOAD = {"model", "classifier", "weak", "device"}  # arguments that are no settings
 ONLY_LABELS = "the classes only label the images: neither the model nor a guide depends on them"
 
@@ -52,15 +55,15 @@ class Pipeline:
 
     Attributes:
         model: a diffusion model, or a student.
-        guide: the classifier that guides if the scale is not 0, or its name or path, from which
-            `classifier` loads it on first use; None for no classifier.
+        guides: the classifiers that guide if the scale is not 0, or their names or paths, from
+            which `classifiers` loads them on first use.
         upsampler: an upsampler to apply to the images, or None.
         weak: the weak model of autoguidance, or its name or path, from which `weaker` loads it on
             first use; None for none.
     """
 
     model: DiffusionModel
-    guide: ClassifierModel | str | Path | None = None
+    guides: tuple[ClassifierModel | str | Path, ...] = ()
     upsampler: DiffusionModel | None = None
     weak: DiffusionModel | str | Path | None = None
 
@@ -83,9 +86,12 @@ class Pipeline:
     def to(self, device: str | torch.device) -> "Pipeline":
         """Return the models on a device, such as "cuda:1"; this pipeline stays where it is."""
         place = pick(device)
-        models = {each: getattr(self, each) for each in ("model", "guide", "upsampler", "weak")}
-        loaded = {each: m for each, m in models.items() if isinstance(m, TrainedModel)}
-        return replace(self, **{each: model.to(place) for each, model in loaded.items()})
+
+        def moved(model: Any) -> Any:
+            return model.to(place) if isinstance(model, TrainedModel) else model
+
+        others = {each: moved(getattr(self, each)) for each in ("model", "upsampler", "weak")}
+        return replace(self, guides=tuple(map(moved, self.guides)), **others)
 
     @property
     def schedule(self) -> Schedule:
@@ -97,15 +103,21 @@ class Pipeline:
         """The default settings, the recipe's with the guides of a shipped or a released model."""
         default = self.model.recipe.sample
         if not default.guide:
-            return replace(default, guide=guides_of(self.model.path, self.guide is not None))
+            return replace(default, guide=guides_of(self.model.path, bool(self.guides)))
         return default
 
     @cached_property
+    def classifiers(self) -> tuple[ClassifierModel, ...]:
+        """The classifiers that guide, loaded on first use."""
+        return tuple(
+            each if isinstance(each, ClassifierModel) else load_classifier(each, self.device)
+            for each in self.guides
+        )
+
+    @property
     def classifier(self) -> ClassifierModel | None:
-        """The classifier that guides, loaded on first use."""
-        if self.guide is None or isinstance(self.guide, ClassifierModel):
-            return self.guide
-        return load_classifier(self.guide, self.device)
+        """The first of `classifiers`, which guides by default; None for none."""
+        return next(iter(self.classifiers), None)
 
     @cached_property
     def weaker(self) -> DiffusionModel | None:
@@ -149,8 +161,7 @@ class Pipeline:
         functions = functions_of(gradient)
         sampling = self.sampling.change(**start.settings(self.model, settings))
         sampling = with_functions(sampling, functions)
-        needed = sampling.by(ClassifierGuide) and (self.guide or not self.model.student)
-        guides = self.classifier if needed else None
+        guides = self.classifiers if sampling.by(ClassifierGuide) else ()
         weak = self.weaker if any(g.against == "weak" for g in sampling.by_contrast) else None
         generator = DiffusionGenerator.of(self.model, sampling, guides, weak, functions, start)
         if classes is None or generator.classes or not self.classes:
@@ -496,7 +507,7 @@ class Pipeline:
 
 def load(
     model: str | Path,
-    classifier: ClassifierModel | str | Path | None = None,
+    classifier: OneOrSeveral = None,
     upsampler: str | Path | None = None,
     device: str | torch.device | None = None,
     weak: DiffusionModel | str | Path | None = None,
@@ -509,7 +520,8 @@ def load(
         classifier: the classifier that guides if the scale is not 0: a model, name or path. By
             default the one shipped with a shipped model, the released one beside a released file,
             or the one in the folder of a repository. A noisy classifier guides at x_t, one of clean
-            images at the estimate of x_0.
+            images at the estimate of x_0. Of several, `guide="classifier:scale=2,by=NAME"` names
+            one, and the first guides by default.
         upsampler: name or path of an upsampler to apply to the images.
         device: such as "cpu" or "cuda:1"; the best available by default.
         weak: the weak model of autoguidance, for `guide="weak:scale=1.5"`: a model, name or path,
@@ -521,14 +533,17 @@ def load(
     """
     place = pick(device)
     # Refuses missing models; `Pipeline` loads these on first use.
-    if classifier is not None and not isinstance(classifier, ClassifierModel):
-        paths.resolve(classifier)
+    one = isinstance(classifier, ClassifierModel | str | Path)
+    given = (classifier,) if one else tuple(classifier or ())
+    for each in given:
+        if not isinstance(each, ClassifierModel):
+            paths.resolve(each)
     if weak is not None and not isinstance(weak, DiffusionModel):
         paths.resolve(weak)
     loaded = load_diffusion(model, place)
     larger = None if upsampler is None else load_diffusion(upsampler, place)
-    guide = classifier_of(model, loaded.path) if classifier is None else classifier
-    return Pipeline(loaded, guide, larger, weak_of(model, loaded.path) if weak is None else weak)
+    guides = given or tuple(filter(None, [classifier_of(model, loaded.path)]))
+    return Pipeline(loaded, guides, larger, weak_of(model, loaded.path) if weak is None else weak)
 
 
 def _job(

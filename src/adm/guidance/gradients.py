@@ -22,7 +22,7 @@ def classifier_gradient(
     Args:
         logits: (x_t, timestep) -> (B, classes) logits of the classifier.
         schedule: gives the timestep of each level.
-        label: (B,) int64, the class to guide each image to.
+        label: (B,) int64, the class to guide each image to, or (1,) for all.
     """
 
     def gradient(x_t: Tensor, level: Level, prediction: Prediction) -> Tensor:
@@ -74,7 +74,7 @@ def _of_class(logits: Callable[[Tensor], Tensor], image: Tensor, label: Tensor) 
         x = image.detach().requires_grad_()
         log_p = logits(x).float().log_softmax(dim=1)
         # A sum and not a mean: the gradient of an image must not depend on its batch.
-        chosen = log_p.gather(1, label[:, None]).sum()
+        chosen = log_p.gather(1, label.expand(len(x))[:, None]).sum()
         return torch.autograd.grad(chosen, x)[0].float()
 
 

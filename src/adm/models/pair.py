@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from adm.data.naming import at_home
 from adm.functions import Function
@@ -9,11 +10,12 @@ from adm.models.hub import CLASSIFIER, MODEL, WEAK
 from adm.models.paths import SHIPPED
 from adm.models.trained import ClassifierModel, DiffusionModel
 from adm.recipes.released import PUBLIC, RELEASED, public_name
-from adm.samplers import ClassifierGuide, GradientGuide, Sampling, WeakGuide
+from adm.samplers import ByGradient, ClassifierGuide, GradientGuide, Sampling, WeakGuide
 from adm.samplers.guide import Guide, On
 from adm.shown import short
 from adm.spec import SettingError, literal, out_of_range
 
+Given = TypeVar("Given", ClassifierModel, Function)
 # Of shipped models: those with the lowest distances, and of equal distances the most accurate; see
 # docs/results/results.md and docs/howto/without-labels.md.
 GUIDES: dict[str, tuple[Guide, ...]] = {
@@ -97,9 +99,13 @@ def check_from_noise(model: DiffusionModel) -> None:
         )
 
 
-def classes_of(model: DiffusionModel, classifier: ClassifierModel | None) -> tuple[str, ...]:
-    """Return the classes that can be sampled: the model's, otherwise the classifier's."""
-    return model.classes or (() if classifier is None else classifier.classes)
+def classes_of(
+    model: DiffusionModel, sampling: Sampling, classifiers: Sequence[ClassifierModel]
+) -> tuple[str, ...]:
+    """Return the classes of labels: the model's, otherwise those of the first guide to them."""
+    to_labels = [each for each in sampling.by(ClassifierGuide) if each.classes is None]
+    guided = bool(to_labels and classifiers)
+    return model.classes or (given_by(to_labels[0], classifiers).classes if guided else ())
 
 
 def guides_on(classifier: ClassifierModel, on: On | None) -> On:
@@ -107,16 +113,15 @@ def guides_on(classifier: ClassifierModel, on: On | None) -> On:
     return on or ("x_t" if classifier.recipe.noised else "x_0")
 
 
-def given_by(guide: GradientGuide, given: Sequence[Function]) -> Function:
-    """Return the function that a guide names, by default the first.
+def given_by(guide: ByGradient, given: Sequence[Given]) -> Given:
+    """Return the classifier or the function that a guide names, by default the first.
 
     Raises:
         SettingError: none or several are called so.
     """
     if not given:
-        raise SettingError(
-            "gradient", "{guide=gradient} needs {}: a function, as in {gradient=guides.py:darker}"
-        )
+        what = {"gradient": "function, as in {gradient=guides.py:darker}"}.get(guide.name, "model")
+        raise SettingError(guide.name, f"{{guide={guide.name}}} needs {{}}: a {what}")
     if guide.by is None:
         return given[0]
     named = [each for each in given if guide.by in (each.name, each.name.rpartition(":")[2])]
@@ -133,7 +138,7 @@ def given_by(guide: GradientGuide, given: Sequence[Function]) -> Function:
 def check_guides(
     model: DiffusionModel,
     sampling: Sampling,
-    classifier: ClassifierModel | None,
+    classifiers: Sequence[ClassifierModel],
     weak: DiffusionModel | None,
     gradients: Sequence[Function] = (),
 ) -> None:
@@ -153,7 +158,7 @@ def check_guides(
                 "weak", "{guide=weak} needs {weak}: a worse model, such as an earlier checkpoint"
             )
         check_weak(model, weak)
-    _check_classifier(model, sampling, classifier)
+    _check_classifiers(model, sampling, classifiers)
 
 
 def _check_unlabelled(model: DiffusionModel, sampling: Sampling) -> None:
@@ -189,12 +194,12 @@ def _check_attention(model: DiffusionModel) -> None:
         )
 
 
-def _check_classifier(
-    model: DiffusionModel, sampling: Sampling, classifier: ClassifierModel | None
+def _check_classifiers(
+    model: DiffusionModel, sampling: Sampling, classifiers: Sequence[ClassifierModel]
 ) -> None:
-    """Raise SettingError unless the classifier can guide the model with these settings."""
+    """Raise SettingError unless the classifiers can guide the model with these settings."""
     guides, sampler, name = sampling.by(ClassifierGuide), sampling.sampler, literal(model.name)
-    if classifier is None:
+    if not classifiers:
         # Not their sum: guides of opposite scales act at different levels.
         strongest = max((guide.scale for guide in guides), key=abs, default=0.0)
         if strongest and not model.student:
@@ -209,9 +214,12 @@ def _check_classifier(
             f"{name} is distilled from a guided model and takes the scale alone; leave "
             "{classifier} out",
         )
-    ways: list[On] = [guides_on(classifier, guide.on) for guide in guides]
-    for on in ways or [guides_on(classifier, None)]:
-        check_pair(model, classifier, on)
+    ways, classes = list[On](), classes_of(model, sampling, classifiers)
+    for guide in guides or [ClassifierGuide(scale=0)]:
+        classifier = given_by(guide, classifiers)
+        ways.append(guides_on(classifier, guide.on))
+        own = guide.classes is not None
+        check_pair(model, classifier, ways[-1], classifier.classes if own else classes)
     if sampler.splits and {*ways} - {"x_t"}:
         raise SettingError(
             "sampler",
@@ -226,7 +234,12 @@ def _check_classifier(
         )
 
 
-def check_pair(model: DiffusionModel, classifier: ClassifierModel, on: On | None = None) -> None:
+def check_pair(
+    model: DiffusionModel,
+    classifier: ClassifierModel,
+    on: On | None = None,
+    classes: tuple[str, ...] = (),
+) -> None:
     """Raise ValueError unless the classifier can guide the model.
 
     Both must have the same image shape, and if it classifies x_t the same diffusion process. A
@@ -235,6 +248,7 @@ def check_pair(model: DiffusionModel, classifier: ClassifierModel, on: On | None
 
     Args:
         on: what it classifies; see `ClassifierGuide.on`.
+        classes: those of the labels that it guides to; by default the model's, if it has any.
     """
     on_x_t = guides_on(classifier, on) == "x_t"
     if on_x_t and not classifier.recipe.noised:
@@ -244,8 +258,13 @@ def check_pair(model: DiffusionModel, classifier: ClassifierModel, on: On | None
             "on=x_0, or give a classifier of noisy images",
         )
     ours, theirs = model.recipe.data, classifier.recipe.data
+    labels = classes or model.classes or classifier.classes
+    cure = (
+        "train a classifier with the model's data and process, or name a class of its own, as in "
+        "{guide=classifier:scale=1,classes=NAME}"
+    )
+    _check_alike("classifier", model, classifier, {"classes": (labels, classifier.classes)}, cure)
     pairs = {
-        "classes": (model.classes or classifier.classes, classifier.classes),
         "size of images": (ours.size, theirs.size),
         "channels": (ours.channels, theirs.channels),
         **(_processes(model, classifier) if on_x_t else {}),

@@ -18,6 +18,7 @@ from adm.samplers.interval import Interval, check_within, visited_within
 from adm.spec import Checked
 
 Finite = Annotated[float, Field(allow_inf_nan=False)]
+Name = Annotated[str, Field(min_length=1)]
 On = Literal["x_t", "x_0", "x_0_through_network"]
 Weaker = Literal["unlabelled", "weak", "perturbed"]
 
@@ -51,9 +52,11 @@ class ByGradient(Guide):
 
     Attributes:
         cap: largest L2 norm of the scaled gradient of an image; none for no limit.
+        by: which of several classifiers or functions guides, by its name; by default the first.
     """
 
     cap: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    by: Name | None = None
     neutral: ClassVar[float] = 0.0
 
     @property
@@ -91,9 +94,12 @@ class ClassifierGuide(ByGradient):
             estimate of the clean image; see `clean_gradient`. `x_0_through_network` differentiates
             the model too, which costs a backward pass of its network. By default x_t with a noisy
             classifier, and x_0 with one of clean images.
+        classes: the class that it guides all images to, by name or number; by default that of each
+            image. A classifier with other classes than those of the model needs it.
     """
 
     on: On | None = None
+    classes: Name | None = None
     name: ClassVar[str] = "classifier"
 
     @property
@@ -110,11 +116,9 @@ class GradientGuide(ByGradient):
 
     Attributes:
         scale: factor of the gradient; any finite number.
-        by: the name of the function, without its module, if several are given.
     """
 
     scale: Finite = 1.0
-    by: Annotated[str, Field(min_length=1)] | None = None
     name: ClassVar[str] = "gradient"
 
     @property

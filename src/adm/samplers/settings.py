@@ -169,8 +169,8 @@ class Sampling(Checked):
         Args:
             settings: fields of `Sampling`, where `sampler`, `grid`, `guide`, `then` and `threshold`
                 may be specs, such as "ddim:eta=0.5"; `steps`, those of the grid; and `scale`, that
-                of guidance by a classifier, 0 for none. A `guide` or `then` of None, "none" or ()
-                is none at all; other settings that are None are left as they are.
+                of the first guide by a classifier, 0 for none by any. A `guide` or `then` of None,
+                "none" or () is none at all; other settings that are None are left as they are.
 
         Raises:
             SettingError: a setting is unknown, or its value is out of range.
@@ -214,14 +214,14 @@ def _with_steps(grid: Grid, steps: Any) -> Grid:
 
 
 def _with_scale(guides: tuple[Guide, ...], scale: Any) -> tuple[Guide, ...]:
-    """Return the guides with another scale of the classifier's; without it for scale 0."""
+    """Return the guides with another scale of the first classifier's; without any for scale 0."""
     number = convert(Annotated[float, Field(allow_inf_nan=False)], scale, "scale")
     own = [each for each in guides if isinstance(each, ClassifierGuide)]
     others = [each for each in guides if not isinstance(each, ClassifierGuide)]
     if not number:
         return tuple(others)
     first = replace(own[0], scale=number) if own else ClassifierGuide(scale=number)
-    return (first, *others)
+    return (first, *own[1:], *others)
 
 
 def _unknown(name: str) -> SettingError:

@@ -124,7 +124,8 @@ def _publish(model: str, out: Path, scores: Path | None, on_hub: bool) -> None:
     if isinstance(loaded, ClassifierModel):
         written = Pretrained(loaded, report=report)
     else:
-        pipeline = Pipeline(loaded, classifier_of(model, loaded.path))
+        own = classifier_of(model, loaded.path)
+        pipeline = Pipeline(loaded, () if own is None else (own,))
         written = pipeline.pretrained(report=report)
     if repository is None:
         written.save(out)

@@ -53,6 +53,15 @@ Classifier = Annotated[
         "the model."
     ),
 ]
+Classifiers = Annotated[
+    tuple[str, ...],
+    Parameter(
+        help="Classifier for guidance: path or shipped name; by default the one that belongs to "
+        "the model. May be given several times: --guide classifier:scale=1,by=NAME names one.",
+        negative="",
+        show_default=False,
+    ),
+]
 Weak = Annotated[
     str | None, Parameter(help="Worse model of the same images, for --guide weak:scale=1.5.")
 ]

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from adm.app.cli.options import FLAG, SEVERAL, Classifier, Device, Weak
+from adm.app.cli.options import FLAG, SEVERAL, Classifiers, Device, Weak
 from adm.shown import shown
 from adm.spec import SettingError
 
@@ -79,7 +79,7 @@ class Settings:
 class Models:
     """Models that guide the one that is sampled, and the device of all."""
 
-    classifier: Classifier = None
+    classifier: Classifiers = ()
     weak: Weak = None
     device: Device = None
 

@@ -150,7 +150,7 @@ class ModelCache:
             "classes": list(pipeline.classes),
             "labelled": bool(model.classes),
             "settings": to_json(pipeline.sampling),
-            "guided": model.student or pipeline.guide is not None,
+            "guided": model.student or bool(pipeline.guides),
             "steps": list(distillation.steps) if distillation else [],
             "scales": list(distillation.scales) if distillation else [],
             "levels": pipeline.schedule.last,
