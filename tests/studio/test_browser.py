@@ -4,6 +4,7 @@ The browser is the chromium of the system, which is not downloaded; without one,
 """
 
 import base64
+import csv
 import io
 import re
 import shutil
@@ -20,6 +21,7 @@ from torch import Tensor
 
 from adm.app.studio.model_cache import ModelCache
 from adm.generation.pipeline import load
+from adm.metrics.accuracy import wilson
 from adm.restoration.operators import Inpaint
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
@@ -255,6 +257,79 @@ def test_two_are_side_by_side(page: Any, studio: Studio) -> None:
     assert torch.equal(pictures(page, second), taught)
 
 
+def test_pairs_are_judged_blind_beside_real_images(page: Any, studio: Studio) -> None:
+    tick(page, "view", "sides")
+    done(page)
+    page.select_option("#other", label="real images")
+    go(page)
+    headings = [studio.model, "Training images of data.npz"]
+    assert page.locator(".group h2").all_inner_texts() == headings
+    page.click("#blind")  # which takes another seed, whose pictures nobody has seen
+    data = tiny.stripes(12).batch(range(12))[0]
+    keys, wrong, judged, seeds = ("ArrowLeft", "ArrowRight"), 1, [], []
+    for left in (3, 2, 1, 3, 2, 1):
+        if len(judged) == 3:
+            page.keyboard.press("n")
+        question(page, left)
+        assert page.locator(".group").count() == 0
+        assert "data" not in page.inner_text(".blind")
+        assert page.evaluate(NAMELESS) == []
+        real = [bool((data == each).flatten(1).all(1).any()) for each in pictures(page, ".two")]
+        assert sorted(real) == [False, True]
+        place = real.index(len(judged) != wrong)
+        page.keyboard.press(keys[place])
+        judged.append((["left", "right"][place], "real" if real[place] else studio.model))
+        seeds.append(page.input_value("#seed"))
+        shown = page.locator(".two span").all_inner_texts()
+        assert shown == [headings[each] for each in real]
+        chosen = page.locator(".two .chosen").get_attribute("aria-label")
+        assert chosen == f"{judged[-1][0].title()} picture: {shown[place]}, chosen"
+        bound, count = wilson(len(judged) - (len(judged) > wrong), len(judged)), len(judged)
+        share, low, high = (round(100 * each) for each in (bound.value, bound.low, bound.high))
+        recognised = f"{count - (count > wrong)} of {count} recognised"
+        assert f"{recognised}: {share}%, 95% interval {low} to {high}%" in page.inner_text(".blind")
+        assert ("excludes 50%" in page.inner_text(".blind")) == (bound.low > 0.5)
+        page.keyboard.press("Enter")
+    assert page.locator(".group h2").all_inner_texts() == headings
+    with page.expect_download() as saved:
+        page.click("text=CSV")
+    rows = list(csv.DictReader(Path(saved.value.path()).read_text().splitlines()))
+    assert [(row["choice"], row["chosen"]) for row in rows] == judged
+    assert [row["seed"] for row in rows] == seeds
+    assert [row["class"] for row in rows] == [*tiny.CLASSES] * 2
+    assert all(row["beside"].startswith("training image ") for row in rows)
+    assert all(row[row["choice"]] == row["chosen"] for row in rows)
+    assert all(int(row["milliseconds"]) >= 0 for row in rows)
+    page.click("#go")  # the same pairs
+    page.wait_for_selector(".blind:has-text('No pair is left')")
+    page.fill("#scale", "2")
+    page.click("#go")
+    question(page, 3)
+    assert "recognised" not in page.inner_text(".blind")
+
+
+def question(page: Any, left: int) -> None:
+    page.wait_for_selector(f".blind:has(h2:has-text('{left} left')) .two[aria-busy=false]")
+
+
+def test_the_blind_choice_between_two_is_a_preference(page: Any, studio: Studio) -> None:
+    tick(page, "view", "sides")
+    done(page)
+    page.select_option("#other", f"{studio.model}-fast")
+    page.click("#blind")
+    question(page, 3)
+    assert "Which one is better?" in page.inner_text(".blind")
+    page.locator(".two button").first.click()
+    won = studio.model == page.locator(".two .chosen span").inner_text()
+    assert f"{studio.model} preferred in {int(won)} of 1" in page.inner_text(".blind")
+    page.locator(".two button").last.click()
+    question(page, 2)
+    for successes, count in ((0, 1), (1, 1), (14, 20), (500, 1000)):
+        call = f"async () => (await import('./blind.js')).wilson({successes}, {count})"
+        bound = wilson(successes, count)
+        assert page.evaluate(call) == pytest.approx([bound.low, bound.high], abs=1e-12)
+
+
 def test_a_picture_is_rewound_to_another_class(page: Any, studio: Studio) -> None:
     choose(page, "bag", "ankle boot")
     go(page)
@@ -460,6 +535,10 @@ def test_a_phone_shows_it_in_the_dark_without_scrolling_sideways(
         done(phone)
         assert phone.evaluate(OVERFLOW) <= 0
         assert phone.evaluate(CUT) == []
+    phone.locator("#blind").tap()
+    question(phone, 3)
+    phone.locator(".two button").first.tap()
+    assert phone.evaluate(OVERFLOW) <= 0
     tick(phone, "view", "pictures")
     done(phone)
     phone.locator(".tile").first.tap()

@@ -259,6 +259,45 @@ def test_a_training_image_is_named_a_copy(studio: Studio) -> None:
     assert only(missing, "error")["message"] == f"{sentence} emoji-fast=FOLDER"
 
 
+def test_real_images_are_of_the_classes_of_the_samples(studio: Studio) -> None:
+    order = {"kind": "real", "of": studio.sample(classes=TWO)}
+    received = studio.ask(**order)
+    begun, shown = only(received, "begin"), images(received)
+    assert begun["labels"] == only(studio.ask(**order["of"]), "begin")["labels"]
+    assert (begun["count"], begun["heading"]) == (5, "Training images of data.npz")
+    pixels, labels = tiny.stripes(12).batch(range(12))
+    rows = [int((pixels == image).flatten(1).all(dim=1).nonzero()) for image in shown]
+    assert [tiny.CLASSES[labels[row]] for row in rows] == begun["labels"]
+    titles = [image["title"] for image in named(received, "image")]
+    assert titles == [f"training image {row} of data.npz" for row in rows]
+    assert len({*rows}) == 5
+    assert torch.equal(images(studio.ask(**order)), shown)
+    other = studio.sample(classes=TWO, settings={**QUICK, "seed": 1})
+    assert not torch.equal(images(studio.ask(kind="real", of=other)), shown)
+    for bad in ({"count": 65}, {"model": ""}, {"path": "/etc/passwd"}, {"kind": "real"}):
+        assert studio.post({"kind": "real", "of": {**studio.sample(), **bad}}).status == 400
+    missing = studio.ask(kind="real", of={"kind": "sample", "model": "emoji-fast"})
+    assert "start the studio with --data emoji-fast=FOLDER" in only(missing, "error")["message"]
+
+
+def test_real_images_are_test_images_where_the_data_have_them(
+    studio: Studio, tmp_path: Path
+) -> None:
+    for place, path in enumerate(("train/bag", "train/sneaker", "test/bag")):
+        (tmp_path / path).mkdir(parents=True)
+        Image.new("L", (8, 8), 40 * place).save(tmp_path / path / "0.png")
+    models, received = ModelCache([studio.model], {studio.model: str(tmp_path)}, "cpu"), []
+    bags, sneakers = (
+        orders.Real(kind="real", of=orders.Sample(**studio.sample(classes={name: 1})))
+        for name in ("bag", "sneaker")
+    )
+    bags.carry_out(models, lambda name, data: received.append((name, data)))
+    assert only(received, "begin")["heading"] == f"Test images of {tmp_path.name}"
+    assert torch.equal(images(received), torch.full((1, 1, 8, 8), 80, dtype=torch.uint8))
+    with pytest.raises(ValueError, match="has no images of 'sneaker'; choose another class"):
+        sneakers.carry_out(models, lambda name, data: None)
+
+
 def test_a_model_is_described_with_its_own_settings(studio: Studio) -> None:
     chosen = only(studio.ask(kind="choose"), "chosen")
     assert chosen["about"].startswith("digits 8x8: class-conditional diffusion model, trained")

@@ -3,19 +3,21 @@
 import re
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from adm.app.studio import pictures
 from adm.app.studio.worker import Emit
-from adm.data import Source
+from adm.data import NoSplit, Source, shuffle
 from adm.features import Extracted, Features, open_features
 from adm.features.contract import fingerprint_of, make_features
+from adm.generation.job import Job
 from adm.generation.pipeline import Pipeline, load
 from adm.metrics import nearest
 from adm.models.description import describe
@@ -25,6 +27,7 @@ from adm.models.trained import name_of
 from adm.progress import displayed
 from adm.recipes.schema import DataSettings, from_json
 from adm.scoring import Extraction, FeatureSet, extract, open_images
+from adm.scoring.images import relabelled
 from adm.scoring.nearest import NEIGHBOURS, NONE, QUANTILE, equal_pixels, own_distances
 from adm.shown import shown
 from adm.spec import SettingError, literal, out_of_range, to_json
@@ -136,7 +139,7 @@ class ModelCache:
 
     def offered(self, model: str) -> str | None:
         """Return the model that a picture names, as the page calls it; None if it has none."""
-        return next((name for name in self.names if _own_name(name) == model), None)
+        return next((name for name in self.names if name_of(resolve(name)) == model), None)
 
     def describe(self, name: str) -> dict[str, Any]:
         """Return what a page knows of a model, as JSON values."""
@@ -171,18 +174,31 @@ class ModelCache:
             self._training = (name, self._learn(name, emit))
         return self._training[1]
 
-    def _learn(self, name: str, emit: Emit) -> Training:
+    def real(self, name: str) -> tuple[str, Source]:
+        """Return `test` and the test images of a model's data; without them `training` and those.
+
+        Raises:
+            ValueError: as `training`.
+        """
+        with suppress(NoSplit):
+            return "test", self._open(name, "test")
+        return "training", self._open(name, "train")
+
+    def _open(self, name: str, split: str) -> Source:
         settings = self.pipeline(name).model.recipe.data
         spec = self._data.get(name, settings.source)
         try:
             size, channels = settings.size, settings.channels
-            source = open_images(spec, size=size, channels=channels).source
-        except (ValueError, OSError):
-            if name in self._data:
+            return open_images(spec, split=split, size=size, channels=channels).source
+        except (ValueError, OSError) as error:
+            if name in self._data or isinstance(error, NoSplit):
                 raise
             sentence = "its training images are not on this machine; start the studio with --data"
             raise ValueError(f"{sentence} {name}=FOLDER") from None
-        features = _features(settings, str(self.device))
+
+    def _learn(self, name: str, emit: Emit) -> Training:
+        source = self._open(name, "train")
+        features = _features(self.pipeline(name).model.recipe.data, str(self.device))
         work = user_cache("studio") / re.sub(r"\W+", "-", f"{source.name} {features.name}")
         with displayed(partial(_emitted, emit)):
             extracted = extract(source, features, Extraction(work=work))
@@ -190,8 +206,27 @@ class ModelCache:
         return Training(source, features, extracted, threshold)
 
 
-def _own_name(model: str) -> str:
-    return name_of(resolve(model))
+def alike(source: Source, job: Job, indices: range) -> Source:
+    """Return one of the images for each of a job, of the same class; its seed chooses them.
+
+    Raises:
+        ValueError: there are none of a class.
+    """
+    labels, known = [0] * len(indices), replace(source, labels=torch.zeros_like(source.labels))
+    if job.labels is not None:
+        labels = [job.labels[index] for index in indices]
+        none = source.subset(np.zeros(0, np.int64))
+        known = relabelled(source, job.generator.classes) or none
+    chosen = np.zeros(len(labels), np.int64)
+    for place, label in enumerate(labels):
+        own = np.flatnonzero(known.labels == label)
+        if not len(own):
+            name = shown(job.generator.classes[label])
+            sentence = "choose another class, or give data that have it by --data at the start"
+            raise ValueError(f"{source.name} has no images of {name}; {sentence}")
+        (drawn,) = shuffle(job.generator.seed, len(own), labels[:place].count(label), 1)
+        chosen[place] = own[drawn]
+    return known.subset(chosen)
 
 
 @contextmanager

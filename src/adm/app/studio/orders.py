@@ -21,7 +21,7 @@ from torch import Tensor
 
 from adm.app.studio import live, pictures, provenance
 from adm.app.studio.forms import CLOSED
-from adm.app.studio.model_cache import CLASSIFIERS, ModelCache
+from adm.app.studio.model_cache import CLASSIFIERS, ModelCache, alike
 from adm.app.studio.worker import Emit
 from adm.data.pixels import MODES, to_picture
 from adm.generation.job import Job
@@ -149,16 +149,9 @@ class Images(OfModel):
 
     def carry_out(self, models: ModelCache, emit: Emit) -> None:
         pipeline, job = self.checked(models)
-        names, indices = job.generator.classes, self.indices(job)
-        labels = [] if job.labels is None else [names[job.labels[index]] for index in indices]
-        begun = {
-            "count": len(indices),
-            "shape": list(job.generator.shape),
-            "labels": labels,
-            "cost": str(job.cost),
-            "guidance": job.generator.guidance,
-        }
-        emit("begin", begun)
+        indices = self.indices(job)
+        made = {"cost": str(job.cost), "guidance": job.generator.guidance}
+        emit("begin", {**begun(job, indices), **made})
 
         def describe(index: int, image: Tensor) -> dict[str, Any]:
             order = self.made(job, index).model_copy(update={"model": pipeline.model.name})
@@ -169,6 +162,16 @@ class Images(OfModel):
             }
 
         live.show(job, indices, emit, describe)
+
+
+def begun(job: Job, indices: range) -> dict[str, Any]:
+    """Return what a page knows of images of a job before they come, as JSON values."""
+    names, labels = job.generator.classes, job.labels
+    return {
+        "count": len(indices),
+        "shape": list(job.generator.shape),
+        "labels": [] if labels is None else [names[labels[index]] for index in indices],
+    }
 
 
 class Sample(Images):
@@ -374,6 +377,29 @@ class Film(Order):
         emit("film", live.film(job, self.index, emit))
 
 
+class Real(Order):
+    """Real images beside samples: of the model's data, and of the same classes.
+
+    Attributes:
+        of: the order of the samples; its seed chooses the images.
+    """
+
+    kind: Literal["real"]
+    of: Sample
+
+    def carry_out(self, models: ModelCache, emit: Emit) -> None:
+        _, job = self.of.checked(models)
+        split, source = models.real(self.of.model)
+        indices = self.of.indices(job)
+        images = alike(source, job, indices)
+        heading = f"{split.capitalize()} images of {source.name}"
+        emit("begin", {**begun(job, indices), "heading": heading})
+        for place, index in enumerate(indices):
+            title = f"{split} image {images.row(place)} of {source.name}"
+            shown = {"png": pictures.exact(images.read(place)), "title": title, "order": None}
+            emit("image", {"place": place, "index": index, **shown})
+
+
 class Axis(BaseModel):
     """A setting that is varied.
 
@@ -485,7 +511,7 @@ class Drop(OfModel):
 
 
 AnyOrder: TypeAlias = Annotated[
-    Choose | Sample | Edit | Fill | Film | Grid | Nearest | Drop, Field(discriminator="kind")
+    Choose | Sample | Edit | Fill | Film | Real | Grid | Nearest | Drop, Field(discriminator="kind")
 ]
 _ORDER: TypeAdapter[Order] = TypeAdapter(AnyOrder)
 

@@ -1,5 +1,6 @@
 /** The page: what is chosen, what runs, and where its pictures go. */
 
+import { Blind } from "./blind.js";
 import { adding, chooser, control, field, make, option } from "./forms.js";
 import { Sheet } from "./sheet.js";
 import { Group, Matrix } from "./tiles.js";
@@ -9,6 +10,7 @@ const $ = (id) => document.getElementById(id);
 const numbers = (text) => text.split(/[\s,;]+/).filter(Boolean).map(Number);
 const STORED = "adm studio kept";
 const MOST_KEPT = 100;
+const REAL = ":real"; // beside a model; no model has this name
 const STRONG = 4; // scale at which a classifier alone makes the class
 
 const app = {
@@ -216,8 +218,8 @@ async function into(body, signal, place) {
   let group, begun, known, spent;
   const image = ({ place: at, index, ...made }) => {
     const label = begun.labels[at] ?? "";
-    const named = { label, index, title: title(label, index, body.settings.seed ?? 0) };
-    group.tiles[at].finish({ ...made, ...named, known, shape: begun.shape, order: body });
+    const named = { label, index, title: title(label, index, body.settings?.seed ?? 0) };
+    group.tiles[at].finish({ order: body, ...named, ...made, known, shape: begun.shape });
   };
   const handlers = {
     mask: ({ png }) => (known = png),
@@ -263,22 +265,24 @@ function unguided({ classes, ...own }) {
 function sides() {
   const own = sample();
   const beside = $("other").value;
+  const blindly = $("blind").checked;
+  if (blindly) stage();
   return perform("Sampling…", async (signal) => {
-    let other = unguided(own);
-    let name = "Without guidance";
-    if (beside) {
+    let [other, name] = [unguided(own), "Without guidance"];
+    if (beside === REAL) [other, name] = [{ kind: "real", of: own }, "real"];
+    else if (beside) {
       let described;
       await order({ kind: "choose", model: beside }, { chosen: (event) => (described = event) }, signal);
       const { seed, scale } = own.settings;
       const [low, high] = described.scales.length ? described.scales : [-Infinity, Infinity];
       const guide = described.guided ? { scale: Math.min(high, Math.max(low, scale ?? 0)) } : {};
       other = { ...own, model: beside, settings: { seed, ...guide } };
-      name = beside;
+      name = beside === own.model ? `${beside}, its own settings` : beside;
     }
     const groups = [];
     const add = (heading) => (begun) => {
-      groups.push(groupOf(heading, begun, true));
-      stage(...groups);
+      groups.push(groupOf(begun.heading ?? heading, begun, true));
+      if (!blindly) stage(...groups);
       return groups.at(-1);
     };
     const towards = chosen().length ? ` to ${chosen().join(", ")}` : "";
@@ -286,7 +290,11 @@ function sides() {
     const both = beside ? [guided, [other, name]] : [[other, name], guided];
     const taken = [];
     for (const [body, heading] of both) taken.push(await into(body, signal, add(heading)));
-    report(...taken);
+    report(...taken.filter((each) => each.cost)); // real images cost nothing
+    if (!blindly) return;
+    stage(blind);
+    const sides = both.map(([body, heading], place) => ({ body, name: heading, group: groups[place] }));
+    blind.begin(beside ? sides : sides.toReversed(), () => stage(blind, ...groups));
   });
 }
 
@@ -339,7 +347,7 @@ function turn(now) {
   $("varied").hidden = now === "pictures";
   $("scales-of").hidden = now === "sides";
   $("steps-of").hidden = now !== "steps";
-  $("other-of").hidden = now !== "sides";
+  $("other-of").hidden = $("blind-of").hidden = now !== "sides";
 }
 
 function act() {
@@ -413,18 +421,22 @@ async function choose(name) {
   drawControls();
   const { guided } = app.model;
   for (const input of document.getElementsByName("view")) {
-    input.disabled = !guided && input.value !== "pictures";
+    input.disabled = !guided && ["class", "steps"].includes(input.value);
   }
-  turn(guided ? view() : "pictures");
+  turn(guided || (view() === "sides" && $("other").value) ? view() : "pictures");
+  $("other").options[0].disabled = !guided; // no guidance
+  if (!guided) $("other").value ||= REAL;
 }
 
 const sheet = new Sheet(app);
+const blind = new Blind();
 
 async function begin() {
   app.known = await (await fetch("known")).json();
   const names = app.known.models.map((each) => [option(each), option(each)]);
   $("model").replaceChildren(...names.map(([one]) => one));
-  $("other").replaceChildren(option("", "no guidance"), ...names.map(([, other]) => other));
+  const none = option("", "no guidance");
+  $("other").replaceChildren(none, option(REAL, "real images"), ...names.map(([, other]) => other));
   try {
     app.kept = JSON.parse(localStorage.getItem(STORED) ?? "[]");
   } catch {
@@ -457,6 +469,7 @@ $("slider").addEventListener("input", () => ($("scale").value = $("slider").valu
 $("scale").addEventListener("input", () => ($("slider").value = $("scale").value));
 $("reseed").addEventListener("click", another);
 $("usual").addEventListener("click", () => drawControls());
+$("blind").addEventListener("change", () => ($("blind").checked ? another() : act())); // unseen ones
 for (const input of document.getElementsByName("view")) {
   input.addEventListener("change", () => {
     turn(input.value);
@@ -470,6 +483,7 @@ window.addEventListener("keydown", (event) => {
   if ($("sheet").open || event.ctrlKey || event.metaKey || event.altKey) return;
   if (event.key === "Escape") app.running.abort();
   if (event.key === "n") another();
+  if (blind.element.isConnected && event.target.type !== "radio") blind.key(event);
 });
 
 let dragged = null;

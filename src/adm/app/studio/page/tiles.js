@@ -79,6 +79,7 @@ export class Group {
   /** @param compared whether another group is shown with it, of which each picture has its place. */
   constructor(heading, shape, labels, count, open, compared) {
     this.compared = compared;
+    this.heading = heading;
     this.captioned = new Set(labels).size > 1; // one class is named beside them
     const name = (place) => (this.captioned ? labels[place] : "");
     this.tiles = Array.from({ length: count }, (_, place) => new Tile(shape, name(place), open));
