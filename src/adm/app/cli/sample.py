@@ -29,7 +29,7 @@ def sample(
     upsampler_noise: int | None = None,
     output: Output = OUTPUT,
 ) -> None:
-    """Sample images from a model.
+    r"""Sample images from a model.
 
     The folder holds a PNG file for each image, grid.png with all of them or the first of each
     class, samples.npz (arr_0 uint8 NHWC, arr_1 labels), samples.json, which records how the images
@@ -45,6 +45,9 @@ def sample(
         adm sample fashion --classes all:4 --scale 2 --animate --out out/film
 
         adm sample runs/digits --classifier runs/digits-classifier --scale 1 --out out/digits
+
+        adm sample fashion --classifier fashion-classifier --classifier fashion-judge \
+            --guide classifier:scale=2 --guide classifier:scale=1,by=fashion-judge --out out/both
 
         adm sample 64x64_diffusion.pt --upsampler 64_256_upsampler.pt --out out/large
 
