@@ -3,7 +3,7 @@
 Of `adm` it has only the data and the scores.
 """
 
-import importlib.util
+import importlib
 import sys
 import time
 from collections.abc import Callable
@@ -59,7 +59,7 @@ def made(weights: str) -> dict[str, Any]:
 
 
 def classes_of(weights: str) -> tuple[str, ...]:
-    return tuple(load_program().load(Path(weights))[1]["classes"])
+    return tuple(load_program().Config.load(Path(weights))[1]["classes"])
 
 
 def timed(weights: str, options: dict[str, Any], count: int) -> Callable[[], float]:
@@ -67,26 +67,19 @@ def timed(weights: str, options: dict[str, Any], count: int) -> Callable[[], flo
 
     The statistics of the truncation are measured before, as they serve any number of images.
     """
-    program = load_program()
-    generator, classes = program.open_generator(Path(weights), torch.device("cpu"))
-    labels = [i % len(classes) for i in range(count)]
     limit = options.get("truncation")
-    program.settle(generator, limit)
+    generator, classes = load_program().open_generator(Path(weights), torch.device("cpu"), limit)
+    labels = [i % len(classes) for i in range(count)]
 
     def call() -> float:
         started = time.perf_counter()
-        program.sample(generator, labels, limit)
+        load_program("rival").sample(generator, labels, limit)
         return 1e3 * (time.perf_counter() - started) / count
 
     return call
 
 
-def load_program() -> ModuleType:
-    name = PROGRAM.stem
-    if name not in sys.modules:
-        spec = importlib.util.spec_from_file_location(name, PROGRAM)
-        assert spec is not None
-        assert spec.loader is not None
-        sys.modules[name] = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(sys.modules[name])
-    return sys.modules[name]
+def load_program(name: str = PROGRAM.stem) -> ModuleType:
+    if str(BASELINES) not in sys.path:
+        sys.path.append(str(BASELINES))
+    return importlib.import_module(name)

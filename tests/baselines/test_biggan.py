@@ -1,13 +1,12 @@
 """baselines/biggan.py: laws of its formulae, its weights, a stopped run, the command line."""
 
 import hashlib
-import importlib.util
 import itertools
 import math
 import sys
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import pytest
@@ -20,16 +19,8 @@ FOLDER = Path(__file__).parents[2] / "baselines"
 CPU = torch.device("cpu")
 
 
-def load_program() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("biggan", FOLDER / "biggan.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = sys.modules["biggan"] = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-biggan = load_program()
+sys.path.append(str(FOLDER))
+biggan, rival = map(import_module, ("biggan", "rival"))
 SMALL = biggan.Config(
     size=(8, 12), classes=3, channels=8, multipliers=(1, 2), noise=8, class_width=6, batch_size=4
 )
@@ -95,7 +86,7 @@ def test_a_batch_is_normalised_then_scaled_and_shifted(mean: float) -> None:
 def test_after_settling_an_image_does_not_depend_on_its_batch() -> None:
     torch.manual_seed(0)
     generator = biggan.Generator(SMALL)
-    noise, label = biggan.draw_noise(0, range(256), SMALL.noise, None), torch.arange(256) % 3
+    noise, label = rival.draw_noise(0, range(256), SMALL.noise, None), torch.arange(256) % 3
     trained = generator(noise, label)
     biggan.settle(generator, None, range(256))
     together = generator(noise, label)
@@ -108,7 +99,7 @@ def test_statistics_are_those_of_the_noise_that_is_sampled() -> None:
     generator = biggan.Generator(SMALL)
     for limit in (0.3, None):
         biggan.settle(generator, limit, range(1024))
-        noise = biggan.draw_noise(3, range(3000), SMALL.noise, limit)
+        noise = rival.draw_noise(3, range(3000), SMALL.noise, limit)
         with torch.no_grad():
             h = generator.first(noise.chunk(2, dim=1)[0]).view(3000, -1, *SMALL.smallest)
         variance = generator.stages[0].norm_in.norm.statistics[1]
@@ -152,11 +143,11 @@ def test_the_losses_are_those_of_the_paper() -> None:
 
 @pytest.mark.parametrize("limit", [None, 2.0, 0.5, 0.04])
 def test_truncated_noise_has_the_normal_distribution_given_its_range(limit: float | None) -> None:
-    noise, end = biggan.draw_noise(7, range(300), 64, limit), limit or math.inf
+    noise, end = rival.draw_noise(7, range(300), 64, limit), limit or math.inf
     assert noise.abs().max() <= end
     fit = stats.kstest(noise.flatten().double().numpy(), stats.truncnorm(-end, end).cdf)
     assert fit.pvalue > 0.01
-    assert torch.equal(biggan.draw_noise(7, [9], 64, limit)[0], noise[9])
+    assert torch.equal(rival.draw_noise(7, [9], 64, limit)[0], noise[9])
 
 
 def pictures() -> torch.Tensor:
@@ -180,11 +171,11 @@ def test_colours_change_by_brightness_saturation_and_contrast() -> None:
         ("c2", 0.0, level + (x - level) / 2),
     ):
         drawn = uniforms(**({"c0": 0.5, "c1": 0.5, "c2": 0.5} | {column: value}))
-        torch.testing.assert_close(biggan.recolour(x, drawn), expected, **close)
+        torch.testing.assert_close(rival.recolour(x, drawn), expected, **close)
 
 
 def test_translation_shifts_by_up_to_an_eighth_and_fills_with_0() -> None:
-    x, shifted = pictures(), biggan.translate(pictures(), uniforms())
+    x, shifted = pictures(), rival.translate(pictures(), uniforms())
     around = nn.functional.pad(x, (3, 3, 2, 2))
     shifts = {
         (down, right)
@@ -197,18 +188,18 @@ def test_translation_shifts_by_up_to_an_eighth_and_fills_with_0() -> None:
 
 
 def test_cutout_sets_one_rectangle_of_half_the_sides_to_0() -> None:
-    inside = biggan.cut_out(pictures(), uniforms(c5=0.5, c6=0.5))
+    inside = rival.cut_out(pictures(), uniforms(c5=0.5, c6=0.5))
     assert (inside == 0).all(1).flatten(1).sum(1).tolist() == [8 * 12] * 64
-    for before, after in zip(pictures(), biggan.cut_out(pictures(), uniforms()), strict=True):
+    for before, after in zip(pictures(), rival.cut_out(pictures(), uniforms()), strict=True):
         cut = (after == 0).all(0)
         assert cut.sum() == cut.any(1).sum() * cut.any(0).sum() <= 8 * 12
         assert torch.equal(after[:, ~cut], before[:, ~cut])
 
 
-@pytest.mark.parametrize("change", biggan.CHANGES)
+@pytest.mark.parametrize("change", rival.CHANGES)
 def test_gradients_pass_through_every_change(change: str) -> None:
     x = pictures().requires_grad_()
-    biggan.CHANGES[change](x, uniforms()).sum().backward()
+    rival.CHANGES[change](x, uniforms()).sum().backward()
     assert x.grad is not None
     assert (x.grad.flatten(1).abs().sum(1) > 0).all()
 
@@ -218,16 +209,17 @@ PARAMETERS = {"fashion": (564_993, 824_417), "emoji": (824_707, 1_218_401)}
 
 @pytest.mark.parametrize("name", biggan.PRESETS)
 def test_the_shipped_weights_sample_their_classes(name: str) -> None:
-    generator, classes = biggan.open_generator(FOLDER / f"{name}-biggan.safetensors", CPU)
+    few = range(2**62, 2**62 + 64)  # images of the statistics, for time
+    weights = FOLDER / f"{name}-biggan.safetensors"
+    generator, classes = biggan.open_generator(weights, CPU, 0.5, few)
     assert generator.config == biggan.PRESETS[name]
     networks = generator, biggan.Discriminator(generator.config)
     counts = tuple(sum(p.numel() for p in network.parameters()) for network in networks)
     assert counts == PARAMETERS[name]
     labels = list(range(len(classes)))
-    biggan.settle(generator, 0.5, range(2**62, 2**62 + 64))  # of few images, for time
-    images = biggan.sample(generator, labels, 0.5, seed=3)
-    assert torch.equal(images, biggan.sample(generator, labels, 0.5, seed=3))
-    assert torch.equal(biggan.sample(generator, labels[:4], 0.5, seed=3), images[:4])
+    images = rival.sample(generator, labels, 0.5, seed=3)
+    assert torch.equal(images, rival.sample(generator, labels, 0.5, seed=3))
+    assert torch.equal(rival.sample(generator, labels[:4], 0.5, seed=3), images[:4])
     assert images.float().std() > 20
 
 
