@@ -245,7 +245,7 @@ class Discriminator(nn.Module):
         h = self.first(x.to(self.config.dtype)).contiguous(memory_format=torch.channels_last)
         h = self.stages(h)
         # In the order of memory, so that gradients have it too.
-        features = (h.permute(0, 2, 3, 1).float() * self.basis).sum((1, 2))
+        features = (h.permute(0, 2, 3, 1).to(self.basis.dtype) * self.basis).sum((1, 2))
         of_label = self.label_embedding(label) / math.sqrt(self.head.out_features)
         return (self.head(features) * of_label).sum(1)
 
