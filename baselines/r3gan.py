@@ -310,7 +310,7 @@ class R3GAN(Game):
         factor: float = 0,
     ) -> float:
         """Take the step of one of the two networks; return its loss, without the penalties."""
-        learns, total = player == "critic", 0.0
+        learns, total, penalty = player == "critic", 0.0, torch.tensor(0.0)
         self.optimizers[player].zero_grad()
         self.critic.requires_grad_(learns)
         for images, labels in zip(
@@ -322,9 +322,17 @@ class R3GAN(Game):
                 fake = self.generator(torch.from_numpy(noise).to(self.device), labels)
             both = torch.cat([images, fake])
             both.requires_grad_(both.requires_grad or factor > 0)
-            logits = self.critic(self.change(both, random), labels.repeat(2))
-            loss = (critic_loss if learns else generator_loss)(*logits.chunk(2))
-            penalty = factor * 2 * squared_gradient(logits, both).mean() if factor else 0.0
+            shown = self.change(both, random)
+            if learns:
+                logits = self.critic(shown, labels.repeat(2))
+                loss = critic_loss(*logits.chunk(2))
+                if factor:
+                    penalty = factor * 2 * squared_gradient(logits, both).mean()
+            else:
+                of_real, of_fake = shown.chunk(2)
+                with torch.no_grad():
+                    of_real = self.critic(of_real, labels)
+                loss = generator_loss(of_real, self.critic(of_fake, labels))
             ((loss + penalty) * share).backward()
             total += share * loss.item()
         if not math.isfinite(total):

@@ -209,33 +209,35 @@ class Game:
 
 
 def train(data: str, out: Path, run: Game, hours: float) -> None:
-    """Train to the last step or for some hours; the same call continues.
+    """Train to the last step or for some core-hours; the same call continues.
 
     Writes `step-0000500.safetensors`, the weights to sample, every `save_every` steps, and
-    `training.safetensors`, from which a run continues.
+    `training.safetensors`, from which a run continues. Both hold the processor's seconds until then.
     """
     config = run.config
     size, channels = (config.size[0], config.size[1]), config.image_channels
     source = open_source(data, size=size, channels=channels)
     if len(source.classes) != config.classes:
         raise ValueError(f"{data} has {len(source.classes)} classes; pass --classes with that")
-    newest, start = out / "training.safetensors", time.monotonic()
+    newest, before = out / "training.safetensors", -time.process_time()
     if newest.exists():
         tensors, facts, stored = config.load(newest)
         if replace(stored, steps=config.steps) != config:
             raise ValueError(f"{newest} has other settings; train in another folder")
         run.restore(tensors, facts["step"])
+        before += facts["seconds"]
     known = {"config": asdict(config), "classes": source.classes, "data": data}
     ended = run.step >= config.steps
     while not ended:
         losses = run.learn(source)
-        ended = run.step >= config.steps or time.monotonic() > start + 3600 * hours
+        seconds = before + time.process_time()
+        ended = run.step >= config.steps or seconds >= 3600 * hours
         if ended or run.step % 50 == 0:
             shown = "  ".join(f"{name} {loss:.3f}" for name, loss in losses.items())
-            print(f"step {run.step:,}: {shown}", flush=True)
+            print(f"step {run.step:,}, {seconds / 3600:.2f} core-hours: {shown}", flush=True)
         if ended or run.step % config.save_every == 0:
             buffers = dict(run.generator.named_buffers())
-            facts = known | {"step": run.step}
+            facts = known | {"step": run.step, "seconds": seconds}
             file = out / f"step-{run.step:07d}.safetensors"
             save(file, run.averaged | buffers, config.name, facts)
             save(newest, run.tensors(), config.name, facts)
@@ -335,7 +337,7 @@ def command(
     training.add_argument("--data", required=True, help="what `adm train --data` takes")
     training.add_argument("--out", type=Path, required=True)
     training.add_argument("--preset", choices=presets, default="fashion")
-    training.add_argument("--hours", type=float, default=math.inf)
+    training.add_argument("--hours", type=float, default=math.inf, help="of a core, in all")
     for field in fields(presets["fashion"]):
         flag = f"--{field.name.replace('_', '-')}"
         training.add_argument(flag, type=option(field.default), metavar="VALUE")
