@@ -51,13 +51,12 @@ class Config(Settings):
 
     name: ClassVar[str] = "r3gan"
 
-    channels: int = 64
-    multipliers: tuple[int, ...] = (1, 2, 4)
+    multipliers: tuple[int, ...] = (1, 4, 8)
     noise: int = 64
     blocks: int = 2
     expansion: int = 2
     group: int = 16
-    micro_batch: int = 16
+    micro_batch: int = 64
     burn_in: int = 200_000
     rate: tuple[float, ...] = (2e-4, 5e-5)
     beta_2: tuple[float, ...] = (0.9, 0.99)
@@ -83,7 +82,7 @@ PRESETS = {
         image_channels=3,
         size=(32, 32),
         classes=9,
-        multipliers=(1, 2, 4, 4),
+        multipliers=(1, 4, 8, 8),
         changes=("colour", "translation", "cutout"),
     ),
 }
