@@ -212,7 +212,7 @@ def train(data: str, out: Path, run: Game, hours: float) -> None:
     """Train to the last step or for some core-hours; the same call continues.
 
     Writes `step-0000500.safetensors`, the weights to sample, every `save_every` steps, and
-    `training.safetensors`, from which a run continues. Both hold the processor's seconds until then.
+    `training.safetensors`, from which a run continues. Both have the processor's seconds so far.
     """
     config = run.config
     size, channels = (config.size[0], config.size[1]), config.image_channels

@@ -109,6 +109,6 @@ def costs(pipeline: Pipeline, settings: dict[str, Any]) -> dict[str, Any]:
 def used(row: Row, pipeline: Pipeline, settings: dict[str, Any]) -> list[str]:
     """Return the names of the models that a row uses."""
     generator = pipeline.generator(**settings)
-    guides = (getattr(generator, kind, None) for kind in ("classifier", "weak"))
-    names = [row.model, *(each.name for each in guides if each), row.options.get("upsampler")]
+    guides = [*generator.classifiers, *([generator.weak] if generator.weak else [])]
+    names = [row.model, *(each.name for each in guides), row.options.get("upsampler")]
     return [name for name in names if name is not None]
