@@ -75,7 +75,8 @@ def show(
 
     def see(indices: Sequence[int], state: State) -> None:
         clock.step += 1
-        places = own_places(indices, size)
+        # Others of a block repeat one of those that are requested.
+        places = [place for place, index in enumerate(indices) if index % size == place]
         estimate = to_uint8(state.prediction.x_0[places]).cpu()
         shown = {"places": [requested.index(indices[place]) for place in places]}
         emit("step", {**shown, **clock.read(), "strip": pictures.strip(estimate)})
@@ -119,11 +120,6 @@ def film(job: Job, index: int, emit: Emit) -> dict[str, Any]:
         "estimates": pictures.strip(torch.stack(estimates)),
         "levels": levels,
     }
-
-
-def own_places(indices: Sequence[int], size: int) -> list[int]:
-    """Return the places of a block whose images are requested; others repeat one of them."""
-    return [place for place, index in enumerate(indices) if index % size == place]
 
 
 def level(job: Job, state: State) -> float:

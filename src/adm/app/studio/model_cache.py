@@ -26,8 +26,8 @@ from adm.models.paths import SHIPPED, resolve
 from adm.models.trained import name_of
 from adm.progress import displayed
 from adm.recipes.schema import DataSettings, from_json
-from adm.scoring import Extraction, FeatureSet, extract, open_images
-from adm.scoring.images import relabelled
+from adm.scoring import Extraction, FeatureSet, extract
+from adm.scoring.images import images_for, relabelled
 from adm.scoring.nearest import NEIGHBOURS, NONE, QUANTILE, equal_pixels, own_distances
 from adm.shown import shown
 from adm.spec import SettingError, literal, out_of_range, to_json
@@ -185,11 +185,9 @@ class ModelCache:
         return "training", self._open(name, "train")
 
     def _open(self, name: str, split: str) -> Source:
-        settings = self.pipeline(name).model.recipe.data
-        spec = self._data.get(name, settings.source)
+        model = self.pipeline(name).model
         try:
-            size, channels = settings.size, settings.channels
-            return open_images(spec, split=split, size=size, channels=channels).source
+            return images_for(model, self._data.get(name, model.recipe.data.source), split)
         except (ValueError, OSError) as error:
             if name in self._data or isinstance(error, NoSplit):
                 raise
