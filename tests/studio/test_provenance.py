@@ -17,7 +17,7 @@ from pydantic import ValidationError
 
 from adm.app.cli.sampling import Settings
 from adm.app.studio import provenance
-from adm.app.studio.orders import Origin, Sample
+from adm.app.studio.orders import OPEN, Origin, Sample
 from adm.app.studio.provenance import OPTIONS, annotation, call, shell
 from adm.limits import MOST_TEXT
 
@@ -84,8 +84,8 @@ def test_whatever_a_text_holds_is_an_order_or_refused(order: Any, index: Any) ->
     assert Origin.model_validate_json(json.dumps(read.model_dump(mode="json"))) == read
 
 
-def test_every_setting_of_the_command_has_an_option() -> None:
-    assert {*OPTIONS} == {field.name for field in fields(Settings)} - {"set"}
+def test_every_option_of_the_command_that_the_page_may_give_is_known() -> None:
+    assert {*OPTIONS} == {field.name for field in fields(Settings)} & OPEN
 
 
 def test_words_that_a_shell_would_act_upon_are_quoted() -> None:
