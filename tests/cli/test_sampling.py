@@ -56,7 +56,7 @@ def test_several_classifiers_guide_in_their_own_intervals(
     manifest = json.loads((tmp_path / "added" / "samples.json").read_text())
     assert [each["file"] for each in manifest["classifier"]] == [guide.name, boots.name]
     for spec, message in (
-        ("scale=1,by=other", "by of --guide must be one of guide, boots, got 'other'"),
+        ("scale=1,by=other", "by of --guide must be the name of one of guide, boots, got 'other'"),
         (
             "scale=1,by=boots",
             "or name a class of its own, as in --guide classifier:scale=1,classes=NAME",
@@ -108,7 +108,7 @@ def test_no_stored_name_of_a_function_is_loaded(adm: Adm, models: Path, tmp_path
     refused = adm("sample", model, "--out", tmp_path / "out").refusal()
     assert "--guide gradient needs --gradient: a function, as in --gradient guides.py" in refused
     other = adm("sample", model, "--gradient", "os:getcwd", "--out", tmp_path / "out").refusal()
-    assert "by of --guide must be one of getcwd, got" in other
+    assert "by of --guide must be the name of one of getcwd, got" in other
     assert not (tmp_path / "guides.ran").exists()
     adm.done("sample", model, "--gradient", name, "--count", 1, "--out", tmp_path / "out")
     assert (tmp_path / "guides.ran").exists()

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol, TypeAlias
+from typing import TypeAlias
 
 import torch
 from torch import Tensor
@@ -16,8 +16,15 @@ from adm.generation.labels import label_of
 from adm.guidance import Gradient, contrasted, switched, thresholded, total
 from adm.models.pair import given_by, guides_on
 from adm.models.trained import ClassifierModel, DiffusionModel, Network
-from adm.samplers import ByGradient, ClassifierGuide, GradientGuide, Sampling
-from adm.samplers.guide import Weaker
+from adm.samplers import (
+    AttentionGuide,
+    ByGradient,
+    ClassifierGuide,
+    ContrastGuide,
+    FreeGuide,
+    GradientGuide,
+    Sampling,
+)
 from adm.samplers.settings import Stage
 from adm.shown import shown
 from adm.spec import SettingError, literal, out_of_range
@@ -28,20 +35,8 @@ from adm.training.objective import WITHHELD
 OfSchedule: TypeAlias = Callable[[Schedule], Gradient]
 
 
-class Evaluates(Protocol):
-    """The networks that sampling evaluates: those of models, or stand-ins that count calls."""
-
-    def denoise(self, weaker: Weaker | None = None) -> Denoise:
-        """Return the denoiser of the model, or the weaker one of a contrast."""
-        ...
-
-    def gradient(self, guide: ByGradient) -> Gradient:
-        """Return the gradient of a classifier or a function, without a scale."""
-        ...
-
-
 def with_guides(
-    sampling: Sampling, process: Schedule, networks: Evaluates
+    sampling: Sampling, process: Schedule, networks: "Networks | Counter"
 ) -> tuple[Denoise, Gradient | None]:
     """Return the denoiser with all contrasts, and the sum of all gradients; None if there are none.
 
@@ -51,8 +46,7 @@ def with_guides(
     levels, schedule = sampling.grid.visited(process), sampling.grid.of(process)
     denoise = networks.denoise()
     contrasts = [
-        each.apply(networks.denoise(each.against), levels, schedule)
-        for each in sampling.by_contrast
+        each.apply(networks.denoise(each), levels, schedule) for each in sampling.by_contrast
     ]
     if contrasts:
         denoise = contrasted(denoise, *contrasts)
@@ -117,19 +111,20 @@ class Networks:
             denoise = thresholded(denoise, self.threshold, schedule)
         return denoise, pull
 
-    def denoise(self, weaker: Weaker | None = None) -> Denoise:
+    def denoise(self, guide: ContrastGuide | None = None) -> Denoise:
+        """Return the denoiser of the model, or the weaker one of a contrast."""
         model = self.model
         evaluate: Callable[..., Network] = model.prepared
         labels, low_res = self.network_labels, self.low_res
-        if weaker == "unlabelled":
+        if isinstance(guide, FreeGuide):
             if model.recipe.data.paired and low_res is not None:
                 low_res = torch.full_like(low_res, WITHHELD)
             elif labels is None:
                 raise SettingError("classes", "{guide=free} guides to classes; give {}")
             labels = None
-        elif weaker == "perturbed":
+        elif isinstance(guide, AttentionGuide):
             evaluate = model.perturbed
-        elif weaker == "weak":
+        elif guide is not None:
             assert self.weak is not None
             model, evaluate = self.weak, self.weak.prepared
         sampling = self.sampling
@@ -144,6 +139,7 @@ class Networks:
         )
 
     def gradient(self, guide: ByGradient) -> Gradient:
+        """Return the gradient of a classifier or a function, without a scale."""
         sampling, labels = self.sampling, self.labels
         schedule = sampling.grid.of(self.model.schedule)
         if isinstance(guide, GradientGuide):
@@ -231,11 +227,11 @@ class Counter:
         """All calls."""
         return Cost(self.network + self.backward, self.classifier)
 
-    def denoise(self, weaker: Weaker | None = None) -> Denoise:
+    def denoise(self, guide: ContrastGuide | None = None) -> Denoise:
         """Return a denoiser that counts its evaluations, and predicts an empty image."""
 
         def denoise(x_t: Tensor, level: Level) -> Prediction:
-            if weaker is None:
+            if guide is None:
                 self._before = self.network
             self.network += 1
             value = at(self.schedule.posterior_variance, level, x_t)

@@ -31,7 +31,7 @@ from adm.models.trained import ClassifierModel, DiffusionModel, TrainedModel
 from adm.progress import progress
 from adm.restoration import DPS, Method, Operator, operator_of
 from adm.restoration.measurement import Forward
-from adm.samplers import ClassifierGuide, FreeGuide, Sampling, State
+from adm.samplers import ClassifierGuide, FreeGuide, Sampling, State, WeakGuide
 from adm.shown import count_of
 from adm.spec import SettingError, literal, parse
 
@@ -162,7 +162,7 @@ class Pipeline:
         sampling = self.sampling.change(**start.settings(self.model, settings))
         sampling = with_functions(sampling, functions)
         guides = self.classifiers if sampling.by(ClassifierGuide) else ()
-        weak = self.weaker if any(g.against == "weak" for g in sampling.by_contrast) else None
+        weak = self.weaker if any(isinstance(g, WeakGuide) for g in sampling.by_contrast) else None
         generator = DiffusionGenerator.of(self.model, sampling, guides, weak, functions, start)
         if classes is None or generator.classes or not self.classes:
             return generator

@@ -41,17 +41,22 @@ def between(gradient: Gradient, low: int, high: int) -> Gradient:
         raise ValueError(f"low must be at most high, got low={low} and high={high}")
 
     def combined(x_t: Tensor, level: Level, prediction: Prediction) -> Tensor:
-        if isinstance(level, int):  # decided on the host: a device would have to be waited for
-            inside = low <= level <= high
-            return gradient(x_t, level, prediction) if inside else torch.zeros_like(x_t)
-        levels = level.to(x_t.device)
-        inside = (low <= levels) & (levels <= high)
-        if not inside.any():
+        within = inside(low, high, level, x_t)
+        if within is False:
             return torch.zeros_like(x_t)
         pull = gradient(x_t, level, prediction)
-        return torch.where(inside.reshape(-1, *[1] * (x_t.dim() - 1)), pull, 0.0)
+        return pull if within is True else torch.where(within, pull, 0.0)
 
     return combined
+
+
+def inside(low: int, high: int, level: Level, x_t: Tensor) -> bool | Tensor:
+    """Return whether levels are in low..high: of all images, or (B, 1, 1, 1) if of some."""
+    if isinstance(level, int):  # decided on the host: a device would have to be waited for
+        return low <= level <= high
+    levels = level.to(x_t.device).reshape(-1, *[1] * (x_t.dim() - 1))
+    within = (low <= levels) & (levels <= high)
+    return within if within.any() else False
 
 
 def every(function: OfLevel, count: int) -> OfLevel:

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from adm.diffusion import Denoise, Level, Prediction, Schedule, Threshold
 from adm.diffusion.schedule import at
-from adm.guidance.combine import every
+from adm.guidance.combine import every, inside
 from adm.guidance.gradients import Gradient, evaluate
 
 
@@ -61,14 +61,8 @@ class Contrast(NamedTuple):
 
     def at(self, level: Level, x_t: Tensor) -> float | Tensor:
         """Return the factor at a level: a number, or (B, 1, 1, 1) if images differ in theirs."""
-        if self.interval is None:
-            return self.factor
-        low, high = self.interval
-        if isinstance(level, int):  # decided on the host: a device would have to be waited for
-            return self.factor if low <= level <= high else 0.0
-        levels = level.to(x_t.device).reshape(-1, *[1] * (x_t.dim() - 1))
-        inside = (low <= levels) & (levels <= high)
-        return self.factor * inside.to(x_t.dtype) if inside.any() else 0.0
+        within = self.interval is None or inside(*self.interval, level, x_t)
+        return self.factor * (within.to(x_t.dtype) if isinstance(within, Tensor) else within)
 
     def difference(
         self, x_t: Tensor, level: Level, strong: Prediction

@@ -10,7 +10,15 @@ from adm.models.hub import CLASSIFIER, MODEL, WEAK
 from adm.models.paths import SHIPPED
 from adm.models.trained import ClassifierModel, DiffusionModel
 from adm.recipes.released import PUBLIC, RELEASED, public_name
-from adm.samplers import ByGradient, ClassifierGuide, GradientGuide, Sampling, WeakGuide
+from adm.samplers import (
+    AttentionGuide,
+    ByGradient,
+    ClassifierGuide,
+    FreeGuide,
+    GradientGuide,
+    Sampling,
+    WeakGuide,
+)
 from adm.samplers.guide import Guide, On
 from adm.shown import short
 from adm.spec import SettingError, literal, out_of_range
@@ -124,14 +132,11 @@ def given_by(guide: ByGradient, given: Sequence[Given]) -> Given:
         raise SettingError(guide.name, f"{{guide={guide.name}}} needs {{}}: a {what}")
     if guide.by is None:
         return given[0]
-    named = [each for each in given if guide.by in (each.name, each.name.rpartition(":")[2])]
-    if len(named) > 1:
-        raise SettingError(
-            "guide.by", f"{{}}={literal(guide.by)} is the name of several; rename one"
-        )
-    if not named:
-        names = ", ".join(each.name.rpartition(":")[2] for each in given)
-        raise out_of_range("guide.by", f"one of {literal(names)}", guide.by)
+    names = [each.name.rpartition(":")[2] for each in given]
+    named = [each for each, name in zip(given, names, strict=True) if guide.by in (name, each.name)]
+    if len(named) != 1:
+        allowed = f"the name of one of {literal(', '.join(names))}"
+        raise out_of_range("guide.by", allowed, guide.by)
     return named[0]
 
 
@@ -147,12 +152,12 @@ def check_guides(
         guide.check(model.schedule.last)
         if isinstance(guide, GradientGuide):
             given_by(guide, gradients)
-    against = {guide.against for guide in sampling.by_contrast}
-    if "unlabelled" in against:
+    contrasts = {type(guide) for guide in sampling.by_contrast}
+    if FreeGuide in contrasts:
         _check_unlabelled(model, sampling)
-    if "perturbed" in against:
+    if AttentionGuide in contrasts:
         _check_attention(model)
-    if "weak" in against:
+    if WeakGuide in contrasts:
         if weak is None:
             raise SettingError(
                 "weak", "{guide=weak} needs {weak}: a worse model, such as an earlier checkpoint"
@@ -258,18 +263,15 @@ def check_pair(
             "on=x_0, or give a classifier of noisy images",
         )
     ours, theirs = model.recipe.data, classifier.recipe.data
-    labels = classes or model.classes or classifier.classes
-    cure = (
-        "train a classifier with the model's data and process, or name a class of its own, as in "
-        "{guide=classifier:scale=1,classes=NAME}"
-    )
-    _check_alike("classifier", model, classifier, {"classes": (labels, classifier.classes)}, cure)
+    labels = {"classes": (classes or model.classes or classifier.classes, classifier.classes)}
+    cure = "train a classifier with the model's data and process"
+    own = "name a class of its own, as in {guide=classifier:scale=1,classes=NAME}"
+    _check_alike("classifier", model, classifier, labels, f"{cure}, or {own}")
     pairs = {
         "size of images": (ours.size, theirs.size),
         "channels": (ours.channels, theirs.channels),
         **(_processes(model, classifier) if on_x_t else {}),
     }
-    cure = "train a classifier with the model's data and process"
     _check_alike("classifier", model, classifier, pairs, cure)
 
 

@@ -20,7 +20,6 @@ from adm.spec import Checked
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Name = Annotated[str, Field(min_length=1)]
 On = Literal["x_t", "x_0", "x_0_through_network"]
-Weaker = Literal["unlabelled", "weak", "perturbed"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,13 +130,10 @@ class ContrastGuide(Guide):
     """Guidance without a classifier, by contrast with a weaker prediction.
 
     Attributes:
-        against: the weaker prediction: of the model without the label, of a weak model, or of the
-            model without its innermost attention.
         every: the weaker prediction is evaluated at every `every`-th visited level of the interval,
             and its difference reused in between; see `adm.guidance.Contrast`.
     """
 
-    against: ClassVar[Weaker]
     neutral: ClassVar[float] = 1.0
 
     @property
@@ -169,7 +165,6 @@ class FreeGuide(ContrastGuide):
     """
 
     name: ClassVar[str] = "free"
-    against: ClassVar[Weaker] = "unlabelled"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -185,7 +180,6 @@ class WeakGuide(ContrastGuide):
     """
 
     name: ClassVar[str] = "weak"
-    against: ClassVar[Weaker] = "weak"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -201,7 +195,6 @@ class AttentionGuide(ContrastGuide):
     """
 
     name: ClassVar[str] = "attention"
-    against: ClassVar[Weaker] = "perturbed"
     neutral: ClassVar[float] = 0.0
 
 

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 from rich.text import Text
 
-from adm.app.cli.options import Classifier, Device
+from adm.app.cli.options import Device
 from adm.app.cli.output import AsJson, say, show, table
 from adm.app.progress import progress
 
@@ -16,7 +16,7 @@ def doctor(
     model: str,
     /,
     *,
-    classifier: Classifier = None,
+    classifier: str | None = None,
     data: str | None = None,
     count: int = 48,
     device: Device = None,
@@ -43,6 +43,8 @@ def doctor(
     model
         A path (a file or a run folder) or a shipped name, such as fashion; a diffusion model or
         a classifier.
+    classifier
+        Classifier for guidance: path or shipped name; by default the one that belongs to the model.
     data
         Data that the model was trained on, in any of the forms of `adm train --data`; by default
         those of its recipe, if they are built in.

@@ -46,13 +46,6 @@ THEIR_FEATURES = Parameter(
 Model = Annotated[
     str, Parameter(help="A path (a file or a run folder) or a shipped name, such as fashion.")
 ]
-Classifier = Annotated[
-    str | None,
-    Parameter(
-        help="Classifier for guidance: path or shipped name; by default the one that belongs to "
-        "the model."
-    ),
-]
 Classifiers = Annotated[
     tuple[str, ...],
     Parameter(

@@ -4,18 +4,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from adm.app.cli import places
-from adm.app.cli.options import (
-    SEPARATED,
-    SEVERAL,
-    THEIR_FEATURES,
-    Classifiers,
-    Device,
-    Model,
-    Resize,
-    Split,
-    Weak,
-)
+from adm.app.cli.options import SEPARATED, SEVERAL, THEIR_FEATURES, Model, Resize, Split
 from adm.app.cli.output import OUT, AsJson, say, show, table
+from adm.app.cli.sampling import MODELS, Models
 
 if TYPE_CHECKING:  # so that --help does not load torch
     from adm.app.study.run import Result
@@ -30,8 +21,7 @@ def sweep(
     vary: Annotated[tuple[str, ...], SEVERAL] = (SCALES,),
     reference: Annotated[tuple[str, ...], SEPARATED],
     out: Annotated[Path, OUT],
-    classifier: Classifiers = (),
-    weak: Weak = None,
+    models: Models = MODELS,
     count: int = 1000,
     classes: str | None = None,
     proportions: str | None = None,
@@ -41,7 +31,6 @@ def sweep(
     judge: str | None = None,
     seed: int = 0,
     batch_size: int = 64,
-    device: Device = None,
     as_json: AsJson = False,
 ) -> None:
     r"""Score samples at several values of any settings, and plot what changes.
@@ -93,9 +82,9 @@ def sweep(
     from adm.generation.pipeline import load
     from adm.models.device import join_ranks
 
-    devices = join_ranks(device)
+    devices = join_ranks(models.device)
     result = library(
-        load(model, classifier, device=devices.device, weak=weak),
+        load(model, models.classifier, device=devices.device, weak=models.weak),
         vary=[axis(text) for text in vary],
         reference=reference,
         out=out,
