@@ -535,11 +535,9 @@ def load(
     # Refuses missing models; `Pipeline` loads these on first use.
     one = isinstance(classifier, ClassifierModel | str | Path)
     given = (classifier,) if one else tuple(classifier or ())
-    for each in given:
-        if not isinstance(each, ClassifierModel):
+    for each in (*given, weak):
+        if isinstance(each, str | Path):
             paths.resolve(each)
-    if weak is not None and not isinstance(weak, DiffusionModel):
-        paths.resolve(weak)
     loaded = load_diffusion(model, place)
     larger = None if upsampler is None else load_diffusion(upsampler, place)
     guides = given or tuple(filter(None, [classifier_of(model, loaded.path)]))

@@ -128,9 +128,8 @@ class Problem(Start):
     def cost(self, plain: Cost, model: DiffusionModel, sampling: Sampling) -> Cost:
         method, steps = self.method, sampling.grid.steps
         calls = method.calls(sampling.sampler, steps)
-        per_call = plain.network // sampling.sampler.evaluations(steps)
-        classifier = plain.classifier * calls // steps
-        return Cost(calls * max(per_call, 1) * (1 + method.backward), classifier)
+        network = plain.network * calls // sampling.sampler.evaluations(steps)
+        return Cost(network * (1 + method.backward), plain.classifier * calls // steps)
 
     def states(
         self,

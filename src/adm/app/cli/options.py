@@ -46,18 +46,6 @@ THEIR_FEATURES = Parameter(
 Model = Annotated[
     str, Parameter(help="A path (a file or a run folder) or a shipped name, such as fashion.")
 ]
-Classifiers = Annotated[
-    tuple[str, ...],
-    Parameter(
-        help="Classifier for guidance: path or shipped name; by default the one that belongs to "
-        "the model. May be given several times: --guide classifier:scale=1,by=NAME names one.",
-        negative="",
-        show_default=False,
-    ),
-]
-Weak = Annotated[
-    str | None, Parameter(help="Worse model of the same images, for --guide weak:scale=1.5.")
-]
 Device = Annotated[
     str | None, Parameter(help="cpu, cuda, cuda:1 or mps; by default the best available.")
 ]

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from adm.app.cli.options import FLAG, SEVERAL, Classifiers, Device, Weak
+from adm.app.cli.options import FLAG, SEVERAL, Device
 from adm.shown import shown
 from adm.spec import SettingError
 
@@ -77,10 +77,19 @@ class Settings:
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
 class Models:
-    """Models that guide the one that is sampled, and the device of all."""
+    """Models that guide the one that is sampled, and the device of all.
 
-    classifier: Classifiers = ()
-    weak: Weak = None
+    Parameters
+    ----------
+    classifier
+        Classifier for guidance: path or shipped name; by default the one that belongs to the model.
+        May be given several times: --guide classifier:scale=1,by=NAME names one.
+    weak
+        Worse model of the same images, for --guide weak:scale=1.5.
+    """
+
+    classifier: Annotated[tuple[str, ...], SEVERAL] = ()
+    weak: str | None = None
     device: Device = None
 
 
