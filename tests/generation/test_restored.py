@@ -51,6 +51,19 @@ def test_the_stated_cost_is_the_number_of_calls(model: adm.Pipeline, method: str
     assert job.cost.classifier == job.cost.network // (1 + job.generator.start.method.backward)
 
 
+@pytest.mark.parametrize("guide", ["free:scale=3,every=2", "free:scale=3,interval=5-20"])
+def test_a_contrast_that_is_not_always_evaluated_is_counted_so(
+    model: adm.Pipeline, guide: str
+) -> None:
+    y, problem = model.measure(IMAGES[:1], OPERATOR), Problem.parsed(OPERATOR, "mmps")
+    job = model.restore_job(y, problem, classes="bag", guide=guide, steps=6)
+    called = list[int]()
+    hook = model.model.prepared().register_forward_hook(lambda *_: called.append(1))
+    job.images([0])
+    hook.remove()
+    assert job.cost.network == len(called) * (1 + problem.method.backward)
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_every_method_is_guided_as_sampling_is(model: adm.Pipeline, method: str) -> None:
     """By a classifier in an interval, and by the contrast with the model without the label."""
