@@ -23,7 +23,6 @@ from adm.models.pair import check_guides, classes_of, given_by
 from adm.models.trained import ClassifierModel, DiffusionModel
 from adm.restoration import Prior
 from adm.samplers import (
-    ByGradient,
     ClassifierGuide,
     Guide,
     ImageNoise,
@@ -202,8 +201,9 @@ class DiffusionGenerator(Generator):
         noise, x = self.noise(indices), self.x_start(indices, inputs)
         prior = Prior(denoise, self.schedule, pull, threshold)
         states = self.start.states(model, prior, sampler, x, noise, inputs)
-        through = any(each.differentiates for each in self.sampling.by(ByGradient))
-        return with_grad(states) if through or self.start.differentiates else without_grad(states)
+        through = {each.on for each in self.sampling.by(ClassifierGuide)} & {"x_0_through_network"}
+        differentiated = through or self.gradients or self.start.differentiates
+        return with_grad(states) if differentiated else without_grad(states)
 
     def x_start(self, indices: Sequence[int], inputs: Tensor | None = None) -> Tensor:
         """Return x_t of one batch from which sampling starts, (B, C, H, W)."""

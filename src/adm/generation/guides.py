@@ -250,7 +250,7 @@ class Counter:
         def gradient(x_t: Tensor, level: Level, prediction: Prediction) -> Tensor:
             if isinstance(guide, ClassifierGuide):
                 self.classifier += 1
-                if guide.differentiates:  # all that made the prediction
+                if guide.on == "x_0_through_network":  # all that made the prediction
                     self.backward += self.network - self._before
             return torch.zeros_like(x_t)
 

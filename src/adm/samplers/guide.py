@@ -58,11 +58,6 @@ class ByGradient(Guide):
     by: Name | None = None
     neutral: ClassVar[float] = 0.0
 
-    @property
-    def differentiates(self) -> bool:
-        """Whether it may differentiate the prediction of the network."""
-        return False
-
     def apply(self, gradient: Gradient, levels: Sequence[float]) -> Gradient:
         """Apply reuse, scale, cap and interval to a gradient.
 
@@ -101,10 +96,6 @@ class ClassifierGuide(ByGradient):
     classes: Name | None = None
     name: ClassVar[str] = "classifier"
 
-    @property
-    def differentiates(self) -> bool:
-        return self.on == "x_0_through_network"
-
 
 @dataclass(frozen=True, kw_only=True)
 class GradientGuide(ByGradient):
@@ -119,10 +110,6 @@ class GradientGuide(ByGradient):
 
     scale: Finite = 1.0
     name: ClassVar[str] = "gradient"
-
-    @property
-    def differentiates(self) -> bool:
-        return True
 
 
 @dataclass(frozen=True, kw_only=True)
