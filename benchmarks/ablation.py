@@ -105,7 +105,7 @@ def trained(left: list[Job], times: Times, place: Path) -> float:
     """Return the seconds of training that the runs have behind them, by their logs."""
     total = 0.0
     for job in left:
-        path, timed = job.folder(place) / log.FILE, times.rows[job.rows[0].name]
+        path, timed = job.folder(place) / log.FILE, times.rows[job.row.name]
         done = path.read_bytes().count(b"\n") if path.exists() else 0
         total += timed.step_seconds * min(done, timed.steps)
     return total

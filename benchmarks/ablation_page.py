@@ -1,30 +1,56 @@
 """Scores of the runs of a Plan -> tables and a figure, in a folder and in docs/results/ablation.md.
 
-Rows that have not been measured are left out.
+Rows are compared at equal seconds, as in Figure 2 of the paper, and at equal steps, as in its
+Tables 1 to 3. Those that have not been measured are left out.
 """
 
 import math
 import shutil
 import statistics
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
 import matplotlib
 from ablation_plan import BASE, COMBINED, CONTINUED, PAPER, Plan, Row
-from ablation_scores import SCORES, RunScores, read_runs
+from ablation_scores import SCORES, Point, RunScores, Times, read_runs, read_times
 from matplotlib.figure import Figure
 from results_page import between, table
 from scipy.stats import t as students
 
-from adm.app.study.plots import FAINT, INK, LINES, STYLE
+from adm.app.study.plots import FAINT, INK, STYLE
 from adm.store.files import write_text
 
 PAGE, IMAGES, STORED = "results/ablation.md", "images", "results/ablation"
 MADE = "make ablation"
 USUAL, DISTANCE = "frechet", "frechet_at_infinity"  # the second if there are enough images
 CERTAIN = 0.95
+COLOURS = [matplotlib.colormaps["tab20"](place) for place in range(20)]
 Runs: TypeAlias = dict[str, dict[int, RunScores]]  # row -> seed -> run
+
+
+class Reading(NamedTuple):
+    """When runs are compared.
+
+    Attributes:
+        title: in the table.
+        of: the point of a run of a row; None for a run that does not have it.
+    """
+
+    title: str
+    of: Callable[[Row, RunScores], Point | None]
+
+
+def readings(plan: Plan, times: Times) -> list[Reading]:
+    """Return the readings that runs of these times have."""
+
+    def at_the_end(row: Row, run: RunScores) -> Point | None:
+        return run.at(times.rows[plan.trained(row).name].steps)
+
+    found = [Reading(f"{times.seconds:,.0f} s", at_the_end)]
+    if times.equal is not None:
+        found.append(Reading(f"{times.equal:,} steps", lambda row, run: run.at(times.equal)))
+    return found
 
 
 class Estimate(NamedTuple):
@@ -81,7 +107,7 @@ def _spread(squares: float, freedom: int) -> Spread:
 
 
 class Measured:
-    """The distance of all rows of a plan, with the spread between runs.
+    """The distance of all rows of a plan at one reading, with the spread between runs.
 
     Attributes:
         key: of the score: at infinite N if all runs have it.
@@ -90,21 +116,31 @@ class Measured:
         within_seeds: of the runs of a seed, from the rows and seeds that say most of it.
     """
 
-    def __init__(self, plan: Plan, runs: Runs, features: str) -> None:
-        every = [run.scores[features] for own in runs.values() for run in own.values()]
-        self.plan = plan
-        self.key = key = DISTANCE if all(DISTANCE in scores for scores in every) else USUAL
-        self.values = {
-            name: {seed: run.scores[features][key].score.value for seed, run in own.items()}
+    def __init__(self, plan: Plan, runs: Runs, features: str, reading: Reading) -> None:
+        points = {
+            name: {seed: reading.of(plan.row(name), run) for seed, run in own.items()}
             for name, own in runs.items()
         }
-        own = [self.values[row.name] for row in plan.weights() if row.name in runs]
+        scores = {
+            name: {seed: point.scores[features] for seed, point in own.items() if point}
+            for name, own in points.items()
+        }
+        every = [each for own in scores.values() for each in own.values()]
+        self.plan = plan
+        self.key = key = DISTANCE if all(DISTANCE in each for each in every) else USUAL
+        self.values = {
+            name: {seed: each[key].score.value for seed, each in own.items()}
+            for name, own in scores.items()
+            if own
+        }
+        own = [self.values[row.name] for row in plan.networks() if row.name in self.values]
         blocks = [
             [[row[seed] for seed in seeds] for row in own if row.keys() >= seeds.keys()]
             for seeds in own
         ]
         self.spread = spread([[*each.values()] for each in own])
-        self.within_seeds = max(map(spread_within_seeds, blocks), key=lambda each: each.freedom)
+        within = map(spread_within_seeds, blocks)
+        self.within_seeds = max(within, key=lambda each: each.freedom, default=_spread(0, 0))
 
     def mean(self, name: str) -> Estimate:
         values = self.values[name].values()
@@ -112,7 +148,7 @@ class Measured:
 
     def difference(self, row: Row) -> Estimate | None:
         """Return how much higher the row is than its base, of the same seeds; None without one."""
-        own, base = self.values[row.name], self.values.get(row.base or "", {})
+        own, base = self.values.get(row.name, {}), self.values.get(row.base or "", {})
         apart = [own[seed] - base[seed] for seed in own.keys() & base.keys()]
         if not apart:
             return None
@@ -144,59 +180,67 @@ def separation(distance: Measured) -> str:
 
 
 def write(plan: Plan, place: Path, docs: Path | None) -> None:
-    """Write table.md and rows.png, and update docs/ if that is given."""
-    runs = read_runs(plan, place)
-    text = tables(plan, runs)
+    """Write table.md and curves.png, and update docs/ if that is given."""
+    runs, times = read_runs(plan, place), read_times(plan, place)
+    assert times is not None
+    text = tables(plan, runs, times)
     write_text(place / "table.md", text + "\n")
-    drawn = figure(plan, runs)
-    drawn.savefig(place / "rows.png")
+    curves(plan, runs).savefig(place / "curves.png")
     print(text)
     if docs is not None:
         page = docs / PAGE
-        write_text(page, updated(page.read_text("utf-8"), plan, runs))
+        write_text(page, updated(page.read_text("utf-8"), plan, runs, times))
         shutil.copytree(place / SCORES, docs / STORED / plan.name, dirs_exist_ok=True)
-        shutil.copyfile(place / "rows.png", docs / IMAGES / f"ablation-{plan.name}.png")
+        shutil.copyfile(place / "curves.png", docs / IMAGES / f"ablation-{plan.name}.png")
 
 
-def updated(page: str, plan: Plan, runs: Runs) -> str:
+def updated(page: str, plan: Plan, runs: Runs, times: Times) -> str:
     """Return the page with the tables and the figure of a plan in its section."""
     picture = f"![The distance of every row](../{IMAGES}/ablation-{plan.name}.png)"
-    text = f"{tables(plan, runs)}\n\n{picture}"
+    text = f"{tables(plan, runs, times)}\n\n{picture}"
     return between(page, plan.name, text, MADE)
 
 
-def tables(plan: Plan, runs: Runs) -> str:
+def tables(plan: Plan, runs: Runs, times: Times) -> str:
     """Return the tables of the paper's rows and of the continued ones, with a note."""
-    first, *_ = plan.contest.features
-    distance = Measured(plan, runs, first)
-    parts = [quality(plan, runs, distance, each) for each in (PAPER, CONTINUED)]
-    if {BASE, COMBINED} <= runs.keys() and distance.within_seeds.freedom:
+    parts = [quality(plan, runs, times, each) for each in (PAPER, CONTINUED)]
+    distance = Measured(plan, runs, plan.contest.features[0], readings(plan, times)[0])
+    if {BASE, COMBINED} <= distance.values.keys() and distance.within_seeds.freedom:
         parts.append(separation(distance))
     parts.append(note(plan, runs, distance))
     return "\n\n".join(part for part in parts if part)
 
 
-def quality(plan: Plan, runs: Runs, distance: Measured, which: str) -> str:
+def quality(plan: Plan, runs: Runs, times: Times, which: str) -> str:
     """Return a table of scores; empty without rows."""
     first, *others = plan.contest.features
     rows = [row for row in plan.rows if row.table == which and row.name in runs]
     if not rows:
         return ""
-    further = [Measured(plan, runs, each) for each in others]
-    paper = which == PAPER
-    head = ["", "source", *(["FID, paper"] if paper else []), _named(distance), "difference"]
-    head += ["the paper's conclusion holds" if paper else "lower"]
+    paper, known = which == PAPER, readings(plan, times)
+    distances = {each.title: Measured(plan, runs, first, each) for each in known}
+    further = [Measured(plan, runs, each, known[0]) for each in others]
+    head = ["", "source", *(["FID, paper"] if paper else [])]
+    for title, distance in distances.items():
+        verdict_of = "the paper's conclusion holds" if paper else "lower"
+        head += [f"{_named(distance)}, {title}", "difference", verdict_of]
     head += [f"difference, {each}" for each in others]
     head += ["precision", "recall", "velocity error", "ms a step"]
     lines = [head, ["---", "---", *["--:"] * (len(head) - 2)]]
     for row in rows:
-        apart = distance.difference(row)
-        own = [*runs[row.name].values()]
         cells = [row.title, row.source, *([_published(row)] if paper else [])]
-        cells += [str(distance.mean(row.name)), _signed(apart), verdict(row.expected, apart)]
+        for distance in distances.values():
+            apart = distance.difference(row)
+            mean = str(distance.mean(row.name)) if row.name in distance.values else ""
+            cells += [mean, _signed(apart), verdict(row.expected, apart)]
         cells += [_signed(each.difference(row)) for each in further]
-        cells += [_mean(own, first, key) for key in ("precision", "recall")]
-        cells.append(f"{statistics.mean(run.velocity_error for run in own):.4f}")
+        own = [*runs[row.name].values()]
+        ends = [point for run in own if (point := known[0].of(row, run))]
+        cells += [
+            _mean([end.scores[first][key].score.value for end in ends], 3)
+            for key in ("precision", "recall")
+        ]
+        cells.append(_mean([end.velocity_error for end in ends], 4))
         cells.append(f"{1e3 * own[0].step_seconds:.0f}")
         lines.append(cells)
     return table(lines)
@@ -218,25 +262,37 @@ def note(plan: Plan, runs: Runs, distance: Measured) -> str:
     return f"{how} One thread, {one.processor}, torch {one.versions['torch']}."
 
 
-def figure(plan: Plan, runs: Runs) -> Figure:
-    """Draw the distance of every row, with its interval and its runs."""
+def curves(plan: Plan, runs: Runs) -> Figure:
+    """Draw the distance of every row on the way, against seconds and against steps."""
     first, *_ = plan.contest.features
-    distance = Measured(plan, runs, first)
-    rows = [row for row in plan.rows if row.name in runs][::-1]
-    colours = dict(zip((PAPER, CONTINUED), LINES, strict=False))
+    rows = [row for row in plan.networks() if row.name in runs]
     with matplotlib.rc_context(STYLE):
-        drawn = Figure(figsize=(8.4, 0.8 + 0.3 * len(rows)), dpi=144, layout="constrained")
-        axes = drawn.subplots()
+        drawn = Figure(figsize=(10, 4.6), dpi=144, layout="constrained")
+        left, right = drawn.subplots(1, 2, sharey=True)
         for place, row in enumerate(rows):
-            mean, half = distance.mean(row.name)
-            colour = INK if row.base is None else colours[row.table]
-            axes.errorbar(mean, place, xerr=half, fmt="o", color=colour, ms=5, lw=1.4)
-            values = [*distance.values[row.name].values()]
-            axes.plot(values, [place] * len(values), "|", color=colour, ms=7)
-        axes.set_yticks(range(len(rows)), [f"{row.title} ({row.source})" for row in rows])
-        axes.set_xlabel(f"{_named(distance)}, {first}")
-        axes.grid(axis="x", color=FAINT, lw=0.8)
-        axes.set_axisbelow(True)
+            own = [*runs[row.name].values()]
+            steps = sorted({point.steps for run in own for point in run.points})
+            means = [
+                statistics.mean(
+                    point.scores[first].get(DISTANCE, point.scores[first][USUAL]).score.value
+                    for run in own
+                    if (point := run.at(each))
+                )
+                for each in steps
+            ]
+            colour = INK if row.base is None else COLOURS[place % len(COLOURS)]
+            style = "-" if row.table == PAPER else "--"
+            seconds = [each * own[0].step_seconds for each in steps]
+            for axes, across in ((left, seconds), (right, steps)):
+                axes.plot(
+                    across, means, style, marker="o", ms=3, lw=1.4, color=colour, label=row.title
+                )
+        for axes, name in ((left, "seconds of a processor"), (right, "steps")):
+            axes.set_yscale("log")
+            axes.set_xlabel(name)
+            axes.grid(color=FAINT, lw=0.8)
+        left.set_ylabel(f"Fréchet distance, {first}")
+        right.legend(loc="center left", bbox_to_anchor=(1.02, 0.5), fontsize=8)
     return drawn
 
 
@@ -257,5 +313,5 @@ def _signed(difference: Estimate | None) -> str:
     return sign + str(difference)
 
 
-def _mean(runs: Sequence[RunScores], features: str, key: str) -> str:
-    return f"{statistics.mean(run.scores[features][key].score.value for run in runs):.3f}"
+def _mean(values: Sequence[float], digits: int) -> str:
+    return f"{statistics.mean(values):.{digits}f}" if values else ""

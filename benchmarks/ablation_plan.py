@@ -5,13 +5,12 @@ A row is the base of this scale with some settings of `adm train`, so that anyon
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from results_plan import ODE, Contest, contests
 
 PAPER, CONTINUED = "paper", "continued"  # the two tables
-LAST = "d4c1596"  # the last commit with what was measured and did not win
 BASE, ATTENTION, COMBINED = "base", "attention-base", "combined"
 # The paper's base (Table 1, first row) of the recipe's network, whose other axes are the recipe's;
 # and half of the recipe's batch, with which a short run comes further: the base's distance after
@@ -19,7 +18,7 @@ BASE, ATTENTION, COMBINED = "base", "attention-base", "combined"
 OF_BASE = (
     "unet.heads.heads=1 unet.resampling=convolution train.batch_size=64 train.warmup_steps=100"
 )
-SECONDS, SEEDS, COUNT = 400.0, 2, 2500  # processor seconds and runs of a row, images of a run
+SECONDS, SEEDS, COUNT = 2000.0, 2, 2500  # processor seconds and runs of a row, images of a run
 SAMPLING = {**ODE, "precision": "bfloat16"}  # not a recipe's, whose default may change
 
 
@@ -37,8 +36,6 @@ class Row:
         paper: FID in the paper at 700,000 iterations, that of a base or a difference from it.
         expected: what is claimed of its distance at equal compute: lower than that of its base, or
             higher; None for a base.
-        left: whether its code has left with commit `LAST`, at which it can be trained; its scores
-            stay.
     """
 
     name: str
@@ -49,7 +46,6 @@ class Row:
     source: str = "Table 1"
     paper: float | None = None
     expected: Literal["lower", "higher"] | None = "lower"
-    left: bool = False
 
 
 def _of(source: str, base: str) -> Callable[..., Row]:
@@ -121,11 +117,6 @@ def later(name: str, title: str, settings: str, source: str) -> Row:
     return Row(name, title, settings, COMBINED, CONTINUED, source)
 
 
-def left(name: str, title: str, settings: str, source: str) -> Row:
-    """Return a row whose code has left."""
-    return replace(later(name, f"{title} (at commit {LAST})", settings, source), left=True)
-
-
 LATER = (
     later("by-loss", "levels drawn by loss", "levels=by-loss", "Nichol & Dhariwal 2021"),
     later("log-normal", "log-normal levels", "levels=log-normal", "Karras et al. 2022"),
@@ -135,23 +126,7 @@ LATER = (
         "levels=log-normal process.prediction=edm",
         "Karras et al. 2022",
     ),
-    left("min-snr", "min-SNR weight", "weight=min-snr", "Hang et al. 2023"),
-    left("soft-min-snr", "its smooth form", "weight=soft-min-snr", "Crowson et al. 2024"),
-    left(
-        "augment",
-        "conditioned augmentation",
-        "data.augment=0.12 unet.changes=9",
-        "Karras et al. 2022",
-    ),
-    left(
-        "magnitude",
-        "layers that preserve magnitude",
-        "unet.layers=magnitude train.learning_rate=0.04",
-        "Karras et al. 2024",
-    ),
     later("muon", "Muon for the matrices", "train.optimizer=muon", "Jordan 2024"),
-    left("average-05", "average of width 0.05", "", "Karras et al. 2024"),
-    left("average-10", "average of width 0.1", "", "Karras et al. 2024"),
 )
 
 
@@ -202,17 +177,9 @@ class Plan:
         same = set(self.settings(row))
         return next(each for each in self.rows if set(self.settings(each)) == same)
 
-    def scored(self, row: Row) -> Row:
-        """Return the first row of the same weights, whose scores are this row's too."""
-        return row if row.left else self.trained(row)
-
     def networks(self) -> tuple[Row, ...]:
-        """Return the rows to train."""
+        """Return the rows to train, and to score on the way."""
         return tuple(dict.fromkeys(map(self.trained, self._chosen())))
-
-    def weights(self) -> tuple[Row, ...]:
-        """Return the rows to score."""
-        return tuple(dict.fromkeys(map(self.scored, self._chosen())))
 
     def _chosen(self) -> tuple[Row, ...]:
         if self.chosen is None:

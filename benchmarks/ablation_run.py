@@ -1,43 +1,56 @@
-"""Plan -> training steps of every row; Job -> its trained network, and its scores in a file."""
+"""Plan -> training steps of every row; Job -> a trained network, and scores on its way."""
 
 import statistics
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import numpy as np
 import torch
 from ablation_plan import Plan, Row
-from ablation_scores import RunScores, Timed, Times, read_run, read_times, store_run, store_times
+from ablation_scores import (
+    Point,
+    RunScores,
+    Timed,
+    Times,
+    read_run,
+    read_times,
+    store_run,
+    store_times,
+)
 from ablation_tasks import Stop, check
 from results_plan import Contest
 from torch import Tensor
 
-import adm
 from adm import losses
 from adm.data import Source, open_source
 from adm.diffusion import VELOCITY, cosine
 from adm.diffusion.likelihood import per_image
 from adm.features import Features, open_features
 from adm.generation.labels import in_proportion
+from adm.generation.pipeline import Pipeline
 from adm.images import to_float
 from adm.models.trained import DiffusionModel
 from adm.networks import parameters_of
 from adm.processes import Devices
 from adm.progress import Display, displayed
+from adm.recipes import DiffusionRecipe
 from adm.recipes.schema import DataSettings
 from adm.runs.data import DataOptions, TrainingData, choose, known_facts, open_data
 from adm.runs.processor import describe_processor
 from adm.runs.run import TrainOptions, train_steps
+from adm.runs.watch.watched import Watched, Weights
 from adm.scoring import Reference, cached_reference, evaluate
 from adm.scoring.manifest import versions
 from adm.scoring.report import StoredScore
 from adm.spec import to_json
 from adm.store.files import user_cache
 from adm.training.batches import with_draws
-from adm.training.loop import Progress
+from adm.training.learner import Learner
+from adm.training.loop import Progress, Watch
 from adm.training.settings import EARLY
 
 WARM_UP, ROUNDS = 2, 7  # steps of a row that are not timed, and that are; none saves a checkpoint
@@ -50,30 +63,35 @@ assert WARM_UP + ROUNDS < EARLY
 
 @dataclass(frozen=True)
 class Job:
-    """A network to train from a seed, and the rows that are scored on it, the first its own."""
+    """A row to train from a seed."""
 
-    rows: tuple[Row, ...]
+    row: Row
     seed: int
 
     def folder(self, place: Path) -> Path:
-        return place / "runs" / f"{self.rows[0].name}-{self.seed}"
+        return place / "runs" / f"{self.row.name}-{self.seed}"
 
 
 def jobs(plan: Plan, place: Path) -> list[Job]:
     """Return what is left to do: all rows of a seed before the next seed."""
-    left = list[Job]()
-    for seed in range(plan.seeds):
-        for network in plan.networks():
-            own = (row for row in plan.weights() if plan.trained(row) == network)
-            rows = tuple(row for row in own if not row.left)
-            if any(read_run(plan, place, row, seed) is None for row in rows):
-                left.append(Job(rows, seed))
-    return left
+    times = read_times(plan, place)
+    return [
+        Job(row, seed)
+        for seed in range(plan.seeds)
+        for row in plan.networks()
+        if times is None or row.name not in times.rows or _left(plan, place, times, row, seed)
+    ]
+
+
+def _left(plan: Plan, place: Path, times: Times, row: Row, seed: int) -> list[int]:
+    """Return the steps after which a run is yet to be scored."""
+    record = read_run(plan, place, row, seed)
+    return [mark for mark in times.marks(row.name) if record is None or record.at(mark) is None]
 
 
 def prepare(plan: Plan, place: Path, stop: Stop) -> None:
     """Measure the steps of every row, and make the references of the scores, once for all runs."""
-    clock(plan, place, stop)
+    clock(replace(plan, chosen=None), place, stop)  # all rows: the slowest decides on equal steps
     sized = opened(plan, plan.rows[0], 0, None, place / "runs").recipe.data
     for features in plan.contest.features:
         reference(plan.contest, sized, features, stop)
@@ -90,8 +108,7 @@ def clock(plan: Plan, place: Path, stop: Stop = lambda: False) -> Times:
     missing = [
         row
         for row in plan.networks()
-        if not row.left
-        and (row.name not in known or set(known[row.name].settings) != set(plan.settings(row)))
+        if row.name not in known or set(known[row.name].settings) != set(plan.settings(row))
     ]
     if not missing:
         return times
@@ -121,7 +138,7 @@ def step_seconds(plan: Plan, rows: Sequence[Row], stop: Stop = lambda: False) ->
     with single_thread(), TemporaryDirectory() as folder:
         runs = {row.name: training(plan, row, 0, None, Path(folder) / row.name) for row in rows}
         for _ in range(WARM_UP + ROUNDS):
-            for name, (_, steps) in runs.items():
+            for name, steps in runs.items():
                 check(stop)
                 started = time.process_time()
                 next(steps)
@@ -146,15 +163,17 @@ def training(
     seed: int,
     steps: int | None,
     run: Path,
+    watch: Callable[[TrainingData], Watch] = lambda data: lambda done, learner: {},
     stop: Stop = lambda: False,
-) -> tuple[TrainingData, Iterator[Progress]]:
+) -> Iterator[Progress]:
     """Open the data of a row, and start or resume its training in the folder `run`.
 
     Returns:
-        The data, and an iterator that takes a step at each call.
+        An iterator that takes a step at each call.
     """
     data = opened(plan, row, seed, steps, run)
-    return data, train_steps(data.recipe, data.training, run, CPU, TrainOptions(stop=stop))
+    options = TrainOptions(stop=stop, watch=watch(data))
+    return train_steps(data.recipe, data.training, run, CPU, options)
 
 
 def opened(plan: Plan, row: Row, seed: int, steps: int | None, run: Path) -> TrainingData:
@@ -166,65 +185,74 @@ def opened(plan: Plan, row: Row, seed: int, steps: int | None, run: Path) -> Tra
 
 
 def work(plan: Plan, job: Job, times: Times, place: Path, stop: Stop) -> None:
-    """Train and score a job.
+    """Train a job, and score it on the way.
 
     Raises:
         Stopped: `stop` returned True; the run has saved a checkpoint.
     """
-    timed, run = times.rows[job.rows[0].name], job.folder(place)
+    row, run = job.row, job.folder(place)
+    steps = times.rows[row.name].steps
+
+    def watch(data: TrainingData) -> Watch:
+        watched = Watched(data.recipe, data.training, data.validation, run, CPU)
+
+        def score(done: int, learner: Learner) -> dict[str, float]:
+            if not stop() and done in _left(plan, place, times, row, job.seed):
+                model = watched.model(Weights.of(learner).mean, done)
+                record = read_run(plan, place, row, job.seed) or begun(plan, row, data, times)
+                point = measured(plan, job.seed, data, model, stop)
+                points = sorted([*record.points, point], key=lambda each: each.steps)
+                store_run(replace(record, points=tuple(points)), place, row, job.seed)
+            return {}
+
+        return score
+
     with single_thread():
-        data, steps = training(plan, job.rows[0], job.seed, timed.steps, run, stop)
-        for _ in steps:
+        for _ in training(plan, row, job.seed, steps, run, watch, stop):
             pass
         check(stop)
-        for row in job.rows:
-            if read_run(plan, place, row, job.seed) is None:
-                record = measured(plan, row, job.seed, data, timed, run, stop)
-                store_run(record, place, row, job.seed)
+        if left := _left(plan, place, times, row, job.seed):
+            raise RuntimeError(f"{run} is beyond step {left[0]}, which was not scored; remove it")
 
 
-def measured(
-    plan: Plan,
-    row: Row,
-    seed: int,
-    data: TrainingData,
-    timed: Timed,
-    run: Path,
-    stop: Stop,
-) -> RunScores:
-    """Sample and score a trained row.
+def begun(plan: Plan, row: Row, data: TrainingData, times: Times) -> RunScores:
+    """Return the record of a run without scores."""
+    assert isinstance(data.recipe, DiffusionRecipe)
+    return RunScores(
+        settings=plan.settings(row),
+        parameters=parameters_of(data.recipe.config),
+        step_seconds=times.rows[row.name].step_seconds,
+        count=plan.count,
+        sampling=to_json(data.recipe.sample.change(**plan.sampling)),
+        points=(),
+        processor=describe_processor(),
+        versions=versions(),
+    )
+
+
+def measured(plan: Plan, seed: int, data: TrainingData, model: DiffusionModel, stop: Stop) -> Point:
+    """Sample and score a row on its way.
 
     Raises:
         Stopped: `stop` returned True.
     """
-    pipeline = adm.load(run, device="cpu")
-    how = {**plan.sampling, "seed": seed}
-    contest, trained = plan.contest, data.recipe
+    pipeline, contest = Pipeline(model), plan.contest
     sizes = torch.bincount(data.training.labels, minlength=len(pipeline.classes)).tolist()
     labels = in_proportion(sizes, plan.count)
-    samples = pipeline.sample(labels, on_step=lambda calls: check(stop), **how)
+    how = {**plan.sampling, "seed": seed}
+    images = pipeline.sample(labels, on_step=lambda calls: check(stop), **how).images
+    samples = model.path.with_suffix(".npz")  # the weights have no file of which samples could tell
+    np.savez(samples, arr_0=images.permute(0, 2, 3, 1).numpy())
     scores = {}
     for name in contest.features:
-        features, real = reference(contest, trained.data, name, stop)
+        features, real = reference(contest, data.recipe.data, name, stop)
         with displayed(stopping(stop)):
             report = evaluate(samples, real, features)
         scores[name] = {
             key: StoredScore(*score.to_json().values()) for key, score in report.scores.items()
         }
     assert data.validation is not None
-    return RunScores(
-        settings=plan.settings(row),
-        steps=timed.steps,
-        images=timed.steps * trained.train.batch_size,
-        parameters=parameters_of(trained.config),
-        step_seconds=timed.step_seconds,
-        velocity_error=velocity_error(pipeline.model, data.validation),
-        count=plan.count,
-        sampling=to_json(pipeline.sampling.change(**how)),
-        scores=scores,
-        processor=describe_processor(),
-        versions=versions(),
-    )
+    return Point(model.trained_steps, velocity_error(model, data.validation), scores)
 
 
 def stopping(stop: Stop) -> Display:

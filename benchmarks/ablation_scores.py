@@ -1,4 +1,4 @@
-"""Steps of the rows, scores of a run -> JSON files, and back.
+"""Steps of the rows, scores on the way of a run -> JSON files, and back.
 
 The files are small and hold everything on the page, so that they are published in
 docs/results/ablation/ and that another machine can go on where one has stopped: copy them to
@@ -17,6 +17,7 @@ from adm.store.files import write_json
 from adm.store.parsed import as_type, read_json
 
 SCORES, STEPS = "scores", "steps.json"  # folder of the files, in that of the plan; one of them
+SHARES = (0.2, 0.5, 1.0)  # of a row's time, and of the equal steps, after which it is scored
 
 
 @dataclass(frozen=True)
@@ -41,15 +42,42 @@ class Times:
     Attributes:
         seconds: of a processor, that every row has.
         processor, versions: of the machine that timed the first rows.
+        equal: steps at which rows are compared at equal steps, those of the slowest; None where
+            they were not scored on the way.
     """
 
     seconds: float
     processor: str
     versions: dict[str, str]
     rows: dict[str, Timed] = field(default_factory=dict)
+    equal: int | None = None
 
     def with_rows(self, timed: dict[str, Timed]) -> "Times":
-        return replace(self, rows=self.rows | timed)
+        rows = self.rows | timed
+        return replace(
+            self, rows=rows, equal=self.equal or min(each.steps for each in rows.values())
+        )
+
+    def marks(self, name: str) -> tuple[int, ...]:
+        """Return the steps at which a row is scored: `SHARES` of its own, and of `equal`."""
+        ends = [self.rows[name].steps, *([self.equal] if self.equal else [])]
+        marks = {max(1, round(share * end)) for share in SHARES for end in ends}
+        return tuple(sorted(mark for mark in marks if mark <= ends[0]))
+
+
+@dataclass(frozen=True)
+class Point:
+    """The scores of a run on its way.
+
+    Attributes:
+        steps: of training.
+        velocity_error: mean squared error of the velocity on held-out images.
+        scores: features -> key -> score.
+    """
+
+    steps: int
+    velocity_error: float
+    scores: dict[str, dict[str, StoredScore]]
 
 
 @dataclass(frozen=True)
@@ -58,27 +86,26 @@ class RunScores:
 
     Attributes:
         settings: of the row.
-        steps, images: of training, with repetitions.
         parameters: of the network.
         step_seconds: of one thread of a processor, for a training step.
-        velocity_error: mean squared error of the velocity on held-out images.
         count: images that were sampled.
         sampling: its settings.
-        scores: features -> key -> score.
+        points: its scores, by their steps.
         processor, versions: of the machine that trained.
     """
 
     settings: tuple[str, ...]
-    steps: int
-    images: int
     parameters: int
     step_seconds: float
-    velocity_error: float
     count: int
     sampling: dict[str, Any]
-    scores: dict[str, dict[str, StoredScore]]
+    points: tuple[Point, ...]
     processor: str
     versions: dict[str, str]
+
+    def at(self, steps: int | None) -> Point | None:
+        """Return the scores after some steps; None if there are none."""
+        return next((each for each in self.points if each.steps == steps), None)
 
 
 def read_times(plan: Plan, place: Path) -> Times | None:
@@ -113,7 +140,7 @@ def store_run(record: RunScores, place: Path, row: Row, seed: int) -> None:
 
 
 def read_run(plan: Plan, place: Path, row: Row, seed: int) -> RunScores | None:
-    """Return the record of a run; None if it is unfinished or of other settings or sampling."""
+    """Return the record of a run; None if there is none, or of other settings or sampling."""
     path = run_file(place, row, seed)
     if not path.exists():
         return None
@@ -131,7 +158,7 @@ def read_runs(plan: Plan, place: Path) -> dict[str, dict[int, RunScores]]:
     """Return the runs of every row that has any: name -> seed -> run."""
     last = max((seed_of(path) for path in (place / SCORES).glob("*-*.json")), default=-1)
     records = {
-        row.name: {seed: read_run(plan, place, plan.scored(row), seed) for seed in range(last + 1)}
+        row.name: {seed: read_run(plan, place, plan.trained(row), seed) for seed in range(last + 1)}
         for row in plan.rows
     }
     known = {

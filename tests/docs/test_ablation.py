@@ -71,25 +71,28 @@ def save_times(modules: Any, plan: Any, place: Path, steps: int = STEPS) -> Any:
         row.name: modules.scores.Timed(plan.settings(row), plan.seconds / steps, steps)
         for row in plan.networks()
     }
-    times = modules.scores.Times(plan.seconds, "a processor", {"torch": "2"}, timed)
+    times = modules.scores.Times(plan.seconds, "a processor", {"torch": "2"}, timed, steps)
     modules.scores.store_times(times, place)
     return times
 
 
-def record_of(modules: Any, value: float, settings: tuple[str, ...], features: str) -> Any:
+def record_of(
+    modules: Any, value: float, settings: tuple[str, ...], features: str, *steps: int
+) -> Any:
     scores = {features: {"frechet": StoredScore(value, None, None)}}
     for key in ("precision", "recall"):
         scores[features][key] = StoredScore(0.5, None, None)
+    points = tuple(modules.scores.Point(each, 0.25, scores) for each in steps or (STEPS,))
     return modules.scores.RunScores(
-        *(settings, 3, 24, 1000, 0.5, 0.25, 40, to_json(Sampling().change(**SAMPLING))),
-        *(scores, "a processor", {"torch": "2"}),
+        *(settings, 1000, 0.5, 40, to_json(Sampling().change(**SAMPLING)), points),
+        *("a processor", {"torch": "2"}),
     )
 
 
 @pytest.mark.parametrize("name", ["fashion", "emoji"])
 def test_every_row_is_a_recipe_and_some_are_one_network(modules: Any, name: str) -> None:
     plan = modules.plan.plans()[name]
-    rows = [row for row in plan.rows if not row.left]
+    rows = plan.rows
     recipes = {row.name: override(recipe(plan.recipe), plan.settings(row)) for row in rows}
     for each in recipes.values():
         build.check(each)
@@ -142,11 +145,12 @@ def test_the_interval_of_a_difference_of_two_rows_is_that_of_pairs(modules: Any,
     }
     pairs = ttest_rel([*other.values()], [base[seed] for seed in other])
     interval = pairs.confidence_interval(0.95)
-    actual = modules.page.Measured(plan, runs, features).difference(plan.rows[1])
+    end = modules.page.Reading("the end", lambda row, run: run.at(STEPS))
+    actual = modules.page.Measured(plan, runs, features, end).difference(plan.rows[1])
     assert actual.mean == pytest.approx((interval.high + interval.low) / 2)
     assert actual.half == pytest.approx((interval.high - interval.low) / 2)
     runs["base"][3] = record_of(modules, base[3], plan.settings(plan.rows[0]), features)
-    assert modules.page.Measured(plan, runs, features).difference(plan.rows[1]) == actual
+    assert modules.page.Measured(plan, runs, features, end).difference(plan.rows[1]) == actual
 
 
 def test_the_velocity_error_is_one_number_for_all_targets(modules: Any, tmp_path: Path) -> None:
@@ -174,22 +178,27 @@ def test_the_command_trains_what_is_left_and_writes_the_page(
 ) -> None:
     place, docs = tmp_path / "out", tmp_path / "docs"
     features = plan.contest.features[0]
-    record = record_of(modules, 2.0, plan.settings(plan.rows[0]), features)
-    save_times(modules, plan, place)
+    marks = save_times(modules, plan, place).marks("base")
+    assert marks == (2, 6, 12)
+    record = record_of(modules, 2.0, plan.settings(plan.rows[0]), features, *marks)
     for seed in (0, 1):  # on another machine
         modules.scores.store_run(record, place, plan.rows[0], seed)
     modules.scores.store_run(
         replace(record, settings=plan.settings(plan.rows[1])), place, plan.rows[1], 0
     )
-    assert [(job.rows[0].name, job.seed) for job in modules.run.jobs(plan, place)] == [
-        ("rescale", 1)
-    ]
+    half = record_of(modules, 3.0, plan.settings(plan.rows[1]), features, 2)
+    modules.scores.store_run(half, place, plan.rows[1], 1)  # a run that was killed
+    assert [(job.row.name, job.seed) for job in modules.run.jobs(plan, place)] == [("rescale", 1)]
     modules.command.carry_out(plan, place)
     assert not modules.run.jobs(plan, place)
+    points = modules.scores.read_run(plan, place, plan.rows[1], 1).points
+    assert [point.steps for point in points] == [*marks]
+    assert points[0] == half.points[0]  # was not measured again
+    assert len({point.velocity_error for point in points}) == 3
     (docs / "images").mkdir(parents=True)
     (docs / "results").mkdir()
-    marks = "<!-- digits: `make ablation` -->{}<!-- end of digits -->"
-    (docs / modules.page.PAGE).write_text(f"before {marks.format('earlier text')} after", "utf-8")
+    section = "<!-- digits: `make ablation` -->{}<!-- end of digits -->"
+    (docs / modules.page.PAGE).write_text(f"before {section.format('earlier text')} after", "utf-8")
     modules.page.write(plan, place, docs)
     page = (docs / modules.page.PAGE).read_text("utf-8")
     assert page.startswith("before <!--")
@@ -213,4 +222,5 @@ def test_the_tables_are_those_of_the_published_scores(
     seconds = json.loads((PUBLISHED / name / module.STEPS).read_text("utf-8"))["seconds"]
     plan = replace(modules.plan.plans()[name], seconds=seconds, count=first["count"])
     page = (ROOT / "docs" / modules.page.PAGE).read_text("utf-8")
-    assert modules.page.updated(page, plan, module.read_runs(plan, tmp_path)) == page
+    runs, times = module.read_runs(plan, tmp_path), module.read_times(plan, tmp_path)
+    assert modules.page.updated(page, plan, runs, times) == page
