@@ -19,7 +19,6 @@ from adm.scoring import load_report, title
 from adm.store.files import new_file, write_json
 from adm.store.hashes import sha256
 
-PROGRAM = BASELINES / "biggan.py"
 CALLS = {"network": 1, "classifier": 0}  # of an image
 
 
@@ -29,7 +28,8 @@ def words(weights: str, labels: list[int], options: dict[str, Any], out: Path) -
     with new_file(file) as new, new.open("wb") as open_file:
         np.save(open_file, np.array(labels))
     more = [part for key, value in options.items() for part in (f"--{key}", value)]
-    return [PROGRAM, "sample", weights, "--labels", file, *more, "--out", out]
+    program = BASELINES / f"{program_of(weights)}.py"
+    return [program, "sample", weights, "--labels", file, *more, "--out", out]
 
 
 def point(truncation: float, reports: list[Path]) -> dict[str, Any]:
@@ -59,7 +59,7 @@ def made(weights: str) -> dict[str, Any]:
 
 
 def classes_of(weights: str) -> tuple[str, ...]:
-    return tuple(load_program().Config.load(Path(weights))[1]["classes"])
+    return tuple(load_program(program_of(weights)).Config.load(Path(weights))[1]["classes"])
 
 
 def timed(weights: str, options: dict[str, Any], count: int) -> Callable[[], float]:
@@ -68,7 +68,8 @@ def timed(weights: str, options: dict[str, Any], count: int) -> Callable[[], flo
     The statistics of the truncation are measured before, as they serve any number of images.
     """
     limit = options.get("truncation")
-    generator, classes = load_program().open_generator(Path(weights), torch.device("cpu"), limit)
+    program = load_program(program_of(weights))
+    generator, classes = program.open_generator(Path(weights), torch.device("cpu"), limit)
     labels = [i % len(classes) for i in range(count)]
 
     def call() -> float:
@@ -79,7 +80,12 @@ def timed(weights: str, options: dict[str, Any], count: int) -> Callable[[], flo
     return call
 
 
-def load_program(name: str = PROGRAM.stem) -> ModuleType:
+def program_of(weights: str) -> str:
+    """Return the program of weights, the last part of their name, as in fashion-biggan."""
+    return Path(weights).stem.rpartition("-")[2]
+
+
+def load_program(name: str) -> ModuleType:
     if str(BASELINES) not in sys.path:
         sys.path.append(str(BASELINES))
     return importlib.import_module(name)
