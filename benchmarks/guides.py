@@ -100,7 +100,7 @@ STEPS = 3000  # of the recipe
 PAPER = "Dhariwal and Nichol 2021"
 ROWS = {
     "base": Row("base", "noisy classifier, at all levels, UniPC", PAPER),
-    "clean": Row("input", "clean classifier, at the estimate of x_0", guide="on=x_0"),
+    "clean": Row("input", "clean classifier, at the estimate of x_0", training=("noised=false",)),
     "through": Row(
         "input",
         "noisy classifier, at the estimate of x_0, through the network",
@@ -257,8 +257,6 @@ def measure(name: str, out: Path, count: int = COUNT, few: int = FEW) -> Measure
     row = ROWS[name]
     classifier = classifier_of(row, name, out)
     pipeline = replace(adm.load(MODEL), guides=(classifier,))
-    if row.guide == "on=x_0":
-        pipeline = replace(pipeline, guides=(load_classifier(JUDGE),))
     first, *others = FEATURES
     tried = dict[str, float]()
     for scale in (row.unit * each for each in SCALES):
@@ -286,15 +284,16 @@ def examined(pipeline: Pipeline) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Return the calibration error and the alignment with the exact gradient, by level."""
     classifier = pipeline.classifier
     assert classifier is not None
+    if not classifier.recipe.noised:
+        return (), ()
     exact = variants.Exact(training_images(), classifier.schedule)
-    pictures, labels = held_out().batch(range(EXAMINED))
+    total = len(held_out())  # the first ones may have fitted temperatures
+    pictures, labels = held_out().batch(range(total - EXAMINED, total))
     x_0, random = to_float(pictures), torch.Generator().manual_seed(0)
     classify = classifier.prepared()
     if isinstance(classifier, variants.Tempered):
         classify = classifier.tempered(classify)
     pull, errors, angles = classifier.gradient(labels), list[float](), list[float]()
-    if not classifier.recipe.noised:
-        return (), ()
     for level in LEVELS:
         schedule = classifier.schedule
         x_t = process.diffuse(schedule, x_0, torch.randn(x_0.shape, generator=random), level)
