@@ -22,7 +22,7 @@ from typing import ClassVar
 
 import numpy as np
 import torch
-from rival import Game, GeneratorBase, Settings, command, draw_noise
+from rival import EMOJI, Game, GeneratorBase, Settings, command, draw_noise
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -59,14 +59,7 @@ class Config(Settings):
 
 PRESETS = {
     "fashion": Config(),
-    "emoji": Config(
-        image_channels=3,
-        size=(32, 32),
-        classes=9,
-        multipliers=(1, 2, 4, 8),
-        noise=80,
-        changes=("colour", "translation", "cutout"),
-    ),
+    "emoji": Config(**EMOJI, multipliers=(1, 2, 4, 8), noise=80),
 }
 
 
@@ -324,6 +317,12 @@ class BigGAN(Game):
             "generator": torch.optim.Adam(self.generator.parameters(), config.rate, (0.0, 0.999)),
             "critic": torch.optim.Adam(self.critic.parameters(), config.critic_rate, (0.0, 0.999)),
         }
+
+    def descend(self, player: str, loss: Tensor, penalty: Tensor | float = 0.0) -> float:
+        """Take one step of an optimizer; return the loss without the penalty."""
+        self.optimizers[player].zero_grad()
+        (loss + penalty).backward()
+        return self.take_step(player, loss.item())
 
     def learn(self, source: Source) -> dict[str, float]:
         config, losses = self.config, {}

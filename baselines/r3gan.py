@@ -22,7 +22,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from rival import Game, GeneratorBase, Settings, command
+from rival import EMOJI, Game, GeneratorBase, Settings, command
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -78,13 +78,7 @@ class Config(Settings):
 
 PRESETS = {
     "fashion": Config(),
-    "emoji": Config(
-        image_channels=3,
-        size=(32, 32),
-        classes=9,
-        multipliers=(1, 4, 8, 8),
-        changes=("colour", "translation", "cutout"),
-    ),
+    "emoji": Config(**EMOJI, multipliers=(1, 4, 8, 8)),
 }
 
 
@@ -334,10 +328,7 @@ class R3GAN(Game):
                 loss = generator_loss(of_real, self.critic(of_fake, labels))
             ((loss + penalty) * share).backward()
             total += share * loss.item()
-        if not math.isfinite(total):
-            raise FloatingPointError(f"step {self.step + 1}: the loss of the {player} is {total}")
-        self.optimizers[player].step()
-        return total
+        return self.take_step(player, total)
 
     def change(self, images: Tensor, random: np.random.Generator) -> Tensor:
         """Change as many images as the schedule says."""

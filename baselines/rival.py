@@ -86,6 +86,14 @@ class Settings:
         return tensors, facts, cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in stored})
 
 
+EMOJI: dict[str, Any] = {  # the settings of emoji that do not depend on the rival
+    "image_channels": 3,
+    "size": (32, 32),
+    "classes": 9,
+    "changes": ("colour", "translation", "cutout"),
+}
+
+
 class GeneratorBase(nn.Module):
     """noise (B, noise), label (B,) -> images (B, C, H, W) in [-1, 1]."""
 
@@ -170,15 +178,12 @@ class Game:
             images = CHANGES[name](images, uniforms)
         return images
 
-    def descend(self, name: str, loss: Tensor, penalty: Tensor | float = 0.0) -> float:
-        """Take one step of an optimizer; return the loss."""
-        optimizer = self.optimizers[name]
-        if not loss.isfinite():
-            raise FloatingPointError(f"step {self.step + 1}: the loss of the {name} is {loss}")
-        optimizer.zero_grad()
-        (loss + penalty).backward()
-        optimizer.step()
-        return loss.item()
+    def take_step(self, player: str, loss: float) -> float:
+        """Take the step of an optimizer, whose gradients are there; return the loss."""
+        if not math.isfinite(loss):
+            raise FloatingPointError(f"step {self.step + 1}: the loss of the {player} is {loss}")
+        self.optimizers[player].step()
+        return loss
 
     def tensors(self) -> dict[str, Tensor]:
         """All state, by name."""
