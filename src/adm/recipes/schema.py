@@ -76,11 +76,19 @@ class WatchSettings:
         images: number of images in a preview; 0 for no previews.
         validation_images: number of held-out images, and of training images that they are compared
             with; 0 for no validation.
+        score_every_steps: interval at which samples of a diffusion model are scored, and after the
+            last step; None for no scores.
+        score_images: number of these samples.
+        features: of these scores, by a name that comes with the package, as `adm help features`
+            lists them; the first that is installed when None.
     """
 
     every_steps: PositiveInt | None = None
     images: Images = 32
     validation_images: Images = 1000
+    score_every_steps: PositiveInt | None = None
+    score_images: Annotated[int, Field(ge=200, le=50_000)] = 1000
+    features: Name | None = None
 
 
 class BaseRecipe:

@@ -7,9 +7,11 @@ from typing import TypeVar
 from adm.recipes import DiffusionRecipe
 from adm.runs.watch.curves import watch_curves
 from adm.runs.watch.previews import OnPicture, watch_previews
+from adm.runs.watch.quality import watch_quality
 from adm.runs.watch.validation import watch_validation
 from adm.runs.watch.watched import Watched
 from adm.shown import reason_of
+from adm.spec import SettingError
 from adm.training.learner import Learner
 from adm.training.loop import Watch
 
@@ -35,6 +37,12 @@ def watching(run: Watched, on_picture: Sequence[OnPicture] = ()) -> Watch:
     if run.recipe.watch.images and isinstance(run.recipe, DiffusionRecipe):
         previews = watch_previews(run, run.recipe, on_picture)
         watches.append(guard("the preview", previews))
+    if run.recipe.watch.score_every_steps and isinstance(run.recipe, DiffusionRecipe):
+        if run.recipe.data.low_res or run.recipe.unet.super_resolution:
+            raise SettingError(
+                "watch.score_every_steps", "{} is for models without a condition; leave it out"
+            )
+        watches.append(guard("scoring", watch_quality(run, run.recipe)))
     drawn = guard("progress.png", watch_curves(run))
 
     def watch(done: int, learner: Learner) -> dict[str, float]:

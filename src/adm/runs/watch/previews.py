@@ -146,15 +146,15 @@ def draw_upsampled(run: Watched, recipe: DiffusionRecipe) -> Draw:
     return draw
 
 
-def preview_sampling(recipe: DiffusionRecipe) -> Sampling:
-    """Return the sampling of previews: up to `STEPS` steps of DDIM, from the recipe's start.
+def preview_sampling(recipe: DiffusionRecipe, most: int = STEPS) -> Sampling:
+    """Return the sampling of previews: up to `most` steps of DDIM, from the recipe's start.
 
     A student is sampled as its recipe says, in float32.
     """
     if recipe.distillation is not None:
         return replace(recipe.sample, seed=SEED, precision="float32")
     start = recipe.sample.grid.start or recipe.process.steps
-    return Sampling(sampler=DDIM(), grid=Even(steps=min(STEPS, start), start=start), seed=SEED)
+    return Sampling(sampler=DDIM(), grid=Even(steps=min(most, start), start=start), seed=SEED)
 
 
 def _sample(
