@@ -1,10 +1,12 @@
-"""uint8 -> float -> uint8: which levels come back, by each rounding."""
+"""Stored levels -> float -> stored levels: which come back, by each rounding and range."""
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
-from adm.images import ROUNDING, to_float, to_uint8, to_uint8_truncated
+from adm.images import RANGES, ROUNDING, to_float, to_uint8, to_uint8_truncated
+from adm.spec import parse
 
 LEVELS = torch.arange(256, dtype=torch.uint8)
 
@@ -54,3 +56,31 @@ def test_a_brighter_float_is_never_a_darker_level(rounding) -> None:
     levels = rounding(torch.linspace(-1.1, 1.1, 20_001)).int()
     assert (levels.diff() >= 0).all()
     assert set(levels.tolist()) == set(range(256))
+
+
+@pytest.mark.parametrize(
+    "spec", ["uint8", "uint16", "uint16:high=4095", "uint16:low=100,high=60000"]
+)
+def test_every_whole_number_of_a_range_comes_back_from_float32(spec: str) -> None:
+    stored = parse(RANGES, spec, "range")
+    values = np.arange(stored.low, stored.high + 1).astype(stored.dtype)
+    images = stored.read(values)
+    assert np.array_equal(stored.write(images), values)
+    floats = to_float(images)
+    assert (floats.dtype, floats[0], floats[-1]) == (torch.float32, -1, 1)
+    assert torch.equal(stored.sampled(floats), images)
+    # Whatever lies less than half a level away is the level, and what lies outside is an end.
+    off = (torch.rand(len(values)) - 0.5).double() * 0.9 * 2 / (stored.high - stored.low)
+    assert np.array_equal(stored.write(stored.sampled((floats.double() + off).float())), values)
+    ends = stored.write(stored.sampled(torch.tensor([-7.0, 7.0])))
+    assert ends.tolist() == [stored.low, stored.high]
+
+
+def test_real_numbers_come_back_but_for_the_rounding_of_float32() -> None:
+    stored = parse(RANGES, "float:low=0.1,high=3000", "range")
+    values = np.random.default_rng(0).uniform(0.1, 3000, 10_000)
+    values[:2] = stored.low, stored.high
+    written = stored.write(stored.read(values))
+    assert written.dtype == np.float32
+    assert np.abs(written - values).max() <= 3000 * 2**-23
+    stored.read(written)  # which the rounded ends are within

@@ -1,4 +1,4 @@
-""".npz or .npy file of uint8 images, labels and class names -> Source."""
+""".npz or .npy file of images, labels and class names -> Source."""
 
 from collections import Counter
 from pathlib import Path
@@ -26,7 +26,7 @@ def read_arrays(
     """Open an .npz or .npy file of images, which are memory-mapped unless they are compressed.
 
     Keys are those of the released system, or names:
-    `arr_0` or `images`: uint8 (N, H, W, C), or (N, H, W).
+    `arr_0` or `images`: numbers (N, H, W, C), or (N, H, W).
     `arr_1` or `labels`: integers (N,), optional; without them there is one class, named after the
     file.
     `classes`: strings, the name of each label, optional; without them a label's name is its number.
@@ -62,20 +62,17 @@ def _first(arrays: dict[str, np.ndarray], keys: tuple[str, ...]) -> np.ndarray |
 
 
 def check_images(images: np.ndarray, name: str) -> np.ndarray:
-    """Return images as (N, H, W, C) uint8.
+    """Return images as (N, H, W, C).
 
     Args:
         images: as those, or (N, H, W).
         name: of the array, in errors.
 
     Raises:
-        ValueError: an array of another type or shape.
+        ValueError: an array of another shape, or not of real numbers.
     """
-    if images.dtype != np.uint8:
-        raise ValueError(
-            f"{name}: images are {images.dtype}, expected uint8 in 0..255; if they are in 0..1, "
-            "save (255 * images).round().astype('uint8')"
-        )
+    if images.dtype.kind not in "iuf":
+        raise ValueError(f"{name}: images are {images.dtype}; save them as uint8 (N, H, W, C)")
     if images.ndim == 3:
         images = images[..., None]
     second = images.ndim == 4 and images.shape[1] in MODES and images.shape[3] not in MODES

@@ -1,4 +1,4 @@
-"""Files, encoded images by row -> uint8 (C, H, W), decoded when they are read."""
+"""Files, encoded images by row -> images (C, H, W), decoded when they are read."""
 
 import errno
 from collections.abc import Callable, Iterator, Sequence
@@ -10,6 +10,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from adm.data import pixels
+from adm.images import UINT8, Range
 from adm.shown import reason_of, shown_path
 
 # The only decoders that Pillow may use, whatever a file contains: some others run programs.
@@ -46,12 +47,13 @@ class Files:
     size: tuple[int, int] | None = None
     channels: int = RGB
 
-    def read(self, row: int, crop: Uniforms | None = None) -> Tensor:
-        """Return the (C, H, W) uint8 image.
+    def read(self, row: int, crop: Uniforms | None = None, stored: Range = UINT8) -> Tensor:
+        """Return the (C, H, W) image, uint8 or float32 in [-1, 1].
 
         Args:
             row: of the image.
             crop: to crop it at random to `size`; None for the centre.
+            stored: range of the levels in the file.
 
         Raises:
             CorruptImage: it cannot be decoded.
@@ -59,7 +61,7 @@ class Files:
         """
         with self.picture(row) as picture:
             ImageOps.exif_transpose(picture, in_place=True)
-            image = pixels.with_channels(picture, self.channels)
+            image = pixels.with_channels(picture, self.channels, stored)
             if self.size is not None and crop is not None:
                 image = pixels.random_crop(image, self.size, crop)
             elif self.size is not None:

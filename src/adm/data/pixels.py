@@ -1,4 +1,4 @@
-"""PIL image, channels, size -> uint8 (C, H, W)."""
+"""PIL image, channels, size, Range -> image in memory, (C, H, W)."""
 
 import math
 from collections.abc import Sequence
@@ -8,6 +8,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from adm.images import UINT8, Range, to_uint8
 from adm.spec import out_of_range
 
 MODES = {1: "L", 3: "RGB", 4: "RGBA"}
@@ -26,29 +27,33 @@ def mode_of(channels: int) -> str:
     return MODES[channels]
 
 
-def with_channels(picture: Image.Image, channels: int) -> Image.Image:
+def with_channels(picture: Image.Image, channels: int, stored: Range = UINT8) -> Image.Image:
     """Convert to grey (ITU-R 601 luminance), RGB or RGBA; transparency is composited on white.
 
-    Only RGBA keeps transparency. 16-bit levels are rounded to 8 bits.
+    Only RGBA keeps transparency.
+
+    Args:
+        stored: range of the levels: those of 16 bits are rounded to `UINT8`, and those of any
+            other range become grey floats in [-1, 1].
 
     Raises:
-        ValueError: 32-bit pixels, whose range is not known.
+        ValueError: 32-bit pixels of `UINT8`, whose range is not known; or those of another range.
     """
+    if stored != UINT8:
+        return Image.fromarray(stored.read(np.asarray(picture)).numpy())
     mode = mode_of(channels)
     if picture.mode.startswith("I;16"):
         levels = np.asarray(picture).astype(np.uint32)
         picture = Image.fromarray(((levels + 128) // 257).astype(np.uint8))
-    check_range(picture)
+    if picture.mode in ("I", "F"):
+        raise ValueError(
+            "it has 32-bit pixels of unknown range; save it with 8 or 16 bits, or train on it by "
+            "data.range=float:low=0,high=1"
+        )
     if mode != "RGBA" and picture.has_transparency_data:
         white = Image.new("RGBA", picture.size, "white")
         picture = Image.alpha_composite(white, picture.convert("RGBA"))
     return picture if picture.mode == mode else picture.convert(mode)
-
-
-def check_range(picture: Image.Image) -> None:
-    """Raise ValueError for 32-bit pixels, whose range is not known."""
-    if picture.mode in ("I", "F"):
-        raise ValueError("it has 32-bit pixels of unknown range; save it with 8 or 16 bits")
 
 
 def cover(picture: Image.Image, size: tuple[int, int]) -> Image.Image:
@@ -112,7 +117,9 @@ def _covering(picture: Image.Image, height: int, width: int) -> Image.Image:
 
 
 def to_tensor(picture: Image.Image) -> Tensor:
-    """(C, H, W) uint8 of a picture in one of `MODES`."""
+    """(C, H, W) uint8 of a picture in one of `MODES`; float32 in [-1, 1] of one of floats."""
+    if picture.mode == "F":  # resizing overshoots at edges
+        return torch.from_numpy(np.array(picture)[None]).clamp(-1, 1)
     bands = picture.getbands()
     levels = np.empty((len(bands), picture.height, picture.width), np.uint8)
     # Pillow separates channels three times as fast as numpy transposes them; torch would do so in
@@ -123,11 +130,12 @@ def to_tensor(picture: Image.Image) -> Tensor:
 
 
 def to_picture(image: Tensor) -> Image.Image:
-    """A picture from a (C, H, W) uint8 image of 1, 3 or 4 channels.
+    """A picture of 8 bits from an image in memory, (C, H, W), of 1, 3 or 4 channels.
 
     Raises:
         ValueError: another number of channels.
     """
     mode_of(image.shape[0])
+    image = to_uint8(image)
     levels = image[0] if image.shape[0] == 1 else image.permute(1, 2, 0)
     return Image.fromarray(levels.contiguous().numpy())

@@ -16,8 +16,9 @@ from adm.data.idx import fashion_mnist
 from adm.data.labels import SPLITS, label_rows
 from adm.data.naming import at_home, is_image, open_regular
 from adm.data.source import NoSplit, Source
+from adm.images import RANGES, UINT8, Range
 from adm.shown import LONGEST_PATH, shown, shown_path
-from adm.spec import out_of_range
+from adm.spec import out_of_range, parse
 
 BUILTIN = ("fashion-mnist", "digits")  # data with a location of their own
 FORMS = (
@@ -36,6 +37,7 @@ def open_source(
     size: tuple[int, int] | None = None,
     channels: int | None = None,
     labels: str | None = None,
+    range: str | Range = UINT8,
 ) -> Source:
     """Open data by a spec string, at one size.
 
@@ -49,13 +51,16 @@ def open_source(
         labels: the labelling rule of image files (`labels.Tree`); a list by number
             (`labels.label_rows`), or `none`, of arrays, shards and named data; None for the
             default.
+        range: of the stored values, such as "uint16:high=4095" or "float:low=0,high=1"; those of
+            any but "uint8" are read as float32 in [-1, 1].
 
     Raises:
         ValueError: no such data, split or labels, an invalid size or number of channels, or damaged
             data.
     """
     source = find(spec, split=split, labels=labels)
-    return at_one_size(source, size=size, channels=channels)
+    stored = parse(RANGES, range, "range")
+    return at_one_size(source, size=size, channels=channels, stored=stored)
 
 
 def find(spec: str, *, split: str | Sequence[str] = "train", labels: str | None = None) -> Source:

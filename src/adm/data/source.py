@@ -1,4 +1,4 @@
-"""Source, indices -> uint8 (B, C, H, W), labels; function, arguments -> results, in threads."""
+"""Source, indices -> images (B, C, H, W), labels; function, arguments -> results, in threads."""
 
 import os
 from collections import deque
@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from adm.data.files import Files, Uniforms
+from adm.images import UINT8, Range
 from adm.spec import SettingError, literal
 
 AHEAD = 16  # arguments per thread in progress
@@ -21,7 +22,7 @@ MOST_THREADS = 16  # of a process, of which a machine may run several
 
 A = TypeVar("A")
 B = TypeVar("B")
-Arrays = Callable[[list[int]], Tensor]  # rows -> (B, C, H, W) uint8
+Arrays = Callable[[list[int]], Tensor]  # rows -> (B, C, H, W)
 
 
 class NoSplit(ValueError):
@@ -47,6 +48,8 @@ class Source:
             without names.
         condition: images that a model is conditioned on, one for each in order, such as its edges
             (`pairs.pair`); None without conditions.
+        range: of the stored values. Images of `UINT8` are uint8, and those of any other are
+            float32 in [-1, 1].
     """
 
     name: str
@@ -56,6 +59,7 @@ class Source:
     rows: np.ndarray | None = None
     names: Callable[[int], str] | None = None
     condition: "Source | None" = None
+    range: Range = UINT8
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -106,7 +110,7 @@ class Source:
         )
 
     def read(self, index: int, crop: Uniforms | None = None) -> Tensor:
-        """Read one (C, H, W) uint8 image.
+        """Read one (C, H, W) image, uint8 or float32 in [-1, 1].
 
         Args:
             index: of the image.
@@ -116,13 +120,13 @@ class Source:
             CorruptImage: it cannot be decoded.
         """
         if isinstance(self.images, Files):
-            return self.images.read(self.row(index), crop)
+            return self.images.read(self.row(index), crop, self.range)
         return self.images([self.row(index)])[0]
 
     def batch(
         self, indices: Sequence[int], crops: Sequence[Uniforms] | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Read (B, C, H, W) uint8 images and their (B,) labels.
+        """Read (B, C, H, W) images and their (B,) labels.
 
         The same index and crop give the same image, whatever was read before.
 
@@ -148,7 +152,7 @@ class Source:
         """Read images into one tensor, (B, C, H, W)."""
         if not isinstance(self.images, Files):
             return self.images([self.row(index) for index, _ in requests])
-        batch = torch.empty((len(requests), *self.shape), dtype=torch.uint8).numpy()
+        batch = torch.empty((len(requests), *self.shape), dtype=self.range.memory).numpy()
 
         def place(position: int) -> None:
             index, crop = requests[position]
@@ -186,7 +190,7 @@ def in_memory(name: str, classes: tuple[str, ...], images: Tensor, labels: Tenso
 def of_arrays(
     name: str, classes: tuple[str, ...], images: np.ndarray, labels: Tensor | None = None
 ) -> Source:
-    """A source of images (N, H, W, C) uint8, which may be memory-mapped, with labels (N,)."""
+    """A source of numbers (N, H, W, C), which may be memory-mapped, with labels (N,)."""
 
     def read(rows: list[int]) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(images[rows].transpose(0, 3, 1, 2)))

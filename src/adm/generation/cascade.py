@@ -99,7 +99,7 @@ class CascadeGenerator(Generator):
         inputs: Tensor | None = None,
         on_step: OnStep | None = None,
     ) -> Tensor:
-        """Generate small images and enlarge them: (N, C, H, W) uint8 on the CPU.
+        """Generate small images and enlarge them: (N, C, H, W) on the CPU.
 
         Raises:
             FloatingPointError: a step gave NaN or infinity.

@@ -8,7 +8,7 @@ from adm.generation.cascade import translate
 from adm.generation.diffusion import DiffusionGenerator
 from adm.generation.job import Job
 from adm.generation.labels import Classes, labels_of, positive
-from adm.images import to_float, to_uint8
+from adm.images import to_float
 from adm.models.trained import DiffusionModel
 from adm.spec import SettingError
 from adm.training.objective import area_mean
@@ -78,11 +78,12 @@ def _own_labels(
 
 
 def _fitted(image: Tensor, model: DiffusionModel, shrink: bool) -> Tensor:
-    """(C, H, W) uint8 -> (C, h, w) uint8; raise SettingError for another size."""
+    """(C, H, W) -> (C, h, w); raise SettingError for another size."""
     shape = model.low_shape
     assert shape is not None
     if shrink:
-        return to_uint8(area_mean(shape[1:], rounded=False)(to_float(image)[None]))[0]
+        means = area_mean(shape[1:], rounded=False)(to_float(image)[None])
+        return model.range.sampled(means)[0]
     if tuple(image.shape) != shape:
         (h, w), (height, width) = shape[1:], image.shape[1:]
         raise SettingError(

@@ -1,4 +1,4 @@
-"""DiffusionModel, Sampling -> DiffusionGenerator: labels, indices -> uint8 images, step by step."""
+"""DiffusionModel, Sampling -> DiffusionGenerator: labels, indices -> images, step by step."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -17,7 +17,7 @@ from adm.generation.labels import label_of
 from adm.generation.resolve import resolve
 from adm.generation.start import NOISE, Start
 from adm.guidance import Gradient
-from adm.images import ROUNDING, to_float
+from adm.images import UINT8, to_float
 from adm.models.compiled import check_compiles
 from adm.models.pair import check_guides, classes_of, given_by
 from adm.models.trained import ClassifierModel, DiffusionModel
@@ -118,7 +118,7 @@ class DiffusionGenerator(Generator):
 
     @property
     def input_dtype(self) -> torch.dtype:
-        return self.start.input_dtype
+        return self.start.input_dtype or self.model.range.memory
 
     def input_pictures(self, input_: Tensor) -> Sequence[Tensor]:
         return self.start.input_pictures(input_)
@@ -184,7 +184,7 @@ class DiffusionGenerator(Generator):
         Args:
             labels: (B,) int64; None for an unconditional batch.
             indices: (B,) global index of each image, which with the seed determines its noise.
-            inputs: (B, *input_shape) uint8, the input of each image.
+            inputs: (B, *input_shape) of `input_dtype`, the input of each image.
 
         Yields:
             State after every step; `x` of the last one is (B, C, H, W), the images in [-1, 1].
@@ -247,7 +247,7 @@ class DiffusionGenerator(Generator):
         return torch.full_like(labels, label_of(stage.classes, self.classes, "then.classes"))
 
     def _diffused(self, inputs: Tensor | None, indices: Sequence[int]) -> Tensor | None:
-        """Diffuse images (B, C, h, w) uint8 to the level of `low_res_noise`, of an upsampler."""
+        """Diffuse images (B, C, h, w) to the level of `low_res_noise`, of an upsampler."""
         if inputs is None or self.model.low_shape is None:
             return None
         small, level = to_float(inputs.to(self.model.device)), self.sampling.low_res_noise
@@ -270,7 +270,7 @@ class DiffusionGenerator(Generator):
         inputs: Tensor | None = None,
         on_step: OnStep | None = None,
     ) -> Tensor:
-        """Generate any number of images: (N, C, H, W) uint8 on the CPU.
+        """Generate any number of images: (N, C, H, W), uint8 or in [-1, 1], on the CPU.
 
         They are computed in blocks, so that an image depends on no other one: neither on their
         number nor on their order.
@@ -278,7 +278,7 @@ class DiffusionGenerator(Generator):
         Raises:
             FloatingPointError: a step gave NaN or infinity.
         """
-        images = torch.empty((len(indices), *self.shape), dtype=torch.uint8)
+        images = torch.empty((len(indices), *self.shape), dtype=self.model.range.memory)
         for block in blocks(indices, self.block):
             numbers = [indices[position] for position in block.filled]
             states = self.trajectory(
@@ -291,7 +291,8 @@ class DiffusionGenerator(Generator):
                 x = state.x
                 if on_step is not None:
                     on_step(len(block.positions) * self.evaluations_of(step))
-            images[block.positions] = ROUNDING[self.sampling.rounding](x[block.places]).cpu()
+            made = self.model.range.sampled(x[block.places], self.sampling.rounding)
+            images[block.positions] = made
         return images
 
     def _lost(self, indices: Sequence[int], step: int, place: int) -> FloatingPointError:
@@ -318,6 +319,7 @@ class DiffusionGenerator(Generator):
             ),
             "sampling": to_json(self.sampling),
             **self.start.manifest(),
+            **({} if self.model.range == UINT8 else {"range": text(self.model.range)}),
         }
 
 

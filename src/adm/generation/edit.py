@@ -22,7 +22,7 @@ from adm.generation.inputs import Images, read_images
 from adm.generation.job import Job, check_tensor
 from adm.generation.labels import Classes, labels_of, positive
 from adm.generation.start import FROM_IMAGE, Start
-from adm.images import to_float
+from adm.images import UINT8, to_float
 from adm.limits import MOST_LEVELS
 from adm.models.pair import check_from_noise
 from adm.models.trained import DiffusionModel
@@ -107,7 +107,7 @@ class Edit(Checked, Start):
     ) -> Job:
         """Return the job of a generator that starts here; see `Pipeline.edit_job`."""
         targets = _targets(classes, generator)
-        pixels, name = read_images("images", images, generator.shape)
+        pixels, name = read_images("images", images, generator.shape, stored=generator.model.range)
         groups = _groups(pixels, self, generator)
         per_target = positive("samples", samples) * self.together
         per_group = per_target * (1 if targets is None else len(targets))
@@ -260,9 +260,10 @@ def _targets(classes: Classes | None, generator: DiffusionGenerator) -> list[int
 
 
 def _groups(images: Tensor, edit: Edit, generator: DiffusionGenerator) -> Tensor:
-    """Return the inputs of edits: (N, *input_shape) uint8, each image or each two neighbours."""
+    """Return the inputs of edits: (N, *input_shape), each image or each two neighbours."""
     cure = "resize the images, or convert their channels"
-    check_tensor("images", images, torch.uint8, generator.shape, cure)
+    images = images if generator.model.range == UINT8 else to_float(images)
+    check_tensor("images", images, generator.model.range.memory, generator.shape, cure)
     if len(images) < edit.images:
         raise SettingError(
             "images", f"{{edit={edit.name}}} needs at least {edit.images} images, got {len(images)}"

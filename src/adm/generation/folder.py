@@ -1,4 +1,4 @@
-"""Job -> sample folder, (N, C, H, W) uint8; sample folder -> images.
+"""Job -> sample folder, (N, C, H, W); sample folder -> images.
 
 The blocks of images are parts of work in the hidden folder beside it. The process that finds all of
 them, and holds the lock of that folder, writes the sample folder, some images at a time, so that
@@ -8,21 +8,22 @@ memory use does not grow with their number.
 from collections.abc import Iterable
 from contextlib import ExitStack, suppress
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from adm.data.pixels import MODES
 from adm.differences import first_difference
 from adm.generation.animation import animation
 from adm.generation.generator import OnStep
 from adm.generation.job import Job
 from adm.generation.pngs import file_names, write_parts
 from adm.generation.sheet import contact_sheet
+from adm.images import RANGES, UINT8, Range
 from adm.pictures import png
 from adm.processes import Devices
 from adm.shown import shown_path
-from adm.spec import SettingError, literal
+from adm.spec import SettingError, literal, parse
 from adm.store.arrays import load_arrays
 from adm.store.files import empty, new_folder, work_folder, work_path, write_bytes, write_json
 from adm.store.hashes import SUMS, damaged_parts, read_sums, seal, sha256, store_sums
@@ -46,8 +47,8 @@ def sample_into(
     """Sample into a sample folder, which is renamed to `out` once it is complete.
 
     The same call resumes after an interruption from the blocks that are finished, those of
-    `sample_share` included. If `out` holds the samples of this job, nothing is done. Images with a
-    number of channels other than 1, 3 or 4 are stored in the archive only.
+    `sample_share` included. If `out` holds the samples of this job, nothing is done. Images that
+    PNG files cannot have, by `Range.encoded`, are stored in the archive only.
 
     Args:
         on_step: called once with the network evaluations that an earlier call has made, and after
@@ -57,7 +58,7 @@ def sample_into(
             folder, on a disk that all of them see; by default a single process.
 
     Returns:
-        (N, C, H, W) uint8, memory-mapped from the archive.
+        (N, C, H, W), memory-mapped from the archive if they are uint8.
 
     Raises:
         SettingError: `out` is not free, and without `overwrite` holds no samples, those of another
@@ -126,17 +127,17 @@ def write_folder(
     """Write the sample folder of a job that has been sampled, atomically.
 
     Args:
-        images: (B, C, H, W) uint8 each, together all images in order.
+        images: (B, C, H, W) each, together all images in order.
         overwrite: whether to replace an existing folder.
         work: the work folder of `out`, if the caller holds its lock.
     """
     generator = job.generator
     shape = (job.count, *generator.shape)
-    names = None
-    if generator.shape[0] in MODES:
+    names, stored = None, range_of(generator.manifest())
+    if generator.shape[0] in stored.encoded:
         names = file_names(job.count, job.label_tensor, generator.classes, generator.seed)
     with new_folder(out, overwrite, work) as folder:
-        write_parts(folder, shape, images, job.label_tensor, names)
+        write_parts(folder, shape, images, job.label_tensor, names, stored)
         write_bytes(folder / SHEET, png(contact_sheet(job, _map_images(folder, job))), sync=False)
         write_json(folder / MANIFEST, job.manifest())
         seal(folder)
@@ -201,7 +202,7 @@ def check_free(out: Path, overwrite: bool = False) -> None:
 
 
 def images_of(folder: Path, job: Job | None = None) -> Tensor:
-    """Return the images of a sample folder, (N, C, H, W) uint8, in memory.
+    """Return the images of a sample folder, (N, C, H, W), in memory.
 
     Args:
         job: whose images they are, if that is known.
@@ -210,6 +211,11 @@ def images_of(folder: Path, job: Job | None = None) -> Tensor:
         ValueError: the archive is damaged.
     """
     return _map_images(folder, job).contiguous().clone()
+
+
+def range_of(manifest: dict[str, Any] | None) -> Range:
+    """Return the range of samples by their manifest, which does not state that of 8 bits."""
+    return parse(RANGES, str((manifest or {}).get("range", UINT8.name)), "range")
 
 
 def damage(out: Path) -> str | None:
@@ -259,10 +265,11 @@ def _finish(out: Path, job: Job, work: Work, overwrite: bool = False) -> None:
 def _map_images(folder: Path, job: Job | None = None) -> Tensor:
     """Return the images as `images_of`, mapped from the archive."""
     try:
-        pixels = torch.from_numpy(load_arrays(folder / ARCHIVE, ("arr_0",))["arr_0"])
-        if pixels.ndim != 4 or pixels.dtype != torch.uint8:
-            raise ValueError(f"its images are {pixels.dtype} of shape {tuple(pixels.shape)}")
-        images = pixels.permute(0, 3, 1, 2)
+        stored = range_of(job.generator.manifest() if job else read_manifest(folder))
+        pixels = load_arrays(folder / ARCHIVE, ("arr_0",))["arr_0"]
+        if pixels.ndim != 4 or pixels.dtype != stored.dtype:
+            raise ValueError(f"its images are {pixels.dtype} of shape {pixels.shape}")
+        images = stored.read(pixels).permute(0, 3, 1, 2)
         if job is not None and tuple(images.shape) != (job.count, *job.generator.shape):
             raise ValueError(f"its images are of shape {tuple(images.shape)}")
     except (ValueError, KeyError, TypeError) as error:

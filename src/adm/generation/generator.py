@@ -1,4 +1,4 @@
-"""Labels, indices -> uint8 images: the protocol Generator; model -> identity in a manifest."""
+"""Labels, indices -> images: the protocol Generator; model -> identity in a manifest."""
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
@@ -118,7 +118,7 @@ class Generator(Protocol):
             input_: (*input_shape).
 
         Returns:
-            (C, h, w) uint8 pictures: the first is shown before the images, others after them.
+            (C, h, w) pictures: the first is shown before the images, others after them.
         """
         return ()
 
@@ -138,7 +138,7 @@ class Generator(Protocol):
         inputs: Tensor | None = None,
         on_step: OnStep | None = None,
     ) -> Tensor:
-        """Generate one batch: (B, C, H, W) uint8 on the CPU.
+        """Generate one batch: (B, C, H, W) uint8, or float32 in [-1, 1], on the CPU.
 
         Args:
             labels: (B,) int64; None for an unconditional batch.
@@ -167,7 +167,10 @@ class Generator(Protocol):
 
     @abstractmethod
     def manifest(self) -> dict[str, Any]:
-        """Everything besides labels and indices that the images depend on, as JSON values."""
+        """Everything besides labels and indices that the images depend on, as JSON values.
+
+        `range` is that of images of float32, as which they are stored.
+        """
         ...
 
 

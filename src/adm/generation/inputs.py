@@ -18,16 +18,17 @@ from adm.data.naming import at_home
 from adm.data.pixels import MODES, cover, to_tensor, with_channels
 from adm.data.registry import find
 from adm.data.source import of_arrays
-from adm.generation.folder import check
+from adm.generation.folder import check, range_of
 from adm.generation.labels import positive
 from adm.generation.samples import Samples
+from adm.images import UINT8, Range
 from adm.spec import SettingError, literal, out_of_range
 from adm.store.arrays import load_array
 from adm.store.samples import ARCHIVE, read_manifest
 
 MEMORY = "memory"  # the name of what is no file
 ALLOWED = "a path, PIL images, an array (N, H, W, C) or a tensor (N, C, H, W)"
-# A data spec; one or several; uint8 (N, H, W, C), or one without N; uint8 (N, C, H, W).
+# A data spec; one or several; stored values (N, H, W, C), or one without N; images (N, C, H, W).
 Images: TypeAlias = (
     str | Path | Image.Image | Sequence[Image.Image] | NDArray[Any] | Tensor | Samples
 )
@@ -54,6 +55,7 @@ def open_images(
     labels: str | None = None,
     pad: bool = True,
     like: Source | None = None,
+    stored: Range | None = None,
 ) -> Opened:
     """Open samples or real images.
 
@@ -65,13 +67,16 @@ def open_images(
         pad: whether to pad arrays smaller than `size` with black, as in training. Pass False for
             samples, which must be scored unchanged.
         like: what they are compared with, whose size image files have without a `size`.
+        stored: range of the values; by default that of a sample folder, or else of `like`.
     """
+    stored = stored or (like.range if like else UINT8)
     path = at_home(spec)
     archive = path / ARCHIVE if path.is_dir() else path
     manifest, is_samples = None, archive.name == ARCHIVE and archive.is_file()
     if is_samples:  # of a sample folder, whose parts must be intact
         check(archive.parent)
         manifest = read_manifest(archive.parent)
+        stored = range_of(manifest)
     is_npz = archive.suffix.lower() == ".npz" and archive.is_file()
     if is_npz and labels is None and "train" in ([split] if isinstance(split, str) else split):
         classes = tuple(manifest.get("classes", ())) if manifest else ()
@@ -93,12 +98,12 @@ def open_images(
         )
     if size is None and like and source.files is not None:
         size = like.shape[1:]
-    source = at_one_size(source, size=size, channels=channels)
+    source = at_one_size(source, size=size, channels=channels, stored=stored)
     return Opened(source, manifest)
 
 
 def read_first(source: Source, count: int | None) -> Tensor:
-    """Read the first `count` images, or all: (N, C, H, W) uint8."""
+    """Read the first `count` images, or all: (N, C, H, W)."""
     number = len(source) if count is None else positive("count", count)
     return source.batch(range(len(source))[:number])[0]
 
@@ -109,8 +114,9 @@ def read_images(
     shape: Sequence[int],
     split: str | Sequence[str] = "train",
     count: int | None = None,
+    stored: Range = UINT8,
 ) -> tuple[Tensor, str]:
-    """Return images that a caller gives, (N, C, H, W) uint8, and their name; tensors as they are.
+    """Return images that a caller gives, (N, C, H, W), and their name; tensors as they are.
 
     Args:
         field: name of the argument.
@@ -118,6 +124,7 @@ def read_images(
             to which pictures and files are resized and cropped, and arrays padded; or (C,).
         split: of data that have several.
         count: the first so many; by default all.
+        stored: range of the values of files, pictures and arrays.
 
     Raises:
         SettingError: it is none of `Images`.
@@ -125,7 +132,8 @@ def read_images(
     """
     channels, size = shape[0], (shape[1], shape[2]) if len(shape) > 1 else None
     if isinstance(given, str | Path):
-        source = open_images(str(given), split=split, size=size, channels=channels).source
+        form = {"size": size, "channels": channels, "stored": stored}
+        source = open_images(str(given), split=split, **form).source
         return read_first(source, count), source.name
     if isinstance(given, Samples):
         given = given.images
@@ -133,13 +141,15 @@ def read_images(
         return given[:count], MEMORY
     if isinstance(given, np.ndarray):
         one = given.ndim == 2 or (given.ndim == 3 and given.shape[-1] in MODES)
-        stored = check_images(given[None] if one else given, "the array")
-        source = at_one_size(of_arrays(MEMORY, ("all",), stored), size=size, channels=channels)
+        values = check_images(given[None] if one else given, "the array")
+        array = of_arrays(MEMORY, ("all",), values)
+        source = at_one_size(array, size=size, channels=channels, stored=stored)
         return read_first(source, count), MEMORY
     pictures = [given] if isinstance(given, Image.Image) else given
     if not isinstance(pictures, Sequence) or not all(isinstance(p, Image.Image) for p in pictures):
         raise out_of_range(field, ALLOWED, given)
-    upright = [with_channels(ImageOps.exif_transpose(each), channels) for each in pictures[:count]]
+    turned = map(ImageOps.exif_transpose, pictures[:count])
+    upright = [with_channels(each, channels, stored) for each in turned]
     tensors = [to_tensor(each if size is None else cover(each, size)) for each in upright]
     if len({each.shape for each in tensors}) != 1:
         raise SettingError(field, "{} have several sizes, or there are none; give some of one size")
@@ -147,7 +157,7 @@ def read_images(
 
 
 def read_measurements(
-    field: str, given: Images, shape: tuple[int, ...], count: int | None = None
+    field: str, given: Images, shape: Sequence[int], count: int | None = None, stored: Range = UINT8
 ) -> tuple[Tensor, str]:
     """Return measurements that a caller gives: images, or numbers in units of [-1, 1].
 
@@ -157,6 +167,7 @@ def read_measurements(
             tensor, an array or a .npy file.
         shape: that of a measurement.
         count: the first so many; by default all.
+        stored: range of the values of images.
 
     Returns:
         (N, *shape) uint8, or float32 of numbers; and their name.
@@ -179,7 +190,7 @@ def read_measurements(
             field, f"{{operator}} leaves no images; give numbers (N, {shape}), as in a .npy file"
         )
     else:
-        y, name = read_images(field, given, shape[:1], count=count)
+        y, name = read_images(field, given, shape[:1], count=count, stored=stored)
     if y.is_complex() or not y.isfinite().all():
         raise SettingError(field, "{} holds numbers that are not finite and real")
     if tuple(y.shape[1:]) != tuple(shape):

@@ -1,4 +1,4 @@
-"""Generator, labels, count -> Job; Job, indices -> uint8 images."""
+"""Generator, labels, count -> Job; Job, indices -> images."""
 
 import json
 from collections.abc import Sequence
@@ -73,7 +73,7 @@ class Job:
         return self.generator.cost
 
     def images(self, indices: Sequence[int], on_step: OnStep | None = None) -> Tensor:
-        """Generate some of the images: (B, C, H, W) uint8 on the CPU.
+        """Generate some of the images: (B, C, H, W) on the CPU.
 
         Args:
             on_step: called after every step with the network evaluations that it took.

@@ -182,8 +182,9 @@ class Pipeline:
         """Return the job of a call of `sample` with the same arguments, without running it.
 
         Args:
-            inputs: (N, C, h, w) uint8, the input of each image, of a model that is conditioned on
-                one: the small images that an upsampler enlarges, or the conditions of pairs.
+            inputs: (N, C, h, w), uint8 or, by the model's `data.range`, in [-1, 1], the input of
+                each image, of a model that is conditioned on one: the small images that an
+                upsampler enlarges, or the conditions of pairs.
             upsampler_steps: evaluations of the upsampler per image; its recipe's value by default.
             upsampler_noise: level of the noise on the images that the upsampler enlarges, likewise.
 
@@ -233,7 +234,7 @@ class Pipeline:
                 see `job`; and `gradient`, see `generator`.
 
         Returns:
-            The images, (N, C, H, W) uint8, with their labels and settings.
+            The images, (N, C, H, W), with their labels and settings.
 
         Raises:
             ValueError: a class or a setting is unknown, or the model cannot be sampled with it.
@@ -324,7 +325,7 @@ class Pipeline:
             operator, sigma: as for `restore`.
             seed: of the noise, with the index of an image.
         """
-        pixels, _ = read_images("images", images, self.shape)
+        pixels, _ = read_images("images", images, self.shape, stored=self.model.range)
         return Problem(operator_of(operator), DPS(), sigma).measure(pixels, seed)
 
     def trajectory(
@@ -340,7 +341,7 @@ class Pipeline:
         The images may differ by rounding from those of `sample`, which are computed in blocks.
 
         Args:
-            inputs: (N, C, h, w) uint8; see `job`.
+            inputs: (N, C, h, w); see `job`.
 
         Yields:
             State after every step; `prediction.x_0` is the guided estimate of the images, and `x`
@@ -365,7 +366,8 @@ class Pipeline:
 
         Args:
             images: a path of images, or of any data that `adm train` takes; one or several PIL
-                images; a NumPy array (N, H, W, C), a tensor (N, C, H, W), both uint8; or Samples.
+                images; a NumPy array (N, H, W, C), of the model's `data.range`; a tensor
+                (N, C, H, W), uint8 or, of a model of another range, in [-1, 1]; or Samples.
                 Files and PIL images are resized and cropped to the model's size.
             edit: such as "noise:strength=0.5", "invert" or "interpolate:count=7".
             classes: those to which each image is changed, as of `sample`: "bag", "all", "bag:4".

@@ -1,17 +1,20 @@
-"""uint8 images, labels, seeds -> folder of PNG files, named by class and seed, and one .npz."""
+"""Images, labels, seeds -> folder of PNG files, named by class and seed, and one .npz."""
 
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from itertools import chain, islice
 from pathlib import Path
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
 from adm.data.pixels import to_picture
+from adm.images import UINT8, Range
 from adm.store.arrays import Pieces, write_npz
 from adm.store.files import fsync
 from adm.store.samples import ARCHIVE
@@ -27,17 +30,19 @@ def write_parts(
     parts: Iterable[Tensor],
     labels: Tensor | None,
     names: Sequence[str] | None,
+    stored: Range = UINT8,
 ) -> None:
     """Write PNG files and `samples.npz`, with few images in memory at a time.
 
-    The .npz has the released layout: `arr_0` uint8 (N, H, W, C) and, if there are labels, `arr_1`
+    The .npz has the released layout: `arr_0` (N, H, W, C) and, if there are labels, `arr_1`
     int64 (N,). The same images give the same bytes.
 
     Args:
         shape: (N, C, H, W) of all images.
-        parts: (B, C, H, W) uint8 each, together N images.
+        parts: (B, C, H, W) each, together N images.
         labels: (N,) integers.
         names: of the PNG files; None for no such files, because PNG cannot store the images.
+        stored: range of the values of `arr_0` and of the PNG files.
     """
     folder.mkdir(exist_ok=True)
     count, channels, height, width = shape
@@ -49,22 +54,21 @@ def write_parts(
             while some := [image.cpu() for image in islice(images, TOGETHER)]:
                 if names is not None:
                     files = [folder / name for name in names[start : start + len(some)]]
-                    for _ in pool.map(_save_png, some, files):  # raises their errors
+                    for _ in pool.map(partial(_save_png, stored), some, files):  # raises errors
                         pass
                 start += len(some)
-                yield torch.stack(some).permute(0, 2, 3, 1).numpy()
+                yield stored.write(torch.stack(some).permute(0, 2, 3, 1))
 
-        entries: dict[str, np.ndarray | Pieces] = {
-            "arr_0": Pieces(np.dtype("u1"), layout, pixels())
-        }
+        entries: dict[str, np.ndarray | Pieces] = {"arr_0": Pieces(stored.dtype, layout, pixels())}
         if labels is not None:
             entries["arr_1"] = labels.cpu().numpy().astype(np.int64)
         write_npz(folder / ARCHIVE, entries)
     fsync(folder / ARCHIVE)
 
 
-def _save_png(image: Tensor, path: Path) -> None:
-    to_picture(image).save(path, "png")
+def _save_png(stored: Range, image: Tensor, path: Path) -> None:
+    picture = to_picture(image) if stored == UINT8 else Image.fromarray(stored.write(image[0]))
+    picture.save(path, "png")
 
 
 def safe_names(classes: Sequence[str]) -> list[str]:

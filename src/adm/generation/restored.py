@@ -42,7 +42,7 @@ class Problem(Start):
     operator: Operator
     method: Method
     sigma: float = 0.0
-    input_dtype: ClassVar[torch.dtype] = torch.float32
+    input_dtype: ClassVar[torch.dtype | None] = torch.float32
     limits: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
@@ -152,7 +152,7 @@ class Problem(Start):
         """Measure images: (N, ...) float32 on the CPU.
 
         Args:
-            images: (N, C, H, W) uint8.
+            images: (N, C, H, W), uint8 or in [-1, 1].
             seed: of the noise, with the index of an image.
         """
         channels, height, width = images.shape[1:]
@@ -182,8 +182,10 @@ class Problem(Start):
         source: str | None = None,
     ) -> Job:
         """Return the job of a generator that starts here; see `Pipeline.restore_job`."""
-        measured, name = read_measurements("y", y, self.instrument(generator.model).shape)
-        inputs = to_float(measured) if measured.dtype == torch.uint8 else measured
+        measured, name = read_measurements(
+            "y", y, self.instrument(generator.model).shape, stored=generator.model.range
+        )
+        inputs = to_float(measured)
         self.operator.check(inputs)
         count, labels = len(inputs) * positive("samples", samples), None
         if classes is not None:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
@@ -12,7 +13,7 @@ from torch import Tensor
 from adm.data.naming import at_home
 from adm.data.pixels import to_picture
 from adm.generation.animation import animation
-from adm.generation.folder import add_animation, check_free, write_folder
+from adm.generation.folder import add_animation, check_free, range_of, write_folder
 from adm.generation.generator import OnStep
 from adm.generation.job import Job
 from adm.generation.sheet import contact_sheet
@@ -25,7 +26,7 @@ class Samples:
 
     Attributes:
         job: the job that generated them.
-        images: (N, C, H, W) uint8.
+        images: (N, C, H, W) uint8; of a model of another `data.range`, float32 in [-1, 1].
     """
 
     job: Job
@@ -45,16 +46,21 @@ class Samples:
         return len(self.images)
 
     def __getitem__(self, index: int | slice) -> Tensor:
-        """Return an image, (C, H, W) uint8; or several, (n, C, H, W)."""
+        """Return an image, (C, H, W); or several, (n, C, H, W)."""
         return self.images[index]
 
     def __iter__(self) -> Iterator[Tensor]:
-        """Yield the images, (C, H, W) uint8."""
+        """Yield the images, (C, H, W)."""
         return iter(self.images)
 
     @property
+    def values(self) -> np.ndarray:
+        """The images as they are stored, (N, H, W, C) in the range of the model's data."""
+        return range_of(self.job.generator.manifest()).write(self.images.permute(0, 2, 3, 1))
+
+    @property
     def pil(self) -> list[Image.Image]:
-        """The images as PIL images, which `images` holds as a tensor."""
+        """The images as PIL images of 8 bits, which `images` holds as a tensor."""
         return [to_picture(image) for image in self.images]
 
     def __repr__(self) -> str:

@@ -25,12 +25,12 @@ class Start:
     """Where sampling starts: this one at pure noise.
 
     Attributes:
-        input_dtype: dtype of the inputs.
+        input_dtype: dtype of the inputs; None for that of images.
         limits: whether it applies the threshold of x_0 itself, after its own gradients.
         differentiates: whether it differentiates the network.
     """
 
-    input_dtype: ClassVar[torch.dtype] = torch.uint8
+    input_dtype: ClassVar[torch.dtype | None] = None
     limits: ClassVar[bool] = False
 
     @property

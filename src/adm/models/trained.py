@@ -14,6 +14,7 @@ from torch import Tensor
 from adm.diffusion import Denoise, Level, Parameterization, Prediction, Schedule, Threshold, clip
 from adm.distillation import conditions
 from adm.guidance import Gradient, classifier_gradient, clean_gradient
+from adm.images import Range
 from adm.models.compiled import Compiled
 from adm.models.hub import MODEL, repository_of
 from adm.networks import NO_LABEL, Classifier, Prepared, UNet, perturbed, prepared
@@ -64,6 +65,11 @@ class TrainedModel(Generic[AnyNetwork, AnyRecipe]):
     def shape(self) -> tuple[int, int, int]:
         """(C, H, W) of the images."""
         return (self.recipe.data.channels, *self.recipe.data.size)
+
+    @property
+    def range(self) -> Range:
+        """The values of its images in files."""
+        return self.recipe.data.range
 
     @property
     def device(self) -> torch.device:

@@ -12,6 +12,7 @@ from torch import nn
 from adm import diffusion, losses
 from adm.diffusion import EDM, Parameterization, Schedule
 from adm.distillation import Teach, student_of
+from adm.images import UINT8
 from adm.losses import TimestepImportance
 from adm.networks import Classifier, Condition, UNet
 from adm.processes import Devices
@@ -162,7 +163,8 @@ def low_res_of(recipe: DiffusionRecipe) -> Callable[[torch.Tensor], torch.Tensor
     """Return the function that makes the input of an upsampler; None for other networks."""
     if recipe.data.low_res is None or recipe.data.paired:
         return None
-    return training.area_mean(recipe.data.low_res, rounded=recipe.data.low_res_rounded)
+    rounded = recipe.data.low_res_rounded and recipe.data.range == UINT8
+    return training.area_mean(recipe.data.low_res, rounded=rounded)
 
 
 def autocast_for(precision: str, device: torch.device) -> Callable[[], torch.autocast]:

@@ -12,6 +12,7 @@ from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
 from adm.diffusion import NOISE, TARGETS, Target
 from adm.distillation import Distillation
+from adm.images import RANGES, UINT8, Range
 from adm.limits import MOST_BATCH, MOST_CHANNELS, MOST_CHARACTERS, MOST_LEVELS, MOST_SIDE, MOST_TEXT
 from adm.networks import ClassifierConfig, UNetConfig
 from adm.samplers import Sampling
@@ -33,6 +34,8 @@ class DataSettings:
         source: the default data spec.
         size: (H, W) in pixels.
         channels: 1 for grey, 3 for RGB, 4 for RGBA.
+        range: of the values of the images that are read and of the samples that are written, which
+            the network has as -1 to 1.
         flip: mirror half of the images at random.
         crop: the centre, or at random 80% to 100% of the shorter side.
         low_res: (h, w) of the images that a model is conditioned on: those that an upsampler
@@ -40,7 +43,8 @@ class DataSettings:
         paired: the images come in pairs, and the model is conditioned on the other one of each,
             instead of the image itself at `low_res`. `adm train --condition` sets it.
         low_res_rounded: train an upsampler on low-resolution images rounded to 8 bits, as they are
-            in sampling; the released ones were trained on unrounded means.
+            in sampling; the released ones were trained on unrounded means, and so are those of
+            another range.
         low_res_noise: the highest level of the noise that is added to them in training, an input of
             the upsampler; 0 for none. `sample.low_res_noise` is the level in sampling.
     """
@@ -48,6 +52,7 @@ class DataSettings:
     source: Annotated[str, Field(max_length=MOST_TEXT)]
     size: tuple[Side, Side]
     channels: Annotated[int, Field(gt=0, le=MOST_CHANNELS)]
+    range: Annotated[Range, SpecOf(RANGES)] = UINT8
     flip: bool = False
     crop: Literal["centre", "random"] = "centre"
     low_res: tuple[Side, Side] | None = None

@@ -14,6 +14,7 @@ from adm.data.naming import at_home
 from adm.data.pairs import pair
 from adm.data.registry import BUILTIN, find
 from adm.diffusion import EDM
+from adm.images import UINT8
 from adm.models.load import recipe_of
 from adm.processes import Devices
 from adm.recipes import RECIPES, Recipe, build
@@ -22,7 +23,7 @@ from adm.recipes.schema import DiffusionRecipe, assignments, override
 from adm.runs.folder import recipe_in
 from adm.runs.processor import half_precision
 from adm.shown import count_of, shown
-from adm.spec import SettingError, literal
+from adm.spec import SettingError, literal, written
 
 log = logging.getLogger("adm")
 PRECISION = "train.precision"
@@ -176,7 +177,7 @@ def open_data(choice: Choice, facts: Facts, options: DataOptions) -> TrainingDat
     build.check(recipe)
 
     def fit(data: Source, split: str = "train") -> Source:
-        at_size = partial(at_one_size, channels=recipe.data.channels)
+        at_size = partial(at_one_size, channels=recipe.data.channels, stored=recipe.data.range)
         images = at_size(data, size=recipe.data.size)
         if options.condition is None:
             return images
@@ -197,8 +198,12 @@ def open_data(choice: Choice, facts: Facts, options: DataOptions) -> TrainingDat
     if facts.deviation is None:
         facts = replace(facts, deviation=partial(deviation_of, training, recipe.train.seed))
         recipe = resolve(choice.recipe, facts, choice.fixed)
-    notes = tuple(_notes(expected, recipe, name, channels))
-    return TrainingData(recipe, training, validation, notes)
+    notes = _notes(expected, recipe, name, channels)
+    if data.files is not None and recipe.data.range == UINT8:
+        with data.files.picture(data.row(0)) as picture:
+            if picture.mode.startswith("I;16"):
+                notes.append(f"{name} has 16 bits, which are rounded to 8; see data.range")
+    return TrainingData(recipe, training, validation, tuple(notes))
 
 
 def check_source(recipe: Recipe, source: Source) -> None:
@@ -211,10 +216,11 @@ def check_source(recipe: Recipe, source: Source) -> None:
             "data.crop", f"{name} cannot be cropped at random; set {{data.crop=centre}}"
         )
     got, needed = source.shape, (recipe.data.channels, *recipe.data.size)
-    if got != needed:
+    own, range = written(source.range), written(recipe.data.range)
+    if (got, own) != (needed, range):
         raise ValueError(
-            f"{source.name} has images of (C, H, W) = {got}, and the recipe needs {needed}; "
-            "set data.size and data.channels, or give other data"
+            f"{source.name} has {own} images of (C, H, W) = {got}, and the recipe needs {needed} "
+            f"of {range}; set data.size, data.channels and data.range, or give other data"
         )
     _check_pairs(recipe, source)
     expected, classes = recipe.config.classes, len(source.classes)

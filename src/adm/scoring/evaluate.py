@@ -15,6 +15,7 @@ from adm.features import Features, open_features, recorded_features
 from adm.generation.inputs import Opened, open_images
 from adm.generation.job import Job
 from adm.generation.samples import Samples, sample
+from adm.images import UINT8, Uint16
 from adm.metrics import Score, title
 from adm.metrics.bootstrap import RESAMPLES
 from adm.metrics.manifold import DENSITY_NEIGHBOURS
@@ -33,7 +34,7 @@ from adm.scoring.reference import (
     read_statistics,
 )
 from adm.scoring.report import Report, class_scores, scores
-from adm.spec import Checked, SettingError, check_type, literal
+from adm.spec import Checked, SettingError, check_type, literal, text
 from adm.store.files import user_cache
 
 USUAL_COUNT = 50_000  # samples in published scores
@@ -118,6 +119,13 @@ def evaluate(
     source = opened.source if options.count is None else first(opened.source, options.count)
     against = _reference(reference, options, devices, source)
     size = against.size if isinstance(against, Reference) else against.shape[1:]
+    by_name = isinstance(reference, str | Path) and isinstance(against, Reference)
+    if by_name and source.range not in (UINT8, Uint16()):
+        raise SettingError(
+            "reference",
+            f"{{}} is of 8-bit values, and {literal(source.name)} has those of "
+            f"{literal(text(source.range))}; give the images of the reference",
+        )
     source = at_size(source, size, options.resize)
     make = partial(cached_reference, folder=user_cache("references"))
     if isinstance(reference, Samples | Job):

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from adm.data import Source
 from adm.features import Extracted, Features
+from adm.images import to_uint8
 from adm.metrics import Moments, Statistics, statistics
 from adm.processes import Devices
 from adm.progress import progress
@@ -173,7 +174,8 @@ def extract(source: Source, features: Features, extraction: Extraction = DEFAULT
     16 KB per image for Inception's pool features.
 
     Args:
-        source: images of one size.
+        source: images of one size; those of another range than `UINT8` are rounded to 8 bits, which
+            features read.
         features: the extractor.
         extraction: ranks, batch size, cache folder and progress.
 
@@ -199,7 +201,7 @@ def extract(source: Source, features: Features, extraction: Extraction = DEFAULT
     bar = progress(what, len(source), "images", shown=devices.main)
     with work_in(extraction.work, devices) as folder, bar as report:
         work = Work(folder, len(source), PART, {"features": features.fingerprint})
-        work.run(make, devices, report, inputs=lambda span: source.batch(span)[0])
+        work.run(make, devices, report, inputs=lambda span: to_uint8(source.batch(span)[0]))
         arrays = work.assemble(devices)
     channels, height, width = source.shape
     return FeatureSet(

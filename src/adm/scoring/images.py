@@ -14,9 +14,11 @@ from adm.data import Source
 from adm.data.fitting import at_one_size
 from adm.data.registry import find
 from adm.data.source import in_memory
+from adm.generation.folder import range_of
 from adm.generation.inputs import Opened
 from adm.generation.job import Job
 from adm.generation.samples import Samples
+from adm.images import UINT8, to_uint8
 from adm.models.trained import TrainedModel
 from adm.spec import SettingError, literal, out_of_range
 
@@ -39,7 +41,7 @@ def images_for(model: TrainedModel[Any, Any], data: str, split: str | Sequence[s
         converted, (_, height, width) = None, source.shape
         if height > size[0] or width > size[1]:
             check_shape(source, model)  # arrays are padded, and not resized
-    source = at_one_size(source, size=(size[0], size[1]), channels=converted)
+    source = at_one_size(source, size=(size[0], size[1]), channels=converted, stored=model.range)
     check_shape(source, model)
     return source
 
@@ -79,9 +81,12 @@ def open_samples(samples: Samples | Job) -> Opened:
     if isinstance(samples, Samples):
         manifest = samples.job.manifest()
         classes, labels = _labelled(samples.classes, samples.labels, len(samples))
-        return Opened(in_memory("samples", classes, samples.images, labels), manifest)
+        source = in_memory("samples", classes, samples.images, labels)
+        return Opened(replace(source, range=range_of(manifest)), manifest)
     classes, labels = _labelled(samples.generator.classes, samples.label_tensor, samples.count)
-    return Opened(Source("samples", classes, labels, samples.images), samples.manifest())
+    manifest = samples.manifest()
+    images = samples.images
+    return Opened(Source("samples", classes, labels, images, range=range_of(manifest)), manifest)
 
 
 def _labelled(
@@ -114,7 +119,7 @@ def resize_to(source: Source, size: tuple[int, int]) -> Source:
         return resized.round().clamp(0, 255).to(torch.uint8)
 
     def read(indices: list[int]) -> Tensor:
-        return at_size(source.batch(indices)[0])
+        return at_size(to_uint8(source.batch(indices)[0]))
 
     names = None if source.path(0) is None else lambda index: str(source.path(index))
-    return replace(source, images=read, rows=None, names=names)
+    return replace(source, images=read, rows=None, names=names, range=UINT8)

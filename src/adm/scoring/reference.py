@@ -30,6 +30,7 @@ from adm.data.naming import at_home
 from adm.data.source import of_arrays
 from adm.features import Features
 from adm.features.contract import LARGEST
+from adm.images import to_uint8
 from adm.limits import MOST_CLASSES
 from adm.metrics import Statistics, neighbour_distances
 from adm.metrics.manifold import DENSITY_NEIGHBOURS
@@ -39,6 +40,7 @@ from adm.recipes.released import REFERENCES, reference_remote
 from adm.scoring.extraction import DEFAULT, Extraction, extract
 from adm.scoring.manifest import versions
 from adm.shown import printable, short
+from adm.spec import text
 from adm.store.arrays import array_names, load_arrays, write_npz
 from adm.store.fetch import fetch
 from adm.store.files import new_file, user_cache
@@ -397,7 +399,7 @@ def _images(source: Source, rows: list[int]) -> np.ndarray:
     channels, height, width = source.shape
     images = np.empty((len(rows), height, width, channels), np.uint8)
     for start in range(0, len(rows), 256):
-        some = source.batch(rows[start : start + 256])[0]
+        some = to_uint8(source.batch(rows[start : start + 256])[0])
         images[start : start + len(some)] = some.permute(0, 2, 3, 1).numpy()
     return images
 
@@ -438,7 +440,7 @@ def _name(source: Source, features: Features) -> str:
     that have changed under the same names would give other scores.
     """
     identity = {
-        "source": (source.name, source.shape, source.classes),
+        "source": (source.name, source.shape, source.classes, text(source.range)),
         "images": asdict(fingerprint(source, pixels=True)),
         "labels": sha256_of(source.labels.numpy().tobytes()),
         "features": (features.name, features.fingerprint),

@@ -69,6 +69,6 @@ def edit(
 
     devices = join_ranks(models.device)
     pipeline = load(model, models.classifier, None, devices.device, models.weak)
-    pixels, name = read_images("images", images, pipeline.shape, split, count)
+    pixels, name = read_images("images", images, pipeline.shape, split, count, pipeline.model.range)
     job = pipeline.edit_job(pixels, edit, classes, samples, name, **settings.overrides)
     write(out, job, output, f"editing {count_of(len(pixels), 'image')}", devices)

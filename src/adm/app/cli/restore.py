@@ -88,6 +88,7 @@ def restore(
     from adm.generation.inputs import read_images, read_measurements
     from adm.generation.pipeline import load
     from adm.generation.restored import Problem
+    from adm.images import to_uint8
     from adm.models.device import join_ranks
     from adm.restoration.presets import PRESETS
     from adm.scoring.restored import Restored, perceptual_features
@@ -108,10 +109,11 @@ def restore(
     problem = Problem.parsed(operator, method or "mmps", sigma or 0.0)
     known, name = None, ""
     if truth is not None:
-        known, name = read_images("truth", truth, pipeline.shape, (split, "train"), count)
+        splits, shape = (split, "train"), pipeline.shape
+        known, name = read_images("truth", truth, shape, splits, count, pipeline.model.range)
     if images is not None:
         shape = problem.instrument(pipeline.model).shape
-        y, name = read_measurements("images", images, shape, count)
+        y, name = read_measurements("images", images, shape, count, pipeline.model.range)
     else:
         assert known is not None
         y, name = problem.measure(known, overrides.get("seed", 0)), f"{name}, measured"
@@ -123,7 +125,8 @@ def restore(
     compared = None if known is None else perceptual_features(features, devices.device)
     write(out, job, output, f"restoring {count_of(job.count, 'image')}", devices)
     if devices.main and (out / MANIFEST).is_file():
-        restored = Restored(job, images_of(out, job), samples, known, compared)
+        truth_8 = None if known is None else to_uint8(known)
+        restored = Restored(job, to_uint8(images_of(out, job)), samples, truth_8, compared)
         restored.save(out)
         for what, scores in restored.scores.items():
             say(f"{what}: {', '.join(f'{name} {score.text()}' for name, score in scores.items())}")

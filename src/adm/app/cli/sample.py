@@ -99,7 +99,8 @@ def sample(
         job = pipeline.job(of, count, **upsampling, **overrides)
     else:
         size, channels = condition_size(pipeline.model, shrink), pipeline.shape[0]
-        images = open_images(condition, size=size, channels=channels).source
+        how = {"size": size, "channels": channels, "stored": pipeline.model.range}
+        images = open_images(condition, **how).source
         base = conditioned_job(
             pipeline.generator(classes=of, **overrides), images, of, count, shrink
         )

@@ -19,6 +19,7 @@ from adm.features import Extracted, Features, open_features
 from adm.features.contract import fingerprint_of, make_features
 from adm.generation.job import Job
 from adm.generation.pipeline import Pipeline, load
+from adm.images import to_uint8
 from adm.metrics import nearest
 from adm.models.description import describe
 from adm.models.device import pick
@@ -59,7 +60,8 @@ class Training:
     threshold: float
 
     def nearest(self, image: Tensor) -> dict[str, Any]:
-        """Return the training images nearest to one, (C, H, W) uint8, as JSON values."""
+        """Return the training images nearest to one, (C, H, W), as JSON values."""
+        image = to_uint8(image)
         point = self.features.extract(image[None]).pool.numpy()
         matches = nearest(point, self.extracted.pool, min(NEIGHBOURS, self.extracted.count))
         indices, distances = matches.indices[0].tolist(), np.sqrt(matches.squared[0]).tolist()

@@ -24,7 +24,7 @@ from adm.diffusion import Level, Prediction, clip
 from adm.generation.generator import identity
 from adm.generation.labels import positive
 from adm.generation.pipeline import Pipeline, load
-from adm.images import to_float
+from adm.images import UINT8, to_float
 from adm.metrics.accuracy import Z_95
 from adm.metrics.bootstrap import mean_interval
 from adm.models.pair import check_from_noise
@@ -245,6 +245,9 @@ def likelihood(
     pipeline = model if isinstance(model, Pipeline) else load(model, device=device)
     devices, own = devices or Devices(pipeline.device), pipeline.model
     check_from_noise(own)
+    if own.range != UINT8:
+        allowed = "of data.range=uint8, whose 256 values are the bins of likelihoods"
+        raise out_of_range("model", allowed, text(own.range))
     last = own.schedule.last
     bounds = _bounds(bound, last)
     source = data

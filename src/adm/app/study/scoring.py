@@ -21,7 +21,7 @@ from adm.images import to_float
 from adm.metrics.accuracy import accuracy
 from adm.models.load import load_classifier
 from adm.models.paths import SHIPPED
-from adm.models.trained import ClassifierModel
+from adm.models.trained import ClassifierModel, DiffusionModel
 from adm.processes import Devices
 from adm.scoring import (
     Comparison,
@@ -146,7 +146,7 @@ def scoring_of(
     judge = load_classifier(against.judge, extraction.devices.device) if against.judge else None
     labels = [] if judge is None else _judge_labels(judge, study)
     with locked_study(out, extraction.devices):
-        scorers = _scorers(against, study.model.shape, out, extraction)
+        scorers = _scorers(against, study.model.model, out, extraction)
         yield Scoring([replace(each, resize=against.resize) for each in scorers], judge, labels)
 
 
@@ -168,12 +168,12 @@ def locked_study(out: Path, devices: Devices) -> Iterator[None]:
 
 
 def _scorers(
-    against: Against, shape: tuple[int, int, int], out: Path, extraction: Extraction
+    against: Against, model: DiffusionModel, out: Path, extraction: Extraction
 ) -> list[Scorer]:
     """Return features, each with its reference, read from a file or computed from data.
 
     Args:
-        shape: (C, H, W) of the samples.
+        model: whose samples are scored.
         out: the folder of the study, which caches references.
     """
     specs, requested = against.reference, against.features
@@ -189,9 +189,9 @@ def _scorers(
     else:
         networks = [recorded_features(each.features, each.name, device) for each in opened]
     if not files:
-        channels, height, width = shape
-        how = {"split": against.split, "size": (height, width), "channels": channels}
-        source = open_images(specs[0], **how).source
+        channels, *size = model.shape
+        how = {"split": against.split, "channels": channels, "stored": model.range}
+        source = open_images(specs[0], size=(size[0], size[1]), **how).source
         return [
             Scorer(each, reference_of_study(source, each, out, extraction)) for each in networks
         ]

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from adm.data import Source, shuffle
+from adm.images import to_uint8
 
 MOST_OFF_OF_255 = 12  # by which a mean or a deviation of a channel may differ
 ERRORS = 4  # standard errors by which it must differ as well, because samples are few
@@ -59,7 +60,7 @@ class Difference(NamedTuple):
 
 
 def moments(images: Tensor) -> Colours:
-    """Return the moments of images (N, C, H, W) uint8."""
+    """Return the moments of images (N, C, H, W), of those of other ranges in 8 bits."""
     weights = torch.full((len(images),), 1 / len(images), dtype=torch.float64)
     return _moments(*_of_images(images), weights)
 
@@ -139,7 +140,7 @@ def channel_names(channels: int) -> tuple[str, ...]:
 
 def _of_images(images: Tensor) -> tuple[Tensor, Tensor]:
     """Return the (N, C) means of each image's pixels and of their squares."""
-    wide = images.double().flatten(2)
+    wide = to_uint8(images).double().flatten(2)
     return wide.mean(2), (wide**2).mean(2)
 
 

@@ -131,7 +131,8 @@ def draw_upsampled(run: Watched, recipe: DiffusionRecipe) -> Draw:
             columns = {"condition": inputs}
         else:
             low, size = lower(to_float(originals)), tuple(originals.shape[2:])
-            bicubic, inputs = F.interpolate(low, size, mode="bicubic"), to_uint8(low)
+            bicubic = F.interpolate(low, size, mode="bicubic")
+            inputs = recipe.data.range.sampled(low)
             columns = {"low resolution": inputs, "bicubic": to_uint8(bicubic)}
         given = labels if recipe.unet.classes is not None else None
         for column, each in zip(COLUMNS, weights, strict=True):

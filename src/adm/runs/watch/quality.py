@@ -12,6 +12,7 @@ from torch import Tensor
 from adm.data import shuffle
 from adm.features.opening import open_features, table
 from adm.generation.diffusion import DiffusionGenerator
+from adm.images import to_uint8
 from adm.metrics.metric import Score, Sets
 from adm.metrics.moments import statistics
 from adm.metrics.table import METRICS, title
@@ -108,7 +109,7 @@ def watch_quality(run: Watched, recipe: DiffusionRecipe) -> Watch:
         raise out_of_range("watch.features", f"one of {', '.join(table())}", given)
     try:
         features = open_features(given, device)
-        features.extract(run.training.batch([0])[0])
+        features.extract(to_uint8(run.training.batch([0])[0]))
     except ValueError as error:
         raise SettingError("watch.features", literal(reason_of(error))) from None
     count = recipe.watch.score_images
@@ -122,7 +123,7 @@ def watch_quality(run: Watched, recipe: DiffusionRecipe) -> Watch:
         return np.concatenate([pool(run.training.batch(part)[0]) for part in parts])
 
     def pool(images: Tensor) -> np.ndarray:
-        return features.extract(images).pool.numpy()
+        return features.extract(to_uint8(images)).pool.numpy()
 
     def watch(done: int, learner: Learner) -> dict[str, float]:
         every = recipe.watch.score_every_steps
