@@ -10,6 +10,7 @@ nothing. --rehearse N takes N images a row, to try the whole of it.
 """
 
 import argparse
+import json
 import os
 import shlex
 import subprocess
@@ -31,6 +32,7 @@ from adm.app.study.scoring import judge_accuracy
 from adm.app.study.study import balanced_labels
 from adm.data import open_source
 from adm.generation.labels import labels_like
+from adm.metrics.accuracy import wilson
 from adm.models.load import load_classifier
 from adm.models.pair import GUIDES
 from adm.samplers import Sampling
@@ -52,8 +54,8 @@ class Runner:
     def count(self, requested: int) -> int:
         return requested if self.rehearsal is None else min(requested, self.rehearsal)
 
-    def adm(self, *arguments: object) -> None:
-        """Print a command of `adm`, and run it in `processes` processes."""
+    def adm(self, *arguments: object, into: Path | None = None) -> None:
+        """Print a command of `adm`, and run it in `processes` processes; keep what it writes."""
         words = [str(each) for each in arguments]
         print(f"$ adm {shlex.join(words)}", flush=True)
         several = ["torch.distributed.run", "--standalone", "--nproc-per-node", self.processes]
@@ -61,7 +63,10 @@ class Runner:
         each = max(1, (os.cpu_count() or 1) // self.processes)
         own = {"OMP_NUM_THREADS": str(each), "OMP_WAIT_POLICY": "PASSIVE"}
         command = [sys.executable, "-m", *launcher, "adm", *words]
-        subprocess.run(command, check=True, env=os.environ | own)
+        kept = subprocess.PIPE if into else None
+        done = subprocess.run(command, check=True, env=os.environ | own, stdout=kept, text=True)
+        if into is not None:
+            write_text(into, done.stdout)
 
     def python(self, *arguments: object) -> None:
         """Print a command of Python, and run it."""
@@ -103,22 +108,19 @@ def measure(contest: Contest, runner: Runner, place: Path) -> None:
         list_labels(contest, place)
     sweeps(contest, runner, place)
     for row in contest.rows:
-        if not results_scores.row_file(place, row).exists():
-            score(contest, row, resolved(contest, row, place), runner, place)
+        score(contest, row, runner, place)
     results_costs.clock(contest, results_scores.read_rows(contest, place), place)
 
 
 def references(contest: Contest, runner: Runner, place: Path) -> None:
     """Compute the reference of each of the features at each size."""
-    for features in contest.features:
-        for size in dict.fromkeys(row.size for row in contest.rows):
-            if features == contest.judge and size == 64:
-                continue  # a classifier knows images of one size
-            out = reference(place, features, size)
-            if not out.exists():
-                sized = [] if size is None else ["--size", size]
-                split = ["--split", contest.split, "--features", features]
-                runner.adm("reference", contest.data, *split, *sized, "--out", out)
+    needed = {(each, row.size): row for row in contest.rows for each in contest.features_of(row)}
+    for features, size in needed:
+        out = reference(place, features, size)
+        if not out.exists():
+            sized = [] if size is None else ["--size", size]
+            split = ["--split", contest.split, "--features", features]
+            runner.adm("reference", contest.data, *split, *sized, "--out", out)
 
 
 def reference(place: Path, features: str, size: int | None) -> Path:
@@ -195,24 +197,48 @@ def resolved(contest: Contest, row: Row, place: Path) -> dict[str, Any]:
     return row.options | {key: chosen(key) for key, value in of_row if value == CHOSEN}
 
 
-def score(contest: Contest, row: Row, options: dict[str, Any], runner: Runner, place: Path) -> None:
-    """Sample a row unless it is of real images, evaluate it and store its scores."""
+def score(contest: Contest, row: Row, runner: Runner, place: Path) -> None:
+    """Sample a row unless it is of real images; evaluate what is left, and store the scores."""
+    first, stored = contest.features[0], results_scores.read_rows(contest, place).get(row.name)
+    known = {} if stored is None else stored["scores"]
+    counts = {of_few(first): (first, FEW)}
+    counts |= {each: (each, row.count) for each in contest.features_of(row)}
+    left = {name: counted for name, counted in counts.items() if name not in known}
+    judged = row.model is not None and contest.judge in counts
+    judging = known.get(contest.judge, {})
+    named = judged and "accuracy" not in judging
+    copying = judged and row.claimed and "copies" not in judging
+    if not (left or named or copying):
+        return
+    options = resolved(contest, row, place)
     if row.model is not None:
         sample(contest, row, options, runner, place)
     of = place / row.name if row.model is not None else contest.real
     sized = [] if row.model is not None or row.size is None else ["--size", row.size]
-    first, reports = contest.features[0], dict[str, Path]()
-    counts = [(of_few(first), first, FEW), *((each, each, row.count) for each in contest.features)]
-    for name, features, count in counts:
-        if not (against := reference(place, features, row.size)).exists():
-            continue
+    reports = dict[str, Path]()
+    for name, (features, count) in left.items():
         out = reports[name] = place / f"{row.name}.{name}.json"
         if not out.exists():
+            against = reference(place, features, row.size)
             counted = ["--count", runner.count(min(count, row.count))]
             runner.adm("evaluate", of, "--reference", against, *sized, *counted, "--out", out)
-    judged = row.model is not None and contest.judge in reports
-    named = accuracy(contest, row, runner.count(row.count), place) if judged else None
-    results_scores.store_row(place, row, options, reports, named)
+    own = dict[str, Score]()
+    if named:
+        own["accuracy"] = accuracy(contest, row, runner.count(row.count), place)
+    if copying:
+        own["copies"] = copies(contest, row, runner, place)
+    results_scores.store_row(place, row, options, reports, {contest.judge: own} if own else {})
+
+
+def copies(contest: Contest, row: Row, runner: Runner, place: Path) -> Score:
+    """Return the share of a row's samples that are likely copies, by the judge's features."""
+    out = place / f"{row.name}.nearest"
+    if not (report := out.with_suffix(".json")).exists():
+        against = [contest.data, "--split", "train", "--features", contest.judge]
+        picture = ["--out", out.with_suffix(".png")]
+        runner.adm("nearest", place / row.name, *against, *picture, "--json", into=report)
+    found = json.loads(report.read_text("utf-8"))
+    return wilson(found["flagged"], found["samples"])
 
 
 def sample(

@@ -1,4 +1,4 @@
-"""Rows of a Contest -> the time, the network calls and the training images of each."""
+"""Rows of a Contest -> the time, the network calls, the parameters and the core-hours of each."""
 
 import json
 import statistics
@@ -16,6 +16,8 @@ from results_scores import times_file
 import adm
 from adm.app.study.study import balanced_labels
 from adm.generation.pipeline import Pipeline
+from adm.models.trained import TrainedModel
+from adm.networks.shapes import parameters_of
 from adm.runs.processor import describe_processor
 from adm.scoring.manifest import versions
 from adm.store.files import write_json
@@ -32,13 +34,16 @@ def add(measured: dict[str, Any], contest: Contest, place: Path) -> None:
             own = measured[row.name]
             if row.rival:
                 assert row.model is not None
-                own |= {"calls": results_gan.CALLS}
-                own["core_hours"] = contest.core_hours[Path(row.model).stem]
+                hours, parameters = results_gan.effort(row.model)
+                own |= {"calls": results_gan.CALLS, "parameters": parameters}
+                own["core_hours"] = hours or contest.core_hours[Path(row.model).stem]
                 continue
             settings = without_upsampler(own["options"])
             pipeline = opened(row)
+            models = used(pipeline, settings)
             own |= costs(pipeline, settings)
-            own["core_hours"] = sum(contest.core_hours[n] for n in used(row, pipeline, settings))
+            own["parameters"] = sum(parameters_of(each.recipe.config) for each in models)
+            own["core_hours"] = sum(contest.core_hours[each.name] for each in models)
     file = times_file(place)
     if file.exists():
         stored = json.loads(file.read_text("utf-8"))
@@ -106,9 +111,8 @@ def costs(pipeline: Pipeline, settings: dict[str, Any]) -> dict[str, Any]:
     return {"calls": asdict(pipeline.job(count=1, **settings).cost)}
 
 
-def used(row: Row, pipeline: Pipeline, settings: dict[str, Any]) -> list[str]:
-    """Return the names of the models that a row uses."""
+def used(pipeline: Pipeline, settings: dict[str, Any]) -> list[TrainedModel[Any, Any]]:
+    """Return the models that a row uses."""
     generator = pipeline.generator(**settings)
-    guides = [*generator.classifiers, *([generator.weak] if generator.weak else [])]
-    names = [row.model, *(each.name for each in guides), row.options.get("upsampler")]
-    return [name for name in names if name is not None]
+    models = [pipeline.model, *generator.classifiers, generator.weak, pipeline.upsampler]
+    return [each for each in models if each is not None]

@@ -62,6 +62,15 @@ def classes_of(weights: str) -> tuple[str, ...]:
     return tuple(load_program(program_of(weights)).Config.load(Path(weights))[1]["classes"])
 
 
+def effort(weights: str) -> tuple[float | None, int]:
+    """Return the core-hours of training, None if the file has none, and the parameters."""
+    program, file = load_program(program_of(weights)), Path(weights)
+    facts = program.Config.load(file)[1]
+    generator, _ = program.open_generator(file, torch.device("cpu"), None)
+    hours = facts["seconds"] / 3600 if "seconds" in facts else None
+    return hours, sum(each.numel() for each in generator.parameters())
+
+
 def timed(weights: str, options: dict[str, Any], count: int) -> Callable[[], float]:
     """Return a function that samples some images and returns the milliseconds of one.
 

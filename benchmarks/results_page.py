@@ -25,7 +25,12 @@ COLUMNS = {  # of the table; the files that are published beside it have all sco
     "precision": "precision",
     "recall": "recall",
 }
-COSTS = ("core-hours", "network calls", "classifier calls", "ms an image")
+SPACES = {  # of the table of the rows that the claims are about
+    AT_INFINITY: "distance",
+    "spatial_frechet": "spatial distance",
+    "copies": "likely copies",
+}
+COSTS = ("parameters", "core-hours", "network calls", "classifier calls", "ms an image")
 
 
 def write(measured: dict[str, Any], contest: Contest, place: Path, docs: Path | None) -> None:
@@ -43,7 +48,7 @@ def write(measured: dict[str, Any], contest: Contest, place: Path, docs: Path | 
 
 def tables(measured: dict[str, Any], contest: Contest) -> str:
     """Return the tables of scores and of costs; the figure shows the sweeps."""
-    parts = (quality(measured, contest), costs(measured, contest))
+    parts = (quality(measured, contest), spaces(measured, contest), costs(measured, contest))
     return "\n\n".join(part for part in parts if part)
 
 
@@ -70,6 +75,27 @@ def quality(measured: dict[str, Any], contest: Contest) -> str:
     return table(rows)
 
 
+def spaces(measured: dict[str, Any], contest: Contest) -> str:
+    """Return the table of the rows that the claims are about, in every space that they have."""
+    rows = [row for row in shown(measured, contest) if row.claimed]
+    first, *others = contest.features
+    columns = [(first, "spatial_frechet"), *((each, AT_INFINITY) for each in others)]
+    columns.append((contest.judge, "copies"))
+    cells = {
+        column: [measured[row.name]["scores"].get(column[0], {}).get(column[1]) for row in rows]
+        for column in columns
+    }
+    shown_columns = [column for column in columns if any(cells[column])]
+    if not shown_columns:
+        return ""
+    heads = ["", *(f"{SPACES[key]}, {features}" for features, key in shown_columns)]
+    lines = [heads, ["---", *["--:"] * (len(heads) - 1)]]
+    for number, row in enumerate(rows):
+        own = (_cell(cells[column][number]) for column in shown_columns)
+        lines.append([_titled(row, measured), *own])
+    return table(lines)
+
+
 def scored(scores: dict[str, dict[str, Score]], key: str, features: str) -> Score | None:
     """Return a score; the recall is that of the first images, of which all rows have as many."""
     few = scores.get(of_few(features), {}) if key == "recall" else {}
@@ -91,6 +117,7 @@ def costs(measured: dict[str, Any], contest: Contest) -> str:
         own = measured[row.name]
         cells = [
             _titled(row, measured),
+            f"{own['parameters'] / 1e6:.1f} M",
             f"{own['core_hours']:.1f}",
             f"{own['calls']['network']}",
             f"{own['calls']['classifier'] or ''}",

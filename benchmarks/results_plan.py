@@ -49,6 +49,11 @@ class Row:
         """Whether the model is one of baselines/."""
         return self.model is not None and Path(self.model).parent == BASELINES
 
+    @property
+    def claimed(self) -> bool:
+        """Whether the claims are about it, so that it is scored in every space."""
+        return self.model is None or self.count == COUNT
+
 
 @dataclass(frozen=True)
 class Contest:
@@ -58,7 +63,8 @@ class Contest:
         name: of the section and of its folder.
         data, split: the images that a reference is computed from.
         real: other real images, which the first row compares with the reference.
-        features: the first are those of all columns; the others give the distance alone.
+        features: the first are those of all columns; the others give the distance alone, those of
+            the judge of all rows, and others of those that the claims are about.
         judge: the classifier whose accuracy on the samples is stated.
         rows: of the table; those of real images first.
         gan, guided: the models of the sweeps of truncation and of the guidance scale.
@@ -78,6 +84,12 @@ class Contest:
     core_hours: dict[str, float]
     proportional: bool = False
 
+    def features_of(self, row: Row) -> tuple[str, ...]:
+        """Return the features that a row is scored in; a classifier knows images of one size."""
+        always = {self.features[0], self.judge}
+        own = (each for each in self.features if row.claimed or each in always)
+        return tuple(each for each in own if not (each == self.judge and row.size == 64))
+
 
 def contests() -> dict[str, Contest]:
     """Return the contests by name."""
@@ -90,7 +102,7 @@ def _fashion() -> Contest:
         data="fashion-mnist",
         split="test",
         real="fashion-mnist",
-        features=("efficientnet-lite0", "fashion-judge"),
+        features=("efficientnet-lite0", "efficientnet-lite2", "fashion-judge"),
         judge="fashion-judge",
         rows=(
             Row("real", "real images (training)", None),
@@ -115,7 +127,7 @@ def _emoji() -> Contest:
         data="emoji",
         split="train",
         real="emoji/test",
-        features=("efficientnet-lite0", "emoji-judge"),
+        features=("efficientnet-lite0", "efficientnet-lite2", "emoji-judge"),
         judge="emoji-judge",
         rows=(
             Row("real", "real images (test)", None, count=576, size=32),

@@ -56,32 +56,37 @@ def row_file(place: Path, row: Row) -> Path:
 
 
 def store_row(
-    place: Path, row: Row, options: dict[str, Any], reports: dict[str, Path], accuracy: Score | None
+    place: Path,
+    row: Row,
+    options: dict[str, Any],
+    reports: dict[str, Path],
+    others: dict[str, dict[str, Score]],
 ) -> None:
-    """Write the file of a row.
+    """Write the file of a row, or add scores to it.
 
     Args:
         place: folder of the contest.
         options: of `adm sample`.
-        reports: features -> file of `adm evaluate`; the last is of all images.
-        accuracy: the judge's, whose features are those of the last.
+        reports: features -> file of `adm evaluate`.
+        others: features -> key -> score of the same samples.
     """
-    loaded = {features: load_report(path) for features, path in reports.items()}
-    scores = {
-        features: {key: score.to_json() for key, score in report.scores.items()}
-        for features, report in loaded.items()
-    }
-    if accuracy is not None:
-        scores[list(scores)[-1]]["accuracy"] = accuracy.to_json()
-    generated = list(loaded.values())[-1].manifest["generated"]
-    rival = row.rival and row.model is not None
-    made = results_gan.made(row.model) if rival else generated.get("made")
+    file = row_file(place, row)
+    stored = json.loads(file.read_text("utf-8")) if file.exists() else {"scores": {}}
+    scores = stored["scores"]
+    counts, made = [stored.get("count", 0)], stored.get("made")
+    for features, path in reports.items():
+        report = load_report(path)
+        scores[features] = {key: score.to_json() for key, score in report.scores.items()}
+        counts.append(report.manifest["generated"]["count"])
+        made = report.manifest["generated"].get("made")
+    for features, own in others.items():
+        scores.setdefault(features, {}).update({key: one.to_json() for key, one in own.items()})
     write_json(
-        row_file(place, row),
+        file,
         {
-            "count": generated["count"],
+            "count": max(counts),
             "options": options,
-            "made": made,
+            "made": results_gan.made(row.model) if row.rival and row.model is not None else made,
             "scores": scores,
             "processor": describe_processor(),
             "versions": versions(),
