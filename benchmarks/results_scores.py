@@ -71,8 +71,8 @@ def store_row(
         others: features -> key -> score of the same samples.
     """
     file = row_file(place, row)
-    stored = json.loads(file.read_text("utf-8")) if file.exists() else {"scores": {}}
-    scores = stored["scores"]
+    stored: dict[str, Any] = json.loads(file.read_text("utf-8")) if file.exists() else {}
+    scores = stored.get("scores", {})
     counts, made = [stored.get("count", 0)], stored.get("made")
     for features, path in reports.items():
         report = load_report(path)
