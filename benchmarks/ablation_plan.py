@@ -5,7 +5,7 @@ A row is the base of this scale with some settings of `adm train`, so that anyon
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from results_plan import ODE, Contest, contests
@@ -195,7 +195,10 @@ class Plan:
 
 def plans() -> dict[str, Plan]:
     """Return the plans by the name of their data."""
-    known = contests()
+    known = {
+        name: replace(each, features=(each.features[0], each.judge))
+        for name, each in contests().items()
+    }
     return {
         name: Plan(name, name, known[name], (*paper_rows(deep, width), *LATER))
         for name, deep, width in (("fashion", 24, 64), ("emoji", 40, 96))

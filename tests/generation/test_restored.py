@@ -183,7 +183,7 @@ def test_images_are_given_in_many_ways(tmp_path: Path, model: adm.Pipeline) -> N
         again = model.restore(measured, OPERATOR, "ddnm", steps=3).images
         assert torch.equal(again, model.restore(y, OPERATOR, "ddnm", steps=3).images)
     for given in (None, [3], [], arrays.astype(float)):
-        with pytest.raises(ValueError, match=r"must be a path|none; give|expected uint8"):
+        with pytest.raises(ValueError, match=r"must be a path|none; give|range is uint8"):
             model.edit(given)
 
 
