@@ -45,7 +45,7 @@ class Process:
 
     def respaced(self, steps: int, start: int) -> "Process":
         """Keep level 0, and `steps` evenly from 1 to `start` (Improved DDPM, section 4)."""
-        keep = [0, *(1 + round(i * (start - 1) / (steps - 1)) for i in range(steps))]
+        keep = [0, *(round(1 + i * (start - 1) / (steps - 1)) for i in range(steps))]
         return Process(self.alpha_bar[keep], self.timestep[keep])
 
     def diffuse(self, x_0: Tensor, noise: Tensor, t: Tensor) -> Tensor:

@@ -55,13 +55,13 @@ def test_it_samples_the_images_of_the_library(
     (guide,) = pipeline.classifiers
     classifier = given(paper.Classifier(FASHION._replace(depth=1)), guide.network)
     labels = torch.tensor([guide.classes.index(name) for name in CLASSES])
-    process, noise = paper.PROCESS.respaced(10, 980), ImageNoise(SEED, range(3), (1, 28, 28))
+    process, noise = paper.PROCESS.respaced(13, 980), ImageNoise(SEED, range(3), (1, 28, 28))
     gradient = partial(paper.pull, classifier, process, labels, scale)
     if algorithm == "ancestral":
         x = paper.algorithm_1(model, process, gradient, noise)
     else:
         x = paper.algorithm_2(model, process, gradient, noise.start())
-    grid = "even:steps=10,start=980"
+    grid = "even:steps=13,start=980"
     settings = {"sampler": algorithm, "grid": grid, "precision": "float32", "seed": SEED}
     theirs = pipeline.sample(CLASSES, guide=f"classifier:scale={scale}", **settings)
     difference = ((x + 1) * 127.5).round().clamp(0, 255) - theirs.images.float()
