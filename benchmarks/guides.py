@@ -45,7 +45,7 @@ MODEL, RECIPE, DATA = "fashion-unlabelled", "fashion-classifier", "fashion-mnist
 JUDGE, FEATURES = "fashion-judge", ("efficientnet-lite0", "efficientnet-lite2")
 SCALES = (0.5, 1.0, 2.0, 4.0, 8.0)
 COUNT, FEW = 2500, 500  # images of a row, and of a scale that is tried
-FAR = 1.2  # times the lowest distance, at which larger scales are not tried: twice its error
+FAR = 1.2  # times the lowest distance, above which larger scales are not tried
 EVEN = {"sampler": "unipc:eta=0", "grid": "karras:steps=10,start=980,end=3"}
 ANCESTRAL = {"sampler": "ancestral", "grid": "even", "steps": 25}
 LEVELS = (50, 200, 400, 600, 800)  # at which a classifier is examined

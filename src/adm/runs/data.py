@@ -216,11 +216,11 @@ def check_source(recipe: Recipe, source: Source) -> None:
             "data.crop", f"{name} cannot be cropped at random; set {{data.crop=centre}}"
         )
     got, needed = source.shape, (recipe.data.channels, *recipe.data.size)
-    own, range = written(source.range), written(recipe.data.range)
-    if (got, own) != (needed, range):
+    if got != needed or source.range != recipe.data.range:
         raise ValueError(
-            f"{source.name} has {own} images of (C, H, W) = {got}, and the recipe needs {needed} "
-            f"of {range}; set data.size, data.channels and data.range, or give other data"
+            f"{source.name} has {written(source.range)} images of (C, H, W) = {got}, and the "
+            f"recipe needs {needed} of {written(recipe.data.range)}; set data.size, data.channels "
+            "and data.range, or give other data"
         )
     _check_pairs(recipe, source)
     expected, classes = recipe.config.classes, len(source.classes)
