@@ -114,8 +114,8 @@ def measure(contest: Contest, runner: Runner, place: Path) -> None:
 
 def references(contest: Contest, runner: Runner, place: Path) -> None:
     """Compute the reference of each of the features at each size."""
-    needed = {(each, row.size): row for row in contest.rows for each in contest.features_of(row)}
-    for features, size in needed:
+    needed = ((each, row.size) for row in contest.rows for each in contest.features_of(row))
+    for features, size in dict.fromkeys(needed):
         out = reference(place, features, size)
         if not out.exists():
             sized = [] if size is None else ["--size", size]
@@ -198,36 +198,51 @@ def resolved(contest: Contest, row: Row, place: Path) -> dict[str, Any]:
 
 
 def score(contest: Contest, row: Row, runner: Runner, place: Path) -> None:
-    """Sample a row unless it is of real images; evaluate what is left, and store the scores."""
-    first, stored = contest.features[0], results_scores.read_rows(contest, place).get(row.name)
-    known = {} if stored is None else stored["scores"]
-    counts = {of_few(first): (first, FEW)}
-    counts |= {each: (each, row.count) for each in contest.features_of(row)}
-    left = {name: counted for name, counted in counts.items() if name not in known}
-    judged = row.model is not None and contest.judge in counts
-    judging = known.get(contest.judge, {})
-    named = judged and "accuracy" not in judging
-    copying = judged and row.claimed and "copies" not in judging
-    if not (left or named or copying):
+    """Sample a row unless it is of real images; evaluate what is left, and store the scores.
+
+    The scores of a row are of one machine: on another one, a row that lacks some gets all again.
+    """
+    stored = results_scores.read_rows(contest, place).get(row.name, {"scores": {}})
+    if not any(lacking(contest, row, stored["scores"])):
         return
+    of_here = results_scores.stored_here(place, row).get("scores", {})
+    reports, others = lacking(contest, row, of_here)
     options = resolved(contest, row, place)
     if row.model is not None:
         sample(contest, row, options, runner, place)
     of = place / row.name if row.model is not None else contest.real
     sized = [] if row.model is not None or row.size is None else ["--size", row.size]
-    reports = dict[str, Path]()
-    for name, (features, count) in left.items():
-        out = reports[name] = place / f"{row.name}.{name}.json"
-        if not out.exists():
+    files = {name: place / f"{row.name}.{name}.json" for name in reports}
+    for name, (features, count) in reports.items():
+        if not files[name].exists():
             against = reference(place, features, row.size)
             counted = ["--count", runner.count(min(count, row.count))]
-            runner.adm("evaluate", of, "--reference", against, *sized, *counted, "--out", out)
-    own = dict[str, Score]()
-    if named:
-        own["accuracy"] = accuracy(contest, row, runner.count(row.count), place)
-    if copying:
-        own["copies"] = copies(contest, row, runner, place)
-    results_scores.store_row(place, row, options, reports, {contest.judge: own} if own else {})
+            runner.adm(
+                "evaluate", of, "--reference", against, *sized, *counted, "--out", files[name]
+            )
+    own = {key: OTHERS[key](contest, row, runner, place) for key in others}
+    results_scores.store_row(place, row, options, files, {contest.judge: own} if own else {})
+
+
+def lacking(
+    contest: Contest, row: Row, known: dict[str, dict[str, Any]]
+) -> tuple[dict[str, tuple[str, int]], list[str]]:
+    """Return what a row has no scores of.
+
+    Args:
+        known: features -> key -> score.
+
+    Returns:
+        Reports by name, their features and number of images; and keys of `OTHERS`.
+    """
+    first, own = contest.features[0], contest.features_of(row)
+    counts = {of_few(first): (first, FEW)} | {each: (each, row.count) for each in own}
+    judged = row.model is not None and contest.judge in own
+    needed = [key for key in OTHERS if judged and (row.claimed or key != "copies")]
+    return (
+        {name: counted for name, counted in counts.items() if name not in known},
+        [key for key in needed if key not in known.get(contest.judge, {})],
+    )
 
 
 def copies(contest: Contest, row: Row, runner: Runner, place: Path) -> Score:
@@ -266,11 +281,14 @@ def flags(options: dict[str, Any]) -> list[object]:
     ]
 
 
-def accuracy(contest: Contest, row: Row, count: int, place: Path) -> Score:
+def accuracy(contest: Contest, row: Row, runner: Runner, place: Path) -> Score:
     """Return the share of a row's samples that the judge assigns to their classes."""
     judge = load_classifier(contest.judge)
-    labels = labels_of(contest, place, judge.classes, count)
+    labels = labels_of(contest, place, judge.classes, runner.count(row.count))
     return judge_accuracy(judge, row.name, place / row.name, place, labels)
+
+
+OTHERS = {"accuracy": accuracy, "copies": copies}  # scores of the judge beside its report
 
 
 def labels_of(contest: Contest, place: Path, classes: Sequence[str], count: int) -> list[int]:

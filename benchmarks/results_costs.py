@@ -11,15 +11,13 @@ from typing import Any
 import results_gan
 import torch
 from results_plan import Contest, Row
-from results_scores import times_file
+from results_scores import machine, times_file
 
 import adm
 from adm.app.study.study import balanced_labels
 from adm.generation.pipeline import Pipeline
 from adm.models.trained import TrainedModel
 from adm.networks.shapes import parameters_of
-from adm.runs.processor import describe_processor
-from adm.scoring.manifest import versions
 from adm.store.files import write_json
 
 ROUNDS = 5  # of timings, of which the first is not counted
@@ -59,10 +57,9 @@ def clock(contest: Contest, measured: dict[str, Any], place: Path) -> None:
     On one thread, which other work on the machine disturbs least. Times of another machine, or of
     other versions, are measured again.
     """
-    machine = {"processor": describe_processor(), "versions": versions()}
-    file = times_file(place)
+    here, file = machine(), times_file(place)
     stored = json.loads(file.read_text("utf-8")) if file.exists() else {}
-    known = stored["ms"] if machine.items() <= stored.items() else {}
+    known = stored["ms"] if here.items() <= stored.items() else {}
     rows = [
         row
         for row in contest.rows
@@ -75,7 +72,7 @@ def clock(contest: Contest, measured: dict[str, Any], place: Path) -> None:
         for name, call in calls.items():
             taken[name].append(call())
     ms = known | {name: values[1:] for name, values in taken.items()}
-    write_json(file, {**machine, "ms": ms})
+    write_json(file, {**here, "ms": ms})
 
 
 def timed(row: Row, options: dict[str, Any]) -> Callable[[], float]:

@@ -59,15 +59,20 @@ def made(weights: str) -> dict[str, Any]:
 
 
 def classes_of(weights: str) -> tuple[str, ...]:
-    return tuple(load_program(program_of(weights)).Config.load(Path(weights))[1]["classes"])
+    return tuple(facts_of(weights)["classes"])
+
+
+def facts_of(weights: str) -> dict[str, Any]:
+    """Return what the file of weights states of its training."""
+    facts: dict[str, Any] = load_program(program_of(weights)).Config.load(Path(weights))[1]
+    return facts
 
 
 def effort(weights: str) -> tuple[float | None, int]:
     """Return the core-hours of training, None if the file has none, and the parameters."""
-    program, file = load_program(program_of(weights)), Path(weights)
-    facts = program.Config.load(file)[1]
-    generator, _ = program.open_generator(file, torch.device("cpu"), None)
-    hours = facts["seconds"] / 3600 if "seconds" in facts else None
+    program, seconds = load_program(program_of(weights)), facts_of(weights).get("seconds")
+    generator, _ = program.open_generator(Path(weights), torch.device("cpu"), None)
+    hours = None if seconds is None else seconds / 3600
     return hours, sum(each.numel() for each in generator.parameters())
 
 

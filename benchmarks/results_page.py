@@ -79,20 +79,19 @@ def spaces(measured: dict[str, Any], contest: Contest) -> str:
     """Return the table of the rows that the claims are about, in every space that they have."""
     rows = [row for row in shown(measured, contest) if row.claimed]
     first, *others = contest.features
-    columns = [(first, "spatial_frechet"), *((each, AT_INFINITY) for each in others)]
-    columns.append((contest.judge, "copies"))
-    cells = {
-        column: [measured[row.name]["scores"].get(column[0], {}).get(column[1]) for row in rows]
-        for column in columns
+    spatial, copies = (first, "spatial_frechet"), (contest.judge, "copies")
+    columns = {
+        f"{SPACES[key]}, {features}": [
+            measured[row.name]["scores"].get(features, {}).get(key) for row in rows
+        ]
+        for features, key in (spatial, *((each, AT_INFINITY) for each in others), copies)
     }
-    shown_columns = [column for column in columns if any(cells[column])]
-    if not shown_columns:
+    columns = {head: scores for head, scores in columns.items() if any(scores)}
+    if not columns:
         return ""
-    heads = ["", *(f"{SPACES[key]}, {features}" for features, key in shown_columns)]
-    lines = [heads, ["---", *["--:"] * (len(heads) - 1)]]
-    for number, row in enumerate(rows):
-        own = (_cell(cells[column][number]) for column in shown_columns)
-        lines.append([_titled(row, measured), *own])
+    lines = [["", *columns], ["---", *["--:"] * len(columns)]]
+    for row, *scores in zip(rows, *columns.values(), strict=True):
+        lines.append([_titled(row, measured), *map(_cell, scores)])
     return table(lines)
 
 

@@ -62,7 +62,7 @@ def store_row(
     reports: dict[str, Path],
     others: dict[str, dict[str, Score]],
 ) -> None:
-    """Write the file of a row, or add scores to it.
+    """Write the file of a row, or add scores to it if they are of this machine.
 
     Args:
         place: folder of the contest.
@@ -70,8 +70,7 @@ def store_row(
         reports: features -> file of `adm evaluate`.
         others: features -> key -> score of the same samples.
     """
-    file = row_file(place, row)
-    stored: dict[str, Any] = json.loads(file.read_text("utf-8")) if file.exists() else {}
+    stored = stored_here(place, row)
     scores = stored.get("scores", {})
     counts, made = [stored.get("count", 0)], stored.get("made")
     for features, path in reports.items():
@@ -82,16 +81,27 @@ def store_row(
     for features, own in others.items():
         scores.setdefault(features, {}).update({key: one.to_json() for key, one in own.items()})
     write_json(
-        file,
+        row_file(place, row),
         {
             "count": max(counts),
             "options": options,
             "made": results_gan.made(row.model) if row.rival and row.model is not None else made,
             "scores": scores,
-            "processor": describe_processor(),
-            "versions": versions(),
+            **machine(),
         },
     )
+
+
+def stored_here(place: Path, row: Row) -> dict[str, Any]:
+    """Return the file of a row; empty if there is none, or one of another machine."""
+    file = row_file(place, row)
+    stored: dict[str, Any] = json.loads(file.read_text("utf-8")) if file.exists() else {}
+    return stored if machine().items() <= stored.items() else {}
+
+
+def machine() -> dict[str, Any]:
+    """Return what scores and times depend on beside the models."""
+    return {"processor": describe_processor(), "versions": versions()}
 
 
 def read_rows(contest: Contest, place: Path) -> dict[str, Any]:

@@ -152,6 +152,19 @@ def test_stored_scores_are_read_as_they_were_written(modules: Any, tmp_path: Pat
     assert measured[row.name]["scores"]["judge"]["copies"].value == 0.1
 
 
+def test_the_scores_of_a_row_are_of_one_machine(
+    modules: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    contest = modules.plan.contests()["emoji"]
+    row = contest.rows[0]
+    (tmp_path / "report.json").write_text(json.dumps(REPORT), "utf-8")
+    modules.scores.store_row(tmp_path, row, {}, {"some": tmp_path / "report.json"}, {})
+    monkeypatch.setattr(modules.scores, "describe_processor", lambda: "another")
+    modules.scores.store_row(tmp_path, row, {}, {"other": tmp_path / "report.json"}, {})
+    measured = modules.scores.read_rows(contest, tmp_path)
+    assert list(measured[row.name]["scores"]) == ["other"]
+
+
 @pytest.mark.slow
 def test_the_command_samples_and_scores_what_is_left_and_writes_the_page(
     modules: Any, adm: Adm, garments: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
