@@ -35,11 +35,16 @@ def test_the_command_names_the_requirements_of_every_extra(extra: str) -> None:
     assert not any("ablated-diffusion" in word for word in command)
 
 
-def test_no_message_and_no_page_installs_the_package_by_its_name() -> None:
-    """It is on no index, so `pip` cannot find it."""
+def test_what_installs_the_package_by_its_name_says_how_to_install_a_copy() -> None:
+    """It is on no index yet, so `pip` cannot find it; no message of a program asks for that."""
+    by_name = re.compile(r"pip install\W+ablated-diffusion")
+    for path in Path(adm.__file__).parent.rglob("*.py"):
+        assert not by_name.search(path.read_text("utf-8")), path
     pages = [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]
-    for path in (*Path(adm.__file__).parent.rglob("*.py"), *pages):
-        assert not re.search(r"pip install\W+ablated-diffusion", path.read_text("utf-8")), path
+    named = [page for page in pages if by_name.search(page.read_text("utf-8"))]
+    assert named == [ROOT / "README.md", ROOT / "docs/index.md"]
+    for page in named:
+        assert "Until it is published, `pip install .`" in page.read_text("utf-8"), page
 
 
 def test_every_extra_that_the_package_names_exists() -> None:
