@@ -124,6 +124,9 @@ def test_what_is_not_stored_is_refused(tmp_path: Path) -> None:
     larger = tiny.model(tmp_path / "u.safetensors", tiny.upsampler())
     with pytest.raises(SettingError, match="a model is stored without upsampler"):
         adm.load(file, upsampler=larger).save_pretrained(tmp_path / "saved")
+    guide = tiny.model(tmp_path / "c.safetensors", tiny.classifier())
+    with pytest.raises(SettingError, match="a model is stored with one classifier"):
+        adm.load(file, classifier=[guide, guide]).save_pretrained(tmp_path / "saved")
 
 
 def test_a_model_is_loaded_from_the_hub(server: Hub, folder: Path) -> None:

@@ -422,6 +422,8 @@ class Pipeline:
             raise SettingError(
                 "upsampler", "a model is stored without {}; leave it out, and store it by itself"
             )
+        if len(self.guides) > 1:
+            raise SettingError("classifier", "a model is stored with one {}, by which it is guided")
         from_noise = not self.model.low_shape
         samples = self.sample(count=images) if images and from_noise else None
         guides = (self.classifier, self.weaker)
@@ -447,7 +449,7 @@ class Pipeline:
             overwrite: whether to replace an existing folder.
 
         Raises:
-            SettingError: the pipeline has an upsampler.
+            SettingError: the pipeline has an upsampler, or several classifiers.
             OSError: the folder cannot be written, or is not empty without `overwrite`.
         """
         return self.pretrained(images, report).save(folder, overwrite)
