@@ -11,7 +11,7 @@ Rows are stored one by one, and Ctrl-C or a kill loses the row that is being mea
 
 import argparse
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import asdict, dataclass, field, replace
 from functools import cache
 from pathlib import Path
@@ -33,11 +33,13 @@ from adm.features import open_features
 from adm.generation.pipeline import Pipeline
 from adm.images import to_float, to_uint8
 from adm.metrics.accuracy import accuracy
+from adm.metrics.table import METRICS
 from adm.models.load import load_classifier
 from adm.models.trained import ClassifierModel
 from adm.runs.run import train as train_run
-from adm.scoring import Score, cached_reference, evaluate
-from adm.scoring.report import StoredScore
+from adm.scoring import Score, cached_reference
+from adm.scoring.extraction import extract
+from adm.scoring.report import StoredScore, scores
 from adm.store.files import user_cache, write_json, write_text
 from adm.store.parsed import as_type, read_json
 
@@ -45,6 +47,7 @@ MODEL, RECIPE, DATA = "fashion-unlabelled", "fashion-classifier", "fashion-mnist
 JUDGE, FEATURES = "fashion-judge", ("efficientnet-lite0", "efficientnet-lite2")
 SCALES = (0.5, 1.0, 2.0, 4.0, 8.0)
 COUNT, FEW = 2500, 500  # images of a row, and of a scale that is tried
+DISTANCES = ("frechet_at_infinity", "frechet")  # the second where there are too few images
 FAR = 1.2  # times the lowest distance, above which larger scales are not tried
 EVEN = {"sampler": "unipc:eta=0", "grid": "karras:steps=10,start=980,end=3"}
 ANCESTRAL = {"sampler": "ancestral", "grid": "even", "steps": 25}
@@ -243,14 +246,17 @@ def particles(
     return torch.cat(made)
 
 
-def scored(images: Tensor, features: str, out: Path) -> dict[str, StoredScore]:
+def scored(
+    images: Tensor, features: str, out: Path, only: Collection[str] = tuple(METRICS)
+) -> dict[str, StoredScore]:
     """Score images, which are kept in a file."""
     out.mkdir(parents=True, exist_ok=True)
     np.savez(out / "samples.npz", arr_0=images.permute(0, 2, 3, 1).numpy())
     extractor = open_features(features)
     reference = cached_reference(held_out(), extractor, user_cache("references"))
-    report = evaluate(out / "samples.npz", reference, extractor)
-    return {key: StoredScore(*score.to_json().values()) for key, score in report.scores.items()}
+    generated = extract(open_source(str(out / "samples.npz")), extractor)
+    computed = scores(generated, reference, only=only)
+    return {key: StoredScore(*score.to_json().values()) for key, score in computed.items()}
 
 
 def measure(name: str, out: Path, count: int = COUNT, few: int = FEW) -> Measured:
@@ -262,25 +268,26 @@ def measure(name: str, out: Path, count: int = COUNT, few: int = FEW) -> Measure
     tried = dict[str, float]()
     for scale in (row.unit * each for each in SCALES):
         some, _ = images(pipeline, row, scale, few, seed=1)
-        tried[f"{scale:g}"] = distance(scored(some, first, out / "tried")).value
+        few_scores = scored(some, first, out / "tried", DISTANCES)
+        tried[f"{scale:g}"] = distance(few_scores).value
         if tried[f"{scale:g}"] > FAR * min(tried.values()):
             break
     scale = float(min(tried, key=lambda each: tried[each]))
     made, labels = images(pipeline, row, scale, count, seed=0)
-    scores = {
+    of_row = {
         features: scored(made, features, out / "samples" / name) for features in (first, *others)
     }
     with torch.no_grad():
         right = accuracy(load_classifier(JUDGE).classify(to_float(made)), torch.tensor(labels))
-    scores[JUDGE] = {"accuracy": StoredScore(*right.to_json().values())}
+    of_row[JUDGE] = {"accuracy": StoredScore(*right.to_json().values())}
     calibration, aligned = examined(pipeline)
     cost = pipeline.generator(**row.sampling, guide=row.spec(scale)).cost
-    return Measured(scale, tried, count, scores, calibration, aligned, asdict(cost))
+    return Measured(scale, tried, count, of_row, calibration, aligned, asdict(cost))
 
 
 def distance(scores: dict[str, StoredScore]) -> Score:
     """Return the Fréchet distance, at infinite N if there are enough images."""
-    return scores.get("frechet_at_infinity", scores["frechet"]).score
+    return next(scores[key] for key in DISTANCES if key in scores).score
 
 
 def examined(pipeline: Pipeline) -> tuple[tuple[float, ...], tuple[float, ...]]:
