@@ -11,7 +11,7 @@ from pathlib import Path
 
 import adm
 from adm.generation.pretrained import Pretrained
-from adm.metrics import Score
+from adm.metrics import METRICS, Score
 from adm.models.identity import identify
 from adm.models.load import load_any
 from adm.models.named import NamedModel, named_models
@@ -64,7 +64,8 @@ def scores(name: str) -> Report | None:
     stored = read_json(row)
     if stored["made"]["model"]["sha256"] != identify(SHIPPED / f"{name}.safetensors"):
         return None
-    values = {key: Score(**each) for key, each in stored["scores"][FEATURES].items()}
+    kept = {key: each for key, each in stored["scores"][FEATURES].items() if key in METRICS}
+    values = {key: Score(**each) for key, each in kept.items()}
     sampling = {key: stored["made"]["sampling"][key] for key in SAMPLING}
     return Report(FEATURES, values, {"count": stored["count"], **sampling})
 

@@ -12,7 +12,6 @@ from adm.metrics.metric import Metric, Score, Sets
 from adm.metrics.moments import Moments, Statistics, statistics
 from adm.metrics.neighbours import Neighbours, nearest, nearest_others
 from adm.metrics.precision_recall import PrecisionRecall, precision_recall
-from adm.metrics.sliced_wasserstein import sliced_wasserstein
 from adm.metrics.table import METRICS, title
 
 __all__ = [
@@ -48,7 +47,6 @@ __all__ = [
     "neighbour_distances",
     "precision_recall",
     "resample",
-    "sliced_wasserstein",
     "statistics",
     "title",
 ]

@@ -8,7 +8,6 @@ from adm.metrics.inception_score import INCEPTION_SCORE
 from adm.metrics.kernel_distance import KERNEL_DISTANCE
 from adm.metrics.metric import CLIP, INCEPTION, Metric
 from adm.metrics.precision_recall import PRECISION, RECALL
-from adm.metrics.sliced_wasserstein import SLICED_WASSERSTEIN
 
 METRICS: dict[str, Metric] = {
     each.key: each
@@ -22,7 +21,6 @@ METRICS: dict[str, Metric] = {
         DENSITY,
         COVERAGE,
         KERNEL_DISTANCE,
-        SLICED_WASSERSTEIN,
         GAUSSIAN_KERNEL,
     )
 }

@@ -31,10 +31,10 @@ def evaluate(
 
     Computes the Fréchet distance (FID, with Inception's features), sFID, Inception Score (the class
     score of another network: from 1 to the number of its classes, if each sample is surely of one
-    and all are as frequent), precision, recall, density, coverage, kernel distance (KID), sliced
-    Wasserstein distance (MIND) and Gaussian kernel distance, each with its 95% interval; and scores
-    per class if samples and reference have labels. With --out or --work, an interrupted command
-    resumes when it is run again; torchrun distributes it over several devices.
+    and all are as frequent), precision, recall, density, coverage, kernel distance (KID) and
+    Gaussian kernel distance, each with its 95% interval; and scores per class if samples and
+    reference have labels. With --out or --work, an interrupted command resumes when it is run
+    again; torchrun distributes it over several devices.
 
     Examples:
 
