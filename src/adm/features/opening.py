@@ -17,7 +17,6 @@ import torch
 from adm.extras import installing
 from adm.features.classifier import classifier_features
 from adm.features.contract import Features
-from adm.features.diffusion import KIND, diffusion_features
 from adm.features.efficientnet_lite import LITE0, LITE2, efficientnet_features
 from adm.features.function import function_features
 from adm.features.inception import inception_features
@@ -41,7 +40,6 @@ FORMS = {  # how they are given -> what they are
     "run folder or a shipped name: "
     f"{', '.join(sorted(file.stem for file in SHIPPED.glob('*-judge.*')))}. Nothing is to be "
     "installed.",
-    "diffusion:MODEL": "Features within a diffusion model, as diffusion:fashion@level=100.",
     "MODULE:FUNCTION": "A function of yours, or FILE.py:FUNCTION; see docs/concepts/features.md.",
 }
 
@@ -81,8 +79,6 @@ def open_features(spec: str | None, device: torch.device | str = "cpu") -> Featu
         return table()[spec](device)
     if name in ("inception", "inception+download"):
         return inception_features(device, rest or None, download=name != "inception")
-    if rest and name == KIND:
-        return diffusion_features(rest, device)
     if rest and (name == "dinov2" or name in NETWORKS):
         return transformer_features(DEFAULT if name == "dinov2" else name, device, rest)
     if spec in table() or (spec and Path(os.path.expanduser(spec)).exists()):
@@ -92,7 +88,7 @@ def open_features(spec: str | None, device: torch.device | str = "cpu") -> Featu
     near = get_close_matches(spec, table()) or PUBLISHED
     raise ValueError(
         f"no features {shown(spec)}; give {' or '.join(near)}, a classifier's file, "
-        "diffusion:MODEL or MODULE:FUNCTION. Features of your own are opened as MODULE:FUNCTION or "
+        "or MODULE:FUNCTION. Features of your own are opened as MODULE:FUNCTION or "
         "FILE.py:FUNCTION, and a classifier by its file; the name that a reference stores does not "
         "open them"
     )
