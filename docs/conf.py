@@ -5,7 +5,7 @@ import re
 from contextlib import redirect_stdout
 from functools import cached_property
 from html import unescape
-from importlib import import_module
+from importlib import import_module, metadata
 from io import StringIO
 from pathlib import Path
 from textwrap import dedent
@@ -38,24 +38,38 @@ os.environ["PYTHONWARNINGS"] = "ignore:install"
 project = "adm"
 author = "the contributors of adm"
 copyright = "the contributors of adm"
+version = release = metadata.version("ablated-diffusion")
 extensions = [
     "myst_nb",
     "sphinx.ext.autodoc",
     "sphinx.ext.autosummary",
+    "sphinx.ext.intersphinx",
     "sphinx.ext.napoleon",
     "sphinx.ext.viewcode",
     "sphinx_copybutton",
+    "sphinxext.opengraph",
 ]
 exclude_patterns = ["training"]
 smartquotes = False  # --options keep their hyphens
 highlight_language = "command"  # a block without a language is of the shell
 html_theme = "furo"
-html_title = "adm"
+html_title = f"adm {version}"
+# Read the Docs says where it publishes the site; a build elsewhere needs no network.
+html_baseurl = os.environ.get("READTHEDOCS_CANONICAL_URL", "")
 html_static_path = ["static"]
 html_css_files = ["site.css"]
 html_show_sphinx = False
 html_math_renderer = "mathml"  # by the browser: no script from elsewhere, and no network
 templates_path = []
+ogp_site_url = html_baseurl
+ogp_image = "_images/emoji-samples.png"
+ogp_use_first_image = True
+INVENTORIES = {
+    "python": ("https://docs.python.org/3/", None),
+    "numpy": ("https://numpy.org/doc/stable/", None),
+    "torch": ("https://docs.pytorch.org/docs/stable/", None),
+}
+intersphinx_mapping = INVENTORIES if html_baseurl else {}
 
 myst_enable_extensions = ["dollarmath", "colon_fence", "deflist"]
 myst_fence_as_directive = ["math"]
@@ -194,6 +208,16 @@ def check_data(app: Sphinx) -> None:
         ) from None
 
 
+def write_sitemap(app: Sphinx, error: Exception | None) -> None:
+    """List the pages for search engines, where the address of the site is known."""
+    if html_baseurl and not error:
+        pages = sorted(map(app.builder.get_target_uri, app.env.found_docs))
+        rows = "".join(f"<url><loc>{html_baseurl}{page}</loc></url>\n" for page in pages)
+        schema = "http://www.sitemaps.org/schemas/sitemap/0.9"
+        text = f'<?xml version="1.0"?>\n<urlset xmlns="{schema}">\n{rows}</urlset>\n'
+        (Path(app.outdir) / "sitemap.xml").write_text(text, "utf-8")
+
+
 def escape(app: Sphinx, what: str, name: str, thing: object, options: object, lines: list[str]):
     """Keep columns of modules, |x| and *names of docstrings; what is between backticks is code."""
     if what == "module" and any(ALIGNED.search(line) for line in lines):
@@ -243,6 +267,7 @@ def setup(app: Sphinx) -> None:
     app.add_lexer("command", Command)
     app.connect("builder-inited", check_data)
     app.connect("builder-inited", write_notebooks)
+    app.connect("build-finished", write_sitemap)
     app.connect("source-read", fill)
     app.connect("autodoc-process-docstring", escape)
     app.connect("autodoc-skip-member", skip)
