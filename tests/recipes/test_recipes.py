@@ -1,7 +1,9 @@
-"""name -> recipe: each builds and round-trips through JSON; ablations are one change of a base."""
+"""name -> recipe: each builds and round-trips through JSON; the paper's ablation, by settings."""
 
 import dataclasses
 import json
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,15 +13,11 @@ import torch
 from adm.data import Source
 from adm.networks import Classifier, HeadCount, UNet
 from adm.recipes import RECIPES, DiffusionRecipe, build, recipe
-from adm.recipes.ablations import ABLATIONS, architecture_base, attention_base, norm_base
 from adm.recipes.paper import imagenet128_ablated
-from adm.recipes.schema import from_json
+from adm.recipes.schema import from_json, override
 from adm.runs.data import check_source
 from adm.spec import to_json
 
-BASES = (architecture_base, attention_base, norm_base)
-ROWS = [row for row in ABLATIONS if row not in BASES[:2]]
-TWO_FIELDS = {"ablation-depth4": {"depth", "channels"}}  # as the paper's table states it
 MILLIONS = {  # parameters (paper, Tables 11 to 13)
     "64x64-diffusion": 296,
     "128x128-diffusion": 422,
@@ -68,27 +66,39 @@ def test_every_recipe_comes_back_from_json(name: str) -> None:
     assert from_json(json.loads(json.dumps(to_json(chosen)))) == chosen
 
 
-def changes(row: DiffusionRecipe, base: DiffusionRecipe) -> set[str]:
-    """The fields of the network in which a row differs from its base; nothing else may."""
-    same = dataclasses.replace(row, name=base.name, unet=base.unet)
-    assert same == base
-    fields = dataclasses.fields(base.unet)
-    return {f.name for f in fields if getattr(row.unet, f.name) != getattr(base.unet, f.name)}
+def ablation() -> dict[str, DiffusionRecipe]:
+    """The rows that a page lists, by their settings."""
+    page = (Path(__file__).parents[2] / "docs/reference/recipes.md").read_text("utf-8")
+    rows = dict[str, DiffusionRecipe]()
+    for row, table, cell in re.findall(r"^\| (.+) \| Table ([123]) \| (.+`) \|$", page, re.M):
+        base = rows["base, Table 1"] if "those of the base" in cell else imagenet128_ablated()
+        if table != "1":
+            base = override(base, ["train.steps=700000", "unet.channels=128"])
+        first, *others = re.findall(r"`([^`]+)`", cell)
+        for settings in (first, *(f"{first.partition('=')[0]}={value}" for value in others)):
+            chosen = override(base, settings.split())
+            number = f" {settings.partition('=')[2]}" if others else ""
+            rows[f"{row.partition(':')[0]}{number}, Table {table}"] = chosen
+    return rows
 
 
-def changes_of(make: Any) -> set[str]:
-    """Changes from the nearest base of its table, which states the length of training."""
-    row = make()
-    bases = [base() for base in BASES if base is not make]
-    differences = [changes(row, base) for base in bases if base.train == row.train]
-    return min(differences, key=len)
-
-
-@pytest.mark.parametrize("row", ROWS, ids=lambda row: row().name)
-def test_every_row_of_the_ablation_is_one_change_of_its_base(row: Any) -> None:
-    actual = changes_of(row)
-    expected = TWO_FIELDS.get(row().name)
-    assert actual == expected if expected else len(actual) == 1
+def test_the_ablation_of_the_paper_is_a_recipe_with_the_settings_on_its_page() -> None:
+    rows = ablation()
+    assert len(rows) == 15
+    base, best = rows["base, Table 1"].unet, imagenet128_ablated().unet
+    first = {"heads": HeadCount(1), "attention_factors": (8,), "resampling": "convolution"}
+    assert base == dataclasses.replace(best, **first)
+    assert rows["1 head, Table 2"].unet == dataclasses.replace(
+        best, heads=HeadCount(1), channels=128
+    )
+    added = rows["addition and normalization, Table 3"].unet
+    assert dataclasses.replace(added, adaptive_norm=True) == rows["AdaGN, Table 3"].unet
+    assert rows["AdaGN, Table 3"].unet == rows["32, 64, 128 channels a head 64, Table 2"].unet
+    for name, millions in (("base, Table 1", 140.8), ("depth 4, Table 1", 146.2)):
+        with torch.device("meta"):
+            network = build.network(rows[name])
+        count = sum(p.numel() for p in network.parameters())
+        assert count / 1e6 == pytest.approx(millions, abs=0.05)
 
 
 def test_the_best_of_the_ablation_is_that_of_the_paper() -> None:

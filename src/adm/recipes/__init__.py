@@ -4,7 +4,6 @@ from collections.abc import Callable
 from difflib import get_close_matches
 
 from adm.recipes import distilled, emoji, paper, photos, small
-from adm.recipes.ablations import ABLATIONS
 from adm.recipes.schema import ClassifierRecipe, DiffusionRecipe, Recipe
 
 RECIPES: dict[str, Callable[[], Recipe]] = {
@@ -30,7 +29,6 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
         emoji.emoji_weak,
         *paper.released_recipes(),
         paper.imagenet128_ablated,
-        *ABLATIONS,
     )
 }
 

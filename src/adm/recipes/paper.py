@@ -80,11 +80,6 @@ TRAINED: dict[str, TrainSettings] = {  # as stated in the paper
 }
 
 
-def attention_at(image_side: int, *resolutions: int) -> tuple[int, ...]:
-    """Return the paper's attention resolutions, such as 32, 16, 8, as down-sampling factors."""
-    return tuple(image_side // resolution for resolution in resolutions)
-
-
 def imagenet(side: int) -> DataSettings:
     """ImageNet, mirrored at random as by the released loader."""
     return DataSettings(source="imagenet/", size=(side, side), channels=3, flip=True)
@@ -108,7 +103,7 @@ def imagenet128_ablated() -> DiffusionRecipe:
             channels=160,
             multipliers=(1, 1, 2, 3, 4),
             depth=2,
-            attention_factors=attention_at(128, 32, 16, 8),
+            attention_factors=(4, 8, 16),  # at 32, 16 and 8
             heads=HeadCount(4),
             classes=IMAGENET_CLASSES,
         ),
