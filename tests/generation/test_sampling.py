@@ -16,8 +16,8 @@ from adm.samplers import (
     AttentionGuide,
     ByGradient,
     ClassifierGuide,
+    DDIMQuadratic,
     FreeGuide,
-    Quadratic,
     Sampling,
     WeakGuide,
 )
@@ -25,7 +25,7 @@ from adm.samplers import (
 GUIDE = ClassifierGuide(scale=2.5, interval=(100, 800), every=2, cap=3.0)
 RICH = Sampling(
     sampler=DDIM(eta=0.25, clip_again=True),
-    grid=Quadratic(steps=17, start=900),
+    grid=DDIMQuadratic(steps=17, start=900),
     guide=(
         GUIDE,
         FreeGuide(scale=3.0, interval=(10, 600)),
@@ -42,11 +42,11 @@ RICH = Sampling(
 def test_omitted_settings_stay_and_none_changes_nothing() -> None:
     assert RICH.change() == RICH
     assert RICH.change(steps=None, scale=None, sampler=None) == RICH
-    assert RICH.change(sampler="ddim", grid="quadratic", steps=17) == RICH
+    assert RICH.change(sampler="ddim", grid="ddim-quadratic", steps=17) == RICH
     assert RICH.change(sampler="ddim:eta=0.5").sampler == DDIM(eta=0.5, clip_again=True)
     assert RICH.change(sampler="ancestral").sampler == Ancestral()
     changed = RICH.change(seed=3, steps=5)
-    assert changed == replace(RICH, seed=3, grid=Quadratic(steps=5, start=900))
+    assert changed == replace(RICH, seed=3, grid=DDIMQuadratic(steps=5, start=900))
 
 
 def test_a_scale_is_that_of_the_classifier_and_0_removes_it() -> None:

@@ -91,7 +91,7 @@ def test_whole_levels_are_the_respaced_process_to_the_bit(schedule: Schedule) ->
     assert torch.equal(whole.timesteps, visiting.timesteps)
 
 
-@pytest.mark.parametrize("name", ["even", "strided", "quadratic"])
+@pytest.mark.parametrize("name", ["even", "strided", "ddim-quadratic"])
 def test_a_grid_of_a_spacing_is_the_grid_of_its_levels(name: str) -> None:
     schedule = cosine(1000)
     grid = GRIDS[name](steps=10, start=1000)  # type: ignore[call-arg]

@@ -150,18 +150,6 @@ def test_a_count_without_a_stride_names_counts_that_have_one(total, data):
 
 
 @settings(deadline=None)
-@given(total_and_count())
-def test_quadratic_spacing_is_dense_near_the_clean_image(case):
-    total, count = case
-    levels, even = spacing.quadratic(total, count), spacing.even(total, count)
-    assert len(levels) == count
-    assert levels[0] == 1
-    assert all(a < b for a, b in pairwise(levels))
-    assert levels[-1] == (total if count > 1 else 1)
-    assert all(q <= e for q, e in zip(levels, even, strict=True))
-
-
-@settings(deadline=None)
 @given(st.integers(1, 1200), st.data())
 def test_ddims_quadratic_spacing_is_its_equation_up_to_the_last_level(total, data):
     count = data.draw(st.integers(1, math.isqrt(total)))
@@ -176,7 +164,7 @@ def test_ddims_quadratic_spacing_is_its_equation_up_to_the_last_level(total, dat
 @settings(deadline=None)
 @given(st.integers(1, 1200))
 def test_the_largest_count_of_ddims_quadratic_spacing_is_named_and_is_the_largest(total):
-    with pytest.raises(ValueError, match=r"quadratic spacing, which takes any count") as error:
+    with pytest.raises(ValueError, match=r"even spacing, which takes any count") as error:
         spacing.ddim_quadratic(total, total + 1)
     named = re.search(r"use 1 to (\d+)", str(error.value))
     assert named is not None
@@ -190,9 +178,9 @@ def test_the_largest_count_of_ddims_quadratic_spacing_is_named_and_is_the_larges
     ("call", "cure"),
     [
         (lambda: spacing.even(10, 11), "use 1 to 10"),
-        (lambda: spacing.quadratic(10, 0), "use 1 to 10"),
-        (lambda: spacing.ddim_quadratic(1000, 0), "use 1 to 31, or quadratic"),
-        (lambda: spacing.ddim_quadratic(1000, 32), "use 1 to 31, or quadratic"),
+        (lambda: spacing.even(10, 0), "use 1 to 10"),
+        (lambda: spacing.ddim_quadratic(1000, 0), "use 1 to 31, or even"),
+        (lambda: spacing.ddim_quadratic(1000, 32), "use 1 to 31, or even"),
         (lambda: spacing.strided(1000, 60), r"use \d+ or \d+, or even spacing"),
     ],
 )

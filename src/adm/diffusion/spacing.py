@@ -2,8 +2,6 @@
 
 import math
 
-import numpy as np
-
 
 def even(total: int, count: int) -> list[int]:
     """Return `count` evenly spaced levels of 1..T, both ends included (Improved DDPM, section 4).
@@ -45,23 +43,6 @@ def strided(total: int, count: int) -> list[int]:
     return list(range(1, total + 1, counts[count]))
 
 
-def quadratic(total: int, count: int) -> list[int]:
-    """Return `count` levels at squares of an even grid, dense near the clean image.
-
-    They are 1 + (T - 1) (i / (count - 1))^2 for i = 0..count - 1, rounded; a repeated level moves
-    up to the next free one, so that any count works. `ddim_quadratic` is the DDIM paper's.
-
-    Raises:
-        ValueError: `count` is not in 1..T.
-    """
-    if not 1 <= count <= total:
-        raise ValueError(f"cannot select {count} of {total} levels; use 1 to {total}")
-    # Rounded squares repeat the smallest levels; move each beyond the one before it.
-    rounded = 1 + (np.linspace(0, 1, count) ** 2 * (total - 1)).round().astype(int)
-    offsets = np.maximum.accumulate(rounded - np.arange(count))
-    return [int(level) for level in np.minimum(offsets, total - count + 1) + np.arange(count)]
-
-
 def ddim_quadratic(total: int, count: int) -> list[int]:
     """Return DDIM's quadratic spacing: floor(c i^2) for i = 1..count (DDIM, appendix D.2).
 
@@ -76,6 +57,6 @@ def ddim_quadratic(total: int, count: int) -> list[int]:
     if not 1 <= count <= largest:
         raise ValueError(
             f"floor(c i^2) does not give {count} different levels of 1..{total}; use 1 to "
-            f"{largest}, or quadratic spacing, which takes any count"
+            f"{largest}, or even spacing, which takes any count"
         )
     return [total * i**2 // count**2 for i in range(1, count + 1)]

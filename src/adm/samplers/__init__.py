@@ -13,7 +13,6 @@ from adm.samplers.grid import (
     Karras,
     Levels,
     LogSNR,
-    Quadratic,
     Strided,
 )
 from adm.samplers.guide import (
@@ -67,7 +66,6 @@ __all__ = [
     "Levels",
     "LogSNR",
     "Noise",
-    "Quadratic",
     "Sampler",
     "Sampling",
     "Splitting",

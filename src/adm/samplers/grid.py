@@ -104,14 +104,6 @@ class Strided(Whole):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Quadratic(Whole):
-    """Levels at squares of an even grid, dense near the clean image."""
-
-    name: ClassVar[str] = "quadratic"
-    spacing = staticmethod(spacing.quadratic)
-
-
-@dataclass(frozen=True, kw_only=True)
 class DDIMQuadratic(Whole):
     """The quadratic spacing of DDIM, appendix D.2, of at most sqrt(T) levels."""
 
@@ -233,7 +225,6 @@ GRIDS: dict[str, type[Grid]] = {
     for kind in (
         Even,
         Strided,
-        Quadratic,
         DDIMQuadratic,
         LogSNR,
         Karras,
