@@ -31,7 +31,6 @@ TOPICS = {  # the words before a kind, or before a setting, on the command line
     "distillation": "adm train --set distillation.method=",
     "operator": "adm restore --operator ",
     "method": "adm restore --method ",
-    "preset": "adm restore --preset ",
 }
 
 
@@ -52,9 +51,9 @@ def help(topic: str | None = None, /, *, as_json: AsJson = False) -> None:
     Parameters
     ----------
     topic
-        sampler, grid, guide, then, threshold or sampling; edit of `adm edit`; operator, method or
-        preset of `adm restore`; features, which compare images; bound of `adm likelihood`; recipe,
-        and of one prediction, levels, optimizer or distillation.
+        sampler, grid, guide, then, threshold or sampling; edit of `adm edit`; operator or method of
+        `adm restore`; features, which compare images; bound of `adm likelihood`; recipe, and of one
+        prediction, levels, optimizer or distillation.
     """
     if topic is None:
         print("\n".join(f"adm help {name:10} values of {words}" for name, words in TOPICS.items()))
@@ -70,7 +69,6 @@ def help(topic: str | None = None, /, *, as_json: AsJson = False) -> None:
     from adm.generation.edit import EDITS
     from adm.recipes import ClassifierRecipe, DiffusionRecipe
     from adm.restoration import METHODS, OPERATORS
-    from adm.restoration.presets import PRESETS
     from adm.samplers.settings import KINDS, Sampling
     from adm.training.levels import LEVELS
     from adm.training.optimizers import OPTIMIZERS
@@ -83,10 +81,6 @@ def help(topic: str | None = None, /, *, as_json: AsJson = False) -> None:
         "sampling": (Sampling,),
         "recipe": (DiffusionRecipe, ClassifierRecipe),
     }
-    if topic == "preset":
-        presets = {name: vars(each) | {"summary": each.published} for name, each in PRESETS.items()}
-        show(lambda: presets, as_json, lambda: _print_presets(presets))
-        return
     if topic in of_several:
         settings: dict[str, Any] = {}
         for kind in of_several[topic]:
@@ -106,15 +100,6 @@ def help(topic: str | None = None, /, *, as_json: AsJson = False) -> None:
     kinds = {**KINDS, **others}[topic]
     described = {name: describe(kind) for name, kind in kinds.items()}
     show(lambda: described, as_json, lambda: _print_kinds(TOPICS[topic], described))
-
-
-def _print_presets(presets: dict[str, dict[str, Any]]) -> None:
-    for name, each in presets.items():
-        print(
-            f"{TOPICS['preset']}{name}\n"
-            f"    --operator {each['operator']} --method {each['method']} --steps {each['steps']} "
-            f"--sigma {each['sigma']:g}\n    {each['summary']}"
-        )
 
 
 def _settings(kind: type[Any], prefix: str) -> Iterator[tuple[str, dict[str, str]]]:

@@ -8,7 +8,7 @@ from adm.app.cli.options import Split
 from adm.app.cli.output import OUT, say
 from adm.app.cli.sampling import MODELS, OUTPUT, SETTINGS, Models, Output, Settings
 from adm.shown import count_of
-from adm.spec import SettingError, out_of_range
+from adm.spec import SettingError
 from adm.store.samples import MANIFEST, RESTORED
 
 
@@ -17,11 +17,10 @@ def restore(
     images: str | None = None,
     /,
     *,
-    operator: str | None = None,
+    operator: str,
     out: Annotated[Path, OUT],
-    method: str | None = None,
-    sigma: float | None = None,
-    preset: str | None = None,
+    method: str = "mmps",
+    sigma: float = 0.0,
     truth: str | None = None,
     split: Split = "test",
     count: int | None = None,
@@ -60,13 +59,9 @@ def restore(
         Operator that measured the images, as in inpaint:box=8-8-12-12 or module:function; `adm help
         operator` lists them.
     method
-        Method of restoration, as in mmps, the default, or dps:step=0.3; `adm help method` lists
-        them.
+        Method of restoration, as in dps:step=0.3; `adm help method` lists them.
     sigma
-        Standard deviation of the noise of the measurements: 0.05 for 6 of 255; 0 by default.
-    preset
-        Defaults of operator, method, sigma and steps from a published table, such as diffpir-blur;
-        `adm help preset` lists them with their figures.
+        Standard deviation of the noise of the measurements: 0.05 for 6 of 255.
     truth
         Original images to compare with. Without IMAGES they are measured first, with noise.
     split
@@ -90,23 +85,12 @@ def restore(
     from adm.generation.restored import Problem
     from adm.images import to_uint8
     from adm.models.device import join_ranks
-    from adm.restoration.presets import PRESETS
     from adm.scoring.restored import Restored, perceptual_features
 
     overrides = settings.overrides
-    if preset is not None:
-        if preset not in PRESETS:
-            raise out_of_range("preset", f"one of {', '.join(PRESETS)}", preset)
-        usual = PRESETS[preset]
-        operator, method = operator or usual.operator, method or usual.method
-        sigma = usual.sigma if sigma is None else sigma
-        overrides = overrides if "grid" in overrides else {"steps": usual.steps} | overrides
-        say(usual.published)
-    if operator is None:
-        raise SettingError("operator", "what measured the images is not known; give {} or {preset}")
     devices = join_ranks(models.device)
     pipeline = load(model, models.classifier, None, devices.device, models.weak)
-    problem = Problem.parsed(operator, method or "mmps", sigma or 0.0)
+    problem = Problem.parsed(operator, method, sigma)
     known, name = None, ""
     if truth is not None:
         splits, shape = (split, "train"), pipeline.shape
