@@ -99,12 +99,16 @@ MATHML = "http://www.w3.org/1998/Math/MathML"
 NAMED = re.compile(r"&(?!lt;|gt;|amp;)\w+;")  # entities that HTML knows, and XML does not
 ElementTree.register_namespace("", MATHML)
 MARK = re.compile(r"^<!-- adm: (\w+) ?(.*?) -->$", re.MULTILINE)
+FENCED = re.compile(r"^```([^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+COMMAND = re.compile(r"^(?:.*\\\n)*.*\n", re.MULTILINE)  # with the lines that continue it
 DIRECTIVE = re.compile(r"^```\{(?!code-cell).*?^```$", re.MULTILINE | re.DOTALL)
 PICTURE = re.compile(r"^!\[.*?\]\(.*?\)$", re.MULTILINE)
 LINK = re.compile(r"\[([^\]]+)\]\((?!https:)[^)]+\)")
 ALIGNED = re.compile(r"\S {2,}\S")  # columns
 PAGES = "```{toctree}\n:hidden:\n:glob:\n\n*\n```"
 EXAMPLES = re.compile(r"(?<=:\n\n)(?: {4}.*\n+)+")
+SECTION = re.compile(r"^\((gallery-\w+)\)=\n(.*?)(?=^\(|\Z)", re.MULTILINE | re.DOTALL)
+USED = re.compile(r"\{py:\w+\}`([\w.]+)`")
 PAGE_IN_HELP = re.compile(r"\bdocs/(\w[\w/-]*)\.md\b")
 
 
@@ -173,6 +177,28 @@ def part(names: str) -> str:
     return "\n\n".join([*(overview(name) for name in names.split()), *parts])
 
 
+def shown(app: Sphinx, argument: str, tags: str = "") -> str:
+    """The first block of a page that has some words; of commands those that have them."""
+    page, words = argument.split(" ", 1)
+    path = Path(app.srcdir) / f"{page}.md"
+    app.env.note_dependency(str(path))
+    for language, block in FENCED.findall(path.read_text("utf-8")):
+        if words in block and language == "{code-cell}":
+            return f"```{{code-cell}}\n{tags}{block}```"
+        if words in block:
+            return f"```\n{''.join(each for each in COMMAND.findall(block) if words in each)}```"
+    raise ConfigError(f"no block of {path} has {words}")
+
+
+def pictures() -> dict[str, list[str]]:
+    """The sections of the gallery in which a function is used."""
+    of: dict[str, list[str]] = {}
+    for label, section in SECTION.findall((ROOT / "docs/gallery.md").read_text("utf-8")):
+        for name in USED.findall(section):
+            of.setdefault(name, []).append(f":ref:`{label}`")
+    return of
+
+
 def notebook(page: str) -> str:
     """Where the page is offered as a notebook."""
     path = OUT / "notebooks" / f"{Path(page).name}.ipynb"
@@ -194,6 +220,8 @@ def fill(app: Sphinx, page: str, source: list[str]) -> None:
     """Replace the marks of a page by what the program says."""
     makers = {"verbs": lambda _: verbs(), "topics": lambda _: topics(), "kinds": kinds}
     makers |= {"overview": overview, "part": part, "pages": lambda _: PAGES}
+    makers["shown"] = lambda argument: shown(app, argument)
+    makers["hidden"] = lambda argument: shown(app, argument, ":tags: [remove-cell]\n\n")
     makers["notebook"] = lambda _: notebook(page)
     source[0] = MARK.sub(lambda found: makers[found[1]](found[2]), source[0])
 
@@ -218,6 +246,9 @@ def write_sitemap(app: Sphinx, error: Exception | None) -> None:
         (Path(app.outdir) / "sitemap.xml").write_text(text, "utf-8")
 
 
+PICTURED = pictures()
+
+
 def escape(app: Sphinx, what: str, name: str, thing: object, options: object, lines: list[str]):
     """Keep columns of modules, |x| and *names of docstrings; what is between backticks is code."""
     if what == "module" and any(ALIGNED.search(line) for line in lines):
@@ -228,6 +259,8 @@ def escape(app: Sphinx, what: str, name: str, thing: object, options: object, li
         parts = line.split("`")
         parts[::2] = [re.sub(r"(?<!:)[|*]", r"\\\g<0>", part) for part in parts[::2]]
         lines[number] = "`".join(parts)
+    if name in PICTURED:
+        lines += ["", f"Pictures: {', '.join(PICTURED[name])}.", ""]
 
 
 def skip(app: Sphinx, what: str, name: str, thing: object, skipped: bool, options: object) -> bool:
