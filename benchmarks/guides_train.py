@@ -63,7 +63,7 @@ def calibrated(network: nn.Module, x_t: Tensor, timestep: Tensor, label: Tensor)
 
 
 def smooth_error(logits: Tensor, label: Tensor, width: float = 0.1) -> Tensor:
-    """The smooth calibration error (Blasiok and Nakkiran 2024) at one width of the kernel.
+    """The smooth calibration error (Błasiok and Nakkiran 2024) at one width of the kernel.
 
     The mean over images of |sum of K(f_i, f_j) (right_j - f_j) / n|, where f is the confidence, and
     K a normal density of deviation `width` that is reflected at 0 and 1.
