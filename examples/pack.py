@@ -1,5 +1,14 @@
-"""Source -> WebDataset shards: .tar archives of encoded images with labels."""
+"""Images -> WebDataset shards: .tar archives of encoded images, and their labels.
 
+    python examples/pack.py photos --out shards --size 64
+    python examples/pack.py photos.zip --split test --labels prefix --out shards --format webp
+
+writes train-000000.tar and so on, and classes.json, which adm train --data FOLDER and the
+webdataset package read. Images that cannot be decoded are left out and named. The same data give
+the same bytes. Run again, it goes on where it was interrupted.
+"""
+
+import argparse
 import io
 import json
 import tarfile
@@ -11,6 +20,7 @@ from typing import NamedTuple
 from adm.data import pixels
 from adm.data.files import CorruptImage
 from adm.data.fitting import at_one_size
+from adm.data.registry import find
 from adm.data.shards import CLASSES_FILE
 from adm.data.source import Source, map_ahead
 from adm.spec import SettingError, out_of_range
@@ -155,3 +165,31 @@ def _add(archive: tarfile.TarFile, name: str, content: bytes) -> None:
     info = tarfile.TarInfo(name)
     info.size = len(content)
     archive.addfile(info, io.BytesIO(content))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("data", help="in any of the forms of adm train --data")
+    parser.add_argument("--out", type=Path, required=True, help="folder, which may have others")
+    parser.add_argument("--split", default="train", choices=("train", "test"))
+    parser.add_argument("--labels", help="as of adm train --labels")
+    parser.add_argument("--size", help="of the images, such as 64 or 48,64; by default their own")
+    parser.add_argument("--channels", type=int, help="1, 3 or 4; by default 3 for image files")
+    parser.add_argument("--format", default="png", choices=tuple(ENCODINGS))
+    parser.add_argument("--shard-size", type=int, default=10_000)
+    given = parser.parse_args()
+    sides = [int(side) for side in (given.size or "").split(",") if side]
+    size = (sides[0], sides[-1]) if sides else None
+    packing = Packing(size, given.channels, given.format, given.shard_size)
+    source = find(given.data, split=given.split, labels=given.labels)
+    done = pack(source, given.out, packing, split=given.split)
+    for reason in done.damaged:
+        print(f"left out: {reason}")
+    before = f" ({done.existing} are from an earlier run)"
+    print(f"{given.out}: {done.shards} shards{before}; {done.images} images written")
+
+
+if __name__ == "__main__":
+    main()

@@ -43,7 +43,6 @@ COMMANDS = {
 OTHERS = {
     "info": "info model.safetensors",
     "recipes": "recipes digits",
-    "pack": "data pack data.npz --out packed",
     "convert": "convert model.safetensors --out converted.safetensors",
     "reference": f"reference data.npz {FEATURES} --out made.npz",
     "nearest": f"nearest other.npz data.npz {FEATURES} --out nearest.png",

@@ -39,22 +39,3 @@ def test_a_broken_image_is_named(
     broken.write_bytes(broken.read_bytes()[:60])
     Path("features.py").write_text(FEATURES)
     assert "photos/ant/05.png is not a usable image" in adm(*VERBS[verb]).refusal()
-
-
-def test_packing_leaves_broken_images_out(adm: Adm, tmp_path: Path) -> None:
-    broken = photographs(tmp_path / "photos")[5]
-    broken.write_bytes(broken.read_bytes()[:60])
-    answer = adm.done("data", "pack", tmp_path / "photos", "--out", tmp_path / "packed")
-    assert f"left out: {broken} is not a usable image" in answer.err
-    assert f"1 train shard; {COUNT - 1} images written" in answer.out
-
-
-def test_a_part_of_the_shards_is_not_taken_for_the_whole(adm: Adm, tmp_path: Path) -> None:
-    photographs(tmp_path / "photos")
-    (tmp_path / "features.py").write_text(FEATURES)
-    pool = ("--features", f"{tmp_path / 'features.py'}:pool", *CPU)
-    words = ("data", "pack", tmp_path / "photos", "--out", tmp_path / "o", "--shard-size", 9)
-    adm.done(*words)
-    (tmp_path / "o/train-000002.tar").unlink()  # as if killed before the last
-    message = f"{tmp_path / 'o'} has 2 of 3 train shards, as `adm data pack` did not end"
-    assert message in adm("reference", tmp_path / "o", *pool, "--out", tmp_path / "x.npz").refusal()

@@ -32,7 +32,6 @@ WRITERS: dict[str, tuple[tuple[str, ...], str]] = {
     "reference": (("images",), ".npz"),
     "evaluate": (("images", "--reference", "images"), ".json"),
     "nearest": (("images", "images"), ".png"),
-    "data pack": (("images",), ""),
 }
 BAD = {
     "loop": "loop: too many levels of symbolic links; choose another path",

@@ -14,7 +14,6 @@ from data.test_archives import KINDS, Make, make_tar, png
 from adm.data import CorruptImage, Source, open_source
 from adm.data.files import Files
 from adm.data.fitting import at_one_size
-from adm.data.pack import Packing, pack
 
 
 class Failing(io.BytesIO):
@@ -39,7 +38,7 @@ def files(open_: Callable[[], BinaryIO]) -> Source:
 
 @pytest.mark.parametrize("number", [errno.EIO, errno.ESTALE, errno.ETIMEDOUT])
 @pytest.mark.parametrize("sound", [0, 100])  # in the header; in the pixels
-def test_a_disk_that_fails_is_an_error_of_its_own(tmp_path: Path, number: int, sound: int) -> None:
+def test_a_disk_that_fails_is_an_error_of_its_own(number: int, sound: int) -> None:
     error = OSError(number, os.strerror(number))
     broken = files(lambda: Failing(png(1, (64, 64)), error, sound))
     source = at_one_size(broken, size=(4, 4), check=False)
@@ -47,8 +46,6 @@ def test_a_disk_that_fails_is_an_error_of_its_own(tmp_path: Path, number: int, s
         ValueError, match=rf"1\.png cannot be read \({os.strerror(number)}\); check"
     ):
         source.batch([0, 1])
-    with pytest.raises(ValueError, match=r"1\.png cannot be read"):
-        pack(broken, tmp_path / "out", Packing((4, 4)))
 
 
 @pytest.mark.parametrize("sound", [0, 100])

@@ -1,6 +1,8 @@
-"""Packed data equal their source."""
+"""examples/pack.py: packed data equal their source."""
 
 import os
+import sys
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 
 import numpy as np
@@ -10,10 +12,16 @@ from PIL import Image
 from samples import contents
 
 from adm.data import open_source
-from adm.data.pack import Packing, pack
 from adm.data.registry import find
 
 COUNT = 11
+EXAMPLE = Path(__file__).parents[2] / "examples/pack.py"
+SPEC = spec_from_file_location("pack", EXAMPLE)
+assert SPEC is not None
+assert SPEC.loader is not None
+example = module_from_spec(SPEC)
+SPEC.loader.exec_module(example)
+Packing, pack = example.Packing, example.pack
 
 
 @pytest.fixture
@@ -106,11 +114,20 @@ def test_other_data_or_settings_are_refused(photos: Path, tmp_path: Path) -> Non
     assert contents(out) == before
 
 
-def test_broken_images_are_left_out_and_named(photos: Path, tmp_path: Path) -> None:
+def test_broken_images_are_left_out_and_named(
+    photos: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     broken = [cut(photos / "ant" / name) for name in ("2.jpg", "3.png")]
-    done = pack(find(str(photos)), tmp_path / "out", Packing((8, 8)))
-    assert [reason.partition(" ")[0] for reason in done.damaged] == broken
-    assert done.images == len(open_source(str(tmp_path / "out"))) == COUNT - 2
+    words = [EXAMPLE.name, str(photos), "--out", str(tmp_path / "out"), "--size", "8"]
+    monkeypatch.setattr(sys, "argv", words)
+    example.main()
+    printed = capsys.readouterr().out
+    assert all(f"left out: {path} is not a usable image" in printed for path in broken)
+    assert f"{COUNT - 2} images written" in printed
+    assert len(open_source(str(tmp_path / "out"))) == COUNT - 2
 
 
 def test_foreign_files_next_to_shards_are_ignored(photos: Path, tmp_path: Path) -> None:

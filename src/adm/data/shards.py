@@ -73,7 +73,7 @@ def open_shards(path: Path, split: str, rule: str | None) -> Source:
     Raises:
         NoSplit: no archive is of the split.
         ValueError: not an uncompressed .tar, or damaged; no images, or one without a label; fewer
-            archives than `adm data pack` was to write.
+            archives than `examples/pack.py` was to write.
     """
     if path.is_dir():
         folder, title = path, path.resolve().name
@@ -123,7 +123,7 @@ def _of_split(archives: Sequence[Path], split: str, place: Path) -> Sequence[Pat
 
 
 def _check_whole(archives: Sequence[Path], folder: Path, split: str) -> None:
-    """Raise ValueError if a folder has fewer shards of a split than `adm data pack` recorded."""
+    """Raise ValueError if a folder has fewer shards of a split than `examples/pack.py` recorded."""
     try:
         record = as_type(PackRecord, read_json(folder / f"{split}.json"))
     except (OSError, ValueError):
@@ -132,7 +132,7 @@ def _check_whole(archives: Sequence[Path], folder: Path, split: str) -> None:
     if len(archives) < expected:
         raise ValueError(
             f"{shown_path(folder)} has {len(archives)} of {expected} {split} shards, as "
-            "`adm data pack` did not end; run the same command again to write the others"
+            "`examples/pack.py` did not end; run the same command again to write the others"
         )
 
 

@@ -37,7 +37,6 @@ GROUPS = {  # purpose -> verbs and their summaries
     },
     "Train": {
         "train": "Train a diffusion model, a noisy classifier or an upsampler.",
-        "data": "Pack a data set into shards for training.",
     },
     "Judge": {
         "evaluate": "Score images against a reference.",
@@ -58,7 +57,7 @@ GROUPS = {  # purpose -> verbs and their summaries
 VERBS = {verb: text for verbs in GROUPS.values() for verb, text in verbs.items()}
 # Verbs that resume after they were stopped.
 RESUMING = (
-    *("sample", "edit", "restore", "train", "data pack", "reference", "evaluate"),
+    *("sample", "edit", "restore", "train", "reference", "evaluate"),
     *("sweep", "nearest", "demo", "likelihood"),
 )
 STARTS_AGAIN = "the same command starts again from the beginning"
