@@ -49,7 +49,7 @@ extensions = [
     "sphinx_copybutton",
     "sphinxext.opengraph",
 ]
-exclude_patterns = ["training"]
+exclude_patterns = ["training", "results/speed/*"]
 smartquotes = False  # --options keep their hyphens
 highlight_language = "command"  # a block without a language is of the shell
 html_theme = "furo"
@@ -199,6 +199,14 @@ def pictures() -> dict[str, list[str]]:
     return of
 
 
+def gathered(pattern: str) -> str:
+    """The rows of tables in files of their own, which have the same columns, as one table."""
+    tables = [
+        each.read_text("utf-8").splitlines() for each in sorted((ROOT / "docs").glob(pattern))
+    ]
+    return "\n".join([*tables[0][:2], *(row for table in tables for row in table[2:])])
+
+
 def notebook(page: str) -> str:
     """Where the page is offered as a notebook."""
     path = OUT / "notebooks" / f"{Path(page).name}.ipynb"
@@ -218,7 +226,12 @@ def write_notebooks(app: Sphinx) -> None:
 
 def fill(app: Sphinx, page: str, source: list[str]) -> None:
     """Replace the marks of a page by what the program says."""
-    makers = {"verbs": lambda _: verbs(), "topics": lambda _: topics(), "kinds": kinds}
+    makers = {
+        "verbs": lambda _: verbs(),
+        "topics": lambda _: topics(),
+        "kinds": kinds,
+        "gathered": gathered,
+    }
     makers |= {"overview": overview, "part": part, "pages": lambda _: PAGES}
     makers["shown"] = lambda argument: shown(app, argument)
     makers["hidden"] = lambda argument: shown(app, argument, ":tags: [remove-cell]\n\n")

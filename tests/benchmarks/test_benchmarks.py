@@ -55,3 +55,16 @@ def test_a_training_step_is_timed(module: Any) -> None:
     step = steps.ours(shape, torch.device("cpu"), steps.float32)
     (batch,) = steps.batches(shape, 1, torch.device("cpu"))
     assert float(step(batch)) > 0
+
+
+def test_a_machine_writes_a_row_for_the_page_of_all(tmp_path: Path) -> None:
+    smallest = ["--count", "1", "--steps", "2", "--rounds", "2", "--device", "cpu"]
+    command = [sys.executable, str(BENCHMARKS / "hardware.py"), *smallest, "--out", str(tmp_path)]
+    subprocess.run(command, capture_output=True, check=True)
+    (made,) = tmp_path.glob("fashion_*_????-??-??.md")
+    header, _, *rows = made.read_text("utf-8").splitlines()
+    assert any(" float32 " in row for row in rows)
+    kept = list((BENCHMARKS.parent / "docs/results/speed").glob("*.md"))
+    assert kept
+    for path in kept:
+        assert path.read_text("utf-8").splitlines()[0] == header
