@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from adm.runs.watch.curves import Column, read_log, smooth
+from adm.runs.watch.curves import smooth
+from adm.training.log import Column, read_columns
 
 
 def full_log(path: Path) -> Path:
@@ -19,7 +20,7 @@ def full_log(path: Path) -> Path:
 
 
 def test_columns_hold_values_at_the_steps_that_measured_them(tmp_path: Path) -> None:
-    log = read_log(full_log(tmp_path / "log.jsonl"))
+    log = read_columns(full_log(tmp_path / "log.jsonl").parent)
     assert log["validation/loss"].steps.tolist() == [40, 80, 120]
     assert log["loss"].values[3] == 0.25
     assert np.isnan(log["loss"].values[49])
@@ -30,12 +31,12 @@ def test_columns_hold_values_at_the_steps_that_measured_them(tmp_path: Path) -> 
 def test_a_line_cut_by_a_kill_is_left_out_and_damage_within_is_named(tmp_path: Path) -> None:
     path = tmp_path / "log.jsonl"
     path.write_text('{"step": 1, "loss": 2.0}\n{"step": 2, "lo')
-    assert read_log(path)["loss"].steps.tolist() == [1]
+    assert read_columns(tmp_path)["loss"].steps.tolist() == [1]
     path.write_text('{"step": 1, "loss": 2.0}\n{"st\n{"step": 3, "loss": 1.0}\n')
     with pytest.raises(ValueError, match="damaged in line 2"):
-        read_log(path)
+        read_columns(tmp_path)
     path.write_text("")
-    assert read_log(path) == {}
+    assert read_columns(tmp_path) == {}
 
 
 def test_smoothing_keeps_the_mean_of_each_stretch_and_the_last_step() -> None:

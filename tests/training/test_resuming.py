@@ -14,6 +14,7 @@ from adm.recipes.schema import override
 from adm.runs.run import TrainOptions
 from adm.training import checkpoint
 from adm.training.learner import Learner
+from adm.training.loop import JUDGED
 
 # Four levels at eight images a step: every level has its ten losses well before the stop.
 IMPORTANT = ("levels=by-loss", "loss=vlb", "process.steps=4", "train.batch_size=8")
@@ -90,13 +91,13 @@ def test_a_resumed_run_does_not_depend_on_the_state_of_the_global_generator(
 
 
 class Figures:
-    """A watch that reports a validation loss after every second step."""
+    """A watch that reports a figure after every second step."""
 
-    def __init__(self, *values: float) -> None:
-        self.values = values
+    def __init__(self, *values: float, figure: str = JUDGED["validation"]) -> None:
+        self.values, self.figure = values, figure
 
     def __call__(self, done: int, learner: Learner) -> dict[str, float]:
-        return {} if done % 2 else {"validation/loss": self.values[done // 2 - 1]}
+        return {} if done % 2 else {self.figure: self.values[done // 2 - 1]}
 
 
 PATIENT = tiny.diffusion("train.steps=20", "train.save_every_steps=6", "train.keep_last=9")
@@ -126,6 +127,21 @@ def test_a_run_ends_after_so_many_validations_in_a_row_without_a_better_one(
         assert not tiny.steps(chosen, tiny.stripes(), tmp_path, options=options)  # it is finished
         longer = override(chosen, ["train.patience=null"])
         assert len(tiny.steps(longer, tiny.stripes(), tmp_path, options=options)) == 20 - last
+
+
+def test_a_run_ends_by_the_distance_of_samples_and_keeps_the_checkpoint_of_the_least(
+    tmp_path: Path,
+) -> None:
+    chosen = override(PATIENT, ["train.patience=2", "train.patience_of=distance"])
+    values = (3.0, 1.0, 2.0, 1.5, 0.5)  # of the steps 2, 4, ...; 4 is on no schedule
+    watch = Figures(*values, figure=JUDGED["distance"])
+    for count in (5, None):  # killed after step 5
+        tiny.steps(chosen, tiny.stripes(), tmp_path, count, TrainOptions(watch=watch))
+    links = tmp_path / "checkpoints"
+    assert checkpoint.latest(tmp_path) == links / "step-0000008"
+    assert (links / "best-distance").resolve().name == "step-0000004"
+    assert checkpoint.best(tmp_path, "distance") == links / "step-0000004"
+    assert not (links / "best").exists()
 
 
 def test_patience_is_the_same_however_a_run_was_interrupted(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from adm.samplers import Sampling
 from adm.shown import printable, short, shown
 from adm.spec import SettingError, SpecOf, assign, out_of_range, refusal
 from adm.training.levels import LEVELS, LevelDistribution, Uniform
-from adm.training.settings import PositiveInt, TrainSettings
+from adm.training.settings import PositiveInt, Probability, TrainSettings
 
 Side = Annotated[int, Field(gt=0, le=MOST_SIDE)]
 Images = Annotated[int, Field(ge=0, le=MOST_BATCH)]
@@ -82,7 +82,9 @@ class WatchSettings:
         validation_images: number of held-out images, and of training images that they are compared
             with; 0 for no validation.
         score_every_steps: interval at which samples of a diffusion model are scored, and after the
-            last step; None for no scores.
+            last step. When None, the least multiple of `train.save_every_steps` that costs no more
+            than `score_share`; a run that cannot afford three scorings has none.
+        score_share: largest cost of all scorings, as a share of that of all steps; 0 for no scores.
         score_images: number of these samples.
         features: of these scores, by a name that comes with the package, as `adm help features`
             lists them; the first that is installed when None.
@@ -92,6 +94,7 @@ class WatchSettings:
     images: Images = 32
     validation_images: Images = 1000
     score_every_steps: PositiveInt | None = None
+    score_share: Probability = 0.03
     score_images: Annotated[int, Field(ge=200, le=50_000)] = 1000
     features: Name | None = None
 

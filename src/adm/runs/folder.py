@@ -25,6 +25,7 @@ from adm.training.model_file import Start
 log = logging.getLogger("adm")
 DATA = "data.json"  # the fingerprint of a run's images
 CheckData: TypeAlias = Literal["names", "pixels", "none"]
+TREND = "trend"  # the entry of run.json that says how the distance of samples goes on
 LONGEST = 200  # characters of the reason why a file is damaged
 # Fields without effect on the steps: a run may resume although they differ.
 FREE = (
@@ -32,12 +33,14 @@ FREE = (
     "recipe.train.steps",
     "recipe.train.checkpoint_activations",
     "recipe.train.patience",
+    "recipe.train.patience_of",
     "recipe.train.give_up_after",
     "recipe.train.save_every_steps",
     "recipe.train.keep_last",
     "recipe.train.keep_best",
     "recipe.train.keep_every_steps",
     "recipe.sample",
+    TREND,
 )
 IMAGES = ("images", "labels")  # fields that the user may accept a change of
 
@@ -156,8 +159,10 @@ def claim(run: Path, described: Mapping[str, Any], images: Fingerprint) -> None:
     Args:
         described, images: the run's `identity`, and the result of `check_claim`.
     """
+    trend: dict[str, Any] = {}
     if (run / RUN).exists():
         stored = _read(run)
+        trend = {key: stored[key] for key in stored if key == TREND}
         before, now = stored["recipe"]["train"], described["recipe"]["train"]
         if now["anneal"] and before["steps"] != now["steps"]:
             log.info(
@@ -171,8 +176,13 @@ def claim(run: Path, described: Mapping[str, Any], images: Fingerprint) -> None:
                 described["images"],
                 stored["images"],
             )
-    write_json(run / RUN, described)
+    write_json(run / RUN, {**described, **trend})
     write_json(run / DATA, asdict(images))
+
+
+def write_trend(run: Path, words: str) -> None:
+    """Write into `run.json` how the distance of a run's samples goes on."""
+    write_json(run / RUN, {**read_json(run / RUN, CLASSES), TREND: words})
 
 
 def start_of(

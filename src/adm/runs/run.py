@@ -16,6 +16,7 @@ from adm.distillation import Teach
 from adm.models.device import pick
 from adm.models.finetune import start_from
 from adm.models.teacher import Teacher
+from adm.models.trained import ClassifierModel
 from adm.processes import Devices
 from adm.progress import displayed, progress, silent
 from adm.recipes import build
@@ -23,6 +24,7 @@ from adm.recipes.schema import DiffusionRecipe, Recipe
 from adm.runs.data import DataOptions, check_source, choose, known_facts, open_data
 from adm.runs.folder import CheckData, check_claim, claim, identity, sole_writer, start_of
 from adm.runs.watch import watching
+from adm.runs.watch.advice import advice
 from adm.runs.watch.watched import Watched
 from adm.spec import SettingError, check_type, literal, out_of_range
 from adm.training import checkpoint, loop
@@ -42,6 +44,7 @@ class TrainOptions:
         pretrained: a model from whose weights training starts.
         renamed: the name of a class in this run, by its name in that model.
         teacher: the sampler that a recipe of distillation distils, on the run's device.
+        classifier: one that guides samples, which are scored beside those without guidance.
         check_data: what is compared with the images at the start of the run: the "names" and sizes
             of the images, also all "pixels", or "none", which accepts any images.
         watch: called after every step; its figures go into the log.
@@ -52,6 +55,7 @@ class TrainOptions:
     pretrained: str | Path | None = None
     renamed: Mapping[str, str] = field(default_factory=dict)
     teacher: Teacher | None = None
+    classifier: ClassifierModel | None = None
     check_data: CheckData = "names"
     watch: Watch = lambda done, learner: {}
     stop: Callable[[], bool] = lambda: False
@@ -116,10 +120,13 @@ def train(
     with sole_writer(folder, devices):
         fitted, source, validation, _ = open_data(choice, facts, paths)
         check(fitted, source, devices, options)
-        watch = watching(Watched(fitted, source, validation, folder, devices, options.teach))
+        helpers = options.teach, options.classifier
+        watch = watching(Watched(fitted, source, validation, folder, devices, *helpers))
         with displayed(silent) if on_progress else nullcontext(), _bar(fitted, folder) as advance:
             for step in start(fitted, source, folder, devices, replace(options, watch=watch)):
                 (on_progress or advance)(step)
+        if next_ := advice(folder, fitted):
+            log.info(next_)
     return folder
 
 

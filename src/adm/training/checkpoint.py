@@ -38,13 +38,15 @@ from adm.training.settings import TrainSettings
 
 RUN, FOLDER, STATE = "run.json", "checkpoints", "state.json"
 MOMENTS, IMPORTANCE = "optimizer.safetensors", "importance.safetensors"
-BEST = "best"  # a link to the checkpoint with the lowest validation loss
+# A number of a checkpoint -> the link to the one of which it is the lowest.
+LINKS = {"validation": "best", "distance": "best-distance"}
 ASIDE = "damaged-"  # before the name of a damaged checkpoint that was set aside
 NUMBER = re.compile(r"step-(\d{7,12})")
 
 log = logging.getLogger("adm")
 
 Count = Annotated[int, Field(ge=0, lt=1 << 63)]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,8 @@ class Numbers:
     Attributes:
         step: optimizer steps done.
         micro_batch: size of the micro-batches so far; resuming with it keeps the same rounding.
-        validation: validation loss after this step; None if it was not measured, or not finite.
+        validation, distance: validation loss and distance of samples after this step; None if it
+            was not measured, or not finite.
         bad_steps: consecutive steps up to this one that were not finite.
         loss_scale: the factor of the loss, infinite after more than a million steps without an
             overflow.
@@ -63,19 +66,24 @@ class Numbers:
 
     step: Steps
     micro_batch: Annotated[int, Field(gt=0, lt=1 << 31)]
-    validation: Annotated[float, Field(allow_inf_nan=False)] | None = None
+    validation: Finite | None = None
+    distance: Finite | None = None
     bad_steps: Count = 0
     loss_scale: Annotated[float, Field(gt=0)] = 1.0
     good_steps: Count = 0
 
     @classmethod
-    def of(cls, learner: Learner, micro_batch: int, validation: float | None = None) -> "Numbers":
-        """Return the numbers of a run after a step."""
-        if validation is not None and not math.isfinite(validation):
-            validation = None  # JSON has neither NaN nor infinity
-        scale = learner.scale
+    def of(cls, learner: Learner, micro_batch: int, judged: Mapping[str, float]) -> "Numbers":
+        """Return the numbers of a run after a step, with those of `LINKS` that were measured."""
+        # JSON has neither NaN nor infinity.
+        finite = {name: value for name, value in judged.items() if math.isfinite(value)}
         return cls(
-            learner.step, micro_batch, validation, learner.bad_steps, scale.value, scale.good
+            step=learner.step,
+            micro_batch=micro_batch,
+            bad_steps=learner.bad_steps,
+            loss_scale=learner.scale.value,
+            good_steps=learner.scale.good,
+            **finite,
         )
 
 
@@ -130,14 +138,11 @@ def newest_finite(run: Path) -> Path | None:
     return next((f for f in reversed(numbers) if not numbers[f].bad_steps), None)
 
 
-def best(run: Path) -> Path | None:
-    """Return the checkpoint with the lowest validation loss; None if none was validated."""
-    scored = [
-        (numbers.validation, folder)
-        for folder, numbers in _numbers_of(run).items()
-        if numbers.validation is not None
-    ]
-    return min(scored)[1] if scored else None
+def best(run: Path, by: str = "validation") -> Path | None:
+    """Return the checkpoint with the lowest of a number of `LINKS`; None if none has it."""
+    numbers = {folder: getattr(each, by) for folder, each in _numbers_of(run).items()}
+    known = [folder for folder, number in numbers.items() if number is not None]
+    return min(known, key=lambda folder: numbers[folder], default=None)
 
 
 def _numbers_of(run: Path) -> dict[Path, Numbers]:
@@ -353,9 +358,10 @@ def prune(run: Path, settings: TrainSettings) -> None:
     keep = {folders[-1], *(regular[-(last - 1) :] if last > 1 else ())}
     if interval is not None:
         keep |= {folder for folder in folders if steps[folder] % interval == 0}
-    winner = best(run) if settings.keep_best else None
-    keep |= {folder for folder in (newest_finite(run), winner) if folder is not None}
-    _link(run / FOLDER / BEST, winner)
+    winners = {by: best(run, by) if settings.keep_best else None for by in LINKS}
+    keep |= {folder for folder in (newest_finite(run), *winners.values()) if folder is not None}
+    for by, winner in winners.items():
+        _link(run / FOLDER / LINKS[by], winner)
     for folder in set(folders) - keep:
         (folder / STATE).unlink()  # first: without it, a partial folder is no checkpoint
     for folder in (run / FOLDER).glob("*step-*"):

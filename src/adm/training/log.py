@@ -6,7 +6,9 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple, TextIO
+from typing import NamedTuple, TextIO, TypeAlias
+
+import numpy as np
 
 from adm.processes import Devices
 from adm.store.files import naming, new_file
@@ -36,6 +38,43 @@ def lines(path: Path) -> Iterator[tuple[bytes, LogLine | None]]:
     with path.open("rb") as file:
         while raw := file.readline(LONGEST):
             yield raw, _line(raw)
+
+
+class Column(NamedTuple):
+    """The values of one figure of the log, at the steps at which it was measured."""
+
+    steps: np.ndarray  # (N,) int64, steps done
+    values: np.ndarray  # (N,) float64; nan where it was not finite
+
+
+Columns: TypeAlias = dict[str, Column]
+
+
+def read_columns(run: Path, now: LogLine | None = None) -> Columns:
+    """Read a run's log into columns by name; the last line may be incomplete.
+
+    Args:
+        now: of a step whose line is not in the log yet.
+
+    Raises:
+        ValueError: the path is no file, or another line is not a JSON object of numbers with a
+            step; names the line.
+        OSError: the file cannot be read.
+    """
+    path = run / FILE
+    known = [line for _, line in lines(path)] if path.exists() else []
+    if None in known[:-1]:
+        raise ValueError(
+            f"{path} is damaged in line {known.index(None) + 1}; remove that line, or resume the "
+            "run, which drops it"
+        )
+    columns: dict[str, tuple[list[int], list[float]]] = {}
+    for line in filter(None, [*known, now]):
+        for name, value in line.figures.items():
+            steps, values = columns.setdefault(name, ([], []))
+            steps.append(line.step)
+            values.append(value)
+    return {name: Column(np.asarray(s), np.asarray(v, float)) for name, (s, v) in columns.items()}
 
 
 @contextmanager

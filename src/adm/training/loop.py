@@ -23,7 +23,10 @@ from adm.training.settings import TrainSettings
 from adm.training.spread import longest_share, share
 from adm.training.update import StepSettings, Update, backward, update
 
-JUDGED = "validation/loss"  # the figure of which the lowest is the best
+JUDGED = {  # numbers of a checkpoint, of which the lowest is the best -> figures of the log
+    "validation": "validation/loss",
+    "distance": "scores/frechet_at_infinity",
+}
 MOST_NAMED = 8  # images listed in a message
 
 notices = logging.getLogger("adm")
@@ -81,7 +84,9 @@ def train(run: Run, micro_batch: MicroBatch = None) -> Iterator[Progress]:
 
     If the folder has checkpoints, the newest one that is whole is loaded at once, and the run
     resumes from it. Every random number is a function of (seed, position in the stream of images),
-    so that a resumed run equals one that was not interrupted. `log.jsonl` gets one line per step.
+    so that a resumed run equals one that was not interrupted. `log.jsonl` gets one line per step. A
+    checkpoint is saved where `settings` say, where the distance of samples is measured, and at the
+    end.
 
     Args:
         micro_batch: images per forward pass. Unless it is a number, it is that of the checkpoint
@@ -113,10 +118,10 @@ def _resumed(run: Run, micro_batch: MicroBatch, newest: Numbers | None) -> Itera
     steps = range(learner.step, settings.steps)
     if newest is not None:  # a run that was killed while it removed older checkpoints
         devices.once(lambda: checkpoint.prune(run.folder, settings))
-    validations = list[float]()
+    watched, history = JUDGED[settings.patience_of], list[float]()
     if settings.patience is not None:
-        validations = devices.once(lambda: log.read(run.folder, learner.step, JUDGED))
-    if steps and is_out_of_patience(validations, settings.patience):
+        history = devices.once(lambda: log.read(run.folder, learner.step, watched))
+    if steps and is_out_of_patience(history, settings.patience):
         _log_end(run)
         return
     with log.reopen(run.folder, learner.step, devices) as lines:
@@ -131,12 +136,13 @@ def _resumed(run: Run, micro_batch: MicroBatch, newest: Numbers | None) -> Itera
             done = learner.step
             shown |= run.watch(done, learner)
             log.write(lines, done, shown)
-            if (judged := shown.get(JUDGED)) is not None:
-                validations.append(judged)
-            ended = judged is not None and is_out_of_patience(validations, settings.patience)
+            judged = {name: shown[key] for name, key in JUDGED.items() if key in shown}
+            if watched in shown:
+                history.append(shown[watched])
+            ended = watched in shown and is_out_of_patience(history, settings.patience)
             leaving = devices.any(run.stop()) or ended
             saved = None
-            if leaving or settings.saves(done):
+            if leaving or settings.saves(done) or "distance" in judged:
                 log.flush(lines)
                 saved = _save(run, Numbers.of(learner, micro, judged))
             if ended:
@@ -147,22 +153,22 @@ def _resumed(run: Run, micro_batch: MicroBatch, newest: Numbers | None) -> Itera
                 return
 
 
-def is_out_of_patience(validations: Sequence[float], patience: int | None) -> bool:
-    """Return whether the latest `patience` validations are all no better than one before them."""
-    if patience is None or len(validations) <= patience:
+def is_out_of_patience(history: Sequence[float], patience: int | None) -> bool:
+    """Return whether the latest `patience` figures are all no better than one before them."""
+    if patience is None or len(history) <= patience:
         return False
-    figures = [math.inf if math.isnan(each) else each for each in validations]
+    figures = [math.inf if math.isnan(each) else each for each in history]
     return min(figures[:-patience]) <= min(figures[-patience:])
 
 
 def _log_end(run: Run) -> None:
     if not run.devices.main:
         return
-    done, patience = run.learner.step, run.settings.patience
+    done, patience, by = run.learner.step, run.settings.patience, run.settings.patience_of
     notices.info(
-        f"step {done}: the run ends, as its last {patience} validations are no better than an "
+        f"step {done}: the run ends, as its last {patience} {by}s are no better than an "
         f"earlier one (train.patience={patience}); the best checkpoint is "
-        f"{checkpoint.best(run.folder)}"
+        f"{checkpoint.best(run.folder, by)}"
     )
 
 

@@ -35,11 +35,13 @@ class TrainSettings:
             norms and softmax accumulate in float32. float16 uses loss scaling.
         patience: validations in a row without a better one than before after which the run ends;
             None for no such end.
+        patience_of: of the validation loss, or of the distance of samples, which `watch` scores.
         give_up_after: consecutive steps with non-finite values after which the run stops.
         checkpoint_activations: recompute activations in the backward pass to save memory.
         save_every_steps: interval of checkpoints; there is an early one, and one at the end.
         keep_last: number of the latest checkpoints to keep.
-        keep_best: whether to keep the checkpoint of the best validation too.
+        keep_best: whether to keep the checkpoints of the best validation and of the least distance
+            too.
         keep_every_steps: also keep all checkpoints at multiples of this.
     """
 
@@ -56,6 +58,7 @@ class TrainSettings:
     label_dropout: Probability = 0.0
     precision: Literal["float32", "bfloat16", "float16"] = "bfloat16"
     patience: PositiveInt | None = None
+    patience_of: Literal["validation", "distance"] = "validation"
     give_up_after: PositiveInt = 10
     checkpoint_activations: bool = False
     seed: Annotated[int, Field(ge=0, lt=2**64)] = 0

@@ -30,9 +30,9 @@ def train(
     teacher: str | None = None,
     teacher_classifier: str | None = None,
     teacher_weak: str | None = None,
+    classifier: str | None = None,
     check_data: Literal["names", "pixels", "none"] = "names",
     tensorboard: Annotated[bool, FLAG] = False,
-    wandb: str | None = None,
     device: Device = None,
     dry_run: Annotated[bool, FLAG] = False,
     as_json: AsJson = False,
@@ -101,13 +101,13 @@ def train(
     teacher_weak
         Weak model that guides the teacher, where distillation.weak_scale is not 1. By default the
         one that belongs to it.
+    classifier
+        Classifier by which samples are guided, to be scored beside those without guidance.
     check_data
         What to compare, on resuming, with the images that the run began with: their names and
         sizes, or also all their pixels, or none to accept a change.
     tensorboard
         Also write the log for TensorBoard, to tensorboard/ in the run folder.
-    wandb
-        Weights & Biases project to log to.
     dry_run
         Print what would be trained, with its time and memory, or with --json the whole recipe with
         all changes, and exit.
@@ -126,6 +126,7 @@ def train(
         raise SettingError("rename", "{} needs {pretrained}, whose classes it renames")
     from adm.app.cli.training import follow, plan
     from adm.models.device import join_ranks
+    from adm.models.load import load_classifier
     from adm.models.teacher import Teacher
     from adm.networks import on_meta
     from adm.processes import STALL
@@ -163,10 +164,11 @@ def train(
         pretrained=pretrained,
         renamed=renamed,
         teacher=None if guided is None else guided.of(recipe),
+        classifier=None if classifier is None else load_classifier(classifier, devices.device),
         check_data=check_data,
     )
     with sole_writer(out, devices):
-        follow(open_data(choice, facts, options), out, devices, how, tensorboard, wandb)
+        follow(open_data(choice, facts, options), out, devices, how, tensorboard)
 
 
 def _micro_batch(text: str | None) -> int | Literal["auto"] | None:

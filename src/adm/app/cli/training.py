@@ -24,10 +24,10 @@ from adm.runs import run
 from adm.runs.data import TrainingData
 from adm.runs.run import TrainOptions
 from adm.runs.watch import watching
+from adm.runs.watch.advice import advice
 from adm.runs.watch.watched import Watched
-from adm.runs.watch.writers import Writer, record, tensorboard, wandb
+from adm.runs.watch.writers import TensorBoard
 from adm.shown import abbreviated, count_of
-from adm.spec import to_json
 from adm.training import checkpoint
 from adm.training.loop import Progress
 
@@ -84,13 +84,11 @@ def follow(
     devices: Devices,
     options: TrainOptions,
     to_tensorboard: bool,
-    to_wandb: str | None,
 ) -> None:
     """Train to the end or to a signal, and print the progress.
 
     Args:
         to_tensorboard: whether to write event files for TensorBoard.
-        to_wandb: a Weights & Biases project, or None.
     """
     recipe, source, validation = images.recipe, images.training, images.validation
     if devices.device.type == "cpu":
@@ -100,13 +98,9 @@ def follow(
         for line in (describe(source), *images.notes):
             say(line)
         say(f"validation: {validation.name if validation else 'none; see --hold-out'}")
-    writers = list[Writer]()
-    if devices.main and to_tensorboard:
-        writers.append(tensorboard(out / "tensorboard"))
-    if devices.main and to_wandb:
-        writers.append(wandb(to_wandb, out, to_json(recipe)))
-    pictures = [writer.picture for writer in writers]
-    watch = watching(Watched(recipe, source, validation, out, devices, options.teach), pictures)
+    writer = TensorBoard(out / "tensorboard") if devices.main and to_tensorboard else None
+    helpers = options.teach, options.classifier
+    watch = watching(Watched(recipe, source, validation, out, devices, *helpers), writer)
     with saving() as stop:
         options = replace(options, watch=watch, stop=stop)
         steps = run.start(recipe, source, out, devices, options)
@@ -114,22 +108,21 @@ def follow(
         done = 0 if newest is None else checkpoint.read_numbers(newest).step
         if done and devices.main:
             say(f"continuing {out} from step {done}")
-        show(
-            record(steps, writers),
-            out.resolve().name,
-            recipe.train.steps,
-            devices,
-            done,
-        )
+        steps = steps if writer is None else writer.record(steps)
+        speed = show(steps, out.resolve().name, recipe.train.steps, devices, done)
         number = max(devices.gather(stop.signal or 0))  # a signal may reach one process only
     newest = checkpoint.latest(out)
     if number and newest is not None and checkpoint.read_numbers(newest).step < recipe.train.steps:
         _leave(newest, number, devices)
-    _finish(recipe, out, devices)
+    _finish(recipe, out, devices, recipe.train.batch_size / speed if speed else None)
 
 
-def show(steps: Iterator[Progress], name: str, total: int, devices: Devices, done: int) -> None:
-    """Print the progress of a run from step `done` to `total`, on the main rank only."""
+def show(steps: Iterator[Progress], name: str, total: int, devices: Devices, done: int) -> float:
+    """Print the progress of a run from step `done` to `total`, on the main rank only.
+
+    Returns:
+        Images per second, 0 without a step.
+    """
     speed, smooth = 0.0, dict[str, float]()
     with progress(name, total, "steps", done, shown=devices.main) as advance:
         for state in steps:
@@ -140,14 +133,17 @@ def show(steps: Iterator[Progress], name: str, total: int, devices: Devices, don
             speed += (1 - SMOOTHING) * state.images_per_second
             figures = "  ".join(f"{key} {value:.4f}" for key, value in smooth.items())
             advance(1, f"{figures}  {speed:.0f} images/s")
+    return speed
 
 
-def _finish(recipe: Recipe, out: Path, devices: Devices) -> None:
+def _finish(recipe: Recipe, out: Path, devices: Devices, pace: float | None) -> None:
     if not devices.main:
         return
     newest, winner = checkpoint.latest(out), checkpoint.best(out)
     if winner is not None:
         say(f"best validation: {winner}")
+    if next_ := advice(out, recipe, pace):
+        say(next_)
     condition = " --condition IMAGES" if recipe.data.low_res else ""
     is_classifier = recipe.kind == "classifier"
     use = f"sample MODEL --classifier {out}" if is_classifier else f"sample {out}{condition}"

@@ -1,15 +1,16 @@
 """Watched -> Watch: figures for the log, pictures, warnings."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import TypeVar
 
 from adm.recipes import DiffusionRecipe
 from adm.runs.watch.curves import watch_curves
-from adm.runs.watch.previews import OnPicture, watch_previews
+from adm.runs.watch.previews import watch_previews
 from adm.runs.watch.quality import watch_quality
 from adm.runs.watch.validation import watch_validation
 from adm.runs.watch.watched import Watched
+from adm.runs.watch.writers import TensorBoard
 from adm.shown import reason_of
 from adm.spec import SettingError
 from adm.training.learner import Learner
@@ -19,30 +20,35 @@ log = logging.getLogger("adm")
 Argument = TypeVar("Argument")
 
 
-def watching(run: Watched, on_picture: Sequence[OnPicture] = ()) -> Watch:
+def watching(run: Watched, writer: TensorBoard | None = None) -> Watch:
     """Return one watch for the training loop that does all that `recipe.watch` sets.
 
-    A watch does not change the training. If a picture fails, that is reported once and training
-    continues. If validation fails, the run ends, because the best checkpoint depends on it.
+    A watch does not change the training. If a picture or a scoring fails, that is reported once and
+    training continues. If validation fails, the run ends, because the best checkpoint depends on
+    it.
 
     Args:
-        on_picture: each is called with every preview, such as a writer's `picture`.
+        writer: gets every preview, and the words on every scoring.
 
     Raises:
         ValueError: the recipe's network cannot be trained on such images.
+        SettingError: samples cannot be scored as the recipe says.
     """
-    watches: list[Watch] = []
-    if run.held_out is not None and run.recipe.watch.validation_images:
+    watches, recipe, scoring = list[Watch](), run.recipe, None
+    if run.held_out is not None and recipe.watch.validation_images:
         watches.append(watch_validation(run, run.held_out))
-    if run.recipe.watch.images and isinstance(run.recipe, DiffusionRecipe):
-        previews = watch_previews(run, run.recipe, on_picture)
-        watches.append(guard("the preview", previews))
-    if run.recipe.watch.score_every_steps and isinstance(run.recipe, DiffusionRecipe):
-        if run.recipe.data.low_res or run.recipe.unet.super_resolution:
-            raise SettingError(
-                "watch.score_every_steps", "{} is for models without a condition; leave it out"
-            )
-        watches.append(guard("scoring", watch_quality(run, run.recipe)))
+    if isinstance(recipe, DiffusionRecipe):
+        if recipe.watch.images:
+            previews = watch_previews(run, recipe, [writer.picture] if writer else ())
+            watches.append(guard("the preview", previews))
+        if scoring := watch_quality(run, recipe, [writer.words] if writer else ()):
+            watches.append(guard("scoring", scoring))
+    if recipe.train.patience and recipe.train.patience_of == "distance" and scoring is None:
+        raise SettingError(
+            "train.patience_of",
+            "the samples of this run are not scored, by which {} would end it; set "
+            "{watch.score_every_steps}, or leave it out",
+        )
     drawn = guard("progress.png", watch_curves(run))
 
     def watch(done: int, learner: Learner) -> dict[str, float]:

@@ -1,9 +1,8 @@
-"""log.jsonl -> Columns by name; Columns -> PIL image in RUN/progress.png."""
+"""Columns of log.jsonl -> PIL image in RUN/progress.png."""
 
 import io
-from collections.abc import Callable, Iterable
-from pathlib import Path
-from typing import Any, NamedTuple, TypeAlias
+from collections.abc import Callable
+from typing import Any, TypeAlias
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -14,8 +13,10 @@ from PIL import Image
 from adm.pictures import png
 from adm.runs.watch.drift import channel_names
 from adm.runs.watch.previews import write
+from adm.runs.watch.trend import Trend
 from adm.runs.watch.watched import Watched
-from adm.training.log import FILE, lines
+from adm.training.log import Column, Columns, LogLine, read_columns
+from adm.training.loop import JUDGED
 
 INK, ACCENT, PALE, WARM = "#1b1f24", "#0b6e8f", "#9aa4ad", "#c1502e"
 QUARTERS = ("#0b6e8f", "#5b8c3a", "#d19a1f", "#c1502e")  # of the levels, the cleanest first
@@ -33,59 +34,10 @@ BESIDE: dict[str, Any] = {  # of a legend beside the title, where it covers no d
     "columnspacing": 1,
 }
 
-Figures: TypeAlias = dict[str, float]
-
-
-class Column(NamedTuple):
-    """The values of one figure of the log, at the steps at which it was measured."""
-
-    steps: np.ndarray  # (N,) int64, steps done
-    values: np.ndarray  # (N,) float64; nan where it was not finite
-
-
-Columns: TypeAlias = dict[str, Column]
 Paint: TypeAlias = Callable[[Axes, Columns], None]
 
 
-def read_log(path: Path) -> Columns:
-    """Read a run's log.jsonl into columns by name; the last line may be incomplete.
-
-    Raises:
-        ValueError: the path is no file, or another line is not a JSON object of numbers with a
-            step; names the line.
-        OSError: the file cannot be read.
-    """
-    rows: list[tuple[int, Figures]] = []
-    damaged = None
-    for number, (_, line) in enumerate(lines(path), start=1):
-        if damaged is not None:
-            raise ValueError(
-                f"{path} is damaged in line {damaged}; remove that line, or resume the run, which "
-                "drops it"
-            )
-        if line is None:
-            damaged = number
-        else:
-            rows.append((line.step, dict(line.figures)))
-    return columns_of(rows)
-
-
-def columns_of(rows: Iterable[tuple[int, Figures]]) -> Columns:
-    """Return the figures of a log by name.
-
-    Args:
-        rows: steps done, and the figures that were measured after them.
-    """
-    columns: dict[str, tuple[list[int], list[float]]] = {}
-    for step, figures in rows:
-        for name, value in figures.items():
-            steps, values = columns.setdefault(name, ([], []))
-            steps.append(step)
-            values.append(value)
-    return {name: Column(np.asarray(s), np.asarray(v, float)) for name, (s, v) in columns.items()}
-
-
-def watch_curves(run: Watched) -> Callable[[int, Figures], Figures]:
+def watch_curves(run: Watched) -> Callable[[int, dict[str, float]], dict[str, float]]:
     """Return a watch that draws RUN/progress.png when it is due, on the main process.
 
     Returns:
@@ -93,13 +45,9 @@ def watch_curves(run: Watched) -> Callable[[int, Figures], Figures]:
         returns no figures.
     """
 
-    def watch(done: int, figures: Figures) -> Figures:
-        path = run.folder / FILE
-        if run.devices.main and run.due(done) and path.exists():
-            log = read_log(path)
-            for name, (steps, values) in columns_of([(done, figures)]).items():
-                before = log.get(name, Column(steps[:0], values[:0]))
-                log[name] = Column(np.append(before.steps, steps), np.append(before.values, values))
+    def watch(done: int, figures: dict[str, float]) -> dict[str, float]:
+        if run.devices.main and run.due(done):
+            log = read_columns(run.folder, LogLine(done, figures))
             write(draw(log, run.folder.resolve().name), run.folder / "progress.png")
         return {}
 
@@ -160,7 +108,10 @@ def _scale(axes: Axes, name: str) -> None:
         axes.yaxis.set_major_formatter(PercentFormatter(1))
     elif min(np.nanmin(line.get_ydata()) for line in axes.lines) > 0:
         axes.set_yscale("log")
-        axes.yaxis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 5, 8)))
+        low, high = axes.get_ylim()
+        axes.yaxis.set_major_locator(
+            LogLocator(subs=(1, 1.5, 2, 3, 5, 8) if high < 50 * low else (1, 3))
+        )
         axes.yaxis.set_major_formatter("{x:g}")
         axes.yaxis.set_minor_formatter(NullFormatter())
 
@@ -194,6 +145,28 @@ def _gap(axes: Axes, log: Columns) -> None:
     shares = "validation/accuracy" in log
     label = "training minus held-out accuracy" if shares else "held-out minus training loss"
     _points(axes, log["validation/gap"], label, WARM)
+
+
+def _distance(axes: Axes, log: Columns) -> None:
+    """Draw the distance with its interval, its trend in words, and what that foretells."""
+    name, trend = JUDGED["distance"], Trend.of(log)
+    steps, low, high = (log[name].steps, *(log[name + end].values for end in ("_low", "_high")))
+    axes.fill_between(steps, low, high, color=ACCENT, alpha=0.18, lw=0)
+    _points(axes, log[name], "at infinite N, with 95% interval", ACCENT)
+    if "guided/frechet_at_infinity" in log:
+        _points(axes, log["guided/frechet_at_infinity"], "guided", WARM)
+    if trend is not None:
+        axes.set_xlabel(trend.text(), fontsize=8, color=INK)
+    if trend is not None and trend.falls:
+        value, low, high = trend.at(2 * trend.last)
+        bar = {"color": PALE, "fmt": "o", "ms": 3, "capsize": 3, "label": "to be expected"}
+        axes.errorbar([2 * trend.last], [value], [[value - low], [high - value]], **bar)
+    _scale(axes, name)
+
+
+def _precision_recall(axes: Axes, log: Columns) -> None:
+    for name, colour in (("precision", ACCENT), ("recall", WARM)):
+        _points(axes, log[f"scores/{name}"], name, colour)
 
 
 def _norm(axes: Axes, log: Columns) -> None:
@@ -232,6 +205,8 @@ PANELS: tuple[tuple[str, str, Paint], ...] = (  # title, the figure that it need
     ("held-out accuracy", "validation/accuracy_q4", _quarters("accuracy")),
     ("gap to training images", "validation/gap", _gap),
     ("gradient norm", "gradient_norm", _norm),
+    ("distance of samples", JUDGED["distance"], _distance),
+    ("precision and recall of samples", "scores/recall", _precision_recall),
     ("channel means", "samples/mean_c0", _colours("mean")),
     ("channel deviations", "samples/std_c0", _colours("std")),
 )

@@ -1,176 +1,247 @@
-"""Learner of a diffusion model -> distance, precision, recall of its samples; what comes next."""
+"""Learner of a diffusion model -> distance, precision, recall of its samples, in figures, words."""
 
 import logging
-import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import cache
-from typing import NamedTuple
+from typing import TypeAlias
 
 import numpy as np
+import torch
 from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
 
 from adm.data import shuffle
+from adm.features import Features
 from adm.features.opening import open_features, table
 from adm.generation.diffusion import DiffusionGenerator
 from adm.images import to_uint8
+from adm.metrics import nearest
+from adm.metrics.manifold import DENSITY_NEIGHBOURS, neighbour_distances
 from adm.metrics.metric import Score, Sets
 from adm.metrics.moments import statistics
 from adm.metrics.table import METRICS, title
+from adm.networks import on_meta
 from adm.progress import progress
 from adm.recipes import DiffusionRecipe
-from adm.runs.watch.curves import Column, read_log
+from adm.runs.folder import write_trend
 from adm.runs.watch.previews import SEED, preview_sampling
+from adm.runs.watch.trend import FEWEST, Trend
 from adm.runs.watch.watched import Watched, Weights
+from adm.samplers import ClassifierGuide
 from adm.shown import reason_of
 from adm.spec import SettingError, literal, out_of_range
 from adm.training.learner import Learner
-from adm.training.log import FILE
+from adm.training.log import LogLine, read_columns
 from adm.training.loop import Watch
+from adm.training.spread import share
 
 STEPS = 10  # most steps of DDIM
 REAL = 10_000  # most training images that samples are compared with
 DISTANCE = "frechet_at_infinity"
 KEYS = (DISTANCE, "precision", "recall")
-FEWEST, MOST = 3, 6  # scorings that a trend is fitted to: the last ones
-STUDENT = (12.706, 4.303, 3.182, 2.776)  # 97.5% points of t, of N - 2 = 1 to 4 degrees of freedom
-AHEAD = 1000  # steps in which a trend is stated
+MOST = 20  # scorings of a run, by default
+NEAR = 0.01  # quantile of training images' distances to the nearest other one
+PASSES = 3  # in evaluations of the network, what training on an image takes
+OF_FEATURES = 4  # times as long as the network's take operations of features, in float32
+OF_SCORES = 800  # D^3 operations; these constants were measured on a CPU, see docs/howto/watch.md
 
 log = logging.getLogger("adm")
 
-
-class Trend(NamedTuple):
-    """The least-squares line log distance = a + b log steps through N scorings.
-
-    Attributes:
-        steps, distances: (N,) what it was fitted to.
-        exponent: b, with its 95% interval.
-    """
-
-    steps: np.ndarray
-    distances: np.ndarray
-    exponent: Score
-
-    @classmethod
-    def of(cls, steps: np.ndarray, distances: np.ndarray) -> "Trend | None":
-        """Fit the last `MOST` scorings; None for fewer than `FEWEST`, or one that is not > 0."""
-        steps, distances = np.asarray(steps[-MOST:], float), np.asarray(distances[-MOST:], float)
-        if len(steps) < FEWEST or not (distances > 0).all():  # also where one is not finite
-            return None
-        x, y = np.log(steps), np.log(distances)
-        slope = float(np.polyfit(x, y, 1)[0])
-        fitted = cls(steps, distances, Score(slope))
-        half = fitted._width(1 / ((x - x.mean()) ** 2).sum())
-        return cls(steps, distances, Score(slope, slope - half, slope + half))
-
-    @property
-    def falls(self) -> bool:
-        """Whether the distance falls with 95% confidence."""
-        return self.exponent.high < 0
-
-    def at(self, step: int) -> Score:
-        """Predict what a scoring after `step` steps gives, with the 95% prediction interval."""
-        x, y = np.log(self.steps), np.log(self.distances)
-        away = math.log(step) - x.mean()
-        centre = y.mean() + self.exponent.value * away
-        half = self._width(1 + 1 / len(x) + away**2 / ((x - x.mean()) ** 2).sum())
-        return Score(*(float(np.exp(centre + change)) for change in (0, -half, half)))
-
-    def text(self) -> str:
-        """Say how it goes on, such as `still falls 4% in 1,000 steps`."""
-        last = int(self.steps[-1])
-        if not self.falls:
-            return f"it does not fall measurably over the last {len(self.steps)} scorings"
-        share = -math.expm1(self.exponent.value * math.log1p(AHEAD / last))
-        later = self.at(2 * last).text()
-        return f"it still falls {share:.1%} in {AHEAD:,} steps; at this rate {later} after " + (
-            f"{2 * last:,} steps"
-        )
-
-    def _width(self, share: float) -> float:
-        """Half of the 95% interval whose variance is `share` of that of a residual."""
-        x, y = np.log(self.steps), np.log(self.distances)
-        residual = y - y.mean() - self.exponent.value * (x - x.mean())
-        free = len(x) - 2
-        return float(STUDENT[free - 1] * math.sqrt((residual**2).sum() / free * share))
+OnWords: TypeAlias = Callable[[int, str, str], None]  # steps done, name, words
 
 
-def watch_quality(run: Watched, recipe: DiffusionRecipe) -> Watch:
-    """Return a watch that scores samples of the average weights every `watch.score_every_steps`.
+def watch_quality(
+    run: Watched, recipe: DiffusionRecipe, on_words: Sequence[OnWords] = ()
+) -> Watch | None:
+    """Return a watch that scores samples of the average weights; None if they are not scored.
 
-    `watch.score_images` samples of up to `STEPS` steps of DDIM, always from the same noise and with
-    the labels of the same training images, are compared with up to `REAL` training images. Only the
-    main process scores, and the others return no figures.
+    After every so many steps and after the last, `watch.score_images` samples of up to `STEPS`
+    steps of DDIM, always from the same noise and with the labels of the same training images, are
+    compared with up to `REAL` training images; if the run has a classifier, samples that it guides
+    are, too. All processes share the images, and return the same figures.
+
+    Args:
+        on_words: each is called with the words on a scoring, such as a writer's `words`.
 
     Raises:
-        SettingError: the features are not installed, or do not take such images.
+        SettingError: the features that are set are not installed, or do not take such images.
     """
-    given, device = recipe.watch.features, run.devices.device
-    if given is not None and given not in table():
-        # A recipe may come with a model's file, which must not name code to run or a path to open.
-        raise out_of_range("watch.features", f"one of {', '.join(table())}", given)
+    every, count = recipe.watch.score_every_steps, recipe.watch.score_images
+    conditioned = recipe.data.low_res or recipe.unet.super_resolution
+    if every is None and (conditioned or not interval(recipe, count * STEPS)):
+        return None  # before features are opened
+    if conditioned:
+        what = "{} is for models without a condition; leave it out"
+        raise SettingError("watch.score_every_steps", what)
     try:
-        features = open_features(given, device)
-        features.extract(to_uint8(run.training.batch([0])[0]))
-    except ValueError as error:
-        raise SettingError("watch.features", literal(reason_of(error))) from None
-    count = recipe.watch.score_images
-    chosen = shuffle(SEED, len(run.training), 0, count)
-    labels = run.training.labels[chosen] if recipe.config.classes is not None else None
+        features = _open(run, recipe.watch.features)
+    except SettingError as error:
+        if every is not None or recipe.watch.features is not None:
+            raise
+        log.info("samples are not scored: %s", error)
+        return None
+    generators(run, recipe, on_meta(recipe.unet).state_dict(), 0)  # refuses what cannot guide
+    every = every or interval(recipe, *costs(run, recipe, features))
+    if every is None:
+        return None
+    devices, chosen = run.devices, shuffle(SEED, len(run.training), 0, count)
+    labelled = recipe.config.classes is not None or run.classifier is not None
+    labels = run.training.labels[chosen] if labelled else None
+    began: tuple[int, float] | None = None  # steps, and the time when they were done
+
+    def gathered(total: int, read: Callable[[range], Tensor]) -> np.ndarray:
+        mine, size = share(total, devices), run.at_once
+        spans = [mine[i : i + size] for i in range(0, len(mine), size)]
+        pools = devices.each(lambda: [features.extract(to_uint8(read(s))).pool for s in spans])
+        return torch.cat([each for one in devices.gather(pools) for each in one]).numpy()
 
     @cache
-    def real() -> np.ndarray:
+    def real() -> tuple[np.ndarray, np.ndarray]:
         order = shuffle(SEED, len(run.training), 0, min(REAL, len(run.training)))
-        parts = [order[i : i + run.at_once] for i in range(0, len(order), run.at_once)]
-        return np.concatenate([pool(run.training.batch(part)[0]) for part in parts])
+        pool = gathered(
+            len(order), lambda span: run.training.batch(order[span.start : span.stop])[0]
+        )
+        return pool, neighbour_distances(pool, DENSITY_NEIGHBOURS)
 
-    def pool(images: Tensor) -> np.ndarray:
-        return features.extract(to_uint8(images)).pool.numpy()
-
-    def watch(done: int, learner: Learner) -> dict[str, float]:
-        every = recipe.watch.score_every_steps
-        if every is None or not run.devices.main:
-            return {}
-        if done % every and done != recipe.train.steps:
-            return {}
-        model = run.model(Weights.of(learner).mean, done)
-        generator = DiffusionGenerator.of(model, preview_sampling(recipe, STEPS))
+    def scored(generator: DiffusionGenerator) -> dict[str, float]:
         total = count * generator.evaluations
         with progress("sampling to score", total, "network evaluations") as advance:
-            fake = pool(generator.images(labels, range(count), None, advance))
-        sets = Sets(
-            fake=fake,
-            real=real(),
-            fake_statistics=statistics(fake),
-            real_statistics=statistics(real()),
-            seed=SEED,
-        )
-        scores = {key: score for key in KEYS if (score := METRICS[key].score(sets)) is not None}
-        figures = {f"scores/{key}": score.value for key, score in scores.items()}
-        if (distance := scores.get(DISTANCE)) is not None:
-            figures |= {
-                f"scores/{DISTANCE}_{end}": getattr(distance, end) for end in ("low", "high")
-            }
-            _say(run, done, features.name, distance)
+            fake = gathered(
+                count,
+                lambda span: generator.images(
+                    None if labels is None else labels[span.start : span.stop], span, None, advance
+                ),
+            )
+        against = real()
+        return devices.once(lambda: score(fake, *against))
+
+    def watch(done: int, learner: Learner) -> dict[str, float]:
+        nonlocal began
+        now = time.monotonic()
+        if began is None:
+            began = done, now
+        if done % every and done != recipe.train.steps:
+            return {}
+        pace = (now - began[1]) / (done - began[0]) if done > began[0] else None
+        figures: dict[str, float] = {}
+        for group, generator in generators(run, recipe, Weights.of(learner).mean, done).items():
+            figures |= {f"{group}/{name}": x for name, x in scored(generator).items()}
+        if devices.main:
+            _say(run, done, features.name, figures, pace, on_words)
+        began = done, time.monotonic()
         return figures
 
     return watch
 
 
-def _say(run: Watched, done: int, features: str, distance: Score) -> None:
-    """Log the distance and its trend and, at the end of the run, what to do."""
+def interval(recipe: DiffusionRecipe, scoring: float, once: float = 0) -> int | None:
+    """Return how often a run is scored by default; None if it can afford fewer than three.
+
+    It is a function of the settings alone, so that a resumed run is scored at the same steps. The
+    cost of all scorings is at most `watch.score_share` of that of all steps.
+
+    Args:
+        scoring: its cost, in evaluations of the network on an image.
+        once: that of the training images.
+    """
+    train = recipe.train
+    spare = recipe.watch.score_share * PASSES * train.batch_size * train.steps - once
+    most = min(MOST, int(spare // scoring))
+    if most < FEWEST:
+        return None
+    return -(-train.steps // (most * train.save_every_steps)) * train.save_every_steps
+
+
+def costs(run: Watched, recipe: DiffusionRecipe, features: Features) -> tuple[float, float]:
+    """Return the costs of a scoring and of the training images, as for `interval`."""
+
+    image = to_uint8(run.training.batch([0])[0])
+    with FlopCounterMode(display=False) as of_features:
+        pool = features.extract(image).pool
+    with FlopCounterMode(display=False) as own, torch.device("meta"), torch.no_grad():
+        labels = None if recipe.unet.classes is None else torch.zeros(1, dtype=torch.int64)
+        on_meta(recipe.unet).eval()(torch.zeros(image.shape), torch.zeros(1), labels)
+    unit = own.get_total_flops()
+    one = OF_FEATURES * of_features.get_total_flops() / unit
+    # A gradient of the classifier takes what training it would.
+    each = STEPS + one + (0 if run.classifier is None else STEPS * (1 + PASSES) + one)
+    scores = OF_SCORES * pool.shape[1] ** 3 / unit
+    return recipe.watch.score_images * each + scores, min(REAL, len(run.training)) * one
+
+
+def generators(
+    run: Watched, recipe: DiffusionRecipe, weights: Mapping[str, Tensor], done: int
+) -> dict[str, DiffusionGenerator]:
+    """Return the generator of the samples of each group of figures: unguided, and guided."""
+    model = run.model(weights, done)
+    sampling = preview_sampling(recipe, STEPS)
+    if recipe.distillation is None:  # as fast as training is
+        sampling = replace(sampling, precision=recipe.train.precision)
+    found = {"scores": DiffusionGenerator.of(model, sampling)}
+    if run.classifier is not None:
+        guide = (*recipe.sample.by(ClassifierGuide),) or (ClassifierGuide(scale=1.0),)
+        guided = replace(sampling, guide=guide)
+        found["guided"] = DiffusionGenerator.of(model, guided, [run.classifier])
+    return found
+
+
+def score(fake: np.ndarray, real: np.ndarray, distances: np.ndarray) -> dict[str, float]:
+    """Return the figures of samples by name.
+
+    `near` is the share of samples that are nearer to a training image than all but `NEAR` of the
+    training images are to another one, as in `scoring.nearest`.
+
+    Args:
+        fake, real: (N, D) and (M, D) features.
+        distances: (M, k) squared, of training images to the nearest others.
+    """
+    sets = Sets(
+        fake=fake,
+        real=real,
+        fake_statistics=statistics(fake),
+        real_statistics=statistics(real),
+        real_distances=distances,
+        seed=SEED,
+    )
+    scores = {key: made for key in KEYS if (made := METRICS[key].score(sets)) is not None}
+    figures = {key: made.value for key, made in scores.items()}
+    ends = zip(("low", "high"), scores[DISTANCE][1:], strict=True)
+    near = nearest(fake, real, 1).squared[:, 0] < np.quantile(distances[:, 0], NEAR)
+    return {**figures, **{f"{DISTANCE}_{end}": x for end, x in ends}, "near": float(near.mean())}
+
+
+def _say(
+    run: Watched,
+    done: int,
+    features: str,
+    figures: dict[str, float],
+    pace: float | None,
+    on_words: Sequence[OnWords],
+) -> None:
+    """Log the distances and the trend, and write the trend into run.json."""
     # The line of this step is not in the log yet, whether the run was resumed or not.
-    path = run.folder / FILE
-    nothing = Column(np.empty(0, np.int64), np.empty(0))
-    before = read_log(path).get(f"scores/{DISTANCE}", nothing) if path.exists() else nothing
-    trend = Trend.of(np.append(before.steps, done), np.append(before.values, distance.value))
-    words = f"step {done}: {title(DISTANCE, features)} {distance.text()}"
-    if trend is None:
-        log.info("%s", words)
-        return
-    advice = ""
-    if done == run.recipe.train.steps:
-        advice = (
-            f"; to train on, run the same command with --steps {2 * done}"
-            if trend.falls
-            else "; more steps are unlikely to help: stop here"
-        )
-    log.info("%s; %s%s", words, trend.text(), advice)
+    trend = Trend.of(read_columns(run.folder, LogLine(done, figures)))
+    names = [name for name in figures if name.endswith(f"/{DISTANCE}")]
+    distances = [Score(*(figures[n + end] for end in ("", "_low", "_high"))).text() for n in names]
+    words = f"{title(DISTANCE, features)} {', guided '.join(distances)}"
+    if trend is not None:
+        write_trend(run.folder, trend.text())
+        words = f"{words}; {trend.text(pace)}"
+    log.info("step %d: %s", done, words)
+    for call in on_words:
+        call(done, "scores", words)
+
+
+def _open(run: Watched, given: str | None) -> Features:
+    """Open the features of a name, or those by default, and try them on an image."""
+    if given is not None and given not in table():
+        # A recipe may come with a model's file, which must not name code to run or a path to open.
+        raise out_of_range("watch.features", f"one of {', '.join(table())}", given)
+    try:
+        features = open_features(given, run.devices.device)
+        features.extract(to_uint8(run.training.batch([0])[0]))
+    except ValueError as error:
+        raise SettingError("watch.features", literal(reason_of(error))) from None
+    return features

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from adm.data import Source
 from adm.distillation import Teach
-from adm.models.trained import DiffusionModel
+from adm.models.trained import ClassifierModel, DiffusionModel
 from adm.networks import Classifier, UNet, on_meta
 from adm.processes import Devices
 from adm.recipes import DiffusionRecipe, Recipe
@@ -45,6 +45,7 @@ class Watched:
             training images.
         folder: the run folder, which gets progress.png and previews/.
         teach: the teacher of a student.
+        classifier: one by which samples are guided that are scored beside those without; or None.
     """
 
     recipe: Recipe
@@ -53,6 +54,7 @@ class Watched:
     folder: Path
     devices: Devices
     teach: Teach | None = None
+    classifier: ClassifierModel | None = None
 
     @property
     def interval(self) -> int:

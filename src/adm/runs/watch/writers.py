@@ -1,144 +1,77 @@
-"""Figures, pictures -> Writer: TensorBoard or Weights & Biases, both optional extras."""
+"""Figures, pictures, words -> event files of TensorBoard, an optional extra."""
 
 import math
-import secrets
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
-from functools import cache
-from importlib import import_module
+from collections.abc import Iterator
+from contextlib import closing
+from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from adm.extras import installing
-from adm.store.files import write_text
 from adm.training.loop import Progress
 
 
-class Writer(NamedTuple):
-    """Three functions that write figures and pictures to a service, besides log.jsonl.
-
-    Attributes:
-        figures: writes values by name after a number of steps; non-finite ones are left out.
-        picture: writes a picture of a name after a number of steps.
-        close: writes what is buffered, and ends.
-    """
-
-    figures: Callable[[int, dict[str, float]], None]
-    picture: Callable[[int, str, Image.Image], None]
-    close: Callable[[], None]
-
-
-def tensorboard(folder: Path) -> Writer:
-    """Return a writer of event files for `tensorboard --logdir FOLDER`.
+class TensorBoard:
+    """Writes event files for `tensorboard --logdir FOLDER`, besides log.jsonl.
 
     Earlier events of the first step that is written, and of later ones, are purged, so that no step
     of a run that resumes appears twice.
 
     Args:
-        folder: the folder of the event files; it is created with the first figures.
+        folder: the folder of the event files; it is created with the first event, because the
+            folder of a new run must be empty.
 
     Raises:
         ValueError: the extra is not installed.
     """
-    _check_installed("tensorboard", "TensorBoard")
 
-    open_now: list[Any] = []
+    def __init__(self, folder: Path) -> None:
+        spec = find_spec("tensorboard")
+        if spec is None or spec.origin is None:  # a folder of that name is a namespace package
+            raise ValueError(
+                f"TensorBoard is not installed; run {installing('tensorboard')}, or use only "
+                "log.jsonl"
+            )
+        self.folder, self.first = folder, 0
 
-    def open_service(step: int) -> Any:  # on demand: the folder of a new run must be empty
+    @cached_property
+    def _service(self) -> Any:
         from torch.utils.tensorboard import SummaryWriter
 
-        if not open_now:
-            open_now.append(SummaryWriter(str(folder), purge_step=step if step > 1 else None))
-        return open_now[0]
+        return SummaryWriter(str(self.folder), purge_step=self.first if self.first > 1 else None)
 
-    def figures(step: int, values: dict[str, float]) -> None:
-        for name, value in _finite(values).items():
-            open_service(step).add_scalar(name, value, step)
+    def _at(self, step: int) -> Any:
+        self.first = self.first or step
+        return self._service
 
-    def picture(step: int, name: str, image: Image.Image) -> None:
+    def figures(self, step: int, values: dict[str, float]) -> None:
+        """Write values by name after a number of steps; those that are not finite are left out."""
+        for name, value in values.items():
+            if math.isfinite(value):
+                self._at(step).add_scalar(name, value, step)
+
+    def picture(self, step: int, name: str, image: Image.Image) -> None:
+        """Write a picture of a name after a number of steps."""
         pixels = np.asarray(image.convert("RGB"))
-        open_service(step).add_image(name, pixels, step, dataformats="HWC")
+        self._at(step).add_image(name, pixels, step, dataformats="HWC")
 
-    def close() -> None:
-        for each in open_now:
-            each.close()
+    def words(self, step: int, name: str, words: str) -> None:
+        """Write a text of a name after a number of steps."""
+        self._at(step).add_text(name, words, step)
 
-    return Writer(figures, picture, close)
+    def record(self, progress: Iterator[Progress]) -> Iterator[Progress]:
+        """Yield from `progress`; write every step's figures, and what is buffered at the end."""
+        with closing(self):
+            for step in progress:
+                speed = {"images_per_second": step.images_per_second}
+                self.figures(step.step, step.shown | speed)
+                yield step
 
-
-def wandb(project: str, run: Path, settings: dict[str, Any] | None = None) -> Writer:
-    """Return a writer to Weights & Biases, to a run that has the name of the run folder.
-
-    The service does not accept a step twice. A resumed run repeats the steps since its checkpoint
-    with the same figures, so those that the service already has are skipped.
-
-    Args:
-        project: the name of the project.
-        run: the run folder.
-        settings: the recipe as JSON values, shown with the run.
-
-    Raises:
-        ValueError: the extra is not installed.
-    """
-    _check_installed("wandb", "Weights & Biases")
-
-    @cache
-    def open_service() -> tuple[Any, int]:  # and the first step that the service lacks
-        service = import_module("wandb")
-        name = run.resolve().name
-        session = service.init(
-            project=project,
-            name=name,
-            id=_identity(run),
-            resume="allow",
-            dir=str(run),
-            config=settings,
-        )
-        return session, session.step
-
-    def figures(step: int, values: dict[str, float]) -> None:
-        session, free = open_service()
-        if step >= free:
-            session.log(_finite(values), step=step)
-
-    def picture(step: int, name: str, image: Image.Image) -> None:
-        session, free = open_service()
-        if step >= free:
-            session.log({name: import_module("wandb").Image(image)}, step=step)
-
-    return Writer(figures, picture, lambda: open_service()[0].finish())
-
-
-def record(progress: Iterator[Progress], writers: Sequence[Writer]) -> Iterator[Progress]:
-    """Yield from `progress`; give the writers every step's figures, and close them at the end."""
-    with ExitStack() as stack:
-        for writer in writers:
-            stack.callback(writer.close)
-        for step in progress:
-            for writer in writers:
-                writer.figures(
-                    step.step, step.shown | {"images_per_second": step.images_per_second}
-                )
-            yield step
-
-
-def _identity(run: Path) -> str:
-    """Return the identifier of the run at the service, which the run folder stores."""
-    path = run / "wandb.txt"
-    if not path.exists():
-        write_text(path, secrets.token_hex(4) + "\n")
-    return path.read_text().strip()
-
-
-def _finite(values: dict[str, float]) -> dict[str, float]:
-    return {name: value for name, value in values.items() if math.isfinite(value)}
-
-
-def _check_installed(extra: str, what: str) -> None:
-    spec = find_spec(extra)
-    if spec is None or spec.origin is None:  # a folder of that name is a namespace package
-        raise ValueError(f"{what} is not installed; run {installing(extra)}, or use only log.jsonl")
+    def close(self) -> None:
+        """Write what is buffered, and end."""
+        if self.first:
+            self._service.close()
