@@ -79,6 +79,18 @@ def test_scores_change_no_weight_and_a_run_killed_at_one_ends_like_another(tmp_p
     assert launch.losses(quiet).equal(launch.losses(whole))
 
 
+@pytest.mark.slow
+def test_two_processes_share_the_images_and_score_as_one_does(tmp_path):
+    recipe = tiny.diffusion(*SETTINGS, "train.precision=float32", "train.steps=2")
+    source, figures = tiny.stripes(60, SIZE), list[dict[str, float]]()
+    for count in (1, 2):
+        run = tmp_path / f"{count}"
+        launch.finish(launch.train(tmp_path / "a", recipe, source, run, processes=count))
+        figures.append({k: v for k, v in launch.log(run)[-1].items() if "/" in k})
+        assert (run / "checkpoints/best-distance").resolve().name == "step-0000002"
+    assert figures[0] == pytest.approx(figures[1], rel=1e-3)
+
+
 def test_guided_samples_are_scored_beside_those_without(tmp_path):
     recipe = tiny.diffusion(*SETTINGS)
     judge = tiny.classifier("data.size=28,28", "classifier.size=28,28")
