@@ -125,7 +125,7 @@ def train(
         with displayed(silent) if on_progress else nullcontext(), _bar(fitted, folder) as advance:
             for step in start(fitted, source, folder, devices, replace(options, watch=watch)):
                 (on_progress or advance)(step)
-        if next_ := advice(folder, fitted):
+        if devices.main and (next_ := advice(folder, fitted)):
             log.info(next_)
     return folder
 
