@@ -1,16 +1,16 @@
 """Ways to guide by a classifier -> the table of docs/results/guides.md, the ablation of the guide.
 
-    python benchmarks/guides.py --out out/guides
-    python benchmarks/guides.py --only base unit --count 500
-    python benchmarks/guides.py --so-far --docs docs
+    python benchmarks/guides.py
+    python benchmarks/guides.py --only base unit
+    python benchmarks/guides.py --so-far
 
 The model without labels is guided by each way at the scale of the lowest distance among `SCALES`
 times its own unit, of a few images, tried upwards until it is far above; the table is of others.
-Rows are stored one by one, and Ctrl-C or a kill loses the row that is being measured.
+Each row is stored in docs/results/guides/ as soon as it is measured, and is not measured again
+while its file is there; Ctrl-C or a kill loses the row that is being measured.
 """
 
 import argparse
-import math
 from collections.abc import Callable, Collection
 from dataclasses import asdict, dataclass, field, replace
 from functools import cache
@@ -53,7 +53,8 @@ EVEN = {"sampler": "unipc:eta=0", "grid": "karras:steps=10,start=980,end=3"}
 ANCESTRAL = {"sampler": "ancestral", "grid": "even", "steps": 25}
 LEVELS = (50, 200, 400, 600, 800)  # at which a classifier is examined
 EXAMINED = 500  # images
-PAGE, MADE = "results/guides.md", "python benchmarks/guides.py"
+CLASSIFIERS = ("base", "training", "size", "augmentation", "calibration")  # whose differ
+PAGE, FOLDER, MADE = "results/guides.md", "results/guides", "python benchmarks/guides.py"
 
 
 @dataclass(frozen=True)
@@ -321,39 +322,50 @@ def examined(pipeline: Pipeline) -> tuple[tuple[float, ...], tuple[float, ...]]:
     return tuple(errors), tuple(angles)
 
 
-def file_of(out: Path, name: str) -> Path:
-    return out / "scores" / f"{name}.json"
+def file_of(docs: Path, name: str) -> Path:
+    return docs / FOLDER / f"{name}.json"
 
 
-def read(out: Path) -> dict[str, Measured]:
+def read(docs: Path) -> dict[str, Measured]:
     """Return the rows that have been measured."""
     return {
-        name: as_type(Measured, read_json(file_of(out, name)))
+        name: as_type(Measured, read_json(file_of(docs, name)))
         for name in ROWS
-        if file_of(out, name).exists()
+        if file_of(docs, name).exists()
     }
 
 
 def lines(measured: dict[str, Measured]) -> str:
-    """Return the table."""
+    """Return the table of the scores, and that of the classifiers by level."""
     head = ["", "", "scale", *(f"distance, {each}" for each in FEATURES), "precision", "recall"]
-    head += ["accuracy", "calibration error", "alignment", "calls"]
+    head += ["accuracy", "calls"]
     rows = [head, ["---", "---", *["--:"] * (len(head) - 2)]]
     for name, each in measured.items():
         first = each.scores[FEATURES[0]]
         shown = [str(distance(each.scores[features])) for features in FEATURES]
         shown += [str(first[key].score) for key in ("precision", "recall")]
         shown.append(str(each.scores[JUDGE]["accuracy"].score))
-        ends = [mean(each.calibration, "{:.3f}"), mean(each.alignment, "{:.2f}")]
         calls = f"{each.calls['network']} + {each.calls['classifier']}"
         row = ROWS[name]
-        title = f"{row.title} ({row.source})" if row.source else row.title
-        rows.append([row.group, title, f"{each.scale:g}", *shown, *ends, calls])
+        rows.append([row.group, titled(row), f"{each.scale:g}", *shown, calls])
+    return f"{table(rows)}\n\n{by_level(measured)}"
+
+
+def titled(row: Row) -> str:
+    return f"{row.title} ({row.source})" if row.source else row.title
+
+
+def by_level(measured: dict[str, Measured]) -> str:
+    """Return the table of what is known of each noisy classifier at some levels."""
+    head = ["classifier", *(f"error, {level}" for level in LEVELS)]
+    head += [f"cosine, {level}" for level in LEVELS]
+    rows = [head, ["---", *["--:"] * (len(head) - 1)]]
+    for name, each in measured.items():
+        row = ROWS[name]
+        if row.group in CLASSIFIERS:
+            figures = [f"{one:.3f}" for one in each.calibration]
+            rows.append([titled(row), *figures, *(f"{one:.2f}" for one in each.alignment)])
     return table(rows)
-
-
-def mean(values: tuple[float, ...], form: str) -> str:
-    return form.format(math.fsum(values) / len(values)) if values else ""
 
 
 def main() -> int:
@@ -363,21 +375,20 @@ def main() -> int:
     parser.add_argument("--only", nargs="+", choices=ROWS, default=list(ROWS), metavar="ROW")
     parser.add_argument("--count", type=int, default=COUNT, help="images of a row")
     parser.add_argument("--few", type=int, default=FEW, help="images of a scale that is tried")
-    parser.add_argument("--out", type=Path, default=Path("out/guides"))
+    parser.add_argument("--out", type=Path, default=Path("out/guides"), help="runs and samples")
     parser.add_argument("--so-far", action="store_true", help="measure nothing")
-    parser.add_argument("--docs", type=Path, help="folder of guides.md to write to")
+    parser.add_argument("--docs", type=Path, default=Path("docs"), help=f"folder of {PAGE}")
     args = parser.parse_args()
     torch.set_num_threads(1)
     for name in () if args.so_far else args.only:
-        if not file_of(args.out, name).exists():
+        file = file_of(args.docs, name)
+        if not file.exists():
             record = measure(name, args.out, args.count, args.few)
-            file_of(args.out, name).parent.mkdir(parents=True, exist_ok=True)
-            write_json(file_of(args.out, name), asdict(record))
-    text = lines(read(args.out))
+            file.parent.mkdir(parents=True, exist_ok=True)
+            write_json(file, asdict(record))
+    text, page = lines(read(args.docs)), args.docs / PAGE
     print(text)
-    if args.docs is not None:
-        page = args.docs / PAGE
-        write_text(page, between(page.read_text("utf-8"), "guides", text, MADE))
+    write_text(page, between(page.read_text("utf-8"), "guides", text, MADE))
     return 0
 
 

@@ -203,11 +203,15 @@ def test_the_command_measures_a_row_once(
         name,
         command.replace(row, sampling=few, particles=2 if row.particles else None),
     )
-    words = ["guides.py", "--only", name, "--count", "30", "--few", "20", "--out", str(tmp_path)]
+    page = tmp_path / "results" / "guides.md"
+    page.parent.mkdir()
+    page.write_text("<!-- guides: `python benchmarks/guides.py` --><!-- end of guides -->", "utf-8")
+    words = ["guides.py", "--only", name, "--count", "30", "--few", "20"]
+    words += ["--out", str(tmp_path / "out"), "--docs", str(tmp_path)]
     monkeypatch.setattr("sys.argv", words)
     command.main()
-    stored = (tmp_path / "scores" / f"{name}.json").read_text("utf-8")
+    stored = (tmp_path / "results" / "guides" / f"{name}.json").read_text("utf-8")
     assert json.loads(stored)["count"] == 30
     monkeypatch.setattr(command, "measure", lambda *given: pytest.fail("measured again"))
     command.main()
-    assert len(command.lines(command.read(tmp_path)).splitlines()) == 3
+    assert row.title in page.read_text("utf-8")
