@@ -283,6 +283,8 @@ def measure(name: str, out: Path, count: int = COUNT, few: int = FEW) -> Measure
     of_row[JUDGE] = {"accuracy": StoredScore(*right.to_json().values())}
     calibration, aligned = examined(pipeline)
     cost = pipeline.generator(**row.sampling, guide=row.spec(scale)).cost
+    if isinstance(classifier, variants.Uneven):
+        cost = replace(cost, classifier=classifier.count)
     return Measured(scale, tried, count, of_row, calibration, aligned, asdict(cost))
 
 
@@ -342,9 +344,9 @@ def lines(measured: dict[str, Measured]) -> str:
     rows = [head, ["---", "---", *["--:"] * (len(head) - 2)]]
     for name, each in measured.items():
         first = each.scores[FEATURES[0]]
-        shown = [str(distance(each.scores[features])) for features in FEATURES]
-        shown += [str(first[key].score) for key in ("precision", "recall")]
-        shown.append(str(each.scores[JUDGE]["accuracy"].score))
+        shown = [distance(each.scores[features]).text() for features in FEATURES]
+        shown += [first[key].score.text() for key in ("precision", "recall")]
+        shown.append(each.scores[JUDGE]["accuracy"].score.text())
         calls = f"{each.calls['network']} + {each.calls['classifier']}"
         row = ROWS[name]
         rows.append([row.group, titled(row), f"{each.scale:g}", *shown, calls])
