@@ -127,7 +127,7 @@ ROWS = {
     ),
     "tempered": Row("calibration", "a temperature of each level", change=tempered),
     "unit": Row("gradient", "of unit norm", change=kind(variants.Unit), unit=0.125),
-    "capped": Row("gradient", "of a norm of at most 8", guide="cap=8"),
+    "capped": Row("gradient", "scaled to a norm of at most 1", guide="cap=1"),
     "ancestral": Row("algorithm", "Algorithm 1, 25 steps", PAPER, sampling=dict(ANCESTRAL)),
     "at-mean": Row(
         "algorithm",
