@@ -350,7 +350,9 @@ def lines(measured: dict[str, Measured]) -> str:
         calls = f"{each.calls['network']} + {each.calls['classifier']}"
         row = ROWS[name]
         rows.append([row.group, titled(row), f"{each.scale:g}", *shown, calls])
-    return f"{table(rows)}\n\n{by_level(measured)}"
+    missing = "; ".join(titled(row) for name, row in ROWS.items() if name not in measured)
+    later = f"\n\nYet to be measured: {missing}." if missing else ""
+    return f"{table(rows)}\n\n{by_level(measured)}{later}"
 
 
 def titled(row: Row) -> str:

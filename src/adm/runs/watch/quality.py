@@ -179,12 +179,12 @@ def generators(
     sampling = preview_sampling(recipe, STEPS)
     if recipe.distillation is None:  # as fast as training is
         sampling = replace(sampling, precision=recipe.train.precision)
-    found = {"scores": DiffusionGenerator.of(model, sampling)}
+    by_group = {"scores": DiffusionGenerator.of(model, sampling)}
     if run.classifier is not None:
         guide = (*recipe.sample.by(ClassifierGuide),) or (ClassifierGuide(scale=1.0),)
         guided = replace(sampling, guide=guide)
-        found["guided"] = DiffusionGenerator.of(model, guided, [run.classifier])
-    return found
+        by_group["guided"] = DiffusionGenerator.of(model, guided, [run.classifier])
+    return by_group
 
 
 def score(fake: np.ndarray, real: np.ndarray, distances: np.ndarray) -> dict[str, float]:
