@@ -15,6 +15,7 @@ from collections.abc import Callable, Collection
 from dataclasses import asdict, dataclass, field, replace
 from functools import cache
 from pathlib import Path
+from textwrap import fill
 from typing import Any
 
 import guides_train as train
@@ -120,10 +121,16 @@ ROWS = {
     "dropout": Row("augmentation", "dropout 0.3", training=("classifier.dropout=0.3",)),
     "further": Row("training", f"{train.STEPS} steps more", change=gone_on(train.plain)),
     "robust": Row(
-        "training", "as many, adversarial", "Kawar et al. 2022", change=gone_on(train.robust)
+        "training",
+        f"{train.STEPS} steps more, adversarial",
+        "Kawar et al. 2022",
+        change=gone_on(train.robust),
     ),
     "smooth": Row(
-        "calibration", "as many, with smooth ECE", "2511.05844", change=gone_on(train.calibrated)
+        "calibration",
+        f"{train.STEPS} steps more, with smooth ECE",
+        "2511.05844",
+        change=gone_on(train.calibrated),
     ),
     "tempered": Row("calibration", "a temperature of each level", change=tempered),
     "unit": Row("gradient", "of unit norm", change=kind(variants.Unit), unit=0.125),
@@ -351,7 +358,7 @@ def lines(measured: dict[str, Measured]) -> str:
         row = ROWS[name]
         rows.append([row.group, titled(row), f"{each.scale:g}", *shown, calls])
     missing = "; ".join(titled(row) for name, row in ROWS.items() if name not in measured)
-    later = f"\n\nYet to be measured: {missing}." if missing else ""
+    later = "\n\n" + fill(f"Yet to be measured: {missing}.", 100) if missing else ""
     return f"{table(rows)}\n\n{by_level(measured)}{later}"
 
 
