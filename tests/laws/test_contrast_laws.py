@@ -82,6 +82,22 @@ def test_outside_its_interval_a_weak_model_is_not_called():
     assert calls == [5, 12], "a factor of 0 changes nothing"
 
 
+def test_where_a_weak_model_replaces_the_strong_one_that_is_not_called():
+    """As a small model may at the noisiest levels (Pan et al. 2025)."""
+    strong, calls = counted(CONDITIONAL)
+    guided = contrasted(
+        strong, Contrast(UNCONDITIONAL, -1.0, (15, 20)), Contrast(OTHER, 2.0, (5, 14))
+    )
+    for level in (20, 15):
+        actual, expected = guided(noisy(level), level), UNCONDITIONAL(noisy(level), level)
+        assert torch.equal(actual.noise, expected.noise)
+        assert torch.equal(actual.variance.log, expected.variance.log)
+    assert not calls
+    guided(noisy(14), 14)
+    guided(noisy(4), 4)
+    assert calls == [14, 4]
+
+
 def test_images_may_be_at_levels_of_their_own():
     weak, calls = counted(UNCONDITIONAL)
     guided = contrasted(CONDITIONAL, Contrast(weak, 2.0, (5, 12)))

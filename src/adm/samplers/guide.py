@@ -163,7 +163,7 @@ class WeakGuide(ContrastGuide):
 
     Attributes:
         scale: 1 is the model itself, above 1 leads away from what the weak model does worse, and 0
-            is the weak model; any finite number.
+            is the weak model, which alone is evaluated then; any finite number.
     """
 
     name: ClassVar[str] = "weak"
