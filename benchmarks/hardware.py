@@ -72,7 +72,7 @@ def rows(args: argparse.Namespace) -> list[tuple[str, ...]]:
     device = model.device
     hardware = torch.cuda.get_device_name(device) if device.type == "cuda" else describe_processor()
     versions = f"adm {adm.__version__}, torch {torch.__version__}, {platform.system()}"
-    found = []
+    measured = []
     for precision, kinds in race(model, args).items():
         step, guided, whole = kinds
         milliseconds = [
@@ -81,8 +81,10 @@ def rows(args: argparse.Namespace) -> list[tuple[str, ...]]:
         rate = text([args.count / each for each in whole])
         when = f"{datetime.now():%Y-%m-%d}, {versions}"
         threads = f"{args.threads}, {args.clock}"
-        found.append((args.model, hardware, precision, *milliseconds, rate, threads, others, when))
-    return found
+        measured.append(
+            (args.model, hardware, precision, *milliseconds, rate, threads, others, when)
+        )
+    return measured
 
 
 def main() -> None:

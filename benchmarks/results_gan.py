@@ -70,10 +70,11 @@ def facts_of(weights: str) -> dict[str, Any]:
 
 def effort(weights: str) -> tuple[float | None, int]:
     """Return the core-hours of training, None if the file has none, and the parameters."""
-    program, seconds = load_program(program_of(weights)), facts_of(weights).get("seconds")
-    generator, _ = program.open_generator(Path(weights), torch.device("cpu"), None)
+    program = load_program(program_of(weights))
+    _, facts, config = program.Config.load(Path(weights))
+    seconds = facts.get("seconds")
     hours = None if seconds is None else seconds / 3600
-    return hours, sum(each.numel() for each in generator.parameters())
+    return hours, sum(each.numel() for each in program.Generator(config).parameters())
 
 
 def timed(weights: str, options: dict[str, Any], count: int) -> Callable[[], float]:

@@ -196,6 +196,7 @@ def test_the_command_measures_a_row_once(
     monkeypatch.setattr(command, "training_images", lambda: digits)
     monkeypatch.setattr(command, "SCALES", (1.0, 2.0))
     monkeypatch.setattr(command, "EXAMINED", 20)
+    monkeypatch.setattr(modules.train, "KNOTS", 2)
     row = command.ROWS[name]
     few = {"sampler": "ancestral", "grid": "even", "steps": 3}
     monkeypatch.setitem(
