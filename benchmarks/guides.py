@@ -133,7 +133,7 @@ ROWS = {
         change=gone_on(train.calibrated),
     ),
     "tempered": Row("calibration", "a temperature of each level", change=tempered),
-    "unit": Row("gradient", "of unit norm", change=kind(variants.Unit), unit=0.125),
+    "unit": Row("gradient", "of unit norm", change=kind(variants.Unit), unit=1 / 64),
     "capped": Row("gradient", "scaled to a norm of at most 1", guide="cap=1"),
     "ancestral": Row("algorithm", "Algorithm 1, 25 steps", PAPER, sampling=dict(ANCESTRAL)),
     "at-mean": Row(
