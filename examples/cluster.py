@@ -74,9 +74,9 @@ def find_clusters(images: FeatureSet, numbers: Sequence[int], seed: int = 0) -> 
                 fit.fit(values)
             if start == 0 or fit.inertia_ < fits[count].inertia_:
                 fits[count] = fit
-        found = len(np.unique(fits[count].labels_))
-        if found < count:
-            raise ValueError(f"only {found} of {count} clusters have images; give --clusters less")
+        filled = len(np.unique(fits[count].labels_))
+        if filled < count:
+            raise ValueError(f"only {filled} of {count} clusters have images; give --clusters less")
         subset = fits[count].labels_[:SUBSET]  # a random one, as the order is that of hashes
         several = 1 < len(np.unique(subset)) < len(subset)
         tried[count] = float(silhouette_score(values[:SUBSET], subset)) if several else 0.0
@@ -122,9 +122,11 @@ if __name__ == "__main__":
     args = parser.parse_args()
     size = None if args.size is None else (args.size, args.size)
     source = open_source(args.data, split=args.split, size=size, labels="none")
-    found = find_clusters(extract(source, open_features(args.features)), args.clusters, args.seed)
-    for count, silhouette in found.tried.items():
+    clusters = find_clusters(
+        extract(source, open_features(args.features)), args.clusters, args.seed
+    )
+    for count, silhouette in clusters.tried.items():
         print(f"{count} clusters: silhouette {silhouette:.3f}")
-    write_list(args.out, source, found)
+    write_list(args.out, source, clusters)
     if args.picture:
-        draw(args.picture, source, found)
+        draw(args.picture, source, clusters)
