@@ -83,24 +83,27 @@ def contrasted(strong: Denoise, *contrasts: Contrast) -> Denoise:
     create one for each trajectory. Where the only factor is -1 the weak denoiser alone is
     evaluated, as a small model may be at the noisiest levels (Pan et al. 2025, T-Stitch).
     """
-    differences = [every(each.difference, each.every) for each in contrasts]
+    differences = [(each, every(each.difference, each.every)) for each in contrasts]
 
     def guided(x_t: Tensor, level: Level) -> Prediction:
-        factors = [each.at(level, x_t) for each in contrasts]
-        active = [i for i, each in enumerate(factors) if isinstance(each, Tensor) or each]
-        if len(active) == 1 and not isinstance(level, Tensor) and factors[active[0]] == -1:
-            return contrasts[active[0]].weak(x_t, level)
+        active = [
+            (each, difference, factor)
+            for each, difference in differences
+            if isinstance(factor := each.at(level, x_t), Tensor) or factor
+        ]
+        if not isinstance(level, Tensor) and [factor for *_, factor in active] == [-1]:
+            ((alone, *_),) = active
+            return alone.weak(x_t, level)
         one = strong(x_t, level)
         x_0, noise = one.x_0, one.noise
-        for i in active:
-            evaluated, of_x_0, of_noise = differences[i](x_t, level, one)
+        for each, difference, factor in active:
+            evaluated, of_x_0, of_noise = difference(x_t, level, one)
             if evaluated is not level:  # reused
-                schedule = contrasts[i].schedule
-                assert schedule is not None
+                assert each.schedule is not None
                 of_noise = of_noise.detach()
-                of_x_0 = -at(schedule.noise_to_signal, level, x_t) * of_noise
-            x_0 = x_0 + factors[i] * of_x_0
-            noise = noise + factors[i] * of_noise
+                of_x_0 = -at(each.schedule.noise_to_signal, level, x_t) * of_noise
+            x_0 = x_0 + factor * of_x_0
+            noise = noise + factor * of_noise
         return Prediction(x_0, noise, one.variance)
 
     return guided
