@@ -1,7 +1,7 @@
 """A model -> a file of its speed on this machine, which the page of hardware shows with the others.
 
-python benchmarks/hardware.py
-python benchmarks/hardware.py emoji --device cuda --count 256
+    python benchmarks/hardware.py
+    python benchmarks/hardware.py emoji --device cuda --count 256
 
 The kinds take turns, so that other work on the machine affects all of them alike.
 """

@@ -21,11 +21,14 @@ def advice(folder: Path, recipe: Recipe, pace: float | None = None) -> str | Non
         pace: seconds that a step takes; None if that is unknown.
     """
     log = read_columns(folder)
-    said = _of_samples if isinstance(recipe, DiffusionRecipe) else _of_classifier
-    return said(folder, recipe, log, pace)
+    if isinstance(recipe, DiffusionRecipe):
+        return _of_samples(folder, recipe, log, pace)
+    return _of_classifier(folder, log)
 
 
-def _of_samples(folder: Path, recipe: Recipe, log: Columns, pace: float | None) -> str | None:
+def _of_samples(
+    folder: Path, recipe: DiffusionRecipe, log: Columns, pace: float | None
+) -> str | None:
     trend, near = Trend.of(log), log.get("scores/near")
     if near is None:
         return None
@@ -54,7 +57,7 @@ def _best(folder: Path) -> str:
     return "" if last else f"; the lowest distance is that of {path}"
 
 
-def _of_classifier(folder: Path, recipe: Recipe, log: Columns, pace: float | None) -> str | None:
+def _of_classifier(folder: Path, log: Columns) -> str | None:
     if "validation/gap" not in log:
         return None
     (steps, losses), gap = log[JUDGED["validation"]], log["validation/gap"].values[-1]

@@ -156,7 +156,6 @@ def interval(recipe: DiffusionRecipe, scoring: float, once: float = 0) -> int | 
 
 def costs(run: Watched, recipe: DiffusionRecipe, features: Features) -> tuple[float, float]:
     """Return the costs of a scoring and of the training images, as for `interval`."""
-
     image = to_uint8(run.training.batch([0])[0])
     with FlopCounterMode(display=False) as of_features:
         pool = features.extract(image).pool
