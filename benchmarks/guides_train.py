@@ -22,7 +22,7 @@ from adm.models.trained import ClassifierModel
 
 STEPS, BATCH, RATE = 600, 128, 2e-4
 RADIUS, ATTACKS = 0.5, 3  # L2 norm of a change of an image, and the steps that look for the worst
-KNOTS = 10  # levels at which a temperature is fitted
+KNOTS, NOISIEST = 10, 980  # levels at which a temperature is fitted, up to the first of sampling
 Loss = Callable[[nn.Module, Tensor, Tensor, Tensor], Tensor]  # network, x_t, timestep, label
 
 
@@ -117,7 +117,7 @@ def temperatures(
     schedule, count = classifier.schedule, min(len(held_out), 2000)
     images, label = held_out.batch(range(count))
     x_0, random = to_float(images), torch.Generator().manual_seed(0)
-    levels = torch.linspace(0, schedule.last, KNOTS).round().long().tolist()
+    levels = torch.linspace(0, NOISIEST, KNOTS).round().long().tolist()
     fitted = list[float]()
     for level in levels:
         x_t = process.diffuse(schedule, x_0, torch.randn(x_0.shape, generator=random), level)
