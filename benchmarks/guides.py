@@ -106,6 +106,7 @@ STEPS = 3000  # of the recipe
 PAPER = "Dhariwal and Nichol 2021"
 ROWS = {
     "base": Row("base", "noisy classifier, at all levels, UniPC", PAPER),
+    "unguided": Row("base", "not guided", unit=0.0),
     "clean": Row("input", "clean classifier, at the estimate of x_0", training=("noised=false",)),
     "through": Row(
         "input",
@@ -274,7 +275,7 @@ def measure(name: str, out: Path, count: int = COUNT, few: int = FEW) -> Measure
     pipeline = replace(adm.load(MODEL), guides=(classifier,))
     first, *others = FEATURES
     tried = dict[str, float]()
-    for scale in (row.unit * each for each in SCALES):
+    for scale in dict.fromkeys(row.unit * each for each in SCALES):
         some, _ = images(pipeline, row, scale, few, seed=1)
         few_scores = scored(some, first, out / "tried", DISTANCES)
         tried[f"{scale:g}"] = distance(few_scores).value
