@@ -72,6 +72,7 @@ class Row:
         sampling: settings of the sampling.
         unit: of the scales.
         particles: of twisted diffusion sampling; None for guidance.
+        left: commit at which it can be measured again, if it left the code.
     """
 
     group: str
@@ -83,6 +84,7 @@ class Row:
     sampling: dict[str, Any] = field(default_factory=lambda: dict(EVEN))
     unit: float = 1.0
     particles: int | None = None
+    left: str = ""
 
     def spec(self, scale: float) -> str:
         """Return the spec of the guide."""
@@ -108,6 +110,13 @@ ROWS = {
     "base": Row("base", "noisy classifier, at all levels, UniPC", PAPER),
     "unguided": Row("base", "not guided", unit=0.0),
     "clean": Row("input", "clean classifier, at the estimate of x_0", training=("noised=false",)),
+    "clean-through": Row(
+        "input",
+        "clean classifier, at the estimate of x_0, through the network",
+        "Chung et al. 2023",
+        training=("noised=false",),
+        guide="on=x_0_through_network",
+    ),
     "through": Row(
         "input",
         "noisy classifier, at the estimate of x_0, through the network",
@@ -135,7 +144,7 @@ ROWS = {
     ),
     "tempered": Row("calibration", "a temperature of each level", change=tempered),
     "unit": Row("gradient", "of unit norm", change=kind(variants.Unit), unit=1 / 64),
-    "capped": Row("gradient", "scaled to a norm of at most 1", guide="cap=1"),
+    "capped": Row("gradient", "scaled to a norm of at most 1", guide="cap=1", left="006ed928"),
     "ancestral": Row("algorithm", "Algorithm 1, 25 steps", PAPER, sampling=dict(ANCESTRAL)),
     "at-mean": Row(
         "algorithm",
@@ -271,6 +280,8 @@ def scored(
 def measure(name: str, out: Path, count: int = COUNT, few: int = FEW) -> Measured:
     """Choose the scale of a row, and score other images at it."""
     row = ROWS[name]
+    if row.left:
+        raise SystemExit(f"{name} left the code; measure it at {row.left}")
     classifier = classifier_of(row, name, out)
     pipeline = replace(adm.load(MODEL), guides=(classifier,))
     first, *others = FEATURES
@@ -364,7 +375,8 @@ def lines(measured: dict[str, Measured]) -> str:
 
 
 def titled(row: Row) -> str:
-    return f"{row.title} ({row.source})" if row.source else row.title
+    notes = ", ".join(filter(None, [row.source, row.left and f"at {row.left}"]))
+    return f"{row.title} ({notes})" if notes else row.title
 
 
 def by_level(measured: dict[str, Measured]) -> str:

@@ -137,7 +137,7 @@ def test_settings_are_the_same_through_json(data: Any) -> None:
         ("guide", "free:1.5", FreeGuide(scale=1.5)),
         (
             "guide",
-            "classifier:scale=2,interval=300-980,every=2,cap=none",
+            "classifier:scale=2,interval=300-980,every=2,by=none",
             ClassifierGuide(scale=2.0, interval=(300, 980), every=2),
         ),
         ("guide", "classifier:scale=-1e-05", ClassifierGuide(scale=-1e-05)),

@@ -122,7 +122,7 @@ ATTENTION, TERM = AttentionGuide(scale=2.0), ClassifierGuide(scale=2.0)
 THROUGH = replace(TERM, on="x_0_through_network")
 GUIDED: dict[str, tuple[Any, ...]] = {
     "not": (),
-    "every fourth level, capped": (replace(TERM, every=4, cap=0.5),),
+    "every fourth level": (replace(TERM, every=4),),
     "at every second level of an interval": (replace(TERM, interval=(4, 14), every=2),),
     "on x_0": (replace(TERM, on="x_0"),),
     "through the network, every third level": (replace(THROUGH, every=3),),
@@ -156,7 +156,7 @@ def test_the_cost_is_the_number_of_calls_of_all_networks(
     ("how", "cost"),
     [
         ("not", Cost(6)),
-        ("every fourth level, capped", Cost(6, 2)),
+        ("every fourth level", Cost(6, 2)),
         ("on x_0", Cost(6, 6)),
         ("through the network, every third level", Cost(8, 2)),
         ("free", Cost(12)),

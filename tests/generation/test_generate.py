@@ -32,8 +32,8 @@ RUNS = {
     "ancestral, at the mean": BASE.change(sampler="ancestral:at_mean=true", scale=2.0),
     "from level 12": BASE.change(grid="even:start=12", scale=1.0),
     "without labels": BASE.change(use_labels=False, scale=2.0),
-    "guided in an interval, every second level, capped": BASE.change(
-        guide="classifier:scale=3,interval=2-18,every=2,cap=0.5"
+    "guided in an interval, every second level": BASE.change(
+        guide="classifier:scale=3,interval=2-18,every=2"
     ),
 }
 

@@ -22,7 +22,7 @@ from adm.samplers import (
     WeakGuide,
 )
 
-GUIDE = ClassifierGuide(scale=2.5, interval=(100, 800), every=2, cap=3.0)
+GUIDE = ClassifierGuide(scale=2.5, interval=(100, 800), every=2)
 RICH = Sampling(
     sampler=DDIM(eta=0.25, clip_again=True),
     grid=DDIMQuadratic(steps=17, start=900),
@@ -124,12 +124,6 @@ def applied_to_ones(guide: ClassifierGuide, levels: list[int]) -> dict[int, floa
         level: applied(x, level, None).mean().item()  # type: ignore[arg-type]
         for level in range(len(levels), 0, -1)
     }
-
-
-def test_a_cap_limits_the_scaled_gradient() -> None:
-    """Four ones have length 2: 3 times them 6, so that a cap of 4 leaves 2 each."""
-    assert applied_to_ones(ClassifierGuide(scale=3.0, cap=4.0), [1])[1] == pytest.approx(2)
-    assert applied_to_ones(ClassifierGuide(scale=3.0, cap=7.0), [1])[1] == pytest.approx(3)
 
 
 def test_a_gradient_is_reused_from_the_first_level_of_the_interval() -> None:

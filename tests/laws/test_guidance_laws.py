@@ -24,7 +24,6 @@ from adm.generation.guides import with_guides
 from adm.guidance import (
     Contrast,
     between,
-    capped,
     classifier_gradient,
     contrasted,
     evaluate,
@@ -209,18 +208,6 @@ def test_a_batch_of_levels_counts_as_visited_once():
     visited = [torch.tensor(levels) for levels in ([9, 7], [9, 7], [8, 6], [7, 5])]
     values = [at(reused, level, noisy(1)).tolist() for level in visited]
     assert values == [[9, 7], [9, 7], [9, 7], [7, 5]]
-
-
-def test_a_cap_shortens_long_gradients_and_leaves_short_ones():
-    lengths = at(EXACT, 10).flatten(1).norm(dim=1)
-    norm = lengths.sort().values[2].item()
-    actual = at(capped(EXACT, norm), 10)
-    torch.testing.assert_close(actual.flatten(1).norm(dim=1), lengths.clamp(max=norm))
-    torch.testing.assert_close(actual[lengths < norm], at(EXACT, 10)[lengths < norm])
-    zero = capped(lambda x_t, level, p: torch.zeros_like(x_t), 1.0)
-    assert at(zero, 10).abs().max() == 0, "no division by a length of 0"
-    with pytest.raises(ValueError, match="positive"):
-        capped(EXACT, 0.0)
 
 
 def test_algorithm_2_with_the_exact_gradient_is_the_conditional_model():

@@ -207,7 +207,7 @@ def test_invalid_changes_are_refused(model, then, message):
         Then(level=9, scale=2),
         Then(level=273.2 / 3, classes="ankle boot", scale=-1e-5),
         Then(level=0, guide=()),
-        Then(level=9, guide=(ClassifierGuide(scale=2, every=3, cap=0.5),), scale=1),
+        Then(level=9, guide=(ClassifierGuide(scale=2, every=3),), scale=1),
         Then(level=9, guide=(FreeGuide(scale=-2), ClassifierGuide(scale=3, interval=(2, 5)))),
     ],
     ids=text,

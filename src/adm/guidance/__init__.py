@@ -5,7 +5,7 @@ combine     Gradients -> Gradient
 denoisers   Denoise, Gradient -> Denoise; Denoise, weaker ones -> Denoise
 """
 
-from adm.guidance.combine import between, capped, every, scaled, switched, total
+from adm.guidance.combine import between, every, scaled, switched, total
 from adm.guidance.denoisers import (
     Contrast,
     contrasted,
@@ -25,7 +25,6 @@ __all__ = [
     "Contrast",
     "Gradient",
     "between",
-    "capped",
     "classifier_gradient",
     "clean_gradient",
     "contrasted",

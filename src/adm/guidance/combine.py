@@ -1,4 +1,4 @@
-"""Gradients -> Gradient: scaled, added, limited to levels, reused, capped, switched on the way."""
+"""Gradients -> Gradient: scaled, added, limited to levels, reused, switched on the way."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar, cast
@@ -98,23 +98,6 @@ def total(*gradients: Gradient) -> Gradient:
     def combined(x_t: Tensor, level: Level, prediction: Prediction) -> Tensor:
         first, *others = (gradient(x_t, level, prediction) for gradient in gradients)
         return sum(others, start=first)
-
-    return combined
-
-
-def capped(gradient: Gradient, norm: float) -> Gradient:
-    """Limit the gradient of each image to an L2 norm of at most `norm`.
-
-    Raises:
-        ValueError: the norm is not positive.
-    """
-    if not norm > 0:
-        raise ValueError(f"norm must be positive, got {norm}")
-
-    def combined(x_t: Tensor, level: Level, prediction: Prediction) -> Tensor:
-        pull = gradient(x_t, level, prediction)
-        length = pull.flatten(1).square().sum(dim=1).sqrt().clamp(min=torch.finfo(pull.dtype).tiny)
-        return pull * (norm / length).clamp(max=1).reshape(-1, *[1] * (pull.dim() - 1))
 
     return combined
 

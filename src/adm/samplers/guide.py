@@ -13,7 +13,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from adm.diffusion import Denoise, Schedule
-from adm.guidance import Contrast, Gradient, between, capped, every, scaled
+from adm.guidance import Contrast, Gradient, between, every, scaled
 from adm.samplers.interval import Interval, check_within, visited_within
 from adm.spec import Checked
 
@@ -50,16 +50,14 @@ class ByGradient(Guide):
     """Guidance by a gradient with respect to x_t.
 
     Attributes:
-        cap: largest L2 norm of the scaled gradient of an image; none for no limit.
         by: which of several classifiers or functions guides, by its name; by default the first.
     """
 
-    cap: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
     by: Name | None = None
     neutral: ClassVar[float] = 0.0
 
     def apply(self, gradient: Gradient, levels: Sequence[float]) -> Gradient:
-        """Apply reuse, scale, cap and interval to a gradient.
+        """Apply reuse, scale and interval to a gradient.
 
         Args:
             levels: the levels that the sampler visits, of the process that the model was trained
@@ -67,8 +65,6 @@ class ByGradient(Guide):
         """
         pull = gradient if self.every == 1 else every(gradient, self.every)
         pull = scaled(pull, self.scale)
-        if self.cap is not None:
-            pull = capped(pull, self.cap)
         inside = visited_within(self.interval, levels)
         return pull if inside is None else between(pull, *inside)
 
