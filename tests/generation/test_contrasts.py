@@ -119,20 +119,15 @@ def test_all_contrasts_add_up_and_their_sum_is_clipped(model: adm.Pipeline, samp
 
 FREE, WEAK = FreeGuide(scale=2.0), WeakGuide(scale=2.0)
 ATTENTION, TERM = AttentionGuide(scale=2.0), ClassifierGuide(scale=2.0)
-THROUGH = replace(TERM, on="x_0_through_network")
 GUIDED: dict[str, tuple[Any, ...]] = {
     "not": (),
     "every fourth level": (replace(TERM, every=4),),
     "at every second level of an interval": (replace(TERM, interval=(4, 14), every=2),),
-    "on x_0": (replace(TERM, on="x_0"),),
-    "through the network, every third level": (replace(THROUGH, every=3),),
     "twice": (TERM, replace(TERM, interval=(4, 14))),
     "free": (FREE,),
     "every second, every third": (replace(FREE, every=2), replace(WEAK, every=3)),
     "all, and a classifier": (TERM, FREE, WEAK, ATTENTION),
-    "through the networks": (THROUGH, FREE, WEAK),
-    "through some": (replace(THROUGH, every=2), replace(FREE, interval=(4, 14))),
-    "through those that are not reused": (THROUGH, replace(FREE, every=2)),
+    "free in an interval": (replace(TERM, every=2), replace(FREE, interval=(4, 14))),
 }
 
 
@@ -142,10 +137,6 @@ def test_the_cost_is_the_number_of_calls_of_all_networks(
     model: adm.Pipeline, sampler: str, how: str
 ) -> None:
     settings = {"sampler": sampler, "steps": 6, "guide": GUIDED[how]}
-    if sampler == "splitting" and ("x_0" in how or "through" in how):
-        with pytest.raises(SettingError, match=r"^splitting takes the gradient .* guidance on x_0"):
-            model.generator(**settings)
-        return
     generator = model.generator(**settings)
     assert generator.cost == calls(generator)
     ahead = [generator.evaluations_of(step) for step in range(1, 7)]
@@ -157,13 +148,10 @@ def test_the_cost_is_the_number_of_calls_of_all_networks(
     [
         ("not", Cost(6)),
         ("every fourth level", Cost(6, 2)),
-        ("on x_0", Cost(6, 6)),
-        ("through the network, every third level", Cost(8, 2)),
         ("free", Cost(12)),
         ("every second, every third", Cost(11)),
         ("all, and a classifier", Cost(24, 6)),
-        ("through the networks", Cost(36, 6)),
-        ("through some", Cost(14, 3)),
+        ("free in an interval", Cost(9, 3)),
     ],
 )
 def test_the_cost_of_ddim_is_known(model: adm.Pipeline, how: str, cost: Cost) -> None:

@@ -158,47 +158,10 @@ def test_a_classifier_of_other_things_is_refused(
         DiffusionGenerator(model, BASE.change(scale=1.0), [other])
 
 
-def test_a_clean_classifier_guides_through_the_estimate_of_x_0(
-    model: DiffusionModel, guide: ClassifierModel, tmp_path: Path
-) -> None:
-    """Its process does not matter, but its images and classes do."""
-    of_another_process = ("noised=false", "process.steps=25", "process.schedule=linear")
-
-    def clean(*settings: str) -> ClassifierModel:
-        chosen = tiny.classifier(*of_another_process, *settings)
-        return load_classifier(tiny.model(tmp_path / "clean.safetensors", chosen, seed=1))
-
-    guided = BASE.change(scale=3.0)
-    one = last(model, guided, clean())
-    assert not torch.equal(one, last(model, BASE, clean()))
-    assert torch.equal(one, last(model, guided.change(guide="classifier:scale=3,on=x_0"), clean()))
-    network = last(model, guided.change(guide="classifier:scale=3,on=x_0_through_network"), clean())
-    assert not torch.allclose(network, one, atol=1e-3)
-    # Of the same weights, at level 1:
-    noisy = last(model, guided.change(guide="classifier:scale=3,on=x_0"), guide)
-    torch.testing.assert_close(noisy, one, rtol=0, atol=1e-3)
-    assert not torch.allclose(last(model, guided, guide), noisy, atol=1e-3)
-    with pytest.raises(ValueError, match="trained on clean images, and cannot"):
-        DiffusionGenerator(model, guided.change(guide="classifier:scale=3,on=x_t"), [clean()])
-    with pytest.raises(ValueError, match=r"has the size of images \(8, 8\)"):
-        DiffusionGenerator(model, guided, [clean("data.size=16,16", "classifier.size=16,16")])
-    at_mean = BASE.change(
-        sampler="ancestral:at_mean=true", guide="classifier:scale=3,on=x_0_through_network"
-    )
-    with pytest.raises(SettingError, match=r"at_mean=true and .* exclude each other"):
-        DiffusionGenerator(model, at_mean, [clean()])
-
-
-@pytest.mark.parametrize("on", ["x_0", "x_0_through_network"])
-def test_guidance_on_x_0_works_whatever_the_grad_mode_of_the_caller(
-    model: DiffusionModel, guide: ClassifierModel, on: str
-) -> None:
-    sampling = BASE.change(guide=f"classifier:scale=3,on={on}")
-    plain = last(model, sampling, guide)
-    for mode in (torch.no_grad(), torch.inference_mode()):
-        with mode:
-            assert torch.equal(last(model, sampling, guide), plain)
-    assert not plain.requires_grad
+def test_a_classifier_of_clean_images_is_refused(model: DiffusionModel, tmp_path: Path) -> None:
+    path = tiny.model(tmp_path / "c.safetensors", tiny.classifier("noised=false"))
+    with pytest.raises(SettingError, match="trained on clean images, and cannot guide"):
+        DiffusionGenerator(model, BASE.change(scale=1.0), [load_classifier(path)])
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])

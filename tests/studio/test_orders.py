@@ -26,12 +26,13 @@ from studio.conftest import (
 
 from adm.app.cli import main
 from adm.app.studio import orders
-from adm.app.studio.forms import forms
+from adm.app.studio.forms import control, forms
 from adm.app.studio.model_cache import ModelCache
 from adm.data.pixels import to_picture, to_tensor
 from adm.images import to_uint8
 from adm.restoration.operators import Inpaint
 from adm.samplers import DDIM, SAMPLERS
+from adm.samplers.settings import Rounding
 from adm.spec import SettingError
 from adm.store.samples import SHEET
 
@@ -388,8 +389,7 @@ def test_a_control_fits_the_type_of_its_parameter() -> None:
     assert (unipc["order"]["step"], ddim["eta"]["step"]) == (1, "any")
     assert ddim["clip_again"]["input"] == "switch"
     assert ddim["noise"]["input"] == "text"
-    on = specs["guide"]["classifier"]["parameters"]["on"]
-    assert (on["input"], on["choices"]) == ("choice", ["x_t", "x_0", "x_0_through_network"])
+    assert control(Rounding) == {"input": "choice", "choices": ["nearest", "truncated"]}
     assert "compile" not in forms()["settings"]
 
 

@@ -201,8 +201,7 @@ class DiffusionGenerator(Generator):
         noise, x = self.noise(indices), self.x_start(indices, inputs)
         prior = Prior(denoise, self.schedule, pull, threshold)
         states = self.start.states(model, prior, sampler, x, noise, inputs)
-        through = {each.on for each in self.sampling.by(ClassifierGuide)} & {"x_0_through_network"}
-        differentiated = through or self.gradients or self.start.differentiates
+        differentiated = self.gradients or self.start.differentiates
         return with_grad(states) if differentiated else without_grad(states)
 
     def x_start(self, indices: Sequence[int], inputs: Tensor | None = None) -> Tensor:

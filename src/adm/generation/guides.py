@@ -14,7 +14,7 @@ from adm.functions import Function, load_function
 from adm.generation.generator import Cost
 from adm.generation.labels import label_of
 from adm.guidance import Gradient, contrasted, switched, thresholded, total
-from adm.models.pair import given_by, guides_on
+from adm.models.pair import given_by
 from adm.models.trained import ClassifierModel, DiffusionModel, Network
 from adm.samplers import (
     AttentionGuide,
@@ -152,11 +152,7 @@ class Networks:
         if labels is None:
             raise SettingError("classes", f"{{scale={guide.scale:g}}} guides to classes; give {{}}")
         network = classifier.prepared(sampling.precision, sampling.compile)
-        on = guides_on(classifier, guide.on)
-        if on == "x_t":
-            return classifier.gradient(labels, schedule, network)
-        through = on == "x_0_through_network"
-        return classifier.clean_gradient(labels, schedule, through, network)
+        return classifier.gradient(labels, schedule, network)
 
 
 def without_guides(sampling: Sampling) -> Sampling:
@@ -213,26 +209,22 @@ class Counter:
 
     Attributes:
         network: number of evaluations of networks that denoise, the weaker ones included.
-        backward: number of backward passes through them.
         classifier: number of gradients of classifiers.
     """
 
     def __init__(self, schedule: Schedule) -> None:
         self.schedule = schedule
-        self.network = self.backward = self.classifier = 0
-        self._before = 0  # evaluations before the latest one of the model itself
+        self.network = self.classifier = 0
 
     @property
     def cost(self) -> Cost:
         """All calls."""
-        return Cost(self.network + self.backward, self.classifier)
+        return Cost(self.network, self.classifier)
 
     def denoise(self, guide: ContrastGuide | None = None) -> Denoise:
         """Return a denoiser that counts its evaluations, and predicts an empty image."""
 
         def denoise(x_t: Tensor, level: Level) -> Prediction:
-            if guide is None:
-                self._before = self.network
             self.network += 1
             value = at(self.schedule.posterior_variance, level, x_t)
             log = at(self.schedule.posterior_log_variance, level, x_t)
@@ -242,7 +234,7 @@ class Counter:
         return denoise
 
     def gradient(self, guide: ByGradient) -> Gradient:
-        """Return a gradient that counts its evaluations, and the backward passes of networks.
+        """Return a gradient that counts its evaluations.
 
         What a function of the user's evaluates is not known.
         """
@@ -250,8 +242,6 @@ class Counter:
         def gradient(x_t: Tensor, level: Level, prediction: Prediction) -> Tensor:
             if isinstance(guide, ClassifierGuide):
                 self.classifier += 1
-                if guide.on == "x_0_through_network":  # all that made the prediction
-                    self.backward += self.network - self._before
             return torch.zeros_like(x_t)
 
         return gradient

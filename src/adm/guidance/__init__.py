@@ -16,7 +16,6 @@ from adm.guidance.denoisers import (
 from adm.guidance.gradients import (
     Gradient,
     classifier_gradient,
-    clean_gradient,
     evaluate,
     through_denoiser,
 )
@@ -26,7 +25,6 @@ __all__ = [
     "Gradient",
     "between",
     "classifier_gradient",
-    "clean_gradient",
     "contrasted",
     "evaluate",
     "every",

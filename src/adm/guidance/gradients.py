@@ -7,7 +7,6 @@ import torch
 from torch import Tensor
 
 from adm.diffusion import Denoise, Level, Prediction, Schedule
-from adm.diffusion.schedule import at
 
 # x_t, level, prediction -> (B, C, H, W) gradient of log p(y | x_t) with respect to x_t, without a
 # scale; `combine.scaled` applies one.
@@ -26,56 +25,14 @@ def classifier_gradient(
     """
 
     def gradient(x_t: Tensor, level: Level, prediction: Prediction) -> Tensor:
-        def classified(x: Tensor) -> Tensor:
-            return logits(x, schedule.timestep(level, x))
-
-        return _of_class(classified, x_t, label)
-
-    return gradient
-
-
-def clean_gradient(
-    logits: Callable[[Tensor], Tensor],
-    schedule: Schedule,
-    label: Tensor,
-    through_network: bool = False,
-) -> Gradient:
-    """Return the gradient of log p(y | x_0) at the estimate of x_0, with respect to x_t.
-
-    By the chain rule, the gradient with respect to the estimate is multiplied by the Jacobian of
-    the estimate, signal / sigma^2 Cov[x_0 | x_t]. By default that is taken to be `signal`, its
-    value for data of unit variance around any mean, which costs nothing. It is exact in the limit
-    of low noise along all directions in which the data vary, and fades with the signal, while
-    1 / signal (the noise held constant) grows without limit, and a factor of 1 (Ma et al. 2024)
-    stays. Even with the exact Jacobian and classifier the result is biased, except in that limit:
-    the classifier is sure of an estimate of which it should be unsure.
-
-    Args:
-        logits: x_0 -> (B, classes) logits of a classifier of clean images.
-        schedule: gives the signal of each level.
-        label: see `classifier_gradient`.
-        through_network: multiply by the Jacobian of the network instead, by a backward pass; see
-            `through_denoiser`.
-    """
-
-    def gradient(x_t: Tensor, level: Level, prediction: Prediction) -> Tensor:
-        pull = _of_class(logits, prediction.x_0, label)
-        if not through_network:
-            return at(schedule.signal, level, x_t) * pull
-        # The derivative of an inner product with a constant is the product with the Jacobian.
-        return through_denoiser(lambda p, _: (p.x_0 * pull).sum())(x_t, level, prediction)
+        with torch.enable_grad():
+            x = x_t.detach().requires_grad_()
+            log_p = logits(x, schedule.timestep(level, x)).float().log_softmax(dim=1)
+            # A sum and not a mean: the gradient of an image must not depend on its batch.
+            chosen = log_p.gather(1, label.expand(len(x))[:, None]).sum()
+            return torch.autograd.grad(chosen, x)[0].float()
 
     return gradient
-
-
-def _of_class(logits: Callable[[Tensor], Tensor], image: Tensor, label: Tensor) -> Tensor:
-    """(B, C, H, W) gradient of log p(label | image) with respect to the image; builds no graph."""
-    with torch.enable_grad():
-        x = image.detach().requires_grad_()
-        log_p = logits(x).float().log_softmax(dim=1)
-        # A sum and not a mean: the gradient of an image must not depend on its batch.
-        chosen = log_p.gather(1, label.expand(len(x))[:, None]).sum()
-        return torch.autograd.grad(chosen, x)[0].float()
 
 
 def through_denoiser(log_p: Callable[[Prediction, Level], Tensor]) -> Gradient:

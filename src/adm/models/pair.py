@@ -19,7 +19,7 @@ from adm.samplers import (
     Sampling,
     WeakGuide,
 )
-from adm.samplers.guide import Guide, On
+from adm.samplers.guide import Guide
 from adm.shown import short
 from adm.spec import SettingError, literal, out_of_range
 
@@ -116,11 +116,6 @@ def classes_of(
     return model.classes or (given_by(to_labels[0], classifiers).classes if guided else ())
 
 
-def guides_on(classifier: ClassifierModel, on: On | None) -> On:
-    """Return what a classifier classifies when it guides; see `ClassifierGuide.on`."""
-    return on or ("x_t" if classifier.recipe.noised else "x_0")
-
-
 def given_by(guide: ByGradient, given: Sequence[Given]) -> Given:
     """Return the classifier or the function that a guide names, by default the first.
 
@@ -203,7 +198,7 @@ def _check_classifiers(
     model: DiffusionModel, sampling: Sampling, classifiers: Sequence[ClassifierModel]
 ) -> None:
     """Raise SettingError unless the classifiers can guide the model with these settings."""
-    guides, sampler, name = sampling.by(ClassifierGuide), sampling.sampler, literal(model.name)
+    guides, name = sampling.by(ClassifierGuide), literal(model.name)
     if not classifiers:
         # Not their sum: guides of opposite scales act at different levels.
         strongest = max((guide.scale for guide in guides), key=abs, default=0.0)
@@ -219,48 +214,30 @@ def _check_classifiers(
             f"{name} is distilled from a guided model and takes the scale alone; leave "
             "{classifier} out",
         )
-    ways, classes = list[On](), classes_of(model, sampling, classifiers)
+    classes = classes_of(model, sampling, classifiers)
     for guide in guides or [ClassifierGuide(scale=0)]:
         classifier = given_by(guide, classifiers)
-        ways.append(guides_on(classifier, guide.on))
         own = guide.classes is not None
-        check_pair(model, classifier, ways[-1], classifier.classes if own else classes)
-    if sampler.splits and {*ways} - {"x_t"}:
-        raise SettingError(
-            "sampler",
-            f"{sampler.name} takes the gradient before the network, and guidance on x_0 needs the "
-            "output of the network; use {sampler=ipndm}, or a classifier of noisy images",
-        )
-    if sampler.elsewhere and "x_0_through_network" in ways:
-        raise SettingError(
-            "sampler.at_mean",
-            "at_mean=true and on=x_0_through_network exclude each other: the one takes the "
-            "gradient at the mean, the other where the network was evaluated; use on=x_0",
-        )
+        check_pair(model, classifier, classifier.classes if own else classes)
 
 
 def check_pair(
-    model: DiffusionModel,
-    classifier: ClassifierModel,
-    on: On | None = None,
-    classes: tuple[str, ...] = (),
+    model: DiffusionModel, classifier: ClassifierModel, classes: tuple[str, ...] = ()
 ) -> None:
     """Raise ValueError unless the classifier can guide the model.
 
-    Both must have the same image shape, and if it classifies x_t the same diffusion process. A
+    It is one of noisy images, and both have the same image shape and diffusion process. A
     class-conditional model must have the classifier's classes; an unconditional model can be guided
     to any class.
 
     Args:
-        on: what it classifies; see `ClassifierGuide.on`.
         classes: those of the labels that it guides to; by default the model's, if it has any.
     """
-    on_x_t = guides_on(classifier, on) == "x_t"
-    if on_x_t and not classifier.recipe.noised:
+    if not classifier.recipe.noised:
         raise SettingError(
-            "guide.on",
-            f"{literal(classifier.name)} was trained on clean images, and cannot classify x_t; use "
-            "on=x_0, or give a classifier of noisy images",
+            "classifier",
+            f"{literal(classifier.name)} was trained on clean images, and cannot guide; train one "
+            "on noisy images, or guide by {gradient}, a function of yours",
         )
     ours, theirs = model.recipe.data, classifier.recipe.data
     labels = {"classes": (classes or model.classes or classifier.classes, classifier.classes)}
@@ -270,7 +247,7 @@ def check_pair(
     pairs = {
         "size of images": (ours.size, theirs.size),
         "channels": (ours.channels, theirs.channels),
-        **(_processes(model, classifier) if on_x_t else {}),
+        **_processes(model, classifier),
     }
     _check_alike("classifier", model, classifier, pairs, cure)
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from adm.diffusion import Denoise, Level, Parameterization, Prediction, Schedule, Threshold, clip
 from adm.distillation import conditions
-from adm.guidance import Gradient, classifier_gradient, clean_gradient
+from adm.guidance import Gradient, classifier_gradient
 from adm.images import Range
 from adm.models.compiled import Compiled
 from adm.models.hub import MODEL, repository_of
@@ -199,37 +199,12 @@ class ClassifierModel(TrainedModel[Classifier, ClassifierRecipe]):
         evaluate = self.prepared() if network is None else network
         return classifier_gradient(evaluate, schedule or self.schedule, labels)
 
-    def clean_gradient(
-        self,
-        labels: Tensor,
-        schedule: Schedule,
-        through_network: bool = False,
-        network: Logits | None = None,
-    ) -> Gradient:
-        """Return the gradient of log p(label | x_0) at a model's estimate of x_0, without a scale.
-
-        Args:
-            schedule: the process of the model, respaced; that of the classifier does not matter.
-            through_network: see `adm.guidance.clean_gradient`.
-            network: see `gradient`.
-        """
-        evaluate = self.prepared() if network is None else network
-
-        def logits(x_0: Tensor) -> Tensor:
-            return evaluate(x_0, self._cleanest(x_0))
-
-        return clean_gradient(logits, schedule, labels, through_network)
-
     def classify(self, x_0: Tensor) -> Tensor:
         """(B, C, H, W) clean images in [-1, 1] -> (B, classes) logits.
 
         A noisy classifier takes them as images of its lowest level.
         """
-        return self.network(x_0, self._cleanest(x_0))
-
-    def _cleanest(self, x_0: Tensor) -> Tensor:
-        """Return the timestep of the lowest level that the classifier was trained on, (B,)."""
-        return self.schedule.timestep(1 if self.recipe.noised else 0, x_0)
+        return self.network(x_0, self.schedule.timestep(1 if self.recipe.noised else 0, x_0))
 
 
 def name_of(path: Path) -> str:

@@ -30,10 +30,6 @@ class Ancestral(Sampler):
     def random(self) -> bool:
         return True
 
-    @property
-    def elsewhere(self) -> bool:
-        return self.at_mean
-
     def __call__(
         self,
         denoise: Denoise,

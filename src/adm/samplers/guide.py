@@ -8,7 +8,7 @@ spec holds no path and no code: models and functions are given beside it, and it
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar
 
 from pydantic import Field
 
@@ -19,7 +19,6 @@ from adm.spec import Checked
 
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Name = Annotated[str, Field(min_length=1)]
-On = Literal["x_t", "x_0", "x_0_through_network"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,15 +79,10 @@ class ClassifierGuide(ByGradient):
             the sampler multiplies it by the factor of the level that it is at. On the exact
             classifier of a Gaussian mixture this is closer to full guidance than to reuse the
             shift of the noise or of x_0.
-        on: the input of the classifier. `x_t` needs a noisy classifier. `x_0` is the model's
-            estimate of the clean image; see `clean_gradient`. `x_0_through_network` differentiates
-            the model too, which costs a backward pass of its network. By default x_t with a noisy
-            classifier, and x_0 with one of clean images.
         classes: the class that it guides all images to, by name or number; by default that of each
             image. A classifier with other classes than those of the model needs it.
     """
 
-    on: On | None = None
     classes: Name | None = None
     name: ClassVar[str] = "classifier"
 

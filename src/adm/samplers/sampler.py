@@ -22,19 +22,11 @@ class Sampler(Checked):
     Attributes:
         draws: whether it samples from p(x_(t-1) | x_t) with the variance of the model, rather than
             solves an ODE or SDE of the denoiser.
-        splits: whether it takes the gradient before the network is evaluated, so that the gradient
-            cannot depend on the prediction.
-        elsewhere: whether it takes the gradient at another point than the network is evaluated at.
         random: whether its steps add noise, so that its images do not converge to those of the ODE
             in many steps.
     """
 
     draws: ClassVar[bool] = False
-    splits: ClassVar[bool] = False
-
-    @property
-    def elsewhere(self) -> bool:
-        return False
 
     @property
     def random(self) -> bool:

@@ -28,7 +28,6 @@ class Splitting(Multistep):
     order: Annotated[int, Field(ge=1, le=4)] = 4
     even: bool = False
     name: ClassVar[str] = "splitting"
-    splits: ClassVar[bool] = True
 
     def __call__(
         self,

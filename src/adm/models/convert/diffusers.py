@@ -97,7 +97,7 @@ def export(
     unet = unet2d_of(recipe.unet, recipe.data.size, unlabelled)
     scheduler = scheduler_of(recipe.process)
     if classifier is not None:
-        check_pair(model, classifier, "x_t")
+        check_pair(model, classifier)
     with new_folder(folder) as new:
         for place in (UNET, SCHEDULER):
             (new / place).mkdir()
