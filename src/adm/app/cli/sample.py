@@ -46,8 +46,9 @@ def sample(
 
         adm sample runs/digits --classifier runs/digits-classifier --scale 1 --out out/digits
 
-        adm sample fashion --classifier fashion-classifier --classifier fashion-judge \
-            --guide classifier:scale=2 --guide classifier:scale=1,by=fashion-judge --out out/both
+        adm sample fashion --classifier fashion-classifier \
+            --classifier fashion-unlabelled-classifier --guide classifier:scale=2 --guide \
+            classifier:scale=1,by=fashion-unlabelled-classifier,classes=cluster-03 --out out/both
 
         adm sample 64x64_diffusion.pt --upsampler 64_256_upsampler.pt --out out/large
 
