@@ -18,6 +18,7 @@ from adm.diffusion import TARGETS
 from adm.networks import HeadCount, HeadWidth
 from adm.recipes import RECIPES, build, recipe
 from adm.recipes.schema import from_json, override
+from adm.restoration.operators import OPERATORS
 from adm.samplers import (
     DDIM,
     GRIDS,
@@ -169,12 +170,14 @@ def test_a_spec_is_a_name_and_values_of_its_fields(field: str, spec: str, value:
             "unipc:eta=1,noise=7-3",
             "sampler.noise must be two levels, the lower one first",
         ),
+        ("operator", "downsample:filter=x", "operator.filter must be 'mean' or 'bicubic', got 'x'"),
         ("guide", "classifier:scale=1,every=0", "guide.every must be at least 1, got '0'"),
     ],
 )
 def test_an_invalid_spec_is_refused_by_its_field(field: str, spec: Any, message: str) -> None:
+    tables = TABLES | {"operator": OPERATORS}
     with pytest.raises(SettingError) as error:
-        parse(TABLES[field], spec, field)
+        parse(tables[field], spec, field)
     assert message in str(error.value)
     assert len(str(error.value).splitlines()) == 1
 

@@ -105,7 +105,12 @@ def test_a_gradient_of_ones_own_is_added_and_may_differentiate_the_denoiser(
     )
     assert (last.x + 1).square().mean() < 0.9 * (plain.x + 1).square().mean()
     assert not last.x.requires_grad
-    assert levels == free.schedule.timesteps.tolist()
+    visited = levels.copy()
+    for mode in (torch.no_grad(), torch.inference_mode()):  # whatever the grad mode of the caller
+        with mode:
+            *_, same = pulled.trajectory(LABELS, range(5))
+            assert torch.equal(same.x, last.x)
+    assert visited == free.schedule.timesteps.tolist()
     images = pulled.images(LABELS, range(5))
     assert images.float().mean() < free.images(LABELS, range(5)).float().mean()
     ((name, sha256),) = pulled.manifest()["gradient"].items()
