@@ -71,7 +71,8 @@ class Row:
         guide: fields of the spec of `classifier`, beside the scale.
         sampling: settings of the sampling.
         unit: of the scales.
-        particles: of twisted diffusion sampling; None for guidance.
+        particles: of twisted diffusion sampling, whose scale is that of its target, 1; None for
+            guidance.
         left: commit at which it can be measured again, if it left the code.
     """
 
@@ -89,6 +90,13 @@ class Row:
     def spec(self, scale: float) -> str:
         """Return the spec of the guide."""
         return f"classifier:scale={scale:g}" + (f",{self.guide}" if self.guide else "")
+
+    @property
+    def scales(self) -> list[float]:
+        """Those that are tried."""
+        if self.particles:
+            return [1.0]
+        return list(dict.fromkeys(self.unit * each for each in SCALES))
 
 
 def tempered(classifier: ClassifierModel) -> ClassifierModel:
@@ -286,7 +294,7 @@ def measure(name: str, out: Path, count: int = COUNT, few: int = FEW) -> Measure
     pipeline = replace(adm.load(MODEL), guides=(classifier,))
     first, *others = FEATURES
     tried = dict[str, float]()
-    for scale in dict.fromkeys(row.unit * each for each in SCALES):
+    for scale in row.scales:
         some, _ = images(pipeline, row, scale, few, seed=1)
         few_scores = scored(some, first, out / "tried", DISTANCES)
         tried[f"{scale:g}"] = distance(few_scores).value
@@ -366,7 +374,8 @@ def lines(measured: dict[str, Measured]) -> str:
         shown.append(each.scores[JUDGE]["accuracy"].score.text())
         calls = f"{each.calls['network']} + {each.calls['classifier']}"
         row = ROWS[name]
-        rows.append([row.group, titled(row), f"{each.scale:g}", *shown, calls])
+        title = titled(row) + ("" if each.count == COUNT else f", {each.count:,} images")
+        rows.append([row.group, title, f"{each.scale:g}", *shown, calls])
     missing = "; ".join(titled(row) for name, row in ROWS.items() if name not in measured)
     later = "\n\n" + fill(f"Yet to be measured: {missing}.", 100) if missing else ""
     return f"{table(rows)}\n\n{by_level(measured)}{later}"
