@@ -23,6 +23,7 @@ from adm.training.log import FILE, read_columns
 from adm.training.loop import JUDGED
 
 SIZE = (28, 28)  # of the features that need nothing installed
+QUICK = "from adm.runs.watch import quality; quality.STEPS = 2\n"  # for `launch.train`
 SETTINGS = (
     "data.size=28,28",
     "train.steps=6",
@@ -58,12 +59,12 @@ FALLING = {
 def test_scores_change_no_weight_and_a_run_killed_at_one_ends_like_another(tmp_path):
     recipe, source = tiny.diffusion(*SETTINGS), tiny.stripes(60, SIZE)
     whole, broken, quiet = (tmp_path / name for name in ("whole", "broken", "quiet"))
-    printed = launch.finish(launch.train(tmp_path / "a", recipe, source, whole))
+    printed = launch.finish(launch.train(tmp_path / "a", recipe, source, whole, before=QUICK))
     assert printed.count("Fréchet distance at infinite N (fashion-judge)") == 3
     killed = launch.at_step(6, launch.itself("SIGKILL"))  # scored, and not yet in the log
-    process = launch.train(tmp_path / "b", recipe, source, broken, before=killed)
+    process = launch.train(tmp_path / "b", recipe, source, broken, before=QUICK + killed)
     launch.finish(process, status=-signal.SIGKILL)
-    launch.finish(launch.train(tmp_path / "b", recipe, source, broken))
+    launch.finish(launch.train(tmp_path / "b", recipe, source, broken, before=QUICK))
     assert launch.outcome(broken) == launch.outcome(whole)
     states_ = [json.loads((run / "run.json").read_text())["trend"] for run in (whole, broken)]
     assert states_[0] == states_[1]
@@ -85,13 +86,15 @@ def test_two_processes_share_the_images_and_score_as_one_does(tmp_path):
     source, figures = tiny.stripes(60, SIZE), list[dict[str, float]]()
     for count in (1, 2):
         run = tmp_path / f"{count}"
-        launch.finish(launch.train(tmp_path / "a", recipe, source, run, processes=count))
+        started = launch.train(tmp_path / "a", recipe, source, run, processes=count, before=QUICK)
+        launch.finish(started)
         figures.append({k: v for k, v in launch.log(run)[-1].items() if "/" in k})
         assert (run / "checkpoints/best-distance").resolve().name == "step-0000002"
     assert figures[0] == pytest.approx(figures[1], rel=1e-3)
 
 
-def test_guided_samples_are_scored_beside_those_without(tmp_path):
+def test_guided_samples_are_scored_beside_those_without(tmp_path, monkeypatch):
+    monkeypatch.setattr(quality, "STEPS", 2)
     recipe = tiny.diffusion(*SETTINGS)
     judge = tiny.classifier("data.size=28,28", "classifier.size=28,28")
     classifier = load_classifier(tiny.model(tmp_path / "judge.safetensors", judge))
