@@ -41,13 +41,13 @@ SHORTER = (
     (r"adm train", "--set watch.validation_images=16"),
     (r"--count [0-9]{3,}", "--count 20"),
     (r"--sampler ancestral", "--steps 10"),
-    (r"adm sample runs/photos|adm sample .*--condition", "--steps 4"),
+    (r"adm sample (fashion |runs/photos)|adm sample .*--condition", "--steps 4"),
     (r"adm sample .*--condition", "--count 4"),
     (r"adm evaluate", "--resamples 20"),
     (r"adm sweep", "--count 20"),
     (r"adm sweep fashion --reference", "--vary scale=0,2"),
-    (r"adm restore fashion --truth", "--steps 10"),
-    (r"adm likelihood", "--count 8"),
+    (r"adm restore fashion --truth", "--steps 4"),
+    (r"adm likelihood", "--count 4"),
     (r"adm doctor", "--count 8"),
 )
 
