@@ -158,8 +158,8 @@ def sweeps(contest: Contest, runner: Runner, place: Path) -> None:
         out = place / "by-scale"
         spread = ["--vary", f"scale={','.join(f'{value:g}' for value in missing)}"]
         count = ["--count", runner.count(FEW), "--out", out]
-        like = proportions(contest, place)
-        runner.adm("sweep", contest.guided, *spread, *like, "--reference", *files, *count)
+        against = ["--reference", ",".join(map(str, files)), *proportions(contest, place)]
+        runner.adm("sweep", contest.guided, *spread, *against, *count)
         results_scores.store_sweep(place, "scale", out)
 
 

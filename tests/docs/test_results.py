@@ -197,7 +197,8 @@ def test_the_command_samples_and_scores_what_is_left_and_writes_the_page(
         for row in whole.rows
         if row.name in ("real", "gan-truncated", "guided-few", "student")
     ]
-    contest = replace(whole, rows=tuple(rows), features=(whole.judge,))
+    features = (whole.judge, "fashion-classifier")
+    contest = replace(whole, rows=tuple(rows), features=features)
     monkeypatch.setattr(command, "contests", lambda: {"fashion": contest})
     (docs / "results").mkdir(parents=True)
     (docs / "images").mkdir()
