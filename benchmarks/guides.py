@@ -93,7 +93,7 @@ class Row:
 
     @property
     def scales(self) -> list[float]:
-        """Those that are tried."""
+        """Those that are tried, unless there is one."""
         if self.particles:
             return [1.0]
         return list(dict.fromkeys(self.unit * each for each in SCALES))
@@ -294,13 +294,13 @@ def measure(name: str, out: Path, count: int = COUNT, few: int = FEW) -> Measure
     pipeline = replace(adm.load(MODEL), guides=(classifier,))
     first, *others = FEATURES
     tried = dict[str, float]()
-    for scale in row.scales:
+    for scale in row.scales if len(row.scales) > 1 else ():
         some, _ = images(pipeline, row, scale, few, seed=1)
         few_scores = scored(some, first, out / "tried", DISTANCES)
         tried[f"{scale:g}"] = distance(few_scores).value
         if tried[f"{scale:g}"] > FAR * min(tried.values()):
             break
-    scale = float(min(tried, key=lambda each: tried[each]))
+    scale = float(min(tried, key=lambda each: tried[each], default=row.scales[0]))
     made, labels = images(pipeline, row, scale, count, seed=0)
     of_row = {
         features: scored(made, features, out / "samples" / name) for features in (first, *others)
