@@ -40,7 +40,6 @@ SHORTER = (
     (r"adm train", "--steps 4 --set train.batch_size=8 train.warmup_steps=1 watch.images=4"),
     (r"adm train", "--set watch.validation_images=16"),
     (r"--count [0-9]{3,}", "--count 20"),
-    (r"--sampler ancestral", "--steps 10"),
     (r"adm sample (fashion |runs/photos)|adm sample .*--condition", "--steps 4"),
     (r"adm sample .*--condition", "--count 4"),
     (r"adm evaluate", "--resamples 20"),
