@@ -76,9 +76,14 @@ class Config(Settings):
         return last + (first - last) * (1 + math.cos(math.pi * share)) / 2
 
 
+SHORT: dict[str, Any] = {  # of some core-hours; the defaults are of a run of days
+    "rate": (2e-3, 5e-4),
+    "half_life": (0.0, 10_000.0),
+    "penalty_every": 4,
+}
 PRESETS = {
-    "fashion": Config(),
-    "emoji": Config(**EMOJI, multipliers=(1, 4, 8, 8)),
+    "fashion": Config(**SHORT, burn_in=40_000),
+    "emoji": Config(**EMOJI, **SHORT, multipliers=(1, 4, 8, 8), burn_in=60_000),
 }
 
 

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 from results_plan import BASELINES
+from safetensors import safe_open
 
 from adm.scoring import load_report, title
 from adm.store.files import new_file, write_json
@@ -96,8 +97,10 @@ def timed(weights: str, options: dict[str, Any], count: int) -> Callable[[], flo
 
 
 def program_of(weights: str) -> str:
-    """Return the program of weights, the last part of their name, as in fashion-biggan."""
-    return Path(weights).stem.rpartition("-")[2]
+    """Return the program of weights, by whose name they hold its settings."""
+    with safe_open(weights, "pt") as file:
+        (name,) = file.metadata()
+    return str(name)
 
 
 def load_program(name: str) -> ModuleType:

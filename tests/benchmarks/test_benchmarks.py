@@ -22,7 +22,7 @@ def module(monkeypatch: pytest.MonkeyPatch) -> Any:
     return import_module
 
 
-@pytest.mark.parametrize("name", ["ablation", "results", "sampling", "training"])
+@pytest.mark.parametrize("name", ["ablation", "hours", "results", "sampling", "training"])
 def test_a_benchmark_starts(name: str, tmp_path: Path) -> None:
     command = [sys.executable, str(BENCHMARKS / f"{name}.py"), "--help"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
