@@ -10,7 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from adm.diffusion import Schedule, cosine, karras, linear, spacing
+from adm.diffusion import Schedule, cosine, karras, linear, process, spacing
 
 SCHEDULES = {"linear": linear(200), "cosine": cosine(200), "short": cosine(2), "karras": karras(40)}
 
@@ -211,3 +211,11 @@ def test_a_log_snr_between_two_levels_has_a_timestep_between_theirs():
 def test_log_snrs_out_of_range_or_order_are_refused(values):
     with pytest.raises(ValueError, match=r"two ascending values in \["):
         cosine(50).at_log_snr(torch.tensor(values))
+
+
+def test_levels_of_a_batch_are_looked_up_as_one_by_one(schedule):
+    x, levels = torch.ones(2, 1, 1, 1), torch.tensor([1, schedule.last])
+    for number, level in enumerate(levels.tolist()):
+        assert schedule.timestep(levels, x)[number] == schedule.timestep(level, x)[0]
+        diffused = process.diffuse(schedule, x, x, levels)[number]
+        assert torch.equal(process.diffuse(schedule, x, x, level)[number], diffused)

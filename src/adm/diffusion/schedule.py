@@ -5,14 +5,15 @@ Respacing a process selects some of its levels.
 """
 
 import math
-from collections.abc import MutableMapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
 
 import torch
 from torch import Tensor
-from torch.utils.weak import WeakTensorKeyDictionary
+
+from adm.diffusion.transfer import send
 
 Level = int | Tensor  # one level for a whole batch, or (B,) int64
 
@@ -48,7 +49,7 @@ class Schedule:
             # Filled in on the device: a copy from the CPU would wait for what the device computes.
             timestep = float(self.timesteps[level])
             return torch.full((1,), timestep, device=x_t.device).expand(len(x_t))
-        return _copied(self.timesteps, torch.float32, x_t.device)[level.to(x_t.device)]
+        return send(self.timesteps, x_t.device)[level.to(x_t.device)]
 
     @property
     def last(self) -> int:
@@ -228,23 +229,8 @@ def at(table: Tensor, level: Level, like: Tensor) -> Tensor:
     """
     if isinstance(level, int):
         return table[level].to(like.dtype)
-    values = _copied(table, like.dtype, like.device)[level.to(like.device)]
+    values = send(table, like.device, like.dtype)[level.to(like.device)]
     return values.reshape(-1, *[1] * (like.dim() - 1))
-
-
-# Of tables, by dtype and device, for as long as the tables exist.
-_copies: MutableMapping[Tensor, dict[tuple[torch.dtype, torch.device], Tensor]]
-_copies = WeakTensorKeyDictionary()
-
-
-def _copied(table: Tensor, dtype: torch.dtype, device: torch.device) -> Tensor:
-    """Return a table in this dtype and on this device, copied the first time."""
-    if device.type == "cpu":
-        return table.to(dtype)
-    copies = _copies.setdefault(table, {})
-    if (dtype, device) not in copies:
-        copies[dtype, device] = table.to(dtype).to(device)  # in this order: not all have float64
-    return copies[dtype, device]
 
 
 def from_betas(betas: Tensor) -> Schedule:

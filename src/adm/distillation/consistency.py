@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from adm.diffusion import Schedule, process
 from adm.diffusion.schedule import at
+from adm.diffusion.transfer import send
 from adm.distillation.student import Lesson, Method, step_to
 from adm.images import to_float
 from adm.limits import MOST_STEPS
@@ -90,7 +91,7 @@ def consistency(lesson: Lesson, settings: ConsistencyTuning, stage: int) -> Obje
     def objective(network: nn.Module, batch: Batch) -> Outcome:
         x_0, labels = to_float(batch.images), batch.labels
         levels = settings.levels(schedule, start, batch.draws.level, stage)
-        level, below = (each.to(x_0.device) for each in levels)
+        level, below = (send(each, x_0.device) for each in levels)
         scales = lesson.draw_scales(batch.draws, x_0)
         x_t = process.diffuse(schedule, x_0, batch.draws.noise, level)
         jump = lesson.student(network, schedule, labels, scales)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from adm.diffusion import Denoise, Level, Parameterization, Prediction, Schedule, process
+from adm.diffusion.transfer import send
 from adm.networks import Condition
 from adm.samplers import Sampler
 from adm.samplers.interval import Interval, visited_within
@@ -66,7 +67,7 @@ class Lesson:
     def draw_scales(self, draws: Draws, like: Tensor) -> Tensor:
         """Return the guidance scale of each image, uniform in the range; (B,) as `like`."""
         low, high = self.scales
-        return torch.from_numpy(low + (high - low) * draws.scale).to(like)
+        return send(torch.from_numpy(low + (high - low) * draws.scale), like.device, like.dtype)
 
 
 class Method(Checked):

@@ -86,7 +86,7 @@ class Edit(Checked, Start):
         denoise = model.denoise(None, schedule, sampling.threshold, network=network)
         x_0 = to_float(inputs.to(model.device))
         places = torch.tensor([(index - FROM_IMAGE) % self.together for index in noise.indices])
-        share = (places / max(1, self.together - 1)).to(x_0.device)
+        share = places / max(1, self.together - 1)
         return self.encoded(denoise, x_0, schedule, noise.start(), share)
 
     def _way(self, model: DiffusionModel, sampling: Sampling) -> Schedule:
@@ -239,7 +239,8 @@ def on_arc(start: Tensor, end: Tensor, share: Tensor) -> Tensor:
         start, end: (B, C, H, W).
         share: (B,) place on the arc, 0 at `start` and 1 at `end`.
     """
-    one, other = start.flatten(1).double(), end.flatten(1).double()
+    # On the CPU, for not all devices have float64.
+    one, other = (each.flatten(1).cpu().double() for each in (start, end))
     cosine = F.cosine_similarity(one, other, dim=1).clamp(-1, 1)
     angle, place = cosine.acos()[:, None], share.double()[:, None]
     # Codes of one direction have no arc, but a line.
@@ -247,7 +248,7 @@ def on_arc(start: Tensor, end: Tensor, share: Tensor) -> Tensor:
     whole = torch.where(flat, 1.0, angle.sin())
     before = torch.where(flat, 1 - place, ((1 - place) * angle).sin() / whole)
     after = torch.where(flat, place, (place * angle).sin() / whole)
-    return (before * one + after * other).reshape(start.shape).to(start.dtype)
+    return (before * one + after * other).reshape(start.shape).to(start.dtype).to(start.device)
 
 
 def _targets(classes: Classes | None, generator: DiffusionGenerator) -> list[int] | None:

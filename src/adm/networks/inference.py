@@ -141,7 +141,7 @@ def prepared(network: UNet | Classifier, dtype: torch.dtype = torch.float32) -> 
         copied: Prepared = PreparedUNet(network, dtype)
     else:
         copied = PreparedClassifier(network, dtype)
-    return copied.eval().requires_grad_(False)
+    return copied.to(next(network.parameters()).device).eval().requires_grad_(False)
 
 
 def _layer(layer: nn.Module, dtype: torch.dtype, projections: Projections) -> nn.Module:

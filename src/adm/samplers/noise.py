@@ -11,6 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from adm.diffusion.transfer import send
+
 START = 0  # level of the draw that sampling starts from
 
 
@@ -40,10 +42,7 @@ class ImageNoise:
     def __call__(self, level: int, draw: int = 0, /) -> Tensor:
         """(B, C, H, W) noise for the step that leaves this level."""
         drawn = np.stack([self._normal(index, level, draw) for index in self.indices])
-        noise = torch.as_tensor(drawn)
-        if torch.device(self.device).type == "cuda":  # a copy that waits for nothing
-            return noise.pin_memory().to(self.device, non_blocking=True)
-        return noise.to(self.device)
+        return send(torch.as_tensor(drawn), self.device)
 
     def _normal(self, index: int, level: int, draw: int) -> NDArray[np.float32]:
         key = np.array(

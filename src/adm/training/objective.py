@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from adm import losses
 from adm.diffusion import Parameterization, Schedule, process
+from adm.diffusion.transfer import send
 from adm.images import to_float, to_uint8
 from adm.networks import NO_LABEL
 from adm.training.batches import Batch, Draws
@@ -71,9 +72,9 @@ def diffusion(
     def objective(network: nn.Module, batch: Batch) -> Outcome:
         x_0, draws = to_float(batch.images), batch.draws
         drawn, of_levels = draw(draws.level)
-        level = torch.from_numpy(drawn).to(x_0.device)
+        level = send(torch.from_numpy(drawn), x_0.device)
         example = losses.Example.of(schedule, x_0, draws.noise, level)
-        dropped = torch.from_numpy(draws.label < label_dropout).to(x_0.device)
+        dropped = send(torch.from_numpy(draws.label < label_dropout), x_0.device)
         labels = batch.labels.masked_fill(dropped, NO_LABEL)
         inputs = parameterization.inputs(schedule, example.x_t, level)
         image = [] if low_res is None else [low_res(x_0)]
@@ -88,7 +89,7 @@ def diffusion(
             raw = network(*inputs, labels if labelled else None, *image)
         terms = loss(parameterization, schedule, raw.float(), example)
         shown = {k: v.detach() for k, v in terms._asdict().items() if v is not None}
-        weights = torch.from_numpy(of_levels).to(terms.loss)
+        weights = send(torch.from_numpy(of_levels), x_0.device, terms.loss.dtype)
         return Outcome(terms.loss * weights, shown, level)
 
     return objective
@@ -109,7 +110,7 @@ def classification(
         levels = (
             uniform_level(schedule, batch.draws.level) if noised else np.zeros(len(x_0), np.int64)
         )
-        level = torch.from_numpy(levels).to(x_0.device)
+        level = send(torch.from_numpy(levels), x_0.device)
         x_t = losses.Example.of(schedule, x_0, batch.draws.noise, level).x_t
         with autocast():
             logits = network(x_t, schedule.timestep(level, x_0))
@@ -131,7 +132,7 @@ def _diffuse_input(
         # Not the int 0, whose timestep is read on the host: a walk without values has none.
         return low_res, schedule.timestep(torch.zeros(len(low_res), dtype=torch.int64), low_res)
     levels = np.floor(draws.low_level * (highest + 1)).astype(np.int64)
-    level = torch.from_numpy(levels).to(low_res.device)
+    level = send(torch.from_numpy(levels), low_res.device)
     diffused = process.diffuse(schedule, low_res, draws.low_noise, level)
     return diffused, schedule.timestep(level, low_res)
 
